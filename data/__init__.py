@@ -1,0 +1,1 @@
+"""Images: which data sets there are, how they are split, varied and drawn in batches."""

@@ -1,0 +1,122 @@
+"""Labelled images as resident tensors, and how a training set is divided.
+
+Shapes: N images, C channels, H x W pixels; M chosen ones; K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.model_selection import StratifiedShuffleSplit
+from torch import Tensor
+
+
+class DataError(ValueError):
+    """What is wrong with a data set, in one line that names the value and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Examples:
+    """Images and their labels, in the order of the source.
+
+    images_NCHW: uint8, 0 to 255. labels_N: int64, 0 to K - 1, on the same device.
+    """
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+
+    def __post_init__(self) -> None:
+        assert self.images_NCHW.dtype == torch.uint8
+        assert self.images_NCHW.ndim == 4
+        assert self.labels_N.dtype == torch.int64
+        assert self.labels_N.shape == self.images_NCHW.shape[:1]
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def to(self, device: torch.device | str) -> "Examples":
+        return Examples(
+            images_NCHW=self.images_NCHW.to(device),
+            labels_N=self.labels_N.to(device),
+        )
+
+    def select(self, indices_M: Tensor) -> "Examples":
+        """The examples at `indices_M` (int64, on the same device), copied, in that order."""
+        return Examples(
+            images_NCHW=self.images_NCHW.index_select(0, indices_M),
+            labels_N=self.labels_N.index_select(0, indices_M),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetInfo:
+    """What is fixed about a data set.
+
+    name: canonical, as `load_training` takes it: "mnist", "folder:/absolute/path".
+    title: for people: "Fashion-MNIST".
+    class_names: label k is class_names[k]. A folder's names are its owner's: escape them.
+    image_shape: C, H, W.
+    mirror_changes_class: a mirrored image may belong to another class (digits, letters).
+    validation_count: how many of the training examples serve for validation by default.
+    training_count: all training examples, those for validation among them.
+    """
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mirror_changes_class: bool
+    validation_count: int
+    training_count: int
+
+
+def split(
+    examples: Examples, *, validation_count: int, seed: int, limit: int | None = None
+) -> tuple[Examples, Examples]:
+    """Divides `examples` into (training, validation), both with the classes' proportions.
+
+    Equal arguments give equal parts on every machine. `seed`: 0 to 2**32 - 1. `limit` keeps
+    that many of the training part, by class again, for quick looks; the validation part does not
+    depend on it. Raises DataError where a part could not hold each class once.
+    """
+    labels_N = examples.labels_N.cpu()
+    training_M, validation_M = _stratified(labels_N, validation_count, seed, "validation")
+    if limit is not None and limit < len(training_M):
+        _, kept = _stratified(labels_N[training_M], limit, seed, "limited training")
+        training_M = training_M[kept]
+    device = examples.labels_N.device
+    return examples.select(training_M.to(device)), examples.select(validation_M.to(device))
+
+
+def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
+    """Ascending indices of (the rest, `count` examples drawn by class)."""
+    sizes_K = labels_N.bincount()
+    classes = int((sizes_K > 0).sum())
+    if not classes <= count <= len(labels_N) - classes:
+        raise DataError(
+            f"{count} {part} examples out of {len(labels_N)} with {classes} classes cannot be had; "
+            f"ask for {classes} to {len(labels_N) - classes}"
+        )
+    if int(sizes_K[sizes_K > 0].min()) < 2:
+        label = int((sizes_K == 1).nonzero()[0])
+        raise DataError(f"class {label} has a single example and cannot be divided; add examples")
+    splitter = StratifiedShuffleSplit(n_splits=1, test_size=count, random_state=seed)
+    rest, chosen = next(splitter.split(labels_N, labels_N))
+    return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
+
+
+def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, for pixels in [0, 1]: two float32 C tensors.
+
+    Counted from each channel's 256 values, which is exact and needs no float copy of the images.
+    A constant channel is given the deviation 1, so that dividing by it stays finite.
+    """
+    images_NCHW = examples.images_NCHW
+    levels = torch.linspace(0, 1, 256, dtype=torch.float64, device=images_NCHW.device)
+    means, deviations = [], []
+    for channel_NHW in images_NCHW.unbind(1):
+        share = channel_NHW.flatten().bincount(minlength=256).double() / channel_NHW.numel()
+        mean = (share * levels).sum()
+        variance = (share * (levels - mean) ** 2).sum()
+        means.append(mean)
+        deviations.append(torch.where(variance > 1e-12, variance.sqrt(), 1.0))
+    return torch.stack(means).float(), torch.stack(deviations).float()

@@ -1,0 +1,103 @@
+"""Image files of any origin as tensors of one shape; what may come from strangers is refused safely.
+
+Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from data.examples import DataError
+
+# Pillow knows more, among them EPS, for which it runs an interpreter on the file.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_GREY_MODES = ("1", "L", "LA", "I", "F")  # and those of 16 bits, "I;16..."
+
+
+def read_picture(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
+    """The image file at `path` as uint8 CHW of `image_shape`, prepared as a folder's images are.
+
+    Turned upright by its EXIF tag, transparent parts white, 16-bit grey scaled to 8, the whole
+    picture resized to H x W (antialiased; its proportions give way). Raises DataError.
+    """
+    return read_pictures([path], image_shape)[0]
+
+
+def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
+    """As `read_picture` for each of `paths`: uint8 NCHW, in their order."""
+    channels, height, width = image_shape
+    pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
+
+    def read_into(index: int) -> None:
+        with _opened(paths[index]) as image:
+            # A large JPEG is decoded at a fraction of its size, at least twice what is asked for.
+            image.draft(None, (2 * width, 2 * height))
+            upright = ImageOps.exif_transpose(image)
+            plain = _plain(upright).convert("L" if channels == 1 else "RGB")
+            small = plain.resize((width, height), Image.Resampling.BILINEAR)
+        pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
+
+    _in_parallel(read_into, range(len(paths)))
+    return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
+
+
+def channels_of(paths: Sequence[Path]) -> int:
+    """1 where every picture is grey, in its mode or in all its pixels; else 3."""
+    with _strict_warnings():
+        return 1 if all(_is_grey(path) for path in paths) else 3
+
+
+def _is_grey(path: Path) -> bool:
+    with _opened(path) as image:
+        if image.mode in _GREY_MODES or image.mode.startswith("I;16"):
+            return True
+        red, green, blue = _plain(image).convert("RGB").split()
+        return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """`image` without transparency, and with 8 bits a channel."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        scaled = np.asarray(image, dtype=np.float64) * (255 / 65535)
+        return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture at `path`; whatever goes wrong with it inside becomes a DataError."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode; "
+            "shrink it or take it away"
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; check the path") from error
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise DataError(
+            f"{path} cannot be read as a picture; replace it by a whole one "
+            f"({', '.join(FORMATS)}) or take it away"
+        ) from error
+
+
+@contextmanager
+def _strict_warnings() -> Iterator[None]:
+    """Makes Pillow's warning of too many pixels an error, and hushes those of odd metadata."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield

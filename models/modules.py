@@ -1,0 +1,83 @@
+"""From a plan to torch modules. Images are float (N, C, H, W), in either memory format."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from models.layers import (
+    Activation,
+    ActivationName,
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Linear,
+    Pool,
+    Residual,
+)
+
+# In place where autograd allows it, which it does here because an activation follows only layers
+# whose backward pass does not read their own output: convolution, norm, linear, pooling, sum.
+_ACTIVATIONS: dict[ActivationName, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
+    "elu": lambda: nn.ELU(inplace=True),
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def sequential(layers: Iterable[Layer]) -> nn.Sequential:
+    """Modules under their layers' names, with PyTorch's default initialisation.
+
+    That is the one the reports used, so their figures can be met; it draws from torch's global
+    generator. The forward pass never looks at a value, so CUDA graphs can capture it.
+    """
+    return nn.Sequential(OrderedDict((layer.name, _module(layer)) for layer in layers))
+
+
+class ResidualSum(nn.Module):
+    """main(x) + shortcut(x); an empty shortcut is the identity."""
+
+    def __init__(self, main: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.main = main
+        self.shortcut = shortcut
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        total: Tensor = self.main(x_NCHW) + self.shortcut(x_NCHW)
+        return total
+
+
+def _module(layer: Layer) -> nn.Module:
+    match layer:
+        case Convolution():
+            return nn.Conv2d(
+                layer.input[0],
+                layer.channels,
+                layer.kernel,
+                padding=layer.padding,
+                bias=layer.bias,
+            )
+        case BatchNorm():
+            return (nn.BatchNorm2d if len(layer.input) == 3 else nn.BatchNorm1d)(layer.input[0])
+        case Activation():
+            return _ACTIVATIONS[layer.function]()
+        case Pool():
+            return nn.MaxPool2d(2) if layer.kind == "max" else nn.AvgPool2d(2)
+        case GlobalPool():
+            return nn.AdaptiveAvgPool2d(1)
+        case Flatten():
+            return nn.Flatten()
+        case Dropout():
+            return nn.Dropout(layer.rate)
+        case Linear():
+            return nn.Linear(layer.input[0], layer.features)
+        case Residual():
+            return ResidualSum(sequential(layer.main), sequential(layer.shortcut))
+        case _:
+            raise AssertionError(f"no module for {layer}")

@@ -1,0 +1,1 @@
+"""Hyperparameter search for image classifiers. Every module directly in here is a command."""

@@ -1,0 +1,1 @@
+"""How one configuration is trained. No Optuna, no database, no files but checkpoints."""

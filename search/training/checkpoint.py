@@ -1,0 +1,111 @@
+"""Checkpoints on disk: written whole or not at all, and checked when read.
+
+A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
+as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MAGIC = b"cnn-search checkpoint 1\n"
+DIGEST_BYTES = 32
+
+
+class CheckpointError(Exception):
+    """A file that is not the checkpoint it should be; names the file and what is wrong."""
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; systems that cannot open folders do without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the state, keeping the file that was there as the previous one.
+
+    Raises:
+        OSError: disk full or not writable; the old checkpoint is whole then.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    content = MAGIC + hashlib.sha256(payload).digest() + payload
+    if path.exists():
+        # A second name for the old file, not a move: `path` exists at every moment.
+        spare = path.with_name(f"{path.name}.{os.getpid()}.link")
+        spare.unlink(missing_ok=True)
+        try:
+            os.link(path, spare)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, spare)
+        spare.replace(_previous(path))
+        spare.unlink(missing_ok=True)  # renaming onto another name of one file does nothing
+    write_atomically(path, content)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in one file.
+
+    Raises:
+        CheckpointError: missing, cut short, or changed since it was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    payload = content[len(MAGIC) + DIGEST_BYTES :]
+    digest = content[len(MAGIC) : len(MAGIC) + DIGEST_BYTES]
+    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+        raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
+    # Random states belong in main memory whatever the device; optimisers move theirs on load.
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def latest_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The newest undamaged state: the file, else the one before it, else None."""
+    for candidate in (path, _previous(path)):
+        try:
+            return load_checkpoint(candidate)
+        except CheckpointError:
+            continue
+    return None
+
+
+def delete_checkpoint(path: Path) -> None:
+    for candidate in (path, _previous(path)):
+        candidate.unlink(missing_ok=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.previous{path.suffix}")

@@ -1,0 +1,75 @@
+"""The device that trains, and how the process is set up for it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+
+import torch
+
+M_TRIM_THRESHOLD = -1  # glibc's malloc.h
+M_MMAP_THRESHOLD = -3
+KEEP_BYTES = 1 << 30
+
+
+class DeviceError(ValueError):
+    """A device that is not there; names it and the ones that are."""
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        DeviceError: unknown name, or no such GPU.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"no CUDA device here, but --device is {name!r}; give cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise DeviceError(f"no GPU {name!r}; there are {there}, counted from cuda:0")
+    return device
+
+
+def prepare_process(threads: int | None = None) -> None:
+    """Settings of the whole process that make training fast; call once, before training.
+
+    glibc hands each large tensor back to the system and faults it in again at the next step;
+    keeping freed memory gave 1.4 times the speed for a small CNN. Denormals, which Adam's state
+    decays into, are slow on x86: flush them to zero.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True  # shapes never change within a trial
+
+
+def describe_hardware(device: torch.device) -> str:
+    """What trained, in a few words: for reports and `metrics.json`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,86 @@
+"""Everything about how a network is trained that is not the network itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from data.augment import POLICY_NAMES
+
+OptimizerName = Literal["adam", "sgd"]
+WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
+ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
+
+
+class RecipeError(ValueError):
+    """A training recipe that cannot be followed; names the value and the range."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One way of training: optimiser, schedule, regularisation, augmentation.
+
+    Attributes:
+        epochs: length of the learning-rate schedule and the most epochs trained, >= 1.
+        patience: stop after this many epochs without a lower validation loss; None never stops.
+        batch_size: images a step, >= 1.
+        optimizer: `adam` (Kingma & Ba 2015; with `decoupled` decay it is AdamW) or `sgd`
+            with Nesterov momentum.
+        learning_rate: peak of the schedule, > 0.
+        momentum: of SGD, in [0, 1). Adam's betas stay at (0.9, 0.999).
+        weight_decay_kind, weight_decay: see `search.training.optim`; the strength is >= 0.
+        schedule: see `search.training.optim.learning_rate_factor`.
+        label_smoothing: in [0, 1).
+        gradient_clip: largest global gradient norm, or None.
+        augmentation, augmentation_strength: a policy of `data.augment` and its strength.
+    """
+
+    epochs: int
+    patience: int | None = None
+    batch_size: int = 128
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay_kind: WeightDecayKind = "none"
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "one-cycle"
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    augmentation: str = "none"
+    augmentation_strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _check(self.patience is None or self.patience >= 1, "patience", self.patience, ">= 1")
+        _check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _among("optimizer", self.optimizer, get_args(OptimizerName))
+        _check(_positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0")
+        _check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        _among("weight_decay_kind", self.weight_decay_kind, get_args(WeightDecayKind))
+        finite = math.isfinite(self.weight_decay) and self.weight_decay >= 0
+        _check(finite, "weight_decay", self.weight_decay, "0 or more")
+        _among("schedule", self.schedule, get_args(ScheduleName))
+        _check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        clip = self.gradient_clip
+        _check(clip is None or _positive(clip), "gradient_clip", clip, "above 0")
+        _among("augmentation", self.augmentation, POLICY_NAMES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `Recipe(**d)` gives the recipe back."""
+        return dataclasses.asdict(self)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _check(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise RecipeError(f"{name} must be {wanted}, but got {value!r}")
+
+
+def _among(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RecipeError(f"{name} must be one of {', '.join(choices)}, but got {value!r}")

@@ -1,0 +1,1 @@
+"""How configurations are chosen, run and remembered."""

@@ -1,0 +1,154 @@
+"""Studies in the database: made once, found again, and held to what they were made with."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import optuna
+
+from data.datasets import DatasetInfo
+from search.trials.choosing import make_pruner, make_sampler
+from search.trials.config import StudySpec
+from search.trials.domains import SpecError
+from search.trials.space import OVERRIDES, baseline_params
+from search.trials.storage import Database, StorageError, values_at
+from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
+
+PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
+
+
+def find_study(db: Database, name: str) -> optuna.Study | None:
+    """The study of that name, with its own sampler and pruner; None where there is none.
+
+    Raises:
+        StorageError: a study of that name was made by something else.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=db.optuna)
+    except KeyError:
+        return None
+    if SPEC not in study.user_attrs and not study.get_trials(deepcopy=False):
+        return study  # made a moment ago, by a start that was killed before it could say more
+    _equip(db, study, load_spec(study))
+    return study
+
+
+def _equip(db: Database, study: optuna.Study, spec: StudySpec) -> None:
+    """Optuna stores neither sampler nor pruner with a study."""
+    study.sampler = make_sampler(spec)
+    study.pruner = make_pruner(spec, lambda epoch: values_at(db, study._study_id, epoch))
+
+
+def latest_study(db: Database) -> optuna.Study:
+    """The study that was worked on last, for commands that are not told which.
+
+    Raises:
+        StorageError: there is none.
+    """
+    summaries = [
+        summary
+        for summary in optuna.get_all_study_summaries(db.optuna, include_best_trial=False)
+        if SPEC in summary.user_attrs and summary.datetime_start is not None
+    ]
+    if not summaries:
+        raise StorageError(f"no studies in {db.url}; run python -m search.study first")
+    latest = max(summaries, key=lambda summary: (summary.datetime_start, summary._study_id))
+    study = find_study(db, latest.study_name)
+    assert study is not None
+    return study
+
+
+def require_study(db: Database, name: str | None) -> optuna.Study:
+    """The study of that name, or the latest; an error that lists the names where it is missing."""
+    if name is None:
+        return latest_study(db)
+    study = find_study(db, name)
+    if study is None:
+        names = sorted(optuna.get_all_study_names(db.optuna))
+        there = f"there are: {', '.join(names)}" if names else "there is none yet"
+        raise StorageError(f"no study {name!r} in {db.url}; {there}")
+    return study
+
+
+def create_study(
+    db: Database, name: str, spec: StudySpec, info: DatasetInfo, *, validation_count: int
+) -> optuna.Study:
+    """Make the study and queue its baseline; harmless if another start is doing the same."""
+    study = optuna.create_study(
+        storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
+    )
+    study.set_metric_names(["validation loss"])
+    study.set_user_attr(
+        DATASET,
+        {
+            "name": info.name,
+            "title": info.title,
+            "class_names": list(info.class_names),
+            "image_shape": list(info.image_shape),
+            "training_count": info.training_count,
+            "validation_count": validation_count,
+        },
+    )
+    if spec.baseline is not None and not study.get_trials(deepcopy=False):
+        baseline = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in spec.baseline.items()
+        }
+        study.enqueue_trial(baseline_params(spec), user_attrs={OVERRIDES: baseline})
+    study.set_user_attr(SPEC, spec.to_dict())  # last: it marks the study as whole
+    _equip(db, study, spec)
+    return study
+
+
+def note_environment(study: optuna.Study, hardware: str) -> None:
+    """Record what trains this study, for its pages."""
+    study.set_user_attr(HARDWARE, hardware)
+    study.set_user_attr(VERSIONS, versions())
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that was not installed
+            continue
+    return found
+
+
+def carry_on_spec(
+    study: optuna.Study, wanted: StudySpec, named: Collection[str], trials: int | None
+) -> StudySpec:
+    """The specification under which an existing study goes on.
+
+    Args:
+        wanted: what this start would make of its flags and its file.
+        named: the fields that the person gave, by flag or by file; others follow the study.
+        trials: a new total, if one was given.
+
+    Raises:
+        SpecError: a named field differs from what the study was made with.
+    """
+    stored = load_spec(study)
+    for name in named:
+        old, new = getattr(stored, name), getattr(wanted, name)
+        if name != "trials" and old != new:
+            raise SpecError(
+                name,
+                f"study {study.study_name!r} was made with {name} = {_short(old)}, but got "
+                f"{_short(new)}; give another --study NAME, or leave it out to carry on",
+            )
+    if trials is None or trials == stored.trials:
+        return stored
+    spec = dataclasses.replace(stored, trials=trials)
+    study.set_user_attr(SPEC, spec.to_dict())
+    return spec
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

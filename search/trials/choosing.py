@@ -1,0 +1,150 @@
+"""How the next configuration is drawn, and which trials are stopped early.
+
+**Sampler.** Tree-structured Parzen estimator (Bergstra et al. 2011; Optuna's default): few
+trials, mixed kinds of parameters, and an order of merit that pruned trials take part in.
+Multivariate (the default in Optuna 5), because learning rate, width and weight decay depend on
+each other; ten random trials first.
+
+**Pruner.** Optuna's default compares with COMPLETED trials only, so that pruned trials, most of
+what is known of the early epochs, count for nothing; Hyperband splits fifty trials into
+brackets that do not learn from each other. Here each rung compares with every trial that
+reached it (asynchronous successive halving, Li et al. 2020, stopping variant): the trial goes on
+if it is in the better half. The first rung lies inside the first epoch, where most of the time
+of a bad trial would go.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search.training.randomness import derived_seed
+from search.trials.config import StudySpec
+from search.trials.space import OVERRIDES
+
+STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
+RIVALS = 2  # values that a rung must hold before it stops anyone
+
+
+class SeededSampler(optuna.samplers.BaseSampler):
+    """Draws trial n from a generator seeded by (study's seed, n), whatever process asks.
+
+    Optuna's samplers are not stored with a study: made again with one seed they repeat their
+    first draws, without one a resumed study is not reproducible. With this, what a trial gets
+    depends on the study's seed, its number and the trials before it alone.
+    """
+
+    def __init__(self, make: Callable[[int], optuna.samplers.BaseSampler], study_seed: int) -> None:
+        self._make = make
+        self._study_seed = study_seed
+        self._number = -1
+        self._current = make(0)
+
+    def _for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
+        if trial.number != self._number:
+            seed = derived_seed(self._study_seed, "sampler", trial.number)
+            self._current, self._number = self._make(seed % 2**32), trial.number
+        return self._current
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._for(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._for(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._for(trial).before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._for(trial).after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: the seed follows from the trial."""
+
+
+def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
+    """The study's sampler; to be made at every start, as Optuna does not store it."""
+    if spec.sampler == "random":
+        return SeededSampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), spec.seed)
+    return SeededSampler(
+        lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+        spec.seed,
+    )
+
+
+def is_rung(epoch: int) -> bool:
+    """Whether trials are compared after this epoch: the early look (0), then 1, 2, 4, 8, ..."""
+    return epoch & (epoch - 1) == 0
+
+
+def worth_continuing(value: float, rivals: Iterable[float]) -> bool:
+    """Whether a validation loss is in the better half at a rung.
+
+    Args:
+        value: the trial's lowest validation loss so far.
+        rivals: the other trials' lowest ones when they were at the same rung.
+    """
+    others = [rival for rival in rivals if math.isfinite(rival)]
+    if not math.isfinite(value):
+        return False
+    return len(others) < RIVALS or value <= statistics.median(others)
+
+
+class HalvingPruner(optuna.pruners.BasePruner):
+    """Stops a trial at a rung where half of the trials before it were better.
+
+    Args:
+        values_at: for an epoch, (trial number, lowest validation loss up to it) of every trial
+            that reached it. Read from our own table: one indexed query, where Optuna's pruners
+            read every trial of the study each time.
+    """
+
+    def __init__(self, values_at: Callable[[int], Iterable[tuple[int, float]]]) -> None:
+        self._values_at = values_at
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        epoch = trial.last_step
+        if epoch is None or not is_rung(epoch) or OVERRIDES in trial.user_attrs:
+            return False  # the baseline is what everything is compared with: it runs to its end
+        reports = [value for step, value in trial.intermediate_values.items() if step <= epoch]
+        best = min((value for value in reports if math.isfinite(value)), default=math.nan)
+        rivals = [value for number, value in self._values_at(epoch) if number != trial.number]
+        return not worth_continuing(best, rivals)
+
+
+def make_pruner(
+    spec: StudySpec, values_at: Callable[[int], Iterable[tuple[int, float]]]
+) -> optuna.pruners.BasePruner:
+    """The study's pruner; to be made at every start, as Optuna does not store it."""
+    match spec.pruner:
+        case "halving":
+            return HalvingPruner(values_at)
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+        case "none":
+            return optuna.pruners.NopPruner()

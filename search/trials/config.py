@@ -1,0 +1,140 @@
+"""What is fixed for a study, and what one trial is.
+
+A `StudySpec` is stored with its study as JSON, so that no command needs its flags repeated.
+A `TrialConfig` is what `search.trials.space.suggest` makes of Optuna's parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from models import Architecture, to_dict
+from search.training.recipe import Recipe
+from search.trials.domains import (
+    Domain,
+    ParameterValue,
+    SpecError,
+    domain_from_json,
+    domain_to_json,
+)
+
+SamplerName = Literal["tpe", "random"]
+PrunerName = Literal["halving", "median", "none"]
+MAX_NAME = 100
+FORMAT = 1  # of the stored specification
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialConfig:
+    """One configuration: the network and how it is trained."""
+
+    architecture: Architecture
+    recipe: Recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"architecture": to_dict(self.architecture), "recipe": self.recipe.to_dict()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySpec:
+    """Everything that two workers must agree on.
+
+    Attributes:
+        title: one line for people.
+        dataset: canonical name, or `folder:PATH`.
+        image_size: side in pixels that a folder's images are resized to; None: its default.
+        validation_count: examples held out of the training set; None: the data set's default.
+        limit: train on this many examples only (a stratified subset); None: all.
+        trials: finished (complete or pruned) trials that the study ends with. A total: the only
+            field that a later start may change.
+        epochs: most epochs a trial trains, and the length of its schedule.
+        patience: epochs without a lower validation loss before a trial stops; None: never.
+        seed: decides the split, every trial's seed, and the sampler's draws.
+        sampler, pruner: see `search.trials.choosing`.
+        space: a domain for each parameter of `search.trials.space.PARAMETERS`.
+        baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
+    """
+
+    dataset: str
+    title: str = ""
+    image_size: int | None = None
+    validation_count: int | None = None
+    limit: int | None = None
+    trials: int = 50
+    epochs: int = 12
+    patience: int | None = None
+    seed: int = 0
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName = "halving"
+    space: Mapping[str, Domain] = field(default_factory=dict)
+    baseline: Mapping[str, ParameterValue] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "epochs"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("image_size", "validation_count", "limit", "patience"):
+            if getattr(self, name) is not None:
+                _at_least_one(name, getattr(self, name))
+        if not 0 <= self.seed < 2**63:
+            raise SpecError("seed", f"seed must be in [0, 2**63), but got {self.seed!r}")
+        for name, choices in (
+            ("sampler", get_args(SamplerName)),
+            ("pruner", get_args(PrunerName)),
+        ):
+            if getattr(self, name) not in choices:
+                raise SpecError(
+                    name, f"{name} must be one of {choices}, but got {getattr(self, name)!r}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["space"] = {name: domain_to_json(domain) for name, domain in self.space.items()}
+        if self.baseline is not None:
+            plain["baseline"] = dict(self.baseline)
+        return {"format": FORMAT, **plain}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
+        plain = dict(stored)
+        if plain.pop("format", None) != FORMAT:
+            raise SpecError("format", "this study was made by another version of cnn-search")
+        plain["space"] = {
+            name: domain_from_json(domain, name) for name, domain in plain["space"].items()
+        }
+        if plain["baseline"] is not None:
+            plain["baseline"] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in plain["baseline"].items()
+            }
+        return cls(**plain)
+
+
+def check_study_name(name: str) -> str:
+    """The name, if it can also be a folder's name and stand in a URL, a page and a terminal.
+
+    Raises:
+        SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
+        raise SpecError(
+            "study",
+            f"study name {name!r} is not usable; give 1 to {MAX_NAME} letters, digits, "
+            "'.', '_' or '-', not starting with '.' or '-'",
+        )
+    return name
+
+
+def study_name_for(dataset: str) -> str:
+    """The name of a study that nobody named: the data set's, or the folder's."""
+    last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
+    return name[:MAX_NAME] or "images"
+
+
+def _at_least_one(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SpecError(name, f"{name} must be a whole number of at least 1, but got {value!r}")

@@ -1,0 +1,124 @@
+"""What values a parameter may take: one, some, or a range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+ParameterValue = None | bool | int | float | str | tuple[int, ...]
+
+
+class SpecError(ValueError):
+    """A study's specification that cannot be followed. One line.
+
+    Attributes:
+        key: the offending key, so that whoever read it from a file can add the line.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fixed:
+    value: ParameterValue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    values: tuple[ParameterValue, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """low and high are both included. Integers if both are; `log`: even in the logarithm."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @property
+    def integer(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Domain = Fixed | Choice | Range
+
+
+def domain_from_json(written: Any, name: str = "space") -> Domain:
+    """A domain as people write it (TOML) and as we store it (JSON).
+
+    A table `{low, high, log}` is a range, a list a choice, anything else one fixed value. For
+    parameters that are lists of numbers themselves (`hidden`), `[120, 84]` is one value and
+    `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` that value fixed.
+
+    Raises:
+        SpecError: not of one of these forms.
+    """
+    if isinstance(written, dict):
+        return _range(written, name)
+    if isinstance(written, list):
+        if name in LIST_PARAMETERS and all(map(_is_count, written)):
+            return Fixed(value=tuple(written))
+        if not written:
+            raise SpecError(name, f"{name}: an empty list leaves no choice")
+        values = tuple(_value(value, name) for value in written)
+        if len(set(map(repr, values))) < len(values):
+            raise SpecError(name, f"{name}: a value stands twice in {written}")
+        return Choice(values=values)
+    return Fixed(value=_value(written, name))
+
+
+LIST_PARAMETERS = ("channels", "kernel_sizes", "hidden", "pool_after")
+
+
+def domain_to_json(domain: Domain) -> Any:
+    """The written form: `domain_from_json` gives the domain back."""
+    match domain:
+        case Fixed(value=value):
+            return _plain(value)
+        case Choice(values=values):
+            return [_plain(value) for value in values]
+        case Range(low=low, high=high, log=log):
+            return {"low": low, "high": high, "log": log}
+
+
+def _range(written: dict[str, Any], name: str) -> Range:
+    unknown = set(written) - {"low", "high", "log"}
+    if unknown or "low" not in written or "high" not in written:
+        raise SpecError(name, f"{name}: a range is {{low = ..., high = ..., log = true or false}}")
+    low, high, log = written["low"], written["high"], written.get("log", False)
+    for bound in (low, high):
+        if not _is_number(bound):
+            raise SpecError(name, f"{name}: a range's ends are numbers, but got {bound!r}")
+    if not isinstance(log, bool):
+        raise SpecError(name, f"{name}: log is true or false, but got {log!r}")
+    if low > high:
+        raise SpecError(name, f"{name}: low = {low} is above high = {high}")
+    if log and low <= 0:
+        raise SpecError(name, f"{name}: a logarithmic range starts above 0, but low = {low}")
+    return Range(low=low, high=high, log=log)
+
+
+def _value(written: Any, name: str) -> ParameterValue:
+    if isinstance(written, list):
+        if all(map(_is_count, written)):
+            return tuple(written)
+    elif isinstance(written, bool | str) or _is_number(written):
+        value: ParameterValue = written
+        return value
+    raise SpecError(name, f"{name}: {written!r} is neither a number, a text, a truth nor a list")
+
+
+def _is_count(written: Any) -> bool:
+    return isinstance(written, int) and not isinstance(written, bool)
+
+
+def _is_number(written: Any) -> bool:
+    return _is_count(written) or (isinstance(written, float) and math.isfinite(written))
+
+
+def _plain(value: ParameterValue) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,297 @@
+"""The parameters that can be searched, and how a configuration is made of them.
+
+The only place that calls `trial.suggest_*`. Works alike on a live trial, a stored `FrozenTrial`
+and a `FixedTrial`, so nothing needs a second parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import optuna
+
+from data.augment import POLICY_NAMES
+from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, plan
+from models.convnet import HeadName, NormPlace
+from models.layers import ActivationName, PoolName
+from search.training.recipe import (
+    OptimizerName,
+    Recipe,
+    RecipeError,
+    ScheduleName,
+    WeightDecayKind,
+)
+from search.trials.config import StudySpec, TrialConfig
+from search.trials.domains import (
+    Choice,
+    Domain,
+    Fixed,
+    ParameterValue,
+    Range,
+    SpecError,
+    domain_from_json,
+)
+
+OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
+GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One thing that can be fixed, chosen or searched.
+
+    Attributes:
+        kinds: the types that its values may have; `float` admits whole numbers.
+        default: its value where a study does not name it.
+        help: one line, also shown for a wrong value.
+        options: the only texts it may be; empty for anything else.
+    """
+
+    kinds: tuple[type, ...]
+    default: ParameterValue
+    help: str
+    options: tuple[str, ...] = ()
+
+
+def _text(options: tuple[str, ...], default: str, what: str) -> Parameter:
+    return Parameter(kinds=(str,), default=default, options=options, help=what)
+
+
+def _number(default: float, what: str) -> Parameter:
+    return Parameter(kinds=(float,), default=default, help=what)
+
+
+PARAMETERS: Mapping[str, Parameter] = {
+    # the network
+    "family": _text(("cnn", "mlp"), "cnn", "kind of network"),
+    "depth": Parameter(kinds=(int,), default=3, help="number of convolutions"),
+    "width": Parameter(
+        kinds=(int,), default=32, help="channels of the first; doubled after the first two"
+    ),
+    "channels": Parameter(
+        kinds=(tuple,), default=(), help="channels of each convolution, in place of depth, width"
+    ),
+    "kernel_sizes": Parameter(kinds=(tuple,), default=(3,), help="one for all, or one for each"),
+    "padding": Parameter(
+        kinds=(int, str, tuple), default="same", options=("same",), help='"same" or a number'
+    ),
+    "batch_norm": Parameter(
+        kinds=(bool, tuple), default=True, help="after all convolutions, or the listed ones"
+    ),
+    "batch_norm_place": _text(
+        get_args(NormPlace), "conv", "before the activation or after pooling"
+    ),
+    "activation": _text(get_args(ActivationName), "relu", "nonlinearity"),
+    "pool": _text(get_args(PoolName), "max", "kind of pooling"),
+    "pool_after": Parameter(
+        kinds=(str, tuple),
+        default="auto",
+        options=("auto", "every"),
+        help="convolutions that are followed by pooling",
+    ),
+    "residual": Parameter(kinds=(bool,), default=False, help="shortcut connections"),
+    "head": _text(get_args(HeadName), "flatten", "what the linear layers see"),
+    "hidden": Parameter(kinds=(tuple,), default=(128,), help="units of the hidden linear layers"),
+    "dropout": _number(0.0, "rate in the linear part"),
+    "dropout_conv": _number(0.0, "rate after the last convolution"),
+    # how it is trained
+    "batch_size": Parameter(kinds=(int,), default=128, help="images a step"),
+    "optimizer": _text(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
+    "learning_rate": _number(2e-3, "peak of the schedule"),
+    "momentum": _number(0.9, "of sgd"),
+    "weight_decay_kind": _text(get_args(WeightDecayKind), "decoupled", "see search.training.optim"),
+    "weight_decay": _number(1e-2, "strength of the weight decay"),
+    "schedule": _text(get_args(ScheduleName), "one-cycle", "course of the learning rate"),
+    "label_smoothing": _number(0.0, "share of the target spread over all classes"),
+    "gradient_clip": _number(0.0, "largest norm of the gradient; 0: no limit"),
+    "augmentation": _text(POLICY_NAMES, "none", "policy of random image transforms"),
+    "augmentation_strength": _number(1.0, "1 is usual, 0 none"),
+}
+
+
+def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
+    """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
+
+    Parameters that the trial carries in its user attribute `overrides` replace the study's (so
+    the baseline can be a network that the space does not hold).
+
+    Raises:
+        SpecError: the values make no network or recipe.
+    """
+    overrides = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in trial.user_attrs.get(OVERRIDES, {}).items()
+    }
+    values = {
+        name: _suggest_one(trial, name, spec.space.get(name, Fixed(value=parameter.default)))
+        for name, parameter in PARAMETERS.items()
+    }
+    return make_config({**values, **overrides}, spec)
+
+
+def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> ParameterValue:
+    match domain:
+        case Fixed(value=value):
+            return value
+        case Choice(values=values):
+            by_label = {_label(value): value for value in values}
+            return by_label[trial.suggest_categorical(name, list(by_label))]
+        case Range(low=low, high=high, log=log) if domain.integer:
+            return trial.suggest_int(name, int(low), int(high), log=log)
+        case Range(low=low, high=high, log=log):
+            return trial.suggest_float(name, low, high, log=log)
+
+
+def _label(value: ParameterValue) -> bool | int | float | str | None:
+    """What Optuna stores for a choice: it takes no lists."""
+    return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
+
+
+def baseline_params(spec: StudySpec) -> dict[str, Any]:
+    """The part of the baseline that the space holds too, for `study.enqueue_trial`."""
+    baseline = spec.baseline or {}
+    return {
+        name: _label(baseline[name])
+        for name, domain in spec.space.items()
+        if name in baseline and _holds(domain, baseline[name])
+    }
+
+
+def _holds(domain: Domain, value: ParameterValue) -> bool:
+    match domain:
+        case Fixed():
+            return False
+        case Choice(values=values):
+            return value in values
+        case Range(low=low, high=high):
+            return isinstance(value, int | float) and low <= value <= high
+
+
+def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
+    """A configuration from a value for each of PARAMETERS."""
+    try:
+        return TrialConfig(architecture=_architecture(values), recipe=_recipe(values, spec))
+    except (ArchitectureError, RecipeError) as error:
+        raise SpecError("space", str(error)) from error
+
+
+def _architecture(values: Mapping[str, Any]) -> Architecture:
+    if values["family"] == "mlp":
+        return MLPConfig(
+            hidden=values["hidden"],
+            activation=values["activation"],
+            dropout=values["dropout"],
+            batch_norm=bool(values["batch_norm"]),
+        )
+    channels = values["channels"] or tuple(
+        values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
+    )
+    return ConvNetConfig(
+        channels=channels,
+        kernel_sizes=values["kernel_sizes"],
+        padding=values["padding"],
+        batch_norm=values["batch_norm"],
+        batch_norm_place=values["batch_norm_place"],
+        activation=values["activation"],
+        pool=values["pool"],
+        pool_after=values["pool_after"],
+        residual=values["residual"],
+        head=values["head"],
+        hidden=values["hidden"],
+        dropout_conv=values["dropout_conv"],
+        dropout_linear=values["dropout"],
+    )
+
+
+def _recipe(values: Mapping[str, Any], spec: StudySpec) -> Recipe:
+    return Recipe(
+        epochs=spec.epochs,
+        patience=spec.patience,
+        batch_size=values["batch_size"],
+        optimizer=values["optimizer"],
+        learning_rate=values["learning_rate"],
+        momentum=values["momentum"],
+        weight_decay_kind=values["weight_decay_kind"],
+        weight_decay=values["weight_decay"],
+        schedule=values["schedule"],
+        label_smoothing=values["label_smoothing"],
+        gradient_clip=values["gradient_clip"] or None,
+        augmentation=values["augmentation"],
+        augmentation_strength=values["augmentation_strength"],
+    )
+
+
+def read_parameter(name: str, written: Any) -> Domain:
+    """A parameter's domain as written in a study file, checked by type.
+
+    Raises:
+        SpecError: unknown name, or a value of the wrong type.
+    """
+    if name not in PARAMETERS:
+        raise SpecError(name, f"unknown parameter {name!r}; known: {', '.join(PARAMETERS)}")
+    domain = domain_from_json(written, name)
+    if isinstance(domain, Range) and not set(PARAMETERS[name].kinds) & {int, float}:
+        raise SpecError(name, f"{name} has no range ({PARAMETERS[name].help}); give a list")
+    for value in _corners(domain):
+        _check_kind(name, value)
+    return domain
+
+
+KIND_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list of whole numbers",
+    bool: "true or false",
+}
+
+
+def _check_kind(name: str, value: ParameterValue) -> None:
+    parameter = PARAMETERS[name]
+    kinds = (*parameter.kinds, int) if float in parameter.kinds else parameter.kinds
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if isinstance(value, str) and value not in parameter.options:
+        fits = False
+    if not fits:
+        expected = " or ".join(parameter.options or [KIND_WORDS[kind] for kind in parameter.kinds])
+        raise SpecError(name, f"{name} ({parameter.help}) must be {expected}, but got {value!r}")
+
+
+def _corners(domain: Domain) -> tuple[ParameterValue, ...]:
+    match domain:
+        case Fixed(value=value):
+            return (value,)
+        case Choice(values=values):
+            return values
+        case Range(low=low, high=high):
+            return (low, high)
+
+
+def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+    """Try each parameter's extremes, and the baseline, on these images before any trial runs.
+
+    Raises:
+        SpecError: with the parameter as its key, where a value is out of range or its network
+            does not fit.
+    """
+    usual = {
+        name: _corners(spec.space.get(name, Fixed(value=parameter.default)))[0]
+        for name, parameter in PARAMETERS.items()
+    }
+    for name, values in _variations(spec, usual):
+        try:
+            config = make_config(values, spec)
+            plan(config.architecture, image_shape, classes)
+        except (SpecError, ArchitectureError) as error:
+            raise SpecError(name, f"{name}: {error}") from error
+
+
+def _variations(
+    spec: StudySpec, usual: dict[str, ParameterValue]
+) -> Iterator[tuple[str, dict[str, ParameterValue]]]:
+    for name, domain in spec.space.items():
+        for value in _corners(domain):
+            yield name, {**usual, name: value}
+    if spec.baseline is not None:
+        yield "baseline", {**usual, **spec.baseline}

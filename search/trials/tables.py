@@ -1,0 +1,127 @@
+"""Our tables beside Optuna's, and the two of Optuna's that they lean on.
+
+Times are seconds since 1970 (UTC) by the database's own clock, never by a worker's: hosts disagree.
+A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
+"""
+
+from typing import Any
+
+from optuna.trial import TrialState
+from sqlalchemy import (
+    DDL,
+    JSON,
+    Column,
+    Double,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+metadata = MetaData()
+
+# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them.
+studies = Table("studies", metadata, Column("study_id", Integer, primary_key=True))
+trials = Table(
+    "trials",
+    metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("number", Integer),
+    Column("study_id", Integer),
+    Column("state", Enum(TrialState)),
+)
+
+
+def _trial_id() -> Column[int]:
+    return Column(
+        "trial_id", Integer, ForeignKey(trials.c.trial_id, ondelete="CASCADE"), primary_key=True
+    )
+
+
+epochs = Table(
+    "epochs",
+    metadata,
+    _trial_id(),
+    Column("epoch", Integer, primary_key=True),  # 0: the early look inside the first epoch
+    Column("study_id", Integer, nullable=False),
+    Column("trial_number", Integer, nullable=False),
+    Column("train_loss", Double),
+    Column("train_error", Double),
+    Column("validation_loss", Double),
+    Column("validation_error", Double),
+    Column("best_validation_loss", Double),  # of this epoch and all before: the pruner's one column
+    Column("learning_rate", Double),
+    Column("seconds", Double),
+    Column("images", Integer),
+    Column("worker", String(255), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("reported_at", Double, nullable=False),
+    Index("ix_epochs_study_id_epoch", "study_id", "epoch"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _trial_id(),
+    Column("study_id", Integer, nullable=False),
+    Column("token", Integer, nullable=False),  # one more with each claim: fences late writers
+    Column("abandonments", Integer, nullable=False),  # holders that vanished
+    Column("worker", String(255), nullable=False),
+    Column("claim", String(32), nullable=False),  # the call that won it: makes a retry harmless
+    Column("expires_at", Double),  # NULL: nobody holds it (released, or the trial has ended)
+    Index("ix_leases_study_id", "study_id"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("result_id", String(32), primary_key=True),
+    # By name and without a foreign key: a deleted study does not undo a look at the test set.
+    Column("study_name", Text, nullable=False, index=True),
+    Column("trial_number", Integer, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("seeds", JSON, nullable=False),
+    Column("figures", JSON),  # NULL: the test set was opened, and scoring it did not end
+)
+
+OURS = (epochs, leases, results)
+
+# SQLite gives a deleted trial's id to the next one, and heeds foreign keys only where each client
+# asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.
+for _table in (epochs, leases):
+    event.listen(
+        _table,
+        "after_create",
+        DDL(
+            f"CREATE TRIGGER {_table.name}_follow_trials AFTER DELETE ON trials "
+            f"BEGIN DELETE FROM {_table.name} WHERE trial_id = OLD.trial_id; END"
+        ).execute_if(dialect="sqlite"),
+    )
+
+
+class DatabaseClock(FunctionElement[float]):
+    """The present time in an SQL expression, in seconds since 1970, by the database's clock.
+
+    On PostgreSQL the time of the statement and not of the transaction, which may have waited long
+    for a lock. Resolution: 1 ms or better.
+    """
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(DatabaseClock, "sqlite")
+def _clock_sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(DatabaseClock, "postgresql")
+def _clock_postgresql(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"

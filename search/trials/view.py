@@ -1,0 +1,212 @@
+"""A study as it stands in the database, read-only: what every table, figure and page is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from search.trials.config import StudySpec, TrialConfig
+from search.trials.domains import SpecError
+from search.trials.space import OVERRIDES, suggest
+from search.trials.storage import (
+    Database,
+    EpochRow,
+    ResultRow,
+    StorageError,
+    epochs_of,
+    mask_password,
+    results_of,
+)
+
+# Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
+SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
+PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
+BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
+
+State = Literal["running", "complete", "pruned", "failed", "waiting"]
+STATES: Mapping[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFacts:
+    """What pages say of the data, without loading it."""
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    training_count: int
+    validation_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialView:
+    """One trial.
+
+    Attributes:
+        config: None where the parameters make no configuration (a trial that failed early).
+        parameters: number of trained weights and biases; None while unknown.
+        curve: its finished epochs in order, without the early look.
+        early_look: the report inside the first epoch, where there was one.
+        reason: why it failed.
+        is_baseline: the hand-made model that the study starts with.
+    """
+
+    trial_id: int
+    number: int
+    state: State
+    params: Mapping[str, Any]
+    config: TrialConfig | None
+    parameters: int | None
+    curve: tuple[EpochRow, ...]
+    early_look: EpochRow | None
+    started: datetime | None
+    finished: datetime | None
+    reason: str | None
+    is_baseline: bool
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The epoch with the lowest validation loss."""
+        finite = [row for row in self.curve if row.validation_loss == row.validation_loss]
+        return min(finite, key=lambda row: row.validation_loss, default=None)
+
+    @property
+    def reports(self) -> tuple[EpochRow, ...]:
+        return self.curve if self.early_look is None else (self.early_look, *self.curve)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training and validation."""
+        return sum(row.seconds for row in self.reports)
+
+    @property
+    def images(self) -> int:
+        return sum(row.images for row in self.reports)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyView:
+    """A study: trials by number, and every reading of the test set."""
+
+    name: str
+    storage: str  # without password
+    spec: StudySpec
+    dataset: DatasetFacts
+    hardware: str
+    versions: Mapping[str, str]
+    trials: tuple[TrialView, ...]
+    results: tuple[ResultRow, ...] = field(default=())
+
+    def in_state(self, *states: State) -> list[TrialView]:
+        return [trial for trial in self.trials if trial.state in states]
+
+    @property
+    def finished(self) -> int:
+        """Complete or pruned: what counts towards the study's total."""
+        return len(self.in_state("complete", "pruned"))
+
+    @property
+    def leaderboard(self) -> list[TrialView]:
+        """Complete trials, lowest validation loss first."""
+        complete = [trial for trial in self.in_state("complete") if trial.best is not None]
+        return sorted(complete, key=_best_loss)
+
+    @property
+    def best(self) -> TrialView | None:
+        return next(iter(self.leaderboard), None)
+
+    @property
+    def baseline(self) -> TrialView | None:
+        return next((trial for trial in self.trials if trial.is_baseline), None)
+
+
+def _best_loss(trial: TrialView) -> float:
+    assert trial.best is not None
+    return trial.best.validation_loss
+
+
+def load_spec(study: optuna.Study) -> StudySpec:
+    """The specification stored with the study.
+
+    Raises:
+        StorageError: the study was not made by `search.study`.
+    """
+    stored = study.user_attrs.get(SPEC)
+    if not isinstance(stored, dict):
+        raise StorageError(
+            f"study {study.study_name!r} was not made by cnn-search; give another --study"
+        )
+    try:
+        return StudySpec.from_dict(stored)
+    except (SpecError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"study {study.study_name!r} cannot be read ({error}); give another --study"
+        ) from error
+
+
+def load_facts(study: optuna.Study) -> DatasetFacts:
+    stored = study.user_attrs[DATASET]
+    return DatasetFacts(
+        **{
+            **stored,
+            "class_names": tuple(stored["class_names"]),
+            "image_shape": tuple(stored["image_shape"]),
+        }
+    )
+
+
+def view_study(db: Database, study: optuna.Study) -> StudyView:
+    """Read the study as it is now."""
+    spec = load_spec(study)
+    rows: dict[int, list[EpochRow]] = {}
+    for row in epochs_of(db, study._study_id):
+        rows.setdefault(row.trial_id, []).append(row)
+    return StudyView(
+        name=study.study_name,
+        storage=mask_password(db.url),
+        spec=spec,
+        dataset=load_facts(study),
+        hardware=study.user_attrs.get(HARDWARE, "unknown"),
+        versions=study.user_attrs.get(VERSIONS, {}),
+        trials=tuple(
+            _view_trial(trial, spec, rows.get(trial._trial_id, []))
+            for trial in study.get_trials(deepcopy=False)
+        ),
+        results=tuple(results_of(db, study._study_id)),
+    )
+
+
+def _view_trial(
+    trial: optuna.trial.FrozenTrial, spec: StudySpec, rows: list[EpochRow]
+) -> TrialView:
+    attributes = trial.user_attrs
+    try:
+        config = suggest(trial, spec)
+    except ValueError:  # parameters not suggested yet, or of a broken trial
+        config = None
+    return TrialView(
+        trial_id=trial._trial_id,
+        number=trial.number,
+        state=STATES[trial.state],
+        params=trial.params,
+        config=config,
+        parameters=attributes.get(PARAMETERS),
+        curve=tuple(row for row in rows if row.epoch > 0),
+        early_look=next((row for row in rows if row.epoch == 0), None),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+        reason=attributes.get(REASON),
+        is_baseline=OVERRIDES in attributes,
+    )
