@@ -5,8 +5,9 @@ Shapes: N images, C channels, H x W pixels; M chosen ones; K classes.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 
@@ -99,8 +100,9 @@ def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Ten
     if int(sizes_K[sizes_K > 0].min()) < 2:
         label = int((sizes_K == 1).nonzero()[0])
         raise DataError(f"class {label} has a single example and cannot be divided; add examples")
-    splitter = StratifiedShuffleSplit(n_splits=1, test_size=count, random_state=seed)
-    rest, chosen = next(splitter.split(labels_N, labels_N))
+    rest, chosen = train_test_split(
+        np.arange(len(labels_N)), test_size=count, stratify=labels_N, random_state=seed
+    )
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
 
 

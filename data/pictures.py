@@ -1,4 +1,4 @@
-"""Image files of any origin as tensors of one shape; what may come from strangers is refused safely.
+"""Image files of any origin as tensors of one shape, or refused with a reason.
 
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
@@ -45,13 +45,16 @@ def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> T
             small = plain.resize((width, height), Image.Resampling.BILINEAR)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
-    _in_parallel(read_into, range(len(paths)))
+    # Pillow decodes and resizes without holding the interpreter's lock.
+    with _hushed(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(read_into, range(len(paths))):
+            pass
     return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
 
 
 def channels_of(paths: Sequence[Path]) -> int:
     """1 where every picture is grey, in its mode or in all its pixels; else 3."""
-    with _strict_warnings():
+    with _hushed():
         return 1 if all(_is_grey(path) for path in paths) else 3
 
 
@@ -77,16 +80,19 @@ def _plain(image: Image.Image) -> Image.Image:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture at `path`; whatever goes wrong with it inside becomes a DataError."""
+    if not path.is_file():
+        raise DataError(f"there is no picture file {path}; check the path")
     try:
         with Image.open(path, formats=FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError  # Pillow itself only warns up to twice as many
             yield image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode; "
             "shrink it or take it away"
         ) from error
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}; check the path") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise DataError(
             f"{path} cannot be read as a picture; replace it by a whole one "
@@ -95,9 +101,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _strict_warnings() -> Iterator[None]:
-    """Makes Pillow's warning of too many pixels an error, and hushes those of odd metadata."""
+def _hushed() -> Iterator[None]:
+    """Without Pillow's warnings of odd metadata; what matters in them is an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
-from data.examples import DatasetInfo, DataError, Examples
-from data.files import Archive, File, read
+from data.examples import DataError, DatasetInfo, Examples
+from data.fetch import Archive
+from data.files import File, read
 
 # torchvision has the MD5 of each .gz only. These are of what the .gz files hold, so that an
 # extracted file alone is verified too.
@@ -125,7 +126,7 @@ class _Idx(Published):
         shape = (count, *self.image_shape[1:])
         return _idx(images, shape)[:, None], _idx(labels, (count,)).long()
 
-    def class_names(self, contents: list[bytes]) -> tuple[str, ...]:  # noqa: ARG002
+    def class_names(self, contents: list[bytes]) -> tuple[str, ...]:
         return self.names
 
 
@@ -158,7 +159,7 @@ class _Cifar(Published):
             for name, md5 in members
         ]
 
-    def decode(self, contents: list[bytes], count: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def decode(self, contents: list[bytes], count: int) -> tuple[Tensor, Tensor]:
         batches = [_unpickled(content) for content in contents]
         batches = [batch for batch in batches if "data" in batch]
         pixels = np.concatenate([batch["data"] for batch in batches])

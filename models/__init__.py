@@ -31,8 +31,8 @@ def build(
     `image_shape` is (channels, height, width). The whole architecture is checked before anything
     is allocated; ArchitectureError names the layer and the size that do not fit. The weights are
     drawn from torch's global generator, which the caller seeds. Modules are named as in
-    `models.anatomy`: `conv1` is the first convolution. Activations work in place and max pooling
-    runs before them, so a forward hook that keeps a feature map must clone it.
+    `models.anatomy`: `conv1` is the first convolution. Where max pooling runs before the
+    activation, the finished feature map is what the activation gives, not the pooling.
     """
     layers = plan(architecture, image_shape, classes)
     # Imported only here: torch takes over a second to load, and to check or count needs none of it.

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from rich import box
@@ -64,6 +65,15 @@ def anatomy(
         )
         for layer in layers
     )
+
+
+@lru_cache(maxsize=4096)
+def count_parameters(
+    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+) -> int:
+    """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
+    rows = anatomy(architecture, image_shape, classes)
+    return sum(row.parameters for row in rows)
 
 
 def _flat(layers: Iterable[Layer]) -> Iterator[Layer]:
@@ -162,10 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = anatomy(architecture, image, classes)
     except ArchitectureError as error:
         parser.error(str(error))
+    # Both ways through the console, which leaves quietly when `| head` has read enough.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if as_json:
-        print(json.dumps(_report(architecture, image, classes, rows), indent=2))
+        report = _report(architecture, image, classes, rows)
+        console.out(json.dumps(report, indent=2), highlight=False)
     else:
-        Console(width=None if sys.stdout.isatty() else WIDTH).print(table(rows))
+        console.print(table(rows))
 
 
 def _report(

@@ -108,7 +108,7 @@ def _numbers_or(word: str, *more: str) -> Callable[[str], int | str]:
             return int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"must be whole numbers or one of {', '.join(words)}, but got {text!r}"
+                f"must be whole numbers or {' / '.join(words)}, but got {text!r}"
             ) from None
 
     return convert

@@ -117,8 +117,10 @@ class _Stack:
         """The end of a layer, in the cheaper of two equal orders.
 
         The maximum of a rising function is the function of the maximum, so max pooling goes
-        first and leaves the activation a quarter of the values: 5 to 10 % more images a second
-        in training on CPU. GELU falls below -0.75, so there, as for the average, the order stays.
+        first and leaves the activation a quarter of the values. Forward and backward on CPU, batch
+        128, 1 and 2 threads: 16 and 17 % more images a second for [32, 64], 8 % for
+        [32, 64, 128] with batch norm. GELU first falls, then rises, so there, as for the average,
+        the order stays.
         """
         function = self.config.activation
         pool_first = self.config.pool == "max" and function != "gelu"

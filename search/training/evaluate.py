@@ -40,7 +40,7 @@ def logits(
     model.eval()
     device = images_NCHW.device
     parts = []
-    for images in images_NCHW.split(BATCH_SIZE[device.type]):
+    for images in torch.split(images_NCHW, BATCH_SIZE[device.type]):
         with autocast(device):
             parts.append(model(normalise(to_unit(images), mean_C, std_C)).float())
     model.train(was_training)

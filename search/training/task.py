@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from data.datasets import DatasetInfo, Examples, normalisation
+from data.datasets import DatasetInfo, Examples, load_training, normalisation, split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,44 @@ class Task:
     @property
     def classes(self) -> int:
         return len(self.info.class_names)
+
+
+def load_task(
+    dataset: str,
+    data_dir: Path,
+    device: torch.device,
+    *,
+    seed: int,
+    image_size: int | None = None,
+    validation_count: int | None = None,
+    limit: int | None = None,
+) -> Task:
+    """Read a data set's training images and hold a stratified part of them out for validation.
+
+    Args:
+        seed: decides which images are held out.
+        validation_count: how many; None for the data set's usual number.
+        limit: keep so many of the rest; None for all.
+
+    Raises:
+        DataError: the data cannot be had or divided so.
+    """
+    info, examples = load_training(dataset, data_dir, image_size=image_size)
+    training, validation = split(
+        examples,
+        validation_count=info.validation_count if validation_count is None else validation_count,
+        seed=seed,
+        limit=limit,
+    )
+    return make_task(info, training, validation, device)
+
+
+def load_full_task(
+    dataset: str, data_dir: Path, device: torch.device, *, image_size: int | None = None
+) -> Task:
+    """All training images to train on, and none for validation: for the final training."""
+    info, examples = load_training(dataset, data_dir, image_size=image_size)
+    return make_task(info, examples, examples.select(torch.arange(0)), device)
 
 
 def make_task(

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.augment import augment, policy
-from data.batches import batch_indices, to_unit
+from data.batches import batch_indices, gather, to_unit
 from models import Architecture, build
 from search.training.evaluate import Score, autocast, evaluate, normalise
 from search.training.optim import (
@@ -85,7 +85,7 @@ class Training(Iterator[Epoch]):
         self._randomness = OwnRandomness(seed, task.device)
         with self._randomness:
             network = build(architecture, task.image_shape, task.classes)
-        self.model: nn.Module = network.to(task.device, memory_format=torch.channels_last)
+        self.model = network.to(task.device).to(memory_format=torch.channels_last)
         self.epoch = 0
         self._optimizer = make_optimizer(self.model, recipe)
         self._policy = policy(
@@ -128,7 +128,7 @@ class Training(Iterator[Epoch]):
     def _step(self, indices_B: torch.Tensor, progress: float) -> torch.Tensor:
         """One update of the weights; returns (loss, error), still on the device."""
         recipe, task, optimizer = self._recipe, self._task, self._optimizer
-        images_BCHW = to_unit(task.training.images_NCHW[indices_B])
+        images_BCHW = to_unit(gather(task.training.images_NCHW, indices_B))
         images_BCHW = augment(images_BCHW, self._policy, self._randomness.augmentation)
         labels_B = task.training.labels_N[indices_B]
 

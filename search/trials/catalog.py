@@ -14,8 +14,9 @@ from data.datasets import DatasetInfo
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
+from search.trials.history import values_at
 from search.trials.space import OVERRIDES, baseline_params
-from search.trials.storage import Database, StorageError, values_at
+from search.trials.storage import Database, StorageError
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")

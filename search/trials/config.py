@@ -79,8 +79,8 @@ class StudySpec:
         for name in ("image_size", "validation_count", "limit", "patience"):
             if getattr(self, name) is not None:
                 _at_least_one(name, getattr(self, name))
-        if not 0 <= self.seed < 2**63:
-            raise SpecError("seed", f"seed must be in [0, 2**63), but got {self.seed!r}")
+        if not 0 <= self.seed < 2**32:
+            raise SpecError("seed", f"seed must be in [0, 2**32), but got {self.seed!r}")
         for name, choices in (
             ("sampler", get_args(SamplerName)),
             ("pruner", get_args(PrunerName)),

@@ -1,91 +1,127 @@
-"""One database under Optuna's tables and ours: opened, locked, and waited for when it is away.
+"""An open database, Optuna's tables and ours: its transactions, and how outages are waited for.
 
-SQLite serves one host (its write-ahead log needs shared memory, and the locks of network file
-systems cannot be trusted); PostgreSQL serves any number.
+`search.trials.opening` opens one.
 """
 
 import logging
-import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import optuna
 from optuna.exceptions import StorageInternalError
-from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, select, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.pool import NullPool
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, Engine, exc, select
 
-from search.trials.tables import OURS, metadata, studies
+from search.trials.outages import explain, is_transient
+from search.trials.tables import studies
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-# How long one attempt at SQLite's lock blocks in C, where no signal is handled: short, and repeated.
-_SQLITE_BUSY_SECONDS = 1.0
-_SQLITE_LOCK_SECONDS = 30.0  # for what is not retried, such as Optuna's own calls
-_POSTGRESQL_SESSION = (
-    # A worker stopped in mid-transaction must not hold its locks against all the others.
-    "SET idle_in_transaction_session_timeout = '15s'",
-    "SET lock_timeout = '30s'",
-)
+PATIENCE_SECONDS = 60.0
 
 
 class StorageError(ValueError):
     """The database cannot be used: one line with its URL (password masked) and the remedy."""
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True)
 class Database:
-    """An open database. One for each process: open anew after a fork.
+    """An open database. One for each process: a forked child opens its own.
 
-    `patience_seconds` is how long an outage is waited for. A signal handler may lower it at any
-    time, so that a process which has been told to leave does not wait on.
+    Attributes:
+        url: with the password masked.
+        optuna: for `optuna.create_study` and `load_study`, always this one object.
+        patience_seconds: how long an outage is waited for. A signal handler may lower it at any
+            time, so that a process told to leave does not wait on.
     """
 
-    url: str  # the password masked
+    url: str
     engine: Engine
-    optuna: optuna.storages.RDBStorage  # hand this to optuna.create_study and load_study
-    patience_seconds: float = 60.0
+    optuna: RDBStorage
+    patience_seconds: float = PATIENCE_SECONDS
 
     def close(self) -> None:
-        """Closes the connections. Later use opens new ones."""
+        """Close the connections."""
         self.optuna.remove_session()
         self.engine.dispose()
 
 
 def mask_password(url: str) -> str:
-    """The URL with `***` for its password, be it well-formed or not."""
+    """The URL with `***` for its password, whether well-formed or not."""
     masked = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)(password=)[^&]*", r"\1***", masked)
 
 
-def open_database(url: str, *, must_exist: bool = False) -> Database:
-    """Opens a database and creates what is missing; any number of processes may do so at once.
+def with_retry(db: Database, operation: Callable[[], T]) -> T:
+    """Run an operation, and run it again while the database is away, locked or full.
 
-    Args:
-        url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
-        must_exist: refuse a database without studies, and leave no file behind.
+    The operation must make its own transactions and be idempotent: where the answer to a commit is
+    lost on its way back, it runs again although it was done.
 
     Raises:
-        StorageError: it is malformed, unreachable, unwritable, not a database, of another
-            program or of another version.
+        StorageError: it did not succeed within `db.patience_seconds`, or never can.
     """
-    address = _address(url)
     started = time.monotonic()
+    delay = 0.05
+    warned = False
     while True:
         try:
-            return _open(address, must_exist=must_exist)
+            return operation()
         except (exc.SQLAlchemyError, StorageInternalError) as error:
-            # Somebody else is creating the same tables, or holds SQLite's lock.
-            worth_waiting = _is_race(error) or (
-                address.get_backend_name() == "sqlite" and _is_transient(error)
-            )
-            if not worth_waiting or time.monotonic() - started > Database.patience_seconds:
-                raise StorageError(f"cannot open {_name(address)}: {_reason(error)}") from error
-        time.sleep(random.uniform(0.02, 0.2))
+            if not is_transient(error):
+                if isinstance(error, exc.OperationalError):
+                    raise StorageError(f"{db.url}: {explain(error)}") from error
+                raise  # a bug of ours, not an outage
+            waited = time.monotonic() - started
+            if waited >= db.patience_seconds:
+                raise StorageError(
+                    f"{db.url} did not answer for {waited:.0f} s: {explain(error)}. What was "
+                    "reported is stored; carry on with the same command"
+                ) from error
+            if not warned:
+                _log.warning("%s does not answer: %s; trying again", db.url, explain(error))
+                warned = True
+        # Jitter: workers that failed together must not come back together.
+        time.sleep(delay * random.uniform(0.5, 1.0))
+        delay = min(2 * delay, 1.0)
+
+
+@contextmanager
+def transaction(db: Database, *, study_id: int | None = None) -> Iterator[Connection]:
+    """One transaction for our tables and for all that Optuna does on this thread meanwhile.
+
+    Optuna's sessions join it as savepoints: what `ask`, `tell`, `suggest_*`, `enqueue_trial` and
+    attributes write is committed together with what is written through the connection, or not at
+    all. Not to be nested.
+
+    Args:
+        study_id: lock this study: none of its trials begins or ends meanwhile. It is the row that
+            Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+
+    Raises:
+        StorageError: the study is not there.
+    """
+    sessions = db.optuna.scoped_session
+    with db.engine.begin() as connection:
+        if study_id is not None:
+            lock = select(studies).where(studies.c.study_id == study_id).with_for_update()
+            if connection.execute(lock).first() is None:
+                raise StorageError(f"{db.url}: study {study_id} was deleted; start a new one")
+        sessions.remove()
+        sessions(bind=connection, join_transaction_mode="create_savepoint")
+        try:
+            yield connection
+        finally:
+            sessions.remove()
+
+
+@contextmanager
+def snapshot(db: Database) -> Iterator[Connection]:
+    """A connection for reading; on SQLite it neither waits for writers nor holds them up."""
+    with db.engine.connect() as connection:
+        yield connection.execution_options(read_only=True)

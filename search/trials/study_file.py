@@ -13,7 +13,7 @@ from search.trials.space import read_parameter
 
 READY_MADE = Path(__file__).parent.parent / "studies"
 SECTIONS = ("study", "space", "baseline")
-STUDY_KEYS: dict[str, type] = {
+STUDY_KEYS: dict[str, type[int] | type[str]] = {
     "title": str,
     "dataset": str,
     "image_size": int,
@@ -103,7 +103,7 @@ def _checked(key: str, value: Any) -> Any:
     if not isinstance(value, wanted) or isinstance(value, bool):
         kind = "a whole number" if wanted is int else "a text"
         raise SpecError(key, f"{key} must be {kind}, but got {value!r}")
-    if key == "title" and not value.isprintable():
+    if key == "title" and not str(value).isprintable():
         raise SpecError(key, "title must be one line of printable text")
     return value
 

@@ -70,13 +70,11 @@ leases = Table(
     "leases",
     metadata,
     _trial_id(),
-    Column("study_id", Integer, nullable=False),
     Column("token", Integer, nullable=False),  # one more with each claim: fences late writers
     Column("abandonments", Integer, nullable=False),  # holders that vanished
     Column("worker", String(255), nullable=False),
-    Column("claim", String(32), nullable=False),  # the call that won it: makes a retry harmless
+    Column("claim", String(32), nullable=False),  # the call that won it: makes its retry harmless
     Column("expires_at", Double),  # NULL: nobody holds it (released, or the trial has ended)
-    Index("ix_leases_study_id", "study_id"),
 )
 
 results = Table(
@@ -99,7 +97,7 @@ for _table in (epochs, leases):
     event.listen(
         _table,
         "after_create",
-        DDL(
+        DDL(  # type: ignore[no-untyped-call]
             f"CREATE TRIGGER {_table.name}_follow_trials AFTER DELETE ON trials "
             f"BEGIN DELETE FROM {_table.name} WHERE trial_id = OLD.trial_id; END"
         ).execute_if(dialect="sqlite"),

@@ -10,18 +10,13 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import TrialState
 
+from models import ArchitectureError
+from models.anatomy import count_parameters
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import SpecError
+from search.trials.history import EpochRow, ResultRow, best_epoch, epochs_of, results_of
 from search.trials.space import OVERRIDES, suggest
-from search.trials.storage import (
-    Database,
-    EpochRow,
-    ResultRow,
-    StorageError,
-    epochs_of,
-    mask_password,
-    results_of,
-)
+from search.trials.storage import Database, StorageError
 
 # Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
@@ -79,8 +74,7 @@ class TrialView:
     @property
     def best(self) -> EpochRow | None:
         """The epoch with the lowest validation loss."""
-        finite = [row for row in self.curve if row.validation_loss == row.validation_loss]
-        return min(finite, key=lambda row: row.validation_loss, default=None)
+        return best_epoch(self.curve)
 
     @property
     def reports(self) -> tuple[EpochRow, ...]:
@@ -169,27 +163,36 @@ def load_facts(study: optuna.Study) -> DatasetFacts:
 
 def view_study(db: Database, study: optuna.Study) -> StudyView:
     """Read the study as it is now."""
-    spec = load_spec(study)
+    spec, facts = load_spec(study), load_facts(study)
     rows: dict[int, list[EpochRow]] = {}
     for row in epochs_of(db, study._study_id):
         rows.setdefault(row.trial_id, []).append(row)
     return StudyView(
         name=study.study_name,
-        storage=mask_password(db.url),
+        storage=db.url,
         spec=spec,
-        dataset=load_facts(study),
+        dataset=facts,
         hardware=study.user_attrs.get(HARDWARE, "unknown"),
         versions=study.user_attrs.get(VERSIONS, {}),
         trials=tuple(
-            _view_trial(trial, spec, rows.get(trial._trial_id, []))
+            _view_trial(trial, spec, facts, rows.get(trial._trial_id, []))
             for trial in study.get_trials(deepcopy=False)
         ),
-        results=tuple(results_of(db, study._study_id)),
+        results=tuple(results_of(db, study.study_name)),
     )
 
 
+def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:
+    if config is None:
+        return None
+    try:
+        return count_parameters(config.architecture, facts.image_shape, len(facts.class_names))
+    except ArchitectureError:
+        return None
+
+
 def _view_trial(
-    trial: optuna.trial.FrozenTrial, spec: StudySpec, rows: list[EpochRow]
+    trial: optuna.trial.FrozenTrial, spec: StudySpec, facts: DatasetFacts, rows: list[EpochRow]
 ) -> TrialView:
     attributes = trial.user_attrs
     try:
@@ -202,7 +205,7 @@ def _view_trial(
         state=STATES[trial.state],
         params=trial.params,
         config=config,
-        parameters=attributes.get(PARAMETERS),
+        parameters=_parameters(config, facts),
         curve=tuple(row for row in rows if row.epoch > 0),
         early_look=next((row for row in rows if row.epoch == 0), None),
         started=trial.datetime_start,

@@ -49,11 +49,12 @@ def _mlp(rng: random.Random) -> MLPConfig:
 def _convnet(rng: random.Random) -> ConvNetConfig:
     depth = rng.randint(1, 9)
     padding: Any = rng.choice(["same", "same", 0, 2, tuple(rng.choices([0, 1, 2], k=depth))])
+    batch_norm: Any = rng.choice([True, False, _some(rng, depth)])
     return ConvNetConfig(
         channels=_sizes(rng, depth),
         kernel_sizes=tuple(rng.choices([1, 3, 5], k=rng.choice([1, depth]))),
         padding=padding,
-        batch_norm=rng.choice([True, False, _some(rng, depth)]),
+        batch_norm=batch_norm,
         batch_norm_place=rng.choice(get_args(NormPlace)),
         activation=rng.choice(get_args(ActivationName)),
         pool=rng.choice(get_args(PoolName)),

@@ -113,15 +113,12 @@ def test_random_networks_equal_the_naive_order(
 ) -> None:
     checked = 0
     for architecture, image, _ in random_cases(400, 4):
-        # Batch norm over four values, of maps of 1x1, is too ill-conditioned to compare.
-        if not isinstance(architecture, ConvNetConfig) or min(image) < 1 or image[1] < 8:
-            continue
-        if architecture.pool_after == "auto" or architecture.batch_norm:
+        if not isinstance(architecture, ConvNetConfig) or architecture.pool_after == "auto":
             continue
         without = {"dropout_conv": 0.0, "dropout_linear": 0.0}
         agrees_with_naive(ConvNetConfig(**{**fields(architecture), **without}), image)
         checked += 1
-    assert checked > 30
+    assert checked > 100
 
 
 def fields(config: ConvNetConfig) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+# make search            set up and run the study      make search TRIALS=20 EPOCHS=6
+# make finalize          retrain the best trial and score it on the test set
+# make dashboard         browse the study in a browser
+# make test              everything that CI runs: ruff, mypy, pytest
+# make clean             remove the environment and caches; studies and runs stay
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Each of these, given on the command line or in the environment, becomes the study's flag.
+FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY STORAGE EPOCHS WORKERS DEVICE SEED,\
+	$(if $($(name)),--$(call lower,$(name)) '$($(name))')) \
+	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)')
+FOUND = $(if $(STUDY),--study '$(STUDY)') $(if $(STORAGE),--storage '$(STORAGE)')
+lower = $(shell echo '$(1)' | tr A-Z a-z)
+
+.PHONY: search finalize dashboard test clean
+
+search: $(VENV)/installed
+	$(BIN)/python -m search.study $(FLAGS)
+
+finalize: $(VENV)/installed
+	$(BIN)/python -m search.finalize $(FOUND) $(if $(SEEDS),--seeds '$(SEEDS)')
+
+dashboard: $(VENV)/installed
+	$(BIN)/optuna-dashboard $(or $(STORAGE),sqlite:///studies.db)
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+$(VENV)/created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=python3.12 search")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
+	@echo 'Installing PyTorch and the rest: about 4 GB, a minute or two ...'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
+	@echo 'Installing PyTorch, the test tools and the rest: about 4 GB, a minute or two ...'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,98 @@
+"""The registry of data sets: choose one, load its training or its test examples.
+
+Names: those in DATASET_NAMES, and "folder:PATH" for a person's own images.
+"""
+
+import os
+from pathlib import Path
+
+from data import digits, folder
+from data.examples import DataError, DatasetInfo, Examples, normalisation, split
+from data.published import PUBLISHED, Published
+
+__all__ = [
+    "DATASET_NAMES",
+    "DataError",
+    "DatasetInfo",
+    "Examples",
+    "choose_dataset",
+    "default_data_dir",
+    "load_test",
+    "load_training",
+    "normalisation",
+    "split",
+    "verify",
+]
+
+DATASET_NAMES: tuple[str, ...] = (*PUBLISHED, "digits")
+
+
+def default_data_dir() -> Path:
+    """$SEARCH_DATA_DIR, else the folder `raw` beside this file."""
+    given = os.environ.get("SEARCH_DATA_DIR")
+    return Path(given).expanduser() if given else Path(__file__).parent / "raw"
+
+
+def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
+    """What to run on where no data set is named, and why where it is only the substitute.
+
+    ("fashion_mnist", None) where its training files are in `data_dir` or can be fetched, which
+    is then done; ("digits", a sentence) where neither holds: known within about 3 s where nobody
+    answers.
+    """
+    try:
+        PUBLISHED["fashion_mnist"].read(data_dir, train=True)
+    except DataError as error:
+        return "digits", str(error)
+    return "fashion_mnist", None
+
+
+def load_training(
+    name: str, data_dir: Path, *, image_size: int | None = None
+) -> tuple[DatasetInfo, Examples]:
+    """All training examples of data set `name`; no test image is opened.
+
+    Files that are missing or damaged in `data_dir` are fetched where there are published ones.
+    `image_size`: side in pixels to which a folder's images are resized (default 32). Raises
+    DataError for an unknown name, and for files that are absent, damaged or unfit.
+    """
+    if name.startswith(folder.PREFIX):
+        return folder.load_training(name, data_dir, image_size)
+    _refuse_size(name, image_size)
+    if name == "digits":
+        return digits.load_training()
+    return _published(name).load_training(name, data_dir)
+
+
+def load_test(name: str, data_dir: Path, *, image_size: int | None = None) -> Examples:
+    """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
+    if name.startswith(folder.PREFIX):
+        return folder.load_test(name, data_dir, image_size)
+    _refuse_size(name, image_size)
+    if name == "digits":
+        return digits.load_test()
+    return _published(name).load_test(data_dir)
+
+
+def verify(name: str, data_dir: Path) -> tuple[DatasetInfo, int]:
+    """Loads the training examples, checks that the test's files are whole, and counts these.
+
+    Fetches what is missing. Nothing of the test images but their number comes out. Raises
+    DataError as `load_training` does.
+    """
+    info, _ = load_training(name, data_dir)
+    return info, len(load_test(name, data_dir))
+
+
+def _published(name: str) -> Published:
+    try:
+        return PUBLISHED[name]
+    except KeyError:
+        raise DataError(
+            f"unknown data set {name!r}; choose {', '.join(DATASET_NAMES)} or folder:PATH"
+        ) from None
+
+
+def _refuse_size(name: str, image_size: int | None) -> None:
+    if name in DATASET_NAMES and image_size is not None:
+        raise DataError(f"{name} has its own image size; leave out {image_size} or use folder:PATH")

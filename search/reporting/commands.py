@@ -1,0 +1,152 @@
+"""What every command shares: arguments, errors on one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import select
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from rich.console import Console
+
+from data.datasets import DataError
+from models import ArchitectureError
+from search.training.device import DeviceError
+from search.training.recipe import RecipeError
+from search.trials.domains import SpecError
+from search.trials.storage import StorageError
+from search.trials.study_file import StudyFileError
+
+BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
+HELP_WIDTH = 80
+LONGEST = 366 * 24 * 3600  # seconds
+
+# What people can mend: each says on one line what is wrong and what to do.
+USER_ERRORS = (
+    DataError,
+    ArchitectureError,
+    DeviceError,
+    RecipeError,
+    SpecError,
+    StorageError,
+    StudyFileError,
+)
+
+
+def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """Run a command's `main` on the process's arguments and exit.
+
+    The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
+    line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = main(None)
+        sys.stdout.flush()
+    except USER_ERRORS as error:
+        print(f"{program()}: error: {one_line(str(error))}", file=sys.stderr)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_gone(sys.stdout):
+            raise
+        # Python flushes standard output once more at exit, which would fail noisily.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
+    sys.exit(code)
+
+
+def program() -> str:
+    """The running command as it is named in messages: `search.study`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+
+
+def one_line(text: str) -> str:
+    """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
+    joined = " ".join(text.split())
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in joined
+    )
+
+
+def console() -> Console:
+    """For progress and warnings: standard error. Texts are printed as they are, without markup."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command: defaults are shown, examples keep their lines, errors take one.
+
+    Args:
+        description: what the command does.
+        examples: command lines with comments, for the end of --help.
+    """
+
+    def __init__(self, *, description: str, examples: str) -> None:
+        super().__init__(
+            prog=f"python -m {program()}",
+            description=textwrap.fill(description, HELP_WIDTH),
+            epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,  # a script's --data would break when another option begins so
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            BAD_INPUT, f"{program()}: error: {one_line(message)} (--help shows all options)\n"
+        )
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_it = action.help is None or "default" in action.help
+        if says_it or action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+def positive_int(text: str) -> int:
+    """An argument that counts something."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, but got {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """An argument in [0, 2**63)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 0 up and below 2**63, but got {text!r}"
+        )
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """An argument in seconds: `45`, `90s`, `30m`, `1h30m`."""
+    number = r"(\d{1,9}(?:\.\d{1,9})?)"
+    pattern = f"(?:{number}h)?(?:{number}m)?(?:{number}s)?"
+    found = re.fullmatch(pattern, f"{text}s" if text.isdigit() else text, re.ASCII)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not 0 < total <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"must be a time like 90s, 30m or 1h30m, at most a year, but got {text!r}"
+        )
+    return total
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    """Whether the stream is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors are reported unasked
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,0 +1,146 @@
+"""What an epoch costs: of a network by its size, and of the networks that a study will try.
+
+Seconds an epoch grow like multiply-adds to some power: 0.68 measured on 2 CPU cores, near 0 where
+launching kernels is what takes the time, as on GPUs. So a line is fitted to the logarithms, whose
+slope starts from a prior: one trial is enough to say something of all others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from models import Architecture, ArchitectureError
+from models.anatomy import anatomy
+from search.training.train import EARLY_LOOK
+from search.trials.config import SamplerName, StudySpec
+from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
+from search.trials.space import PARAMETERS, make_config
+from search.trials.view import StudyView, TrialView
+
+Cost = Callable[[float], float]  # multiply-adds of one image -> seconds of one epoch
+Shape = tuple[int, int, int]
+
+SLOPE, SLOPE_SPREAD = 0.65, 0.25
+RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work on the machine
+BASELINE_WEIGHT = 0.5  # without batch norm and augmentation it is off that line
+# Epochs are not spread evenly over the space: a network that costs twice as much gets 2**favour
+# times as many of them, as large ones survive, and a sampler that learns turns to them besides.
+FAVOUR: dict[SamplerName, float] = {"tpe": 1.0, "random": 0.5}
+PRIOR_EPOCHS = 60  # the space counts like so many epochs that were seen to be trained
+DRAWS = 64
+
+
+def epochs_trained(trial: TrialView) -> float:
+    """As far as reported; the early look is a fraction of the first."""
+    return len(trial.curve) or (0.0 if trial.early_look is None else EARLY_LOOK)
+
+
+def is_measured(trial: TrialView) -> bool:
+    return trial.config is not None and trial.seconds > 0
+
+
+def fit_cost(view: StudyView) -> Cost:
+    """The line through the measured trials, of which there must be one (ridge regression)."""
+    points = [
+        (
+            math.log(_work(trial, view) or 1.0),
+            math.log(trial.seconds / epochs_trained(trial)),
+            BASELINE_WEIGHT if trial.is_baseline else 1.0,
+        )
+        for trial in view.trials
+        if is_measured(trial)
+    ]
+    total = sum(weight for *_, weight in points)
+    x_mean = sum(weight * x for x, _, weight in points) / total
+    y_mean = sum(weight * y for _, y, weight in points) / total
+    covariance = sum(weight * (x - x_mean) * (y - y_mean) for x, y, weight in points)
+    variance = sum(weight * (x - x_mean) ** 2 for x, _, weight in points)
+    prior = (RATE_SPREAD / SLOPE_SPREAD) ** 2
+    slope = (SLOPE * prior + covariance) / (prior + variance)
+    return lambda work: math.exp(y_mean + slope * (math.log(work) - x_mean))
+
+
+def typical_seconds(view: StudyView, cost: Cost, judged: Sequence[TrialView]) -> float:
+    """Seconds of one epoch of a later trial: the prior from the space, then as trials show.
+
+    Args:
+        judged: trials that were chosen and stopped as later ones will be.
+    """
+    possible = [cost(work) for work in _works_in_space(_key(view.spec), *_images(view))]
+    favour = FAVOUR[view.spec.sampler]
+    prior = sum(r ** (1 + favour) for r in possible) / sum(r**favour for r in possible)
+    known = [(epochs_trained(t), epoch_seconds(t, view, cost, prior)) for t in judged]
+    known.append((PRIOR_EPOCHS, prior))
+    return sum(epochs * rate for epochs, rate in known) / sum(epochs for epochs, _ in known)
+
+
+def epoch_seconds(trial: TrialView, view: StudyView, cost: Cost, typical: float) -> float:
+    """Of this trial: as measured, or as its size says, or as is typical."""
+    if is_measured(trial):
+        return trial.seconds / epochs_trained(trial)
+    work = _work(trial, view)
+    return typical if work is None else cost(work)
+
+
+def _work(trial: TrialView, view: StudyView) -> float | None:
+    if trial.config is None:
+        return None
+    return _multiply_adds(trial.config.architecture, *_images(view))
+
+
+def _images(view: StudyView) -> tuple[Shape, int]:
+    return view.dataset.image_shape, len(view.dataset.class_names)
+
+
+@lru_cache(maxsize=4096)
+def _multiply_adds(architecture: Architecture, image_shape: Shape, classes: int) -> float | None:
+    """Of one image; None where the network does not fit."""
+    try:
+        return sum(row.multiply_adds for row in anatomy(architecture, image_shape, classes))
+    except ArchitectureError:
+        return None
+
+
+def _key(spec: StudySpec) -> str:
+    """The specification as something that a cache can hold; its total may change."""
+    return json.dumps(spec.to_dict() | {"trials": 1}, sort_keys=True)
+
+
+@lru_cache(maxsize=16)
+def _works_in_space(key: str, image_shape: Shape, classes: int) -> tuple[float, ...]:
+    """Multiply-adds of networks drawn evenly from the space; always the same draws."""
+    spec = StudySpec.from_dict(json.loads(key))
+    works = _drawn_works(spec, image_shape, classes, random.Random(0))
+    return tuple(work for work in works if work is not None) or (1.0,)
+
+
+def _drawn_works(
+    spec: StudySpec, image_shape: Shape, classes: int, draws: random.Random
+) -> Iterator[float | None]:
+    for _ in range(DRAWS):
+        values = {
+            name: _draw(spec.space.get(name, Fixed(value=parameter.default)), draws)
+            for name, parameter in PARAMETERS.items()
+        }
+        try:
+            architecture = make_config(values, spec).architecture
+        except SpecError:  # values that do not go together; such a trial fails at once
+            continue
+        yield _multiply_adds(architecture, image_shape, classes)
+
+
+def _draw(domain: Domain, draws: random.Random) -> ParameterValue:
+    match domain:
+        case Fixed(value=value):
+            return value
+        case Choice(values=values):
+            return draws.choice(values)
+        case Range(low=low, high=high, log=True):
+            number = math.exp(draws.uniform(math.log(low), math.log(high)))
+        case Range(low=low, high=high):
+            number = draws.uniform(low, high)
+    return round(number) if domain.integer else number

@@ -1,0 +1,225 @@
+"""Figures of a study as it stands. Pure functions of a view; none needs a finished trial.
+
+Each stays within tens of kilobytes however long the study: optuna-dashboard keeps a figure in
+database rows of 2 kB and sends them all to the browser every few seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from search.reporting.describe import short_config
+from search.reporting.figure_data import (
+    LOSS,
+    loss_range,
+    lowest,
+    short,
+    subtitle,
+    thinned,
+    with_count,
+)
+from search.reporting.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILION,
+    dress,
+    in_figure,
+    note_absence,
+)
+from search.reporting.wording import duration, percent
+from search.trials.view import State, StudyView, TrialView
+
+TOP = 10  # always among the points drawn, like the Pareto front
+MOST_POINTS: Mapping[State, int] = {"complete": 100, "pruned": 40, "running": 20, "failed": 10}
+# Told apart by their markers as well.
+LOOKS: Mapping[State, tuple[str, str]] = {
+    "complete": (BLUE, "circle"),
+    "pruned": (GREY, "x"),
+    "running": (GREEN, "diamond-open"),
+    "failed": (PURPLE, "triangle-up"),
+}
+
+
+def loss_against_parameters(view: StudyView) -> go.Figure:
+    """Lowest validation loss by network size; a line joins the trials of the Pareto front."""
+    figure = go.Figure()
+    sized = [trial for trial in view.trials if trial.parameters and lowest(trial) is not None]
+    front = pareto_front(view)
+    notable = {trial.number for trial in (*front, *view.leaderboard[:TOP])}
+    for state, (colour, symbol) in LOOKS.items():
+        trials = [trial for trial in sized if trial.state == state and not trial.is_baseline]
+        if trials:
+            shown = [trial for trial in trials if trial.number in notable]
+            rest = [trial for trial in trials if trial.number not in notable]
+            shown += thinned(rest, MOST_POINTS[state])
+            _add_points(figure, shown, with_count(state, shown, trials), colour, symbol)
+    baseline = [trial for trial in sized if trial.is_baseline]
+    if baseline:
+        _add_points(figure, baseline, "baseline", VERMILION, "star")
+    if front:
+        figure.add_scatter(
+            x=[trial.parameters for trial in front],
+            y=[lowest(trial) for trial in front],
+            mode="lines",
+            line={"color": BLUE, "width": 1, "shape": "hv"},
+            hoverinfo="skip",
+            name="Pareto front",
+        )
+    remark = "each trial's lowest loss, one run each"
+    dress(figure, "Loss against size", subtitle(view, remark))
+    figure.update_xaxes(title_text="parameters (weights and biases)", type="log")
+    figure.update_yaxes(title_text=LOSS, type="log", range=loss_range(view))
+    if not figure.data:
+        note_absence(figure, "no epoch has ended yet")
+    return figure
+
+
+def pareto_front(view: StudyView) -> list[TrialView]:
+    """Complete trials that no other equals in both parameters and loss and beats in one.
+
+    Smallest network first.
+    """
+    front: list[TrialView] = []
+    least = math.inf
+    sized = [(trial.parameters, lowest(trial), trial) for trial in view.leaderboard]
+    known = [(size, loss, trial) for size, loss, trial in sized if size and loss is not None]
+    for _, loss, trial in sorted(known, key=lambda entry: entry[:2]):
+        if loss < least:
+            least = loss
+            front.append(trial)
+    return front
+
+
+def _add_points(
+    figure: go.Figure, trials: Sequence[TrialView], name: str, colour: str, symbol: str
+) -> None:
+    figure.add_scatter(
+        x=[trial.parameters for trial in trials],
+        y=[lowest(trial) for trial in trials],
+        text=[_hover(trial) for trial in trials],
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8},
+        name=name,
+        hovertemplate="%{text}<br>%{x:,} parameters, loss %{y}<extra></extra>",
+    )
+
+
+def _hover(trial: TrialView) -> str:
+    config = "" if trial.config is None else in_figure(short_config(trial.config))
+    return f"#{trial.number}: {config}"
+
+
+def best_so_far(view: StudyView) -> go.Figure:
+    """Lowest validation loss of any complete trial, by trials finished and by wall time."""
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    ended = sorted(
+        (
+            (trial.finished, trial)
+            for trial in view.in_state("complete", "pruned")
+            if trial.finished is not None
+        ),
+        key=lambda pair: (pair[0], pair[1].number),
+    )
+    start = min((trial.started for trial in view.trials if trial.started), default=None)
+    if start is not None:
+        _add_history(figure, view, ended, start)
+    dress(figure, "Best so far", subtitle(view, "complete ones, one run each"))
+    figure.update_yaxes(type="log")
+    figure.update_yaxes(title_text=LOSS, col=1)
+    figure.update_xaxes(title_text="trials finished", rangemode="tozero", col=1)
+    figure.update_xaxes(title_text="minutes, pauses included", rangemode="tozero", col=2)
+    if not figure.data:
+        note_absence(figure, "no trial has finished yet")
+    return figure
+
+
+def _add_history(
+    figure: go.Figure,
+    view: StudyView,
+    ended: Sequence[tuple[datetime, TrialView]],
+    start: datetime,
+) -> None:
+    values = [  # trials finished, minutes, lowest loss, number
+        (count, _minutes(start, when), loss, trial.number)
+        for count, (when, trial) in enumerate(ended, start=1)
+        if trial.state == "complete" and (loss := lowest(trial)) is not None
+    ]
+    if not values:
+        return
+    steps = values[:1]
+    for value in values:
+        if value[2] < steps[-1][2]:
+            steps.append(value)
+    end = (len(ended), _minutes(start, ended[-1][0]), steps[-1][2])
+    baseline = None if view.baseline is None else lowest(view.baseline)
+    shown = thinned(values, MOST_POINTS["complete"])
+    for column in (0, 1):
+        place = {"row": 1, "col": column + 1, "showlegend": column == 0}
+        figure.add_scatter(
+            x=[value[column] for value in shown],
+            y=[value[2] for value in shown],
+            customdata=[value[3] for value in shown],
+            mode="markers",
+            marker={"color": GREY, "size": 5},
+            name=with_count("complete", shown, values),
+            hovertemplate="#%{customdata}: loss %{y}<extra></extra>",
+            **place,
+        )
+        figure.add_scatter(
+            x=[step[column] for step in (*steps, end)],
+            y=[step[2] for step in (*steps, end)],
+            mode="lines",
+            line={"color": BLUE, "width": 2, "shape": "hv"},
+            name="best so far",
+            hovertemplate="best so far: loss %{y}<extra></extra>",
+            **place,
+        )
+        if baseline is not None:
+            figure.add_scatter(
+                x=[0, end[column]],
+                y=[baseline, baseline],
+                mode="lines",
+                line={"color": VERMILION, "width": 1, "dash": "dash"},
+                name="baseline",
+                hovertemplate="baseline: loss %{y}<extra></extra>",
+                **place,
+            )
+
+
+def _minutes(start: datetime, end: datetime) -> float:
+    return round((end - start).total_seconds() / 60, 2)
+
+
+def time_by_outcome(view: StudyView) -> go.Figure:
+    """Where the time went: training and validation, added up over the trials of each state."""
+    figure = go.Figure()
+    groups = [(state, view.in_state(state)) for state in LOOKS]
+    spent = [
+        (state, trials, sum(trial.seconds for trial in trials))
+        for state, trials in groups
+        if trials
+    ]
+    total = sum(seconds for _, _, seconds in spent)
+    if total > 0:
+        figure.add_bar(
+            y=[f"{state} ({len(trials)})" for state, trials, _ in spent],
+            x=[short(seconds / 60) for _, _, seconds in spent],
+            text=[f"{duration(seconds)}, {percent(seconds / total, 0)}" for _, _, seconds in spent],
+            orientation="h",
+            marker={"color": [LOOKS[state][0] for state, _, _ in spent]},
+            hoverinfo="skip",
+        )
+    remark = f"{duration(total)} of training and validation"
+    dress(figure, "Where the time went", subtitle(view, remark))
+    figure.update_xaxes(title_text="minutes, all workers together", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    if not figure.data:
+        note_absence(figure, "no epoch has ended yet")
+    return figure

@@ -1,0 +1,155 @@
+"""Finalize's page and its summary for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from search.reporting.figures_final import confusion_matrix, first_layer_kernels, training_curves
+from search.reporting.final_result import FinalResult
+from search.reporting.final_words import (
+    baseline_in_words,
+    confused_rows,
+    in_figures,
+    key_to_scores,
+    layer_rows,
+    opened_before,
+    recipe_in_words,
+    score_rows,
+    tested_on,
+)
+from search.reporting.note import in_utc, reading_in_words
+from search.reporting.page import (
+    Html,
+    facts,
+    figure,
+    footer,
+    heading,
+    listing,
+    page,
+    paragraph,
+    table,
+)
+from search.reporting.reproduce import command, study_file
+from search.reporting.summary import WIDTH
+from search.reporting.wording import data_in_words, duration, grouped, mean_and_spread, printable
+
+PAIRS, PAIRS_IN_TEXT = 10, 3
+
+
+def final_page(final: FinalResult) -> str:
+    """One offline HTML page."""
+    title = f"{printable(final.view.dataset.title)}: trial {final.trial.number} on the test set"
+    sections = (_summary, _scores, _confusions, _learning, _network, _repetition)
+    return page(title, [part for section in sections for part in section(final)])
+
+
+def final_text(final: FinalResult) -> str:
+    """The summary for standard output: plain text, without markup or control characters."""
+    lines = [
+        f"Trial {final.trial.number} of study {final.view.name}: {tested_on(final)}",
+        *textwrap.wrap(recipe_in_words(final), WIDTH),
+        "",
+        *_aligned([("", "loss", "error (%)", "accuracy (%)", "images"), *score_rows(final)]),
+        "",
+        *textwrap.wrap(key_to_scores(final), WIDTH),
+        "",
+        *textwrap.wrap(baseline_in_words(final), WIDTH),
+    ]
+    pairs = confused_rows(final, PAIRS_IN_TEXT)
+    if pairs:
+        lines += ["", "Most confused:", *_aligned(pairs)]
+    warning = opened_before(final)
+    if warning:
+        lines += ["", *textwrap.wrap(warning, WIDTH), *map(reading_in_words, final.view.results)]
+    return "\n".join(lines)
+
+
+def _summary(final: FinalResult) -> Iterator[Html]:
+    yield paragraph(
+        f"Study {final.view.name}, opened {in_utc(final.opened_at)}. {recipe_in_words(final)}",
+        "lead",
+    )
+    warning = opened_before(final)
+    if warning:
+        yield paragraph(warning, "warning")
+        yield table(
+            ("earlier readings of this test set",),
+            [(reading_in_words(row),) for row in final.view.results],
+        )
+    tests = [run.test for run in final.runs]
+    yield facts(
+        [
+            ("test accuracy (%)", mean_and_spread([score.accuracy for score in tests], 2, 100)),
+            ("test loss (nats)", mean_and_spread([score.loss for score in tests], 4)),
+            ("runs", str(len(final.runs))),
+            ("parameters", grouped(final.parameters)),
+            ("epochs", str(final.epochs)),
+            ("training a run", duration(sum(run.seconds for run in final.runs) / len(final.runs))),
+        ]
+    )
+    yield paragraph(baseline_in_words(final))
+
+
+def _scores(final: FinalResult) -> Iterator[Html]:
+    yield heading("Scores")
+    yield table(
+        ("", "loss (nats)", "error (%)", "accuracy (%)", "images"),
+        score_rows(final),
+        caption=key_to_scores(final),
+        numbers=(1, 2, 3, 4),
+    )
+    yield table(
+        ("seed", "test loss (nats)", "error (%)", "accuracy (%)", "training"),
+        [(str(run.seed), *in_figures([run.test]), duration(run.seconds)) for run in final.runs],
+        caption=f"Each run; {tested_on(final)}.",
+        numbers=(0, 1, 2, 3, 4),
+    )
+
+
+def _confusions(final: FinalResult) -> Iterator[Html]:
+    yield heading("What it confuses")
+    names = final.view.dataset.class_names
+    yield figure(confusion_matrix(final.confusion_KK, names, tested_on(final)), height=660)
+    yield table(
+        ("pair", "mistakes", "of these"),
+        confused_rows(final, PAIRS),
+        caption=f"Most confused pairs, both ways together; {tested_on(final)}.",
+        numbers=(1,),
+    )
+
+
+def _learning(final: FinalResult) -> Iterator[Html]:
+    yield heading("How it learned")
+    yield figure(training_curves(final))
+
+
+def _network(final: FinalResult) -> Iterator[Html]:
+    yield heading("The network")
+    yield table(
+        ("layer", "output", "size", "weights + biases", "parameters", "share", "mult-adds"),
+        layer_rows(final),
+        caption="Multiply-adds are those of one image.",
+        numbers=(1, 4, 5, 6),
+    )
+    if final.kernels is not None:
+        title = f"{printable(final.view.dataset.title)}, run with seed {final.runs[0].seed}"
+        yield figure(first_layer_kernels(final.kernels, title))
+
+
+def _repetition(final: FinalResult) -> Iterator[Html]:
+    yield heading("How to repeat it")
+    yield listing(command("finalize", final.view, "--seeds", str(len(final.runs))))
+    yield paragraph("The study itself, as a file for python -m search.study --config FILE:")
+    yield listing(study_file(final.view.spec))
+    versions = ", ".join(f"{name} {number}" for name, number in final.versions.items())
+    yield footer(f"{data_in_words(final.view)}. {final.hardware}. {versions}.")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

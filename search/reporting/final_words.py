@@ -1,0 +1,135 @@
+"""The sentences and table rows that finalize's page, pictures and summary share. All unescaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from search.reporting.describe import describe_config
+from search.reporting.final_result import FinalResult, most_confused
+from search.reporting.note import in_utc
+from search.reporting.summary import gain_in_words, score_in_words
+from search.reporting.wording import (
+    grouped,
+    mean_and_spread,
+    percent,
+    printable,
+    single_accuracy,
+)
+from search.training.evaluate import Score
+
+
+def recipe_in_words(final: FinalResult) -> str:
+    config = final.trial.config
+    assert config is not None
+    return f"{describe_config(config, final.parameters)}; stopped after {final.epochs} epochs."
+
+
+def tested_on(final: FinalResult) -> str:
+    """`Fashion-MNIST, 10 000 test images × 3 runs`."""
+    title = printable(final.view.dataset.title)
+    return f"{title}, {grouped(final.test_count)} test images × {_runs(final)}"
+
+
+def score_rows(final: FinalResult) -> list[tuple[str, str, str, str, str]]:
+    """(what, loss, error in %, accuracy in %, images) for training, validation and test."""
+    best, validation_count = final.trial.best, final.view.dataset.validation_count
+    assert best is not None
+    validation = Score(loss=best.validation_loss, error=best.validation_error)
+    return [
+        (
+            f"training ({_runs(final)})",
+            *in_figures([run.training for run in final.runs]),
+            grouped(final.training_count),
+        ),
+        (
+            f"validation (the trial's run, epoch {best.epoch})",
+            *in_figures([validation]),
+            grouped(validation_count),
+        ),
+        (
+            f"test ({_runs(final)})",
+            *in_figures([run.test for run in final.runs]),
+            grouped(final.test_count),
+        ),
+    ]
+
+
+def in_figures(scores: Sequence[Score]) -> tuple[str, str, str]:
+    """Loss in nats, error and accuracy in percent: means with their spread over the runs."""
+    return (
+        mean_and_spread([score.loss for score in scores], 4),
+        mean_and_spread([score.error for score in scores], 2, 100),
+        mean_and_spread([score.accuracy for score in scores], 2, 100),
+    )
+
+
+def key_to_scores(final: FinalResult) -> str:
+    """What the spread is, and what was trained on what."""
+    spread = f"± is the standard deviation over {_runs(final)}, a seed each"
+    if len(final.runs) == 1:
+        accuracy = single_accuracy(final.runs[0].test.error, final.test_count)
+        spread = f"One run: test accuracy {accuracy}, one binomial standard deviation"
+    return (
+        f"{spread}. All in evaluation mode, without augmentation. The runs were trained on "
+        "training and validation images together, the trial on the former alone."
+    )
+
+
+def baseline_in_words(final: FinalResult) -> str:
+    """What the search gained over the hand-made model, on validation images."""
+    baseline = final.view.baseline
+    if baseline is None:
+        return "This study has no baseline to compare with."
+    if baseline.number == final.trial.number:
+        return "This is the study's baseline itself."
+    return (
+        f"On validation, the baseline (trial {baseline.number}) has "
+        f"{score_in_words(baseline, final.view)}, trial {final.trial.number} has "
+        f"{score_in_words(final.trial, final.view)}; one run each, one binomial standard "
+        f"deviation. Gained: {gain_in_words(final.view) or 'unknown'}."
+    )
+
+
+def opened_before(final: FinalResult) -> str | None:
+    """A warning where this was not the first look at the test set."""
+    times = len(final.view.results)
+    if times == 0:
+        return None
+    return (
+        f"The test set had been opened {'once' if times == 1 else f'{times} times'} before, first "
+        f"on {in_utc(final.view.results[0].opened_at)}. Whoever chooses between readings gets "
+        "figures that look better than they are: trust the first."
+    )
+
+
+def confused_rows(final: FinalResult, n: int) -> list[tuple[str, str, str]]:
+    """(pair, mistakes between them, how many each way)."""
+    rows = []
+    for pair in most_confused(final.confusion_KK, final.view.dataset.class_names, n):
+        first, second = printable(pair.first), printable(pair.second)
+        ways = (
+            f"{grouped(pair.first_as_second)} × {first} taken for {second}, "
+            f"{grouped(pair.second_as_first)} × the other way"
+        )
+        rows.append((f"{first} / {second}", grouped(pair.total), ways))
+    return rows
+
+
+def layer_rows(final: FinalResult) -> Iterator[tuple[str, ...]]:
+    """(layer, output, size, counted as, parameters, share, multiply-adds), the total last."""
+    for layer in final.layers:
+        yield (
+            layer.name,
+            "×".join(map(str, layer.output)),
+            layer.size,
+            layer.computed,
+            grouped(layer.parameters) if layer.parameters else "",
+            percent(layer.share, 1) if layer.parameters else "",
+            grouped(layer.multiply_adds) if layer.multiply_adds else "",
+        )
+    adds = sum(layer.multiply_adds for layer in final.layers)
+    yield ("total", "", "", "", grouped(final.parameters), percent(1, 1), grouped(adds))
+
+
+def _runs(final: FinalResult) -> str:
+    return "1 run" if len(final.runs) == 1 else f"{len(final.runs)} runs"

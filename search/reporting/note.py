@@ -1,0 +1,174 @@
+"""The study's note in optuna-dashboard: Markdown whose raw HTML reaches the browser unsanitised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from search.reporting.describe import describe_config, short_config
+from search.reporting.reproduce import command, study_file
+from search.reporting.summary import (
+    LeaderboardRow,
+    gain_in_words,
+    leaderboard_rows,
+    score_in_words,
+)
+from search.reporting.wording import data_in_words, duration, grouped, percent, printable
+from search.trials.history import ResultRow
+from search.trials.view import State, StudyView
+
+TOP = 10
+FAILURES = 3  # shown, the latest
+MOST_REASON = 200  # characters
+
+
+def study_note(view: StudyView) -> str:
+    """Markdown: progress, leaderboard, gain over the baseline, test readings, data, commands.
+
+    About 4 kB, however long the study.
+    """
+    sections = {
+        "Best trials": _leaderboard(view),
+        "Against the baseline": _gain(view),
+        "Test set": _test(view),
+        "Data and machine": _data(view),
+        "How to go on, and how to repeat it": _commands(view),
+    }
+    parts = [f"# {escape(view.spec.title or view.name)}", *_progress(view)]
+    for title, paragraphs in sections.items():
+        parts += [f"## {title}", *paragraphs]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that people typed, as plain Markdown on one line, in a table, too.
+
+    As entities, not with backslashes, which a table cell or a block of raw HTML would not heed.
+    """
+    return re.sub(r"[\\`*_\[\]<>#|~&]", lambda sign: f"&#{ord(sign.group())};", printable(text))
+
+
+def _progress(view: StudyView) -> Iterator[str]:
+    states: tuple[State, ...] = ("complete", "pruned", "running", "waiting", "failed")
+    counted = [(len(view.in_state(state)), state) for state in states]
+    yield (
+        f"**{grouped(view.finished)} of {grouped(view.spec.trials)} trials finished** "
+        f"({', '.join(f'{n} {state}' for n, state in counted if n) or 'none begun'}); "
+        f"{duration(sum(trial.seconds for trial in view.trials))} of training and validation, at "
+        f"most {view.spec.epochs} epochs a trial."
+    )
+    for trial in view.in_state("failed")[-FAILURES:]:
+        reason = (trial.reason or "for an unknown reason")[:MOST_REASON]
+        yield f"Trial {trial.number} failed: {escape(reason)}"
+
+
+def _leaderboard(view: StudyView) -> Iterator[str]:
+    rows = leaderboard_rows(view, TOP)
+    if not rows:
+        yield "No trial has run to its end yet."
+        return
+    header = ("", "trial", "validation loss", "accuracy", "parameters", "best epoch", "network")
+    yield _table(header, [_row(row) for row in rows])
+    yield (
+        f"At the epoch of the lowest validation loss (cross entropy, nats), on "
+        f"{grouped(view.dataset.validation_count)} images. One run each: ± "
+        f"{100 * rows[0].sigma:.2f} points of accuracy are one binomial standard deviation, so "
+        "smaller differences mean little."
+    )
+
+
+def _row(row: LeaderboardRow) -> tuple[str, ...]:
+    described = "" if row.config is None else escape(short_config(row.config))
+    return (
+        str(row.rank),
+        f"#{row.number}",
+        f"{row.loss:.4f}",
+        percent(row.accuracy),
+        "" if row.parameters is None else grouped(row.parameters),
+        f"{row.epoch} of {row.epochs}",
+        f"baseline: {described}" if row.is_baseline else described,
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _gain(view: StudyView) -> Iterator[str]:
+    best, baseline = view.best, view.baseline
+    if best is None:
+        yield "Nothing to compare yet."
+        return
+    described = "" if best.config is None else f" ({describe_config(best.config, best.parameters)})"
+    yield f"Best is trial {best.number}: {score_in_words(best, view)}{escape(described)}."
+    if baseline is None:
+        yield "This study has no baseline."
+        return
+    if baseline.number == best.number:
+        yield "That is the baseline: no trial has beaten it."
+        return
+    yield f"The baseline, trial {baseline.number}: {score_in_words(baseline, view)}."
+    yield (
+        f"Gained: {gain_in_words(view) or 'unknown yet'}. Each ran once, and the best was picked "
+        "on the images that it is judged by, so it looks a little better than it is."
+    )
+
+
+def _test(view: StudyView) -> Iterator[str]:
+    yield "\n".join(f"- {reading_in_words(row)}" for row in view.results) or "Not opened yet."
+
+
+def reading_in_words(result: ResultRow) -> str:
+    """One reading of the test set: when, which trial, what came out, with seeds and spread."""
+    head = (
+        f"{in_utc(result.opened_at)}: trial {result.trial_number}, "
+        f"seeds {', '.join(map(str, result.seeds))}"
+    )
+    found = result.figures
+    if found is None:
+        return f"{head}: opened, but scoring did not end"
+    accuracy, what = f"{100 * found['accuracy']:.2f}", "one run"
+    if found["std"] is not None:
+        accuracy += f" ± {100 * found['std']:.2f}"
+        what = f"mean ± standard deviation of {found['seeds']} runs"
+    return (
+        f"{head}: accuracy {accuracy} %, loss {found['loss']:.4f} ({what}, "
+        f"{grouped(found['images'])} images)"
+    )
+
+
+def in_utc(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _data(view: StudyView) -> Iterator[str]:
+    channels, height, width = view.dataset.image_shape
+    versions = ", ".join(f"{name} {number}" for name, number in view.versions.items())
+    lines = (
+        f"{data_in_words(view)}, {len(view.dataset.class_names)} classes, {channels} × {height} × "
+        f"{width} pixels; stratified split, seed {view.spec.seed}",
+        view.hardware,
+        versions,
+    )
+    yield "\n".join(f"- {escape(line)}" for line in lines if line)
+
+
+def _commands(view: StudyView) -> Iterator[str]:
+    yield "More trials, or the test set with the best one:"
+    more = command("study", view, "--trials", str(2 * view.spec.trials))
+    yield _code(f"{more}\n{command('finalize', view)}")
+    yield (
+        "From the start: save this as `again.toml` and run "
+        "`python -m search.study --config again.toml --study again`. On a CPU, one worker with as "
+        "many threads and the same versions finds the same values."
+    )
+    yield _code(study_file(view.spec), "toml")
+
+
+def _code(text: str, language: str = "") -> str:
+    """A block whose fence is longer than any run of its signs inside."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,0 +1,176 @@
+"""Offline pages: one HTML file that needs no network, follows the reader's light or dark, prints.
+
+`Html` is text that is safe to put into a page; only the functions here make it, and they escape.
+The page's policy lets the browser run our two scripts, by their hashes, and load nothing at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NewType
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+Html = NewType("Html", str)
+
+_DRAW = """
+for (const data of document.querySelectorAll("script.figure")) {
+  const figure = JSON.parse(data.textContent);
+  Plotly.newPlot(data.previousElementSibling, figure.data, figure.layout,
+    {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+}
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --text: #1c2024; --faint: #5f6670;
+  --line: #d9dde2; --panel: #f5f7f9; --accent: #0067a3; --warn: #fff3e0; --warn-line: #d55e00; }
+@media (prefers-color-scheme: dark) { :root { --ground: #14171c; --text: #e4e7eb;
+  --faint: #9aa3ae; --line: #333a44; --panel: #1b2027; --accent: #6cb8ec; --warn: #33230f; } }
+@media print { :root { color-scheme: light; --ground: #fff; --text: #000; --faint: #444;
+  --line: #bbb; --panel: #fff; --accent: #000; --warn: #fff; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: var(--ground);
+  color: var(--text); font: 16px/1.55 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.4rem 0 .7rem; padding-bottom: .25rem;
+  border-bottom: 1px solid var(--line); }
+p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
+.lead { color: var(--faint); }
+.table { overflow-x: auto; margin: .8rem 0; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+caption { caption-side: bottom; text-align: left; color: var(--faint); padding-top: .4rem; }
+th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { color: var(--faint); font-weight: 600; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+dl { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
+dl > div { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
+  padding: .6rem .9rem; }
+dt { color: var(--faint); font-size: .82rem; }
+dd { margin: 0; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
+.warning { background: var(--warn); border-left: .3rem solid var(--warn-line);
+  padding: .6rem 1rem; margin: 1rem 0; border-radius: .2rem; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem;
+  padding: .7rem 1rem; overflow-x: auto; font-size: .85rem; }
+.plot { margin: 1rem 0; }
+.plot :is([class$="title"], .legendtext, .annotation-text) { fill: var(--text) !important; }
+.plot :is(.gtitle-subtitle, [class$="tick"] text, .cbaxis text, .cbtitle text) {
+  fill: var(--faint) !important; }
+footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
+@media print { body { max-width: none; padding: 0; font-size: 11pt; } .modebar { display: none; }
+  pre { white-space: pre-wrap; } .plot, table, dl, .warning { break-inside: avoid; }
+  h2 { break-after: avoid; } }
+"""
+
+
+def page(title: str, parts: Iterable[Html]) -> str:
+    """A whole page. Holds plotly.js (4.8 MB) once if there is a figure among the parts."""
+    body = "\n".join(parts)
+    scripts = (_plotly(), _DRAW) if 'class="figure"' in body else ()
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(map(_hash, scripts)) or chr(39) + 'none' + chr(39)}",
+            "style-src 'unsafe-inline'",  # plotly writes its own styles
+            "img-src data: blob:",  # pictures, and plotly's button that saves one
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    run = "\n".join(f"<script>{script}</script>" for script in scripts)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{html.escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{html.escape(title)}</h1>
+{body}
+{run}
+</body>
+</html>
+"""
+
+
+@cache
+def _plotly() -> str:
+    """plotly.js, as it may stand in a script element."""
+    source: str = get_plotlyjs().replace("\r\n", "\n").replace("</script", "<\\/script")
+    return source.replace("<!--", "<\\!--")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def heading(text: str) -> Html:
+    return Html(f"<h2>{html.escape(text)}</h2>")
+
+
+def paragraph(text: str, kind: str = "") -> Html:
+    """`kind`: a class of the style sheet, `lead` or `warning`."""
+    return Html(f'<p class="{html.escape(kind)}">{html.escape(text)}</p>')
+
+
+def listing(text: str) -> Html:
+    """Commands or code, as typed."""
+    return Html(f"<pre>{html.escape(text)}</pre>")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Html:
+    """The few figures that matter most, large."""
+    cells = (
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in pairs
+    )
+    return Html(f"<dl>{''.join(cells)}</dl>")
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str = "",
+    numbers: Sequence[int] = (),
+) -> Html:
+    """A table of texts; the columns whose index is in `numbers` are aligned to the right."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag} class="number">{html.escape(cell)}</{tag}>'
+            if column in numbers
+            else f"<{tag}>{html.escape(cell)}</{tag}>"
+            for column, cell in enumerate(row)
+        )
+
+    below = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return Html(
+        f'<div class="table"><table>{below}<thead><tr>{cells(header, "th")}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def figure(plot: go.Figure, height: int = 420) -> Html:
+    """An interactive figure, `height` pixels high and as wide as the page."""
+    # In a data block nothing but its end tag has a meaning.
+    data = plot.to_json().replace("<", "\\u003c")
+    return Html(
+        f'<div class="plot" style="height: {height}px"></div>'
+        f'<script type="application/json" class="figure">{data}</script>'
+    )
+
+
+def footer(text: str) -> Html:
+    return Html(f"<footer>{html.escape(text)}</footer>")

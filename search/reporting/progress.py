@@ -1,0 +1,191 @@
+"""Progress of a study while it runs: a live view on a terminal, plain lines elsewhere.
+
+It reads the database and nothing else, so it shows the work of all workers, wherever they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from search.reporting.estimate import time_left
+from search.reporting.live import epochs_done, frame, latest_ended, outcome, totals_in_words
+from search.reporting.summary import score_in_words, time_left_in_words
+from search.reporting.wording import data_in_words, printable
+from search.trials.view import StudyView, TrialView
+
+LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
+
+
+class Progress:
+    """Context manager: shows the study from the beginning of a `with` block to its end.
+
+    A thread of its own polls the study. Whatever goes wrong in it (a locked database, a closed
+    terminal) is tried again at the next poll, and reaches neither the terminal nor the caller.
+    What others print meanwhile through `sys.stderr` appears above the live view.
+
+    Args:
+        read: the study as it stands; called from the thread.
+        console: where to show it: standard error, see `search.reporting.commands.console`.
+        workers: how many trials are trained at a time, for the time left.
+        interval: seconds between two reads.
+        heartbeat: plain lines come at least so often, in seconds.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], StudyView],
+        *,
+        console: Console,
+        workers: int = 1,
+        interval: float = 1.0,
+        heartbeat: float = 30.0,
+    ) -> None:
+        self._read, self._interval = read, interval
+        self._time_left = _Countdown(workers)
+        self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._show.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._over.set()
+            self._thread.join(LEAVE_SECONDS)
+        finally:  # a second Ctrl-C must not leave the cursor hidden
+            self._show.stop()
+
+    def _poll(self) -> None:
+        over = False
+        while True:
+            # Exceptions of any kind: this is only a view, and the study must go on without it.
+            with contextlib.suppress(Exception):
+                view = self._read()
+                self._show(view, self._time_left(view))
+            if over:
+                return
+            over = self._over.wait(self._interval)  # and then once more, for the end
+
+
+def can_be_live(console: Console) -> bool:
+    """Whether the console is a terminal that can move its cursor, and no log of a CI job."""
+    is_terminal = console.is_terminal and console.file.isatty()
+    return is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
+class _Countdown:
+    """The estimate, made anew with each report; between two of them the time goes down."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._made_for: tuple[int, int, int] | None = None
+        self._made_at = 0.0
+        self._estimate: float | None = None
+
+    def __call__(self, view: StudyView) -> float | None:
+        reports = sum(len(trial.reports) for trial in view.trials)
+        made_for = (reports, view.finished, view.spec.trials)
+        if made_for != self._made_for:
+            self._made_for, self._made_at = made_for, time.monotonic()
+            self._estimate = time_left(view, self._workers)
+        if self._estimate is None:
+            return None
+        return max(0.0, self._estimate - (time.monotonic() - self._made_at))
+
+
+class _LiveView:
+    def __init__(self, console: Console) -> None:
+        self._began = time.monotonic()
+        self._console = console
+        self._live = Live(
+            Text("reading the study ...", "dim"),
+            console=console,
+            auto_refresh=False,
+            vertical_overflow="crop",
+            # Lines printed on the same terminal go above the view; results in a file stay there.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+        )
+
+    def start(self) -> None:
+        self._live.start()
+        # Shown all the time, as after SIGKILL nobody would show it again.
+        self._console.show_cursor(True)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # the terminal was closed
+            self._live.stop()
+
+    def __call__(self, view: StudyView, left: float | None) -> None:
+        elapsed = time.monotonic() - self._began
+        shown = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
+        if self._live.is_started:
+            self._live.update(shown, refresh=True)
+
+
+class _PlainLines:
+    def __init__(self, console: Console, heartbeat: float) -> None:
+        self._console, self._heartbeat = console, heartbeat
+        self._known: set[int] | None = None  # numbers of the trials that had ended
+        self._printed_at = 0.0
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def __call__(self, view: StudyView, left: float | None) -> None:
+        for line in self._new_lines(view, left):
+            self._console.print(Text(line), soft_wrap=True)
+            self._printed_at = time.monotonic()
+
+    def _new_lines(self, view: StudyView, left: float | None) -> Iterator[str]:
+        ended = latest_ended(view)[::-1]
+        totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
+        if self._known is None:
+            yield f"study {view.name}: {data_in_words(view)}; {printable(view.hardware)}"
+            yield totals
+            self._known = {trial.number for trial in ended}
+        for trial in ended:
+            if trial.number not in self._known:
+                self._known.add(trial.number)
+                yield f"{_ended(trial, view)}; {_best(view)}; {totals}"
+        if time.monotonic() - self._printed_at >= self._heartbeat:
+            yield "; ".join(
+                [*(_running(trial, view) for trial in view.in_state("running")), totals]
+            )
+
+
+def _ended(trial: TrialView, view: StudyView) -> str:
+    if trial.state == "failed":
+        return f"trial {trial.number} failed: {printable(trial.reason or 'unknown reason')}"
+    return f"trial {trial.number} {outcome(trial)}: {score_in_words(trial, view)}"
+
+
+def _running(trial: TrialView, view: StudyView) -> str:
+    latest = f", loss {trial.reports[-1].validation_loss:.4f}" if trial.reports else ""
+    return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"
+
+
+def _best(view: StudyView) -> str:
+    if view.best is None:
+        return "no complete trial yet"
+    return f"best is trial {view.best.number}: {score_in_words(view.best, view)}"

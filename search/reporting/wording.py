@@ -1,0 +1,69 @@
+"""Figures in words: the one place that decides digits, units and spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from search.trials.view import StudyView
+
+
+def grouped(number: int) -> str:
+    """Digits in groups of three: 221 950."""
+    return f"{number:,}".replace(",", " ")
+
+
+def percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units that tell something: `45 s`, `12 min`, `1 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def single_accuracy(error: float, images: int) -> str:
+    """Accuracy of one run with the binomial one-sigma of scoring it on so many images."""
+    return f"{100 * (1 - error):.2f} ± {100 * binomial_sigma(error, images):.2f} %"
+
+
+def binomial_sigma(share: float, images: int) -> float:
+    """Standard deviation of a share counted on `images` independent images: sqrt(p(1-p)/n)."""
+    return math.sqrt(share * (1 - share) / images)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (n - 1); None of a single value, which has no spread."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
+    """`93.01 ± 0.12`, or the value alone where there is one. `factor`: 100 for percent."""
+    middle = f"{factor * mean(values):.{digits}f}"
+    around = spread(values)
+    return middle if around is None else f"{middle} ± {factor * around:.{digits}f}"
+
+
+def printable(text: str) -> str:
+    """Text that people typed, on one line and without control characters."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def training_count(view: StudyView) -> int:
+    """Images that a trial is trained on."""
+    rest = view.dataset.training_count - view.dataset.validation_count
+    return rest if view.spec.limit is None else min(rest, view.spec.limit)
+
+
+def data_in_words(view: StudyView) -> str:
+    """Data set and split: `Fashion-MNIST, 50 000 training and 10 000 validation images`."""
+    return (
+        f"{printable(view.dataset.title)}, {grouped(training_count(view))} training and "
+        f"{grouped(view.dataset.validation_count)} validation images"
+    )

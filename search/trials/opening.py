@@ -1,0 +1,204 @@
+"""Opening a database: which one the URL means, whether it is ours, and how it locks.
+
+SQLite serves one host: its write-ahead log needs shared memory, and the locks of network file
+systems cannot be trusted. PostgreSQL serves any number.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, create_engine, event, exc, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
+
+from search.trials.outages import explain, is_creation_race, is_transient
+from search.trials.storage import PATIENCE_SECONDS, Database, StorageError, mask_password
+from search.trials.tables import OURS, metadata
+
+# SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
+_SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}
+_LOCK_SECONDS = 30.0  # in all; after that, Optuna's own calls give up and ours are retried
+_POSTGRESQL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 3}
+_POSTGRESQL_CONNECTION = {
+    "connect_timeout": 10,
+    "application_name": "cnn-search",
+    # A server that vanished without a word is noticed within a minute, not within two hours.
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# A worker stopped in the middle of a transaction must not hold its locks against all the others.
+_POSTGRESQL_SESSION = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '30s'"
+
+
+def open_database(url: str, *, must_exist: bool = False) -> Database:
+    """Open a database and create what it lacks; any number of processes may do so at once.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; psycopg 3 is the driver.
+        must_exist: refuse a database without studies, and create nothing.
+
+    Raises:
+        StorageError: malformed, unreachable, unwritable, not a database, another program's, or of
+            another version.
+    """
+    name = mask_password(url)
+    address = _address(url, name)
+    sqlite = address.get_backend_name() == "sqlite"
+    if sqlite:
+        _check_file(address, name, must_exist=must_exist)
+    started = time.monotonic()
+    while True:
+        try:
+            return _open(address, name, must_exist=must_exist)
+        except (exc.SQLAlchemyError, StorageInternalError) as error:
+            # A lock passes; a server that cannot be reached is more likely a wrong URL.
+            passing = is_creation_race(error) or (sqlite and is_transient(error))
+            if not passing or time.monotonic() - started > PATIENCE_SECONDS:
+                raise StorageError(f"cannot open {name}: {explain(error)}") from error
+        except ModuleNotFoundError as error:
+            raise StorageError(
+                f"cannot open {name}: its driver is missing; pip install 'cnn-search[postgres]'"
+            ) from error
+        time.sleep(random.uniform(0.02, 0.2))
+
+
+def _address(url: str, name: str) -> URL:
+    try:
+        address = make_url(url)
+    except (exc.ArgumentError, ValueError):  # its words may hold a piece of the password
+        address = URL.create("malformed")
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+psycopg")
+    if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise StorageError(
+            f"{name!r} is not a database that can be used; write sqlite:///FILE.db or "
+            "postgresql://USER@HOST/NAME"
+        )
+    return address
+
+
+def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
+    path = Path(address.database or "")
+    if address.database in (None, "", ":memory:") or "uri" in address.query:
+        raise StorageError(f"cannot open {name}: it names no file; write sqlite:///FILE.db")
+    if path.is_dir():
+        raise StorageError(f"cannot open {name}: {path} is a folder; name a file in it")
+    if must_exist and not path.exists():
+        raise StorageError(f"cannot open {name}: no such file; run python -m search.study first")
+    if not path.parent.is_dir():
+        raise StorageError(f"cannot open {name}: there is no folder {path.parent}; create it first")
+
+
+def _open(address: URL, name: str, *, must_exist: bool) -> Database:
+    sqlite = address.get_backend_name() == "sqlite"
+    if sqlite:
+        options = _SQLITE
+    else:
+        wanted = {k: v for k, v in _POSTGRESQL_CONNECTION.items() if k not in address.query}
+        options = {**_POSTGRESQL, "connect_args": wanted}
+
+    glance = create_engine(address, poolclass=NullPool, connect_args=options["connect_args"])
+    with glance.connect() as connection:
+        found = _look(connection, name, must_exist=must_exist)
+        if sqlite:  # readers and the writer do not wait for each other; the file remembers it
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    # Optuna's constructor reads on one connection inside a transaction of another. It would wait
+    # for itself under the locking transactions that all after it get.
+    storage = RDBStorage(
+        address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+        engine_kwargs=dict(options),
+        skip_compatibility_check=True,  # made below, where the connections can be closed
+        skip_table_creation="alembic_version" in found,
+    )
+    db = Database(url=name, engine=storage.engine, optuna=storage)
+    try:
+        _check_version(storage, name)
+        db.close()  # its connections lack what follows
+        (_lock_transactions if sqlite else _limit_sessions)(db)
+        if not found >= {table.name for table in OURS}:
+            metadata.create_all(db.engine, tables=OURS)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _look(connection: Connection, name: str, *, must_exist: bool) -> set[str]:
+    """The names of the tables in it, `alembic_version` only where Optuna has completed its own."""
+    inspector = inspect(connection)
+    found = set(inspector.get_table_names())
+    optunas = found & {"studies", "version_info"}
+    if must_exist and not optunas:
+        raise StorageError(f"cannot open {name}: it is empty; run python -m search.study first")
+    # Other tables do no harm on a server, but alembic keeps only one version in a database.
+    foreign = found if connection.dialect.name == "sqlite" else found & {"alembic_version"}
+    if foreign and not optunas:
+        some = ", ".join(sorted(found)[:3])
+        raise StorageError(
+            f"cannot open {name}: it belongs to another program (tables {some}); name another one"
+        )
+    for table in OURS:
+        if table.name not in found:
+            continue
+        columns = {column["name"] for column in inspector.get_columns(table.name)}
+        if not columns >= set(table.columns.keys()):
+            raise StorageError(
+                f"cannot open {name}: its table {table.name!r} is another program's, or of another "
+                "version of cnn-search; name another database"
+            )
+    version = text("SELECT count(*) FROM alembic_version")
+    if "alembic_version" in found and not connection.scalar(version):
+        found.discard("alembic_version")
+    return found
+
+
+def _check_version(storage: RDBStorage, name: str) -> None:
+    there, here = storage.get_current_version(), storage.get_head_version()
+    if there != here:
+        raise StorageError(
+            f"cannot open {name}: made by another version of Optuna (schema {there}, here {here}); "
+            "install that version, or upgrade a copy with optuna storage upgrade"
+        )
+
+
+def _lock_transactions(db: Database) -> None:
+    """SQLite: every transaction takes the one write lock as it begins.
+
+    There are no row locks: of two that read and then write, one would fail, or undo the other.
+    """
+
+    def connected(driver_connection: Any, _record: Any) -> None:
+        driver_connection.isolation_level = None  # Python's own, later BEGIN
+        driver_connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut
+
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("read_only"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        started = time.monotonic()
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except exc.OperationalError as error:
+                waited = time.monotonic() - started
+                if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience_seconds):
+                    raise
+
+    event.listen(db.engine, "connect", connected)
+    event.listen(db.engine, "begin", begin)
+
+
+def _limit_sessions(db: Database) -> None:
+    def connected(driver_connection: Any, _record: Any) -> None:
+        driver_connection.execute(_POSTGRESQL_SESSION)
+        driver_connection.commit()
+
+    event.listen(db.engine, "connect", connected)

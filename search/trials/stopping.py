@@ -1,0 +1,47 @@
+"""Ctrl-C and its kin: the first asks to stop at the next safe point, the second stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopOnSignal:
+    """Context manager for the main thread.
+
+    Attributes:
+        event: set by the first SIGINT or SIGTERM.
+        signal: which one it was; None as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: signal.Signals | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = signal.Signals(number)
+        self.event.set()
+
+    def __enter__(self) -> StopOnSignal:
+        self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """130 or 143 after a signal, else 0."""
+        return 0 if self.signal is None else 128 + self.signal

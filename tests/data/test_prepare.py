@@ -1,0 +1,50 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.prepare import main
+
+
+def test_it_says_what_is_in_a_data_set(small_fashion: Any, capsys: Any) -> None:
+    small_fashion.put_packed()
+    assert main(["fashion_mnist", "--data-dir", str(small_fashion.data_dir)]) == 0
+    shown = capsys.readouterr()
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert lines[0] == ["Fashion-MNIST", "(fashion_mnist)"]
+    assert lines[1] == ["images", "28x28", "grey"]
+    assert lines[2][:2] == ["training", "30,"]
+    assert lines[3] == ["test", "20"]
+    assert "Ankle boot" in shown.out
+    assert shown.err == ""
+
+
+def test_bad_input_ends_in_one_line_and_exit_code_2(tmp_path: Path, capsys: Any) -> None:
+    assert main(["imagenet", "--data-dir", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "unknown data set 'imagenet'" in shown.err
+
+
+def test_a_damaged_test_file_is_found(small_fashion: Any, capsys: Any) -> None:
+    small_fashion.put_packed()
+    (small_fashion.raw / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
+    assert main(["fashion_mnist", "--data-dir", str(small_fashion.data_dir)]) == 2
+    assert "t10k-labels-idx1-ubyte.gz" in capsys.readouterr().err
+
+
+def test_the_environment_names_the_data_directory(
+    small_fashion: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    small_fashion.put_packed()
+    monkeypatch.setenv("SEARCH_DATA_DIR", str(small_fashion.data_dir))
+    assert main(["fashion_mnist"]) == 0
+    assert " 30, " in capsys.readouterr().out
+
+
+def test_a_call_without_a_name_is_bad_usage(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "DATASET" in capsys.readouterr().err

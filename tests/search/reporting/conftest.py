@@ -1,0 +1,197 @@
+"""Studies made by hand: views of any size without a database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from models import ConvNetConfig
+from search.training.recipe import Recipe
+from search.trials.config import StudySpec, TrialConfig
+from search.trials.domains import Choice, Fixed, Range
+from search.trials.history import EpochRow, ResultRow
+from search.trials.view import DatasetFacts, State, StudyView, TrialView
+
+START = datetime(2026, 3, 1, 9, 0)
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+
+
+def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
+    return EpochRow(
+        trial_id=100 + trial,
+        trial_number=trial,
+        epoch=epoch,
+        train_loss=loss * 0.9,
+        train_error=error * 0.9,
+        validation_loss=loss,
+        validation_error=error,
+        best_validation_loss=loss,
+        learning_rate=1e-3,
+        seconds=10.0,
+        images=50_000,
+        worker="host:1",
+        attempt=1,
+        reported_at=START.timestamp() + 60 * trial + epoch,
+    )
+
+
+def _trial(
+    number: int,
+    losses: Sequence[float] = (),
+    *,
+    state: State = "complete",
+    early: float | None = None,
+    parameters: int | None = 221_950,
+    params: dict[str, Any] | None = None,
+    reason: str | None = None,
+    is_baseline: bool = False,
+) -> TrialView:
+    """A trial whose error is a third of its loss, up to 1."""
+    return TrialView(
+        trial_id=100 + number,
+        number=number,
+        state=state,
+        params={"depth": 3, "learning_rate": 2.13e-3} if params is None else params,
+        config=TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)),
+        parameters=parameters,
+        curve=tuple(
+            _row(number, epoch, loss, min(1.0, loss / 3))
+            for epoch, loss in enumerate(losses, start=1)
+        ),
+        early_look=None if early is None else _row(number, 0, early, min(1.0, early / 3)),
+        started=START + timedelta(minutes=number),
+        finished=None if state in ("running", "waiting") else START + timedelta(minutes=number + 2),
+        reason=reason,
+        is_baseline=is_baseline,
+    )
+
+
+def _view(
+    trials: Sequence[TrialView] = (),
+    *,
+    results: Sequence[ResultRow] = (),
+    title: str = "A study",
+    data_title: str = "Fashion-MNIST",
+    class_names: tuple[str, ...] = CLASSES,
+    storage: str = "sqlite:///studies.db",
+) -> StudyView:
+    return StudyView(
+        name="fashion",
+        storage=storage,
+        spec=StudySpec(
+            dataset="fashion_mnist",
+            title=title,
+            seed=7,
+            space={
+                "depth": Range(low=2, high=4),
+                "learning_rate": Range(low=5e-4, high=1e-2, log=True),
+                "hidden": Choice(values=((128,), (120, 84))),
+                "batch_norm": Fixed(value=True),
+                "kernel_sizes": Fixed(value=(3,)),
+            },
+            baseline={"channels": (32, 64), "padding": 0, "schedule": "constant"},
+        ),
+        dataset=DatasetFacts(
+            name="fashion_mnist",
+            title=data_title,
+            class_names=class_names,
+            image_shape=(1, 28, 28),
+            training_count=60_000,
+            validation_count=10_000,
+        ),
+        hardware="2 cores of a test machine",
+        versions={"torch": "2.15.0"},
+        trials=tuple(trials),
+        results=tuple(results),
+    )
+
+
+@pytest.fixture
+def make_trial() -> MakeTrial:
+    return _trial
+
+
+@pytest.fixture
+def make_view() -> MakeView:
+    return _view
+
+
+@pytest.fixture
+def result_row() -> ResultRow:
+    return ResultRow(
+        result_id="r",
+        study_name="fashion",
+        trial_number=3,
+        opened_at=datetime(2026, 3, 2, 10, 30, tzinfo=UTC),
+        seeds=(0, 1, 2),
+        figures={
+            "accuracy": 0.9312,
+            "error": 0.0688,
+            "loss": 0.2101,
+            "std": 0.0012,
+            "loss_std": 0.003,
+            "seeds": 3,
+            "images": 10_000,
+        },
+    )
+
+
+@pytest.fixture
+def small_study() -> StudyView:
+    """All states, a baseline, an early look, losses that are not finite."""
+    return _view(
+        [
+            _trial(0, [0.9, 0.5, 0.4], is_baseline=True, params={}),
+            _trial(1, [0.8, 0.35, 0.3], early=1.2, parameters=400_000),
+            _trial(2, [0.7, 0.6], state="pruned", early=1.5, parameters=90_000),
+            _trial(3, [0.6, 0.25, 0.28], parameters=300_000),
+            _trial(4, state="failed", parameters=None, reason="out of memory: <b>GPU</b>"),
+            _trial(5, [math.nan, math.inf, math.nan], state="failed", parameters=120_000),
+            _trial(6, [0.5], state="running", parameters=150_000),
+            _trial(7, state="waiting", parameters=None, params={}),
+            _trial(8, state="pruned", early=2.0, parameters=80_000),
+            _trial(9, [0.45, 0.44], parameters=60_000),
+        ]
+    )
+
+
+def _big(trials: int, epochs: int) -> StudyView:
+    """A long study: one in four trials complete, the others pruned early."""
+    made = []
+    for number in range(trials):
+        complete = number % 4 == 0
+        length = epochs if complete else 1 + number % 3
+        floor = 0.2 + 0.1 * math.sin(number) ** 2
+        made.append(
+            _trial(
+                number,
+                [floor + 0.9 / (epoch + 1) for epoch in range(length)],
+                state="complete" if complete else "pruned",
+                early=1.9,
+                parameters=50_000 + 997 * (number * 37 % 1000),
+                params={
+                    "depth": 2 + number % 3,
+                    "width": 16 + number % 33,
+                    "learning_rate": 1e-3 * (1 + number % 7) / 3,
+                    "weight_decay_kind": "decoupled",
+                    "weight_decay": 1e-4 * (1 + number % 5) / 3,
+                    "dropout": (number % 10) / 21,
+                    "augmentation": "zoom-translate-flip",
+                    "augmentation_strength": 0.2 + (number % 9) / 11,
+                },
+                is_baseline=number == 0,
+            )
+        )
+    return _view(made)
+
+
+@pytest.fixture
+def big_study() -> Callable[[int, int], StudyView]:
+    return _big

@@ -1,0 +1,185 @@
+import io
+import math
+import threading
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from data.batches import batch_indices
+from models import ConvNetConfig, build
+from search.training.evaluate import evaluate, logits, score
+from search.training.randomness import OwnRandomness
+from search.training.recipe import Recipe
+from search.training.task import Task
+from search.training.train import Epoch, StoppedError, train
+
+RECIPE = Recipe(
+    epochs=5,
+    batch_size=32,
+    learning_rate=3e-3,
+    weight_decay_kind="decoupled",
+    weight_decay=1e-2,
+    augmentation="flip-crop-erase",
+)
+
+
+def figures(epoch: Epoch) -> dict[str, float]:
+    """What must be equal between two runs: everything but the time it took."""
+    return {key: value for key, value in asdict(epoch).items() if key != "seconds"}
+
+
+def curve(network: ConvNetConfig, recipe: Recipe, task: Task, **options: object) -> list[dict]:
+    return [figures(epoch) for epoch in train(network, recipe, task, **options)]
+
+
+def test_one_seed_gives_one_curve(network: ConvNetConfig, task: Task) -> None:
+    first = curve(network, RECIPE, task, seed=3)
+    assert first == curve(network, RECIPE, task, seed=3)
+    assert first != curve(network, RECIPE, task, seed=4)
+    assert [epoch["number"] for epoch in first] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_resuming_is_bit_equal(
+    network: ConvNetConfig, task: Task, optimizer: str, stop_after: int
+) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, learning_rate=1e-2, patience=4)
+    whole = curve(network, recipe, task, seed=3)
+    training = train(network, recipe, task, seed=3)
+    first = [figures(next(training)) for _ in range(stop_after)]
+    file = io.BytesIO()
+    torch.save(training.state(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    torch.manual_seed(99)  # whatever else happened in between
+    assert first + curve(network, recipe, task, seed=3, state=state) == whole
+
+
+def test_trainings_do_not_disturb_each_other(network: ConvNetConfig, task: Task) -> None:
+    alone = curve(network, RECIPE, task, seed=3)
+    ours, other = (train(network, RECIPE, task, seed=seed) for seed in (3, 4))
+    interleaved = []
+    for epoch, _ in zip(ours, other, strict=True):
+        interleaved.append(figures(epoch))
+        torch.rand(5)
+    assert interleaved == alone
+
+
+def test_the_callers_randomness_is_left_alone(network: ConvNetConfig, task: Task) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    next(train(network, RECIPE, task, seed=3))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_early_look_changes_nothing(network: ConvNetConfig, task: Task) -> None:
+    plain = curve(network, RECIPE, task, seed=3)
+    looked = curve(network, RECIPE, task, seed=3, early_look=True)
+    assert looked[0]["number"] == 0
+    assert looked[0]["images"] == 2 * 32  # a third of the six steps
+    assert looked[0]["images"] + looked[1]["images"] == plain[0]["images"]
+    for look, whole in zip(looked[1:], plain, strict=True):
+        assert {**look, "images": 0} == {**whole, "images": 0}
+
+
+def test_the_step_is_the_textbook_recipe(network: ConvNetConfig, task: Task) -> None:
+    """One epoch against a loop written out with torch's own parts."""
+    recipe = Recipe(
+        epochs=1, batch_size=32, optimizer="sgd", schedule="cosine", label_smoothing=0.1
+    )
+    training = train(network, recipe, task, seed=3)
+    epoch = next(training)
+
+    randomness = OwnRandomness(3, torch.device("cpu"))
+    with randomness:
+        model = build(network, (1, 8, 8), 4).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True
+        )
+        losses = []
+        for step, indices in enumerate(batch_indices(200, 32, randomness.order)):
+            images = task.training.images_NCHW[indices].float() / 255
+            images = (images - task.mean_C.view(1, -1, 1, 1)) / task.std_C.view(1, -1, 1, 1)
+            out = model(images)
+            losses.append(F.cross_entropy(out, task.training.labels_N[indices]).item())
+            optimizer.zero_grad()
+            F.cross_entropy(out, task.training.labels_N[indices], label_smoothing=0.1).backward()
+            optimizer.param_groups[0]["lr"] = (
+                recipe.learning_rate * (1 + math.cos(math.pi * step / 6)) / 2
+            )
+            optimizer.step()
+    assert epoch.train_loss == pytest.approx(sum(losses) / 6, rel=1e-5)
+    for ours, reference in zip(training.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_64_images_by_heart(task: Task) -> None:
+    few = replace(task, training=task.training.select(torch.arange(64)))
+    network = ConvNetConfig(channels=(16, 16), batch_norm=True, hidden=(32,))
+    recipe = Recipe(epochs=30, batch_size=32, learning_rate=1e-2)
+    *_, last = train(network, recipe, few, seed=0)
+    assert last.train_error == 0
+    assert last.train_loss < 0.01
+
+
+def test_arms_see_the_same_examples_in_the_same_order(task: Task) -> None:
+    """Networks and augmentations may differ; the order of the examples follows the seed alone."""
+    orders = []
+    for channels, augmentation in (((8,), "none"), ((16, 16), "rotate-jitter-erase")):
+        recipe = replace(RECIPE, augmentation=augmentation)
+        training = train(ConvNetConfig(channels=channels), recipe, task, seed=3)
+        next(training)
+        orders.append(training.state()["randomness"]["order"])
+    assert torch.equal(*orders)
+
+
+def test_patience_ends_the_training(network: ConvNetConfig, task: Task) -> None:
+    recipe = replace(RECIPE, epochs=50, patience=2, learning_rate=1e-9, weight_decay_kind="none")
+    recipe = replace(recipe, optimizer="sgd", momentum=0.0)
+    frozen = ConvNetConfig(channels=(4,))  # no batch norm: nothing at all changes
+    epochs = list(train(frozen, recipe, task, seed=3))
+    best = min(epochs, key=lambda epoch: epoch.validation_loss).number
+    assert len(epochs) < 50
+    assert len(epochs) - best >= 2
+
+
+def test_stop_is_heard_between_two_steps(network: ConvNetConfig, task: Task) -> None:
+    stop = threading.Event()
+    training = train(network, RECIPE, task, seed=3, stop=stop)
+    next(training)
+    state = training.state()
+    stop.set()
+    with pytest.raises(StoppedError):
+        next(training)
+    whole = curve(network, RECIPE, task, seed=3)
+    assert curve(network, RECIPE, task, seed=3, state=state) == whole[1:]
+
+
+def test_a_diverging_training_says_so(network: ConvNetConfig, task: Task) -> None:
+    recipe = replace(RECIPE, optimizer="sgd", learning_rate=1e30, weight_decay_kind="none")
+    plain = ConvNetConfig(channels=(8, 8))
+    assert any(not math.isfinite(epoch.train_loss) for epoch in train(plain, recipe, task, seed=3))
+
+
+def test_evaluate_is_the_mean_over_all_examples(network: ConvNetConfig, task: Task) -> None:
+    training = train(network, RECIPE, task, seed=3)
+    epoch = next(training)
+    training.model.eval()
+    images = (task.validation.images_NCHW.float() / 255 - task.mean_C) / task.std_C
+    with torch.no_grad():
+        out = training.model(images)
+    wrong = (out.argmax(1) != task.validation.labels_N).float().mean().item()
+    loss = F.cross_entropy(out, task.validation.labels_N).item()
+    assert epoch.validation_error == pytest.approx(wrong)
+    assert epoch.validation_loss == pytest.approx(loss, rel=1e-5)
+    training.model.train()
+    evaluate(training.model, task.validation, task.mean_C, task.std_C)
+    assert training.model.training
+    scored = score(
+        logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C),
+        task.validation.labels_N,
+    )
+    assert scored.accuracy == 1 - scored.error

@@ -1,0 +1,124 @@
+"""Real faults in real processes. Few of each in CI; with --all-faults as many as the README says."""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.faults
+Times = Callable[[int, int], int]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_workers_on_sqlite_take_each_trial_once(workplace: Any, times: Times) -> None:
+    total = times(60, 1600)
+    assert workplace.start(total=total, processes=4, epochs=1).wait() == 0
+    workplace.check(total)
+    assert len(workplace.lines()) == total  # each trial was trained by one of them, once
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_on_postgresql_take_each_trial_once(workplace: Any, times: Times) -> None:
+    total = times(48, 800)
+    assert workplace.start(total=total, processes=16, epochs=1).wait() == 0
+    workplace.check(total)
+    assert len(workplace.lines()) == total
+
+
+def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
+    # One trial takes about 45 statements. With a step of 1, each of them is a place to die.
+    workplace.start(total=20, epochs=2, die_every=times(7, 1)).wait()
+    workplace.check(20)
+
+
+def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
+    kills = times(10, 200)
+    chance = random.Random(0)
+    # Each trial takes 0.1 s and more; by the last kill, about half of them can have been finished.
+    total = 5 * kills
+    crew = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.0, 0.1))
+        crew.kill(chance.choice(crew.pids))
+        crew.await_successor()
+    assert crew.wait() == 0
+    workplace.check(total)
+
+
+def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
+    total = times(24, 50)
+    for reports in (total // 3, total):
+        crew = workplace.start(total=total, processes=8, epochs=2, seconds=0.02)
+        workplace.wait_for(reports)
+        for pid in list(crew.pids):
+            crew.kill(pid)
+        assert crew.wait() != 0
+    assert workplace.start(total=total, processes=8, epochs=2).wait() == 0
+    workplace.check(total)
+
+
+def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
+    for number in range(times(1, 10)):
+        total = 8 * (number + 1)
+        seen = len(workplace.lines())
+        options = {"total": total, "epochs": 3, "seconds": 0.2, "lease": 0.6}
+        sleeper = workplace.start(**options)
+        workplace.wait_for(seen + 1)
+        os.kill(sleeper.pids[0], signal.SIGSTOP)
+        other = workplace.start(**options)
+        time.sleep(1.5)  # the other takes the trial over, and has it or will have finished it
+        os.kill(sleeper.pids[0], signal.SIGCONT)
+        assert (sleeper.wait(), other.wait()) == (0, 0)
+        losses = [line for line in workplace.lines() if line[0] == "lost"]
+        assert len(losses) == number + 1  # the late writer was fenced, and then went on
+        workplace.check(total)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_sqlite_locked_by_another_process(
+    workplace: Any, tmp_path: Path, times: Times
+) -> None:
+    crew = workplace.start(total=20, processes=2, seconds=0.01)
+    workplace.wait_for(2)
+    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(times(2, 10))
+    other.execute("ROLLBACK")
+    other.close()
+    assert crew.wait() == 0
+    workplace.check(20)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_connections_terminated(workplace: Any, postgres: Any, times: Times) -> None:
+    terminations = times(5, 50)
+    total = 10 * terminations
+    crew = workplace.start(total=total, processes=4, seconds=0.005)
+    workplace.wait_for(2)
+    for _ in range(terminations):
+        time.sleep(random.uniform(0.02, 0.2))
+        postgres.terminate_connections()
+    assert crew.wait() == 0
+    workplace.check(total)
+    assert all(line[0] != "lost" for line in workplace.lines())
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("crash", [False, True])
+def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times, crash: bool) -> None:
+    outages = [0.0] * times(1, 20) if crash else [2.0, 10.0, 30.0][: times(1, 3)]
+    crew = workplace.start(total=30 * len(outages), processes=4, seconds=0.02)
+    for number, seconds in enumerate(outages):
+        workplace.wait_for(20 * (number + 1))
+        postgres.stop(crash=crash)
+        time.sleep(seconds)
+        postgres.start()
+    assert crew.wait() == 0
+    workplace.check(30 * len(outages))
+    assert all(line[0] != "lost" for line in workplace.lines())
