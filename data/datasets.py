@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Examples",
+    "canonical_name",
     "choose_dataset",
     "default_data_dir",
     "load_test",
@@ -31,6 +32,13 @@ def default_data_dir() -> Path:
     """$SEARCH_DATA_DIR, else the folder `raw` beside this file."""
     given = os.environ.get("SEARCH_DATA_DIR")
     return Path(given).expanduser() if given else Path(__file__).parent / "raw"
+
+
+def canonical_name(name: str) -> str:
+    """The name that stays right in another folder: a folder's path made absolute."""
+    if not name.startswith(folder.PREFIX):
+        return name
+    return f"{folder.PREFIX}{Path(name.removeprefix(folder.PREFIX)).expanduser().resolve()}"
 
 
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:

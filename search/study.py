@@ -3,90 +3,93 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
-from data.datasets import choose_dataset, default_data_dir
-from search.reporting.commands import HelpFormatter, duration, natural, positive_int, run
-from search.training.device import choose_device, describe_hardware
+from data.datasets import canonical_name, choose_dataset, default_data_dir
+from search.reporting.commands import Parser, console, duration, positive_int, run, seed
+from search.reporting.content_writer import ContentWriter
+from search.reporting.progress import Progress
+from search.reporting.summary import fallback_notice, final_summary, status_text
+from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.task import load_task
 from search.trials.catalog import (
     carry_on_spec,
     create_study,
     find_study,
     note_environment,
+    require_study,
+    set_total,
 )
 from search.trials.config import StudySpec, check_study_name, study_name_for
 from search.trials.domains import SpecError
-from search.trials.loop import Worker
+from search.trials.folders import run_folder
+from search.trials.loop import Worker, work
+from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
-from search.trials.storage import open_database
+from search.trials.status import status
+from search.trials.stopping import StopOnSignal
+from search.trials.storage import Database
 from search.trials.study_file import StudyFileError, find_study_file, located, read_study_file
-from search.trials.task import load_task
-from search.trials.view import load_facts
+from search.trials.view import load_facts, view_study
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
-RUNS = Path("runs")
-EXAMPLES = """\
-examples:
-  python -m search.study                            50 trials on Fashion-MNIST into studies.db
-  python -m search.study --trials 80                go on with that study, up to 80 trials
-  python -m search.study --timeout 30m              leave after half an hour; repeat to go on
-  python -m search.study --dataset folder:photos    your own images: photos/train/<class>/*
-  python -m search.study --config mine.toml         your own search space; start from a copy
-                                                    of search/studies/default.toml
-  python -m search.study --status                   how it stands, from another terminal
-
-Ctrl-C stops within seconds and loses nothing; the same command goes on.
+FLAGS = ("dataset", "trials", "epochs", "seed")  # that are fields of a study's specification
+EXAMPLES = """
+python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
+python -m search.study --trials 80              # go on with that study, up to 80 trials
+python -m search.study --timeout 30m            # leave after half an hour; repeat to go on
+python -m search.study --dataset folder:photos  # your own images: photos/train/<class>/*
+python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
+python -m search.study --status                 # how it stands, asked from another terminal
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    own = argparse.ArgumentParser(
-        prog="python -m search.study",
-        description="Search for a good image classifier: start a study, or carry it on.",
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
+    own = Parser(
+        description="Search for a good image classifier. Starts a study, or carries it on where "
+        "it stopped: Ctrl-C leaves within seconds and loses nothing.",
+        examples=EXAMPLES,
     )
-    own.add_argument(
-        "--config", metavar="FILE.toml", help="study file, or the name of a ready-made one"
-    )
+    own.add_argument("--config", metavar="FILE", help="study file (TOML), or a ready-made one")
     own.add_argument(
         "--trials",
         type=positive_int,
         metavar="N",
-        help="finished trials (complete or pruned) that the study ends with, a total "
-        "(default: the study file's, 50)",
+        help="finished trials (complete or pruned) to end with, in all (default: 50)",
     )
     own.add_argument(
-        "--timeout", type=duration, metavar="30m", help="leave after this long; nothing is lost"
+        "--timeout", type=duration, metavar="TIME", help="leave after 90s, 30m or 1h30m"
     )
     own.add_argument(
         "--dataset",
-        metavar="NAME|folder:PATH",
-        help="fashion_mnist, mnist, cifar10, cifar100, cifar100_coarse, digits, or a folder of "
-        "images (default: Fashion-MNIST; digits where it cannot be had)",
-    )
-    own.add_argument("--study", metavar="NAME", help="name in the database (default: data set's)")
-    own.add_argument(
-        "--storage", metavar="URL", default=DEFAULT_STORAGE, help="database (default: %(default)s)"
+        metavar="NAME",
+        help="fashion_mnist, mnist, cifar10, cifar100, cifar100_coarse, digits or folder:PATH "
+        "(default: fashion_mnist, or digits where that cannot be had)",
     )
     own.add_argument(
-        "--epochs", type=positive_int, metavar="E", help="most epochs a trial trains (default: 12)"
+        "--study", metavar="NAME", help="its name in the database (default: the data set's)"
     )
+    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+        "--epochs", type=positive_int, metavar="E", help="most epochs of a trial (default: 12)"
     )
+    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     own.add_argument(
-        "--seed", type=natural, metavar="S", help="decides split, draws and weights (default: 0)"
+        "--seed",
+        type=seed,
+        metavar="S",
+        help="decides split, draws and initial weights (default: 0)",
     )
     own.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="where data sets are kept (default: $SEARCH_DATA_DIR, else data/raw)",
+        help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
     )
     own.add_argument("--status", action="store_true", help="say how the study stands, and leave")
     return own
@@ -94,15 +97,17 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What a person asked for, by flags and study file.
+    """What a person asked for.
 
     Attributes:
-        fields: of `StudySpec`, the file's first and the flags over them.
-        named: the fields that must also hold for a study that exists.
-        file: where they come from, for messages.
+        fields: of `StudySpec`: the study file's, and the flags over them.
+        flags: the fields that came by flag.
+        named: the fields that a study which exists must agree with.
+        file: the study file, for messages.
     """
 
     fields: dict[str, Any]
+    flags: frozenset[str]
     named: frozenset[str]
     file: Path
 
@@ -113,46 +118,41 @@ class Wish:
 def read_wish(args: argparse.Namespace) -> Wish:
     file = find_study_file(args.config or "default")
     fields = read_study_file(file)
-    flags = {
-        name: getattr(args, name)
-        for name in ("dataset", "trials", "epochs", "seed")
-        if getattr(args, name) is not None
-    }
-    named = {*flags} | ({*fields} if args.config else set())
-    return Wish(fields={**fields, **flags}, named=frozenset(named), file=file)
+    flags = {name: value for name in FLAGS if (value := getattr(args, name)) is not None}
+    named = {*flags, *(fields if args.config else ())}
+    return Wish(
+        fields={**fields, **flags}, flags=frozenset(flags), named=frozenset(named), file=file
+    )
 
 
-def open_existing(storage: str, name: str | None) -> optuna.Study | None:
-    """The study of that name; None where there is no such study, or no database yet."""
-    if name is None or not database_exists(storage):
-        return None
-    return find_study(open_database(storage), name)
-
-
-def choose(args: argparse.Namespace, wish: Wish, data_dir: Path) -> tuple[str, str, str | None]:
-    """(study's name, data set, why it is only the substitute or None)."""
+def choose(
+    args: argparse.Namespace, wish: Wish, data_dir: Path, db: Database | None
+) -> tuple[str, str, str | None]:
+    """(study's name, data set, why the data set is a substitute or None)."""
     dataset, reason = wish.fields.get("dataset"), None
-    existing = open_existing(args.storage, args.study)
-    if dataset is None and existing is not None:
-        dataset = load_facts(existing).name
+    if dataset is None and args.study is not None and db is not None:
+        study = find_study(db, args.study)
+        dataset = None if study is None else load_facts(study).name
     if dataset is None:
         dataset, reason = choose_dataset(data_dir)
-    parts = [wish.file.stem] if args.config else []
-    name = args.study or study_name_for("-".join([*parts, study_name_for(dataset)]))
-    return check_study_name(name), dataset, reason
+    name = args.study or study_name_for(dataset)
+    if args.config and not args.study:
+        name = f"{study_name_for(wish.file.stem)}-{name}"
+    return check_study_name(name), canonical_name(dataset), reason
 
 
-def start(args: argparse.Namespace, wish: Wish) -> tuple[Worker, str | None]:
-    """Everything that can be wrong is found in here, before anything is written."""
-    data_dir = args.data_dir or default_data_dir()
+def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, str | None]:
+    """Find everything that a person can get wrong before the first thing is written."""
     device = choose_device(args.device)
-    name, dataset, reason = choose(args, wish, data_dir)
-    existing = open_existing(args.storage, name)
+    data_dir = args.data_dir or default_data_dir()
+    wish = read_wish(args)
+    db = open_database(args.storage) if database_exists(args.storage) else None
+    name, dataset, reason = choose(args, wish, data_dir, db)
+    existing = find_study(db, name) if db is not None else None
     try:
-        if existing is None:
-            spec = wish.spec(dataset)
-        else:
-            spec = carry_on_spec(existing, wish.spec(dataset), wish.named, args.trials)
+        spec = wish.spec(dataset)
+        if existing is not None:
+            spec = carry_on_spec(existing, spec, wish.named)
         task = load_task(
             spec.dataset,
             data_dir,
@@ -164,14 +164,83 @@ def start(args: argparse.Namespace, wish: Wish) -> tuple[Worker, str | None]:
         )
         check_space(spec, task.image_shape, task.classes)
     except SpecError as error:
-        place = located(wish.file, error.key) if error.key in wish.fields else name
-        raise StudyFileError(f"{place}: {error}") from error
-    folder = make_folder(RUNS / name)
-    db = open_database(args.storage)
+        raise _with_line(wish, error) from error
+    folder = run_folder(name)
+
+    db = db or open_database(args.storage)
     study = existing or create_study(
         db, name, spec, task.info, validation_count=len(task.validation)
     )
+    set_total(study, spec.trials)
     note_environment(study, describe_hardware(device))
+    content = ContentWriter(db, study)
+    worker = Worker(
+        db=db,
+        study=study,
+        spec=spec,
+        task=task,
+        folder=folder,
+        stop=stop,
+        on_change=content.write_if_due,
+    )
+    return worker, reason
+
+
+def _with_line(wish: Wish, error: SpecError) -> ValueError:
+    """The error with the line of the study file that it stems from, if it stems from one."""
+    in_file = error.key in wish.fields or error.key in wish.fields["space"]
+    if not in_file or error.key in wish.flags:
+        return error
+    return StudyFileError(f"{located(wish.file, error.key)}: {error}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.study is not None:
+        check_study_name(args.study)
+    if args.status:
+        db = open_database(args.storage, must_exist=True)
+        study = require_study(db, args.study)
+        print(status_text(view_study(db, study), status(db, study)))
+        return 0
+    prepare_process()
+    with StopOnSignal() as stopping:
+        worker, reason = prepare(args, stopping.event)
+        stopping.on_signal = lambda: hurry(worker.db)
+        if reason is not None:
+            print(fallback_notice(reason), file=sys.stderr)
+        search(worker, args.timeout)
+        view = view_study(worker.db, worker.study)
+    if stopping.signal is None:
+        print(final_summary(view))
+        if reason is not None:
+            print(fallback_notice(reason))
+    else:
+        again = shlex.join(["python", "-m", "search.study", *(argv or sys.argv[1:])])
+        print(
+            f"Stopped, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
+            f"Go on with: {again}",
+            file=sys.stderr,
+        )
+    return stopping.exit_code
+
+
+def hurry(db: Database) -> None:
+    """Do not wait for a database that is away: the person wants to leave."""
+    db.patience_seconds = 1.0
+
+
+def search(worker: Worker, timeout: float | None) -> None:
+    """Train trials until the total, the time limit or a signal; show how it goes."""
+    timer = threading.Timer(timeout or 0, worker.stop.set)
+    if timeout is not None:
+        timer.start()
+    try:
+        with Progress(lambda: view_study(worker.db, worker.study), console=console()):
+            work(worker)
+    finally:
+        timer.cancel()
+        ContentWriter(worker.db, worker.study).write()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from models import Architecture, ArchitectureError
 from models.anatomy import anatomy
+from search.reporting.wording import training_count
 from search.training.train import EARLY_LOOK
 from search.trials.config import SamplerName, StudySpec
 from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
@@ -29,9 +30,10 @@ RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work o
 BASELINE_WEIGHT = 0.5  # without batch norm and augmentation it is off that line
 # Epochs are not spread evenly over the space: a network that costs twice as much gets 2**favour
 # times as many of them, as large ones survive, and a sampler that learns turns to them besides.
-FAVOUR: dict[SamplerName, float] = {"tpe": 1.0, "random": 0.5}
-PRIOR_EPOCHS = 60  # the space counts like so many epochs that were seen to be trained
+FAVOUR: dict[SamplerName, float] = {"tpe": 0.5, "random": 0.5}
+PRIOR_EPOCHS = 30  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
+FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients
 
 
 def epochs_trained(trial: TrialView) -> float:
@@ -48,8 +50,8 @@ def fit_cost(view: StudyView) -> Cost:
     points = [
         (
             math.log(_work(trial, view) or 1.0),
-            math.log(trial.seconds / epochs_trained(trial)),
-            BASELINE_WEIGHT if trial.is_baseline else 1.0,
+            math.log(_measured_seconds(trial, view)),
+            min(1.0, epochs_trained(trial)) * (BASELINE_WEIGHT if trial.is_baseline else 1.0),
         )
         for trial in view.trials
         if is_measured(trial)
@@ -81,9 +83,17 @@ def typical_seconds(view: StudyView, cost: Cost, judged: Sequence[TrialView]) ->
 def epoch_seconds(trial: TrialView, view: StudyView, cost: Cost, typical: float) -> float:
     """Of this trial: as measured, or as its size says, or as is typical."""
     if is_measured(trial):
-        return trial.seconds / epochs_trained(trial)
+        return _measured_seconds(trial, view)
     work = _work(trial, view)
     return typical if work is None else cost(work)
+
+
+def _measured_seconds(trial: TrialView, view: StudyView) -> float:
+    """Of one epoch. The early look validates on as many images as a whole epoch does."""
+    if trial.curve:
+        return trial.seconds / len(trial.curve)
+    validation = FORWARD_SHARE * view.dataset.validation_count / training_count(view)
+    return trial.seconds * (1 + validation) / (EARLY_LOOK + validation)
 
 
 def _work(trial: TrialView, view: StudyView) -> float | None:

@@ -88,9 +88,12 @@ def pareto_front(view: StudyView) -> list[TrialView]:
     """
     front: list[TrialView] = []
     least = math.inf
-    sized = [(trial.parameters, lowest(trial), trial) for trial in view.leaderboard]
-    known = [(size, loss, trial) for size, loss, trial in sized if size and loss is not None]
-    for _, loss, trial in sorted(known, key=lambda entry: entry[:2]):
+    sized = [
+        (trial.parameters, best.validation_loss, trial)
+        for trial in view.leaderboard
+        if trial.parameters and (best := trial.best) is not None
+    ]
+    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
         if loss < least:
             least = loss
             front.append(trial)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from search.trials.config import StudySpec
 from search.trials.study_file import STUDY_KEYS
@@ -22,12 +20,9 @@ def command(module: str, view: StudyView, *more: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL that a person can type: PGPASSFILE and PGPASSWORD bring the password."""
-    try:
-        address = make_url(url).set(password=None)
-    except (ArgumentError, ValueError):
-        return url  # it came masked, and malformed URLs open no database
-    return address.difference_update_query(["password"]).render_as_string()
+    """The URL without its password, masked or not: PGPASSFILE and PGPASSWORD bring it."""
+    shown = re.sub(r"(://[^:/@?]*):.*@", r"\1@", url)
+    return re.sub(r"(?i)([?&])password=[^&]*&?", r"\1", shown).rstrip("?&")
 
 
 def study_file(spec: StudySpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import warnings
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -82,7 +83,9 @@ def create_study(
     study = optuna.create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
-    study.set_metric_names(["validation loss"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["validation loss"])
     study.set_user_attr(
         DATASET,
         {
@@ -121,15 +124,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def carry_on_spec(
-    study: optuna.Study, wanted: StudySpec, named: Collection[str], trials: int | None
-) -> StudySpec:
+def carry_on_spec(study: optuna.Study, wanted: StudySpec, named: Collection[str]) -> StudySpec:
     """The specification under which an existing study goes on.
 
     Args:
         wanted: what this start would make of its flags and its file.
         named: the fields that the person gave, by flag or by file; others follow the study.
-        trials: a new total, if one was given.
 
     Raises:
         SpecError: a named field differs from what the study was made with.
@@ -143,11 +143,14 @@ def carry_on_spec(
                 f"study {study.study_name!r} was made with {name} = {_short(old)}, but got "
                 f"{_short(new)}; give another --study NAME, or leave it out to carry on",
             )
-    if trials is None or trials == stored.trials:
-        return stored
-    spec = dataclasses.replace(stored, trials=trials)
-    study.set_user_attr(SPEC, spec.to_dict())
-    return spec
+    return dataclasses.replace(stored, trials=wanted.trials) if "trials" in named else stored
+
+
+def set_total(study: optuna.Study, trials: int) -> None:
+    """Change the number of trials that the study ends with; the one thing that may change."""
+    spec = load_spec(study)
+    if spec.trials != trials:
+        study.set_user_attr(SPEC, dataclasses.replace(spec, trials=trials).to_dict())
 
 
 def _short(value: Any) -> str:

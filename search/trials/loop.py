@@ -158,7 +158,8 @@ def _advance(
         _record(db, lease, epoch)
         if epoch.number > 0:
             _save(checkpoint, {"identity": identity, "training": training.state()})
-        if with_retry(db, lambda: Trial(study, lease.trial_id).should_prune()):
+        is_last = epoch.number == config.recipe.epochs
+        if not is_last and with_retry(db, lambda: Trial(study, lease.trial_id).should_prune()):
             return TrialState.PRUNED
     return TrialState.COMPLETE
 

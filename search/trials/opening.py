@@ -36,6 +36,12 @@ _POSTGRESQL_CONNECTION = {
 _POSTGRESQL_SESSION = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '30s'"
 
 
+def database_exists(url: str) -> bool:
+    """Whether opening it would not create it. A server's database counts as existing."""
+    address = _address(url, mask_password(url))
+    return address.get_backend_name() != "sqlite" or Path(address.database or "").exists()
+
+
 def open_database(url: str, *, must_exist: bool = False) -> Database:
     """Open a database and create what it lacks; any number of processes may do so at once.
 

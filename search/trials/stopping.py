@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,17 +17,20 @@ class StopOnSignal:
     Attributes:
         event: set by the first SIGINT or SIGTERM.
         signal: which one it was; None as long as there was none.
+        on_signal: called then, within the signal handler.
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.signal: signal.Signals | None = None
+        self.on_signal: Callable[[], None] = lambda: None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = signal.Signals(number)
         self.event.set()
+        self.on_signal()
 
     def __enter__(self) -> StopOnSignal:
         self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}

@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models import ConvNetConfig
+from models.anatomy import anatomy
+from search.reporting.final_result import FinalResult, SeedRun
+from search.training.evaluate import Score
 from search.training.recipe import Recipe
+from search.training.train import Epoch
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import Choice, Fixed, Range
 from search.trials.history import EpochRow, ResultRow
@@ -21,6 +26,7 @@ CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
+MakeFinal = Callable[..., FinalResult]
 
 
 def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
@@ -168,14 +174,15 @@ def _big(trials: int, epochs: int) -> StudyView:
     for number in range(trials):
         complete = number % 4 == 0
         length = epochs if complete else 1 + number % 3
-        floor = 0.2 + 0.1 * math.sin(number) ** 2
+        parameters = 50_000 + 997 * (number * 37 % 1000)
+        floor = 0.15 + 0.1 * math.sin(number + 1) ** 2 + 5_000 / parameters
         made.append(
             _trial(
                 number,
                 [floor + 0.9 / (epoch + 1) for epoch in range(length)],
                 state="complete" if complete else "pruned",
                 early=1.9,
-                parameters=50_000 + 997 * (number * 37 % 1000),
+                parameters=parameters,
                 params={
                     "depth": 2 + number % 3,
                     "width": 16 + number % 33,
@@ -195,3 +202,59 @@ def _big(trials: int, epochs: int) -> StudyView:
 @pytest.fixture
 def big_study() -> Callable[[int, int], StudyView]:
     return _big
+
+
+def _epoch(number: int) -> Epoch:
+    return Epoch(
+        number=number,
+        train_loss=0.5 / number,
+        train_error=0.2 / number,
+        validation_loss=99.0,  # on images that were trained on: must not be shown
+        validation_error=0.99,
+        learning_rate=1e-3,
+        seconds=10.0,
+        images=60_000,
+    )
+
+
+def _final(
+    *,
+    accuracies: Sequence[float] = (0.93, 0.94),
+    view: StudyView | None = None,
+    kernels: tuple[int, int, int, int] | None = (8, 1, 3, 3),
+    confusion: Sequence[Sequence[int]] | None = None,
+) -> FinalResult:
+    """500 test images of five classes, a hundred each, unless the view has other classes."""
+    if view is None:
+        view = _view([_trial(0, [0.5, 0.4], is_baseline=True), _trial(1, [0.4, 0.25, 0.26])])
+    classes, runs = len(view.dataset.class_names), len(accuracies)
+    matrix = np.diag([100 * runs] * classes) if confusion is None else np.array(confusion)
+    rng = np.random.default_rng(0)
+    return FinalResult(
+        view=view,
+        trial=view.leaderboard[0],
+        epochs=2,
+        layers=anatomy(ConvNetConfig(channels=(8, 16)), (1, 28, 28), classes),
+        runs=tuple(
+            SeedRun(
+                seed=seed,
+                curve=(_epoch(1), _epoch(2)),
+                training=Score(loss=0.1, error=0.04),
+                test=Score(loss=0.2 + seed / 100, error=1 - accuracy),
+                seconds=60.0,
+            )
+            for seed, accuracy in enumerate(accuracies)
+        ),
+        training_count=60_000,
+        test_count=int(matrix.sum()) // runs,
+        opened_at=datetime(2026, 3, 5, 8, 0, tzinfo=UTC),
+        confusion_KK=matrix,
+        kernels=None if kernels is None else rng.normal(size=kernels).astype(np.float32),
+        hardware="2 cores of a test machine",
+        versions={"torch": "2.15.0"},
+    )
+
+
+@pytest.fixture
+def make_final() -> MakeFinal:
+    return _final

@@ -127,7 +127,7 @@ class Workplace:
         for number, epoch, loss in (line for line in self.lines() if line[0] != "lost"):
             assert stored[int(number), int(epoch)] == float(loss)
         for trial in trials:  # and Optuna's table agrees with ours, report for report
-            ours = {epoch: loss for (number, epoch), loss in stored.items() if number == trial.number}
+            ours = {key[1]: loss for key, loss in stored.items() if key[0] == trial.number}
             assert trial.intermediate_values == ours
         database.close()
 

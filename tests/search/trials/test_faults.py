@@ -1,4 +1,4 @@
-"""Real faults in real processes. Few of each in CI; with --all-faults as many as the README says."""
+"""Real faults in real processes: a few of each; with --all-faults, as many as the README says."""
 
 import os
 import random
@@ -32,8 +32,8 @@ def test_workers_on_postgresql_take_each_trial_once(workplace: Any, times: Times
 
 
 def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
-    # One trial takes about 45 statements. With a step of 1, each of them is a place to die.
-    workplace.start(total=20, epochs=2, die_every=times(7, 1)).wait()
+    # One trial takes about 90 statements. With a step of 1, each of them is a place to die.
+    workplace.start(total=20, epochs=2, die_every=times(11, 1)).wait()
     workplace.check(20)
 
 

@@ -1,0 +1,42 @@
+"""Keeps a study's note and figures in optuna-dashboard up to date, at a bounded cost."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import optuna
+
+from search.reporting.dashboard_content import write_study_content
+from search.trials.storage import Database
+from search.trials.view import view_study
+
+INTERVAL_SECONDS = 30.0
+SHARE = 0.01  # of the time, at most, that goes into content
+
+_log = logging.getLogger(__name__)
+
+
+class ContentWriter:
+    """Writes the content from the study as it stands; never raises, since the study matters more.
+
+    Writing costs more the longer the study is: after a write that took t seconds the next one
+    waits for 100 t, or half a minute if that is longer.
+    """
+
+    def __init__(self, db: Database, study: optuna.Study) -> None:
+        self._db, self._study = db, study
+        self._due = time.monotonic()
+
+    def write_if_due(self) -> None:
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        started = time.monotonic()
+        try:
+            write_study_content(self._study, view_study(self._db, self._study))
+        except Exception as error:  # of any kind: trials must go on
+            _log.warning("cannot write the study's note and figures: %s", error)
+        ended = time.monotonic()
+        self._due = ended + max(INTERVAL_SECONDS, (ended - started) / SHARE)

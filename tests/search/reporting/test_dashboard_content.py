@@ -1,0 +1,95 @@
+"""On a real SQLite database, read back with optuna-dashboard's own functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna_dashboard import get_note
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+from search.reporting.dashboard_content import (
+    FIGURES,
+    name_metrics,
+    trial_attributes,
+    write_study_content,
+)
+from search.reporting.note import study_note
+from search.trials.opening import open_database
+from search.trials.view import StudyView
+
+MakeTrial = Callable[..., Any]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[optuna.Study]:
+    db = open_database(f"sqlite:///{tmp_path}/studies.db")
+    yield optuna.create_study(storage=db.optuna, study_name="fashion", direction="minimize")
+    db.close()
+
+
+def system_attributes(study: optuna.Study) -> dict[str, Any]:
+    return dict(study._storage.get_study_system_attrs(study._study_id))
+
+
+def test_content_is_replaced_and_never_piles_up(
+    study: optuna.Study,
+    small_study: StudyView,
+    big_study: Callable[[int, int], StudyView],
+) -> None:
+    for view in (small_study, big_study(1000, 12), small_study):
+        write_study_content(study, view)
+        plots = get_plotly_graph_objects(system_attributes(study))
+        assert set(plots) == set(FIGURES)
+        for name, make in FIGURES.items():
+            assert plots[name] == make(view).to_json()
+            assert json.loads(plots[name])["data"]
+        assert get_note(study) == study_note(view)
+
+
+def test_a_thousand_trials_take_a_bounded_number_of_rows(
+    study: optuna.Study, big_study: Callable[[int, int], StudyView]
+) -> None:
+    write_study_content(study, big_study(1000, 12))
+    rows = system_attributes(study)
+    assert len(rows) < 60
+    assert max(len(json.dumps(value)) for value in rows.values()) < 5_000
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "waiting", "pruned"])
+def test_studies_without_a_finished_trial_have_content_too(
+    study: optuna.Study, make_view: Callable[..., StudyView], make_trial: MakeTrial, state: str
+) -> None:
+    write_study_content(study, make_view())
+    write_study_content(study, make_view([make_trial(0, state=state, parameters=None)]))
+    assert "No trial has run to its end yet." in get_note(study)
+
+
+def test_the_value_has_a_name(study: optuna.Study) -> None:
+    name_metrics(study)
+    assert study.metric_names == ["validation loss"]
+
+
+def test_attributes_are_those_of_the_best_epoch(make_trial: MakeTrial) -> None:
+    trial = make_trial(3, [0.6, 0.24, 0.3], early=1.0)
+    assert trial_attributes(trial) == {
+        "parameters": 221_950,
+        "seconds": 40,
+        "epochs": 3,
+        "accuracy": 0.92,
+        "error": pytest.approx(0.08),
+        "best_epoch": 2,
+    }
+
+
+@pytest.mark.parametrize("losses", [[], [float("nan")], [float("inf")]])
+def test_attributes_hold_nothing_that_is_unknown(
+    make_trial: MakeTrial, losses: list[float]
+) -> None:
+    found = trial_attributes(make_trial(3, losses, state="failed", parameters=None))
+    assert set(found) == {"seconds", "epochs"}
+    json.dumps(found, allow_nan=False)

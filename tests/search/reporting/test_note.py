@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from search.reporting.final_result import FinalResult, figures_on_test
+from search.reporting.note import escape, reading_in_words, study_note
+from search.trials.history import ResultRow
+from search.trials.view import StudyView
+
+MakeTrial = Callable[..., Any]
+MakeView = Callable[..., StudyView]
+HOSTILE = "<script>alert(1)</script> <img src=x onerror=y> **b** `c` | [l](javascript:x) \n# h &lt;"
+
+
+def tokens(markdown: str) -> Iterator[Token]:
+    """Of a renderer that lets raw HTML through, as the dashboard's does."""
+    for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown):
+        yield token
+        yield from token.children or []
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """The cells of the first table, header left out."""
+    html = MarkdownIt("commonmark").enable("table").render(markdown)
+    body = html.split("<tbody>")[1].split("</tbody>")[0]
+    return [
+        [cell.split("</td>")[0].split(">", 1)[-1] for cell in row.split("<td")[1:]]
+        for row in body.split("<tr>")[1:]
+    ]
+
+
+def test_the_leaderboard_is_complete_trials_by_loss(small_study: StudyView) -> None:
+    table = rows(study_note(small_study))
+    assert [row[:6] for row in table] == [
+        ["1", "#3", "0.2500", "91.67 %", "300 000", "2 of 3"],
+        ["2", "#1", "0.3000", "90.00 %", "400 000", "3 of 3"],
+        ["3", "#0", "0.4000", "86.67 %", "221 950", "3 of 3"],
+        ["4", "#9", "0.4400", "85.33 %", "60 000", "2 of 2"],
+    ]
+    assert table[2][6].startswith("baseline: ")
+
+
+def test_progress_counts_every_state(small_study: StudyView) -> None:
+    note = study_note(small_study)
+    assert (
+        "**6 of 50 trials finished** (4 complete, 2 pruned, 1 running, 1 waiting, 2 failed)" in note
+    )
+    assert "Trial 4 failed: out of memory: &#60;b&#62;GPU&#60;/b&#62;" in note
+
+
+def test_the_gain_is_told_with_its_spread(small_study: StudyView) -> None:
+    note = study_note(small_study)
+    assert "Best is trial 3: loss 0.2500, accuracy 91.67 ± 0.28 %" in note
+    assert "The baseline, trial 0: loss 0.4000, accuracy 86.67 ± 0.34 %" in note
+    assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in note
+
+
+def test_data_split_and_commands_are_there(small_study: StudyView) -> None:
+    note = study_note(small_study)
+    assert "50 000 training and 10 000 validation images, 5 classes, 1 × 28 × 28 pixels" in note
+    assert "stratified split, seed 7" in note
+    assert (
+        "python -m search.study --study fashion --storage sqlite:///studies.db --trials 100" in note
+    )
+
+
+def test_no_password_reaches_the_note(make_view: MakeView) -> None:
+    note = study_note(make_view(storage="postgresql://me:***@host/db"))
+    assert "--storage postgresql://me@host/db" in note
+    assert "***" not in note
+
+
+def test_nothing_that_people_typed_becomes_markup(
+    make_view: MakeView, make_trial: MakeTrial
+) -> None:
+    trials = [make_trial(0, [0.5]), make_trial(1, state="failed", reason=HOSTILE)]
+    storage = "sqlite:///a```\n<script>x</script>.db"
+    hostile = make_view(trials, title=HOSTILE, data_title=HOSTILE, storage=storage)
+    tame = make_view(
+        [trials[0], make_trial(1, state="failed", reason="r")], title="t", data_title="d"
+    )
+    kinds = [token.type for token in tokens(study_note(hostile))]
+    assert "html_block" not in kinds
+    assert "html_inline" not in kinds
+    # Not one heading, link, cell or code block more than without.
+    assert [k for k in kinds if k != "text"] == [
+        token.type for token in tokens(study_note(tame)) if token.type != "text"
+    ]
+
+
+def test_escaped_text_reads_as_typed() -> None:
+    typed = "a_b *c* <d> & `e` | #f ~g~ \\h [i](j)"
+    assert MarkdownIt("commonmark").renderInline(escape(typed)) == (
+        typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
+
+
+def test_readings_of_the_test_set_carry_date_seeds_and_spread(
+    make_view: MakeView, result_row: ResultRow
+) -> None:
+    assert "Not opened yet." in study_note(make_view())
+    unfinished = dataclasses.replace(result_row, figures=None)
+    single = dataclasses.replace(
+        result_row, seeds=(5,), figures={**(result_row.figures or {}), "std": None, "seeds": 1}
+    )
+    note = study_note(make_view(results=[result_row, unfinished, single]))
+    assert (
+        "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 ± 0.12 %, loss 0.2101 "
+        "(mean ± standard deviation of 3 runs, 10 000 images)"
+    ) in note
+    assert "seeds 0, 1, 2: opened, but scoring did not end" in note
+    assert "seeds 5: accuracy 93.12 %, loss 0.2101 (one run, 10 000 images)" in note
+
+
+def test_what_finalize_records_is_what_is_read(
+    make_final: Callable[..., FinalResult], result_row: ResultRow
+) -> None:
+    figures = figures_on_test(make_final(accuracies=(0.93, 0.94)))
+    words = reading_in_words(dataclasses.replace(result_row, seeds=(0, 1), figures=figures))
+    assert "accuracy 93.50 ± 0.71 %, loss 0.2050 (mean ± standard deviation of 2 runs" in words
+
+
+@pytest.mark.parametrize("trials", [0, 1000])
+def test_any_study_has_a_short_note(
+    trials: int, big_study: Callable[[int, int], StudyView]
+) -> None:
+    assert 500 < len(study_note(big_study(trials, 12))) < 6_000

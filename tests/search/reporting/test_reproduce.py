@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search.reporting.reproduce import command, study_file, without_password
+from search.trials.config import StudySpec
+from search.trials.domains import Choice, Fixed, Range
+from search.trials.study_file import find_study_file, read_study_file
+from search.trials.view import StudyView
+
+
+def read_again(spec: StudySpec, folder: Path) -> StudySpec:
+    file = folder / "again.toml"
+    file.write_text(study_file(spec), encoding="utf-8")
+    return StudySpec(**read_study_file(file))
+
+
+def test_the_default_study_survives_the_way_through_its_file(tmp_path: Path) -> None:
+    arguments = read_study_file(find_study_file("default"))
+    spec = StudySpec(dataset="fashion_mnist", **arguments)
+    assert read_again(spec, tmp_path) == spec
+    stored = StudySpec.from_dict(spec.to_dict())
+    assert read_again(stored, tmp_path).space == spec.space
+
+
+def test_every_form_of_value_survives(tmp_path: Path) -> None:
+    spec = StudySpec(
+        dataset='folder:/home/me/my "own" images \\ \x7f é',
+        title="quotes \" and ' and # and = [x]",
+        limit=500,
+        patience=3,
+        seed=2**32 - 1,
+        trials=7,
+        sampler="random",
+        space={
+            "learning_rate": Range(low=1e-5, high=1e-1, log=True),
+            "depth": Range(low=2, high=4),
+            "hidden": Choice(values=((), (128,), (120, 84))),
+            "channels": Fixed(value=(32, 64)),
+            "batch_norm": Choice(values=(True, False)),
+            "weight_decay": Fixed(value=1e-05),
+            "padding": Choice(values=("same", 0)),
+            "kernel_sizes": Choice(values=((3,),)),
+        },
+        baseline={"hidden": (), "channels": (8,), "learning_rate": 3e-4, "batch_norm": False},
+    )
+    assert read_again(spec, tmp_path) == spec
+
+
+def test_a_study_without_baseline_stays_without(tmp_path: Path) -> None:
+    spec = StudySpec(dataset="digits", space={"depth": Fixed(value=2)})
+    assert read_again(spec, tmp_path) == spec
+    assert dataclasses.replace(spec, baseline={"depth": 2}) != spec
+
+
+def test_commands_can_be_pasted_into_a_shell(make_view: Callable[..., StudyView]) -> None:
+    url = "sqlite:////home/me/it's here/$(touch x)/studies.db"
+    pasted = shlex.split(command("finalize", make_view(storage=url), "--seeds", "3"))
+    assert pasted == [
+        *("python", "-m", "search.finalize", "--study", "fashion"),
+        *("--storage", url, "--seeds", "3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://me:***@host:5432/db", "postgresql://me@host:5432/db"),
+        (
+            "postgresql://me:s3cret@host/db?sslmode=require",
+            "postgresql://me@host/db?sslmode=require",
+        ),
+        ("postgresql://me@host/db?password=***", "postgresql://me@host/db"),
+        ("postgresql://me@host/db?password=a&b=c", "postgresql://me@host/db?b=c"),
+        ("postgresql://me@host/db?b=c&password=a", "postgresql://me@host/db?b=c"),
+        ("postgresql://me:p@ss:w/rd@host/db", "postgresql://me@host/db"),
+        ("sqlite:///studies.db", "sqlite:///studies.db"),
+        ("sqlite:////absolute/studies.db", "sqlite:////absolute/studies.db"),
+    ],
+)
+def test_passwords_are_left_out(url: str, expected: str) -> None:
+    assert without_password(url) == expected
