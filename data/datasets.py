@@ -35,10 +35,13 @@ def default_data_dir() -> Path:
 
 
 def canonical_name(name: str) -> str:
-    """The name that stays right in another folder: a folder's path made absolute."""
+    """The name that stays right in another folder: a folder's path made absolute.
+
+    Raises DataError for a path that can be none.
+    """
     if not name.startswith(folder.PREFIX):
         return name
-    return f"{folder.PREFIX}{Path(name.removeprefix(folder.PREFIX)).expanduser().resolve()}"
+    return f"{folder.PREFIX}{folder.root_of(name)}"
 
 
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:

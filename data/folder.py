@@ -75,21 +75,34 @@ def load_test(name: str, data_dir: Path, image_size: int | None) -> Examples:
     return layout.examples(layout.test, layout.image_shape(image_size))
 
 
-def read_layout(name: str, data_dir: Path) -> Layout:
-    """The files behind "folder:PATH" by split, opening none; stores a held-out split once drawn."""
+def root_of(name: str) -> Path:
+    """The absolute path in "folder:PATH", which need not exist."""
     given = name.removeprefix(PREFIX)
     _refuse_control_characters(given)
     try:
         root = Path(given).expanduser().resolve()
-        _refuse_control_characters(str(root))
-        if not given or not (root / "train").is_dir():
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
+        raise DataError(f"cannot find {given}: {error}; check the path") from error
+    _refuse_control_characters(str(root))
+    if not given:
+        raise DataError(
+            "folder: lacks its path; give folder:PATH with images in PATH/train/<class>/"
+        )
+    return root
+
+
+def read_layout(name: str, data_dir: Path) -> Layout:
+    """The files behind "folder:PATH" by split, opening none; stores a held-out split once drawn."""
+    root = root_of(name)
+    try:
+        if not (root / "train").is_dir():
             raise DataError(
                 f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
-                "one folder for each class, and give folder:PATH"
+                "one folder for each class"
             )
         return _layout(root, data_dir)
-    except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
-        raise DataError(f"cannot read {given}: {error}; check the path and its rights") from error
+    except OSError as error:
+        raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
 
 
 def _layout(root: Path, data_dir: Path) -> Layout:

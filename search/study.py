@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from data.datasets import canonical_name, choose_dataset, default_data_dir
 from search.reporting.commands import Parser, console, duration, positive_int, run, seed
@@ -35,6 +39,7 @@ from search.trials.status import status
 from search.trials.stopping import StopOnSignal
 from search.trials.storage import Database
 from search.trials.study_file import StudyFileError, find_study_file, located, read_study_file
+from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
 from search.trials.view import load_facts, view_study
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
@@ -77,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument(
         "--epochs", type=positive_int, metavar="E", help="most epochs of a trial (default: 12)"
+    )
+    own.add_argument(
+        "--workers",
+        type=positive_int,
+        metavar="W",
+        help="processes that train at a time (default: one on a GPU, else one for two cores)",
     )
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     own.add_argument(
@@ -173,7 +184,6 @@ def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, st
     )
     set_total(study, spec.trials)
     note_environment(study, describe_hardware(device))
-    content = ContentWriter(db, study)
     worker = Worker(
         db=db,
         study=study,
@@ -181,7 +191,6 @@ def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, st
         task=task,
         folder=folder,
         stop=stop,
-        on_change=content.write_if_due,
     )
     return worker, reason
 
@@ -206,10 +215,10 @@ def main(argv: list[str] | None = None) -> int:
     prepare_process()
     with StopOnSignal() as stopping:
         worker, reason = prepare(args, stopping.event)
-        stopping.on_signal = lambda: hurry(worker.db)
+        stopping.on_signal = worker.db.hurry
         if reason is not None:
             print(fallback_notice(reason), file=sys.stderr)
-        search(worker, args.timeout)
+        search(worker, make_team(args, worker), args.timeout)
         view = view_study(worker.db, worker.study)
     if stopping.signal is None:
         print(final_summary(view))
@@ -225,22 +234,55 @@ def main(argv: list[str] | None = None) -> int:
     return stopping.exit_code
 
 
-def hurry(db: Database) -> None:
-    """Do not wait for a database that is away: the person wants to leave."""
-    db.patience_seconds = 1.0
-
-
-def search(worker: Worker, timeout: float | None) -> None:
+def search(worker: Worker, team: Team | None, timeout: float | None) -> None:
     """Train trials until the total, the time limit or a signal; show how it goes."""
     timer = threading.Timer(timeout or 0, worker.stop.set)
+    timer.daemon = True
     if timeout is not None:
         timer.start()
+    content = ContentWriter(worker.db, worker.study)
+    workers = 1 if team is None else len(team.devices)
+    read = partial(view_study, worker.db, worker.study)
     try:
-        with Progress(lambda: view_study(worker.db, worker.study), console=console()):
-            work(worker)
+        with Progress(read, console=console(), workers=workers):
+            if team is None:
+                work(dataclasses.replace(worker, on_change=content.write_if_due))
+            else:
+                oversee(team, worker.stop, content)
     finally:
         timer.cancel()
-        ContentWriter(worker.db, worker.study).write()
+        content.write()
+
+
+def oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
+    """Keep the workers at work until the study has its total, or until `stop` is set."""
+    team.start()
+    try:
+        while not stop.is_set() and team.watch():
+            stop.wait(WATCH_SECONDS)
+            content.write_if_due()
+    finally:
+        team.send_home()
+
+
+def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
+    """The local processes to start; None where this process does the work itself."""
+    device = worker.task.device
+    count = args.workers or default_workers(device.type)
+    if count == 1:
+        return None
+    devices = [str(device)] * count
+    if args.device in ("auto", "cuda") and device.type == "cuda":
+        devices = [f"cuda:{number % torch.cuda.device_count()}" for number in range(count)]
+    threads = threads_for(count) if device.type == "cpu" else 1
+    print(f"{count} workers with {threads} threads each", file=sys.stderr)
+    return Team(
+        url=args.storage,
+        study=worker.study.study_name,
+        devices=devices,
+        data_dir=args.data_dir or default_data_dir(),
+        threads=threads,
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+import optuna
 from rich.console import Console
 
 from data.datasets import DataError
@@ -20,6 +21,7 @@ from models import ArchitectureError
 from search.training.device import DeviceError
 from search.training.recipe import RecipeError
 from search.trials.domains import SpecError
+from search.trials.loop import CheckpointUnwritableError, StudyBrokenError
 from search.trials.storage import StorageError
 from search.trials.study_file import StudyFileError
 
@@ -31,10 +33,12 @@ LONGEST = 366 * 24 * 3600  # seconds
 USER_ERRORS = (
     DataError,
     ArchitectureError,
+    CheckpointUnwritableError,
     DeviceError,
     RecipeError,
     SpecError,
     StorageError,
+    StudyBrokenError,
     StudyFileError,
 )
 
@@ -48,6 +52,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
     try:
         code = main(None)
         sys.stdout.flush()

@@ -1,7 +1,7 @@
 """What optuna-dashboard shows beside its own: a note, figures, and a column for each measurement.
 
-Its own storage calls are used, one small transaction for each 2 kB. A reader may see the parts of
-two versions for a moment; the dashboard then keeps the figure that it has.
+Its own storage calls are used, which make a row of each 2 kB: a reader may see parts of two
+versions for a moment, and the dashboard then keeps the figure that it has.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ FIGURES = {
 
 
 def write_study_content(study: optuna.Study, view: StudyView) -> None:
-    """Replace the study's note and figures. For one process at a time.
+    """Replace the study's note and figures; nothing else of the study is touched.
 
-    Raises what the storage raises; the study's trials are not touched.
+    Two processes at once would leave a mixture, unless each calls this within a
+    `search.trials.storage.transaction`. Raises what the storage raises.
     """
-    save_note(study, study_note(view))
-    for name, make in FIGURES.items():
-        save_plotly_graph_object(study, make(view), graph_object_id=name)
+    note = study_note(view)
+    figures = {name: make(view) for name, make in FIGURES.items()}
+    save_note(study, note)
+    for name, figure in figures.items():
+        save_plotly_graph_object(study, figure, graph_object_id=name)
 
 
 def name_metrics(study: optuna.Study) -> None:

@@ -34,8 +34,9 @@ def points(trial: TrialView) -> list[Point]:
 
 
 def lowest(trial: TrialView) -> float | None:
-    """Lowest validation loss of any report: what a trial reached, however it ended."""
-    return min((point.loss for point in points(trial)), default=None)
+    """Validation loss of its best epoch; of its early look where it came no further."""
+    best = trial.best or trial.early_look
+    return None if best is None else short(best.validation_loss)
 
 
 def loss_range(view: StudyView) -> list[float]:
@@ -50,7 +51,7 @@ def loss_range(view: StudyView) -> list[float]:
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many (two or more), evenly chosen, first and last among them."""
+    """At most so many (2 or more), evenly chosen, first and last among them."""
     if len(items) <= most:
         return items
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
@@ -66,6 +67,11 @@ def with_count(name: str, shown: Sequence[T], all_of_them: Sequence[T]) -> str:
 def short(value: float | None) -> float | None:
     """Four significant digits, which is what can be seen; None where not finite."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
+
+
+def time_unit(longest_seconds: float) -> tuple[str, float]:
+    """Name and seconds of the unit for an axis that reaches so far."""
+    return ("hours", 3600) if longest_seconds > 3 * 3600 else ("minutes", 60)
 
 
 def subtitle(view: StudyView, remark: str) -> str:

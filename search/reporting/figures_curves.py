@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from search.reporting.figure_data import (
     LOSS,
     loss_range,
+    lowest,
     points,
     short,
     subtitle,
@@ -61,7 +62,7 @@ def learning_curves(view: StudyView) -> go.Figure:
 def _add_group(
     figure: go.Figure, trials: Sequence[TrialView], name: str, colour: str, dash: str
 ) -> None:
-    """Many curves as one trace with gaps: a trace for each would cost the browser seconds."""
+    """Many curves as one trace with gaps, which is small and quick to draw."""
     if not trials:
         return
     shown = thinned(trials, MOST_CURVES)
@@ -88,14 +89,14 @@ def _add_group(
 
 
 def _add_curve(figure: go.Figure, trial: TrialView, name: str, look: dict[str, Any]) -> None:
-    curve = points(trial)
+    curve, loss = points(trial), lowest(trial)
     figure.add_scatter(
         x=[point.epoch for point in curve],
         y=[point.loss for point in curve],
         customdata=[point.error for point in curve],
         mode="lines",
         line={**look, "width": 2},
-        name=f"{name}: {min(point.loss for point in curve):.4g}",
+        name=name if loss is None else f"{name}: {loss}",
         hovertemplate=f"#{trial.number}, epoch %{{x}}: loss %{{y}}, error %{{customdata:.2%}}"
         "<extra></extra>",
     )

@@ -138,10 +138,10 @@ def _counts(confusion_KK: NDArray[np.int64]) -> list[list[str]]:
     return [[str(count) if count else "" for count in row] for row in confusion_KK.tolist()]
 
 
-def fitted(class_name: str) -> str:
-    """Short enough for an axis; not escaped."""
-    clean = printable(class_name)
-    return clean if len(clean) <= MOST_NAME else f"{clean[: MOST_NAME - 1]}…"
+def fitted(name: str, most: int = MOST_NAME) -> str:
+    """A name that people typed, cut to so many characters; not escaped."""
+    clean = printable(name)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
 def first_layer_kernels(kernels: NDArray[np.float32], subtitle: str) -> go.Figure:

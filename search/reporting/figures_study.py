@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -21,6 +20,7 @@ from search.reporting.figure_data import (
     short,
     subtitle,
     thinned,
+    time_unit,
     with_count,
 )
 from search.reporting.style import (
@@ -37,7 +37,7 @@ from search.reporting.wording import duration, percent
 from search.trials.view import State, StudyView, TrialView
 
 TOP = 10  # always among the points drawn, like the Pareto front
-MOST_POINTS: Mapping[State, int] = {"complete": 100, "pruned": 40, "running": 20, "failed": 10}
+MOST_POINTS: Mapping[State, int] = {"complete": 150, "pruned": 60, "running": 30, "failed": 20}
 # Told apart by their markers as well.
 LOOKS: Mapping[State, tuple[str, str]] = {
     "complete": (BLUE, "circle"),
@@ -131,13 +131,16 @@ def best_so_far(view: StudyView) -> go.Figure:
         key=lambda pair: (pair[0], pair[1].number),
     )
     start = min((trial.started for trial in view.trials if trial.started), default=None)
-    if start is not None:
-        _add_history(figure, view, ended, start)
+    unit = "minutes"
+    if start is not None and ended:
+        unit, seconds = time_unit((ended[-1][0] - start).total_seconds())
+        times = [round((when - start).total_seconds() / seconds, 2) for when, _ in ended]
+        _add_history(figure, view, times, [trial for _, trial in ended])
     dress(figure, "Best so far", subtitle(view, "complete ones, one run each"))
     figure.update_yaxes(type="log")
     figure.update_yaxes(title_text=LOSS, col=1)
     figure.update_xaxes(title_text="trials finished", rangemode="tozero", col=1)
-    figure.update_xaxes(title_text="minutes, pauses included", rangemode="tozero", col=2)
+    figure.update_xaxes(title_text=f"{unit}, pauses included", rangemode="tozero", col=2)
     if not figure.data:
         note_absence(figure, "no trial has finished yet")
     return figure
@@ -146,12 +149,13 @@ def best_so_far(view: StudyView) -> go.Figure:
 def _add_history(
     figure: go.Figure,
     view: StudyView,
-    ended: Sequence[tuple[datetime, TrialView]],
-    start: datetime,
+    times: Sequence[float],
+    ended: Sequence[TrialView],
 ) -> None:
-    values = [  # trials finished, minutes, lowest loss, number
-        (count, _minutes(start, when), loss, trial.number)
-        for count, (when, trial) in enumerate(ended, start=1)
+    """`times`: when each of `ended` did, earliest first."""
+    values = [  # trials finished, time, lowest loss, number
+        (count, time, loss, trial.number)
+        for count, (time, trial) in enumerate(zip(times, ended, strict=True), start=1)
         if trial.state == "complete" and (loss := lowest(trial)) is not None
     ]
     if not values:
@@ -160,7 +164,7 @@ def _add_history(
     for value in values:
         if value[2] < steps[-1][2]:
             steps.append(value)
-    end = (len(ended), _minutes(start, ended[-1][0]), steps[-1][2])
+    end = (len(ended), times[-1], steps[-1][2])
     baseline = None if view.baseline is None else lowest(view.baseline)
     shown = thinned(values, MOST_POINTS["complete"])
     for column in (0, 1):
@@ -196,10 +200,6 @@ def _add_history(
             )
 
 
-def _minutes(start: datetime, end: datetime) -> float:
-    return round((end - start).total_seconds() / 60, 2)
-
-
 def time_by_outcome(view: StudyView) -> go.Figure:
     """Where the time went: training and validation, added up over the trials of each state."""
     figure = go.Figure()
@@ -210,10 +210,11 @@ def time_by_outcome(view: StudyView) -> go.Figure:
         if trials
     ]
     total = sum(seconds for _, _, seconds in spent)
+    unit, unit_seconds = time_unit(total)
     if total > 0:
         figure.add_bar(
             y=[f"{state} ({len(trials)})" for state, trials, _ in spent],
-            x=[short(seconds / 60) for _, _, seconds in spent],
+            x=[short(seconds / unit_seconds) for _, _, seconds in spent],
             text=[f"{duration(seconds)}, {percent(seconds / total, 0)}" for _, _, seconds in spent],
             orientation="h",
             marker={"color": [LOOKS[state][0] for state, _, _ in spent]},
@@ -221,7 +222,7 @@ def time_by_outcome(view: StudyView) -> go.Figure:
         )
     remark = f"{duration(total)} of training and validation"
     dress(figure, "Where the time went", subtitle(view, remark))
-    figure.update_xaxes(title_text="minutes, all workers together", rangemode="tozero")
+    figure.update_xaxes(title_text=f"{unit}, all workers together", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     if not figure.data:
         note_absence(figure, "no epoch has ended yet")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from search.reporting.figures_final import confusion_matrix, first_layer_kernels, training_curves
 from search.reporting.final_result import FinalResult
 from search.reporting.final_words import (
+    accuracy_in_words,
     baseline_in_words,
     confused_rows,
     in_figures,
@@ -80,7 +81,7 @@ def _summary(final: FinalResult) -> Iterator[Html]:
     tests = [run.test for run in final.runs]
     yield facts(
         [
-            ("test accuracy (%)", mean_and_spread([score.accuracy for score in tests], 2, 100)),
+            ("test accuracy", accuracy_in_words(final)),
             ("test loss (nats)", mean_and_spread([score.loss for score in tests], 4)),
             ("runs", str(len(final.runs))),
             ("parameters", grouped(final.parameters)),

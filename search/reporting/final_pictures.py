@@ -6,6 +6,7 @@ Drawn with matplotlib's figure objects alone: no pyplot, no display.
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from search.reporting.figures_final import (
 from search.reporting.final_result import FinalResult
 from search.reporting.final_words import tested_on
 from search.reporting.style import BLUE, GREY, VERMILION
-from search.reporting.wording import data_in_words, grouped, printable
+from search.reporting.wording import data_in_words, grouped
+from search.training.checkpoint import write_atomically
 
 DPI = 150
+MOST_TITLE = 70  # characters
 _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # a class may be called $x$
     "svg.fonttype": "none",
@@ -41,7 +44,7 @@ _SETTINGS: dict[Any, Any] = {
 def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
     """Write confusion matrix, training curves and, of a CNN, first-layer kernels into `folder`.
 
-    Each on white ground, as PNG and as SVG. Returns the files.
+    Each on white ground, as PNG and as SVG, whole or not at all. Returns the files.
     """
     made = {"confusion": _confusion, "curves": _curves, "kernels": _kernels}
     if final.kernels is None:
@@ -55,9 +58,12 @@ def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
         for name, draw in made.items():
             picture = draw(final)
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                file = folder / f"{name}.{kind}"
-                picture.savefig(file, dpi=DPI, metadata=metadata, bbox_inches="tight")
-                files.append(file)
+                content = BytesIO()
+                picture.savefig(
+                    content, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight"
+                )
+                files.append(folder / f"{name}.{kind}")
+                write_atomically(files[-1], content.getvalue())
     return files
 
 
@@ -69,7 +75,7 @@ def _confusion(final: FinalResult) -> Figure:
     axes = picture.add_subplot()
     strength_KK = np.sqrt(row_shares(confusion_KK))  # so that errors show beside the diagonal
     axes.imshow(strength_KK, cmap="Blues", vmin=0, vmax=1)
-    axes.set_title(f"Confusion matrix\n{tested_on(final)}", fontsize=10)
+    axes.set_title(f"Confusion matrix\n{fitted(tested_on(final), MOST_TITLE)}", fontsize=10)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     labels = [fitted(name) for name in names]
@@ -114,8 +120,8 @@ def _curves(final: FinalResult) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8)
     picture.suptitle(
-        f"{data_in_words(final.view)}, one run; final runs: {len(final.runs)} on "
-        f"{grouped(final.training_count)} images",
+        f"{fitted(data_in_words(final.view), MOST_TITLE)}, one run; final runs: "
+        f"{len(final.runs)} on {grouped(final.training_count)} images",
         fontsize=9,
     )
     return picture
@@ -133,7 +139,7 @@ def _kernels(final: FinalResult) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_title(
         f"The {len(final.kernels)} first-layer kernels, seed {final.runs[0].seed}; "
-        f"{printable(final.view.dataset.title)}",
+        f"{fitted(final.view.dataset.title)}",
         fontsize=10,
     )
     picture.colorbar(shown, ax=axes, label="weight", shrink=0.8)

@@ -21,7 +21,7 @@ from search.training.evaluate import Score
 def recipe_in_words(final: FinalResult) -> str:
     config = final.trial.config
     assert config is not None
-    return f"{describe_config(config, final.parameters)}; stopped after {final.epochs} epochs."
+    return f"{describe_config(config, final.parameters)}; trained for {final.epochs} epochs."
 
 
 def tested_on(final: FinalResult) -> str:
@@ -63,12 +63,20 @@ def in_figures(scores: Sequence[Score]) -> tuple[str, str, str]:
     )
 
 
+def accuracy_in_words(final: FinalResult) -> str:
+    """On the test set, with the spread over the runs, or of one run with its binomial one-sigma."""
+    if len(final.runs) == 1:
+        return single_accuracy(final.runs[0].test.error, final.test_count)
+    return mean_and_spread([run.test.accuracy for run in final.runs], 2, 100) + " %"
+
+
 def key_to_scores(final: FinalResult) -> str:
     """What the spread is, and what was trained on what."""
     spread = f"± is the standard deviation over {_runs(final)}, a seed each"
     if len(final.runs) == 1:
-        accuracy = single_accuracy(final.runs[0].test.error, final.test_count)
-        spread = f"One run: test accuracy {accuracy}, one binomial standard deviation"
+        spread = (
+            f"One run: test accuracy {accuracy_in_words(final)}, one binomial standard deviation"
+        )
     return (
         f"{spread}. All in evaluation mode, without augmentation. The runs were trained on "
         "training and validation images together, the trial on the former alone."

@@ -35,10 +35,10 @@ def line_look(rank: int) -> dict[str, Any]:
     }
 
 
-def dress(figure: go.Figure, title: str, subtitle: str) -> go.Figure:
-    """Give the figure its title and our look; texts are plotly's HTML, so escape what people typed.
+def dress(figure: go.Figure, title: str, subtitle: str) -> None:
+    """Give the figure its title and our look: transparent, without plotly's template of 6 kB.
 
-    Transparent, and without plotly's template of 6 kB.
+    The texts are plotly's HTML: escape what people typed with `in_figure`.
     """
     figure.update_layout(
         template="none",
@@ -60,7 +60,6 @@ def dress(figure: go.Figure, title: str, subtitle: str) -> go.Figure:
     )
     figure.update_xaxes(**_AXIS)
     figure.update_yaxes(**_AXIS)
-    return figure
 
 
 def note_absence(figure: go.Figure, text: str) -> None:

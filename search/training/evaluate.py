@@ -5,6 +5,7 @@ Shapes: N examples, K classes, B examples a batch, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,9 @@ def logits(
 def evaluate(
     model: nn.Module, examples: Examples, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> Score:
-    """Score on all examples; synchronises with the device once, at the end."""
+    """Score on all examples, NaN without any; synchronises with the device once, at the end."""
+    if len(examples) == 0:
+        return Score(loss=math.nan, error=math.nan)
     return score(logits(model, examples.images_NCHW, mean_C, std_C), examples.labels_N)
 
 

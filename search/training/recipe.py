@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from data.augment import POLICY_NAMES
+from data.augment import MAX_STRENGTH, POLICY_NAMES
 
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
@@ -66,6 +66,9 @@ class Recipe:
         clip = self.gradient_clip
         _check(clip is None or _positive(clip), "gradient_clip", clip, "above 0")
         _among("augmentation", self.augmentation, POLICY_NAMES)
+        strength = self.augmentation_strength
+        in_range = 0 <= strength <= MAX_STRENGTH
+        _check(in_range, "augmentation_strength", strength, f"in [0, {MAX_STRENGTH:g}]")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `Recipe(**d)` gives the recipe back."""

@@ -1,4 +1,4 @@
-"""Opening a database: which one the URL means, whether it is ours, and how it locks.
+"""Opening a database: which one the URL means, and whether it is ours.
 
 SQLite serves one host: its write-ahead log needs shared memory, and the locks of network file
 systems cannot be trusted. PostgreSQL serves any number.
@@ -7,33 +7,17 @@ systems cannot be trusted. PostgreSQL serves any number.
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, create_engine, event, exc, inspect, text
+from sqlalchemy import Connection, create_engine, exc, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from search.trials.connections import POSTGRESQL, SQLITE, set_up_postgresql, set_up_sqlite
 from search.trials.outages import explain, is_creation_race, is_transient
 from search.trials.storage import PATIENCE_SECONDS, Database, StorageError, mask_password
 from search.trials.tables import OURS, metadata
-
-# SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
-_SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}
-_LOCK_SECONDS = 30.0  # in all; after that, Optuna's own calls give up and ours are retried
-_POSTGRESQL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 3}
-_POSTGRESQL_CONNECTION = {
-    "connect_timeout": 10,
-    "application_name": "cnn-search",
-    # A server that vanished without a word is noticed within a minute, not within two hours.
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-# A worker stopped in the middle of a transaction must not hold its locks against all the others.
-_POSTGRESQL_SESSION = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '30s'"
 
 
 def database_exists(url: str) -> bool:
@@ -103,13 +87,10 @@ def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
 
 def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     sqlite = address.get_backend_name() == "sqlite"
-    if sqlite:
-        options = _SQLITE
-    else:
-        wanted = {k: v for k, v in _POSTGRESQL_CONNECTION.items() if k not in address.query}
-        options = {**_POSTGRESQL, "connect_args": wanted}
+    options = dict(SQLITE if sqlite else POSTGRESQL)
+    arguments = {k: v for k, v in options.pop("connect_args").items() if k not in address.query}
 
-    glance = create_engine(address, poolclass=NullPool, connect_args=options["connect_args"])
+    glance = create_engine(address, poolclass=NullPool, connect_args=arguments)
     with glance.connect() as connection:
         found = _look(connection, name, must_exist=must_exist)
         if sqlite:  # readers and the writer do not wait for each other; the file remembers it
@@ -119,7 +100,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     # for itself under the locking transactions that all after it get.
     storage = RDBStorage(
         address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-        engine_kwargs=dict(options),
+        engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,  # made below, where the connections can be closed
         skip_table_creation="alembic_version" in found,
     )
@@ -127,7 +108,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     try:
         _check_version(storage, name)
         db.close()  # its connections lack what follows
-        (_lock_transactions if sqlite else _limit_sessions)(db)
+        (set_up_sqlite if sqlite else set_up_postgresql)(db)
         if not found >= {table.name for table in OURS}:
             metadata.create_all(db.engine, tables=OURS)
     except BaseException:
@@ -172,39 +153,3 @@ def _check_version(storage: RDBStorage, name: str) -> None:
             f"cannot open {name}: made by another version of Optuna (schema {there}, here {here}); "
             "install that version, or upgrade a copy with optuna storage upgrade"
         )
-
-
-def _lock_transactions(db: Database) -> None:
-    """SQLite: every transaction takes the one write lock as it begins.
-
-    There are no row locks: of two that read and then write, one would fail, or undo the other.
-    """
-
-    def connected(driver_connection: Any, _record: Any) -> None:
-        driver_connection.isolation_level = None  # Python's own, later BEGIN
-        driver_connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut
-
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("read_only"):
-            connection.exec_driver_sql("BEGIN")
-            return
-        started = time.monotonic()
-        while True:
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                return
-            except exc.OperationalError as error:
-                waited = time.monotonic() - started
-                if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience_seconds):
-                    raise
-
-    event.listen(db.engine, "connect", connected)
-    event.listen(db.engine, "begin", begin)
-
-
-def _limit_sessions(db: Database) -> None:
-    def connected(driver_connection: Any, _record: Any) -> None:
-        driver_connection.execute(_POSTGRESQL_SESSION)
-        driver_connection.commit()
-
-    event.listen(db.engine, "connect", connected)

@@ -23,6 +23,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60.0
+READ_ONLY, LOST = "read_only", "lost"  # execution options, see search.trials.connections
 
 
 class StorageError(ValueError):
@@ -36,14 +37,20 @@ class Database:
     Attributes:
         url: with the password masked.
         optuna: for `optuna.create_study` and `load_study`, always this one object.
-        patience_seconds: how long an outage is waited for. A signal handler may lower it at any
-            time, so that a process told to leave does not wait on.
+        patience_seconds: how long an outage is waited for.
     """
 
     url: str
     engine: Engine
     optuna: RDBStorage
     patience_seconds: float = PATIENCE_SECONDS
+
+    def hurry(self) -> None:
+        """Wait for outages hardly any more, also for one that is being waited for.
+
+        For a process that has been told to leave; a signal handler may call it.
+        """
+        self.patience_seconds = 1.0
 
     def close(self) -> None:
         """Close the connections."""
@@ -116,6 +123,11 @@ def transaction(db: Database, *, study_id: int | None = None) -> Iterator[Connec
         sessions(bind=connection, join_transaction_mode="create_savepoint")
         try:
             yield connection
+        except (exc.SQLAlchemyError, StorageInternalError):
+            lost: exc.SQLAlchemyError | None = connection.get_execution_options().get(LOST)
+            if lost is not None:
+                raise lost from None
+            raise
         finally:
             sessions.remove()
 
@@ -124,4 +136,4 @@ def transaction(db: Database, *, study_id: int | None = None) -> Iterator[Connec
 def snapshot(db: Database) -> Iterator[Connection]:
     """A connection for reading; on SQLite it neither waits for writers nor holds them up."""
     with db.engine.connect() as connection:
-        yield connection.execution_options(read_only=True)
+        yield connection.execution_options(**{READ_ONLY: True})

@@ -57,6 +57,13 @@ def test_a_large_jpeg_decoded_small_looks_like_one_decoded_whole(tmp_path: Path)
     assert abs(small - reference).max() <= 3
 
 
+def test_a_small_jpeg_loses_nothing_that_is_asked_for(tmp_path: Path) -> None:
+    checks = np.kron(np.indices((6, 6)).sum(0) % 2 * 255, np.ones((8, 8)))
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    small = read_picture(tmp_path / "a.jpg", (1, 48, 48))[0].numpy().astype(int)
+    assert abs(small - checks).max() <= 10
+
+
 def test_the_exif_tag_turns_a_picture_upright(tmp_path: Path) -> None:
     picture = Image.new("L", (2, 2), 0)
     picture.putpixel((0, 0), 255)  # top left as stored
@@ -130,6 +137,12 @@ def png_of_size(width: int, height: int) -> bytes:
     return signature + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def icon() -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (16, 16)).save(stream, "ICO")
+    return stream.getvalue()
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
 
 
@@ -141,10 +154,11 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage
         (truncated_png(), "cannot be read as a picture"),
         (truncated_jpeg(), "cannot be read as a picture"),
         (EPS, "cannot be read as a picture"),
+        (icon(), "cannot be read as a picture"),  # whole, but no format of ours
         (png_of_size(10_000, 10_000), "pixels that are safe"),  # Pillow only warns of this one
         (png_of_size(60_000, 60_000), "pixels that are safe"),
     ],
-    ids=["empty", "text", "truncated png", "truncated jpeg", "eps", "large", "bomb"],
+    ids=["empty", "text", "truncated png", "truncated jpeg", "eps", "ico", "large", "bomb"],
 )
 def test_what_is_no_whole_picture_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.png"

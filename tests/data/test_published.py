@@ -41,6 +41,8 @@ def test_a_set_in_idx_files_reads_as_torchvision_reads_it(small_fashion: Any) ->
         ("train-labels-idx1-ubyte.gz", np.zeros(29, np.uint8), "not laid out as published"),
         ("train-images-idx3-ubyte.gz", np.zeros((30, 27, 28), np.uint8), "not laid out"),
         ("train-images-idx3-ubyte.gz", b"", "not laid out"),
+        ("train-labels-idx1-ubyte.gz", b"\0\0\x08\1\0\0\0\x1e" + bytes(29), "not laid out"),
+        ("train-labels-idx1-ubyte.gz", b"\0\0\x08\1\0\0\0\x1e" + bytes(31), "not laid out"),
     ],
 )
 def test_counts_shapes_and_labels_are_checked_behind_the_md5(

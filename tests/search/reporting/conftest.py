@@ -23,6 +23,7 @@ from search.trials.view import DatasetFacts, State, StudyView, TrialView
 
 START = datetime(2026, 3, 1, 9, 0)
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+PLAIN = TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12))
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
@@ -56,6 +57,7 @@ def _trial(
     early: float | None = None,
     parameters: int | None = 221_950,
     params: dict[str, Any] | None = None,
+    config: TrialConfig = PLAIN,
     reason: str | None = None,
     is_baseline: bool = False,
 ) -> TrialView:
@@ -65,7 +67,7 @@ def _trial(
         number=number,
         state=state,
         params={"depth": 3, "learning_rate": 2.13e-3} if params is None else params,
-        config=TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)),
+        config=config,
         parameters=parameters,
         curve=tuple(
             _row(number, epoch, loss, min(1.0, loss / 3))
@@ -183,16 +185,19 @@ def _big(trials: int, epochs: int) -> StudyView:
                 state="complete" if complete else "pruned",
                 early=1.9,
                 parameters=parameters,
-                params={
-                    "depth": 2 + number % 3,
-                    "width": 16 + number % 33,
-                    "learning_rate": 1e-3 * (1 + number % 7) / 3,
-                    "weight_decay_kind": "decoupled",
-                    "weight_decay": 1e-4 * (1 + number % 5) / 3,
-                    "dropout": (number % 10) / 21,
-                    "augmentation": "zoom-translate-flip",
-                    "augmentation_strength": 0.2 + (number % 9) / 11,
-                },
+                config=TrialConfig(
+                    architecture=ConvNetConfig(
+                        channels=(17, 34, 68, 68), batch_norm=True, dropout_linear=number % 10 / 21
+                    ),
+                    recipe=Recipe(
+                        epochs=12,
+                        learning_rate=2.13e-3,
+                        weight_decay_kind="decoupled",
+                        weight_decay=1.2e-4,
+                        augmentation="zoom-translate-flip",
+                        augmentation_strength=0.2 + number % 9 / 11,
+                    ),
+                ),
                 is_baseline=number == 0,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.reporting.dashboard_content import (
     FIGURES,
@@ -20,6 +22,7 @@ from search.reporting.dashboard_content import (
 )
 from search.reporting.note import study_note
 from search.trials.opening import open_database
+from search.trials.storage import transaction
 from search.trials.view import StudyView
 
 MakeTrial = Callable[..., Any]
@@ -49,6 +52,37 @@ def test_content_is_replaced_and_never_piles_up(
             assert plots[name] == make(view).to_json()
             assert json.loads(plots[name])["data"]
         assert get_note(study) == study_note(view)
+
+
+def test_two_writers_in_transactions_never_leave_a_mixture(
+    tmp_path: Path,
+    study: optuna.Study,
+    small_study: StudyView,
+    big_study: Callable[[int, int], StudyView],
+) -> None:
+    views = (small_study, big_study(200, 12))
+    wholes = [
+        {"note": study_note(view), **{name: make(view).to_json() for name, make in FIGURES.items()}}
+        for view in views
+    ]
+
+    def write_often(view: StudyView) -> None:
+        db = open_database(f"sqlite:///{tmp_path}/studies.db")
+        mine = optuna.load_study(storage=db.optuna, study_name="fashion")
+        for _ in range(5):
+            with transaction(db, study_id=mine._study_id):
+                write_study_content(mine, view)
+        db.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write_often, view) for view in views]
+        while not all(writer.done() for writer in writers):
+            attributes = system_attributes(study)
+            if attributes:
+                note = get_note_from_system_attrs(attributes, None)["body"]
+                assert {"note": note, **get_plotly_graph_objects(attributes)} in wholes
+        for writer in writers:
+            writer.result()
 
 
 def test_a_thousand_trials_take_a_bounded_number_of_rows(

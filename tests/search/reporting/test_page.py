@@ -79,7 +79,7 @@ def test_what_people_typed_stays_text() -> None:
     assert len(reader.scripts) == 4
     assert not [tag for tag, _ in reader.elements if tag == "img"]
     assert not [a for _, attributes in reader.elements for a in attributes if a.startswith("on")]
-    assert reader.words.count(HOSTILE) == 10
+    assert reader.words.count(HOSTILE) == 11
 
 
 def test_figures_arrive_as_they_were_sent() -> None:

@@ -150,6 +150,8 @@ def test_set_learning_rate_reaches_every_group() -> None:
         ("label_smoothing", 1.0),
         ("gradient_clip", 0.0),
         ("augmentation", "mixup"),
+        ("augmentation_strength", -0.5),
+        ("augmentation_strength", math.nan),
     ],
 )
 def test_a_recipe_refuses(field: str, value: object) -> None:

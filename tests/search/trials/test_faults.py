@@ -81,9 +81,7 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_sqlite_locked_by_another_process(
-    workplace: Any, tmp_path: Path, times: Times
-) -> None:
+def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times: Times) -> None:
     crew = workplace.start(total=20, processes=2, seconds=0.01)
     workplace.wait_for(2)
     other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)

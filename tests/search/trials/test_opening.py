@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import inspect, text
 
-from search.trials.opening import open_database
+from search.trials.opening import database_exists, open_database
 from search.trials.storage import Database, StorageError
 from search.trials.tables import OURS
 
@@ -35,7 +35,7 @@ def test_creates_both_programs_tables(db: Database) -> None:
     assert tables >= {"studies", "trials", "alembic_version"} | {table.name for table in OURS}
 
 
-def test_opens_again_and_finds_the_study(db: Database, study: optuna.Study, database_url: str) -> None:
+def test_opens_again_and_finds_the_study(study: optuna.Study, database_url: str) -> None:
     with closing(open_database(database_url, must_exist=True)) as again:
         assert optuna.get_all_study_names(again.optuna) == [study.study_name]
 
@@ -50,7 +50,7 @@ def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:
 
 def test_many_processes_create_one_database(database_url: str) -> None:
     program = (
-        "import sys; from search.trials.opening import open_database; "
+        "import sys; from search.trials.opening import database_exists, open_database; "
         "sys.stdin.read(); open_database(sys.argv[1]).close()"
     )
     started = [
@@ -85,14 +85,13 @@ def test_a_creation_cut_off_is_completed(tmp_path: Path) -> None:
 
 def test_sqlite_survives_power_cuts_and_locks_at_once(tmp_path: Path) -> None:
     path = tmp_path / "studies.db"
-    with closing(open_database(sqlite_url(path))) as db:
-        with db.engine.begin() as connection:
-            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-            with closing(sqlite3.connect(path, timeout=0)) as other:
-                with pytest.raises(sqlite3.OperationalError, match="locked"):
-                    other.execute("BEGIN IMMEDIATE")
-                assert other.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+    with closing(open_database(sqlite_url(path))) as db, db.engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        with closing(sqlite3.connect(path, timeout=0)) as other:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+            assert other.execute("SELECT count(*) FROM trials").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +115,15 @@ def test_bad_urls(url: str, hint: str) -> None:
     line = message(url)
     assert hint in line
     assert "secret" not in line
+
+
+def test_database_exists(tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    assert not database_exists(sqlite_url(path))
+    assert not path.exists()
+    path.touch()
+    assert database_exists(sqlite_url(path))
+    assert database_exists("postgresql://me@nowhere/db")
 
 
 def test_must_exist_creates_nothing(tmp_path: Path) -> None:
@@ -173,9 +181,16 @@ def test_another_version_of_optuna(db: Database, database_url: str) -> None:
     assert "another version of Optuna (schema v9.9.9.a, here " in message(database_url)
 
 
-def test_passwords_stay_out_of_errors(postgres: Any) -> None:
-    postgres.execute("CREATE ROLE guarded LOGIN PASSWORD 'right{%}@/word'")
+def guard(postgres: Any, password: str) -> None:
+    """A new database `guarded`, which the role `guarded` enters with a password only."""
+    postgres.execute("DROP DATABASE IF EXISTS guarded")
+    postgres.execute("DROP ROLE IF EXISTS guarded")
+    postgres.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{password}'")
     postgres.execute("CREATE DATABASE guarded OWNER guarded")
+
+
+def test_passwords_stay_out_of_errors(postgres: Any) -> None:
+    guard(postgres, "right{%}@/word")
     url = postgres.url("guarded", user="guarded:wrong-secret")
     with pytest.raises(StorageError) as caught:
         open_database(url)
@@ -192,13 +207,11 @@ def test_passwords_stay_out_of_errors(postgres: Any) -> None:
 
 
 def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    postgres.execute("CREATE ROLE filed LOGIN PASSWORD 'in-a-file'")
-    postgres.execute("CREATE DATABASE filed OWNER filed")
-    postgres.execute("GRANT guards TO filed")
-    url = postgres.url("filed", user="filed")
-    assert "password" in message(url)
+    guard(postgres, "in-a-file")
+    url = postgres.url("guarded", user="guarded")
+    assert "no password supplied" in message(url)
     passfile = tmp_path / "pgpass"
-    passfile.write_text("*:*:*:filed:in-a-file\n")
+    passfile.write_text("*:*:*:guarded:in-a-file\n")
     passfile.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     open_database(url).close()

@@ -1,0 +1,76 @@
+"""How far finalize is: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from search.reporting.progress import can_be_live
+from search.reporting.wording import duration
+from search.training.train import Epoch
+
+
+class FinalProgress:
+    """Context manager; tell it of each epoch.
+
+    Args:
+        seeds, epochs: how many runs of how many epochs there are.
+    """
+
+    def __init__(self, console: Console, *, seeds: int, epochs: int) -> None:
+        self._console, self._seeds, self._epochs = console, seeds, epochs
+        self._done = 0  # epochs, those of an earlier start included
+        self._trained = 0  # epochs of this start
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("training", total=seeds * epochs, left="")
+        self._live = can_be_live(console)
+
+    def __enter__(self) -> FinalProgress:
+        self._started = time.monotonic()
+        if self._live:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._bar.stop()
+
+    def resumed(self, seed: int, epochs: int) -> None:
+        """Epochs that an earlier, interrupted start has trained."""
+        if epochs:
+            self._done += epochs
+            self._console.print(f"seed {seed}: {epochs} of {self._epochs} epochs were done before")
+
+    def epoch(self, seed: int, epoch: Epoch) -> None:
+        self._done += 1
+        self._trained += 1
+        pace = (time.monotonic() - self._started) / self._trained
+        left = f"about {duration(pace * (self._seeds * self._epochs - self._done))} left"
+        if self._live:
+            self._bar.update(
+                self._task,
+                completed=self._done,
+                description=f"seed {seed}, training loss {epoch.train_loss:.4f}",
+                left=left,
+            )
+        else:
+            self._console.print(
+                f"seed {seed}: epoch {epoch.number} of {self._epochs}, training loss "
+                f"{epoch.train_loss:.4f}, {left}"
+            )

@@ -1,0 +1,120 @@
+"""Several local processes on one study: started, watched, replaced when they die, sent home."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search.trials.loop import StudyBrokenError
+
+LEAVE_SECONDS = 5.0  # what a worker has after SIGTERM
+WATCH_SECONDS = 0.2
+MAX_DEATHS = 10  # in a row, none of the workers having lived for a minute
+SHORT_LIFE_SECONDS = 60.0
+THREADS_A_WORKER = 2
+
+STORAGE_VARIABLE = "SEARCH_STORAGE"
+
+
+def default_workers(device: str, cores: int | None = None) -> int:
+    """How many local processes train best: one a GPU's worth, or one for each two cores.
+
+    Networks this small keep two threads busy and no more: twice the threads gave 1.85 times the
+    speed from one to two, and waiting for each other costs more with each further one.
+    """
+    if device != "cpu":
+        return 1
+    return max(1, (cores or os.cpu_count() or 1) // THREADS_A_WORKER)
+
+
+def threads_for(workers: int, cores: int | None = None) -> int:
+    """Threads of each worker, so that together they do not exceed the cores."""
+    return max(1, (cores or os.cpu_count() or 1) // workers)
+
+
+@dataclass
+class Team:
+    """Worker processes on this machine.
+
+    Attributes:
+        url: of the database; handed over in the environment, so that a password in it stays out
+            of the process list.
+        devices: one for each worker.
+        threads: of each worker.
+    """
+
+    url: str
+    study: str
+    devices: list[str]
+    data_dir: Path
+    threads: int
+    _running: dict[subprocess.Popen[bytes], tuple[str, float]] = field(default_factory=dict)
+    _early_deaths: int = 0
+
+    def start(self) -> None:
+        for device in self.devices:
+            self._start_one(device)
+
+    def _start_one(self, device: str) -> None:
+        command = [
+            *(sys.executable, "-m", "search.worker", "--quiet"),
+            *("--study", self.study, "--device", device, "--data-dir", str(self.data_dir)),
+            *("--threads", str(self.threads)),
+        ]
+        # A session of its own: Ctrl-C reaches only the study command, which then asks each to go.
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, STORAGE_VARIABLE: self.url},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+        )
+        self._running[process] = (device, time.monotonic())
+
+    def watch(self) -> bool:
+        """Replace workers that died; whether any is left at work.
+
+        Raises:
+            StudyBrokenError: they die as fast as they are started, or one met an error that a
+                person must mend (it has said so on standard error).
+        """
+        for process, (device, started) in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._running[process]
+            if code == 0:
+                continue
+            if code == 2:
+                raise StudyBrokenError("a worker stopped with the error above; mend that, then "
+                                       "run the same command again")  # fmt: skip
+            lived = time.monotonic() - started
+            self._early_deaths = self._early_deaths + 1 if lived < SHORT_LIFE_SECONDS else 0
+            if self._early_deaths >= MAX_DEATHS:
+                raise StudyBrokenError(
+                    f"{MAX_DEATHS} workers in a row died within a minute, the last with "
+                    f"{_ending(code)}; is there enough memory? try fewer --workers"
+                )
+            self._start_one(device)
+        return bool(self._running)
+
+    def send_home(self) -> None:
+        """Ask every worker to lay its trial aside; end those that do not leave in time."""
+        for process in self._running:
+            process.terminate()
+        deadline = time.monotonic() + LEAVE_SECONDS
+        for process in self._running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,99 @@
+"""Lend this process, or this host, to a running study."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from data.datasets import default_data_dir
+from search.reporting.commands import Parser, console, positive_int, run
+from search.reporting.content_writer import ContentWriter
+from search.reporting.progress import Progress
+from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.task import load_task
+from search.trials.catalog import require_study
+from search.trials.config import check_study_name
+from search.trials.folders import run_folder
+from search.trials.loop import Worker, work
+from search.trials.opening import open_database
+from search.trials.stopping import StopOnSignal, stop_with_parent
+from search.trials.team import STORAGE_VARIABLE
+from search.trials.view import load_spec, view_study
+
+EXAMPLES = """
+python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
+SEARCH_STORAGE=postgresql://me@host/studies python -m search.worker --study fashion_mnist
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    own = Parser(
+        description="Join a study that `python -m search.study` has started, on this or another "
+        "host, and train its trials until it has its total. Come and go at any time: a trial that "
+        "is left behind is carried on by another worker.",
+        examples=EXAMPLES,
+    )
+    own.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get(STORAGE_VARIABLE, "sqlite:///studies.db"),
+        help=f"the database (default: ${STORAGE_VARIABLE}, or sqlite:///studies.db)",
+    )
+    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    own.add_argument(
+        "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
+    )
+    own.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
+    )
+    own.add_argument("--quiet", action="store_true", help="show errors only")
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.study is not None:
+        check_study_name(args.study)
+    device = choose_device(args.device)
+    prepare_process(args.threads)
+    with StopOnSignal() as stopping:
+        db = open_database(args.storage, must_exist=True)
+        stopping.on_signal = db.hurry
+        study = require_study(db, args.study)
+        spec = load_spec(study)
+        task = load_task(
+            spec.dataset,
+            args.data_dir or default_data_dir(),
+            device,
+            seed=spec.seed,
+            image_size=spec.image_size,
+            validation_count=spec.validation_count,
+            limit=spec.limit,
+        )
+        worker = Worker(
+            db=db,
+            study=study,
+            spec=spec,
+            task=task,
+            folder=run_folder(study.study_name),
+            stop=stopping.event,
+        )
+        if args.quiet:  # one of a team, which ends with the command that started it
+            stop_with_parent()
+            work(worker)
+        else:
+            print(f"{describe_hardware(device)} joins study {study.study_name}", file=sys.stderr)
+            with Progress(lambda: view_study(db, study), console=console()):
+                work(worker)
+            ContentWriter(db, study).write()
+    return stopping.exit_code
+
+
+if __name__ == "__main__":
+    run(main)
