@@ -32,7 +32,7 @@ RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work o
 BASELINE_SHARE, BASELINE_WEIGHT = 0.85, 0.5
 # Epochs are not spread evenly over the space: a network that costs twice as much gets 2**FAVOUR
 # times as many of them, as large ones survive longer.
-FAVOUR = 0.6
+FAVOUR = 0.5
 PRIOR_EPOCHS = 40  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
 FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients
@@ -100,7 +100,7 @@ def _measured_seconds(trial: TrialView, view: StudyView) -> float:
 def _work(trial: TrialView, view: StudyView) -> float | None:
     if trial.config is None:
         return None
-    return _multiply_adds(trial.config.architecture, *_images(view))
+    return multiply_adds(trial.config.architecture, *_images(view))
 
 
 def _images(view: StudyView) -> tuple[Shape, int]:
@@ -108,7 +108,7 @@ def _images(view: StudyView) -> tuple[Shape, int]:
 
 
 @lru_cache(maxsize=4096)
-def _multiply_adds(architecture: Architecture, image_shape: Shape, classes: int) -> float | None:
+def multiply_adds(architecture: Architecture, image_shape: Shape, classes: int) -> float | None:
     """Of one image; None where the network does not fit."""
     try:
         return sum(row.multiply_adds for row in anatomy(architecture, image_shape, classes))
@@ -134,17 +134,18 @@ def _drawn_works(
 ) -> Iterator[float | None]:
     for _ in range(DRAWS):
         values = {
-            name: _draw(spec.space.get(name, Fixed(value=parameter.default)), draws)
+            name: draw(spec.space.get(name, Fixed(value=parameter.default)), draws)
             for name, parameter in PARAMETERS.items()
         }
         try:
             architecture = make_config(values, spec).architecture
         except SpecError:  # values that do not go together; such a trial fails at once
             continue
-        yield _multiply_adds(architecture, image_shape, classes)
+        yield multiply_adds(architecture, image_shape, classes)
 
 
-def _draw(domain: Domain, draws: random.Random) -> ParameterValue:
+def draw(domain: Domain, draws: random.Random) -> ParameterValue:
+    """A value from a domain, each (or each logarithm) as likely as any other."""
     match domain:
         case Fixed(value=value):
             return value

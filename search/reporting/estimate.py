@@ -24,9 +24,9 @@ from search.trials.config import PrunerName, StudySpec
 from search.trials.view import StudyView, TrialView
 
 # Shares that pass the first, second, ... look; the last holds for all further ones. `halving`: as
-# seen in studies of 50 trials on digits and 5 000 images of Fashion-MNIST, where 0.66 to 0.72 passed
-# each rung: more than half, since the first trials, which are compared with nobody, stay among the
-# rivals, and since the sampler learns. `median`: simulated.
+# seen in studies of 50 trials on digits and on 5 000 images of Fashion-MNIST, where 0.66 to 0.72
+# passed each rung: more than half, since the first trials, which are compared with nobody, stay
+# among the rivals, and since the sampler learns. `median`: simulated.
 PASS_SHARES: dict[PrunerName, tuple[float, ...]] = {
     "halving": (0.65, 0.68, 0.7, 0.75),
     "median": (0.3, 0.83, 0.85, 0.88, 0.9, 0.93),

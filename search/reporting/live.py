@@ -7,6 +7,7 @@ on light ground. What people typed cannot become markup, since none is parsed he
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
@@ -29,7 +30,7 @@ OTHER_LINES = 10  # of a frame: all but the rows of its table
 MOST_ENDED, LEAST_ENDED = 5, 2
 COLUMNS: tuple[tuple[str, int, JustifyMethod], ...] = (
     ("trial", 5, "right"),
-    ("state", 18, "left"),
+    ("state", 20, "left"),
     ("loss", 6, "right"),
     ("best", 6, "right"),
     ("accuracy", 8, "right"),
@@ -63,7 +64,9 @@ def frame(view: StudyView, *, height: int, elapsed: float, left: float | None) -
 def latest_ended(view: StudyView) -> list[TrialView]:
     """Trials that have ended, the latest first."""
     ended = view.in_state("complete", "pruned", "failed")
-    return sorted(ended, key=lambda trial: (str(trial.finished), trial.number), reverse=True)
+    return sorted(
+        ended, key=lambda trial: (trial.finished or datetime.min, trial.number), reverse=True
+    )
 
 
 def outcome(trial: TrialView) -> str:
@@ -117,9 +120,7 @@ def _speed(view: StudyView) -> str:
 
 def _table(running: Sequence[TrialView], ended: Sequence[TrialView], view: StudyView) -> Table:
     """Loss and accuracy are those of the latest report, on validation images."""
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     for name, width, side in COLUMNS:
         table.add_column(name, width=width, justify=side, no_wrap=True)
     table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")

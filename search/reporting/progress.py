@@ -10,14 +10,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from search.reporting.commands import one_line
 from search.reporting.estimate import time_left
 from search.reporting.live import epochs_done, frame, latest_ended, outcome, totals_in_words
 from search.reporting.summary import score_in_words, time_left_in_words
@@ -55,6 +56,7 @@ class Progress:
         self._time_left = _Countdown(workers)
         self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
         self._over = threading.Event()
+        self._closed = False
         self._thread = threading.Thread(target=self._poll, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -71,16 +73,21 @@ class Progress:
         try:
             self._over.set()
             self._thread.join(LEAVE_SECONDS)
-        finally:  # a second Ctrl-C must not leave the cursor hidden
+        finally:  # after a second Ctrl-C, too
+            self._closed = True
             self._show.stop()
 
     def _poll(self) -> None:
         over = False
         while True:
-            # Exceptions of any kind: this is only a view, and the study must go on without it.
-            with contextlib.suppress(Exception):
+            try:
                 view = self._read()
+                if self._closed:
+                    return
                 self._show(view, self._time_left(view))
+            except Exception as error:  # of any kind: the study must go on without its view
+                with contextlib.suppress(Exception):
+                    self._show.trouble(one_line(str(error)) or type(error).__name__)
             if over:
                 return
             over = self._over.wait(self._interval)  # and then once more, for the end
@@ -116,8 +123,9 @@ class _LiveView:
     def __init__(self, console: Console) -> None:
         self._began = time.monotonic()
         self._console = console
+        self._frame: RenderableType = Text("reading the study ...", "dim")
         self._live = Live(
-            Text("reading the study ...", "dim"),
+            self._frame,
             console=console,
             auto_refresh=False,
             vertical_overflow="crop",
@@ -137,9 +145,16 @@ class _LiveView:
 
     def __call__(self, view: StudyView, left: float | None) -> None:
         elapsed = time.monotonic() - self._began
-        shown = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
-        if self._live.is_started:
-            self._live.update(shown, refresh=True)
+        self._frame = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
+        self._update(self._frame)
+
+    def trouble(self, what: str) -> None:
+        self._update(
+            Group(self._frame, Text(f"no news: {what}", no_wrap=True, overflow="ellipsis"))
+        )
+
+    def _update(self, shown: RenderableType) -> None:
+        self._live.update(shown, refresh=True)
 
 
 class _PlainLines:
@@ -153,25 +168,38 @@ class _PlainLines:
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView, left: float | None) -> None:
-        for line in self._new_lines(view, left):
-            self._console.print(Text(line), soft_wrap=True)
-            self._printed_at = time.monotonic()
+        for line in self._news(view, left) or self._sign_of_life(view, left):
+            self._print(line)
 
-    def _new_lines(self, view: StudyView, left: float | None) -> Iterator[str]:
+    def trouble(self, what: str) -> None:
+        if self._is_due():
+            self._print(f"no news: {what}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        self._printed_at = time.monotonic()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._printed_at >= self._heartbeat
+
+    def _news(self, view: StudyView, left: float | None) -> list[str]:
         ended = latest_ended(view)[::-1]
         totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
         if self._known is None:
-            yield f"study {view.name}: {data_in_words(view)}; {printable(view.hardware)}"
-            yield totals
             self._known = {trial.number for trial in ended}
-        for trial in ended:
-            if trial.number not in self._known:
-                self._known.add(trial.number)
-                yield f"{_ended(trial, view)}; {_best(view)}; {totals}"
-        if time.monotonic() - self._printed_at >= self._heartbeat:
-            yield "; ".join(
-                [*(_running(trial, view) for trial in view.in_state("running")), totals]
-            )
+            return [f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}", totals]
+        new = [trial for trial in ended if trial.number not in self._known]
+        self._known.update(trial.number for trial in new)
+        lines = [_ended(trial, view) for trial in new]
+        if new:  # what holds for all of them, once
+            lines[-1] = "; ".join([lines[-1], *_best(view, new), totals])
+        return lines
+
+    def _sign_of_life(self, view: StudyView, left: float | None) -> list[str]:
+        if not self._is_due():
+            return []
+        running = [_running(trial, view) for trial in view.in_state("running")]
+        return ["; ".join([*running, f"{totals_in_words(view)}, {time_left_in_words(view, left)}"])]
 
 
 def _ended(trial: TrialView, view: StudyView) -> str:
@@ -185,7 +213,11 @@ def _running(trial: TrialView, view: StudyView) -> str:
     return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"
 
 
-def _best(view: StudyView) -> str:
-    if view.best is None:
-        return "no complete trial yet"
-    return f"best is trial {view.best.number}: {score_in_words(view.best, view)}"
+def _best(view: StudyView, new: Sequence[TrialView]) -> Iterator[str]:
+    best = view.best
+    if best is None:
+        return
+    if any(trial.number == best.number for trial in new):
+        yield f"trial {best.number} is the best so far"
+    else:
+        yield f"best is trial {best.number}: {score_in_words(best, view)}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.estimate import time_left
+from search.reporting.reproduce import without_password
 from search.reporting.speed import busy_seconds, images_per_second
 from search.reporting.wording import (
     binomial_sigma,
@@ -20,7 +23,7 @@ from search.reporting.wording import (
 )
 from search.trials.config import TrialConfig
 from search.trials.holder import display_name
-from search.trials.status import Status
+from search.trials.status import RunningTrial, Status
 from search.trials.view import State, StudyView, TrialView
 
 WIDTH = 80
@@ -83,11 +86,12 @@ def counts_in_words(view: StudyView) -> str:
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
-    """`loss 0.2021, accuracy 92.93 ± 0.26 %`, at the trial's best epoch."""
-    if trial.best is None:
+    """`loss 0.2021, accuracy 92.93 ± 0.26 %`, at the trial's best epoch or else its early look."""
+    row = trial.best or trial.early_look
+    if row is None or not math.isfinite(row.validation_loss):
         return "no finite loss"
-    accuracy = single_accuracy(trial.best.validation_error, view.dataset.validation_count)
-    return f"loss {trial.best.validation_loss:.4f}, accuracy {accuracy}"
+    accuracy = single_accuracy(row.validation_error, view.dataset.validation_count)
+    return f"loss {row.validation_loss:.4f}, accuracy {accuracy}"
 
 
 def gain_in_words(view: StudyView) -> str | None:
@@ -95,15 +99,16 @@ def gain_in_words(view: StudyView) -> str | None:
     best, baseline = view.best, view.baseline
     if best is None or baseline is None or best.best is None or baseline.best is None:
         return None
-    if best is baseline:
+    if best.number == baseline.number:
         return "no trial beat the baseline"
     loss = baseline.best.validation_loss - best.best.validation_loss
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
-    if loss < 0:  # a baseline that did not run to its end takes no part in the leaderboard
-        return f"none: its loss is {-loss:.4f} higher than the baseline's was"
-    link = "and" if points >= 0 else "but"
-    course = "higher" if points >= 0 else "lower"
-    return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}"
+    if loss < 0:  # a baseline that has not run to its end takes no part in the leaderboard
+        return f"nothing, its loss is {-loss:.4f} higher than the baseline's so far"
+    link, course = ("and", "higher") if points >= 0 else ("but", "lower")
+    sigma = binomial_sigma(best.best.validation_error, view.dataset.validation_count)
+    noise = ", which is less than the ±" if abs(points) < 100 * sigma else ""
+    return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}{noise}"
 
 
 def time_left_in_words(view: StudyView, seconds: float | None) -> str:
@@ -111,25 +116,78 @@ def time_left_in_words(view: StudyView, seconds: float | None) -> str:
     if seconds is None:
         return "no estimate yet"
     rough = ", a first guess" if view.finished < FIRST_GUESSES else ""
-    return f"about {duration(seconds)} left{rough}"
+    return f"about {duration(seconds)} left{rough}" if seconds >= 1 else "moments left"
 
 
 def final_summary(view: StudyView) -> str:
     """What a study found and what to do next, for standard output; also for an unfinished one."""
-    speed = images_per_second(view)
+    return "\n".join(
+        [
+            *_wrap(f"Study {view.name}: {_finished(view)}"),
+            *_data(view),
+            *_wrap(f"Trained for {duration(busy_seconds(view))}, pauses not counted{_pace(view)}."),
+            "",
+            *(_best_lines(view) if view.best else _no_best_lines(view)),
+            *_next(view),
+        ]
+    )
+
+
+def status_text(view: StudyView, status: Status) -> str:
+    """How a study stands: for `--status`, on standard output."""
+    workers = {trial.worker for trial in status.running}
     lines = [
-        f"Study {view.name}: {view.finished} of {view.spec.trials} trials finished "
-        f"({counts_in_words(view)})",
-        *_paragraph(f"{data_in_words(view)}. {printable(view.hardware)}."),
-        f"Trained for {duration(busy_seconds(view))}"
-        + ("." if speed is None else f", {grouped(round(speed))} images a second at the end."),
-        "",
-        *(_best_lines(view) if view.best else _no_best_lines(view)),
-        "",
-        "Next:",
-        *(f"  {command}" for command in next_commands(view)),
+        *_wrap(
+            f"Study {view.name}: {_finished(view)}, {len(status.running)} running"
+            + (f", {len(status.abandoned)} abandoned" if status.abandoned else "")
+        ),
+        *_data(view),
     ]
-    return "\n".join(lines)
+    if view.finished < view.spec.trials:
+        left = time_left_in_words(view, time_left(view, max(1, len(workers))))
+        idle = "" if workers else ", once somebody trains: nobody does now"
+        lines += _wrap(f"Time: {left}{idle}{_pace(view)}")
+    trials = {trial.number: trial for trial in view.trials}
+    if status.running:
+        lines += ["", "Running:"]
+        lines += [_running_line(running, trials, view) for running in status.running]
+    if status.abandoned:
+        lines += ["", "Abandoned, for the next worker to carry on:"]
+        lines += [
+            f"  trial {number}, {_course(trials.get(number), view)}" for number in status.abandoned
+        ]
+    if view.in_state("failed"):
+        lines += ["", "Failed:", *_failures(view.in_state("failed"))]
+    if view.best:
+        lines += ["", *_best_lines(view)]
+    return "\n".join([*lines, *_next(view)])
+
+
+def fallback_notice(reason: str) -> str:
+    """Prominent, for the start and the end of a study that nobody gave a data set."""
+    rule = "!" * WIDTH
+    lines = _wrap(
+        f"Fashion-MNIST could not be had: {printable(reason).rstrip('.')}. This study runs on "
+        "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its figures "
+        "say nothing about Fashion-MNIST.",
+        width=WIDTH - 4,
+    )
+    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
+
+
+def next_commands(view: StudyView) -> list[str]:
+    """What to type next, without a password."""
+    url = shlex.quote(without_password(view.storage))
+    named = f"--study {shlex.quote(view.name)}"
+    if view.storage != DEFAULT_STORAGE:
+        named += f" --storage {url}"
+    missing = view.spec.trials - view.finished
+    commands = []
+    if missing > 0:
+        commands.append(f"python -m search.study {named}   # the other {missing} trials")
+    if view.best is not None:
+        commands.append(f"python -m search.finalize {named}")
+    return [*commands, f"optuna-dashboard {url}"]
 
 
 def _best_lines(view: StudyView) -> Iterator[str]:
@@ -146,7 +204,7 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         yield from _entry("baseline", f"{score_in_words(baseline, view)} ({where})")
         yield from _entry("gained", gain)
     yield ""
-    yield from _paragraph(
+    yield from _wrap(
         f"± is one binomial standard deviation of {grouped(view.dataset.validation_count)} "
         "validation images; each trial ran once, with one seed. The best of "
         f"{len(view.leaderboard)} complete trials, picked on the images that it is judged by, "
@@ -159,71 +217,34 @@ def _no_best_lines(view: StudyView) -> Iterator[str]:
     yield from _failures(view.in_state("failed")[-3:])
 
 
-def next_commands(view: StudyView) -> list[str]:
-    """What to type next. A masked password stays masked."""
-    named = f"--study {shlex.quote(view.name)}"
-    if view.storage != DEFAULT_STORAGE:
-        named += f" --storage {shlex.quote(view.storage)}"
-    missing = view.spec.trials - view.finished
-    carry_on = [f"python -m search.study {named}   # the other {missing} trials"]
-    results = [
-        f"python -m search.finalize {named}",
-        f"optuna-dashboard {shlex.quote(view.storage)}",
-    ]
-    return (carry_on if missing > 0 else []) + (results if view.best else results[1:])
+def _next(view: StudyView) -> Iterator[str]:
+    yield ""
+    yield "Next:"
+    yield from (f"  {command}" for command in next_commands(view))
 
 
-def status_text(view: StudyView, status: Status) -> str:
-    """How a study stands: for `--status`, on standard output."""
-    workers = {trial.worker for trial in status.running}
+def _finished(view: StudyView) -> str:
+    total = f"{view.finished} of {view.spec.trials} trials finished"
+    return f"{total} ({counts_in_words(view)})"
+
+
+def _data(view: StudyView) -> list[str]:
+    return _wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+
+
+def _pace(view: StudyView) -> str:
     speed = images_per_second(view)
-    lines = [
-        f"Study {view.name}: {view.finished} of {view.spec.trials} trials finished "
-        f"({counts_in_words(view)}), {len(status.running)} running, "
-        f"{len(status.abandoned)} abandoned",
-        *_paragraph(f"{data_in_words(view)}. {printable(view.hardware)}."),
-        *_paragraph(f"Database: {printable(view.storage)}"),
-    ]
-    if view.finished < view.spec.trials:
-        left = time_left_in_words(view, time_left(view, max(1, len(workers))))
-        pace = "" if speed is None else f"{grouped(round(speed))} images a second, "
-        idle = "" if workers else " once somebody trains (nobody does now)"
-        lines.append(f"{pace}{left}{idle}")
-    by_number = {trial.number: trial for trial in view.trials}
-    if status.running:
-        lines += ["", "Running:"]
-    for running in status.running:
-        trial = by_number.get(running.trial_number)
-        again = f", attempt {running.attempt}" if running.attempt > 1 else ""
-        lines.append(
-            f"  trial {running.trial_number}, {_course_in_words(trial, view)}, on "
-            f"{printable(display_name(running.worker))}{again}"
-        )
-    if status.abandoned:
-        lines += ["", "Abandoned, to be taken over by the next worker:"]
-    for number in status.abandoned:
-        lines.append(f"  trial {number}, {_course_in_words(by_number.get(number), view)}")
-    if view.in_state("failed"):
-        lines += ["", "Failed:", *_failures(view.in_state("failed"))]
-    if view.best:
-        lines += ["", *_best_lines(view)]
-    return "\n".join(lines)
+    return "" if speed is None else f"; {grouped(round(speed))} images a second lately"
 
 
-def fallback_notice(reason: str) -> str:
-    """Prominent, for the start and the end of a study that nobody gave a data set."""
-    rule = "!" * WIDTH
-    lines = textwrap.wrap(
-        f"Fashion-MNIST could not be had: {printable(reason)}. This study runs on digits instead, "
-        "the 1 797 images of 8x8 pixels that come with scikit-learn. Its figures say nothing "
-        "about Fashion-MNIST. Once there is a network, or the files are in place (python -m "
-        "data.prepare fashion_mnist says where), the same command starts the real study.",
-        WIDTH - 4,
-    )
-    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
+def _running_line(running: RunningTrial, trials: Mapping[int, TrialView], view: StudyView) -> str:
+    where = printable(display_name(running.worker))
+    again = f", attempt {running.attempt}" if running.attempt > 1 else ""
+    number = running.trial_number
+    return f"  trial {number}, {_course(trials.get(number), view)}, on {where}{again}"
 
 
-def _course_in_words(trial: TrialView | None, view: StudyView) -> str:
+def _course(trial: TrialView | None, view: StudyView) -> str:
     if trial is None or not trial.reports:
         return "nothing reported yet"
     done = f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"
@@ -238,15 +259,18 @@ def _epoch_in_words(trial: TrialView) -> str:
 def _failures(trials: Iterable[TrialView]) -> Iterator[str]:
     for trial in trials:
         reason = printable(trial.reason or "for an unknown reason")
-        yield from textwrap.wrap(
-            f"trial {trial.number}: {reason}", WIDTH, initial_indent="  ", subsequent_indent="    "
-        )
+        yield from _wrap(f"trial {trial.number}: {reason}", "  ", "    ")
 
 
 def _entry(name: str, text: str) -> list[str]:
     """A name and its text, which hangs beside it over as many lines as it needs."""
-    return textwrap.wrap(text, WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
+    return _wrap(text, f"  {name:<12}", " " * 14)
 
 
-def _paragraph(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH)
+def _wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
+    """Lines of at most `width` that do not part `50 000`, `± 0.26` or `92.93 %`."""
+    whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
+    lines = textwrap.wrap(
+        whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return [line.replace("\u00a0", " ") for line in lines]

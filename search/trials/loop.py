@@ -227,8 +227,8 @@ def _end(worker: Worker, lease: Lease, state: TrialState, reason: str | None) ->
     if best is not None:
         attributes |= {
             BEST_EPOCH: best.epoch,
-            ERROR: best.validation_error,
-            ACCURACY: 1 - best.validation_error,
+            ERROR: round(best.validation_error, 6),
+            ACCURACY: round(1 - best.validation_error, 6),
         }
     parameters = _count_parameters(worker, lease)
     if parameters is not None:

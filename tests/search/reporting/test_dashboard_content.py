@@ -16,8 +16,6 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.reporting.dashboard_content import (
     FIGURES,
-    name_metrics,
-    trial_attributes,
     write_study_content,
 )
 from search.reporting.note import study_note
@@ -101,29 +99,3 @@ def test_studies_without_a_finished_trial_have_content_too(
     write_study_content(study, make_view())
     write_study_content(study, make_view([make_trial(0, state=state, parameters=None)]))
     assert "No trial has run to its end yet." in get_note(study)
-
-
-def test_the_value_has_a_name(study: optuna.Study) -> None:
-    name_metrics(study)
-    assert study.metric_names == ["validation loss"]
-
-
-def test_attributes_are_those_of_the_best_epoch(make_trial: MakeTrial) -> None:
-    trial = make_trial(3, [0.6, 0.24, 0.3], early=1.0)
-    assert trial_attributes(trial) == {
-        "parameters": 221_950,
-        "seconds": 40,
-        "epochs": 3,
-        "accuracy": 0.92,
-        "error": pytest.approx(0.08),
-        "best_epoch": 2,
-    }
-
-
-@pytest.mark.parametrize("losses", [[], [float("nan")], [float("inf")]])
-def test_attributes_hold_nothing_that_is_unknown(
-    make_trial: MakeTrial, losses: list[float]
-) -> None:
-    found = trial_attributes(make_trial(3, losses, state="failed", parameters=None))
-    assert set(found) == {"seconds", "epochs"}
-    json.dumps(found, allow_nan=False)

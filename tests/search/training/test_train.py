@@ -136,7 +136,7 @@ def test_arms_see_the_same_examples_in_the_same_order(task: Task) -> None:
     assert torch.equal(*orders)
 
 
-def test_patience_ends_the_training(network: ConvNetConfig, task: Task) -> None:
+def test_patience_ends_the_training(task: Task) -> None:
     recipe = replace(RECIPE, epochs=50, patience=2, learning_rate=1e-9, weight_decay_kind="none")
     recipe = replace(recipe, optimizer="sgd", momentum=0.0)
     frozen = ConvNetConfig(channels=(4,))  # no batch norm: nothing at all changes
@@ -158,7 +158,7 @@ def test_stop_is_heard_between_two_steps(network: ConvNetConfig, task: Task) -> 
     assert curve(network, RECIPE, task, seed=3, state=state) == whole[1:]
 
 
-def test_a_diverging_training_says_so(network: ConvNetConfig, task: Task) -> None:
+def test_a_diverging_training_says_so(task: Task) -> None:
     recipe = replace(RECIPE, optimizer="sgd", learning_rate=1e30, weight_decay_kind="none")
     plain = ConvNetConfig(channels=(8, 8))
     assert any(not math.isfinite(epoch.train_loss) for epoch in train(plain, recipe, task, seed=3))

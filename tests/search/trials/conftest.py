@@ -141,9 +141,21 @@ class Workplace:
 
 
 @pytest.fixture
-def workplace(database_url: str, tmp_path: Path) -> Iterator[Workplace]:
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    place = Workplace(database_url, notes)
-    yield place
-    place.close()
+def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
+    """Makes the workplace of a URL."""
+    places = []
+
+    def make(url: str) -> Workplace:
+        notes = tmp_path / f"notes-{len(places)}"
+        notes.mkdir()
+        places.append(Workplace(url, notes))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.close()
+
+
+@pytest.fixture
+def workplace(database_url: str, crews: Callable[[str], Workplace]) -> Workplace:
+    return crews(database_url)

@@ -68,7 +68,7 @@ def test_the_baseline_runs_to_its_end() -> None:
 
 @pytest.mark.parametrize("pruner", ["halving", "median", "none"])
 def test_pruners_by_name(pruner: str) -> None:
-    made = make_pruner(StudySpec(dataset="digits", pruner=pruner), lambda epoch: [])
+    made = make_pruner(StudySpec(dataset="digits", pruner=pruner), lambda _: [])
     assert isinstance(made, optuna.pruners.BasePruner)
 
 

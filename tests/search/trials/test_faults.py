@@ -2,10 +2,13 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ def test_workers_on_postgresql_take_each_trial_once(workplace: Any, times: Times
 
 def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
     # One trial takes about 90 statements. With a step of 1, each of them is a place to die.
-    workplace.start(total=20, epochs=2, die_every=times(11, 1)).wait()
+    workplace.start(total=20, epochs=2, die_every=times(17, 1)).wait()
     workplace.check(20)
 
 
@@ -91,6 +94,33 @@ def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times:
     other.close()
     assert crew.wait() == 0
     workplace.check(20)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_disk_full(
+    small_disk: Path, crews: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    workplace = crews(f"sqlite:///{small_disk / 'studies.db'}")
+    crew = workplace.start(total=30, processes=2, seconds=0.02)
+    workplace.wait_for(3)
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(b"x" * 4096):
+            pass
+    time.sleep(2.0)
+    (small_disk / "filler").unlink()
+    assert crew.wait() == 0
+    assert "its disk is full; free some space; trying again" in capfd.readouterr().err
+    workplace.check(30)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -11,7 +11,7 @@ from search.trials.heartbeat import Heartbeat
 from search.trials.leases import Lease, release
 from search.trials.storage import Database
 
-SECONDS = 0.6
+SECONDS = 0.5
 
 
 def take(db: Database, study: optuna.Study, total: int = 1) -> Lease:

@@ -56,7 +56,7 @@ def test_finish_twice_is_finish_once(db: Database, study: optuna.Study, lease: L
 def test_finish_refuses_a_value_that_does_not_fit(
     db: Database, study: optuna.Study, lease: Lease, state: TrialState, value: float | None
 ) -> None:
-    with pytest.raises(ValueError, match="[Vv]alue"):
+    with pytest.raises(ValueError, match=r"[Vv]alue"):
         finish(db, lease, study, state=state, value=value, attributes={"a": 1})
     assert study.trials[0].state == TrialState.RUNNING
     assert study.trials[0].user_attrs == {}  # all or nothing

@@ -240,7 +240,7 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(
     assert outcome(again) == outcome(whole)
 
 
-def test_a_checkpoint_of_another_study_is_not_taken(make_worker: Make, task: Task) -> None:
+def test_a_checkpoint_of_another_study_is_not_taken(make_worker: Make) -> None:
     """A study that was deleted may have left files under the same name and number."""
     worker = make_worker(make_spec(seed=1))
     worker.stop.set()

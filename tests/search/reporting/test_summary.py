@@ -1,0 +1,218 @@
+"""A study in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from search.reporting.summary import (
+    WIDTH,
+    counts_in_words,
+    fallback_notice,
+    final_summary,
+    gain_in_words,
+    leaderboard_rows,
+    next_commands,
+    score_in_words,
+    status_text,
+    time_left_in_words,
+)
+from search.trials.status import RunningTrial, Status
+from search.trials.view import StudyView, TrialView
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+
+NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
+
+
+def flat(text: str) -> str:
+    """Without line breaks and indents."""
+    return " ".join(text.split())
+
+
+def test_leaderboard_has_complete_trials_by_loss_at_their_best_epoch(
+    small_study: StudyView,
+) -> None:
+    rows = leaderboard_rows(small_study, 3)
+    assert [(row.rank, row.number, row.loss) for row in rows] == [
+        (1, 3, 0.25),
+        (2, 1, 0.3),
+        (3, 0, 0.4),
+    ]
+    assert (rows[0].epoch, rows[0].epochs) == (2, 3)
+    error = 0.25 / 3
+    assert rows[0].accuracy == pytest.approx(1 - error)
+    assert rows[0].sigma == pytest.approx(math.sqrt(error * (1 - error) / 10_000))
+    assert [row.is_baseline for row in rows] == [False, False, True]
+    assert len(leaderboard_rows(small_study, 100)) == 4
+
+
+def test_summary_says_what_was_found(small_study: StudyView) -> None:
+    text = flat(final_summary(small_study))
+    assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed)" in text
+    assert "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores" in text
+    assert "Best: trial 3" in text
+    assert "2 convolutions of 32, 64 channels" in text
+    assert "300 000 parameters" in text
+    assert "validation loss 0.2500, accuracy 91.67 ± 0.28 % (epoch 2 of 3)" in text
+    assert "baseline loss 0.4000, accuracy 86.67 ± 0.34 % (trial 0, epoch 3 of 3)" in text
+    assert "gained loss 0.1500 lower and accuracy 5.00 points higher" in text
+    assert "binomial standard deviation of 10 000 validation images" in text
+    assert "The best of 4 complete trials" in text
+    assert "python -m search.finalize --study fashion" in text
+
+
+def test_summary_fits_the_width_and_parts_no_figure(small_study: StudyView) -> None:
+    for line in final_summary(small_study).splitlines():
+        assert len(line) <= WIDTH
+        assert not line.endswith(("±", " 10", " 50"))
+        assert not line.lstrip().startswith(("±  ", "%", "000"))
+
+
+def test_the_baseline_may_stay_the_best(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.4])])
+    assert gain_in_words(view) == "no trial beat the baseline"
+    assert "Best: trial 0, the baseline itself" in final_summary(view)
+
+
+def test_a_lower_loss_with_a_lower_accuracy_is_said(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    better = make_trial(1, [0.29])
+    better = replace(better, curve=(replace(better.curve[0], validation_error=0.12),))
+    view = make_view([make_trial(0, [0.3], is_baseline=True), better])
+    assert gain_in_words(view) == "loss 0.0100 lower but accuracy 2.00 points lower"
+
+
+def test_a_gain_within_the_noise_is_said(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.299])])
+    gain = gain_in_words(view)
+    assert gain == ("loss 0.0010 lower and accuracy 0.03 points higher, which is less than the ±")
+
+
+def test_a_baseline_ahead_of_all_complete_trials_is_said(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    """With several workers others may end before the baseline does."""
+    baseline = make_trial(0, [0.3], is_baseline=True, state="running")
+    view = make_view([baseline, make_trial(1, [0.4])])
+    assert gain_in_words(view) == "nothing, its loss is 0.1000 higher than the baseline's so far"
+
+
+def test_without_baseline_nothing_is_compared(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.4])])
+    assert gain_in_words(view) is None
+    assert "baseline" not in final_summary(view)
+
+
+def test_without_complete_trials_the_failures_are_told(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    failed = make_trial(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
+    text = final_summary(make_view([failed]))
+    assert "no best one" in text
+    assert "trial 0: loss is nan" in text
+    assert "\x1b" not in text
+    assert "search.finalize" not in text
+    assert "python -m search.study --study fashion   # the other 50 trials" in text
+
+
+def test_an_empty_study_has_a_summary(make_view: MakeView) -> None:
+    assert "0 of 50 trials finished (0 complete)" in final_summary(make_view([]))
+
+
+def test_a_trial_stopped_at_the_early_look_shows_that(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    view = make_view([])
+    assert score_in_words(make_trial(1, early=0.9, state="pruned"), view) == (
+        "loss 0.9000, accuracy 70.00 ± 0.46 %"
+    )
+    assert score_in_words(make_trial(1, early=math.nan, state="failed"), view) == "no finite loss"
+    assert score_in_words(make_trial(1), view) == "no finite loss"
+
+
+def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
+    assert next_commands(small_study) == [
+        "python -m search.study --study fashion   # the other 44 trials",
+        "python -m search.finalize --study fashion",
+        "optuna-dashboard sqlite:///studies.db",
+    ]
+    done = replace(small_study, spec=replace(small_study.spec, trials=6))
+    elsewhere = replace(done, storage="postgresql://me:***@host/db?sslmode=require")
+    assert next_commands(elsewhere) == [
+        "python -m search.finalize --study fashion "
+        "--storage 'postgresql://me@host/db?sslmode=require'",
+        "optuna-dashboard 'postgresql://me@host/db?sslmode=require'",
+    ]
+
+
+def test_counts_leave_out_what_there_is_none_of(make_trial: MakeTrial, make_view: MakeView) -> None:
+    assert counts_in_words(make_view([])) == "0 complete"
+    assert counts_in_words(make_view([make_trial(0, [1.0], state="pruned")])) == (
+        "0 complete, 1 pruned"
+    )
+
+
+def test_an_estimate_of_the_first_trials_is_called_a_guess(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    early, later = (make_view([make_trial(n, [1.0]) for n in range(count)]) for count in (2, 3))
+    assert time_left_in_words(early, None) == "no estimate yet"
+    assert time_left_in_words(early, 840) == "about 14 min left, a first guess"
+    assert time_left_in_words(later, 840) == "about 14 min left"
+    assert time_left_in_words(later, 0.4) == "moments left"
+
+
+def test_status_says_who_trains_what(small_study: StudyView) -> None:
+    status = replace(
+        NOBODY,
+        running=(
+            RunningTrial(trial_number=6, worker="red:12:99:boot-1", epoch=1, attempt=2),
+            RunningTrial(trial_number=7, worker="blue:7:99:boot-2", epoch=None, attempt=1),
+        ),
+        abandoned=(99,),
+    )
+    text = status_text(small_study, status)
+    assert "2 running, 1 abandoned" in flat(text)
+    assert "  trial 6, epoch 1 of 12, validation loss 0.5000, on red:12, attempt 2\n" in text
+    assert "  trial 7, nothing reported yet, on blue:7\n" in text
+    assert "Abandoned, for the next worker to carry on:\n  trial 99" in text
+    assert "  trial 4: out of memory: <b>GPU</b>\n  trial 5: for an unknown reason\n" in text
+    assert "left" in text
+    assert "images a second" in text
+    assert "Best: trial 3" in text
+
+
+def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
+    text = flat(status_text(small_study, NOBODY))
+    assert "once somebody trains: nobody does now" in text
+    assert "Running:" not in text
+    assert "bandoned" not in text
+    done = replace(small_study, spec=replace(small_study.spec, trials=6))
+    assert "left" not in status_text(done, NOBODY)
+
+
+def test_fallback_notice_is_a_box_around_the_reason() -> None:
+    notice = fallback_notice("no files in /a/very/long" * 9 + "\x1b[31m, and no network.")
+    lines = notice.splitlines()
+    assert {len(line) for line in lines} == {WIDTH}
+    assert "\x1b" not in notice
+    assert "runs on digits instead" in flat(notice.replace("!", ""))
+    assert "network. This" in flat(notice.replace("!", ""))
+
+
+def test_names_that_people_typed_cannot_steer_the_terminal(small_study: StudyView) -> None:
+    hostile = "\x1b]0;pwned\x07\u202e\nBest: trial 666"
+    view = replace(
+        small_study,
+        hardware=hostile,
+        dataset=replace(small_study.dataset, title=hostile),
+    )
+    for text in (final_summary(view), status_text(view, NOBODY)):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert not any(line.startswith("Best: trial 666") for line in text.splitlines())
