@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     complete_result(db, opened, figures_on_test(final))
     final_folder = folder / "final"
-    final_folder.mkdir(exist_ok=True)
+    final_folder.mkdir(parents=True, exist_ok=True)
     write_bundle(final, config, task, runs[0].weights, final_folder)
     for seed in range(args.seeds):
         delete_checkpoint(checkpoint_path(folder, seed))

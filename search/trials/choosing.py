@@ -9,14 +9,13 @@ each other; ten random trials first.
 what is known of the early epochs, count for nothing; Hyperband splits fifty trials into
 brackets that do not learn from each other. Here each rung compares with every trial that
 reached it (asynchronous successive halving, Li et al. 2020, stopping variant): the trial goes on
-if it is in the better half. The first rung lies inside the first epoch, where most of the time
+if it is in the best third. The first rung lies inside the first epoch, where most of the time
 of a bad trial would go.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from search.trials.config import StudySpec
 from search.trials.space import OVERRIDES
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
+REDUCTION_FACTOR = 3  # one in so many goes on from each rung
 RIVALS = 2  # values that a rung must hold before it stops anyone
 
 
@@ -103,20 +103,21 @@ def is_rung(epoch: int) -> bool:
 
 
 def worth_continuing(value: float, rivals: Iterable[float]) -> bool:
-    """Whether a validation loss is in the better half at a rung.
+    """Whether a validation loss is in the best third at a rung, itself counted (rounded up).
 
     Args:
         value: the trial's lowest validation loss so far.
         rivals: the other trials' lowest ones when they were at the same rung.
     """
-    others = [rival for rival in rivals if math.isfinite(rival)]
     if not math.isfinite(value):
         return False
-    return len(others) < RIVALS or value <= statistics.median(others)
+    others = [rival for rival in rivals if math.isfinite(rival)]
+    better = sum(rival < value for rival in others)
+    return len(others) < RIVALS or better < math.ceil((len(others) + 1) / REDUCTION_FACTOR)
 
 
 class HalvingPruner(optuna.pruners.BasePruner):
-    """Stops a trial at a rung where half of the trials before it were better.
+    """Stops a trial at a rung where it is not in the best third of the trials so far.
 
     Args:
         values_at: for an epoch, (trial number, lowest validation loss up to it) of every trial

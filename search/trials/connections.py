@@ -18,7 +18,7 @@ POSTGRESQL: dict[str, Any] = {
     "pool_pre_ping": True,
     "pool_size": 3,
     "connect_args": {
-        "connect_timeout": 10,
+        "connect_timeout": 5,
         "application_name": "cnn-search",
         # A server that vanished without a word is noticed within a minute, not within two hours.
         "keepalives_idle": 15,
@@ -28,7 +28,7 @@ POSTGRESQL: dict[str, Any] = {
     },
 }
 # A worker stopped in the middle of a transaction must not hold its locks against all the others.
-_SESSION = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '30s'"
+_SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
 
 
 def set_up_sqlite(db: Database) -> None:

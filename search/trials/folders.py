@@ -11,19 +11,18 @@ RUNS = Path("runs")
 
 
 def run_folder(study_name: str) -> Path:
-    """The study's folder, made if it is missing.
+    """The study's folder. It need not exist yet, but can be made and written.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: it cannot.
     """
     folder = RUNS / study_name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise StorageError(f"{existing.absolute()} is not a folder; move that file away")
+    effective = os.access in os.supports_effective_ids
+    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=effective):
         raise StorageError(
-            f"cannot make the folder {folder.absolute()} ({error.strerror}); "
-            "run this in a folder that you may write to"
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write into {folder.absolute()}; check its permissions")
+            f"no permission to write into {existing.absolute()}; run this in a folder of yours"
+        )
     return folder

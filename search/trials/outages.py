@@ -14,7 +14,9 @@ _SQLITE_PASSING = {
 }
 _SQLITE_REASONS = {
     sqlite3.SQLITE_BUSY: "another process keeps it locked; end that process, or try again later",
+    sqlite3.SQLITE_LOCKED: "another process keeps it locked; end that process, or try again later",
     sqlite3.SQLITE_FULL: "its disk is full; free some space",
+    sqlite3.SQLITE_IOERR: "its disk reports errors; check the disk and its free space",
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database; name another one",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a copy",
     sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of file and folder",
@@ -45,9 +47,9 @@ def explain(error: BaseException | None) -> str:
     if isinstance(error, StorageInternalError):
         return explain(error.__cause__)
     driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
-    if isinstance(driver_error, sqlite3.Error) and _sqlite_code(driver_error) in _SQLITE_REASONS:
-        return _SQLITE_REASONS[_sqlite_code(driver_error)]
     first_line = (str(driver_error).splitlines() or ["no reason given"])[0]
+    if isinstance(driver_error, sqlite3.Error):
+        return _SQLITE_REASONS.get(_sqlite_code(driver_error), f"{first_line}; check the file")
     return f"{first_line}; check the server and the URL"
 
 

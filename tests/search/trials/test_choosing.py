@@ -23,11 +23,12 @@ def test_rungs() -> None:
     [
         (9.0, [], True),
         (9.0, [1.0], True),  # too few to tell
-        (9.0, [1.0, 2.0], False),
-        (1.5, [1.0, 2.0], True),  # no worse than the median
-        (1.6, [1.0, 2.0], False),
-        (2.0, [1.0, 2.0, 3.0], True),
+        (1.0, [1.0, 2.0], True),  # the first of three, if not alone
+        (1.1, [1.0, 2.0], False),
+        (1.1, [1.0, 2.0, 3.0], True),  # the second of four
         (2.1, [1.0, 2.0, 3.0], False),
+        (2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the third of seven
+        (3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (2.1, [1.0, math.nan, math.inf], True),  # those are no rivals
         (math.nan, [], False),
         (math.inf, [], False),
@@ -50,7 +51,7 @@ def pruned_at(curve: list[float], others: dict[int, list[float]], **attributes: 
     return -1
 
 
-def test_the_worse_half_stops_at_a_rung() -> None:
+def test_the_worse_ones_stop_at_a_rung() -> None:
     others = {0: [2.0, 2.0], 1: [1.0, 1.0], 2: [0.5, 0.5], 4: [0.2, 0.2]}
     assert pruned_at([3.0], others) == 0
     assert pruned_at([1.0, 1.5], others) == -1  # its best so far, 1.0, was early

@@ -5,14 +5,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from search.trials.claims import Done, Wait, claim
 from search.trials.holder import this_worker
-from search.trials.leases import Lease, LostLeaseError, finish, release, sample
+from search.trials.leases import Lease, LostLeaseError, finish, release, renew, sample
 from search.trials.storage import Database, StorageError
 
 ROOT = Path(__file__).parents[3]
@@ -95,6 +97,21 @@ def test_a_lease_that_ran_out_unclaimed_is_good(db: Database, study: optuna.Stud
     time.sleep(SHORT)
     end(db, study, late, TrialState.COMPLETE)
     assert claim(db, study, total=1) == Done(finished=1)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: optuna.Study) -> None:
+    """On SQLite the lock that a claim holds keeps renewals out; here it does not."""
+    lease = take(db, study, total=1, seconds=SHORT)
+    time.sleep(SHORT)
+
+    def come_back(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("UPDATE leases SET token"):
+            assert renew(db, lease)
+
+    event.listen(db.engine, "before_cursor_execute", come_back)
+    assert claim(db, study, total=1) == Wait(running=1)
+    end(db, study, lease, TrialState.COMPLETE)
 
 
 def test_a_released_trial_is_claimed_at_once(db: Database, study: optuna.Study) -> None:

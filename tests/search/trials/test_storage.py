@@ -216,5 +216,5 @@ def test_a_server_that_stays_away(postgres: Any) -> None:
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_stopped_worker_does_not_keep_its_locks(db: Database) -> None:
     with db.engine.connect() as connection:
-        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "15s"
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
         assert connection.scalar(text("SHOW lock_timeout")) == "30s"

@@ -1,0 +1,281 @@
+"""Whatever a person gets wrong ends in one line that says what to do, exit code 2, no traces."""
+
+import gzip
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.datasets import default_data_dir
+from search import finalize, study, worker
+from search.reporting.commands import run
+
+Prepare = Callable[[Path], None]
+FASHION = "FashionMNIST/raw"
+IMAGES = "train-images-idx3-ubyte.gz"
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+def file(name: str, content: str | bytes) -> Prepare:
+    def prepare(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return prepare
+
+
+def space(line: str) -> Prepare:
+    return file("mine.toml", f"[study]\ntrials = 1\nepochs = 1\n\n[space]\n{line}\n")
+
+
+def fashion_with(change: Callable[[Path], None]) -> Prepare:
+    """The real data set with something done to its training images."""
+
+    def prepare(folder: Path) -> None:
+        shutil.copytree(default_data_dir() / FASHION, folder / "data" / FASHION)
+        change(folder / "data" / FASHION / IMAGES)
+
+    return prepare
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1_000_000])
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[5_000_000] ^= 1
+    path.write_bytes(content)
+
+
+def replace_with_zeros(path: Path) -> None:
+    path.write_bytes(gzip.compress(bytes(16 + 60_000 * 784)))
+
+
+def photos(**classes: int) -> Prepare:
+    def prepare(folder: Path) -> None:
+        for name, count in classes.items():
+            (folder / "photos" / "train" / name).mkdir(parents=True)
+            for number in range(count):
+                grey = np.full((9, 9), 20 * number, dtype=np.uint8)
+                Image.fromarray(grey).save(folder / "photos" / "train" / name / f"{number}.png")
+
+    return prepare
+
+
+def broken_photo(folder: Path) -> None:
+    photos(cats=5, dogs=5)(folder)
+    (folder / "photos" / "train" / "cats" / "0.png").write_text("no picture")
+
+
+def other_sqlite(folder: Path) -> None:
+    with sqlite3.connect(folder / "studies.db") as connection:
+        connection.execute("CREATE TABLE recipes (id INTEGER)")
+    connection.close()
+
+
+def a_study(folder: Path) -> None:
+    """One that exists: `digits`, with its single trial trained."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        study.main(["--dataset", "digits", "--trials", "1", "--epochs", "1"])
+    finally:
+        os.chdir(before)
+
+
+TINY = ["--dataset", "digits", "--trials", "1", "--epochs", "1"]
+MINE = ["--config", "mine.toml", "--dataset", "digits"]
+HERE = ["--data-dir", "data"]
+CASES: dict[str, tuple[Prepare, list[str], str]] = {
+    "unknown data set": (nothing, ["--dataset", "imagenet"], "'imagenet'"),
+    "absent data set": (nothing, ["--dataset", "cifar10", *HERE], "cifar"),
+    "absent folder": (nothing, ["--dataset", "folder:nowhere"], "nowhere"),
+    "folder without train": (file("photos/x.txt", "x"), ["--dataset", "folder:photos"], "train"),
+    "folder of one class": (photos(cats=5), ["--dataset", "folder:photos"], "class"),
+    "folder with one image": (photos(cats=5, dogs=1), ["--dataset", "folder:photos"], "dogs"),
+    "a picture that is none": (broken_photo, ["--dataset", "folder:photos"], "0.png"),
+    "truncated data": (
+        fashion_with(truncate),
+        ["--dataset", "fashion_mnist", *HERE],
+        IMAGES,
+    ),
+    "a flipped byte": (
+        fashion_with(flip_a_byte),
+        ["--dataset", "fashion_mnist", *HERE],
+        IMAGES,
+    ),
+    "other content": (
+        fashion_with(replace_with_zeros),
+        ["--dataset", "fashion_mnist", *HERE],
+        IMAGES,
+    ),
+    "trials 0": (nothing, ["--trials", "0"], "'0'"),
+    "trials many": (nothing, ["--trials", "many"], "'many'"),
+    "epochs negative": (nothing, ["--epochs", "-3"], "'-3'"),
+    "epochs a fraction": (nothing, ["--epochs", "1.5"], "'1.5'"),
+    "seed negative": (nothing, ["--seed", "-1"], "'-1'"),
+    "seed too large": (nothing, [*TINY, "--seed", "99999999999"], "99999999999"),
+    "timeout without unit": (nothing, ["--timeout", "soon"], "'soon'"),
+    "workers 0": (nothing, ["--workers", "0"], "'0'"),
+    "unknown device": (nothing, [*TINY, "--device", "tpu"], "'tpu'"),
+    "absent GPU": (nothing, [*TINY, "--device", "cuda:99"], "cuda"),
+    "unknown flag": (nothing, ["--trails", "3"], "--trails"),
+    "a name that is a path": (nothing, [*TINY, "--study", "../../etc"], "'../../etc'"),
+    "a name with a line break": (nothing, [*TINY, "--study", "a\nb"], "a\\n"),
+    "absent study file": (nothing, ["--config", "absent.toml"], "absent.toml"),
+    "malformed TOML": (file("mine.toml", "[study\n"), MINE, "mine.toml"),
+    "unknown key": (file("mine.toml", "[study]\nepoch = 3\n"), MINE, "mine.toml:2"),
+    "unknown parameter": (space("depht = 3"), MINE, "mine.toml:6"),
+    "wrong type": (space("depth = 'deep'"), MINE, "mine.toml:6"),
+    "out of range": (space("dropout = 1.5"), MINE, "mine.toml:6"),
+    "an impossible network": (
+        space("channels = [8, 8, 8]\npadding = 0\npool_after = 'every'"),
+        MINE,
+        "convolution",
+    ),
+    "a database that is none": (
+        file("studies.db", "no database, but some text " * 50),
+        TINY,
+        "studies.db",
+    ),
+    "a database of something else": (other_sqlite, TINY, "recipes"),
+    "a database in no folder": (
+        nothing,
+        [*TINY, "--storage", "sqlite:///no/such/folder/x.db"],
+        "no/such/folder",
+    ),
+    "no database URL": (nothing, [*TINY, "--storage", "studies.db"], "studies.db"),
+    "an unknown kind of database": (nothing, [*TINY, "--storage", "mongodb://x/y"], "mongodb"),
+    "an unreachable server": (
+        nothing,
+        [*TINY, "--storage", "postgresql://me:secret@127.0.0.1:1/x"],
+        "127.0.0.1",
+    ),
+    "another data set under the name": (
+        a_study,
+        ["--study", "digits", "--dataset", "mnist"],
+        "dataset",
+    ),
+    "other epochs under the name": (
+        a_study,
+        ["--study", "digits", "--dataset", "digits", "--epochs", "7"],
+        "epochs",
+    ),
+    "runs is a file": (file("runs", "x"), TINY, "runs"),
+}
+
+
+def traces(folder: Path) -> dict[str, bytes]:
+    """Everything in the folder but SQLite's own files beside a database that was there before."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if not path.name.endswith(("-wal", "-shm", ".lock")) and path.name != "studies.db"
+    }
+
+
+def refused(
+    main: Callable[[list[str] | None], int | None],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["search", *words])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2, printed.err
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if not line.startswith("usage:")]
+    assert len(lines) == 1, printed.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(("prepare", "words", "says"), CASES.values(), ids=CASES.keys())
+def test_the_study_command_refuses(
+    prepare: Prepare,
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, whatever the machine has
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before, had_database = traces(tmp_path), (tmp_path / "studies.db").exists()
+    line = refused(study.main, words, monkeypatch, capsys)
+    assert says in line
+    assert "secret" not in line
+    assert len(line) < 500
+    after = traces(tmp_path)
+    after.pop("data", None)  # a folder made to be locked for a download that did not come about
+    before.pop("data", None)
+    assert after == before
+    assert (tmp_path / "studies.db").exists() == had_database
+
+
+@pytest.mark.parametrize("command", [finalize, worker], ids=["finalize", "worker"])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "search.study first"),
+        (["--storage", "sqlite:///absent.db"], "absent.db"),
+        (["--study", "a/b"], "'a/b'"),
+        (["--device", "tpu"], "'tpu'"),
+    ],
+)
+def test_other_commands_refuse_without_a_study(
+    command: object,
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused(command.main, words, monkeypatch, capsys)  # type: ignore[attr-defined]
+    assert says in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    line = refused(finalize.main, ["--study", "digit"], monkeypatch, capsys)
+    assert "'digit'" in line
+    assert "digits" in line
+
+
+def test_a_folder_without_the_right_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_study(tmp_path)  # so that all is imported that root alone may read
+    locked = Path(tempfile.mkdtemp())
+    locked.chmod(0o555)
+    monkeypatch.chdir(locked)
+    effective = os.geteuid()
+    if effective == 0:
+        os.seteuid(65534)  # root may write everywhere
+    try:
+        assert "permission" in refused(study.main, TINY, monkeypatch, capsys)
+    finally:
+        os.seteuid(effective)
+        assert list(locked.iterdir()) == []
+        locked.rmdir()
