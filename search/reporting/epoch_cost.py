@@ -12,9 +12,11 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from statistics import fmean
 
 from models import Architecture, ArchitectureError
 from models.anatomy import anatomy
+from search.reporting.course import epochs_trained
 from search.reporting.wording import training_count
 from search.training.train import EARLY_LOOK
 from search.trials.config import StudySpec
@@ -30,17 +32,9 @@ RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work o
 # The baseline costs less than others of its size, having neither batch norm nor augmentation: 0.72
 # on the CPU, nearer to 1 where launches count. As that is uncertain, it counts for half a trial.
 BASELINE_SHARE, BASELINE_WEIGHT = 0.85, 0.5
-# Epochs are not spread evenly over the space: a network that costs twice as much gets 2**FAVOUR
-# times as many of them, as large ones survive longer.
-FAVOUR = 0.5
-PRIOR_EPOCHS = 40  # the space counts like so many epochs that were seen to be trained
+PRIOR_EPOCHS = 60  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
 FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients
-
-
-def epochs_trained(trial: TrialView) -> float:
-    """As far as reported; the early look is a fraction of the first."""
-    return len(trial.curve) or (0.0 if trial.early_look is None else EARLY_LOOK)
 
 
 def is_measured(trial: TrialView) -> bool:
@@ -75,7 +69,7 @@ def typical_seconds(view: StudyView, cost: Cost, judged: Sequence[TrialView]) ->
         judged: trials that were chosen and stopped as later ones will be.
     """
     possible = [cost(work) for work in _works_in_space(_key(view.spec), *_images(view))]
-    prior = sum(r ** (1 + FAVOUR) for r in possible) / sum(r**FAVOUR for r in possible)
+    prior = fmean(possible)
     known = [(epochs_trained(t), epoch_seconds(t, view, cost, prior)) for t in judged]
     known.append((PRIOR_EPOCHS, prior))
     return sum(epochs * rate for epochs, rate in known) / sum(epochs for epochs, _ in known)

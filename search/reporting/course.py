@@ -1,0 +1,124 @@
+"""How far trials get before they are stopped.
+
+The shares that pass each look of the pruner start from a prior and follow what trials show. The
+prior of our own rule is found by playing it on made-up studies: it changes when the rule does.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+
+from search.training.train import EARLY_LOOK
+from search.trials.choosing import RIVALS, STARTUP_TRIALS, is_rung, worth_continuing
+from search.trials.config import PrunerName, StudySpec
+from search.trials.view import StudyView, TrialView
+
+UNJUDGED: dict[PrunerName, int] = {"halving": RIVALS, "median": 5, "none": 0}  # run to their end
+PRIOR_TRIALS = 60  # the prior counts like so many trials seen at a look
+# Of Optuna's median rule, for the first, second, ... look; the last holds for all further ones.
+# Simulated.
+MEDIAN_SHARES = (0.3, 0.83, 0.85, 0.88, 0.9, 0.93)
+
+# The made-up studies. With these figures trials train for 1.9 epochs of 12 on average where the
+# best third goes on (measured on digits: 1.7 and 2.8) and for 3.5 where the better half does
+# (digits and 5 000 images of Fashion-MNIST: 2.9 to 3.8).
+MADE_UP_STUDIES = 200
+MOST_TRIALS = 100
+LOOK_NOISE = 0.5  # of a trial's rank at a look, in standard deviations of their merits
+SAMPLER_DRAWS = 3  # after its random trials, a sampler finds about the best of so many
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """How far trials get.
+
+    Attributes:
+        looks: epochs after which the pruner looks, the early look as a fraction of the first.
+        passing: the share of trials that goes on after each.
+        longest: epochs of a trial that is never stopped.
+    """
+
+    looks: tuple[float, ...]
+    passing: tuple[float, ...]
+    longest: float
+
+    def expected(self, done: float) -> float:
+        """Epochs that a trial has yet to train which has trained and survived `done`."""
+        epochs, alive = 0.0, 1.0
+        for look, share in zip(self.looks, self.passing, strict=True):
+            if look > done:
+                epochs += alive * (look - done)
+                alive *= share
+                done = look
+        return epochs + alive * max(0.0, self.longest - done)
+
+    def rest(self, trial: TrialView) -> float:
+        """The same for a running trial; the baseline is never stopped."""
+        done = epochs_trained(trial)
+        return max(0.0, self.longest - done) if trial.is_baseline else self.expected(done)
+
+
+def fit_course(view: StudyView) -> Course:
+    looks = _looks(view.spec)
+    passing = []
+    for look, prior in zip(looks, _prior_shares(view.spec, len(looks)), strict=True):
+        reached = [trial for trial in judged(view) if epochs_trained(trial) >= look]
+        # Trials that are being looked at, or failed there, say nothing.
+        passed = sum(t.state == "complete" or epochs_trained(t) > look for t in reached)
+        stopped = sum(t.state == "pruned" and epochs_trained(t) == look for t in reached)
+        passing.append((PRIOR_TRIALS * prior + passed) / (PRIOR_TRIALS + passed + stopped))
+    # Shorter than the study's epochs only where trials run out of patience.
+    lengths = [len(trial.curve) for trial in view.leaderboard]
+    longest = fmean([view.spec.epochs, *lengths])
+    return Course(looks=looks, passing=tuple(passing), longest=longest)
+
+
+def judged(view: StudyView) -> list[TrialView]:
+    """Trials that were chosen and stopped as later ones will be."""
+    return [t for t in view.trials[UNJUDGED[view.spec.pruner] :] if not t.is_baseline]
+
+
+def epochs_trained(trial: TrialView) -> float:
+    """As far as reported; the early look is a fraction of the first."""
+    return len(trial.curve) or (0.0 if trial.early_look is None else EARLY_LOOK)
+
+
+def _looks(spec: StudySpec) -> tuple[float, ...]:
+    match spec.pruner:
+        case "halving":
+            return tuple(epoch or EARLY_LOOK for epoch in range(spec.epochs) if is_rung(epoch))
+        case "median":
+            return tuple(range(1, spec.epochs))
+        case "none":
+            return ()
+
+
+def _prior_shares(spec: StudySpec, looks: int) -> tuple[float, ...]:
+    if spec.pruner == "halving":
+        return _made_up_shares(looks, min(spec.trials, MOST_TRIALS), spec.baseline is not None)
+    return (MEDIAN_SHARES + MEDIAN_SHARES[-1:] * looks)[:looks]
+
+
+@lru_cache(maxsize=16)
+def _made_up_shares(looks: int, trials: int, baseline: bool) -> tuple[float, ...]:
+    """Shares that pass our rule, of trials that differ in merit and are seen with noise."""
+    draws = random.Random(0)
+    reached, passed = [1e-9] * looks, [0.5e-9] * looks  # a look that nobody reaches: a half
+    for _ in range(MADE_UP_STUDIES):
+        seen: list[list[float]] = [[] for _ in range(looks)]
+        for number in range(trials):
+            choices = SAMPLER_DRAWS if number >= STARTUP_TRIALS else 1
+            merit = min(draws.gauss(0, 1) for _ in range(choices))
+            for look, rivals in enumerate(seen):
+                value = merit + draws.gauss(0, LOOK_NOISE)
+                goes_on = (baseline and number == 0) or worth_continuing(value, rivals)
+                rivals.append(value)
+                if number >= RIVALS:
+                    reached[look] += 1
+                    passed[look] += goes_on
+                if not goes_on:
+                    break
+    return tuple(p / r for p, r in zip(passed, reached, strict=True))

@@ -1,0 +1,125 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.training import checkpoint
+from search.training.checkpoint import (
+    CheckpointError,
+    delete_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+
+
+def state(value: int) -> dict[str, object]:
+    return {"epoch": value, "weights": torch.full((1000,), float(value))}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    loaded = load_checkpoint(file)
+    assert loaded["epoch"] == 1
+    assert torch.equal(loaded["weights"], torch.ones(1000))
+
+
+def test_one_previous_is_kept_and_all_is_deleted(tmp_path: Path) -> None:
+    file = tmp_path / "trial-3.pt"
+    for epoch in (1, 2, 3):
+        save_checkpoint(file, state(epoch))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "trial-3.previous.pt",
+        "trial-3.pt",
+    ]
+    assert load_checkpoint(file)["epoch"] == 3
+    assert load_checkpoint(tmp_path / "trial-3.previous.pt")["epoch"] == 2
+    delete_checkpoint(file)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("position", [0, 10, 30, 60, 500, -1])
+def test_a_flipped_bit_is_detected_and_costs_one_epoch(tmp_path: Path, position: int) -> None:
+    file = tmp_path / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    save_checkpoint(file, state(2))
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
+        load_checkpoint(file)
+    latest = latest_checkpoint(file)
+    assert latest is not None
+    assert latest["epoch"] == 1
+
+
+@pytest.mark.parametrize("length", [0, 5, 40, 1000])
+def test_a_file_cut_short_is_detected(tmp_path: Path, length: int) -> None:
+    file = tmp_path / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    file.write_bytes(file.read_bytes()[:length])
+    assert latest_checkpoint(file) is None
+
+
+def test_nothing_saved_is_nothing(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path / "absent.pt") is None
+    delete_checkpoint(tmp_path / "absent.pt")
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError("not supported")
+
+    monkeypatch.setattr(checkpoint.os, "link", no_links)
+    file = tmp_path / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    save_checkpoint(file, state(2))
+    assert load_checkpoint(tmp_path / "trial-3.previous.pt")["epoch"] == 1
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "metrics.json"
+    write_atomically(file, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def save_for_ever(file: Path) -> None:
+    for epoch in range(10**9):
+        save_checkpoint(file, {"epoch": epoch, "weights": torch.full((200_000,), float(epoch))})
+
+
+def test_killed_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+    """Real processes, killed at moments spread over many saves."""
+    file = tmp_path / "trial-3.pt"
+    context = multiprocessing.get_context("fork")
+    epochs = []
+    for attempt in range(12):
+        process = context.Process(target=save_for_ever, args=(file,))
+        process.start()
+        while not file.exists():
+            time.sleep(0.001)
+        time.sleep(0.02 + 0.0037 * attempt)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        latest = latest_checkpoint(file)
+        assert latest is not None
+        assert (latest["weights"] == latest["epoch"]).all()
+        epochs.append(latest["epoch"])
+    assert max(epochs) > 0
