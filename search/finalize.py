@@ -26,6 +26,7 @@ from search.reporting.final_page import final_page, final_text
 from search.reporting.final_pictures import save_pictures
 from search.reporting.final_progress import FinalProgress
 from search.reporting.final_result import FinalResult, SeedRun, figures_on_test, metrics
+from search.reporting.final_words import opened_before
 from search.training.checkpoint import (
     delete_checkpoint,
     latest_checkpoint,
@@ -290,6 +291,9 @@ def announce(view: StudyView, trial: TrialView, seeds: int) -> None:
     unfinished = view.spec.trials - view.finished
     if unfinished > 0:
         print(f"Note: the study still lacks {unfinished} of its trials.", file=sys.stderr)
+    warning = opened_before(view)
+    if warning:
+        print(f"Note: {warning}", file=sys.stderr)
     print(
         f"Trial {trial.number} of study {view.name}, trained on all training images, "
         f"{seeds} {'time' if seeds == 1 else 'times'}",

@@ -60,7 +60,7 @@ def final_text(final: FinalResult) -> str:
     pairs = confused_rows(final, PAIRS_IN_TEXT)
     if pairs:
         lines += ["", "Most confused:", *_aligned(pairs)]
-    warning = opened_before(final)
+    warning = opened_before(final.view)
     if warning:
         lines += ["", *textwrap.wrap(warning, WIDTH), *map(reading_in_words, final.view.results)]
     return "\n".join(lines)
@@ -71,7 +71,7 @@ def _summary(final: FinalResult) -> Iterator[Html]:
         f"Study {final.view.name}, opened {in_utc(final.opened_at)}. {recipe_in_words(final)}",
         "lead",
     )
-    warning = opened_before(final)
+    warning = opened_before(final.view)
     if warning:
         yield paragraph(warning, "warning")
         yield table(

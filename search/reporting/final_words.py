@@ -16,6 +16,7 @@ from search.reporting.wording import (
     single_accuracy,
 )
 from search.training.evaluate import Score
+from search.trials.view import StudyView
 
 
 def recipe_in_words(final: FinalResult) -> str:
@@ -98,14 +99,14 @@ def baseline_in_words(final: FinalResult) -> str:
     )
 
 
-def opened_before(final: FinalResult) -> str | None:
-    """A warning where this was not the first look at the test set."""
-    times = len(final.view.results)
+def opened_before(view: StudyView) -> str | None:
+    """A warning where the next look at the test set is not the first."""
+    times = len(view.results)
     if times == 0:
         return None
     return (
         f"The test set had been opened {'once' if times == 1 else f'{times} times'} before, first "
-        f"on {in_utc(final.view.results[0].opened_at)}. Whoever chooses between readings gets "
+        f"on {in_utc(view.results[0].opened_at)}. Whoever chooses between readings gets "
         "figures that look better than they are: trust the first."
     )
 

@@ -99,9 +99,11 @@ def test_each_reading_of_the_test_set_is_recorded_and_said(
     assert before >= 1
     assert view().results[0].figures["accuracy"] == metrics["test"]["accuracy"]
     assert finalize.main(["--seeds", "2"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "opened before" in said
-    assert str(view().results[0].opened_at.year) in said
+    printed = capsys.readouterr()
+    first = f"{view().results[0].opened_at:%Y-%m-%d}"
+    for said in (printed.out, printed.err):  # in the summary, and before the training
+        assert "had been opened" in " ".join(said.split())
+        assert first in said
     assert len(view().results) == before + 1
     again = json.loads((place / "runs/digits/final/metrics.json").read_text())
     assert again["test"] == metrics["test"]  # the same seeds on the same machine

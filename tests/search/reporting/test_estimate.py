@@ -76,7 +76,7 @@ class Simulation:
 
     def candidate(self) -> tuple[TrialConfig, float]:
         config = self.config({})
-        return config, abs(self.random.gauss(0, 1)) - 0.03 * math.log(work(config) / 8e6)
+        return config, abs(self.random.gauss(0, 1)) - 0.09 * math.log(work(config) / 8e6)
 
     def config(self, overrides: dict[str, object]) -> TrialConfig:
         drawn = {
