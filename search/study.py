@@ -32,6 +32,7 @@ from search.trials.catalog import (
 from search.trials.config import StudySpec, check_study_name, study_name_for
 from search.trials.domains import SpecError
 from search.trials.folders import run_folder
+from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
@@ -87,14 +88,15 @@ def parser() -> argparse.ArgumentParser:
         "--workers",
         type=positive_int,
         metavar="W",
-        help="processes that train at a time (default: one on a GPU, else one for two cores)",
+        help="processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
+        "with --seed, since only one alone repeats a study exactly)",
     )
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     own.add_argument(
         "--seed",
         type=seed,
         metavar="S",
-        help="decides split, draws and initial weights (default: 0)",
+        help="decides split, draws and initial weights; implies --workers 1 (default: 0)",
     )
     own.add_argument(
         "--data-dir",
@@ -191,6 +193,7 @@ def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, st
         task=task,
         folder=folder,
         stop=stop,
+        journal=journal_from_environment(),
     )
     return worker, reason
 
@@ -268,7 +271,8 @@ def oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
 def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
     """The local processes to start; None where this process does the work itself."""
     device = worker.task.device
-    count = args.workers or default_workers(device.type)
+    repeatable = args.seed is not None  # several workers would race for the sampler's draws
+    count = args.workers or (1 if repeatable else default_workers(device.type))
     if count == 1:
         return None
     devices = [str(device)] * count

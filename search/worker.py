@@ -16,6 +16,7 @@ from search.training.task import load_task
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.folders import run_folder
+from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             task=task,
             folder=run_folder(study.study_name),
             stop=stopping.event,
+            journal=journal_from_environment(),
         )
         if args.quiet:  # one of a team, which ends with the command that started it
             stop_with_parent()

@@ -27,11 +27,11 @@ from search.trials.view import StudyView, TrialView
 Cost = Callable[[float], float]  # multiply-adds of one image -> seconds of one epoch
 Shape = tuple[int, int, int]
 
-SLOPE, SLOPE_SPREAD = 0.55, 0.3  # between the two kinds of machine
+SLOPE, SLOPE_SPREAD = 0.6, 0.3  # between the two kinds of machine
 RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work on the machine
 # The baseline costs less than others of its size, having neither batch norm nor augmentation: 0.72
 # on the CPU, nearer to 1 where launches count. As that is uncertain, it counts for half a trial.
-BASELINE_SHARE, BASELINE_WEIGHT = 0.85, 0.5
+BASELINE_SHARE, BASELINE_WEIGHT = 0.8, 0.5
 PRIOR_EPOCHS = 60  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
 FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients

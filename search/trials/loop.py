@@ -26,6 +26,7 @@ from search.trials.claims import LEASE_SECONDS, Done, Wait, claim
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.heartbeat import Heartbeat
 from search.trials.history import best_epoch, epochs_of_trial, record_epoch
+from search.trials.journal import Journal
 from search.trials.leases import Lease, LostLeaseError, finish, release, sample
 from search.trials.space import suggest
 from search.trials.storage import Database, StorageError, with_retry
@@ -56,6 +57,7 @@ class Worker:
         stop: set it to leave at the next training step; the running trial is laid aside.
         on_change: called after each trial that ended.
         lease_seconds: how long a trial stays ours after we were last heard of.
+        journal: told of every report that the database has acknowledged; for tests.
     """
 
     db: Database
@@ -66,6 +68,7 @@ class Worker:
     stop: threading.Event
     on_change: Callable[[], None] = lambda: None
     lease_seconds: float = LEASE_SECONDS
+    journal: Journal | None = None
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
@@ -151,17 +154,26 @@ def _advance(
         stop=worker.stop,
         early_look=True,
     )
+    if training.epoch > 0 and _is_hopeless(worker, lease, config, training.epoch):
+        return TrialState.PRUNED  # what the worker before us died too early to say
     for epoch in training:
         if lost():
             raise LostLeaseError(f"trial {lease.trial_number} was taken over")
         _refuse_nonsense(epoch)
-        _record(db, lease, epoch)
+        _record(worker, lease, epoch)
         if epoch.number > 0:
             _save(checkpoint, {"identity": identity, "training": training.state()})
-        is_last = epoch.number == config.recipe.epochs
-        if not is_last and with_retry(db, lambda: Trial(study, lease.trial_id).should_prune()):
+        if _is_hopeless(worker, lease, config, epoch.number):
             return TrialState.PRUNED
     return TrialState.COMPLETE
+
+
+def _is_hopeless(worker: Worker, lease: Lease, config: TrialConfig, epoch: int) -> bool:
+    """What the pruner says after an epoch; after the last one the trial is complete anyway."""
+    if epoch == config.recipe.epochs:
+        return False
+    # A trial made anew knows all its reports, also those of workers before us.
+    return with_retry(worker.db, lambda: Trial(worker.study, lease.trial_id).should_prune())
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:
@@ -202,9 +214,9 @@ def _refuse_nonsense(epoch: Epoch) -> None:
             raise DivergedError(f"diverged: {name.replace('_', ' ')} became {value}")
 
 
-def _record(db: Database, lease: Lease, epoch: Epoch) -> None:
+def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
     record_epoch(
-        db,
+        worker.db,
         lease,
         epoch=epoch.number,
         train_loss=epoch.train_loss,
@@ -215,6 +227,8 @@ def _record(db: Database, lease: Lease, epoch: Epoch) -> None:
         seconds=epoch.seconds,
         images=epoch.images,
     )
+    if worker.journal is not None:
+        worker.journal.acknowledge(lease.trial_number, epoch.number, epoch.validation_loss)
 
 
 def _end(worker: Worker, lease: Lease, state: TrialState, reason: str | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -35,9 +35,10 @@ EARLY_SHARE, FIRST_SHARE = 0.375, 0.69
 class Simulation:
     """One study: hidden merits, curves with noise, and the halving rule that decides who goes on.
 
-    After ten random trials the sampler finds merit: the better of two draws, judged with error.
-    Mean epochs a trial and shares that pass a rung resemble those of real studies (3.6 epochs
-    here; 2.9 to 3.8 in three real ones of 12 epochs).
+    Networks that are too small or too large lack merit. After ten random trials the sampler finds
+    it: the better of two draws, judged with error. Trials then train for 2.1 epochs of 12 on
+    average; in three real studies, on digits and on 4 000 images of Fashion-MNIST, it was 1.7, 1.7
+    and 2.8.
     """
 
     def __init__(self, seed: int, spec: StudySpec, slope: float) -> None:
@@ -76,7 +77,7 @@ class Simulation:
 
     def candidate(self) -> tuple[TrialConfig, float]:
         config = self.config({})
-        return config, abs(self.random.gauss(0, 1)) - 0.09 * math.log(work(config) / 8e6)
+        return config, abs(self.random.gauss(0, 1)) + 0.3 * abs(math.log(work(config) / 8e6))
 
     def config(self, overrides: dict[str, object]) -> TrialConfig:
         drawn = {
@@ -171,16 +172,24 @@ def test_estimate_after_the_third_trial_is_within_a_factor_of_two(machine: str) 
     assert share_within_two(3, studies(SLOPES[machine])) >= 0.9
 
 
+def test_estimate_stays_without_bias_to_the_end() -> None:
+    """Late trials are stopped sooner than early ones: their rivals are many and good."""
+    both = [study for slope in SLOPES.values() for study in studies(slope)]
+    for finished in (3, 10, 25, 40):
+        assert 0.85 < median(ratio(study, finished) for study in both) < 1.15
+
+
 def test_estimate_after_the_tenth_trial_is_better_than_after_the_third() -> None:
     both = [study for slope in SLOPES.values() for study in studies(slope)]
     assert share_within_two(10, both) > share_within_two(3, both)
 
 
-@pytest.mark.parametrize("epochs", [6, 24])
-def test_estimate_holds_for_other_lengths(epochs: int) -> None:
+@pytest.mark.parametrize(("epochs", "share"), [(6, 0.95), (24, 0.75)])
+def test_estimate_holds_for_other_lengths(epochs: int, share: float) -> None:
+    """The longer trials may get, the more hangs on how many do."""
     kinds = studies(SLOPES["cpu"], epochs)
-    assert share_within_two(3, kinds) >= 0.85
-    assert share_within_two(10, kinds) >= 0.85
+    assert share_within_two(3, kinds) >= share
+    assert share_within_two(10, kinds) >= share
 
 
 def test_the_simulation_is_too_hard_for_a_plain_mean() -> None:

@@ -1,0 +1,294 @@
+"""Real faults in real training processes: killed, starved of memory, out of disk.
+
+A few of each in CI; all of them with `pytest -m faults --all-faults`.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.trials.catalog import find_study
+from search.trials.history import epochs_of
+from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
+from search.trials.opening import open_database
+from search.trials.view import StudyView, view_study
+
+pytestmark = pytest.mark.faults
+ROOT = Path(__file__).parents[2]
+SMALL = """\
+[study]
+trials = {trials}
+epochs = 5
+limit = 400
+dataset = "digits"
+
+[space]
+depth = {{ low = 1, high = 2 }}
+width = {{ low = 4, high = 12 }}
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
+dropout = {{ low = 0.0, high = 0.4 }}
+hidden = [32]
+augmentation = "flip-crop-erase"
+"""
+Times = Callable[[int, int], int]
+
+
+class Site:
+    """A folder in which a study runs, its database, and its journal."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.journal = folder / "journal"
+        self.journal.mkdir(parents=True)
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, **options: Any) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SEARCH_STORAGE": self.url,
+                FOLDER_VARIABLE: str(self.journal),
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        self._started.append(process)
+        return process
+
+    def search(self, trials: int, *words: str) -> "subprocess.Popen[str]":
+        (self.folder / "small.toml").write_text(SMALL.format(trials=trials))
+        return self.start(
+            *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
+            *words,
+        )
+
+    def finish(self, trials: int) -> None:
+        process = self.search(trials, "--workers", "1")
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, out
+
+    def view(self) -> StudyView:
+        db = open_database(self.url, must_exist=True)
+        try:
+            study = find_study(db, "s")
+            assert study is not None
+            rows = epochs_of(db, study._study_id)
+            assert unrecorded(self.journal, rows) == []
+            return view_study(db, study)
+        finally:
+            db.close()
+
+    def wait_for_reports(self, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(read_journals(self.journal)) < count:
+            assert time.monotonic() < deadline, "reports did not come"
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    sites = []
+
+    def make(name: str = "site", url: str | None = None) -> Site:
+        folder = tmp_path / name
+        sites.append(Site(folder, url or f"sqlite:///{folder / 'studies.db'}"))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+def outcome(view: StudyView) -> list[Any]:
+    return [
+        (
+            trial.state,
+            dict(trial.params),
+            [(row.epoch, row.train_loss, row.validation_loss) for row in trial.reports],
+        )
+        for trial in view.trials
+    ]
+
+
+def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
+    make_site: Callable[..., Site], times: Times
+) -> None:
+    """One worker, killed after so many reports and then some milliseconds, started anew."""
+    trials = 8
+    whole = make_site("whole")
+    whole.finish(trials)
+    site = make_site("killed")
+    dice = random.Random(0)
+    reports = len(read_journals(whole.journal))
+    kills = times(3, 20)
+    site.search(trials, "--workers", "1", "--timeout", "1s").communicate()  # makes the study
+    for number in range(kills):
+        process = site.start("search.worker", "--study", "s", "--threads", "1")
+        site.wait_for_reports(1 + number * (reports - 4) // kills)
+        time.sleep(dice.uniform(0.0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    site.finish(trials)
+    # A trial that lost three workers would be failed for it; these were spread over eight.
+    assert outcome(site.view()) == outcome(whole.view())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_workers_of_a_team_killed_at_random(
+    make_site: Callable[..., Site], database_url: str, times: Times
+) -> None:
+    kills, trials = times(3, 40), times(10, 60)
+    site = make_site(url=database_url)
+    process = site.search(trials, "--workers", "3")
+    dice = random.Random(1)
+    for number in range(kills):
+        site.wait_for_reports(3 + 2 * number)
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        if not children:
+            break  # the study was done sooner
+        try:
+            os.kill(int(dice.choice(children)), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        time.sleep(dice.uniform(0.0, 0.5))
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+    view = site.view()
+    assert view.finished == trials
+    assert not view.in_state("running", "waiting")
+
+
+def test_the_study_command_itself_killed_takes_its_workers_along(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site()
+    process = site.search(10, "--workers", "2")
+    site.wait_for_reports(4)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(_runs(int(child)) for child in children):
+        assert time.monotonic() < deadline, "workers were left behind"
+        time.sleep(0.1)
+    site.finish(10)
+    assert site.view().finished == 10
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[bool], None]]]:
+    """A small tmpfs, and a function that fills it up or empties it again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a tmpfs of its own can only be mounted by root")
+    filler = folder / "filler"
+
+    def fill(full: bool) -> None:
+        if not full:
+            filler.unlink(missing_ok=True)
+            return
+        with filler.open("wb") as file, _until_full():
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+
+    yield folder, fill
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class _until_full:  # noqa: N801
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        return isinstance(error, OSError)
+
+
+def test_no_room_for_checkpoints(
+    make_site: Callable[..., Site], full_disk: tuple[Path, Callable[[bool], None]]
+) -> None:
+    disk, fill = full_disk
+    whole = make_site("whole")
+    whole.finish(6)
+    site = make_site("full")
+    (site.folder / "runs").symlink_to(disk)
+    process = site.search(6, "--workers", "1")
+    site.wait_for_reports(3)
+    fill(True)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, out
+    assert "No space left" in out
+    assert "run the same command again" in out
+    assert "Traceback" not in out
+    fill(False)
+    site.finish(6)
+    assert outcome(site.view()) == outcome(whole.view())
+
+
+def test_the_kernel_takes_the_memory_of_a_worker(make_site: Callable[..., Site]) -> None:
+    """An OOM kill is a SIGKILL that nobody announced; the team goes on with a new worker."""
+    group = Path("/sys/fs/cgroup/cnn-search-test")
+    try:
+        group.mkdir()
+        (group / "memory.max").write_text(str(350 << 20))
+        (group / "memory.swap.max").write_text("0")
+    except OSError:
+        if group.exists():
+            group.rmdir()
+        group = Path()
+    site = make_site()
+    process = site.search(6, "--workers", "2")
+    site.wait_for_reports(3)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    if group != Path():
+        (group / "cgroup.procs").write_text(children[0])  # counts new memory only
+        (group / "memory.max").write_text("1")
+    else:
+        os.kill(int(children[0]), signal.SIGKILL)  # what the kernel would send
+    out, _ = process.communicate(timeout=120)
+    if group != Path():
+        group.rmdir()
+    assert process.returncode == 0, out
+    assert site.view().finished == 6
