@@ -40,7 +40,7 @@ from search.training.task import Task, load_full_task
 from search.training.train import Epoch, StoppedError, train
 from search.trials.catalog import require_study, versions
 from search.trials.config import TrialConfig, check_study_name
-from search.trials.folders import run_folder
+from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.history import add_result, complete_result
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal
@@ -78,9 +78,7 @@ def parser() -> argparse.ArgumentParser:
         examples=EXAMPLES,
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
-    own.add_argument(
-        "--storage", metavar="URL", default="sqlite:///studies.db", help="the database"
-    )
+    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     own.add_argument(

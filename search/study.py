@@ -31,7 +31,7 @@ from search.trials.catalog import (
 )
 from search.trials.config import StudySpec, check_study_name, study_name_for
 from search.trials.domains import SpecError
-from search.trials.folders import run_folder
+from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
 from search.trials.opening import database_exists, open_database
@@ -43,7 +43,6 @@ from search.trials.study_file import StudyFileError, find_study_file, located, r
 from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
 from search.trials.view import load_facts, view_study
 
-DEFAULT_STORAGE = "sqlite:///studies.db"
 FLAGS = ("dataset", "trials", "epochs", "seed")  # that are fields of a study's specification
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
@@ -279,7 +278,8 @@ def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
     if args.device in ("auto", "cuda") and device.type == "cuda":
         devices = [f"cuda:{number % torch.cuda.device_count()}" for number in range(count)]
     threads = threads_for(count) if device.type == "cpu" else 1
-    print(f"{count} workers with {threads} threads each", file=sys.stderr)
+    each = "a thread" if threads == 1 else f"{threads} threads"
+    print(f"{count} workers with {each} each", file=sys.stderr)
     return Team(
         url=args.storage,
         study=worker.study.study_name,

@@ -15,7 +15,7 @@ from search.training.device import choose_device, describe_hardware, prepare_pro
 from search.training.task import load_task
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
-from search.trials.folders import run_folder
+from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
 from search.trials.opening import open_database
@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--storage",
         metavar="URL",
-        default=os.environ.get(STORAGE_VARIABLE, "sqlite:///studies.db"),
-        help=f"the database (default: ${STORAGE_VARIABLE}, or sqlite:///studies.db)",
+        default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
+        help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
     own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

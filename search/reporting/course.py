@@ -24,7 +24,7 @@ PRIOR_TRIALS = 60  # the prior counts like so many trials seen at a look
 MEDIAN_SHARES = (0.3, 0.83, 0.85, 0.88, 0.9, 0.93)
 
 # The made-up studies. Their trials, 50 each, train for 1.9 epochs of 12 on average where the best
-# third goes on at each rung; real ones, on digits and on 4 000 images of Fashion-MNIST, for 1.7, 1.7
+# third goes on at each rung; real ones, on digits and on 4 000 images of Fashion-MNIST, 1.7, 1.7
 # and 2.8. Where the better half went on, it was 3.5, and 2.9 to 3.8.
 MADE_UP_TRIALS = 10_000
 MOST_TRIALS = 200  # in a study; in longer ones, shares hardly change from there on

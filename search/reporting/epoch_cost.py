@@ -145,8 +145,10 @@ def draw(domain: Domain, draws: random.Random) -> ParameterValue:
             return value
         case Choice(values=values):
             return draws.choice(values)
-        case Range(low=low, high=high, log=True):
-            number = math.exp(draws.uniform(math.log(low), math.log(high)))
-        case Range(low=low, high=high):
-            number = draws.uniform(low, high)
+        case Range(low=low, high=high, log=log):
+            edge = 0.5 if domain.integer else 0.0  # so that the ends are as likely as the others
+            low, high = low - edge, high + edge
+    number = (
+        math.exp(draws.uniform(math.log(low), math.log(high))) if log else draws.uniform(low, high)
+    )
     return round(number) if domain.integer else number

@@ -108,7 +108,7 @@ def _bar(view: StudyView, elapsed: float, left: float | None) -> Table:
         ProgressBar(total, done, style="dim", complete_style="green", finished_style="green"),
         Text(f"{done}/{total} trials", "bold"),
         f"{clock(elapsed)} elapsed",
-        Text("done" if done >= total else time_left_in_words(view, left), "bold"),
+        Text(time_left_in_words(view, left), "bold"),
     )
     return grid
 

@@ -26,20 +26,23 @@ from search.reporting.wording import data_in_words, printable
 from search.trials.view import StudyView, TrialView
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
+POLLING_SHARE = 0.05  # of the time, at most
+LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
 
 
 class Progress:
     """Context manager: shows the study from the beginning of a `with` block to its end.
 
     A thread of its own polls the study. Whatever goes wrong in it (a locked database, a closed
-    terminal) is tried again at the next poll, and reaches neither the terminal nor the caller.
-    What others print meanwhile through `sys.stderr` appears above the live view.
+    terminal) is a line in the view at most, and is tried again at the next poll. What others print
+    meanwhile through `sys.stderr` appears above the live view.
 
     Args:
         read: the study as it stands; called from the thread.
         console: where to show it: standard error, see `search.reporting.commands.console`.
         workers: how many trials are trained at a time, for the time left.
-        interval: seconds between two reads.
+        interval: seconds between two reads; longer where reading takes long, so that it stays a
+            small part of the work.
         heartbeat: plain lines come at least so often, in seconds.
     """
 
@@ -79,18 +82,23 @@ class Progress:
 
     def _poll(self) -> None:
         over = False
-        while True:
+        while not self._closed:
+            began = time.monotonic()
             try:
                 view = self._read()
-                if self._closed:
-                    return
-                self._show(view, self._time_left(view))
+                if not self._closed:
+                    self._show(view, self._time_left(view))
             except Exception as error:  # of any kind: the study must go on without its view
                 with contextlib.suppress(Exception):
-                    self._show.trouble(one_line(str(error)) or type(error).__name__)
+                    self._trouble(one_line(str(error)) or type(error).__name__)
             if over:
                 return
-            over = self._over.wait(self._interval)  # and then once more, for the end
+            pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
+            over = self._over.wait(max(self._interval, pause))  # and then once more, for the end
+
+    def _trouble(self, what: str) -> None:
+        if not self._closed:
+            self._show.trouble(what)
 
 
 def can_be_live(console: Console) -> bool:

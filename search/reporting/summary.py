@@ -27,7 +27,8 @@ from search.trials.status import RunningTrial, Status
 from search.trials.view import State, StudyView, TrialView
 
 WIDTH = 80
-DEFAULT_STORAGE = "sqlite:///studies.db"
+from search.trials.folders import DEFAULT_STORAGE
+
 ENDED: tuple[State, ...] = ("complete", "pruned", "failed")
 FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
 
@@ -112,7 +113,9 @@ def gain_in_words(view: StudyView) -> str | None:
 
 
 def time_left_in_words(view: StudyView, seconds: float | None) -> str:
-    """`about 14 min left`, `no estimate yet`."""
+    """`about 14 min left`, `no estimate yet`, `done`."""
+    if view.finished >= view.spec.trials:
+        return "done"
     if seconds is None:
         return "no estimate yet"
     rough = ", a first guess" if view.finished < FIRST_GUESSES else ""

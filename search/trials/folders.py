@@ -1,4 +1,4 @@
-"""Where a study keeps its files: `runs/<study>/`, in the folder that the command runs in."""
+"""Where a study is kept unless told otherwise, all in the folder that the command runs in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from search.trials.storage import StorageError
 
+DEFAULT_STORAGE = "sqlite:///studies.db"
 RUNS = Path("runs")
 
 

@@ -19,6 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from models.anatomy import count_parameters
 from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
+from search.training.device import return_memory
 from search.training.randomness import derived_seed
 from search.training.task import Task
 from search.training.train import Epoch, StoppedError, train
@@ -98,6 +99,7 @@ def work(worker: Worker) -> None:
                 case Lease() as lease:
                     with heartbeat.keep(lease):
                         _bring_to_an_end(worker, lease, lambda: heartbeat.lost(lease))
+                    return_memory()  # out here, where no error holds on to tensors any more
                     _give_up_if_broken(worker)
                     worker.on_change()
 
@@ -133,8 +135,6 @@ def _outcome(
     except Exception as error:
         # Whatever a configuration does to its training is its own fault, and not the study's.
         reason = _describe(error)
-    if worker.task.device.type == "cuda":
-        torch.cuda.empty_cache()  # out here, where the error no longer holds the tensors
     return TrialState.FAIL, reason
 
 

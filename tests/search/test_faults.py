@@ -3,10 +3,8 @@
 A few of each in CI; all of them with `pytest -m faults --all-faults`.
 """
 
-import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,6 @@ from search.reporting.commands import (
     seed,
 )
 from search.trials.domains import SpecError
-
-ROOT = Path(__file__).parents[3]
 
 
 def exit_code(main: Callable[[list[str] | None], int | None]) -> object:
@@ -78,46 +76,40 @@ def test_a_broken_pipe_elsewhere_is_a_bug(tmp_path: Path, monkeypatch: pytest.Mo
             run(raising(BrokenPipeError()))
 
 
-TOOL = """
-from search.reporting.commands import Parser, positive_int, run
-def main(argv):
-    parser = Parser(description="A tool.", examples="")
-    parser.add_argument("--count", type=positive_int, default=1)
-    for _ in range(parser.parse_args(argv).count):
-        print("x" * 100)
-run(main)
-"""
+def test_a_reader_that_went_away_ends_it_quietly(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in `... | head -1`. What is still in the buffer must not fail at exit, either."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert exit_code(lambda _argv: print("x" * 100_000)) == 141
+        pipe.write("more")
+        pipe.flush()
+    assert capfd.readouterr().err == ""
 
 
-def test_real_processes(tmp_path: Path) -> None:
-    """A wrong argument; a reader that goes away; an output that knows only ASCII."""
-    (tmp_path / "tool.py").write_text(TOOL)
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+def test_a_little_output_for_nobody_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fits the buffer, so that only the flush at the end fails."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert exit_code(lambda _argv: print("x")) == 141
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tool", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=tmp_path,
-        )
 
-    wrong, cut_off = start("--count", "none"), start("--count", "100000")
-    assert wrong.communicate(timeout=60) == (
-        "",
-        "tool: error: argument --count: must be a whole number from 1 up, but got 'none' "
-        "(--help shows all options)\n",
-    )
-    assert wrong.returncode == 2
-    assert cut_off.stdout is not None
-    assert cut_off.stderr is not None
-    assert cut_off.stdout.readline() == "x" * 100 + "\n"
-    cut_off.stdout.close()
-    with cut_off.stderr as errors:
-        assert errors.read() == ""
-    assert cut_off.wait(timeout=60) == 141
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("search.study", "search.study"), ("tool.__main__", "tool"), (None, "tool.py")],
+)
+def test_commands_are_named_as_people_start_them(
+    module: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = None if module is None else ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", ["/some/where/tool.py"])
+    assert program() == name
 
 
 def test_a_terminal_without_our_signs_shows_question_marks(

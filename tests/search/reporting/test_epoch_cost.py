@@ -125,7 +125,8 @@ def test_draws_are_even_and_within_their_domain() -> None:
     draws = random.Random(0)
     assert draw(Fixed(value="relu"), draws) == "relu"
     assert {draw(Choice(values=(1, "a", (2, 3))), draws) for _ in range(DRAWS)} == {1, "a", (2, 3)}
-    whole = [draw(Range(low=2, high=4), draws) for _ in range(200)]
+    whole = [draw(Range(low=2, high=4), draws) for _ in range(600)]
+    assert all(150 < whole.count(number) < 250 for number in (2, 3, 4))
     assert set(whole) == {2, 3, 4}
     logs = [draw(Range(low=1e-4, high=1.0, log=True), draws) for _ in range(400)]
     assert all(isinstance(number, float) and 1e-4 <= number <= 1 for number in logs)

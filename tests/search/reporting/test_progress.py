@@ -139,6 +139,20 @@ def test_failing_reads_are_passed_over(
     assert capfd.readouterr() == ("", "")
 
 
+def test_reading_stays_a_small_part_of_the_work(make_view: MakeView, output: Output) -> None:
+    reads = 0
+
+    def read_slowly() -> StudyView:
+        nonlocal reads
+        reads += 1
+        time.sleep(0.02)
+        return make_view([])
+
+    with Progress(read_slowly, console=output.console, interval=0.001):
+        time.sleep(0.6)
+    assert reads <= 3  # each is followed by 0.4 s of rest; and the last
+
+
 def test_a_console_that_is_gone_harms_nothing(
     make_view: MakeView, output: Output, capfd: pytest.CaptureFixture[str]
 ) -> None:

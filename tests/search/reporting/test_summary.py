@@ -166,6 +166,7 @@ def test_an_estimate_of_the_first_trials_is_called_a_guess(
     assert time_left_in_words(early, 840) == "about 14 min left, a first guess"
     assert time_left_in_words(later, 840) == "about 14 min left"
     assert time_left_in_words(later, 0.4) == "moments left"
+    assert time_left_in_words(replace(later, spec=replace(later.spec, trials=3)), 0.0) == "done"
 
 
 def test_status_says_who_trains_what(small_study: StudyView) -> None:
