@@ -20,11 +20,11 @@ from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
 from search.reporting.summary import fallback_notice, final_summary, status_text
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.task import load_task
 from search.trials.catalog import (
     carry_on_spec,
     create_study,
     find_study,
+    load_study_task,
     note_environment,
     require_study,
     set_total,
@@ -165,15 +165,7 @@ def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, st
         spec = wish.spec(dataset)
         if existing is not None:
             spec = carry_on_spec(existing, spec, wish.named)
-        task = load_task(
-            spec.dataset,
-            data_dir,
-            device,
-            seed=spec.seed,
-            image_size=spec.image_size,
-            validation_count=spec.validation_count,
-            limit=spec.limit,
-        )
+        task = load_study_task(spec, data_dir, device)
         check_space(spec, task.image_shape, task.classes)
     except SpecError as error:
         raise _with_line(wish, error) from error

@@ -12,8 +12,7 @@ from search.reporting.commands import Parser, console, positive_int, run
 from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.task import load_task
-from search.trials.catalog import require_study
+from search.trials.catalog import load_study_task, require_study
 from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.journal import journal_from_environment
@@ -68,15 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         stopping.on_signal = db.hurry
         study = require_study(db, args.study)
         spec = load_spec(study)
-        task = load_task(
-            spec.dataset,
-            args.data_dir or default_data_dir(),
-            device,
-            seed=spec.seed,
-            image_size=spec.image_size,
-            validation_count=spec.validation_count,
-            limit=spec.limit,
-        )
+        task = load_study_task(spec, args.data_dir or default_data_dir(), device)
         worker = Worker(
             db=db,
             study=study,

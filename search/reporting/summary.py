@@ -22,12 +22,12 @@ from search.reporting.wording import (
     single_accuracy,
 )
 from search.trials.config import TrialConfig
+from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status
 from search.trials.view import State, StudyView, TrialView
 
 WIDTH = 80
-from search.trials.folders import DEFAULT_STORAGE
 
 ENDED: tuple[State, ...] = ("complete", "pruned", "failed")
 FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one

@@ -7,11 +7,14 @@ import platform
 import warnings
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 
 from data.datasets import DatasetInfo
+from search.training.task import Task, load_task
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
@@ -106,6 +109,23 @@ def create_study(
     study.set_user_attr(SPEC, spec.to_dict())  # last: it marks the study as whole
     _equip(db, study, spec)
     return study
+
+
+def load_study_task(spec: StudySpec, data_dir: Path, device: torch.device) -> Task:
+    """The images that a study trains and validates on, split as it prescribes.
+
+    Raises:
+        DataError: they cannot be had, or not be divided so.
+    """
+    return load_task(
+        spec.dataset,
+        data_dir,
+        device,
+        seed=spec.seed,
+        image_size=spec.image_size,
+        validation_count=spec.validation_count,
+        limit=spec.limit,
+    )
 
 
 def note_environment(study: optuna.Study, hardware: str) -> None:
