@@ -7,7 +7,7 @@ import time
 
 import optuna
 
-from search.reporting.dashboard_content import write_study_content
+from search.reporting.dashboard_content import make_study_content, write_study_content
 from search.trials.storage import Database, transaction
 from search.trials.view import view_study
 
@@ -35,10 +35,10 @@ class ContentWriter:
     def write(self) -> None:
         started = time.monotonic()
         try:
-            view = view_study(self._db, self._study)
+            content = make_study_content(view_study(self._db, self._study))
             # One transaction: two workers that write at once would leave torn figures.
             with transaction(self._db, study_id=self._study._study_id):
-                write_study_content(self._study, view)
+                write_study_content(self._study, content)
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)
         ended = time.monotonic()

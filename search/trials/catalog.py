@@ -20,7 +20,7 @@ from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.history import values_at
 from search.trials.space import OVERRIDES, baseline_params
-from search.trials.storage import Database, StorageError
+from search.trials.storage import Database, StorageError, transaction
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
@@ -86,6 +86,17 @@ def create_study(
     study = optuna.create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
+    # Two starts at once may both get here: the lock lets the second find what the first has made.
+    with transaction(db, study_id=study._study_id):
+        if SPEC not in study.user_attrs:
+            _furnish(study, spec, info, validation_count)
+    _equip(db, study, load_spec(study))
+    return study
+
+
+def _furnish(
+    study: optuna.Study, spec: StudySpec, info: DatasetInfo, validation_count: int
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["validation loss"])
@@ -100,15 +111,13 @@ def create_study(
             "validation_count": validation_count,
         },
     )
-    if spec.baseline is not None and not study.get_trials(deepcopy=False):
+    if spec.baseline is not None:
         baseline = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in spec.baseline.items()
         }
         study.enqueue_trial(baseline_params(spec), user_attrs={OVERRIDES: baseline})
-    study.set_user_attr(SPEC, spec.to_dict())  # last: it marks the study as whole
-    _equip(db, study, spec)
-    return study
+    study.set_user_attr(SPEC, spec.to_dict())
 
 
 def load_study_task(spec: StudySpec, data_dir: Path, device: torch.device) -> Task:

@@ -33,11 +33,17 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Range:
-    """low and high are both included. Integers if both are; `log`: even in the logarithm."""
+    """low and high are both included. Integers if both are.
+
+    Attributes:
+        log: even in the logarithm.
+        step: only low, low + step, ... of integers.
+    """
 
     low: int | float
     high: int | float
     log: bool = False
+    step: int = 1
 
     @property
     def integer(self) -> bool:
@@ -50,7 +56,7 @@ Domain = Fixed | Choice | Range
 def domain_from_json(written: Any, name: str = "space") -> Domain:
     """A domain as people write it (TOML) and as we store it (JSON).
 
-    A table `{low, high, log}` is a range, a list a choice, anything else one fixed value. For
+    A table `{low, high, log, step}` is a range, a list a choice, anything else one fixed value. For
     parameters that are lists of numbers themselves (`hidden`), `[120, 84]` is one value and
     `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` that value fixed.
 
@@ -81,14 +87,17 @@ def domain_to_json(domain: Domain) -> Any:
             return _plain(value)
         case Choice(values=values):
             return [_plain(value) for value in values]
-        case Range(low=low, high=high, log=log):
-            return {"low": low, "high": high, "log": log}
+        case Range(low=low, high=high, log=log, step=step):
+            written = {"low": low, "high": high, "log": log}
+            return {**written, "step": step} if step != 1 else written
 
 
 def _range(written: dict[str, Any], name: str) -> Range:
-    unknown = set(written) - {"low", "high", "log"}
+    unknown = set(written) - {"low", "high", "log", "step"}
     if unknown or "low" not in written or "high" not in written:
-        raise SpecError(name, f"{name}: a range is {{low = ..., high = ..., log = true or false}}")
+        raise SpecError(
+            name, f"{name}: a range is {{low = ..., high = ...}} with log = true or step = ..."
+        )
     low, high, log = written["low"], written["high"], written.get("log", False)
     for bound in (low, high):
         if not _is_number(bound):
@@ -99,7 +108,20 @@ def _range(written: dict[str, Any], name: str) -> Range:
         raise SpecError(name, f"{name}: low = {low} is above high = {high}")
     if log and low <= 0:
         raise SpecError(name, f"{name}: a logarithmic range starts above 0, but low = {low}")
-    return Range(low=low, high=high, log=log)
+    return Range(low=low, high=high, log=log, step=_step(written, name))
+
+
+def _step(written: dict[str, Any], name: str) -> int:
+    if "step" not in written:
+        return 1
+    step, low, high = written["step"], written["low"], written["high"]
+    if written.get("log") or not all(map(_is_count, (step, low, high))) or step < 1:
+        raise SpecError(
+            name, f"{name}: step is a whole number from 1 up, of whole numbers without log"
+        )
+    if (high - low) % step:
+        raise SpecError(name, f"{name}: steps of {step} from {low} do not meet high = {high}")
+    return int(step)
 
 
 def _value(written: Any, name: str) -> ParameterValue:

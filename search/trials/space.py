@@ -138,8 +138,8 @@ def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> Pa
         case Choice(values=values):
             by_label = {_label(value): value for value in values}
             return by_label[trial.suggest_categorical(name, list(by_label))]
-        case Range(low=low, high=high, log=log) if domain.integer:
-            return trial.suggest_int(name, int(low), int(high), log=log)
+        case Range(low=low, high=high, log=log, step=step) if domain.integer:
+            return trial.suggest_int(name, int(low), int(high), log=log, step=step)
         case Range(low=low, high=high, log=log):
             return trial.suggest_float(name, low, high, log=log)
 
@@ -165,8 +165,10 @@ def _holds(domain: Domain, value: ParameterValue) -> bool:
             return False
         case Choice(values=values):
             return value in values
-        case Range(low=low, high=high):
-            return isinstance(value, int | float) and low <= value <= high
+        case Range(low=low, high=high, step=step):
+            if not isinstance(value, int | float) or not low <= value <= high:
+                return False
+            return not domain.integer or (value - low) % step == 0
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:

@@ -16,6 +16,7 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.reporting.dashboard_content import (
     FIGURES,
+    make_study_content,
     write_study_content,
 )
 from search.reporting.note import study_note
@@ -43,7 +44,7 @@ def test_content_is_replaced_and_never_piles_up(
     big_study: Callable[[int, int], StudyView],
 ) -> None:
     for view in (small_study, big_study(1000, 12), small_study):
-        write_study_content(study, view)
+        write_study_content(study, make_study_content(view))
         plots = get_plotly_graph_objects(system_attributes(study))
         assert set(plots) == set(FIGURES)
         for name, make in FIGURES.items():
@@ -69,7 +70,7 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
         mine = optuna.load_study(storage=db.optuna, study_name="fashion")
         for _ in range(5):
             with transaction(db, study_id=mine._study_id):
-                write_study_content(mine, view)
+                write_study_content(mine, make_study_content(view))
         db.close()
 
     with ThreadPoolExecutor(2) as pool:
@@ -86,7 +87,7 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
 def test_a_thousand_trials_take_a_bounded_number_of_rows(
     study: optuna.Study, big_study: Callable[[int, int], StudyView]
 ) -> None:
-    write_study_content(study, big_study(1000, 12))
+    write_study_content(study, make_study_content(big_study(1000, 12)))
     rows = system_attributes(study)
     assert len(rows) < 60
     assert max(len(json.dumps(value)) for value in rows.values()) < 5_000
@@ -96,6 +97,8 @@ def test_a_thousand_trials_take_a_bounded_number_of_rows(
 def test_studies_without_a_finished_trial_have_content_too(
     study: optuna.Study, make_view: Callable[..., StudyView], make_trial: MakeTrial, state: str
 ) -> None:
-    write_study_content(study, make_view())
-    write_study_content(study, make_view([make_trial(0, state=state, parameters=None)]))
+    write_study_content(study, make_study_content(make_view()))
+    write_study_content(
+        study, make_study_content(make_view([make_trial(0, state=state, parameters=None)]))
+    )
     assert "No trial has run to its end yet." in get_note(study)

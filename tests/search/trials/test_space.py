@@ -81,7 +81,17 @@ def test_the_spec_survives_json(spec: StudySpec) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [3, 0.5, "same", True, [1, 2], ["a", "b"], [[3], [5, 3]], {"low": 1, "high": 4, "log": True}],
+    [
+        3,
+        0.5,
+        "same",
+        True,
+        [1, 2],
+        ["a", "b"],
+        [[3], [5, 3]],
+        {"low": 1, "high": 4, "log": True},
+        {"low": 8, "high": 24, "step": 8},
+    ],
 )
 def test_domains_are_written_as_they_are_read(written: object) -> None:
     domain = domain_from_json(written)
@@ -138,6 +148,10 @@ def test_whole_numbers_stay_whole() -> None:
         ("learning_rate", {"low": 0.0, "high": 0.1, "log": True}, "above 0"),
         ("learning_rate", {"low": 0.1}, "low = ..., high = ..."),
         ("learning_rate", {"low": 1e-3, "high": 1e-2, "log": 1}, "true or false"),
+        ("width", {"low": 8, "high": 20, "step": 8}, "do not meet"),
+        ("width", {"low": 8, "high": 24, "step": 0}, "from 1 up"),
+        ("width", {"low": 8, "high": 24, "step": 8, "log": True}, "without log"),
+        ("dropout", {"low": 0.0, "high": 1.0, "step": 1}, "whole numbers"),
         ("depth", [], "no choice"),
         ("depth", [2, 2], "twice"),
         ("hidden", [[1.5]], "1.5"),
