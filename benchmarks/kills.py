@@ -1,0 +1,134 @@
+"""What killed workers cost: the wall time of a study with SIGKILLs over that of one without.
+
+The kills are spread as in Ray Tune's release test of worker fault tolerance: there each of 16
+nodes dies once in about 70 of its iterations (a check every 10 s with probability 0.03, iterations
+of 60 to 90 s). So here: one of the workers at random, about once in 70 of the reports of all.
+
+    python -m benchmarks.kills --json benchmarks/results/kills.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from search.training.device import choose_device, describe_hardware
+from search.trials.catalog import require_study, versions
+from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
+from search.trials.opening import open_database
+from search.trials.view import view_study
+
+REPORTS_A_KILL = 70
+STUDY = """\
+[study]
+trials = {trials}
+epochs = 12
+pruner = "none"
+
+[space]
+depth = 3
+width = 24
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
+augmentation = "flip-crop-erase"
+"""
+
+
+def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str, Any]:
+    """One study on digits from nothing to its end; with `dice`, workers are killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder, "journal")
+        journal.mkdir()
+        Path(folder, "study.toml").write_text(STUDY.format(trials=trials))
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "search.study", "--config", "study.toml"),
+                *("--dataset", "digits", "--study", "s", "--workers", str(workers)),
+            ],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+                FOLDER_VARIABLE: str(journal),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        kills = _kill_now_and_then(process, journal, dice) if dice else 0
+        code = process.wait()
+        seconds = time.monotonic() - started
+        db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
+        view = view_study(db, require_study(db, "s"))
+        rows = [row for trial in view.trials for row in trial.reports]
+        lost = len(unrecorded(journal, rows))
+        db.close()
+        assert code == 0, f"the study ended with exit code {code}"
+        assert view.finished == trials, f"{view.finished} of {trials} trials finished"
+        assert not view.in_state("running", "failed")
+        assert lost == 0, f"{lost} acknowledged reports are missing"
+        return {"seconds": seconds, "kills": kills, "reports": len(rows)}
+
+
+def _kill_now_and_then(process: subprocess.Popen[bytes], journal: Path, dice: random.Random) -> int:
+    kills, due = 0, dice.expovariate(1 / REPORTS_A_KILL)
+    while process.poll() is None:
+        time.sleep(0.1)
+        if len(read_journals(journal)) < due:
+            continue
+        found = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        if found:
+            os.kill(int(dice.choice(found)), signal.SIGKILL)
+            kills += 1
+            due += dice.expovariate(1 / REPORTS_A_KILL)
+    return kills
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of studies (default: 3)")
+    parser.add_argument("--trials", type=int, default=40, help="of each study (default: 40)")
+    parser.add_argument("--workers", type=int, default=4, help="processes (default: 4)")
+    parser.add_argument("--json", type=Path, help="write the result here as well")
+    args = parser.parse_args()
+    dice, ratios, rounds = random.Random(0), [], []
+    for number in range(args.rounds):
+        plain = run_study(args.trials, args.workers, None)
+        killed = run_study(args.trials, args.workers, dice)
+        ratios.append(killed["seconds"] / plain["seconds"])
+        rounds.append({"undisturbed": plain, "killed": killed})
+        print(
+            f"round {number + 1}: {plain['seconds']:.0f} s undisturbed, {killed['seconds']:.0f} s "
+            f"with {killed['kills']} kills in {killed['reports']} reports: {ratios[-1]:.2f} x"
+        )
+    median = statistics.median(ratios)
+    result = {
+        "ratio": {
+            "median": median,
+            "min": min(ratios),
+            "max": max(ratios),
+            "rounds": len(ratios),
+        },
+        "rounds": rounds,
+        "hardware": describe_hardware(choose_device("cpu")),
+        "versions": versions(),
+        "command": " ".join(["python", "-m", "benchmarks.kills", *sys.argv[1:]]),
+    }
+    print(f"median {median:.2f} x, {min(ratios):.2f} to {max(ratios):.2f}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
