@@ -37,7 +37,7 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
     except KeyError:
         return None
     if SPEC not in study.user_attrs and not study.get_trials(deepcopy=False):
-        return study  # made a moment ago, by a start that was killed before it could say more
+        return None  # made by a start that was killed before it could say more
     _equip(db, study, load_spec(study))
     return study
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from search.trials.loop import StudyBrokenError
 
-LEAVE_SECONDS = 5.0  # what a worker has after SIGTERM
+LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, none of the workers having lived for a minute
 SHORT_LIFE_SECONDS = 60.0
