@@ -22,7 +22,7 @@ from search.trials.tables import studies
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
 READ_ONLY, LOST = "read_only", "lost"  # execution options, see search.trials.connections
 
 

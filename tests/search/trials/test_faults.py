@@ -87,15 +87,17 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times: Times) -> None:
-    crew = workplace.start(total=20, processes=2, seconds=0.01)
-    workplace.wait_for(2)
-    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)
-    other.execute("BEGIN IMMEDIATE")
-    time.sleep(times(2, 10))
-    other.execute("ROLLBACK")
-    other.close()
+    locks = [2.0] if times(1, 2) == 1 else [10.0, 60.0]
+    crew = workplace.start(total=20 * len(locks), processes=2, seconds=0.01)
+    for number, seconds in enumerate(locks):
+        workplace.wait_for(20 * number + 2)
+        other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+        other.close()
     assert crew.wait() == 0
-    workplace.check(20)
+    workplace.check(20 * len(locks))
 
 
 @pytest.fixture
