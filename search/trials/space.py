@@ -150,25 +150,20 @@ def _label(value: ParameterValue) -> bool | int | float | str | None:
 
 
 def baseline_params(spec: StudySpec) -> dict[str, Any]:
-    """The part of the baseline that the space holds too, for `study.enqueue_trial`."""
-    baseline = spec.baseline or {}
-    return {
-        name: _label(baseline[name])
-        for name, domain in spec.space.items()
-        if name in baseline and _holds(domain, baseline[name])
-    }
+    """The baseline as far as the space can say it, for `study.enqueue_trial`.
 
-
-def _holds(domain: Domain, value: ParameterValue) -> bool:
-    match domain:
-        case Fixed():
-            return False
-        case Choice(values=values):
-            return value in values
-        case Range(low=low, high=high, step=step):
-            if not isinstance(value, int | float) or not low <= value <= high:
-                return False
-            return not domain.integer or (value - low) % step == 0
+    Numbers outside a range are given as its nearer end: what the sampler learns of the baseline
+    is then nearly right. What is trained is exactly right, see OVERRIDES.
+    """
+    found = {}
+    for name, value in (spec.baseline or {}).items():
+        match spec.space.get(name):
+            case Choice(values=values) if value in values:
+                found[name] = _label(value)
+            case Range(low=low, high=high, step=step) as domain if isinstance(value, int | float):
+                inside = min(max(value, low), high)
+                found[name] = inside - (inside - low) % step if domain.integer else inside
+    return found
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:

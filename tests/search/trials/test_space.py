@@ -69,6 +69,7 @@ def test_trial_0_is_the_reports_baseline(spec: StudySpec) -> None:
     assert recipe.weight_decay_kind == "none"
     assert trial.params["depth"] == 2  # as far as the space can say it, the sampler learns of it
     assert trial.params["width"] == 32
+    assert trial.params["learning_rate"] == 5e-4  # the end of the range next to 3e-4
     study.tell(trial, 0.3)
     assert suggest(study.trials[0], spec) == config
 
