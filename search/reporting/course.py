@@ -140,7 +140,7 @@ def _made_up_counts(trials: int, looks: int, baseline: bool) -> tuple[Counts, ..
             merit = min(draws.gauss(0, 1) for _ in range(choices))
             for look, rivals in enumerate(seen):
                 value = merit + draws.gauss(0, LOOK_NOISE)
-                goes_on = (baseline and number == 0) or worth_continuing(look, value, rivals)
+                goes_on = (baseline and number == 0) or worth_continuing(value, rivals)
                 rivals.append(value)
                 counts[number][look][0] += 1
                 counts[number][look][1] += goes_on

@@ -10,7 +10,9 @@ what is known of the early epochs, count for nothing; Hyperband splits fifty tri
 brackets that do not learn from each other. Here each rung compares with every trial that
 reached it (asynchronous successive halving, Li et al. 2020, stopping variant): the trial goes on
 if it is in the best third. The first rung lies inside the first epoch, where most of the time
-of a bad trial would go; it lets the better half pass, since slow starters may end well.
+of a bad trial would go. The price: trials that start slowly and would end well, such as strongly
+regularised ones, are stopped too; where there is time, `pruner = "none"` in a study file, or more
+trials, is the remedy.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ from search.trials.config import StudySpec
 from search.trials.space import OVERRIDES
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
-SHARE_AT_EARLY_LOOK = 1 / 2  # that goes on: a third of an epoch says little of the end
-SHARE_AT_RUNGS = 1 / 3
+REDUCTION_FACTOR = 3  # one in so many goes on from each rung
 RIVALS = 2  # values that a rung must hold before it stops anyone
 
 
@@ -103,9 +104,8 @@ def is_rung(epoch: int) -> bool:
     return epoch & (epoch - 1) == 0
 
 
-def worth_continuing(epoch: int, value: float, rivals: Iterable[float]) -> bool:
-    """Whether a trial goes on from a rung: is it in the better half at the early look (epoch 0),
-    in the best third later, itself counted and rounded up?
+def worth_continuing(value: float, rivals: Iterable[float]) -> bool:
+    """Whether a validation loss is in the best third at a rung, itself counted (rounded up).
 
     Args:
         value: the trial's lowest validation loss so far.
@@ -114,13 +114,12 @@ def worth_continuing(epoch: int, value: float, rivals: Iterable[float]) -> bool:
     if not math.isfinite(value):
         return False
     others = [rival for rival in rivals if math.isfinite(rival)]
-    share = SHARE_AT_EARLY_LOOK if epoch == 0 else SHARE_AT_RUNGS
     better = sum(rival < value for rival in others)
-    return len(others) < RIVALS or better < math.ceil((len(others) + 1) * share)
+    return len(others) < RIVALS or better < math.ceil((len(others) + 1) / REDUCTION_FACTOR)
 
 
 class HalvingPruner(optuna.pruners.BasePruner):
-    """Stops a trial at a rung where it is not among the best of the trials so far.
+    """Stops a trial at a rung where it is not in the best third of the trials so far.
 
     Args:
         values_at: for an epoch, (trial number, lowest validation loss up to it) of every trial
@@ -138,7 +137,7 @@ class HalvingPruner(optuna.pruners.BasePruner):
         reports = [value for step, value in trial.intermediate_values.items() if step <= epoch]
         best = min((value for value in reports if math.isfinite(value)), default=math.nan)
         rivals = [value for number, value in self._values_at(epoch) if number != trial.number]
-        return not worth_continuing(epoch, best, rivals)
+        return not worth_continuing(best, rivals)
 
 
 def make_pruner(

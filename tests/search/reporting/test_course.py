@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search.reporting.course import PRIOR_TRIALS, Course, epochs_trained, fit_course, judged
-from search.trials.choosing import SHARE_AT_EARLY_LOOK, SHARE_AT_RUNGS
+from search.trials.choosing import REDUCTION_FACTOR
 from search.trials.view import StudyView, TrialView
 
 MakeTrial = Callable[..., TrialView]
@@ -48,8 +48,7 @@ def test_looks_are_the_pruners(make_view: MakeView) -> None:
 def test_the_prior_follows_our_rule(make_view: MakeView) -> None:
     """Some more than the rule's share pass: the first rivals were compared with nobody."""
     passing = fit_course(make_view([])).passing
-    assert SHARE_AT_EARLY_LOOK < passing[0] < SHARE_AT_EARLY_LOOK + 0.2
-    assert SHARE_AT_RUNGS < passing[1] < SHARE_AT_RUNGS + 0.3
+    assert 1 / REDUCTION_FACTOR < passing[0] < 1 / REDUCTION_FACTOR + 0.15
     assert all(0.3 < share < 0.9 for share in passing)
 
 

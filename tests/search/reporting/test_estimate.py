@@ -99,7 +99,7 @@ class Simulation:
             rows.append(row(number, epoch, best, seconds * share))
             if is_rung(epoch) and self.spec.pruner == "halving":
                 rivals = self.rungs.setdefault(epoch, [])
-                goes_on = spared or worth_continuing(epoch, best, rivals)
+                goes_on = spared or worth_continuing(best, rivals)
                 rivals.append(best)
                 if not goes_on:
                     return rows, False

@@ -35,13 +35,7 @@ def test_rungs() -> None:
     ],
 )
 def test_worth_continuing(value: float, rivals: list[float], goes_on: bool) -> None:
-    assert worth_continuing(1, value, rivals) is goes_on
-
-
-def test_the_early_look_lets_the_better_half_pass() -> None:
-    assert worth_continuing(0, 1.5, [1.0, 2.0])
-    assert not worth_continuing(1, 1.5, [1.0, 2.0])
-    assert not worth_continuing(0, 2.5, [1.0, 2.0])
+    assert worth_continuing(value, rivals) is goes_on
 
 
 def pruned_at(curve: list[float], others: dict[int, list[float]], **attributes: object) -> int:
