@@ -102,7 +102,7 @@ class Site:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+                process.communicate()
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
         process = site.start("search.worker", "--study", "s", "--threads", "1")
         site.wait_for_reports(1 + number * (reports - 4) // kills)
         time.sleep(dice.uniform(0.0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.communicate()
     site.finish(trials)
     # A trial that lost three workers would be failed for it; these were spread over eight.
     assert outcome(site.view()) == outcome(whole.view())
@@ -190,7 +190,7 @@ def test_the_study_command_itself_killed_takes_its_workers_along(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     process.kill()
-    process.wait()
+    process.communicate()
     deadline = time.monotonic() + 10
     while any(_runs(int(child)) for child in children):
         assert time.monotonic() < deadline, "workers were left behind"
