@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -17,7 +16,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from sklearn.metrics import confusion_matrix
 
-from data.datasets import default_data_dir, load_test, verify
+from data.datasets import load_test, verify
 from models import build
 from models.anatomy import anatomy
 from search.reporting.commands import Parser, console, positive_int, run
@@ -69,7 +68,7 @@ class TrainedRun:
         return sum(epoch.seconds for epoch in self.curve)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     own = Parser(
         description="Take the best trial of a study, train it again on the full training set "
         "(validation images included) with several seeds, and score it on the test set. Writes "
@@ -80,13 +79,8 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
     own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
-    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    own.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
-    )
+    own.add_device()
+    own.add_data_dir()
     return own
 
 
@@ -223,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         check_study_name(args.study)
     device = choose_device(args.device)
     prepare_process()
-    data_dir = args.data_dir or default_data_dir()
+    data_dir = args.data_dir
     db = open_database(args.storage, must_exist=True)
     study = require_study(db, args.study)
     view = view_study(db, study)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from data.datasets import canonical_name, choose_dataset, default_data_dir
+from data.datasets import canonical_name, choose_dataset
 from search.reporting.commands import Parser, console, duration, positive_int, run, seed
 from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
@@ -54,7 +54,7 @@ python -m search.study --status                 # how it stands, asked from anot
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     own = Parser(
         description="Search for a good image classifier. Starts a study, or carries it on where "
         "it stopped: Ctrl-C leaves within seconds and loses nothing.",
@@ -90,19 +90,14 @@ def parser() -> argparse.ArgumentParser:
         help="processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
         "with --seed, since only one alone repeats a study exactly)",
     )
-    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    own.add_device()
     own.add_argument(
         "--seed",
         type=seed,
         metavar="S",
         help="decides split, draws and initial weights; implies --workers 1 (default: 0)",
     )
-    own.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
-    )
+    own.add_data_dir()
     own.add_argument("--status", action="store_true", help="say how the study stands, and leave")
     return own
 
@@ -156,7 +151,7 @@ def choose(
 def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, str | None]:
     """Find everything that a person can get wrong before the first thing is written."""
     device = choose_device(args.device)
-    data_dir = args.data_dir or default_data_dir()
+    data_dir = args.data_dir
     wish = read_wish(args)
     db = open_database(args.storage) if database_exists(args.storage) else None
     name, dataset, reason = choose(args, wish, data_dir, db)
@@ -276,7 +271,7 @@ def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
         url=args.storage,
         study=worker.study.study_name,
         devices=devices,
-        data_dir=args.data_dir or default_data_dir(),
+        data_dir=args.data_dir,
         threads=threads,
     )
 

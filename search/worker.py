@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from pathlib import Path
 
-from data.datasets import default_data_dir
 from search.reporting.commands import Parser, console, positive_int, run
 from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
@@ -28,7 +25,7 @@ SEARCH_STORAGE=postgresql://me@host/studies python -m search.worker --study fash
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     own = Parser(
         description="Join a study that `python -m search.study` has started, on this or another "
         "host, and train its trials until it has its total. Come and go at any time: a trial that "
@@ -42,16 +39,11 @@ def parser() -> argparse.ArgumentParser:
         help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
-    own.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    own.add_device()
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
     )
-    own.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
-    )
+    own.add_data_dir()
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own
 
@@ -67,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         stopping.on_signal = db.hurry
         study = require_study(db, args.study)
         spec = load_spec(study)
-        task = load_study_task(spec, args.data_dir or default_data_dir(), device)
+        task = load_study_task(spec, args.data_dir, device)
         worker = Worker(
             db=db,
             study=study,

@@ -16,7 +16,7 @@ from typing import NoReturn, TextIO
 import optuna
 from rich.console import Console
 
-from data.datasets import DataError
+from data.datasets import DataError, default_data_dir
 from models import ArchitectureError
 from search.training.device import DeviceError
 from search.training.recipe import RecipeError
@@ -104,6 +104,18 @@ class Parser(argparse.ArgumentParser):
             epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
             formatter_class=_HelpFormatter,
             allow_abbrev=False,  # a script's --data would break when another option begins so
+        )
+
+    def add_device(self) -> None:
+        self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+    def add_data_dir(self) -> None:
+        self.add_argument(
+            "--data-dir",
+            type=Path,
+            metavar="DIR",
+            default=default_data_dir(),
+            help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
         )
 
     def error(self, message: str) -> NoReturn:
