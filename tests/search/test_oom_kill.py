@@ -1,0 +1,100 @@
+"""A trial too large for the memory: the kernel kills its worker, again and again, and no other."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from search.trials.catalog import require_study
+from search.trials.opening import open_database
+from search.trials.view import view_study
+
+pytestmark = pytest.mark.faults
+ROOT = Path(__file__).parents[2]
+LIMIT_BYTES = 1_300_000_000  # room for two workers on small networks, not for the large one
+STUDY = """\
+[study]
+dataset = "digits"
+trials = 4
+epochs = 2
+
+[space]
+depth = 1
+width = [4, 8]
+hidden = []
+
+[baseline] # 94 million weights, their gradients and Adam's two moments: 1.5 GB
+depth = 3
+width = 1024
+"""
+
+
+class MemoryGroup:
+    """A control group with a memory limit, under cgroup v1 or v2."""
+
+    def __init__(self, parent: Path, limit_file: str, kills_file: str) -> None:
+        self.folder = parent / f"cnn-search-{uuid.uuid4().hex}"
+        self._kills_file = kills_file
+        self.folder.mkdir()
+        (self.folder / limit_file).write_text(str(LIMIT_BYTES))
+
+    def take_in_children(self, pid: int) -> None:
+        """Those of a process, as they are now; what they allocate from now on counts."""
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):  # it has just ended
+                (self.folder / "cgroup.procs").write_text(child)
+
+    @property
+    def kills(self) -> int:
+        lines = (self.folder / self._kills_file).read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+@pytest.fixture
+def memory_group() -> Iterator[MemoryGroup]:
+    root = Path("/sys/fs/cgroup")
+    try:
+        if (root / "memory").is_dir():
+            group = MemoryGroup(root / "memory", "memory.limit_in_bytes", "memory.oom_control")
+        else:
+            group = MemoryGroup(root, "memory.max", "memory.events")
+    except OSError as error:
+        pytest.skip(f"no memory control group can be made here ({error})")
+    yield group
+    group.folder.rmdir()
+
+
+def test_the_kernel_kills_and_the_study_goes_on(memory_group: MemoryGroup, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY)
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "search.study", "--config", "study.toml"),
+            *("--study", "s", "--workers", "2"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        # Workers alone: the kernel might choose the study command itself, which then ends them.
+        while process.poll() is None:
+            memory_group.take_in_children(process.pid)
+            time.sleep(0.05)
+        assert process.stderr is not None
+        assert process.returncode == 0, process.stderr.read()
+    assert memory_group.kills == 3
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}", must_exist=True)
+    view = view_study(db, require_study(db, "s"))
+    db.close()
+    assert [(trial.number, trial.reason) for trial in view.in_state("failed")] == [
+        (0, "abandoned 3 times: each time its worker was gone")
+    ]
+    assert view.finished == 4
+    assert not view.in_state("running")
