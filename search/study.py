@@ -32,6 +32,7 @@ from search.trials.catalog import (
 from search.trials.config import StudySpec, check_study_name, study_name_for
 from search.trials.domains import SpecError
 from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.history import count_reports
 from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
 from search.trials.opening import database_exists, open_database
@@ -273,6 +274,7 @@ def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
         devices=devices,
         data_dir=args.data_dir,
         threads=threads,
+        count_reports=partial(count_reports, worker.db, worker.study._study_id),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 
 from search.trials.leases import Lease, fence
 from search.trials.storage import Database, snapshot, transaction, with_retry
@@ -144,6 +144,21 @@ def _epochs_where(db: Database, condition: ColumnElement[bool]) -> list[EpochRow
     def attempt() -> list[EpochRow]:
         with snapshot(db) as connection:
             return [_epoch_row(row) for row in connection.execute(query).mappings()]
+
+    return with_retry(db, attempt)
+
+
+def count_reports(db: Database, study_id: int) -> int:
+    """How many epochs of a study's trials were reported so far.
+
+    Raises:
+        StorageError: the database stayed away.
+    """
+    query = select(func.count()).where(epochs.c.study_id == study_id)
+
+    def attempt() -> int:
+        with snapshot(db) as connection:
+            return connection.execute(query).scalar_one()
 
     return with_retry(db, attempt)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from search.trials.loop import StudyBrokenError
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2
-MAX_DEATHS = 10  # in a row, none of the workers having lived for a minute
-SHORT_LIFE_SECONDS = 60.0
+MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
 
 STORAGE_VARIABLE = "SEARCH_STORAGE"
@@ -47,6 +47,7 @@ class Team:
             of the process list.
         devices: one for each worker.
         threads: of each worker.
+        count_reports: how many epochs of the study were reported so far; asked when a worker dies.
     """
 
     url: str
@@ -54,8 +55,10 @@ class Team:
     devices: list[str]
     data_dir: Path
     threads: int
-    _running: dict[subprocess.Popen[bytes], tuple[str, float]] = field(default_factory=dict)
-    _early_deaths: int = 0
+    count_reports: Callable[[], int]
+    _running: dict[subprocess.Popen[bytes], str] = field(default_factory=dict)
+    _reports: int = 0
+    _vain_deaths: int = 0
 
     def start(self) -> None:
         for device in self.devices:
@@ -74,16 +77,16 @@ class Team:
             start_new_session=True,
             stdin=subprocess.DEVNULL,
         )
-        self._running[process] = (device, time.monotonic())
+        self._running[process] = device
 
     def watch(self) -> bool:
         """Replace workers that died; whether any is left at work.
 
         Raises:
-            StudyBrokenError: they die as fast as they are started, or one met an error that a
+            StudyBrokenError: they die before they achieve anything, or one met an error that a
                 person must mend (it has said so on standard error).
         """
-        for process, (device, started) in list(self._running.items()):
+        for process, device in list(self._running.items()):
             code = process.poll()
             if code is None:
                 continue
@@ -93,15 +96,19 @@ class Team:
             if code == 2:
                 raise StudyBrokenError("a worker stopped with the error above; mend that, then "
                                        "run the same command again")  # fmt: skip
-            lived = time.monotonic() - started
-            self._early_deaths = self._early_deaths + 1 if lived < SHORT_LIFE_SECONDS else 0
-            if self._early_deaths >= MAX_DEATHS:
+            self._count_death()
+            if self._vain_deaths >= MAX_DEATHS:
                 raise StudyBrokenError(
-                    f"{MAX_DEATHS} workers in a row died within a minute, the last with "
+                    f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
                     f"{_ending(code)}; is there enough memory? try fewer --workers"
                 )
             self._start_one(device)
         return bool(self._running)
+
+    def _count_death(self) -> None:
+        reports = self.count_reports()
+        self._vain_deaths = self._vain_deaths + 1 if reports == self._reports else 1
+        self._reports = reports
 
     def send_home(self) -> None:
         """Ask every worker to lay its trial aside; end those that do not leave in time."""

@@ -30,6 +30,7 @@ trials = {trials}
 epochs = 5
 limit = 400
 dataset = "digits"
+pruner = "{pruner}"
 
 [space]
 depth = {{ low = 1, high = 2 }}
@@ -70,15 +71,15 @@ class Site:
         self._started.append(process)
         return process
 
-    def search(self, trials: int, *words: str) -> "subprocess.Popen[str]":
-        (self.folder / "small.toml").write_text(SMALL.format(trials=trials))
+    def search(self, trials: int, *words: str, pruner: str = "halving") -> "subprocess.Popen[str]":
+        (self.folder / "small.toml").write_text(SMALL.format(trials=trials, pruner=pruner))
         return self.start(
             *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
             *words,
         )
 
-    def finish(self, trials: int) -> None:
-        process = self.search(trials, "--workers", "1")
+    def finish(self, trials: int, pruner: str = "halving") -> None:
+        process = self.search(trials, "--workers", "1", pruner=pruner)
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
 
@@ -135,22 +136,24 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
     make_site: Callable[..., Site], times: Times
 ) -> None:
     """One worker, killed after so many reports and then some milliseconds, started anew."""
-    trials = 8
+    kills = times(3, 20)
+    trials, pruner = times(8, 24), "none" if kills == 20 else "halving"
     whole = make_site("whole")
-    whole.finish(trials)
+    whole.finish(trials, pruner)
     site = make_site("killed")
     dice = random.Random(0)
     reports = len(read_journals(whole.journal))
-    kills = times(3, 20)
-    site.search(trials, "--workers", "1", "--timeout", "1s").communicate()  # makes the study
+    site.search(
+        trials, "--workers", "1", "--timeout", "1s", pruner=pruner
+    ).communicate()  # makes the study
     for number in range(kills):
         process = site.start("search.worker", "--study", "s", "--threads", "1")
         site.wait_for_reports(1 + number * (reports - 4) // kills)
         time.sleep(dice.uniform(0.0, 0.1))
         process.kill()
         process.communicate()
-    site.finish(trials)
-    # A trial that lost three workers would be failed for it; these were spread over eight.
+    site.finish(trials, pruner)
+    # A trial that lost three workers would be failed for it; these are spread over all.
     assert outcome(site.view()) == outcome(whole.view())
 
 
@@ -160,10 +163,10 @@ def test_workers_of_a_team_killed_at_random(
 ) -> None:
     kills, trials = times(3, 40), times(10, 60)
     site = make_site(url=database_url)
-    process = site.search(trials, "--workers", "3")
+    process = site.search(trials, "--workers", "3", pruner="none")
     dice = random.Random(1)
     for number in range(kills):
-        site.wait_for_reports(3 + 2 * number)
+        site.wait_for_reports(3 + number * trials * 5 // kills)
         children = subprocess.run(
             ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
         ).stdout.split()
