@@ -6,6 +6,7 @@ from models.architecture import JSON, Architecture, from_dict, plan, to_dict
 from models.checks import ArchitectureError
 from models.convnet import ConvNetConfig
 from models.mlp import MLPConfig
+from models.resnet import ResNetConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +17,7 @@ __all__ = [
     "ArchitectureError",
     "ConvNetConfig",
     "MLPConfig",
+    "ResNetConfig",
     "build",
     "from_dict",
     "plan",

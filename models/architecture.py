@@ -8,14 +8,16 @@ from models.checks import ArchitectureError, check_choice, is_count
 from models.convnet import ConvNetConfig
 from models.layers import Layer, Shape
 from models.mlp import MLPConfig, mlp_layers
+from models.resnet import ResNetConfig, resnet_layers
 from models.stack import convnet_layers
 
-Architecture = ConvNetConfig | MLPConfig
+Architecture = ConvNetConfig | MLPConfig | ResNetConfig
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
-FAMILIES: dict[str, type[ConvNetConfig] | type[MLPConfig]] = {
+FAMILIES: dict[str, type[ConvNetConfig] | type[MLPConfig] | type[ResNetConfig]] = {
     "cnn": ConvNetConfig,
     "mlp": MLPConfig,
+    "resnet18": ResNetConfig,
 }
 
 
@@ -34,11 +36,13 @@ def plan(architecture: Architecture, image_shape: Shape, classes: int) -> tuple[
         raise ArchitectureError(f"there must be at least 2 classes, but got {classes!r}")
     if isinstance(architecture, ConvNetConfig):
         return convnet_layers(architecture, image_shape, classes)
+    if isinstance(architecture, ResNetConfig):
+        return resnet_layers(architecture, image_shape, classes)
     return mlp_layers(architecture, image_shape, classes)
 
 
 def to_dict(architecture: Architecture) -> dict[str, JSON]:
-    """Plain JSON values: "family" ("cnn" or "mlp") and every field, tuples as lists."""
+    """Plain JSON values: "family" ("cnn", "mlp" or "resnet18") and every field, tuples as lists."""
     family = next(name for name, owner in FAMILIES.items() if isinstance(architecture, owner))
     values: dict[str, JSON] = {"family": family}
     for field in fields(architecture):

@@ -21,14 +21,20 @@ PoolName = Literal["max", "average"]
 POOL = 2  # every pooling is 2x2 with stride 2: it halves the sides, dropping an odd last row
 
 
-def convolved(side: int, kernel: int, padding: int) -> int:
-    """Side of the output of a convolution with stride 1; below 1 where it does not fit."""
-    return side - kernel + 2 * padding + 1
+def convolved(side: int, kernel: int, padding: int, stride: int = 1) -> int:
+    """Side of the output of a convolution; below 1 where it does not fit."""
+    return (side - kernel + 2 * padding) // stride + 1
 
 
 def pooled(side: int) -> int:
     """Side after one pooling; 0 where it does not fit."""
     return side // POOL
+
+
+def _stepped(side: int, kernel: int, padding: int, stride: int) -> str:
+    quotient = f"({side} - {kernel} + 2*{padding})/{stride}"
+    whole = (side - kernel + 2 * padding) % stride == 0
+    return f"{quotient} + 1" if whole else f"floor({quotient}) + 1"
 
 
 def _both_sides(formula: Callable[[int], str], before: Shape, after: Shape) -> str:
@@ -74,26 +80,27 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Convolution(Layer):
-    """Stride 1, `padding` rows of zeros on all four sides."""
+    """`padding` rows of zeros on all four sides."""
 
     channels: int
     kernel: int
     padding: int
     bias: bool = True
+    stride: int = 1
 
     @property
     def output(self) -> Shape:
         _, height, width = self.input
         return (
             self.channels,
-            convolved(height, self.kernel, self.padding),
-            convolved(width, self.kernel, self.padding),
+            convolved(height, self.kernel, self.padding, self.stride),
+            convolved(width, self.kernel, self.padding, self.stride),
         )
 
     @property
     def size(self) -> str:
         return _both_sides(
-            lambda side: f"({side} - {self.kernel} + 2*{self.padding})/1 + 1",
+            lambda side: _stepped(side, self.kernel, self.padding, self.stride),
             self.input,
             self.output,
         )
@@ -155,6 +162,40 @@ class Pool(Layer):
             return f"{halved} + 1" if side % POOL == 0 else f"floor({halved}) + 1"
 
         return _both_sides(formula, self.input, self.output)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverlappingPool(Layer):
+    """Maximum over 3x3 with stride 2 and a padding of 1, as in the stem of a ResNet."""
+
+    @property
+    def output(self) -> Shape:
+        channels, height, width = self.input
+        return (channels, convolved(height, 3, 1, 2), convolved(width, 3, 1, 2))
+
+    @property
+    def size(self) -> str:
+        return _both_sides(lambda side: _stepped(side, 3, 1, 2), self.input, self.output)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resize(Layer):
+    """Enlarges or shrinks images to `side` x `side`, bilinearly."""
+
+    side: int
+
+    @property
+    def output(self) -> Shape:
+        return (self.input[0], self.side, self.side)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Colour(Layer):
+    """Makes three equal channels of a grey one, for networks that were trained on colour."""
+
+    @property
+    def output(self) -> Shape:
+        return (3, *self.input[1:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,14 +9,17 @@ from models.layers import (
     Activation,
     ActivationName,
     BatchNorm,
+    Colour,
     Convolution,
     Dropout,
     Flatten,
     GlobalPool,
     Layer,
     Linear,
+    OverlappingPool,
     Pool,
     Residual,
+    Resize,
 )
 
 # Not in place: after the reordering in `models.stack` that gained nothing measurable on CPU (-1 to
@@ -53,6 +56,13 @@ class ResidualSum(nn.Module):
         return total
 
 
+class GreyToColour(nn.Module):
+    """(N, 1, H, W) to (N, 3, H, W)."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return x_NCHW.expand(-1, 3, -1, -1)
+
+
 def _module(layer: Layer) -> nn.Module:
     match layer:
         case Convolution():
@@ -60,6 +70,7 @@ def _module(layer: Layer) -> nn.Module:
                 layer.input[0],
                 layer.channels,
                 layer.kernel,
+                stride=layer.stride,
                 padding=layer.padding,
                 bias=layer.bias,
             )
@@ -69,6 +80,12 @@ def _module(layer: Layer) -> nn.Module:
             return _ACTIVATIONS[layer.function]()
         case Pool():
             return nn.MaxPool2d(2) if layer.kind == "max" else nn.AvgPool2d(2)
+        case OverlappingPool():
+            return nn.MaxPool2d(3, stride=2, padding=1)
+        case Resize():
+            return nn.Upsample(size=(layer.side, layer.side), mode="bilinear")
+        case Colour():
+            return GreyToColour()
         case GlobalPool():
             return nn.AdaptiveAvgPool2d(1)
         case Flatten():

@@ -10,10 +10,10 @@ from models.layers import ActivationName, PoolName
 
 
 def add_architecture_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --family and an option for every field of either family."""
+    """Adds --family and an option for every field of each family."""
     parser.add_argument("--family", choices=tuple(FAMILIES), default="cnn", help="default: cnn")
     # Without a default: only what was given is handed on, and the family says what it knows.
-    both = parser.add_argument_group("either family", argument_default=argparse.SUPPRESS)
+    both = parser.add_argument_group("--family cnn or mlp", argument_default=argparse.SUPPRESS)
     both.add_argument(
         "--hidden",
         type=int,
@@ -71,8 +71,13 @@ def add_architecture_options(parser: argparse.ArgumentParser) -> None:
     )
     cnn.add_argument("--dropout-linear", type=float, metavar="RATE", help="in the linear part")
 
-    mlp = parser.add_argument_group("--family mlp", argument_default=argparse.SUPPRESS)
-    mlp.add_argument("--dropout", type=float, metavar="RATE", help="after each hidden layer")
+    mlp = parser.add_argument_group("--family mlp or resnet18", argument_default=argparse.SUPPRESS)
+    mlp.add_argument(
+        "--dropout", type=float, metavar="RATE", help="after each hidden layer; before the output"
+    )
+
+    resnet = parser.add_argument_group("--family resnet18", argument_default=argparse.SUPPRESS)
+    resnet.add_argument("--side", type=int, metavar="PX", help="scale images to this side first")
 
 
 def architecture_from(options: dict[str, Any]) -> Architecture:

@@ -38,8 +38,8 @@ def test_every_field_is_written_and_defaults_may_be_left_out() -> None:
     ("values", "message"),
     [
         ([], "must be a table of keys"),
-        ({}, "'family' is missing; give one of cnn, mlp"),
-        ({"family": "rnn"}, "family must be one of cnn, mlp, but got 'rnn'"),
+        ({}, "'family' is missing; give one of cnn, mlp, resnet18"),
+        ({"family": "rnn"}, "family must be one of cnn, mlp, resnet18, but got 'rnn'"),
         ({"family": ["cnn"]}, "family must be one of cnn, mlp"),
         ({"family": "cnn"}, "'channels' is missing for family 'cnn'"),
         ({"family": "mlp"}, "'hidden' is missing for family 'mlp'"),
