@@ -3,24 +3,21 @@
 Shapes: N images in all, B in a batch, C channels, H x W pixels.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 
-def batch_indices(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch's batches of indices (int64, on the generator's device), in a fresh random order.
+def batch_indices(count: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """One epoch's batches of indices in a fresh random order: (batches, B), int64.
 
-    The permutation is drawn at the call. An incomplete last batch is left out, unless it is the
-    only one: batches of one size suit batch norm and CUDA graphs, and each epoch leaves out
-    others.
+    On the generator's device. An incomplete last batch is left out, unless it is the only one:
+    batches of one size suit batch norm and CUDA graphs, and each epoch leaves out others.
     """
     assert count >= 1
     assert batch_size >= 1
     order_N = torch.randperm(count, generator=generator, device=generator.device)
-    whole = count - count % batch_size
-    return iter(torch.split(order_N[: whole or count], batch_size))
+    size = min(batch_size, count)
+    return order_N[: count - count % size].view(-1, size)
 
 
 def gather(images_NCHW: Tensor, indices_B: Tensor) -> Tensor:

@@ -57,16 +57,48 @@ def prepare_process(threads: int | None = None) -> None:
     torch.backends.cudnn.benchmark = True  # shapes never change within a trial
 
 
-def return_memory() -> None:
+def return_memory(*, of_gpu: bool = True) -> None:
     """Give back what a training that has ended held; call it between two trainings.
 
     `prepare_process` makes glibc keep freed memory, which is meant for the steps of one training:
     the next network needs blocks of other sizes, and the process would grow from trial to trial.
+
+    Args:
+        of_gpu: a GPU's too. That waits for all that runs on it, so it is not for moments in which
+            others train: torch keeps the memory for the next one, and gives it back by itself
+            before it runs out.
     """
     if _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)
-    if torch.cuda.is_available():
+    if of_gpu and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+class MemoryGauge:
+    """Tells how many trainings have room on a device, by what the ones there take.
+
+    To be made when the data is on the device and no training is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._data_bytes = self._held_bytes()
+
+    def _held_bytes(self) -> int:
+        """What torch has taken of the device: its peak, rather than what is in use just now."""
+        return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+
+    def fits(self, trainings: int, running: int) -> bool:
+        """Whether `trainings` have room; `running` (one or more) have been at work for a while.
+
+        Networks differ, and graphs take memory only after some steps: each one more is given half
+        as much again as those there have taken on average.
+        """
+        if self._device.type != "cuda":
+            return True
+        free_bytes, _ = torch.cuda.mem_get_info(self._device)
+        each = (self._held_bytes() - self._data_bytes) / running
+        return 1.5 * each * (trainings - running) <= free_bytes
 
 
 def _has_glibc() -> bool:

@@ -35,6 +35,9 @@ class Recipe:
         label_smoothing: in [0, 1).
         gradient_clip: largest global gradient norm, or None.
         augmentation, augmentation_strength: a policy of `data.augment` and its strength.
+        initial_weights: where all layers but the last start, see
+            `search.training.initial_weights`; None: random.
+        frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.
     """
 
     epochs: int
@@ -50,6 +53,8 @@ class Recipe:
     gradient_clip: float | None = None
     augmentation: str = "none"
     augmentation_strength: float = 1.0
+    initial_weights: str | None = None
+    frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -69,6 +74,13 @@ class Recipe:
         strength = self.augmentation_strength
         in_range = 0 <= strength <= MAX_STRENGTH
         _check(in_range, "augmentation_strength", strength, f"in [0, {MAX_STRENGTH:g}]")
+        _check(self.frozen_epochs >= 0, "frozen_epochs", self.frozen_epochs, "0 or more")
+        _check(
+            self.frozen_epochs == 0 or self.initial_weights is not None,
+            "frozen_epochs",
+            self.frozen_epochs,
+            "0 without initial_weights: random layers would stay random",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `Recipe(**d)` gives the recipe back."""

@@ -1,9 +1,7 @@
 """Training as an iterator of epochs.
 
 Whoever holds the iterator decides: take the next epoch, stop, keep `state()` and go on later
-(also in another process), or take epochs of many trainings in turn.
-
-Shapes: B images a batch, C channels, H x W pixels, K classes.
+(also in another process), or advance many trainings in turn.
 """
 
 from __future__ import annotations
@@ -11,30 +9,27 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from data.augment import augment, policy
-from data.batches import batch_indices, gather, to_unit
 from models import Architecture, build
-from search.training.evaluate import Score, autocast, evaluate, normalise
-from search.training.optim import (
-    decay_weights,
-    learning_rate_factor,
-    make_optimizer,
-    needs_decay_before_step,
-    set_learning_rate,
-)
+from search.training.evaluate import Score, confusion, evaluate, logits, measure
+from search.training.graphs import Replayed, graph_pool, mark, own_stream
+from search.training.initial_weights import start_from
+from search.training.optim import load_optimizer
 from search.training.randomness import OwnRandomness
 from search.training.recipe import Recipe
+from search.training.step import Step
 from search.training.task import Task
 
 EARLY_LOOK = 1 / 3  # of the first epoch: bad configurations show by then
+# On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
+SLICE_STEPS = {"cpu": 1, "cuda": 32}
+SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
 
 
 class StoppedError(Exception):
@@ -51,7 +46,8 @@ class Epoch:
             augmented images and with dropout; cross entropy without label smoothing.
         validation_loss, validation_error: afterwards, on unaugmented images, without dropout.
         learning_rate: at the last step.
-        seconds, images: spent and trained on since the last report (validation included).
+        seconds, images: spent and trained on since the last report (validation included). Time
+            in which other trainings had their turn is theirs.
     """
 
     number: int
@@ -83,98 +79,127 @@ class Training(Iterator[Epoch]):
     ) -> None:
         self._recipe, self._task, self._stop = recipe, task, stop
         self._randomness = OwnRandomness(seed, task.device)
-        with self._randomness:
+        self._on_stream = own_stream(self, task.device)
+        with self._on_stream, self._randomness:
             network = build(architecture, task.image_shape, task.classes)
-        self.model = network.to(task.device).to(memory_format=torch.channels_last)
+            if recipe.initial_weights is not None:
+                start_from(network, architecture, recipe.initial_weights)
+            self.model = network.to(task.device).to(memory_format=torch.channels_last)
+            pool = graph_pool(task.device)
+            self._step = Step(self.model, recipe, task, self._randomness, pool)
+            self._score = torch.zeros(2, device=task.device)
+            self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
-        self._optimizer = make_optimizer(self.model, recipe)
-        self._policy = policy(
-            recipe.augmentation,
-            recipe.augmentation_strength,
-            mirror_changes_class=task.info.mirror_changes_class,
-        )
         self._best_loss = math.inf
         self._best_epoch = 0
         self._early_look = early_look
-        self._epochs = self._run()
+        self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
+        self._clock = _Clock()
+        self._portions = self._run()
 
     def __next__(self) -> Epoch:
-        with self._randomness:
-            return next(self._epochs)
+        with self._on_stream, self._randomness, self._clock:
+            while (epoch := next(self._portions)) is None:
+                pass
+        return epoch
 
-    def _run(self) -> Iterator[Epoch]:
-        recipe, task = self._recipe, self._task
-        steps = max(1, len(task.training) // recipe.batch_size)
-        look_at = math.ceil(steps * EARLY_LOOK) if self._early_look else steps
-        self.model.train()
+    def slices(self) -> Iterator[Epoch | None]:
+        """The same training in smaller portions: None after each that has nothing to report.
+
+        For many trainings that share a GPU and are advanced in turn. A slice is only enqueued
+        there, so that the device has work of all of them, and nothing waits but for this
+        training's own slice before last, or for the figures about to be reported.
+
+        Raises:
+            StoppedError: as for `next()`.
+        """
+        while True:
+            with self._on_stream, self._randomness, self._clock:
+                try:
+                    portion = next(self._portions)
+                except StopIteration:
+                    return
+            yield portion
+
+    def _run(self) -> Generator[Epoch | None, None, None]:
+        recipe, step = self._recipe, self._step
+        look_at = math.ceil(step.steps * EARLY_LOOK)
         while self.epoch < recipe.epochs and not self._out_of_patience():
-            totals = torch.zeros(2, device=task.device)
-            clock = _Clock()
-            order = batch_indices(
-                len(task.training), recipe.batch_size, generator=self._randomness.order
-            )
-            for step, indices_B in enumerate(order):
+            self._clock.begin_epoch()
+            looks = self._early_look and self.epoch == 0 and look_at < step.steps
+            self.model.train()
+            step.begin_epoch(self.epoch)
+            done = 0
+            for end in _slice_ends(step.steps, SLICE_STEPS[self._task.device.type], look_at):
                 if self._stop is not None and self._stop.is_set():
                     raise StoppedError
-                if self.epoch == 0 and step == look_at:
-                    yield self._report(0, totals, step, clock)
-                totals += self._step(indices_B, (self.epoch + step / steps) / recipe.epochs)
+                self._wait_for_earlier_slices()
+                step.run(end - done)
+                self._enqueued.append(mark(self._task.device))
+                done = end
+                yield None
+                if looks and done == look_at:
+                    figures = self._measure()
+                    yield None
+                    yield self._report(0, figures, done)
+            figures = self._measure()
+            yield None
             self.epoch += 1
-            epoch = self._report(self.epoch, totals, steps, clock)
+            epoch = self._report(self.epoch, figures, done)
             if epoch.validation_loss < self._best_loss:
                 self._best_loss, self._best_epoch = epoch.validation_loss, self.epoch
             yield epoch
 
-    def _step(self, indices_B: torch.Tensor, progress: float) -> torch.Tensor:
-        """One update of the weights; returns (loss, error), still on the device."""
-        recipe, task, optimizer = self._recipe, self._task, self._optimizer
-        images_BCHW = to_unit(gather(task.training.images_NCHW, indices_B))
-        images_BCHW = augment(images_BCHW, self._policy, self._randomness.augmentation)
-        labels_B = task.training.labels_N[indices_B]
+    def _wait_for_earlier_slices(self) -> None:
+        """So that a GPU always has work, and yet is heard within moments of being told to stop."""
+        while len(self._enqueued) >= SLICES_AHEAD:
+            self._enqueued.popleft()()
 
-        with autocast(task.device):
-            logits_BK = self.model(normalise(images_BCHW, task.mean_C, task.std_C))
-            loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
-        set_learning_rate(
-            optimizer, recipe.learning_rate * learning_rate_factor(recipe.schedule, progress)
-        )
-        if needs_decay_before_step(recipe):
-            decay_weights(optimizer, recipe.weight_decay)
-        optimizer.step()
+    def _measure(self) -> _Figures:
+        """Score the network, and have the epoch's figures sent here; nothing waits for them."""
+        self._validate.call(self._write_score)
+        figures = torch.cat((self._step.totals, self._score)).to("cpu", non_blocking=True)
+        return _Figures(values=figures, wait=mark(self._task.device))
 
-        with torch.no_grad():
-            if recipe.label_smoothing > 0:
-                loss = F.cross_entropy(logits_BK.float(), labels_B)
-            wrong = (logits_BK.argmax(1) != labels_B).float().mean()
-            return torch.stack((loss.detach().float(), wrong))
+    def _write_score(self) -> None:
+        task = self._task
+        self._score.copy_(measure(self.model, task.validation, task.mean_C, task.std_C))
 
-    def _report(self, number: int, totals: torch.Tensor, steps: int, clock: _Clock) -> Epoch:
-        validation = self.evaluate()
-        train_loss, train_error = (totals / steps).tolist()
-        images = steps * min(self._recipe.batch_size, len(self._task.training))
+    def _report(self, number: int, figures: _Figures, steps: int) -> Epoch:
+        figures.wait()
+        self._enqueued.clear()  # all done
+        loss_sum, error_sum, validation_loss, validation_error = figures.values.tolist()
         return Epoch(
             number=number,
-            train_loss=train_loss,
-            train_error=train_error,
-            validation_loss=validation.loss,
-            validation_error=validation.error,
-            learning_rate=self._optimizer.param_groups[0]["lr"],
-            seconds=clock.lap(),
-            images=clock.since_last(images),
+            train_loss=loss_sum / steps,
+            train_error=error_sum / steps,
+            validation_loss=validation_loss,
+            validation_error=validation_error,
+            learning_rate=self._step.learning_rates[steps - 1],
+            seconds=self._clock.lap(),
+            images=self._clock.since_last(steps * self._step.batch_size),
         )
 
     def evaluate(self) -> Score:
         """Score of the network as it is, on the validation examples."""
         task = self._task
-        return evaluate(self.model, task.validation, task.mean_C, task.std_C)
+        with self._on_stream:
+            return evaluate(self.model, task.validation, task.mean_C, task.std_C)
+
+    def confusion(self) -> torch.Tensor:
+        """Validation examples by true and predicted class, (K, K), of the network as it is."""
+        task = self._task
+        with self._on_stream:
+            found_NK = logits(self.model, task.validation.images_NCHW, task.mean_C, task.std_C)
+            return confusion(found_NK, task.validation.labels_N).cpu()
 
     def _out_of_patience(self) -> bool:
         patience = self._recipe.patience
         return patience is not None and self.epoch - self._best_epoch >= patience
+
+    def close(self) -> None:
+        """End it here, so that all it holds is freed with the last reference to it, and at once."""
+        self._portions.close()
 
     def state(self) -> dict[str, Any]:
         """All that decides how the training goes on. Valid between two epochs only."""
@@ -183,7 +208,7 @@ class Training(Iterator[Epoch]):
             "best_loss": self._best_loss,
             "best_epoch": self._best_epoch,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._step.optimizer.state_dict(),
             "randomness": self._randomness.state(),
         }
 
@@ -191,8 +216,9 @@ class Training(Iterator[Epoch]):
         self.epoch = state["epoch"]
         self._best_loss = state["best_loss"]
         self._best_epoch = state["best_epoch"]
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        with self._on_stream:
+            self.model.load_state_dict(state["model"])
+            load_optimizer(self._step.optimizer, state["optimizer"])
         self._randomness.load(state["randomness"])
 
 
@@ -219,6 +245,7 @@ def train(
 
     Raises:
         models.ArchitectureError: the architecture does not fit the task's images.
+        WeightsError: the recipe's initial weights cannot be read, or do not fit.
     """
     training = Training(architecture, recipe, task, seed, stop, early_look)
     if state is not None:
@@ -226,16 +253,43 @@ def train(
     return training
 
 
+def _slice_ends(steps: int, slice_steps: int, look_at: int) -> list[int]:
+    """After which of the epoch's steps a slice ends; the early look is at the end of one."""
+    return sorted({*range(slice_steps, steps, slice_steps), look_at, steps})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Figures:
+    """Sums of training loss and error, validation loss and error: (4,), valid after `wait()`."""
+
+    values: torch.Tensor
+    wait: Callable[[], None]
+
+
 class _Clock:
-    """Seconds and images since the last report within one epoch."""
+    """Seconds worked and images seen since the last report: a context manager around the work.
+
+    What happens between two portions of the work, to other trainings perhaps, does not count: so
+    the seconds of all trainings of a process add up to the time that it spent on them.
+    """
 
     def __init__(self) -> None:
-        self._started = time.perf_counter()
+        self._seconds = 0.0
+        self._images = 0
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds += time.perf_counter() - self._entered
+
+    def begin_epoch(self) -> None:
         self._images = 0
 
     def lap(self) -> float:
         now = time.perf_counter()
-        seconds, self._started = now - self._started, now
+        seconds = self._seconds + now - self._entered
+        self._seconds, self._entered = 0.0, now
         return seconds
 
     def since_last(self, images: int) -> int:

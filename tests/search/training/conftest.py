@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from data.composition import Composition
 from data.datasets import DatasetInfo, Examples
-from models import ConvNetConfig
+from models import ConvNetConfig, build
+from search.training.bundle import Bundle
 from search.training.task import Task, make_task
 
 CLASSES = 4
@@ -38,3 +40,33 @@ def network() -> ConvNetConfig:
     return ConvNetConfig(
         channels=(8, 8), batch_norm=True, hidden=(16,), dropout_linear=0.2, dropout_conv=0.1
     )
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    """An untrained network for grey images of 28 x 28, composed as MNIST's; four odd classes."""
+    architecture = ConvNetConfig(channels=(4, 6), batch_norm=True, hidden=(16,))
+    torch.manual_seed(0)
+    network = build(architecture, (1, 28, 28), 4)
+    return Bundle(
+        study="blobs",
+        trial=3,
+        seed=0,
+        epochs=2,
+        dataset="blobs",
+        title="Blobs",
+        class_names=("a", "b", "<c>", "d\x1b[31m"),
+        image_shape=(1, 28, 28),
+        mean_C=torch.tensor([0.13]),
+        std_C=torch.tensor([0.31]),
+        composition=Composition(on_dark=True, ground=0, level=1, size=20 / 28, centring="mass"),
+        architecture=architecture,
+        recipe={"epochs": 2},
+        weights=network.state_dict(),
+    )
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU that does not compute in bfloat16: for what is compared to the last digit."""
+    monkeypatch.setattr("search.training.evaluate._cpu_computes_in_bfloat16", lambda: False)

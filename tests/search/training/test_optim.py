@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -9,9 +10,10 @@ from torch import nn
 from search.training.optim import (
     decay_weights,
     learning_rate_factor,
+    load_optimizer,
     make_optimizer,
     needs_decay_before_step,
-    set_learning_rate,
+    recordable,
 )
 from search.training.recipe import Recipe, RecipeError
 
@@ -25,9 +27,13 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
 
 
+def rate() -> torch.Tensor:
+    return torch.tensor(RECIPE.learning_rate)
+
+
 def three_steps(model: nn.Sequential, recipe: Recipe, penalty: float = 0.0) -> list[torch.Tensor]:
     """Parameters after three steps on fixed data; `penalty` times Σw² added to the loss."""
-    optimizer = make_optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe, rate())
     generator = torch.Generator().manual_seed(1)
     for _ in range(3):
         x = torch.randn(16, 6, generator=generator)
@@ -85,7 +91,7 @@ def test_decoupled_sgd_shrinks_weights_beside_the_gradient() -> None:
     recipe = replace(RECIPE, optimizer="sgd", weight_decay_kind="decoupled")
     model = network()
     before = [p.detach().clone() for p in model.parameters()]
-    optimizer = make_optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe, rate())
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     decay_weights(optimizer, STRENGTH)
@@ -98,7 +104,7 @@ def test_decoupled_sgd_shrinks_weights_beside_the_gradient() -> None:
 @pytest.mark.parametrize("kind", ["none", "l2", "coupled", "decoupled"])
 def test_biases_and_batch_norm_are_never_decayed(kind: str) -> None:
     model = network()
-    optimizer = make_optimizer(model, replace(RECIPE, weight_decay_kind=kind))
+    optimizer = make_optimizer(model, replace(RECIPE, weight_decay_kind=kind), rate())
     for group in optimizer.param_groups:
         if any(p.ndim <= 1 for p in group["params"]):
             assert group["weight_decay"] == 0
@@ -126,10 +132,35 @@ def test_cosine_agrees_with_torch() -> None:
         reference.step()
 
 
-def test_set_learning_rate_reaches_every_group() -> None:
-    optimizer = make_optimizer(network(), RECIPE)
-    set_learning_rate(optimizer, 0.007)
-    assert {group["lr"] for group in optimizer.param_groups} == {0.007}
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("kind", ["none", "decoupled"])
+def test_writing_to_the_rate_sets_that_of_the_next_step(optimizer: str, kind: str) -> None:
+    """Also after loading a state, which brings a rate of its own."""
+    recipe = replace(RECIPE, optimizer=optimizer, weight_decay_kind=kind, weight_decay=STRENGTH)
+    model, learning_rate = network(), rate()
+    ours = make_optimizer(model, recipe, learning_rate)
+    assert all(group["lr"] is learning_rate for group in ours.param_groups)
+    load_optimizer(ours, copy.deepcopy(ours.state_dict()))
+    assert all(group["lr"] is learning_rate for group in ours.param_groups)
+    learning_rate.zero_()
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    if needs_decay_before_step(recipe):
+        decay_weights(ours, STRENGTH)
+    ours.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_an_adam_is_marked_only_while_it_is_recorded() -> None:
+    optimizer = make_optimizer(network(), RECIPE, rate())
+    with recordable(optimizer):
+        assert all(group["capturable"] for group in optimizer.param_groups)
+    assert not any(group["capturable"] for group in optimizer.param_groups)
+    sgd = make_optimizer(network(), replace(RECIPE, optimizer="sgd"), rate())
+    with recordable(sgd):
+        assert not any("capturable" in group for group in sgd.param_groups)
 
 
 @pytest.mark.parametrize(

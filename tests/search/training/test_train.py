@@ -85,6 +85,7 @@ def test_the_early_look_changes_nothing(network: ConvNetConfig, task: Task) -> N
         assert {**look, "images": 0} == {**whole, "images": 0}
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_the_step_is_the_textbook_recipe(network: ConvNetConfig, task: Task) -> None:
     """One epoch against a loop written out with torch's own parts."""
     recipe = Recipe(
@@ -164,6 +165,7 @@ def test_a_diverging_training_says_so(task: Task) -> None:
     assert any(not math.isfinite(epoch.train_loss) for epoch in train(plain, recipe, task, seed=3))
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_evaluate_is_the_mean_over_all_examples(network: ConvNetConfig, task: Task) -> None:
     training = train(network, RECIPE, task, seed=3)
     epoch = next(training)

@@ -1,0 +1,197 @@
+"""CUDA graphs: work recorded once and launched as a whole, where each kernel would cost a launch.
+
+A step of a small network is some hundred kernels of a few microseconds each; launched one by one
+from Python they take ten times as long as they run. On a CPU nothing is recorded, and the same
+functions run as they are.
+
+Recording follows torch's notes on CUDA graphs (docs/notes/cuda, "CUDA Graphs"), with one
+difference: the calls that must go ahead of it (libraries choose their algorithms in them, the
+optimiser makes its state) are the training's own first steps. So nothing has to be undone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import logging
+import weakref
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+
+from search.training.randomness import OwnRandomness
+
+WARM_UP_CALLS = 3
+# So many calls make one long graph: a launch, and the writing of the random offsets ahead of it,
+# is paid once for all of them.
+UNROLLED = 8
+
+_log = logging.getLogger(__name__)
+_idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+
+
+Pool = Any  # a handle: torch does not export its type
+
+
+class Graph(Protocol):
+    """What was recorded: a `torch.cuda.CUDAGraph`."""
+
+    def replay(self) -> None: ...
+
+
+class Replayed:
+    """Calls one function many times: recorded on CUDA, plainly elsewhere.
+
+    The function takes no arguments, reads and writes tensors that stay where they are, waits for
+    nothing, and draws only from the generators of `randomness`, within whose context all calls
+    are made. Where it cannot be recorded it is called as it is, with one warning in the process.
+
+    Args:
+        pool: the memory of the graphs, from `graph_pool`.
+        unrolled: calls in a long graph; 1 for none.
+        recording: entered around the recording.
+    """
+
+    def __init__(
+        self,
+        randomness: OwnRandomness,
+        device: torch.device,
+        pool: Pool,
+        *,
+        unrolled: int = 1,
+        recording: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._randomness, self._pool = randomness, pool
+        self._unrolled, self._recording = unrolled, recording
+        self._records = can_record(device)
+        self._calls_ahead = WARM_UP_CALLS
+        self._graphs: dict[int, Graph] = {}
+
+    def call(self, function: Callable[[], None], times: int = 1) -> None:
+        """Call the function, always the same one; on CUDA it has only been enqueued on return.
+
+        It is an argument here, not kept: a method kept by its own object would be freed late, by
+        the garbage collector, and with it all memory of a training that has ended.
+        """
+        while times > 0:
+            if not self._records or self._calls_ahead > 0:
+                self._calls_ahead -= 1
+                function()
+                times -= 1
+                continue
+            calls = self._unrolled if times >= self._unrolled else 1
+            graph = self._graph(function, calls)
+            if graph is not None:
+                graph.replay()
+                times -= calls
+
+    def _graph(self, function: Callable[[], None], calls: int) -> Graph | None:
+        """The graph of so many calls; None where recording failed, and is now given up."""
+        if calls not in self._graphs:
+            try:
+                with self._recording():
+                    self._graphs[calls] = record(function, calls, self._randomness, self._pool)
+            except RuntimeError as error:
+                # Nothing of it ran, and no state has changed; but generators that were being
+                # recorded may still believe so, and the graphs hold the old ones.
+                self._records = False
+                self._graphs.clear()
+                self._randomness.renew()
+                _warn_once((str(error).splitlines() or [""])[0])
+                return None
+        return self._graphs[calls]
+
+
+def graph_pool(device: torch.device) -> Pool:
+    """Memory that the graphs of one training share; they never run at the same time.
+
+    What they leave there, gradients, is of no use to one another, and may be overwritten.
+    """
+    return torch.cuda.graph_pool_handle() if can_record(device) else None
+
+
+def can_record(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+def record(
+    function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
+) -> Graph:
+    """A graph of `calls` calls, none of which runs now. On the current stream, not the default one.
+
+    Raises:
+        RuntimeError: the function does what cannot be recorded, or there is no memory for it.
+    """
+    with contextlib.suppress(torch.OutOfMemoryError):
+        return _record(function, calls, randomness, pool)
+    # The graph needs memory of its own beside what the calls ahead of it left unused.
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    return _record(function, calls, randomness, pool)
+
+
+def _record(
+    function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
+) -> Graph:
+    # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's store
+    # of memory, so every trial that starts would hold up all others on the GPU.
+    graph = torch.cuda.CUDAGraph()
+    for generator in randomness.recorded_generators():
+        graph.register_generator_state(generator)
+    collecting = gc.isenabled()
+    gc.disable()  # another training's graph must not be freed while one is recorded
+    try:
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            for _ in range(calls):
+                function()
+        except BaseException:
+            _abandon(graph)
+            raise
+        graph.capture_end()
+    finally:
+        if collecting:
+            gc.enable()
+    return graph
+
+
+def _abandon(graph: torch.cuda.CUDAGraph) -> None:
+    """End a recording that failed, so that the stream can be used; why it failed matters more."""
+    try:
+        graph.capture_end()
+    except RuntimeError as error:
+        _log.debug("a failed recording did not end cleanly: %s", error)
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    _log.warning("cannot record CUDA graphs, so training is several times slower: %s", reason)
+
+
+def own_stream(owner: object, device: torch.device) -> AbstractContextManager[object]:
+    """A context in which work goes to a CUDA stream lent to `owner` for its lifetime.
+
+    It can be entered any number of times, not nested. Streams are used again: torch keeps memory
+    and workspaces for each of them. On a CPU the context does nothing.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    idle = _idle_streams[device]
+    stream = idle.pop() if idle else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    weakref.finalize(owner, idle.append, stream)
+    stream.wait_stream(torch.cuda.current_stream(device))  # the data must have arrived
+    return torch.cuda.stream(stream)
+
+
+def mark(device: torch.device) -> Callable[[], None]:
+    """A function that waits until all that the current stream has been given so far is done."""
+    if device.type != "cuda":
+        return lambda: None
+    # Blocking: it sleeps, since other processes may need the core.
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event.synchronize

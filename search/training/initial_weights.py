@@ -1,0 +1,149 @@
+"""Weights that a training starts from in place of random ones: transfer learning.
+
+Sources: `imagenet` (torchvision's for ResNet-18), the folder of a model that `search.finalize`
+wrote, or a file of weights. Whatever it is, the output layer is made anew: its classes differ.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models import Architecture, ResNetConfig
+from models.resnet import torchvision_name
+
+IMAGENET = "imagenet"
+IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
+TIMEOUT_SECONDS = 20.0
+NEW_LAYER = "output."
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit: one line, with the remedy."""
+
+
+def check_initial_weights(network: nn.Module, architecture: Architecture, source: str) -> None:
+    """Whether the source can be read and fits, without changing the network.
+
+    Raises:
+        WeightsError: it cannot be read, or is of another network.
+    """
+    _fitting(network, architecture, source)
+
+
+def start_from(network: nn.Module, architecture: Architecture, source: str) -> None:
+    """Put the source's weights into a fresh network, all but the output layer's.
+
+    Raises:
+        WeightsError: as for `check_initial_weights`.
+    """
+    network.load_state_dict(_fitting(network, architecture, source), strict=False)
+
+
+def freeze(network: nn.Module, frozen: bool) -> None:
+    """Hold the weights of all but the output layer fixed, or let them learn again.
+
+    Batch norm's running figures go on following the images: those of another data set would not
+    fit what the output layer is trained on.
+    """
+    for name, parameter in network.named_parameters():
+        if not name.startswith(NEW_LAYER):
+            parameter.requires_grad_(not frozen)
+            parameter.grad = None
+
+
+def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dict[str, Tensor]:
+    own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
+    if not own:
+        raise WeightsError(
+            "a network of an output layer alone has nothing to take over; leave initial_weights out"
+        )
+    found = _read(source)
+    if isinstance(architecture, ResNetConfig) and "layer1.0.conv1.weight" in found:
+        found = {
+            name: found[torchvision_name(name)] for name in own if torchvision_name(name) in found
+        }
+    for name, tensor in own.items():
+        if name not in found:
+            raise WeightsError(f"weights of {source!r} are of another network: no {name!r} there")
+        if found[name].shape != tensor.shape:
+            raise WeightsError(
+                f"weights of {source!r} are of another network: {name} is {_by(found[name])} "
+                f"there and {_by(tensor)} here; give the study the same network"
+            )
+    return {name: found[name] for name in own}
+
+
+@lru_cache(maxsize=2)
+def _read(source: str) -> Mapping[str, Tensor]:
+    if source == IMAGENET:
+        return _imagenet()
+    path = Path(source)
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(
+            f"no weights at {source!r}; give 'imagenet', the folder that search.finalize wrote "
+            "(runs/<study>/final), or a file (.safetensors, .pth)"
+        )
+    return _read_file(file)
+
+
+def _read_file(file: Path) -> Mapping[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            weights = load_file(file)
+        else:
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(f"{str(file)!r} cannot be read as weights ({reason})") from error
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise WeightsError(f"{str(file)!r} holds no table of named weights; give a state_dict")
+    return weights
+
+
+def _imagenet() -> Mapping[str, Tensor]:
+    """From torch's cache, or fetched into it, checked by the hash in its name."""
+    cached = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_URL.rsplit("/", 1)[-1])
+    try:
+        with _network_timeout():
+            weights: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
+                IMAGENET_URL,
+                map_location="cpu",
+                progress=False,
+                check_hash=True,
+                weights_only=True,
+            )
+    except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise WeightsError(
+            f"ImageNet weights cannot be fetched from {IMAGENET_URL} ({error}); put that file at "
+            f"{cached}, or give initial_weights = FILE"
+        ) from error
+    return weights
+
+
+@contextmanager
+def _network_timeout() -> Iterator[None]:
+    """torch.hub gives no time limit; without one, a network that swallows packets hangs it."""
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+def _by(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"

@@ -1,0 +1,110 @@
+"""A finished network on disk: what is read is what was written, or one line says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import MLPConfig
+from search.training.bundle import (
+    CONFIG,
+    WEIGHTS,
+    Bundle,
+    BundleError,
+    latest_bundle,
+    read_bundle,
+    write_bundle,
+)
+from search.training.evaluate import logits
+
+
+def test_it_comes_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path / "new" / "folder")
+    again = read_bundle(tmp_path / "new" / "folder")
+    for field in dataclasses.fields(Bundle):
+        mine, other = getattr(bundle, field.name), getattr(again, field.name)
+        if field.name == "weights":
+            assert mine.keys() == other.keys()
+            assert all(torch.equal(mine[name], other[name]) for name in mine)
+        else:
+            assert torch.equal(mine, other) if field.name.endswith("_C") else mine == other
+    images = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    shares = again.probabilities(images)
+    expected = logits(bundle.network(), images, bundle.mean_C, bundle.std_C).softmax(1)
+    assert torch.equal(shares, expected)
+    assert shares.sum(1) == pytest.approx(torch.ones(5))
+
+
+def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = json.loads((folder / CONFIG).read_text())
+        change(content)
+        (folder / CONFIG).write_text(json.dumps(content))
+
+    return damage
+
+
+def flip(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / CONFIG).unlink(), "there is no"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "there is no"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "damaged"),
+        (lambda folder: (folder / CONFIG).write_text("[]"), "format None"),
+        (lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged"),
+        (flip, "damaged or not the one"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "damaged or not the one"),
+        (edit(lambda content: content.update(format=1)), "format 1"),
+        (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),
+        (edit(lambda content: content.update(mean=[0.1, 0.2])), "a number for each channel"),
+        (edit(lambda content: content.update(mean=[float("nan")])), "a number for each channel"),
+        (edit(lambda content: content.update(image_shape="big")), "damaged"),
+        (edit(lambda content: content.update(architecture={"family": "x"})), "family"),
+        (edit(lambda content: content.update(composition={"shade": 1})), "damaged"),
+    ],
+)
+def test_what_is_damaged_is_refused_in_a_line(
+    damage: Callable[[Path], object], said: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    write_bundle(bundle, tmp_path)
+    damage(tmp_path)
+    with pytest.raises(BundleError, match=re.escape(said)) as caught:
+        read_bundle(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "finalize" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing", "a\0b", "file/below"])
+def test_folders_that_cannot_be(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError):
+        read_bundle(tmp_path / name)
+
+
+def test_weights_of_another_network_are_refused(bundle: Bundle) -> None:
+    other = dataclasses.replace(bundle, architecture=MLPConfig(hidden=(3,)))
+    with pytest.raises(BundleError, match="do not fit"):
+        other.network()
+
+
+def test_the_latest_is_found(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no finished network"):
+        latest_bundle(tmp_path)
+    for age, name in enumerate(("b", "c", "a")):
+        write_bundle(bundle, tmp_path / name / "final")
+        os.utime(tmp_path / name / "final" / CONFIG, (1000 - age, 1000 - age))
+    assert latest_bundle(tmp_path) == tmp_path / "b" / "final"

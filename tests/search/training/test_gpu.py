@@ -1,0 +1,370 @@
+"""What only a GPU can show. All tests of this kind: `pytest -m gpu`. These alone need only torch,
+numpy and scikit-learn, none of the project's other dependencies:
+
+    PYTHONPATH=. python -m pytest -c /dev/null --rootdir . --import-mode importlib \\
+        --confcutdir tests/search/training tests/search/training/test_gpu.py
+
+Tolerances: figures in bfloat16, summed in an order that atomic additions leave open, so two runs of
+the very same steps differ in the last bits too, and training spreads that.
+"""
+
+import gc
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data.datasets import DatasetInfo, Examples
+from models import ConvNetConfig, MLPConfig
+from models.architecture import Architecture
+from search.training import graphs
+from search.training.device import MemoryGauge
+from search.training.randomness import OwnRandomness
+from search.training.recipe import Recipe
+from search.training.task import Task, make_task
+from search.training.train import Epoch, Training, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+]
+
+SIDE = 28
+NETWORK = ConvNetConfig(
+    channels=(16, 32), batch_norm=True, hidden=(32,), dropout_conv=0.1, dropout_linear=0.2
+)
+RECIPE = Recipe(
+    epochs=4,
+    batch_size=64,
+    learning_rate=3e-3,
+    weight_decay_kind="decoupled",
+    weight_decay=1e-2,
+    augmentation="flip-crop-erase",
+)
+CASES: list[tuple[Architecture, Recipe]] = [
+    (NETWORK, RECIPE),
+    (NETWORK, replace(RECIPE, optimizer="sgd", gradient_clip=1.0, label_smoothing=0.1)),
+    (
+        ConvNetConfig(channels=(8, 16, 16), residual=True, head="global", pool="average"),
+        replace(RECIPE, augmentation="rotate-jitter-erase", weight_decay_kind="l2"),
+    ),
+    (
+        ConvNetConfig(channels=(8,), activation="gelu"),
+        replace(RECIPE, augmentation="zoom-translate-flip", optimizer="sgd", momentum=0.0),
+    ),
+    (MLPConfig(hidden=(64, 32), batch_norm=True, dropout=0.3), replace(RECIPE, batch_size=50)),
+]
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    def stripes(count: int, seed: int) -> Examples:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(4, (count,), generator=generator)
+        images = torch.randint(0, 150, (count, 1, SIDE, SIDE), generator=generator)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            image[:, 7 * label : 7 * label + 7] += 60
+        return Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
+
+    info = DatasetInfo(
+        name="stripes",
+        title="Stripes",
+        class_names=tuple("abcd"),
+        image_shape=(1, SIDE, SIDE),
+        mirror_changes_class=False,
+        validation_count=2300,
+        training_count=6300,
+    )
+    return make_task(info, stripes(4000, 0), stripes(2300, 1), torch.device("cuda:0"))
+
+
+@pytest.fixture(autouse=True)
+def no_fallback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Every step that can be recorded is: the fall-back would pass most of these tests."""
+    graphs._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        yield
+    warnings = [
+        r.getMessage() for r in caplog.get_records("call") if "CUDA graphs" in r.getMessage()
+    ]
+    assert not warnings or "provoked" in warnings[0]
+
+
+def eagerly(monkeypatch: pytest.MonkeyPatch, run: Callable[[], list[Epoch]]) -> list[Epoch]:
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "can_record", lambda _: False)
+        return run()
+
+
+def check_close(ours: list[Epoch], reference: list[Epoch], tolerance: float = 0.03) -> None:
+    assert [epoch.number for epoch in ours] == [epoch.number for epoch in reference]
+    for one, other in zip(ours, reference, strict=True):
+        assert one.learning_rate == other.learning_rate
+        assert one.images == other.images
+        assert one.train_loss == pytest.approx(other.train_loss, rel=tolerance, abs=tolerance)
+        assert one.train_error == pytest.approx(other.train_error, abs=tolerance)
+        assert one.validation_error == pytest.approx(other.validation_error, abs=2 * tolerance)
+
+
+def start(number: int, task: Task, **options: object) -> Training:
+    network, recipe = CASES[number]
+    return train(network, recipe, task, seed=number, **options)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_graph_against_eager(number: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = start(number, task, early_look=True)
+    ours = list(recorded)
+    assert set(recorded._step._replayed._graphs) == {1, graphs.UNROLLED}
+    reference = eagerly(monkeypatch, lambda: list(start(number, task, early_look=True)))
+    check_close(ours, reference)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_graph_and_eager_draw_the_same_random_numbers(
+    number: int, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offsets move by what the graph's kernels draw, so augmentation and dropout go on alike."""
+    recorded = start(number, task)
+    list(recorded)
+    states = []
+
+    def run() -> list[Epoch]:
+        eager = start(number, task)
+        curve = list(eager)
+        states.append(eager.state()["randomness"])
+        return curve
+
+    eagerly(monkeypatch, run)
+    ours = recorded.state()["randomness"]
+    for key in ("order", "augmentation"):
+        assert torch.equal(ours[key], states[0][key])
+    for one, other in zip(ours["global"], states[0]["global"], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_first_recorded_steps_are_the_eager_ones(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tight: after the warm-up and a dozen recorded steps the weights are nearly the same."""
+    network = ConvNetConfig(channels=(16, 32), hidden=(32,))  # no dropout, no batch norm
+    recipe = replace(RECIPE, optimizer="sgd", learning_rate=1e-2, augmentation="none")
+
+    def weights() -> torch.Tensor:
+        training = train(network, recipe, task, seed=1)
+        with training._on_stream, training._randomness:
+            training._step.begin_epoch(0)
+            training._step.run(graphs.WARM_UP_CALLS)
+            training._step.run(graphs.UNROLLED + 2)
+        torch.cuda.synchronize()
+        return torch.cat([p.detach().flatten() for p in training.model.parameters()])
+
+    recorded = weights()
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "can_record", lambda _: False)
+        eager = weights()
+    assert recorded.isfinite().all()
+    torch.testing.assert_close(recorded, eager, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_resuming(task: Task, stop_after: int) -> None:
+    whole = list(start(0, task))
+    training = start(0, task)
+    first = [next(training) for _ in range(stop_after)]
+    file = io.BytesIO()
+    torch.save(training.state(), file)
+    training.close()
+    del training
+    file.seek(0)
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    resumed = start(0, task, state=state)
+    check_close(first + list(resumed), whole)
+
+
+def test_the_order_of_the_examples_outlives_a_resume_exactly(task: Task) -> None:
+    whole = start(0, task)
+    list(whole)
+    training = start(0, task)
+    next(training)
+    resumed = start(0, task, state=training.state())
+    list(resumed)
+    ours, reference = (t.state()["randomness"] for t in (resumed, whole))
+    assert torch.equal(ours["order"], reference["order"])
+    assert torch.equal(ours["augmentation"], reference["augmentation"])
+    assert all(torch.equal(a, b) for a, b in zip(ours["global"], reference["global"], strict=True))
+
+
+def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
+    curves: list[list[Epoch]] = [[] for _ in trainings]
+    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
+    while turns:
+        portions, curve = turns.pop(0)
+        try:
+            epoch = next(portions)
+        except StopIteration:
+            continue
+        torch.rand(1, device="cuda")
+        if epoch is not None:
+            curve.append(epoch)
+        turns.append((portions, curve))
+    return curves
+
+
+def test_packed_against_solo(task: Task) -> None:
+    """All at a time, each on its stream; what each draws is exactly what it draws alone."""
+    alone = [start(number, task, early_look=True) for number in range(len(CASES))]
+    solo = [list(training) for training in alone]
+    together = [start(number, task, early_look=True) for number in range(len(CASES))]
+    assert len({training._on_stream.stream.cuda_stream for training in together}) == len(CASES)
+    packed = in_turn(together)
+    for ours, reference in zip(packed, solo, strict=True):
+        check_close(ours, reference)
+    for ours, reference in zip(together, alone, strict=True):
+        for one, other in zip(
+            ours.state()["randomness"]["global"],
+            reference.state()["randomness"]["global"],
+            strict=True,
+        ):
+            assert torch.equal(one, other)
+
+
+def test_the_callers_generators_are_left_alone(task: Task) -> None:
+    torch.manual_seed(5)
+    before = torch.cuda.get_rng_state(), torch.get_rng_state()
+    drawn = torch.rand(4, device="cuda")
+    torch.cuda.set_rng_state(before[0])
+    list(start(0, task))
+    assert torch.equal(torch.cuda.get_rng_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert torch.equal(torch.rand(4, device="cuda"), drawn)
+
+
+def test_two_trainings_do_not_share_their_offsets(task: Task) -> None:
+    """Graphs read seed and offset from the device: two replayed at a time must not mix them."""
+    first, second = OwnRandomness(1, task.device), OwnRandomness(1, task.device)
+    drawn: list[torch.Tensor] = []
+    outputs = [torch.zeros(2_000_000, device="cuda") for _ in range(2)]
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    torch.cuda.synchronize()
+    made = []
+    for randomness, output, stream in zip((first, second), outputs, streams, strict=True):
+        with torch.cuda.stream(stream), randomness:
+
+            def draw(output: torch.Tensor = output) -> None:
+                output.copy_(torch.rand(output.shape, device="cuda"))
+
+            draw()
+            stream.synchronize()
+            made.append(graphs.record(draw, 1, randomness, graphs.graph_pool(task.device)))
+    for _ in range(20):
+        for randomness, graph, stream in zip((first, second), made, streams, strict=True):
+            with torch.cuda.stream(stream), randomness:
+                graph.replay()
+    torch.cuda.synchronize()
+    drawn.extend(outputs)
+    assert torch.equal(*drawn)  # one seed, as many draws: the same numbers
+    assert drawn[0].unique().numel() > 1000
+
+
+def test_out_of_memory_leaves_the_others_alone(task: Task) -> None:
+    reference = list(start(0, task))
+    survivor = start(0, task)
+    portions = survivor.slices()
+    for _ in range(3):
+        next(portions)
+    torch.cuda.synchronize()
+    free, _ = torch.cuda.mem_get_info()
+    hog = torch.empty(max(0, free - 300 * 2**20), dtype=torch.uint8, device="cuda")
+    torch.cuda.empty_cache()
+    big = ConvNetConfig(channels=(512, 512), hidden=())
+    with pytest.raises(torch.OutOfMemoryError):
+        list(train(big, replace(RECIPE, batch_size=2000), task, seed=1).slices())
+    gc.collect()
+    curve = [epoch for epoch in portions if epoch is not None]
+    del hog
+    check_close(curve, reference)
+
+
+def test_memory_of_an_ended_training_is_given_back(task: Task) -> None:
+    def run() -> None:
+        training = start(0, task)
+        next(training)
+        training.close()
+
+    run()
+    torch.cuda.synchronize()
+    held = torch.cuda.memory_allocated()
+    gc.disable()
+    try:
+        for _ in range(5):
+            run()
+    finally:
+        gc.enable()
+    assert torch.cuda.memory_allocated() <= held + 2**20
+
+
+def test_what_cannot_be_recorded_falls_back(
+    task: Task, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The recording really fails, in the middle of a step; then all goes on eagerly."""
+    reference = list(start(0, task))
+    original = graphs.record
+
+    def sabotaged(
+        function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: object
+    ) -> graphs.Graph:
+        def fail() -> None:
+            function()
+            raise RuntimeError("provoked")
+
+        return original(fail, calls, randomness, pool)
+
+    monkeypatch.setattr(graphs, "record", sabotaged)
+    check_close(list(start(0, task)), reference)
+    assert sum("provoked" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_no_waiting_within_an_epoch(task: Task) -> None:
+    """torch raises at any operation that would wait for the device, but for the epoch's ends."""
+    training = start(0, task)
+    next(training)
+    next(training)
+    with training._on_stream, training._randomness:
+        training._step.begin_epoch(2)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            training._step.run(training._step.steps)
+            training._measure()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+
+
+def test_no_waiting_in_an_eager_step_either(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "can_record", lambda _: False)
+    for number in range(len(CASES)):
+        training = start(number, task)
+        next(training)
+        with training._on_stream, training._randomness:
+            training._step.begin_epoch(1)
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                training._step.run(5)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.synchronize()
+
+
+def test_the_gauge_knows_what_fits(task: Task) -> None:
+    torch.cuda.empty_cache()
+    gauge = MemoryGauge(task.device)
+    training = start(0, task)
+    next(training)
+    assert gauge.fits(2, 1)
+    assert not gauge.fits(10**6, 1)

@@ -1,0 +1,148 @@
+"""Transfer: what is taken over, what is held fixed, and what is refused."""
+
+import io
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models import ConvNetConfig, MLPConfig, ResNetConfig, build
+from models.resnet import torchvision_name
+from search.training import initial_weights
+from search.training.initial_weights import WeightsError, check_initial_weights, start_from
+from search.training.recipe import Recipe, RecipeError
+from search.training.task import Task
+from search.training.train import train
+
+NET = ConvNetConfig(channels=(4, 4), batch_norm=True)
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A finalised model's weights, for 3 classes."""
+    torch.manual_seed(1)
+    folder = tmp_path / "final"
+    folder.mkdir()
+    save_file(build(NET, SHAPE, 3).state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def test_all_but_the_output_is_taken_over(source: Path) -> None:
+    torch.manual_seed(2)
+    network = build(NET, SHAPE, 10)
+    output = network.state_dict()["output.weight"].clone()
+    start_from(network, NET, str(source))
+    theirs = torch.manual_seed(1) and build(NET, SHAPE, 3).state_dict()
+    for name, tensor in network.state_dict().items():
+        if not name.startswith("output"):
+            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
+    torch.testing.assert_close(network.state_dict()["output.weight"], output, rtol=0, atol=0)
+
+
+def test_torchvisions_resnet(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    config = ResNetConfig(side=32)
+    theirs = build(config, SHAPE, 1000).state_dict()
+    torch.save({torchvision_name(k): v for k, v in theirs.items()}, tmp_path / "resnet18.pth")
+    network = build(config, SHAPE, 10)
+    start_from(network, config, str(tmp_path / "resnet18.pth"))
+    name = "residual3_1.shortcut.conv3_1_skip.weight"
+    torch.testing.assert_close(network.state_dict()[name], theirs[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_frozen_first_then_all_learn(task: Task, source: Path, optimizer: Any) -> None:
+    recipe = Recipe(
+        epochs=3,
+        optimizer=optimizer,
+        weight_decay_kind="decoupled",
+        weight_decay=0.1,
+        initial_weights=str(source),
+        frozen_epochs=2,
+    )
+    training = train(NET, recipe, task, seed=0)
+    initial = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    changed = []
+    for _ in training:
+        changed.append(
+            {n for n, p in training.model.named_parameters() if not torch.equal(p, initial[n])}
+        )
+    assert changed[1] == {"output.weight", "output.bias"}
+    # Batch norm takes the biases before it away again: those have no gradient to learn from.
+    assert changed[2] >= set(initial) - {"conv1.bias", "conv2.bias"}
+
+
+def test_an_interrupted_one_goes_on_bit_for_bit(task: Task, source: Path) -> None:
+    recipe = Recipe(epochs=4, initial_weights=str(source), frozen_epochs=2)
+    whole = [epoch.validation_loss for epoch in train(NET, recipe, task, seed=0)]
+    for stop_after in (1, 2, 3):
+        first = train(NET, recipe, task, seed=0)
+        losses = [next(first).validation_loss for _ in range(stop_after)]
+        rest = train(NET, recipe, task, seed=0, state=first.state())
+        assert losses + [epoch.validation_loss for epoch in rest] == whole
+
+
+def test_a_frozen_epoch_needs_weights() -> None:
+    recipe = Recipe(epochs=3, initial_weights="imagenet", frozen_epochs=1)
+    with pytest.raises(RecipeError, match="frozen_epochs must be 0 without initial_weights"):
+        replace(recipe, initial_weights=None)
+    with pytest.raises(RecipeError, match="frozen_epochs must be 0 or more, but got -1"):
+        replace(recipe, frozen_epochs=-1)
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("executed"),))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "no weights at .*give 'imagenet', the folder"),
+        (lambda file: file.write_bytes(b""), "cannot be read as weights"),
+        (lambda file: file.write_bytes(b"no weights"), "cannot be read as weights"),
+        (lambda file: file.write_bytes(pickle.dumps(_Evil(), 2)), "cannot be read as weights"),
+        (lambda file: torch.save([1, 2], file), "no table of named weights"),
+        (lambda file: torch.save({"a": 1}, file), "no table of named weights"),
+        (lambda file: torch.save({"a": torch.ones(1)}, file), "another network: no 'conv1.weight'"),
+        (
+            lambda file: torch.save(
+                build(ConvNetConfig(channels=(8, 4), batch_norm=True), SHAPE, 3).state_dict(), file
+            ),
+            "another network: conv1.weight is 8x1x3x3 there and 4x1x3x3 here",
+        ),
+    ],
+)
+def test_unusable_weights(
+    tmp_path: Path, make: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "weights.pth"
+    make(file)
+    with pytest.raises(WeightsError, match=message) as raised:
+        check_initial_weights(build(NET, SHAPE, 10), NET, str(file))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_nothing_to_take_over() -> None:
+    net = MLPConfig(hidden=())
+    with pytest.raises(WeightsError, match="output layer alone"):
+        check_initial_weights(build(net, SHAPE, 10), net, "imagenet")
+
+
+def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(*_: Any, **__: Any) -> io.BytesIO:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = ResNetConfig(side=32)
+    with pytest.raises(WeightsError, match=r"put that file at .*resnet18-f37072fd.pth, or give"):
+        check_initial_weights(build(config, SHAPE, 10), config, initial_weights.IMAGENET)

@@ -1,0 +1,85 @@
+"""One seed's training: its checkpoints, and that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import ConvNetConfig
+from search.training import repeat
+from search.training.recipe import Recipe
+from search.training.repeat import Job, RepeatError, epochs_done, forget, train_seed
+from search.training.task import Task
+from search.training.train import Epoch, StoppedError
+
+
+@pytest.fixture
+def job(network: ConvNetConfig, tmp_path: Path) -> Job:
+    return Job(
+        architecture=network,
+        recipe=Recipe(epochs=4, patience=1, batch_size=50, augmentation="flip-crop"),
+        epochs=3,
+        dataset="blobs",
+        image_size=None,
+        data_dir=tmp_path,
+        study_seed=7,
+        checkpoints=tmp_path / "checkpoints",
+    )
+
+
+def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: Path) -> None:
+    whole = train_seed(job, task, 0)
+    other = dataclasses.replace(job, checkpoints=tmp_path / "other")
+    stop = threading.Event()
+    told: list[int] = []
+
+    def tell(epoch: Epoch) -> None:
+        told.append(epoch.number)
+        stop.set()
+
+    with pytest.raises(StoppedError):
+        train_seed(other, task, 0, stop=stop, on_epoch=tell)
+    assert epochs_done(other, 0) == 1
+    stop.clear()
+    again = train_seed(other, task, 0, on_epoch=tell)
+    assert told == [1, 2, 3]
+    assert again.training == whole.training
+    assert whole.weights.keys() == again.weights.keys()
+    assert all(torch.equal(whole.weights[name], again.weights[name]) for name in whole.weights)
+    third = train_seed(other, task, 0, on_epoch=tell)  # finished: nothing is trained any more
+    assert len(told) == 3
+    assert third.training == whole.training
+    forget(other, 0)
+    assert epochs_done(other, 0) == 0
+
+
+def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) -> None:
+    first, second = train_seed(job, task, 0), train_seed(job, task, 1)
+    assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
+    assert epochs_done(dataclasses.replace(job, study_seed=8), 0) == 0
+    assert epochs_done(dataclasses.replace(job, dataset="other"), 0) == 0
+    assert epochs_done(job, 0) == 3
+
+
+def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
+    wild = dataclasses.replace(
+        job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e30, schedule="constant")
+    )
+    with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
+        train_seed(wild, task, 0)
+
+
+def test_it_evaluates_what_it_was_trained_on(
+    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    evaluate = repeat.evaluate
+    monkeypatch.setattr(
+        repeat, "evaluate", lambda m, e, *rest: (seen.append(len(e)), evaluate(m, e, *rest))[1]
+    )
+    train_seed(job, task, 0)
+    assert seen == [len(task.training)]
