@@ -43,6 +43,7 @@ def parser() -> Parser:
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
     )
+    own.add_trials_per_device()
     own.add_data_dir()
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             folder=run_folder(study.study_name),
             stop=stopping.event,
             journal=journal_from_environment(),
+            trials_at_a_time=args.trials_per_device,
         )
         if args.quiet:  # one of a team, which ends with the command that started it
             stop_with_parent()

@@ -1,4 +1,4 @@
-"""The trial loop: claim a trial, advance it epoch by epoch, report, prune, tell.
+"""The trial loop: claim trials, advance them in turn, report, prune, tell.
 
 Optuna decides (sampler, pruner, storage), the loop drives: only so can a trial be carried on by
 another process, be counted exactly, and outlive its worker. See `search.trials.claims`.
@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from models.anatomy import count_parameters
 from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
-from search.training.device import return_memory
+from search.training.device import MemoryGauge, return_memory
 from search.training.randomness import derived_seed
 from search.training.task import Task
 from search.training.train import Epoch, StoppedError, train
-from search.trials.claims import LEASE_SECONDS, Done, Wait, claim
+from search.trials.choosing import is_hopeless
+from search.trials.claims import COUNTED, COUNTED_OF_ARMS, LEASE_SECONDS, Done, Wait, claim
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.heartbeat import Heartbeat
 from search.trials.history import best_epoch, epochs_of_trial, record_epoch
 from search.trials.journal import Journal
 from search.trials.leases import Lease, LostLeaseError, finish, release, sample
+from search.trials.packing import Packing
+from search.trials.pictures import announcement, drawable, record_confusion
+from search.trials.slots import Course, CrowdedError, Slots
 from search.trials.space import suggest
 from search.trials.storage import Database, StorageError, with_retry
 from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
@@ -55,10 +61,11 @@ class Worker:
 
     Attributes:
         folder: where the study's checkpoints are kept.
-        stop: set it to leave at the next training step; the running trial is laid aside.
+        stop: set it to leave at the next training step; the running trials are laid aside.
         on_change: called after each trial that ended.
         lease_seconds: how long a trial stays ours after we were last heard of.
         journal: told of every report that the database has acknowledged; for tests.
+        trials_at_a_time: trained in turn; None: on a GPU as many as pay, on a CPU one.
     """
 
     db: Database
@@ -70,6 +77,7 @@ class Worker:
     on_change: Callable[[], None] = lambda: None
     lease_seconds: float = LEASE_SECONDS
     journal: Journal | None = None
+    trials_at_a_time: int | None = None
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
@@ -78,93 +86,135 @@ def trial_seed(study_seed: int, trial_number: int) -> int:
 
 
 def work(worker: Worker) -> None:
-    """Train trials until the study has its total, or `stop` is set.
+    """Train trials until the study has its total, or `stop` is set; lay aside what is left then.
 
     Raises:
         StudyBrokenError: several trials in a row failed without one success.
         StorageError: the database stayed away for longer than we wait.
+        CheckpointUnwritableError: a finished epoch could not be saved.
     """
+    slots = Slots(_packing(worker))
     with Heartbeat(worker.db) as heartbeat:
-        while not worker.stop.is_set():
-            match claim(
-                worker.db,
-                worker.study,
-                total=worker.spec.trials,
-                lease_seconds=worker.lease_seconds,
-            ):
-                case Done():
+        try:
+            while not worker.stop.is_set():
+                _claim_more(worker, slots, heartbeat)
+                if not slots:
                     return
-                case Wait():
-                    worker.stop.wait(WAIT_SECONDS)
-                case Lease() as lease:
-                    with heartbeat.keep(lease):
-                        _bring_to_an_end(worker, lease, lambda: heartbeat.lost(lease))
-                    return_memory()  # out here, where no error holds on to tensors any more
-                    _give_up_if_broken(worker)
-                    worker.on_change()
+                _advance(worker, slots)
+        except StoppedError:
+            pass
+        except StorageError:
+            slots.clear()  # whose leases run out by themselves: nothing can be written now
+            raise
+        finally:
+            held = slots.leases
+            slots.clear()
+            for lease in held:
+                release(worker.db, lease)
 
 
-def _bring_to_an_end(worker: Worker, lease: Lease, lost: Callable[[], bool]) -> None:
-    """Complete, prune or fail one trial; or lay it aside, if the worker is to stop."""
-    checkpoint = checkpoint_path(worker.folder, lease.trial_number)
+def _packing(worker: Worker) -> Packing:
+    if worker.trials_at_a_time is not None:
+        return Packing(limit=worker.trials_at_a_time)
+    device = worker.task.device
+    return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
+
+
+def _claim_more(worker: Worker, slots: Slots, heartbeat: Heartbeat) -> None:
+    """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
+    while slots.has_room() and not worker.stop.is_set():
+        match claim(
+            worker.db,
+            worker.study,
+            total=worker.spec.trials,
+            counted=COUNTED_OF_ARMS if worker.spec.is_comparison else COUNTED,
+            lease_seconds=worker.lease_seconds,
+        ):
+            case Lease() as lease:
+                start = partial(_course, worker, lease, heartbeat, slots)
+                slots.add(lease, start, heartbeat.keep(lease))
+            case Wait() if not slots:
+                worker.stop.wait(WAIT_SECONDS)
+            case Done() if not slots:
+                return
+            case _:
+                slots.rest(WAIT_SECONDS)
+
+
+def _advance(worker: Worker, slots: Slots) -> None:
+    """Train one trial for a slice; complete, prune or fail it if that was the last one."""
+    slot, crowded = slots.next(), False
     try:
-        state, reason = _outcome(worker, lease, checkpoint, lost)
-        _end(worker, lease, state, reason)
-    except StoppedError:
-        release(worker.db, lease)
-    except CheckpointUnwritableError:
-        release(worker.db, lease)
-        raise
+        ending = slots.advance(slot)
+        if ending is None:
+            return
+        state, reason = ending
+        _end(worker, slot.lease, state, reason)
     except LostLeaseError:
-        pass  # another worker took the trial over while this one was away; so is the checkpoint
-    else:
-        delete_checkpoint(checkpoint)
+        slots.remove(slot)  # another worker took the trial over; its checkpoint is in use there
+        return
+    except CrowdedError:
+        crowded = True
+    # Out here no error holds on to tensors any more.
+    if crowded:
+        slots.crowd_out(slot)
+        return_memory()
+        return
+    slots.remove(slot)
+    delete_checkpoint(checkpoint_path(worker.folder, slot.lease.trial_number))
+    return_memory(of_gpu=not slots)
+    if state == TrialState.FAIL:
+        _give_up_if_broken(worker)
+    worker.on_change()
 
 
-def _outcome(
-    worker: Worker, lease: Lease, checkpoint: Path, lost: Callable[[], bool]
-) -> tuple[TrialState, str | None]:
-    """How the trial ended, and for a failed one why."""
+def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) -> Course:
+    """The training of one trial, a slice for each `next()`; its value is how the trial ended."""
     if lease.exhausted:
         vanished = lease.attempt - 1
         return TrialState.FAIL, f"abandoned {vanished} times: each time its worker was gone"
     try:
-        return _advance(worker, lease, checkpoint, lost), None
+        return (yield from _train(worker, lease, heartbeat)), None
     except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
         raise
     except Exception as error:
+        if _is_out_of_memory(error) and not slots.is_alone():
+            raise CrowdedError from error
         # Whatever a configuration does to its training is its own fault, and not the study's.
         reason = _describe(error)
     return TrialState.FAIL, reason
 
 
-def _advance(
-    worker: Worker, lease: Lease, checkpoint: Path, lost: Callable[[], bool]
-) -> TrialState:
+def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
     """Train the trial from where it stands to its end; says whether it was pruned."""
     db, study, spec, task = worker.db, worker.study, worker.spec, worker.task
     config = sample(db, study, lease, lambda trial: suggest(trial, spec))
+    checkpoint = checkpoint_path(worker.folder, lease.trial_number)
     identity = _identity(worker, lease, config)
     training = train(
         config.architecture,
         config.recipe,
         task,
-        seed=trial_seed(spec.seed, lease.trial_number),
-        state=_saved_state(checkpoint, identity),
+        seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
+        state=_saved_state(worker, lease, checkpoint, identity),
         stop=worker.stop,
         early_look=True,
     )
-    if training.epoch > 0 and _is_hopeless(worker, lease, config, training.epoch):
-        return TrialState.PRUNED  # what the worker before us died too early to say
-    for epoch in training:
-        if lost():
-            raise LostLeaseError(f"trial {lease.trial_number} was taken over")
-        _refuse_nonsense(epoch)
-        _record(worker, lease, epoch)
-        if epoch.number > 0:
-            _save(checkpoint, {"identity": identity, "training": training.state()})
-        if _is_hopeless(worker, lease, config, epoch.number):
-            return TrialState.PRUNED
+    with closing(training):
+        if training.epoch > 0 and _is_hopeless(worker, lease, config, training.epoch):
+            return TrialState.PRUNED  # what the worker before us died too early to say
+        for epoch in training.slices():
+            if epoch is not None:
+                if heartbeat.lost(lease):
+                    raise LostLeaseError(f"trial {lease.trial_number} was taken over")
+                _refuse_nonsense(epoch)
+                _record(worker, lease, epoch)
+                if epoch.number > 0:
+                    _save(checkpoint, {"identity": identity, "training": training.state()})
+                if _is_hopeless(worker, lease, config, epoch.number):
+                    return TrialState.PRUNED
+            yield
+        record_confusion(db, lease, training.confusion().numpy())
     return TrialState.COMPLETE
 
 
@@ -172,8 +222,7 @@ def _is_hopeless(worker: Worker, lease: Lease, config: TrialConfig, epoch: int) 
     """What the pruner says after an epoch; after the last one the trial is complete anyway."""
     if epoch == config.recipe.epochs:
         return False
-    # A trial made anew knows all its reports, also those of workers before us.
-    return with_retry(worker.db, lambda: Trial(worker.study, lease.trial_id).should_prune())
+    return with_retry(worker.db, lambda: is_hopeless(worker.study, lease.trial_id, epoch))
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:
@@ -189,11 +238,16 @@ def _identity(worker: Worker, lease: Lease, config: TrialConfig) -> dict[str, An
     }
 
 
-def _saved_state(checkpoint: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def _saved_state(
+    worker: Worker, lease: Lease, checkpoint: Path, identity: dict[str, Any]
+) -> dict[str, Any] | None:
     saved = latest_checkpoint(checkpoint)
     if saved is None or saved["identity"] != identity:
         return None
     state: dict[str, Any] = saved["training"]
+    reports = epochs_of_trial(worker.db, lease.trial_id)
+    if state["epoch"] > max((report.epoch for report in reports), default=0):
+        return None  # a power cut undid reports (see `transaction`): they are to be made again
     return state
 
 
@@ -244,18 +298,26 @@ def _end(worker: Worker, lease: Lease, state: TrialState, reason: str | None) ->
             ERROR: round(best.validation_error, 6),
             ACCURACY: round(1 - best.validation_error, 6),
         }
-    parameters = _count_parameters(worker, lease)
+    trial = worker.study._storage.get_trial(lease.trial_id)
+    parameters = _count_parameters(worker, trial)
     if parameters is not None:
         attributes[PARAMETERS] = parameters
     if reason is not None:
         attributes[REASON] = reason
     value = best.validation_loss if state == TrialState.COMPLETE and best is not None else None
-    finish(worker.db, lease, worker.study, state=state, value=value, attributes=attributes)
+    finish(
+        worker.db,
+        lease,
+        worker.study,
+        state=state,
+        value=value,
+        attributes=attributes,
+        system_attributes=announcement(drawable(trial.system_attrs, epochs=attributes[EPOCHS])),
+    )
 
 
-def _count_parameters(worker: Worker, lease: Lease) -> int | None:
+def _count_parameters(worker: Worker, trial: FrozenTrial) -> int | None:
     """None where the trial failed before it had a network."""
-    trial = worker.study._storage.get_trial(lease.trial_id)
     try:
         architecture = suggest(trial, worker.spec).architecture
         return count_parameters(architecture, worker.task.image_shape, worker.task.classes)
@@ -263,10 +325,17 @@ def _count_parameters(worker: Worker, lease: Lease) -> int | None:
         return None
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA's libraries and the CPU's allocator say so in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    )
+
+
 def _describe(error: Exception) -> str:
     """One line for people: the reason that a failed trial shows."""
     first_line = (str(error).splitlines() or [""])[0][:300]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if _is_out_of_memory(error):
         return f"out of memory: {first_line}" if first_line else "out of memory"
     if isinstance(error, DivergedError):
         return first_line
