@@ -156,3 +156,74 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'studies.db'}"
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+HOSTILE = (
+    # HTML, and what comes out of it
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    '"><b onmouseover="alert(1)">',
+    "' onfocus='alert(1)' autofocus='",
+    "<!-- <b>",
+    "--><script>alert(1)</script>",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<style>*{display:none}</style>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "&lt;script&gt;&#x3c;b&#x3e;",
+    "]]><b>",
+    # Markdown, rich markup, templates
+    "![x](https://evil.example/x.png)",
+    "[x](javascript:alert(1))",
+    "| a | b |\n| --- | --- |",
+    "`x` **b** ~~s~~ # h",
+    "[bold red]x[/bold red]",
+    "[/]",
+    "{{7*7}}${7*7}%(x)s{0.__class__}",
+    # SQL
+    "'; DROP TABLE studies; --",
+    '"; DELETE FROM trials; --',
+    "x' OR '1'='1",
+    "%' UNION SELECT * FROM studies --",
+    # characters that end things
+    "a\x00b",
+    "a\rb",
+    "a\nb",
+    "a\r\nSet-Cookie: x=y",
+    "a\r\n\r\n<b>",
+    "a\u2028b\u2029c\x85d",
+    "\x1b[2J\x1b]0;title\x07",
+    "a\x08\x08b\x7f",
+    # paths
+    "../../etc/passwd",
+    "..",
+    ".",
+    "/etc/passwd",
+    "..\\..\\windows",
+    "a/b",
+    "C:\\con",
+    "%2e%2e%2f",
+    "~root",
+    "-rf",
+    # what reads otherwise than it is
+    "\u202egnp.exe",
+    "\u2066a\u2069\u200b\ufeff",
+    "Z" + "\u0300" * 80,
+    # formulas
+    "=cmd|' /C calc'!A0",
+    '=HYPERLINK("https://evil.example")',
+    "+1+1",
+    "@SUM(1)",
+    # too much, too little
+    "x" * 100_000,
+    "",
+    " ",
+    "\ud800",
+)
+
+
+@pytest.fixture(scope="session")
+def hostile_names() -> tuple[str, ...]:
+    """Names that people may type to break something. None is a study's, some are a class's."""
+    return HOSTILE

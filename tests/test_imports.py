@@ -21,8 +21,16 @@ ALLOWED = {
         "data",
         "models",
     },
+    "search.serving": {"search.serving", "search.trials"},
     "search.studies": set(),
-    "command": {"search.reporting", "search.trials", "search.training", "data", "models"},
+    "command": {
+        "search.reporting",
+        "search.serving",
+        "search.trials",
+        "search.training",
+        "data",
+        "models",
+    },
 }
 OURS = {"data", "models", "search", "benchmarks", "tests"}
 

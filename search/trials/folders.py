@@ -9,6 +9,7 @@ from search.trials.storage import StorageError
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
 RUNS = Path("runs")
+ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
 
 
 def run_folder(study_name: str) -> Path:
@@ -17,7 +18,15 @@ def run_folder(study_name: str) -> Path:
     Raises:
         StorageError: it cannot.
     """
-    folder = RUNS / study_name
+    return _usable(RUNS / study_name)
+
+
+def artifact_folder() -> Path:
+    """`ARTIFACTS`, under the same terms."""
+    return _usable(ARTIFACTS)
+
+
+def _usable(folder: Path) -> Path:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise StorageError(f"{existing.absolute()} is not a folder; move that file away")

@@ -1,0 +1,110 @@
+"""The server: waitress on one socket, from its first request to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from waitress import create_server
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from search.serving.bodies import LARGEST_BODY
+from search.serving.headers import REFUSED
+from search.serving.refusal import ServingError
+from search.trials.stopping import StopOnSignal
+
+LARGEST_HEADERS = 32 * 1024  # bytes
+THREADS = 4  # a page asks for several things at once
+
+
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """Waitress's own answer to what is no HTTP: with our headers too."""
+
+    def build_response_header(self) -> bytes:
+        self.response_headers.extend(REFUSED)
+        header: bytes = super().build_response_header()
+        return header
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _ErrorTask
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on that address; port 0 takes any free one.
+
+    Args:
+        host: as `check_host_name` has it.
+
+    Raises:
+        ServingError: the host is none of this machine's, or the port is taken or reserved.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ServingError(
+            f"cannot serve on {host!r}: no such address; give --host 127.0.0.1"
+        ) from error
+    family, kind, _, _, address = found[0]
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()  # or a second socket could be bound to the port as well
+    except OSError as error:
+        listening.close()
+        raise ServingError(_why_not(error, host, port)) from error
+    return listening
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is taken; give another --port, or --port 0 for a free one"
+    if error.errno == errno.EACCES:
+        return f"port {port} is reserved to the system; give a --port from 1024 up"
+    return f"cannot serve on {host!r}: {error.strerror}; give --host 127.0.0.1"
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether only programs of this host can reach it."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def is_wildcard(listening: socket.socket) -> bool:
+    """Whether it has every address of this host, and so no name of its own."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_unspecified
+
+
+def serve(
+    application: Callable[..., Any], listening: socket.socket, stopping: StopOnSignal
+) -> None:
+    """Answer requests until a signal; those that are being answered get five seconds more."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is no news
+    server = create_server(
+        application,
+        sockets=[listening],
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=LARGEST_BODY + 1,
+        max_request_header_size=LARGEST_HEADERS,
+        log_socket_errors=False,
+    )
+    server.channel_class = _Channel
+
+    def stop() -> None:
+        raise KeyboardInterrupt  # out of the handler: what waitress's loop understands
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            stopping.on_signal = stop
+            if not stopping.event.is_set():
+                server.run()
+    finally:
+        stopping.on_signal = lambda: None
+        server.close()

@@ -1,0 +1,318 @@
+"""The command as a process, and its pages in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import optuna_dashboard
+import plotly.graph_objects as go
+import pytest
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from search import dashboard
+from search.reporting.commands import run
+from search.trials.folders import ARTIFACTS
+from search.trials.opening import open_database
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., "Dashboard"]
+
+
+class Dashboard:
+    """`python -m search.dashboard` in a folder, on a free port."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "search.dashboard", "--port", "0", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+
+    def open(self, path: str, **headers: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(self.url + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def stop(self, number: signal.Signals) -> tuple[int, str]:
+        """Exit code, and what it printed meanwhile."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out + err
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started = []
+
+    def begin(*words: str) -> Dashboard:
+        started.append(Dashboard(tmp_path, *words))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def test_it_makes_what_is_missing_serves_what_comes_and_stops(start: Start, tmp_path: Path) -> None:
+    one = start()
+    assert one.url.startswith("http://127.0.0.1:")
+    assert (tmp_path / ARTIFACTS).is_dir()
+    status, body = one.open("api/studies")
+    assert (status, json.loads(body)) == (200, {"study_summaries": []})
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}", must_exist=True)
+    optuna.create_study(storage=db.optuna, study_name="late")
+    db.close()
+    assert b"late" in one.open("api/studies")[1]
+    began = time.monotonic()
+    code, printed = one.stop(signal.SIGINT)
+    assert code == 130, printed
+    assert time.monotonic() - began < 5
+    assert "read-only" in printed
+    assert "Traceback" not in printed
+
+
+def test_the_token_is_asked_for_and_told_nowhere(start: Start, tmp_path: Path) -> None:
+    one = start("--token-file", "dashboard.token")
+    file = tmp_path / "dashboard.token"
+    secret = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert one.open("api/studies")[0] == 401
+    assert one.open("api/studies", Authorization=f"Bearer {secret}")[0] == 200
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(f"{one.url}dashboard?token={secret}", timeout=30) as answer:
+        assert (answer.status, answer.url) == (200, f"{one.url}dashboard")
+    line = Path(f"/proc/{one.process.pid}/cmdline")
+    if line.exists():
+        assert secret not in line.read_text()
+    code, printed = one.stop(signal.SIGTERM)
+    assert code == 143, printed
+    assert secret not in printed
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_only_a_terminal_is_told_the_address_with_the_token(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    served = []
+    monkeypatch.setattr(dashboard, "serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.chdir(tmp_path)
+    words = ["--host", "0.0.0.0", "--allow-host", "gpu7", "--port", "0", "--token-file", "token"]
+    assert dashboard.main(words) == 0
+    printed = capsys.readouterr()
+    secret = (tmp_path / "token").read_text().strip()
+    assert printed.out.startswith("http://gpu7:")
+    assert (f"/?token={secret}" in printed.out) == terminal
+    assert secret not in printed.err
+    assert len(served) == 1
+
+
+def refused(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
+    monkeypatch.setattr(sys, "argv", ["dashboard", *words])
+    with pytest.raises(SystemExit) as caught:
+        run(dashboard.main)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2
+    assert printed.out == ""
+    lines: list[str] = printed.err.splitlines()
+    assert len(lines) == 1, printed.err
+    assert len(lines[0]) < 400
+    return lines[0]
+
+
+def weak_token(folder: Path) -> None:
+    (folder / "weak").write_text("hunter2\n")
+    (folder / "weak").chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--host", "0.0.0.0"], "--token-file"),
+        (["--host", "::"], "--"),  # refused as open to others, or as missing where there is no IPv6
+        (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+        (["--host", "http://localhost"], "host name"),
+        (["--host", ""], "host name"),
+        (["--allow-host", "*"], "'*'"),
+        (["--allow-host", "evil\nhost"], "host name"),
+        (["--port", "65536"], "'65536'"),
+        (["--port", "-1"], "-1"),
+        (["--port", "http"], "'http'"),
+        (["--token-file", "weak"], "128 bits"),
+        (["--token-file", "no/such/folder"], "no/such/folder"),
+        (["--storage", "studies.db"], "studies.db"),
+        (["--storage", "sqlite:///no/such/x.db"], "no/such"),
+        (["--storage", "postgresql://me:secret@127.0.0.1:1/x"], "127.0.0.1"),
+        (["--edits"], "--edits"),
+    ],
+    ids=lambda value: " ".join(value).replace("\n", " ") if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weak_token(tmp_path)
+    chosen = words if "--port" in words else [*words, "--port", "0"]
+    line = refused(chosen, monkeypatch, capsys)
+    assert says in line
+    assert "me:secret" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["weak"]
+
+
+def test_a_taken_port_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused(["--port", port], monkeypatch, capsys)
+    assert f"port {port} of 127.0.0.1 is taken" in line
+    assert "--port 0" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("x")
+    assert "not a folder" in refused(["--port", "0"], monkeypatch, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+# The browser
+
+PWN = "document.title='pwned'"
+NOTE = f"""<script>{PWN}</script><img src=x onerror="{PWN}"><svg onload="{PWN}"></svg>
+<iframe srcdoc="<script>top.{PWN}</script>"></iframe> ![x](http://127.0.0.2/x.png)
+
+## Visible heading
+"""
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or chromium is None:
+        missing = "no chromium with chromedriver (Debian: apt-get install chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from selenium import webdriver
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    webgl = ("--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader")
+    for word in ("--headless=new", "--no-sandbox", "--window-size=1400,1600", *webgl):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    found.set_page_load_timeout(60)
+    yield found
+    found.quit()
+
+
+def furnish(folder: Path, names: tuple[str, ...]) -> str:
+    """A study with every kind of thing that a page shows, hostile ones; an artifact's id."""
+    db = open_database(f"sqlite:///{folder / 'studies.db'}")
+    study = optuna.create_study(
+        storage=db.optuna, study_name="fashion", sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    texts = [name for name in names if "\ud800" not in name and len(name) < 1000]
+    for number in range(6):
+        trial = study.ask()
+        x, depth = trial.suggest_float("x", 0.1, 1), trial.suggest_int("depth", 1, 4)
+        trial.suggest_categorical("kind", ["<b>a</b>", f"<img src=x onerror={PWN}>"])
+        for step in range(3):
+            trial.report(x / (step + 1), step)
+        for place, name in enumerate(texts[number::6]):
+            trial.set_user_attr(f"{place} {name[:40]}", name)
+        study.tell(trial, x * depth)
+    optuna_dashboard.save_note(study, NOTE)
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], text=[f"<img src=x onerror={PWN}>"] * 2))
+    figure.update_layout(title=f"<b>x</b><script>{PWN}</script>")
+    optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id="curves")
+    (folder / ARTIFACTS).mkdir(parents=True)
+    page = folder / f"<img src=x onerror={PWN}>.html"
+    page.write_text(f"<script>{PWN}</script>hello")
+    store = FileSystemArtifactStore(folder / ARTIFACTS)
+    made = upload_artifact(artifact_store=store, file_path=str(page), study_or_trial=study)
+    db.close()
+    return made
+
+
+def settled(browser: Any, script: str) -> Any:
+    """The script's value, as soon as there is a true one; JavaScript draws the pages."""
+    deadline = time.monotonic() + 40
+    while not (found := browser.execute_script(f"return {script}")):
+        assert time.monotonic() < deadline, (script, browser.page_source[:2000])
+        time.sleep(0.1)
+    return found
+
+
+def test_pages_render_under_their_policy_and_nothing_hostile_runs(
+    start: Start, browser: Any, tmp_path: Path, hostile_names: tuple[str, ...]
+) -> None:
+    artifact = furnish(tmp_path, hostile_names)
+    one = start()
+    plots = "document.querySelectorAll('.js-plotly-plot .main-svg').length"
+    text = "document.body.innerText"
+    for page, ready in {
+        "": f"{text}.includes('fashion')",
+        "/studies/1": f"{plots} >= 3",
+        "/studies/1/analytics": f"{plots} >= 4",
+        "/studies/1/trials": f"{text}.includes('Trial 5')",
+        "/studies/1/smartSelection": "document.querySelectorAll('.parcoords').length",
+        "/studies/1/note": f"{text}.includes('Visible heading')",
+    }.items():
+        browser.get(f"{one.url}dashboard{page}")
+        settled(browser, ready)
+        assert browser.title == "Optuna Dashboard", page
+        log = [entry["message"] for entry in browser.get_log("browser")]
+        assert not [line for line in log if "Content Security Policy" in line], page
+
+    # What would come of HTML that did get into a page:
+    inject = "document.body.insertAdjacentHTML('beforeend', arguments[0])"
+    browser.execute_script(inject, f'<img src="/none" onerror="{PWN}"><b id="injected">x</b>')
+    browser.execute_script(inject, f'<iframe srcdoc="<script>top.{PWN}</script>"></iframe>')
+    settled(browser, "document.getElementById('injected') !== null")
+    script = f"const s = document.createElement('script'); s.text = {json.dumps(PWN)};"
+    browser.execute_script(f"{script} document.body.append(s)")
+    time.sleep(0.5)
+    assert browser.title == "Optuna Dashboard"
+    log = [entry["message"] for entry in browser.get_log("browser")]
+    assert [line for line in log if "Content Security Policy" in line], "the policy was not there"
+
+    # A page that was uploaded is a download, and shown nowhere.
+    browser.get(f"{one.url}artifacts/1/{artifact}")
+    assert "hello" not in browser.page_source
+    assert browser.title != "pwned"
+    assert one.stop(signal.SIGTERM)[0] == 143
