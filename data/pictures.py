@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -52,6 +53,31 @@ def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> T
     return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
 
 
+def read_grey(path: Path, longest: int) -> NDArray[np.float32]:
+    """The image file as grey levels (H, W) in [0, 1], its longer side at most `longest` pixels.
+
+    Its proportions stay, else prepared as by `read_picture`; but a drawing in white on nothing at
+    all is shown on black. Raises DataError.
+    """
+    with _hushed(), _opened(path) as image:
+        image.draft(None, (2 * longest, 2 * longest))
+        upright = ImageOps.exif_transpose(image)
+        grey = _plain(upright).convert("L")
+        if upright.has_transparency_data and grey.getextrema() == (255, 255):
+            grey = _plain(upright, ground="black").convert("L")
+        if max(grey.size) > longest:
+            sides = [max(1, round(side * longest / max(grey.size))) for side in grey.size]
+            grey = grey.resize((sides[0], sides[1]), Image.Resampling.BOX)
+        levels_HW: NDArray[np.float32] = np.asarray(grey, dtype=np.float32) / np.float32(255)
+        return levels_HW
+
+
+def about(path: Path) -> tuple[int, int, int]:
+    """(width, height, number of frames) of the image file. Raises DataError."""
+    with _hushed(), _opened(path) as image:
+        return image.width, image.height, getattr(image, "n_frames", 1)
+
+
 def channels_of(paths: Sequence[Path]) -> int:
     """1 where every picture is grey, in its mode or in all its pixels; else 3."""
     with _hushed():
@@ -66,14 +92,14 @@ def _is_grey(path: Path) -> bool:
         return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """`image` without transparency, and with 8 bits a channel."""
+def _plain(image: Image.Image, ground: str = "white") -> Image.Image:
+    """`image` without transparency, laid on `ground`, and with 8 bits a channel."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         scaled = np.asarray(image, dtype=np.float64) * (255 / 65535)
         return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        below = Image.new("RGBA", image.size, ground)
+        return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
     return image
 
 

@@ -1,23 +1,23 @@
-"""Retrain the best trial on the full training set and score it on the test set, once."""
+"""Retrain a study's best trial on the full training set and score it on the test set, once."""
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import json
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save as to_safetensors
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
+from data.composition import measure
 from data.datasets import load_test, verify
-from models import build
 from models.anatomy import anatomy
 from search.reporting.commands import Parser, console, positive_int, run
 from search.reporting.content_writer import ContentWriter
@@ -26,46 +26,34 @@ from search.reporting.final_pictures import save_pictures
 from search.reporting.final_progress import FinalProgress
 from search.reporting.final_result import FinalResult, SeedRun, figures_on_test, metrics
 from search.reporting.final_words import opened_before
-from search.training.checkpoint import (
-    delete_checkpoint,
-    latest_checkpoint,
-    save_checkpoint,
-    write_atomically,
-)
+from search.reporting.inside import choose_image, look_inside
+from search.reporting.mistakes import Mistake, collect_mistakes
+from search.reporting.wording import printable
+from search.training.bundle import Bundle, write_bundle
+from search.training.checkpoint import write_atomically
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.evaluate import Score, evaluate, logits, score
-from search.training.randomness import derived_seed
+from search.training.evaluate import logits, score
+from search.training.export import ONNX, export_onnx, require_onnx
+from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
 from search.training.task import Task, load_full_task
-from search.training.train import Epoch, StoppedError, train
+from search.training.train import StoppedError
 from search.trials.catalog import require_study, versions
-from search.trials.config import TrialConfig, check_study_name
+from search.trials.chosen import Chosen, choose_trial
+from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.history import add_result, complete_result
 from search.trials.opening import open_database
+from search.trials.seed_team import THREADS, train_apart
 from search.trials.stopping import StopOnSignal
-from search.trials.storage import StorageError
-from search.trials.view import StudyView, TrialView, view_study
+from search.trials.team import default_workers
+from search.trials.view import StudyView, view_study
 
-BUNDLE_FORMAT = 1
 EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
 python -m search.finalize --study fashion_mnist  # another one
 python -m search.finalize --seeds 5              # a tighter error bar
+python -m search.finalize --export onnx          # also a model that needs no PyTorch
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainedRun:
-    """The winner trained with one seed, not tested yet."""
-
-    seed: int
-    curve: tuple[Epoch, ...]
-    training: Score
-    weights: dict[str, torch.Tensor]  # in main memory
-
-    @property
-    def seconds(self) -> float:
-        return sum(epoch.seconds for epoch in self.curve)
 
 
 def parser() -> Parser:
@@ -79,94 +67,75 @@ def parser() -> Parser:
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
     own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
+    which = own.add_mutually_exclusive_group()
+    which.add_argument(
+        "--trial", type=trial_number, metavar="N", help="another trial than the best"
+    )
+    which.add_argument("--arm", metavar="NAME", help="the best repeat of an arm, of a comparison")
+    own.add_argument(
+        "--image",
+        metavar="FILE_OR_INDEX",
+        help="whose feature maps are drawn: a picture, or a training image counted from 0 "
+        "(default: the first of class 0)",
+    )
+    own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_device()
     own.add_data_dir()
     return own
 
 
-def best_trial(view: StudyView) -> tuple[TrialView, TrialConfig, int]:
-    """The trial with the lowest validation loss, its configuration, and its best epoch."""
-    trial = view.best
-    if trial is None or trial.best is None or trial.config is None:
-        raise StorageError(
-            f"no finished trials in study {view.name!r}; run python -m search.study "
-            f"--study {view.name} first"
-        )
-    return trial, trial.config, trial.best.epoch
+def trial_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 up, but got {text!r}")
+    return int(text)
 
 
-def train_once(
-    config: TrialConfig,
-    epochs: int,
-    task: Task,
-    *,
-    seed: int,
-    study_seed: int,
-    folder: Path,
-    stop: threading.Event,
-    progress: FinalProgress,
-) -> TrainedRun:
-    """Follow the trial's recipe, with its whole schedule, up to its best epoch.
+def train_all(
+    job: Job, task: Task, seeds: Sequence[int], stop: threading.Event
+) -> list[TrainedRun]:
+    """Every seed's run: side by side on a CPU with several cores, else one after another.
 
-    Goes on from a checkpoint where an earlier start left one.
+    Raises:
+        StoppedError: `stop` was set; the same call goes on.
+        RepeatError: a run died or diverged.
     """
-    checkpoint = checkpoint_path(folder, seed)
-    identity = {"config": config.to_dict(), "epochs": epochs, "seed": [study_seed, seed]}
-    saved = latest_checkpoint(checkpoint)
-    if saved is None or saved["identity"] != identity:
-        saved = {"curve": [], "training": None}
-    curve = [Epoch(**epoch) for epoch in saved["curve"]]
-    progress.resumed(seed, len(curve))
-
-    training = train(
-        config.architecture,
-        dataclasses.replace(config.recipe, patience=None),
-        task,
-        seed=derived_seed(study_seed, "final", seed),
-        state=saved["training"],
-        stop=stop,
-    )
-    while training.epoch < epochs:
-        epoch = next(training)
-        curve.append(epoch)
-        save_checkpoint(
-            checkpoint,
-            {
-                "identity": identity,
-                "curve": [dataclasses.asdict(epoch) for epoch in curve],
-                "training": training.state(),
-            },
-        )
-        progress.epoch(seed, epoch)
-    return TrainedRun(
-        seed=seed,
-        curve=tuple(curve),
-        training=evaluate(training.model, task.training, task.mean_C, task.std_C),
-        weights={
-            name: tensor.cpu().contiguous() for name, tensor in training.model.state_dict().items()
-        },
-    )
+    processes = min(len(seeds), default_workers(task.device.type))
+    with FinalProgress(console(), seeds=len(seeds), epochs=job.epochs) as progress:
+        for seed in seeds:
+            progress.resumed(seed, epochs_done(job, seed))
+        if processes > 1:
+            train_apart(job, seeds, processes=processes, stop=stop, on_epoch=progress.epoch)
+        return [
+            train_seed(job, task, seed, stop=stop, on_epoch=partial(progress.epoch, seed))
+            for seed in seeds
+        ]
 
 
-def checkpoint_path(folder: Path, seed: int) -> Path:
-    return folder / "checkpoints" / f"final-{seed}.pt"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tested:
+    """The test set's verdict; confusion_KK: counts of all runs; mistakes: the first run's."""
+
+    runs: tuple[SeedRun, ...]
+    images: int
+    confusion_KK: NDArray[np.int64]
+    mistakes: tuple[tuple[Mistake, ...], ...]
 
 
 def test(
-    runs: list[TrainedRun], config: TrialConfig, task: Task, data_dir: Path, image_size: int | None
-) -> tuple[list[SeedRun], int, Any]:
-    """Score every run on the test set: (scored runs, number of images, confusion (K, K))."""
-    examples = load_test(task.info.name, data_dir, image_size=image_size).to(task.device)
+    runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, image_size: int | None
+) -> Tested:
+    """Score every run on the test set."""
+    examples = load_test(bundle.dataset, data_dir, image_size=image_size).to(task.device)
     labels_N = examples.labels_N.cpu().numpy()
     confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
-    model = build(config.architecture, task.image_shape, task.classes).to(task.device)
-    model = model.to(memory_format=torch.channels_last)
-    scored = []
+    model = bundle.network().to(task.device)
+    scored, all_logits = [], []
     for run_ in runs:
         model.load_state_dict(run_.weights)
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
         predicted_N = logits_NK.argmax(1).cpu().numpy()
         confusion_KK += confusion_matrix(labels_N, predicted_N, labels=range(task.classes))
+        all_logits.append(logits_NK)
         scored.append(
             SeedRun(
                 seed=run_.seed,
@@ -176,118 +145,133 @@ def test(
                 seconds=run_.seconds,
             )
         )
-    return scored, len(examples), confusion_KK
+    mistakes = collect_mistakes(
+        examples.images_NCHW.cpu().numpy(),
+        labels_N,
+        all_logits[0].softmax(1).cpu().numpy(),
+        confusion_KK,
+    )
+    return Tested(
+        runs=tuple(scored), images=len(examples), confusion_KK=confusion_KK, mistakes=mistakes
+    )
 
 
-def bundle_config(final: FinalResult, config: TrialConfig, task: Task) -> dict[str, Any]:
-    """What is needed besides the weights to use the model, without the data set."""
-    return {
-        "format": BUNDLE_FORMAT,
-        "study": final.view.name,
-        "trial": final.trial.number,
-        "dataset": final.view.dataset.name,
-        "class_names": list(task.info.class_names),
-        "image_shape": list(task.image_shape),
-        "mean": task.mean_C.tolist(),
-        "std": task.std_C.tolist(),
-        "epochs": final.epochs,
-        "seed": final.runs[0].seed,
-        **config.to_dict(),
-    }
+def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
+    images_NCHW = task.training.images_NCHW
+    return Bundle(
+        study=view.name,
+        trial=chosen.trial.number,
+        seed=first.seed,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        title=view.dataset.title,
+        class_names=task.info.class_names,
+        image_shape=task.image_shape,
+        mean_C=task.mean_C.cpu(),
+        std_C=task.std_C.cpu(),
+        composition=measure(images_NCHW.cpu().numpy()),
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe.to_dict(),
+        weights=first.weights,
+    )
 
 
-def write_bundle(
-    final: FinalResult, config: TrialConfig, task: Task, weights: dict[str, Any], folder: Path
-) -> None:
+def write_all(final: FinalResult, bundle: Bundle, folder: Path) -> None:
     """Each file whole or not at all; `metrics.json` last."""
-    write_atomically(folder / "model.safetensors", to_safetensors(weights))
-    write_json(folder / "config.json", bundle_config(final, config, task))
+    (folder / ONNX).unlink(missing_ok=True)  # an earlier network's
+    write_bundle(bundle, folder)
     save_pictures(final, folder)
     write_atomically(folder / "report.html", final_page(final).encode())
-    write_json(folder / "metrics.json", metrics(final))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    text = json.dumps(metrics(final), indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / "metrics.json", text.encode())
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.study is not None:
         check_study_name(args.study)
+    if args.export is not None:
+        require_onnx()
     device = choose_device(args.device)
-    prepare_process()
-    data_dir = args.data_dir
+    prepare_process(THREADS if device.type == "cpu" else None)
     db = open_database(args.storage, must_exist=True)
     study = require_study(db, args.study)
     view = view_study(db, study)
-    trial, config, epochs = best_trial(view)
+    chosen = choose_trial(view, args.trial, args.arm)
     folder = run_folder(view.name)
-    verify(view.dataset.name, data_dir)  # a missing test file is found now, not after training
-    task = load_full_task(view.dataset.name, data_dir, device, image_size=view.spec.image_size)
-    announce(view, trial, args.seeds)
-
+    image_size = view.spec.image_size
+    verify(view.dataset.name, args.data_dir)  # a test file that is missing is missed now
+    task = load_full_task(view.dataset.name, args.data_dir, device, image_size=image_size)
+    shown = choose_image(args.image, task)
+    announce(view, chosen, args.seeds)
+    job = Job(
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        image_size=image_size,
+        data_dir=args.data_dir,
+        study_seed=view.spec.seed,
+        checkpoints=folder / "checkpoints",
+    )
+    seeds = range(args.seeds)
     with StopOnSignal() as stopping:
         try:
-            with FinalProgress(console(), seeds=args.seeds, epochs=epochs) as progress:
-                runs = [
-                    train_once(
-                        config,
-                        epochs,
-                        task,
-                        seed=seed,
-                        study_seed=view.spec.seed,
-                        folder=folder,
-                        stop=stopping.event,
-                        progress=progress,
-                    )
-                    for seed in range(args.seeds)
-                ]
+            runs = train_all(job, task, seeds, stopping.event)
         except StoppedError:
             print("Stopped, nothing is lost: the same command goes on.", file=sys.stderr)
             return stopping.exit_code
 
     opened = add_result(
-        db, study_name=view.name, trial_number=trial.number, seeds=list(range(args.seeds))
+        db, study_name=view.name, trial_number=chosen.trial.number, seeds=list(seeds)
     )
     opened_at = datetime.now(UTC)
-    scored, test_count, confusion_KK = test(runs, config, task, data_dir, view.spec.image_size)
-    first_conv = runs[0].weights.get("conv1.weight")
+    bundle = make_bundle(view, chosen, task, runs[0])
+    tested = test(runs, bundle, task, args.data_dir, image_size)
     final = FinalResult(
         view=view,
-        trial=trial,
-        epochs=epochs,
-        layers=anatomy(config.architecture, task.image_shape, task.classes),
-        runs=tuple(scored),
+        trial=chosen.trial,
+        epochs=chosen.epochs,
+        layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
+        runs=tested.runs,
         training_count=len(task.training),
-        test_count=test_count,
+        test_count=tested.images,
         opened_at=opened_at,
-        confusion_KK=confusion_KK,
-        kernels=None if first_conv is None else first_conv.float().numpy(),
+        confusion_KK=tested.confusion_KK,
         hardware=describe_hardware(device),
         versions=versions(),
+        why=chosen.why,
+        mistakes=tested.mistakes,
+        **look_inside(bundle, task, shown),
     )
     complete_result(db, opened, figures_on_test(final))
     final_folder = folder / "final"
-    final_folder.mkdir(parents=True, exist_ok=True)
-    write_bundle(final, config, task, runs[0].weights, final_folder)
-    for seed in range(args.seeds):
-        delete_checkpoint(checkpoint_path(folder, seed))
+    write_all(final, bundle, final_folder)
+    for seed in seeds:
+        forget(job, seed)
     ContentWriter(db, study).write()
     print(final_text(final))
     print(f"\nWritten to {final_folder}: model.safetensors, report.html and more")
+    if args.export is not None:
+        made = export_onnx(bundle, final_folder, task.training.images_NCHW)
+        print(
+            f"Written too: {ONNX}; on {made.images} training images its logits differ from "
+            f"PyTorch's by {made.difference:.1e} at most ({made.checker})"
+        )
     return 0
 
 
-def announce(view: StudyView, trial: TrialView, seeds: int) -> None:
+def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
     unfinished = view.spec.trials - view.finished
-    if unfinished > 0:
+    if unfinished > 0 and not view.spec.is_comparison:
         print(f"Note: the study still lacks {unfinished} of its trials.", file=sys.stderr)
+    if chosen.why:
+        print(f"Note: {printable(chosen.why)}", file=sys.stderr)
     warning = opened_before(view)
     if warning:
         print(f"Note: {warning}", file=sys.stderr)
     print(
-        f"Trial {trial.number} of study {view.name}, trained on all training images, "
+        f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
         f"{seeds} {'time' if seeds == 1 else 'times'}",
         file=sys.stderr,
     )

@@ -15,11 +15,11 @@ from plotly.subplots import make_subplots
 
 from search.reporting.figure_data import short
 from search.reporting.final_result import FinalResult
+from search.reporting.kernels import KernelReport
 from search.reporting.style import BLUE, GREY, VERMILION, dress, in_figure
-from search.reporting.wording import data_in_words, grouped, percent, printable
+from search.reporting.wording import data_in_words, fitted, grouped, percent, printable
 
 MOST_NUMBERS = 25  # classes up to which each cell shows its count
-MOST_NAME = 24  # characters of a class name on an axis
 GAP = np.nan  # between kernels: the ground shows
 GAP_COLOUR = "#0072B240"  # no grey, so that kernels have edges; a quarter opaque
 
@@ -138,17 +138,13 @@ def _counts(confusion_KK: NDArray[np.int64]) -> list[list[str]]:
     return [[str(count) if count else "" for count in row] for row in confusion_KK.tolist()]
 
 
-def fitted(name: str, most: int = MOST_NAME) -> str:
-    """A name that people typed, cut to so many characters; not escaped."""
-    clean = printable(name)
-    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
-
-
-def first_layer_kernels(kernels: NDArray[np.float32], subtitle: str) -> go.Figure:
+def first_layer_kernels(
+    kernels: NDArray[np.float32], subtitle: str, report: KernelReport | None = None
+) -> go.Figure:
     """Each kernel as a picture, its input channels below each other; grey is zero for all.
 
-    One scale from black (most negative) over grey to white, symmetric around 0. `subtitle`:
-    unescaped.
+    One scale from black (most negative) over grey to white, symmetric around 0. What the report
+    marks is framed. `subtitle`: unescaped.
     """
     grid, owners = kernel_grid(kernels)
     limit = largest_weight(kernels)
@@ -173,6 +169,20 @@ def first_layer_kernels(kernels: NDArray[np.float32], subtitle: str) -> go.Figur
     hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
     figure.update_xaxes(constrain="domain", **hidden)
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **hidden)
+    for number, mark in ({} if report is None else report.marks).items():
+        top, left, bottom, right = (place - 0.5 for place in extent(owners, number))
+        frame = {"color": VERMILION, "width": 2}
+        figure.add_shape(x0=left, x1=right, y0=top, y1=bottom, line=frame)
+        figure.add_annotation(
+            x=left,
+            y=top,
+            text=f"{number} {mark}",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            font={"size": 9, "color": VERMILION},
+            bgcolor="rgba(255,255,255,0.8)",
+        )
     return figure
 
 
@@ -194,6 +204,12 @@ def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDAr
         grid[place] = kernel.reshape(tall, width)
         owners[place] = number
     return grid, owners
+
+
+def extent(owners: NDArray[np.int64], number: int) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a kernel's pixels in the grid; the last two exclusive."""
+    rows, columns = np.nonzero(owners == number)
+    return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
 
 
 def largest_weight(kernels: NDArray[np.float32]) -> float:

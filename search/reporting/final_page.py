@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from search.reporting.figures_final import confusion_matrix, first_layer_kernels, training_curves
+from search.reporting.final_pictures import drawings, rendered
 from search.reporting.final_result import FinalResult
 from search.reporting.final_words import (
     accuracy_in_words,
@@ -29,6 +30,7 @@ from search.reporting.page import (
     listing,
     page,
     paragraph,
+    picture,
     table,
 )
 from search.reporting.reproduce import command, study_file
@@ -50,6 +52,7 @@ def final_text(final: FinalResult) -> str:
     lines = [
         f"Trial {final.trial.number} of study {final.view.name}: {tested_on(final)}",
         *textwrap.wrap(recipe_in_words(final), WIDTH),
+        *textwrap.wrap(printable(final.why), WIDTH),
         "",
         *_aligned([("", "loss", "error (%)", "accuracy (%)", "images"), *score_rows(final)]),
         "",
@@ -71,6 +74,8 @@ def _summary(final: FinalResult) -> Iterator[Html]:
         f"Study {final.view.name}, opened {in_utc(final.opened_at)}. {recipe_in_words(final)}",
         "lead",
     )
+    if final.why:
+        yield paragraph(final.why, "warning")
     warning = opened_before(final.view)
     if warning:
         yield paragraph(warning, "warning")
@@ -118,6 +123,13 @@ def _confusions(final: FinalResult) -> Iterator[Html]:
         caption=f"Most confused pairs, both ways together; {tested_on(final)}.",
         numbers=(1,),
     )
+    if final.mistakes:
+        alt = "Examples of test images that were taken for another class"
+        caption = (
+            f"The surest mistakes of the run with seed {final.runs[0].seed} between the most "
+            "confused pairs: true class → predicted class, and the probability of the latter."
+        )
+        yield picture(rendered(drawings(final)["mistakes"], "png"), alt, caption)
 
 
 def _learning(final: FinalResult) -> Iterator[Html]:
@@ -135,16 +147,32 @@ def _network(final: FinalResult) -> Iterator[Html]:
     )
     if final.kernels is not None:
         title = f"{printable(final.view.dataset.title)}, run with seed {final.runs[0].seed}"
-        yield figure(first_layer_kernels(final.kernels, title))
+        yield figure(first_layer_kernels(final.kernels, title, final.kernel_report))
+        if final.kernel_report is not None:
+            yield paragraph(final.kernel_report.in_words())
+    if final.features is not None:
+        yield picture(
+            rendered(drawings(final)["features"], "png"),
+            "Feature maps of each stage of the network for one image",
+            "Each stage's output as the next one gets it, white is its highest value; run with "
+            f"seed {final.runs[0].seed}. Where max pooling stands before the activation, which "
+            "gives the same values, the map is the pooled one.",
+        )
 
 
 def _repetition(final: FinalResult) -> Iterator[Html]:
     yield heading("How to repeat it")
-    yield listing(command("finalize", final.view, "--seeds", str(len(final.runs))))
+    yield listing(command("finalize", final.view, *options(final)))
     yield paragraph("The study itself, as a file for python -m search.study --config FILE:")
     yield listing(study_file(final.view.spec))
     versions = ", ".join(f"{name} {number}" for name, number in final.versions.items())
     yield footer(f"{data_in_words(final.view)}. {final.hardware}. {versions}.")
+
+
+def options(final: FinalResult) -> list[str]:
+    """The command's flags beyond study and database."""
+    seeds = ["--seeds", str(len(final.runs))]
+    return [*seeds, "--trial", str(final.trial.number)] if final.why else seeds
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,27 +5,33 @@ Drawn with matplotlib's figure objects alone: no pyplot, no display.
 
 from __future__ import annotations
 
+import textwrap
 import warnings
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from search.reporting.feature_maps import draw_feature_maps
 from search.reporting.figures_final import (
     GAP_COLOUR,
     MOST_NUMBERS,
-    fitted,
+    extent,
     kernel_grid,
     largest_weight,
     row_shares,
 )
 from search.reporting.final_result import FinalResult
 from search.reporting.final_words import tested_on
+from search.reporting.mistakes import draw_mistakes
 from search.reporting.style import BLUE, GREY, VERMILION
-from search.reporting.wording import data_in_words, grouped
+from search.reporting.wording import data_in_words, fitted, grouped
 from search.training.checkpoint import write_atomically
 
 DPI = 150
@@ -42,29 +48,45 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
-    """Write confusion matrix, training curves and, of a CNN, first-layer kernels into `folder`.
+    """Write every picture that `drawings` names into `folder`.
 
     Each on white ground, as PNG and as SVG, whole or not at all. Returns the files.
     """
-    made = {"confusion": _confusion, "curves": _curves, "kernels": _kernels}
-    if final.kernels is None:
-        del made["kernels"]
     files = []
+    for name, draw in drawings(final).items():
+        for kind in ("png", "svg"):
+            files.append(folder / f"{name}.{kind}")
+            write_atomically(files[-1], rendered(draw, kind))
+    return files
+
+
+def drawings(final: FinalResult) -> dict[str, Callable[[], Figure]]:
+    """What draws each picture: confusion matrix, training curves; where there are such, mistakes
+    of the most confused pairs, first-layer kernels, and feature maps."""
+    made: dict[str, Callable[[], Figure]] = {
+        "confusion": partial(_confusion, final),
+        "curves": partial(_curves, final),
+    }
+    if final.mistakes:
+        made["mistakes"] = partial(_mistakes, final)
+    if final.kernels is not None:
+        made["kernels"] = partial(_kernels, final)
+    if final.features is not None:
+        made["features"] = partial(_features, final)
+    return made
+
+
+def rendered(draw: Callable[[], Figure], kind: Literal["png", "svg"]) -> bytes:
+    """The picture as a file's content."""
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    content = BytesIO()
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
         # A script that the bundled font lacks gives boxes in the PNG; the SVG has the text.
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )
-        for name, draw in made.items():
-            picture = draw(final)
-            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                content = BytesIO()
-                picture.savefig(
-                    content, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight"
-                )
-                files.append(folder / f"{name}.{kind}")
-                write_atomically(files[-1], content.getvalue())
-    return files
+        draw().savefig(content, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight")
+    return content.getvalue()
 
 
 def _confusion(final: FinalResult) -> Figure:
@@ -129,18 +151,43 @@ def _curves(final: FinalResult) -> Figure:
 
 def _kernels(final: FinalResult) -> Figure:
     assert final.kernels is not None
-    grid, _ = kernel_grid(final.kernels)
+    grid, owners = kernel_grid(final.kernels)
     limit = largest_weight(final.kernels)
     height, width = grid.shape
-    picture = Figure(figsize=(7, 1 + 6 * height / width), layout="constrained")
+    picture = Figure(figsize=(7, 1.4 + 6 * height / width), layout="constrained")
     axes = picture.add_subplot()
     shown = axes.imshow(grid, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set(facecolor=GAP_COLOUR, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(
-        f"The {len(final.kernels)} first-layer kernels, seed {final.runs[0].seed}; "
+        f"The {len(final.kernels)} first-layer kernels, {_network(final)}; "
         f"{fitted(final.view.dataset.title)}",
         fontsize=10,
     )
     picture.colorbar(shown, ax=axes, label="weight", shrink=0.8)
+    if final.kernel_report is not None:
+        for number, mark in final.kernel_report.marks.items():
+            top, left, bottom, right = extent(owners, number)
+            frame = Rectangle(
+                (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, ec=VERMILION, lw=2
+            )
+            axes.add_patch(frame)
+            axes.text(left - 0.4, top - 0.4, f"{number} {mark}", color=VERMILION, size=6, va="top",
+                      bbox={"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.8})  # fmt: skip
+        axes.set_xlabel(textwrap.fill(final.kernel_report.in_words(), 130), fontsize=6)
     return picture
+
+
+def _mistakes(final: FinalResult) -> Figure:
+    title = f"{fitted(final.view.dataset.title)}: the surest mistakes on test, {_network(final)}"
+    return draw_mistakes(final.mistakes, final.view.dataset.class_names, title)
+
+
+def _features(final: FinalResult) -> Figure:
+    assert final.features is not None
+    title = f"{fitted(final.view.dataset.title)}: feature maps, {_network(final)}"
+    return draw_feature_maps(final.features, title)
+
+
+def _network(final: FinalResult) -> str:
+    return f"trial {final.trial.number}, seed {final.runs[0].seed}"

@@ -5,6 +5,7 @@ K classes; a confusion matrix holds images, rows by their true class, columns by
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.anatomy import LayerRow
+from search.reporting.feature_maps import FeatureMaps
+from search.reporting.kernels import KernelReport
+from search.reporting.mistakes import Mistake
 from search.reporting.wording import spread
 from search.training.evaluate import Score
 from search.training.train import Epoch
@@ -57,6 +61,10 @@ class FinalResult:
         kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
             height, width); None where there is none.
         hardware, versions: of this process.
+        why: how the trial was chosen, where it is not simply the study's best; else empty.
+        kernel_report: on `kernels`; None where there are none.
+        features: one image's way through the first run's network; None for an MLP.
+        mistakes: of the first run, for each of the most confused pairs of classes.
     """
 
     view: StudyView
@@ -71,6 +79,10 @@ class FinalResult:
     kernels: NDArray[np.float32] | None
     hardware: str
     versions: Mapping[str, str]
+    why: str = ""
+    kernel_report: KernelReport | None = None
+    features: FeatureMaps | None = None
+    mistakes: tuple[tuple[Mistake, ...], ...] = ()
 
     def __post_init__(self) -> None:
         classes = len(self.view.dataset.class_names)
@@ -136,6 +148,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "loss_std": spread([score.loss for score in scores]),
         "seeds": len(final.runs),
         "images": final.test_count,
+        "chosen": final.why or "the study's best",
         "per_seed": [_of_seed(run.seed, run.test) for run in final.runs],
     }
 
@@ -147,6 +160,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
     return {
         "study": final.view.name,
         "trial": final.trial.number,
+        "chosen": final.why or "the study's best",
         "dataset": final.view.dataset.name,
         "test": figures_on_test(final),
         "training": {
@@ -164,6 +178,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "class_names": list(final.view.dataset.class_names),
         "parameters": final.parameters,
         "epochs": final.epochs,
+        "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),
         "seconds": [run.seconds for run in final.runs],
         "opened_at": final.opened_at.isoformat(timespec="seconds"),
         "hardware": final.hardware,

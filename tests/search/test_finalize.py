@@ -1,19 +1,20 @@
 """finalize on a real, small study: what it writes, that it repeats, and what it records."""
 
+import importlib.util
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
+from PIL import Image
 
 from data.datasets import default_data_dir, load_test
-from models import build, from_dict
 from search import finalize, study
-from search.training.evaluate import logits
+from search.reporting.commands import run
+from search.training.bundle import BundleError, read_bundle
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
 from search.trials.view import view_study
@@ -34,9 +35,12 @@ def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[s
     """Of the first run, which is made once."""
     monkeypatch.chdir(place)
     file = place / "runs" / "digits" / "final" / "metrics.json"
+    monkeypatch.setattr(finalize, "default_workers", lambda _: 1)
     if not file.exists():
         assert finalize.main(["--seeds", "2"]) == 0
         assert "test (2 runs)" in capsys.readouterr().out
+    # They are drawn once: it takes longer than the training.
+    monkeypatch.setattr(finalize, "save_pictures", lambda *_: [])
     content: dict[str, Any] = json.loads(file.read_text())
     return content
 
@@ -51,7 +55,9 @@ def test_what_it_writes(place: Path, metrics: dict[str, Any]) -> None:
     assert {"model.safetensors", "config.json", "metrics.json", "report.html"} <= {
         path.name for path in folder.iterdir()
     }
-    assert (folder / "confusion.png").exists()
+    for name in ("confusion", "curves", "kernels", "features", "mistakes"):
+        assert (folder / f"{name}.png").exists()
+        assert (folder / f"{name}.svg").exists()
     assert metrics["study"] == "digits"
     assert metrics["dataset"] == "digits"
     assert metrics["trial"] == view().best.number
@@ -74,20 +80,10 @@ def test_the_bundle_alone_gives_the_first_seeds_figures(
     place: Path, metrics: dict[str, Any]
 ) -> None:
     folder = place / "runs" / "digits" / "final"
-    config = json.loads((folder / "config.json").read_text())
-    model = build(
-        from_dict(config["architecture"]), tuple(config["image_shape"]), len(config["class_names"])
-    )
-    weights = load_file(folder / "model.safetensors")
-    model.load_state_dict(weights)
-    assert sum(p.numel() for p in model.parameters()) == metrics["parameters"]
+    bundle = read_bundle(folder)
+    assert sum(p.numel() for p in bundle.network().parameters()) == metrics["parameters"]
     examples = load_test("digits", default_data_dir())
-    predicted = logits(
-        model.to(memory_format=torch.channels_last),
-        examples.images_NCHW,
-        torch.tensor(config["mean"]),
-        torch.tensor(config["std"]),
-    ).argmax(1)
+    predicted = bundle.probabilities(examples.images_NCHW).argmax(1)
     accuracy = (predicted == examples.labels_N).double().mean().item()
     assert accuracy == pytest.approx(metrics["test"]["per_seed"][0]["accuracy"], abs=1e-6)
 
@@ -97,6 +93,8 @@ def test_each_reading_of_the_test_set_is_recorded_and_said(
 ) -> None:
     before = len(view().results)
     assert before >= 1
+    onnx = place / "runs" / "digits" / "final" / "model.onnx"
+    onnx.write_bytes(b"of an earlier network")
     assert view().results[0].figures["accuracy"] == metrics["test"]["accuracy"]
     assert finalize.main(["--seeds", "2"]) == 0
     printed = capsys.readouterr()
@@ -105,6 +103,7 @@ def test_each_reading_of_the_test_set_is_recorded_and_said(
         assert "had been opened" in " ".join(said.split())
         assert first in said
     assert len(view().results) == before + 1
+    assert not onnx.exists()
     again = json.loads((place / "runs/digits/final/metrics.json").read_text())
     assert again["test"] == metrics["test"]  # the same seeds on the same machine
 
@@ -112,25 +111,90 @@ def test_each_reading_of_the_test_set_is_recorded_and_said(
 def test_interrupted_it_goes_on_to_the_same_figures(
     metrics: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal in the middle of the second seed; the next start trains only what is missing."""
+    """A signal amid both runs; the next start trains what is missing."""
     epochs: list[int] = []
     told = finalize.FinalProgress.epoch
 
     def tell(self: Any, seed: int, epoch: Any) -> None:
         told(self, seed, epoch)
         epochs.append(seed)
-        if len(epochs) == metrics["epochs"] + 1:
+        if len(epochs) == 2:
             signal.raise_signal(signal.SIGINT)
 
+    monkeypatch.setattr(finalize, "default_workers", lambda _: 2)
     monkeypatch.setattr(finalize.FinalProgress, "epoch", tell)
     readings = len(view().results)
     assert finalize.main(["--seeds", "2"]) == 130
     assert len(view().results) == readings  # the test set was not opened
-    first = len(epochs)
+    assert 2 <= len(epochs) < 2 * metrics["epochs"]
     assert finalize.main(["--seeds", "2"]) == 0
-    assert len(epochs) == 2 * metrics["epochs"]
-    assert first == metrics["epochs"] + 1
-    assert json.loads(Path("runs/digits/final/metrics.json").read_text())["test"] == metrics["test"]
+    assert len(epochs) <= 2 * metrics["epochs"]
+    # Of processes side by side, interrupted, as of one process that ran through.
+    again = json.loads(Path("runs/digits/final/metrics.json").read_text())
+    assert again["test"] == metrics["test"]
+    assert again["training"] == metrics["training"]
+
+
+def test_another_trial_with_a_picture_of_ones_own_and_onnx(
+    place: Path, metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    other = next(t for t in view().trials if t.number != metrics["trial"] and t.best is not None)
+    Image.new("L", (40, 40), 255).save("mine.png")
+    arguments = ["--trial", str(other.number), "--seeds", "1", "--image", "mine.png"]
+    assert finalize.main([*arguments, "--export", "onnx"]) == 0
+    said = capsys.readouterr().out
+    assert f"Trial {other.number} was named by hand, not the study's best" in " ".join(said.split())
+    assert "logits differ from PyTorch's by" in said
+    folder = place / "runs" / "digits" / "final"
+    assert (folder / "model.onnx").exists()
+    again = json.loads((folder / "metrics.json").read_text())
+    assert again["trial"] == other.number != metrics["trial"]
+    assert view().results[-1].trial_number == other.number
+    assert "named by hand" in view().results[-1].figures["chosen"]
+    assert read_bundle(folder).trial == other.number
+
+
+@pytest.mark.usefixtures("metrics")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--trial", "99"], "no trial 99; it has 0 to"),
+        (["--trial", "-1"], "from 0 up"),
+        (["--arm", "x"], "no arm 'x'; it compares no arms"),
+        (["--arm", "x", "--trial", "0"], "not allowed with"),
+        (["--image", "99999"], "no training image 99999; give --image 0 to 1436"),
+        (["--image", "nowhere.png"], "nowhere.png"),
+        (["--export", "tflite"], "invalid choice"),
+        (["--seeds", "0"], "from 1 up"),
+    ],
+)
+def test_bad_input_ends_before_any_training(
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["search.finalize", *arguments])
+    monkeypatch.setattr(finalize, "train_all", lambda *_: pytest.fail("trained"))
+    readings = len(view().results)
+    with pytest.raises(SystemExit) as stopped:
+        run(finalize.main)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert said in err
+    assert len(view().results) == readings
+
+
+@pytest.mark.usefixtures("metrics")
+def test_onnx_is_missed_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(finalize, "train_all", lambda *_: pytest.fail("trained"))
+    with pytest.raises(BundleError, match=r"pip install 'cnn-search\[onnx\]'"):
+        finalize.main(["--export", "onnx"])
 
 
 @pytest.mark.usefixtures("metrics")

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from search.reporting.figures_final import (
-    MOST_NAME,
     MOST_NUMBERS,
     confusion_matrix,
     first_layer_kernels,
-    fitted,
     kernel_grid,
     row_shares,
     training_curves,
@@ -63,12 +61,6 @@ def test_many_classes_keep_their_counts_for_the_pointer() -> None:
 
 def test_a_class_without_images_has_no_share() -> None:
     assert row_shares(np.array([[0, 0], [1, 3]])).tolist() == [[0, 0], [0.25, 0.75]]
-
-
-def test_long_class_names_fit_an_axis() -> None:
-    assert fitted("short") == "short"
-    assert len(fitted("x" * 500)) == MOST_NAME
-    assert fitted("a\x1b[31m") == "a�[31m"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (32, 1, 3, 3), (5, 3, 5, 3), (7, 2, 3, 5)])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -8,8 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from search.reporting.feature_maps import FeatureMaps
+from search.reporting.final_page import final_page, final_text
 from search.reporting.final_pictures import save_pictures
-from search.reporting.final_result import FinalResult
+from search.reporting.final_result import FinalResult, metrics
+from search.reporting.kernels import KernelReport
+from search.reporting.mistakes import Mistake
+from search.training.features import StageMaps
 from search.trials.view import StudyView
 
 MakeFinal = Callable[..., FinalResult]
@@ -53,6 +60,57 @@ def test_the_matrix_shows_its_counts(make_final: MakeFinal, tmp_path: Path) -> N
 def test_without_convolutions_there_are_no_kernels(make_final: MakeFinal, tmp_path: Path) -> None:
     files = save_pictures(make_final(kernels=None), tmp_path)
     assert {file.stem for file in files} == {"confusion", "curves"}
+
+
+def looked_into(final: FinalResult) -> FinalResult:
+    """With all that a network may show of itself."""
+    rng = np.random.default_rng(0)
+    report = KernelReport(dead=(1,), uniform=(2,), twins=((5, 3, -0.97),), images=1000)
+    image = rng.integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    stage = StageMaps(name="conv1", maps_CHW=rng.normal(size=(8, 14, 14)).astype(np.float32))
+    mistake = Mistake(image_CHW=image, true=0, predicted=4, probability=0.87)
+    return replace(
+        final,
+        kernel_report=report,
+        features=FeatureMaps(image_CHW=image, what="training image 1: <b>", stages=(stage,)),
+        mistakes=((mistake, mistake),),
+    )
+
+
+def test_what_is_inside_is_drawn_with_its_rules(make_final: MakeFinal, tmp_path: Path) -> None:
+    files = save_pictures(looked_into(make_final()), tmp_path)
+    assert {file.stem for file in files} == {*NAMES, "features", "mistakes"}
+    said = {
+        name: "".join(ElementTree.parse(tmp_path / f"{name}.svg").getroot().itertext())
+        for name in ("kernels", "features", "mistakes")
+    }
+    for mark in ("1 dead", "2 uniform", "5 ≈ −3", "1000 training images"):
+        assert mark in said["kernels"]
+    assert "training image 1: <b>" in said["features"]
+    assert "conv1: 8 maps of 14×14" in said["features"]
+    assert "→ Coat" in said["mistakes"]
+    assert "87 %" in said["mistakes"]
+
+
+def test_the_page_shows_the_same(make_final: MakeFinal) -> None:
+    page = final_page(looked_into(make_final()))
+    assert page.count("<figure><img") == 2
+    for said in ("5 of 3 (-0.97)", "Near-uniform: the norm", "surest mistakes"):
+        assert said in page
+    assert "5 \\u2248 \\u22123" in page  # the mark in plotly's figure
+    plain = final_page(make_final())
+    assert "<figure><img" not in plain
+
+
+def test_another_trial_than_the_best_is_said(make_final: MakeFinal) -> None:
+    why = "Trial 1 was named by hand, <not> the study's best."
+    final = replace(make_final(), why=why)
+    assert why in re.sub(r"\s+", " ", final_text(final))
+    page = final_page(final)
+    assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
+    assert "--trial 1" in page
+    assert metrics(final)["chosen"] == why
+    assert metrics(make_final())["chosen"] == "the study's best"
 
 
 def test_any_class_name_can_be_drawn(

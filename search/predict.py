@@ -1,0 +1,158 @@
+"""Classify one's own pictures with a finished network: needs neither data set nor database."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.reporting.commands import Parser, positive_int, run
+from search.reporting.contact_sheet import MOST, contact_sheet
+from search.reporting.wording import percent, printable
+from search.training.bundle import Bundle, BundleError, latest_bundle, read_bundle
+from search.training.checkpoint import write_atomically
+from search.training.device import prepare_process
+from search.training.predicting import Prediction, Skipped, classify
+from search.trials.config import check_study_name
+from search.trials.folders import RUNS
+
+SHEET = "predictions.png"
+MOST_SKIPPED = 10  # files of folders that are told of singly
+EXAMPLES = """
+python -m search.predict drawing.png                     # the network that was finished last
+python -m search.predict --study mnist photos/ a.jpg     # folders too, with all below them
+python -m search.predict --json --top 10 photos/ > predictions.json
+"""
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Classify your own pictures with a network that python -m search.finalize "
+        "wrote. Any size, grey or colour. Where the training images are figures on a plain ground, "
+        "as in MNIST, a picture is inverted, scaled and centred like them, and that is said.",
+        examples=EXAMPLES,
+    )
+    which = own.add_mutually_exclusive_group()
+    which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
+    which.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
+    )
+    own.add_argument(
+        "--top", type=positive_int, default=3, metavar="K", help="how many classes to name"
+    )
+    own.add_argument("--json", action="store_true", help="the same for programs")
+    own.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE.png",
+        help=f"where the contact sheet goes (default: {SHEET} beside the network)",
+    )
+    own.add_argument("pictures", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    return own
+
+
+def bundle_folder(args: argparse.Namespace) -> Path:
+    if args.bundle is not None:
+        return Path(args.bundle)
+    if args.study is not None:
+        return RUNS / check_study_name(args.study) / "final"
+    return latest_bundle(RUNS)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    folder = bundle_folder(args)
+    sheet = folder / SHEET if args.sheet is None else args.sheet
+    if sheet.suffix.lower() != ".png":
+        raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
+    bundle = read_bundle(folder)
+    prepare_process()
+    predictions, skipped = classify(bundle, args.pictures)
+    write_sheet(sheet, bundle, predictions)
+    tell_skipped(skipped)
+    if args.json:
+        print(json.dumps(as_json(bundle, predictions, skipped, args.top, sheet), indent=2))
+    else:
+        print(as_text(bundle, predictions, args.top))
+        more = f" (the first {MOST})" if len(predictions) > MOST else ""
+        print(f"Contact sheet{more}: {sheet}", file=sys.stderr)
+    return 0
+
+
+def write_sheet(path: Path, bundle: Bundle, predictions: Sequence[Prediction]) -> None:
+    try:
+        write_atomically(path, contact_sheet(bundle, predictions))
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the contact sheet {path} ({error.strerror}); give another --sheet"
+        ) from error
+
+
+def tell_skipped(skipped: Sequence[Skipped]) -> None:
+    for one in skipped[:MOST_SKIPPED]:
+        print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
+    if len(skipped) > MOST_SKIPPED:
+        print(f"Skipped {len(skipped) - MOST_SKIPPED} more files", file=sys.stderr)
+
+
+def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
+    """A line for each picture: file, the likeliest classes, what was done to it."""
+    rows = [
+        (
+            printable(str(prediction.path)),
+            *named(bundle, prediction, 1),
+            ", ".join(named(bundle, prediction, top)[1:]),
+            "; ".join(prediction.notes),
+        )
+        for prediction in predictions
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def named(bundle: Bundle, prediction: Prediction, top: int) -> list[str]:
+    """`7 98.1 %` of the `top` likeliest classes."""
+    return [
+        f"{printable(bundle.class_names[label])} {percent(share, 1)}"
+        for label, share in prediction.ranking[:top]
+    ]
+
+
+def as_json(
+    bundle: Bundle,
+    predictions: Sequence[Prediction],
+    skipped: Sequence[Skipped],
+    top: int,
+    sheet: Path,
+) -> dict[str, Any]:
+    return {
+        "study": bundle.study,
+        "trial": bundle.trial,
+        "seed": bundle.seed,
+        "dataset": bundle.dataset,
+        "pictures": [
+            {
+                "file": str(prediction.path),
+                "label": bundle.class_names[prediction.label],
+                "probability": prediction.probability,
+                "top": [
+                    {"label": bundle.class_names[label], "probability": share}
+                    for label, share in prediction.ranking[:top]
+                ],
+                "prepared": list(prediction.notes),
+            }
+            for prediction in predictions
+        ],
+        "skipped": [{"file": str(one.path), "reason": one.reason} for one in skipped],
+        "sheet": str(sheet),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

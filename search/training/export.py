@@ -1,0 +1,134 @@
+"""The network as an ONNX file: bytes of an image in, probabilities out, nothing to prepare.
+
+Input `images`: uint8 (N, C, H, W), 0 to 255, any N from 1 up. Outputs `logits` and `probabilities`:
+float32 (N, K). The normalisation is part of the graph; the classes' names are in its metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from search.training.bundle import Bundle, BundleError
+from search.training.checkpoint import write_atomically
+
+ONNX = "model.onnx"
+NEEDED = ("onnx", "onnxscript")
+TOLERANCE = 1e-3  # of logits: float32 rounding, summed in another order, stays far below
+CHECKED = 64  # images
+
+
+class Exported(NamedTuple):
+    """difference: largest of a logit against torch's; checker: what computed it; images: on."""
+
+    difference: float
+    checker: str
+    images: int
+
+
+def require_onnx() -> None:
+    """Raises BundleError where the packages for it are missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BundleError(
+            f"--export onnx needs {' and '.join(missing)}; pip install 'cnn-search[onnx]', or "
+            "leave it out"
+        )
+
+
+class _Deployed(nn.Module):
+    """Bytes to (logits, probabilities)."""
+
+    mean_C11: torch.Tensor
+    scale_C11: torch.Tensor
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.network = bundle.network()
+        self.register_buffer("mean_C11", bundle.mean_C.view(-1, 1, 1))
+        self.register_buffer("scale_C11", 1 / bundle.std_C.view(-1, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits_NK = self.network((images.float() / 255 - self.mean_C11) * self.scale_C11)
+        return logits_NK, logits_NK.softmax(1)
+
+
+def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:
+    """Write `model.onnx` into `folder`, after a comparison with torch on the given uint8 images.
+
+    Raises:
+        BundleError: packages are missing, or the two differ by more than `TOLERANCE`.
+    """
+    require_onnx()
+    import onnx
+
+    images_NCHW = images_NCHW[:CHECKED].cpu()
+    model = _Deployed(bundle).to(memory_format=torch.contiguous_format).eval()
+    proto = _graph(model, images_NCHW)
+    for key, value in (
+        ("class_names", json.dumps(bundle.class_names)),
+        ("study", bundle.study),
+        ("dataset", bundle.dataset),
+    ):
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto)
+    payload = proto.SerializeToString()
+    with torch.inference_mode():
+        wanted_NK = model(images_NCHW)[0].numpy()
+    differences = []
+    for batch in (slice(0, 1), slice(None)):  # any number of images at a time
+        checker, got_NK = _computed(proto, payload, images_NCHW[batch].numpy())
+        differences.append(float(np.abs(got_NK - wanted_NK[batch]).max()))
+    difference = max(differences)
+    if not difference <= TOLERANCE:
+        raise BundleError(
+            f"the ONNX model differs from torch by {difference:.2g} in a logit (at most "
+            f"{TOLERANCE:g} is rounding) and was not written; try other versions of onnxscript"
+        )
+    write_atomically(folder / ONNX, payload)
+    return Exported(difference, checker, len(images_NCHW))
+
+
+def _graph(model: nn.Module, images_NCHW: torch.Tensor) -> Any:
+    """The ONNX model, with the weights inside."""
+    # The exporter chatters on standard output and warns of its own insides.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (images_NCHW[:2],),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _computed(proto: Any, payload: bytes, images_NCHW: Any) -> tuple[str, Any]:
+    """(what computed them, logits (N, K)) with onnxruntime, or else onnx's own evaluator."""
+    try:
+        import onnxruntime
+    except ImportError:
+        from onnx.reference import ReferenceEvaluator
+
+        values: Any = ReferenceEvaluator(proto).run(["logits"], {"images": images_NCHW})
+        return "onnx's reference evaluator", values[0]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
+    return "onnxruntime", session.run(["logits"], {"images": images_NCHW})[0]

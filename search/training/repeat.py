@@ -1,0 +1,163 @@
+"""A configuration trained once more on all training images, with one seed after another.
+
+Each seed leaves a checkpoint after every epoch and goes on from it, in this or another process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import Architecture, to_dict
+from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
+from search.training.evaluate import Score, evaluate
+from search.training.initial_weights import WeightsError
+from search.training.randomness import derived_seed
+from search.training.recipe import Recipe
+from search.training.task import Task
+from search.training.train import Epoch, train
+
+
+class RepeatError(Exception):
+    """A final training that cannot be ended; says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is trained.
+
+    Attributes:
+        recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
+        dataset, image_size, data_dir: where the images come from.
+        study_seed: decides, with a run's own seed, all that is random in it.
+        checkpoints: the folder for them.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    epochs: int
+    dataset: str
+    image_size: int | None
+    data_dir: Path
+    study_seed: int
+    checkpoints: Path
+
+    def checkpoint(self, seed: int) -> Path:
+        return self.checkpoints / f"final-{seed}.pt"
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """What a checkpoint must have been made for to be gone on from."""
+        return {
+            "architecture": to_dict(self.architecture),
+            "recipe": self.recipe.to_dict(),
+            "dataset": self.dataset,
+            "image_size": self.image_size,
+            "epochs": self.epochs,
+            "seed": [self.study_seed, seed],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainedRun:
+    """A network trained with one seed, not tested.
+
+    Attributes:
+        curve: its epochs; their validation figures are NaN, since no image was held out.
+        training: score on all images that it was trained on, in evaluation mode.
+        weights: in main memory.
+    """
+
+    seed: int
+    curve: tuple[Epoch, ...]
+    training: Score
+    weights: dict[str, torch.Tensor]
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.seconds for epoch in self.curve)
+
+
+def train_seed(
+    job: Job,
+    task: Task,
+    seed: int,
+    *,
+    stop: threading.Event | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> TrainedRun:
+    """Train with one seed, or go on where an earlier call stopped; `on_epoch` after each epoch.
+
+    On a CPU the result depends on the number of threads, and on nothing else that runs.
+
+    Raises:
+        StoppedError: `stop` was set; all epochs but the one under way are kept.
+        RepeatError: the weights to start from cannot be had, or the loss is not finite in the end.
+    """
+    saved = _saved(job, seed) or {"curve": [], "training": None, "score": None}
+    curve = [Epoch(**epoch) for epoch in saved["curve"]]
+    try:
+        training = train(
+            job.architecture,
+            dataclasses.replace(job.recipe, patience=None),
+            task,
+            seed=derived_seed(job.study_seed, "final", seed),
+            state=saved["training"],
+            stop=stop,
+        )
+    except WeightsError as error:
+        raise RepeatError(str(error)) from error
+
+    def save(score: Score | None) -> None:
+        state = {
+            "identity": job.identity(seed),
+            "curve": [dataclasses.asdict(epoch) for epoch in curve],
+            "training": training.state(),
+            "score": None if score is None else dataclasses.asdict(score),
+        }
+        save_checkpoint(job.checkpoint(seed), state)
+
+    while training.epoch < job.epochs:
+        epoch = next(training)
+        curve.append(epoch)
+        save(None)
+        on_epoch(epoch)
+    if saved["score"] is None:
+        score = evaluate(training.model, task.training, task.mean_C, task.std_C)
+        save(score)
+    else:
+        score = Score(**saved["score"])
+    if not math.isfinite(score.loss):
+        raise RepeatError(
+            f"seed {seed} diverged on the full training set: its loss is {score.loss}; choose "
+            "another trial with --trial N"
+        )
+    state = training.model.state_dict()
+    return TrainedRun(
+        seed=seed,
+        curve=tuple(curve),
+        training=score,
+        weights={name: tensor.cpu().contiguous() for name, tensor in state.items()},
+    )
+
+
+def epochs_done(job: Job, seed: int) -> int:
+    """By earlier, interrupted starts."""
+    saved = _saved(job, seed)
+    return 0 if saved is None else len(saved["curve"])
+
+
+def forget(job: Job, seed: int) -> None:
+    """Delete the seed's checkpoints."""
+    delete_checkpoint(job.checkpoint(seed))
+
+
+def _saved(job: Job, seed: int) -> dict[str, Any] | None:
+    saved = latest_checkpoint(job.checkpoint(seed))
+    return None if saved is None or saved["identity"] != job.identity(seed) else saved

@@ -1,0 +1,166 @@
+"""Several seeds at a time, a process with one thread each: a small network gains little by threads.
+
+A run's bits do not depend on how many run beside it: on a CPU each has one thread, come what may.
+A process gets its job on standard input and reports epochs on standard output, a line each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from data.examples import DataError
+from models import ArchitectureError
+from search.training.device import prepare_process
+from search.training.repeat import Job, RepeatError, train_seed
+from search.training.task import load_full_task
+from search.training.train import Epoch, StoppedError
+from search.trials.stopping import StopOnSignal, stop_with_parent
+
+LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
+WATCH_SECONDS = 0.2
+THREADS = 1
+_CHILD = "from search.trials.seed_team import serve; serve()"
+
+
+@dataclass(eq=False)
+class _Process:
+    seed: int
+    process: subprocess.Popen[bytes]
+    unread: bytes = field(default=b"")
+
+
+def train_apart(
+    job: Job,
+    seeds: Sequence[int],
+    *,
+    processes: int,
+    stop: threading.Event,
+    on_epoch: Callable[[int, Epoch], None],
+) -> None:
+    """Train every seed to its end in processes of their own, on CPUs; results lie in checkpoints.
+
+    Args:
+        processes: how many at a time.
+        on_epoch: called with seed and epoch as they come.
+
+    Raises:
+        StoppedError: `stop` was set; every process was sent home, nothing but epochs under way is
+            lost.
+        RepeatError: a process died; the others were sent home.
+    """
+    waiting, running = list(seeds), list[_Process]()
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                if stop.is_set():
+                    raise StoppedError
+                while waiting and len(running) < processes:
+                    one = _start(job, waiting.pop(0))
+                    running.append(one)
+                    selector.register(_reports(one), selectors.EVENT_READ, one)
+                for key, _ in selector.select(WATCH_SECONDS):
+                    one = key.data
+                    chunk = os.read(key.fd, 1 << 16)
+                    one.unread += chunk
+                    *lines, one.unread = one.unread.split(b"\n")
+                    for line in lines:
+                        on_epoch(one.seed, Epoch(**json.loads(line)))
+                    if not chunk:  # the end of its reports: it ends, or has ended
+                        selector.unregister(key.fileobj)
+                        running.remove(one)
+                        _see_off(one)
+        finally:
+            _send_home(running)
+
+
+def _start(job: Job, seed: int) -> _Process:
+    # A session of its own: Ctrl-C reaches only the command, which then asks each process to go.
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(pickle.dumps((job, seed)))
+        process.stdin.close()
+    except BrokenPipeError:
+        pass  # it died at once, which is seen where its reports end
+    return _Process(seed=seed, process=process)
+
+
+def _reports(one: _Process) -> Any:
+    assert one.process.stdout is not None
+    return one.process.stdout
+
+
+def _see_off(one: _Process) -> None:
+    _reports(one).close()
+    code = one.process.wait()
+    if code == 0:
+        return
+    if code == 2:
+        raise RepeatError(
+            f"training seed {one.seed} ended with the error above; mend that, and the same command "
+            "goes on"
+        )
+    ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    raise RepeatError(
+        f"the process that trained seed {one.seed} died ({ending}); is there enough memory? The "
+        "same command goes on from its last epoch"
+    )
+
+
+def _send_home(running: Sequence[_Process]) -> None:
+    """Ask all to leave; end those that do not in time."""
+    for one in running:
+        one.process.terminate()
+    deadline = time.monotonic() + LEAVE_SECONDS
+    for one in running:
+        try:
+            one.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()
+        _reports(one).close()
+
+
+def serve() -> None:
+    """What a process does: train one seed and leave; 2 after an error that it has told."""
+    stop_with_parent()
+    job: Job
+    job, seed = pickle.loads(sys.stdin.buffer.read())  # written by the process that started this
+    # Nothing else may write between the reports.
+    reports = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    with StopOnSignal() as stopping:
+        prepare_process(THREADS)
+
+        def report(epoch: Epoch) -> None:
+            reports.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
+
+        try:
+            task = load_full_task(
+                job.dataset, job.data_dir, torch.device("cpu"), image_size=job.image_size
+            )
+            train_seed(job, task, seed, stop=stopping.event, on_epoch=report)
+        except StoppedError:
+            sys.exit(stopping.exit_code)
+        except (RepeatError, DataError, ArchitectureError, OSError) as error:
+            print(f"seed {seed}: {error}", file=sys.stderr)
+            sys.exit(2)

@@ -1,0 +1,212 @@
+"""predict from a bundle alone: drawn digits, output for people and programs, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from data.composition import measure
+from data.digits import load_training
+from models import ConvNetConfig
+from search import predict
+from search.reporting.commands import run
+from search.training.bundle import CONFIG, WEIGHTS, Bundle, write_bundle
+from search.training.recipe import Recipe
+from search.training.repeat import Job, train_seed
+from search.training.task import make_task
+
+DRAW = Path(__file__).parent / "draw_digits.py"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs/digits/final, and drawn digits in drawn/; no data, no database."""
+    place = tmp_path_factory.mktemp("predict")
+    info, examples = load_training()
+    task = make_task(info, examples, examples.select(torch.arange(0)), torch.device("cpu"))
+    architecture = ConvNetConfig(channels=(24, 48), batch_norm=True, hidden=(64,))
+    job = Job(
+        architecture=architecture,
+        recipe=Recipe(epochs=12, batch_size=64, learning_rate=5e-3),
+        epochs=12,
+        dataset="digits",
+        image_size=None,
+        data_dir=place,
+        study_seed=0,
+        checkpoints=place / "checkpoints",
+    )
+    bundle = Bundle(
+        study="digits",
+        trial=4,
+        seed=0,
+        epochs=12,
+        dataset="digits",
+        title=info.title,
+        class_names=info.class_names,
+        image_shape=info.image_shape,
+        mean_C=task.mean_C,
+        std_C=task.std_C,
+        composition=measure(examples.images_NCHW.numpy()),
+        architecture=architecture,
+        recipe=job.recipe.to_dict(),
+        weights=train_seed(job, task, 0).weights,
+    )
+    write_bundle(bundle, place / "runs" / "digits" / "final")
+    subprocess.run([sys.executable, str(DRAW), str(place / "drawn")], check=True)
+    return place
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it to work in."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    (tmp_path / "drawn").symlink_to(trained / "drawn")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEARCH_DATA_DIR", str(tmp_path / "nowhere"))
+    yield tmp_path
+    assert not (tmp_path / "nowhere").exists()
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = sorted(map(str, (place / "drawn").iterdir()))
+    assert predict.main(["--json", "--top", "2", *pictures]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["study"], told["trial"], told["dataset"]) == ("digits", 4, "digits")
+    assert [one["file"] for one in told["pictures"]] == pictures
+    right = 0
+    for one in told["pictures"]:
+        digit, style = Path(one["file"]).stem.split("-")
+        right += one["label"] == digit
+        assert one["top"][0] == {"label": one["label"], "probability": one["probability"]}
+        assert len(one["top"]) == 2
+        inverted = any("inverted" in note for note in one["prepared"])
+        assert inverted == (style not in ("chalk", "wide")), one
+    # 8 x 8 pixels from 43 writers: far less than MNIST, and these are none of its writers.
+    assert right >= 0.75 * len(pictures)
+    sheet = Path(told["sheet"])
+    assert sheet == Path("runs/digits/final/predictions.png")
+    with Image.open(sheet) as image:
+        assert min(image.size) > 500
+
+
+def test_shades_do_not_change_the_answer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "negatives").mkdir()
+    for digit in range(10):
+        with Image.open(place / "drawn" / f"{digit}-paper.png") as image:
+            image.point(lambda level: 255 - level).save(place / "negatives" / f"{digit}-paper.png")
+    answers = []
+    for folder in ("drawn", "negatives"):
+        pictures = [f"{folder}/{digit}-paper.png" for digit in range(10)]
+        predict.main(["--json", *pictures])
+        told = json.loads(capsys.readouterr().out)["pictures"]
+        answers.append([(one["label"], one["probability"]) for one in told])
+    assert answers[0] == answers[1]
+
+
+def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "mine" / "deep").mkdir(parents=True)
+    shutil.copy(place / "drawn" / "7-paper.png", place / "mine" / "deep" / "seven\x1b[31m.png")
+    shutil.copy(place / "drawn" / "0-chalk.png", place / "mine" / "zero.png")
+    (place / "mine" / "notes.txt").write_text("x")
+    assert predict.main(["--sheet", "sheet.PNG", "mine", "--study", "digits"]) == 0
+    out, err = capsys.readouterr()
+    zero, seven = out.splitlines()
+    assert zero.startswith("mine/zero.png ")
+    assert " 0 " in zero
+    assert "mine/deep/seven�[31m.png" in seven
+    assert "dark on light, inverted" in seven
+    assert "\x1b" not in out + err
+    assert "Skipped: mine/notes.txt cannot be read as a picture" in err
+    assert "sheet.PNG" in err
+    assert (place / "sheet.PNG").exists()
+
+
+def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["search.predict", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run(predict.main)
+    code = stopped.value.code
+    assert isinstance(code, int)
+    return code
+
+
+BAD = {
+    "no picture": ([], "the following arguments are required"),
+    "missing file": (["nowhere.png"], "cannot read nowhere.png"),
+    "not an image": (["text.png"], "cannot be read as a picture"),
+    "empty": (["empty.png"], "cannot be read as a picture"),
+    "truncated": (["cut.png"], "cannot be read as a picture"),
+    "bomb": (["bomb.png"], "pixels that are safe to decode"),
+    "empty folder": (["folder.png"], "no picture to classify"),
+    "folder without pictures": (["runs/digits"], "no picture to classify"),
+    "fifo": (["pipe"], "there is no picture file"),
+    "one of two": (["drawn/0-paper.png", "text.png"], "text.png cannot be read"),
+    "control characters": (["a\x1b[31m\nb.png"], "cannot read a\\x1b[31m b.png"),
+    "unknown study": (["--study", "other", "drawn"], "there is no runs/other/final"),
+    "study with a path": (["--study", "../x", "drawn"], "study name '../x' is not usable"),
+    "both": (["--study", "digits", "--bundle", "x", "drawn"], "not allowed with"),
+    "bundle is a file": (["--bundle", "text.png", "drawn"], "cannot read text.png"),
+    "damaged weights": (["--bundle", "damaged", "drawn"], "is damaged"),
+    "old format": (["--bundle", "old", "drawn"], "format 1"),
+    "sheet is no PNG": (["--sheet", "x.jpg", "drawn"], "the contact sheet is a PNG"),
+    "sheet nowhere": (["--sheet", "text.png/x.png", "drawn"], "cannot write the contact sheet"),
+    "sheet is a folder": (["--sheet", "folder.png", "drawn"], "cannot write the contact sheet"),
+    "top zero": (["--top", "0", "drawn"], "from 1 up"),
+    "unknown option": (["--frobnicate", "drawn"], "unrecognized"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_one_line(
+    case: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "text.png").write_text("x")
+    (place / "empty.png").write_bytes(b"")
+    (place / "cut.png").write_bytes((place / "drawn" / "0-paper.png").read_bytes()[:200])
+    if case == "bomb":
+        Image.new("1", (20_000, 20_000)).save(place / "bomb.png")
+    (place / "folder.png").mkdir()
+    os.mkfifo(place / "pipe")
+    final = place / "runs" / "digits" / "final"
+    for name in ("damaged", "old"):
+        shutil.copytree(final, place / name)
+    (place / "damaged" / WEIGHTS).write_bytes(b"x")
+    config = json.loads((final / CONFIG).read_text())
+    (place / "old" / CONFIG).write_text(json.dumps({**config, "format": 1}))
+    before = sorted(str(path) for path in place.rglob("*"))
+    arguments, said = BAD[case]
+    assert refused(arguments, monkeypatch) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert said in err
+    assert sorted(str(path) for path in place.rglob("*")) == before
+
+
+def test_without_any_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused(["x.png"], monkeypatch) == 2
+    assert "run python -m search.finalize first" in capsys.readouterr().err
+
+
+def test_as_a_command_its_output_can_be_piped(place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "search.predict", "--json", "drawn/3-paper.png"],
+        capture_output=True,
+        text=True,
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pictures"][0]["label"] == "3"
