@@ -1,0 +1,101 @@
+"""How fast a GPU could train at best: what its arithmetic and its memory allow.
+
+Both rates are measured, not taken from a data sheet: the product of large matrices and the copy
+of a large block. The bound of a training step is the slower of
+
+    FLOPs / matmul rate: multiply-adds x 2, forward once and backward twice (for the gradients of
+        the inputs and of the weights);
+    bytes / copy rate: each output of a convolution, batch norm, pooling or linear layer is written
+        and read forward, and backward read again while its gradient is written and read, five
+        times in all (activations, dropout and flattening count as fused); weight, gradient and
+        Adam's two moments, float32, are each read and written once a step.
+
+There is none for CPUs: the values of such networks stay in the caches, and no copy tells their
+speed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from models import ConvNetConfig, plan
+from models.layers import BatchNorm, Convolution, Linear, Pool
+
+PASSES = 5
+VALUE_BYTES = 2
+ADAM_BYTES = 8 * 4  # a parameter and step
+REPEATS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """flops: of matrix products, a second; bytes: read and written by a copy, a second."""
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Of training on one image: floating point operations, and bytes read and written."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self, rates: Rates) -> float:
+        """The least time that it takes at these rates."""
+        return max(self.flops / rates.flops, self.bytes / rates.bytes)
+
+
+def training_cost(
+    architecture: ConvNetConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    batch_size: int,
+) -> Cost:
+    """What one image of a batch costs with bfloat16 values."""
+    layers = plan(architecture, image_shape, classes)
+    values = sum(
+        prod(layer.output)
+        for layer in layers
+        if isinstance(layer, BatchNorm | Convolution | Linear | Pool)
+    )
+    parameters = sum(layer.weights + layer.biases for layer in layers)
+    return Cost(
+        flops=3 * 2 * sum(layer.multiply_adds for layer in layers),
+        bytes=PASSES * VALUE_BYTES * values + ADAM_BYTES * parameters / batch_size,
+    )
+
+
+def measured_rates(device: torch.device, *, side: int = 8192, block: int = 2**30) -> Rates:
+    """The device's rates now, each the best of a few repetitions; takes moments on a GPU.
+
+    Args:
+        side: of the square bfloat16 matrices.
+        block: bytes that are copied.
+    """
+    left, right = torch.randn(2, side, side, device=device).bfloat16()
+    out = torch.empty_like(left)
+    source = torch.zeros(block, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Rates(
+        flops=2 * side**3 / _best_seconds(lambda: torch.mm(left, right, out=out), device),
+        bytes=2 * block / _best_seconds(lambda: target.copy_(source), device),
+    )
+
+
+def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
+    best = float("inf")
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return best

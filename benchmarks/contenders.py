@@ -1,0 +1,196 @@
+"""Who trains how: ours and the peer, one trial or several at a time, behind one interface."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from benchmarks.dataloader import LoaderTraining
+from benchmarks.workload import (
+    NETWORKS,
+    Job,
+    few_batches,
+    recipe,
+    without_validation,
+)
+from search.training.evaluate import evaluate
+from search.training.train import Epoch, train
+from search.trials.team import default_workers, threads_for
+
+WARM_UP_BATCHES = 10
+PACKED = (4, 16, 32)  # trials at a time on one GPU
+Style = Literal["ours", "dataloader", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """One way of training.
+
+    Attributes:
+        processes: that train at the same time, a trial each.
+        threads: of each; None: PyTorch's default, all cores.
+        packed: trials that each process advances in turn.
+        loaders: worker processes of each DataLoader.
+        inner: for Ray Tune, the style of the trainer in it.
+    """
+
+    name: str
+    title: str
+    style: Style
+    processes: int = 1
+    threads: int | None = None
+    packed: int = 1
+    loaders: int = 0
+    inner: Style = "dataloader"
+
+    @property
+    def at_once(self) -> int:
+        """Trials at a time."""
+        return self.processes * self.packed
+
+
+def contenders(device: torch.device) -> list[Contender]:
+    """All that make sense on this machine, ours first."""
+    crew = default_workers("cpu")
+    threads = threads_for(crew)
+    chosen = [Contender(name="ours_alone", title="ours, one trial", style="ours")]
+    if device.type == "cpu":
+        chosen.append(
+            Contender(
+                name="ours",
+                title=f"ours, {crew} workers of {threads} threads, the default",
+                style="ours",
+                processes=crew,
+                threads=threads,
+            )
+        )
+    for packed in PACKED if device.type == "cuda" else ():
+        chosen.append(
+            Contender(
+                name=f"ours_packed_{packed}",
+                title=f"ours, {packed} trials packed",
+                style="ours",
+                packed=packed,
+            )
+        )
+    for loaders in sorted({0, 2, os.cpu_count() or 1} - {1}):
+        chosen.append(
+            Contender(
+                name=f"dataloader_{loaders}",
+                title=f"DataLoader, one trial, {loaders} loader processes",
+                style="dataloader",
+                loaders=loaders,
+            )
+        )
+    chosen.append(
+        Contender(
+            name="dataloader_parallel",
+            title=f"DataLoader, {crew} processes of {threads} threads",
+            style="dataloader",
+            processes=crew,
+            threads=threads,
+        )
+    )
+    for inner, trainer in (("dataloader", "DataLoader"), ("ours", "our trainer")):
+        chosen.append(
+            Contender(
+                name=f"ray_{inner}",
+                title=f"Ray Tune, ASHA, {trainer}, {crew} trials at a time",
+                style="ray",
+                processes=crew,
+                threads=threads,
+                inner=inner,  # type: ignore[arg-type]
+            )
+        )
+    return chosen
+
+
+class Runner(Protocol):
+    """Trials of one process, ready to be timed."""
+
+    def train_epoch(self) -> int:
+        """Train every trial for an epoch, all done at the return; how many images that were."""
+
+    def validate(self) -> float:
+        """Score every trial on the validation images once; the last one's loss."""
+
+
+def make_runner(contender: Contender, job: Job) -> Runner:
+    """Load the data, build the networks and warm up."""
+    device = torch.device(job.device)
+    if contender.style == "ours":
+        return OurRunner(job, device, contender.packed)
+    return LoaderRunner(job, device, contender.loaders)
+
+
+class OurRunner:
+    """Trainings as a worker of a study holds them: advanced in turn, a slice each.
+
+    Validation is timed apart from training and here is not replayed from a CUDA graph, as it is in
+    a study: ours is a little faster there than reported.
+    """
+
+    def __init__(self, job: Job, device: torch.device, packed: int) -> None:
+        self._task = job.task(device)
+        bare = without_validation(self._task)
+        architecture, how = NETWORKS[job.network], recipe(augmented=job.augmented)
+        self._trainings = [train(architecture, how, bare, seed=seed) for seed in range(packed)]
+        self._courses = [training.slices() for training in self._trainings]
+        if device.type == "cuda":
+            self.train_epoch()  # records each training's graphs
+        else:
+            few = few_batches(bare, WARM_UP_BATCHES, how.batch_size)
+            next(train(architecture, how, few, seed=0))
+        self.validate()
+
+    def train_epoch(self) -> int:
+        return sum(epoch.images for epoch in advance_in_turn(self._courses))
+
+    def validate(self) -> float:
+        task = self._task
+        scores = [
+            evaluate(training.model, task.validation, task.mean_C, task.std_C)
+            for training in self._trainings
+        ]
+        return scores[-1].loss
+
+
+def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
+    """One epoch of each, a slice at a time, as `search.trials.loop` advances packed trials."""
+    epochs = []
+    waiting = deque(courses)
+    while waiting:
+        course = waiting.popleft()
+        epoch = next(course)
+        if epoch is None:
+            waiting.append(course)
+        else:
+            epochs.append(epoch)
+    return epochs
+
+
+class LoaderRunner:
+    """One trial in the DataLoader style."""
+
+    def __init__(self, job: Job, device: torch.device, loaders: int) -> None:
+        self._training = LoaderTraining(
+            NETWORKS[job.network],
+            recipe(augmented=job.augmented),
+            job.task(torch.device("cpu")),
+            device,
+            seed=0,
+            workers=loaders,
+        )
+        self._training.train_epoch(batches=WARM_UP_BATCHES)  # starts the loader processes too
+        self._training.validate()
+
+    def train_epoch(self) -> int:
+        return self._training.train_epoch()
+
+    def validate(self) -> float:
+        return self._training.validate().loss

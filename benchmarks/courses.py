@@ -1,0 +1,121 @@
+"""One contender's study as a process: what it is told, how long it takes, what it reached."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.record import ROOT
+from search.trials.catalog import require_study
+from search.trials.opening import open_database
+from search.trials.study_file import find_study_file
+from search.trials.view import view_study
+
+OURS, RAY, OPTUNA = "ours", "ray", "optuna"
+ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number
+VALIDATION_SHARE = 3  # else one to so many training images
+STUDY = """\
+[study]
+dataset = {dataset}
+trials = {trials}
+epochs = {epochs}
+seed = {seed}
+{part}
+"""
+
+
+class StudyError(RuntimeError):
+    """A contender's command that failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """What one contender's study did.
+
+    Attributes:
+        seconds: of the whole command.
+        epochs: trained in all.
+        losses: (seconds since the command's start, validation loss) of each epoch, in order.
+    """
+
+    seconds: float
+    epochs: int
+    losses: tuple[tuple[float, float], ...]
+
+    @property
+    def best(self) -> float:
+        return min(loss for _, loss in self.losses)
+
+    def seconds_to(self, target: float) -> float:
+        """When the target was first reached; it has been."""
+        return next(seconds for seconds, loss in self.losses if loss <= target)
+
+
+def write_study(path: Path, args: argparse.Namespace, seed: int) -> None:
+    """The default study's space under the benchmark's scale."""
+    text = find_study_file("default").read_text(encoding="utf-8")
+    space = text[text.index("\n[space]\n") : text.index("\n[baseline]\n")]
+    part = ""
+    if args.limit < ALL_IMAGES:
+        validation = max(1, args.limit // VALIDATION_SHARE)
+        part = f"limit = {args.limit}\nvalidation_count = {validation}"
+    head = STUDY.format(
+        dataset=json.dumps(args.dataset),
+        trials=args.trials,
+        epochs=args.epochs,
+        seed=seed,
+        part=part,
+    )
+    path.write_text(head + space, encoding="utf-8")
+
+
+def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> Course:
+    """One contender's study, from its command's start to its end."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        study, log = folder / "study.toml", folder / "epochs.jsonl"
+        write_study(study, args, seed)
+        if name == OURS:
+            command = ["search.study", "--config", str(study), "--study", "benchmark"]
+        else:
+            command = ["benchmarks.search_peers", name, "--config", str(study), "--log", str(log)]
+            command += ["--loaders", str(loaders)] if name == OPTUNA else []
+        command += ["--device", args.device, "--data-dir", str(args.data_dir.absolute())]
+        began, started = time.time(), time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        if done.returncode != 0:
+            raise StudyError(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        moments = our_losses(folder) if name == OURS else logged_losses(log)
+    losses = tuple(sorted((moment - began, loss) for moment, loss in moments))
+    return Course(seconds=seconds, epochs=len(losses), losses=losses)
+
+
+def our_losses(folder: Path) -> list[tuple[float, float]]:
+    """(moment, validation loss) of each finished epoch, from the study's database."""
+    db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
+    try:
+        view = view_study(db, require_study(db, "benchmark"))
+    finally:
+        db.close()
+    return [(row.reported_at, row.validation_loss) for trial in view.trials for row in trial.curve]
+
+
+def logged_losses(log: Path) -> list[tuple[float, float]]:
+    """The same of a peer, from its log."""
+    lines = map(json.loads, log.read_text().splitlines())
+    return [(line["moment"], line["loss"]) for line in lines]

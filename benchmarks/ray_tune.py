@@ -1,0 +1,162 @@
+"""Ray Tune with ASHA around a trainer, as its own documentation sets it up.
+
+`ASHAScheduler(grace_period=1, reduction_factor=2)` is that of Ray's PyTorch tutorial ("How to use
+Tune with PyTorch"); a trial's resources are a core, or its share of the cores and the GPU. Ray is
+started for each measurement and ended after it: its servers would disturb the other contenders.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from benchmarks.contenders import Contender, make_runner
+from benchmarks.workload import Job
+from search.training.device import prepare_process
+
+LOSS = "validation_loss"
+EPOCHS = 2  # most of a trial: one decision of ASHA's
+TRIALS_A_SLOT = 2  # so that trials that ended are replaced
+
+
+@contextmanager
+def ray_running(cores: int, gpus: int) -> Iterator[None]:
+    """Ray on this machine alone, quiet, its files in a folder that goes with it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints even where told not to
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        ray.init(
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def tune_with_asha(
+    trainable: Callable[[dict[str, Any]], None],
+    *,
+    trials: int,
+    epochs: int,
+    at_once: int,
+    threads: int,
+    gpus: int,
+    search_algorithm: Any = None,
+) -> Any:
+    """Run the study; returns Ray's `ResultGrid`.
+
+    Args:
+        trainable: reports `LOSS` once an epoch.
+        at_once: trials that train at a time.
+        threads: cores of each trial.
+        gpus: of the machine, shared evenly by the trials at a time.
+
+    Raises:
+        RuntimeError: a trial failed.
+    """
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    with ray_running(at_once * threads, gpus), tempfile.TemporaryDirectory() as results:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": threads, "gpu": gpus / at_once}),
+            tune_config=tune.TuneConfig(
+                metric=LOSS,
+                mode="min",
+                num_samples=trials,
+                scheduler=ASHAScheduler(max_t=epochs, grace_period=1, reduction_factor=2),
+                search_alg=search_algorithm,
+                # So few that the search algorithm knows the trials before: Ray's own advice.
+                max_concurrent_trials=at_once,
+            ),
+            run_config=tune.RunConfig(storage_path=results, verbose=0),
+        )
+        found = tuner.fit()
+        if found.errors:
+            raise RuntimeError(f"{len(found.errors)} of Ray's trials failed: {found.errors[0]}")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RayTiming:
+    """Of one measurement.
+
+    Attributes:
+        images: trained on, by all trials.
+        epochs: of all trials.
+        training_seconds: of all trials, without what lies between epochs and between trials.
+        seconds: from the first trial's first epoch to the end of the last's last.
+    """
+
+    images: int
+    epochs: int
+    training_seconds: float
+    seconds: float
+
+
+def time_ray(contender: Contender, job: Job) -> RayTiming:
+    """Train the job in a small study of Ray Tune's."""
+    # One network many times: what is compared is how it is run.
+    found = tune_with_asha(
+        _Trainable(contender, job),
+        trials=TRIALS_A_SLOT * contender.processes,
+        epochs=EPOCHS,
+        at_once=contender.processes,
+        threads=contender.threads or 1,
+        gpus=1 if torch.device(job.device).type == "cuda" else 0,
+    )
+    metrics = [result.metrics for result in found]
+    return RayTiming(
+        images=sum(trial["images"] for trial in metrics),
+        epochs=sum(trial["training_iteration"] for trial in metrics),
+        training_seconds=sum(trial["training_seconds"] for trial in metrics),
+        seconds=max(trial["ended"] for trial in metrics)
+        - min(trial["started"] for trial in metrics),
+    )
+
+
+class _Trainable:
+    """What Ray's workers run; a trial's report holds the sums of its epochs so far."""
+
+    def __init__(self, contender: Contender, job: Job) -> None:
+        self._contender, self._job = contender, job
+        self.__name__ = contender.name
+
+    def __call__(self, _: dict[str, Any]) -> None:
+        from ray import tune
+
+        contender, job = self._contender, self._job
+        if contender.inner == "ours":
+            prepare_process(contender.threads)
+        runner = make_runner(replace(contender, style=contender.inner), job)
+        started, images, training_seconds = time.monotonic(), 0, 0.0
+        while True:  # until ASHA ends it
+            begun = time.monotonic()
+            images += runner.train_epoch()
+            training_seconds += time.monotonic() - begun
+            loss = runner.validate()
+            tune.report(
+                {
+                    LOSS: loss,
+                    "images": images,
+                    "training_seconds": training_seconds,
+                    "started": started,
+                    "ended": time.monotonic(),
+                }
+            )

@@ -1,0 +1,196 @@
+"""How long a whole study takes to its best validation loss: ours, Ray Tune and Optuna's loop.
+
+Each contender is a command of its own, timed from its start to its end, with the same space (that
+of the default study, without the baseline), the same number of trials and epochs, and the same
+images and split. Pruning is each one's own. They run one after the other, in another order in
+every round; a round has its own seed.
+
+The target is the loss that all of them reached: the worst of their best. What counts is how long
+each took to report it first.
+
+    python -m benchmarks.search --json benchmarks/results/search.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.contenders import contenders
+from benchmarks.courses import ALL_IMAGES, OPTUNA, OURS, RAY, Course, run_study
+from benchmarks.crew import Crew
+from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
+from benchmarks.speed import speed
+from benchmarks.workload import Job
+from search.reporting.commands import Parser, positive_int, run
+from search.training.device import choose_device
+
+TITLES = {
+    OURS: "ours: python -m search.study",
+    RAY: "Ray Tune, OptunaSearch, ASHA, DataLoader style",
+    OPTUNA: "Optuna's study.optimize, DataLoader style",
+}
+TRIALS, EPOCHS, LIMIT = 50, 6, 6000
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Wall time of a whole study to its best validation loss: ours, Ray Tune with "
+        f"ASHA, Optuna's own loop. The default, {TRIALS} trials of at most {EPOCHS} epochs on "
+        f"{LIMIT} images of Fashion-MNIST, takes about half an hour on two cores.",
+        examples="""
+python -m benchmarks.search --rounds 3                    # three seeds
+python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real study
+""",
+    )
+    for name, default, text in (
+        ("trials", TRIALS, "finished trials of each study"),
+        ("epochs", EPOCHS, "most epochs of a trial"),
+        ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
+        ("rounds", 1, "studies of each contender, a seed each"),
+    ):
+        own.add_argument(
+            f"--{name}",
+            type=positive_int,
+            metavar="N",
+            default=default,
+            help=f"{text} (default: {default})",
+        )
+    own.add_argument(
+        "--contenders", nargs="+", choices=TITLES, default=list(TITLES), help="default: all"
+    )
+    own.add_argument(
+        "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
+    )
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add_device()
+    own.add_data_dir()
+    return own
+
+
+def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
+    """With how many loader processes the DataLoader style trains the typical network faster."""
+    job = Job(
+        network="typical",
+        augmented=True,
+        device=str(device),
+        dataset=args.dataset,
+        data_dir=args.data_dir,
+        limit=args.limit,
+    )
+    speeds = {}
+    for contender in contenders(device):
+        if contender.style == "dataloader" and contender.at_once == 1:
+            with Crew(contender, least_seconds=0) as crew:
+                found = speed(crew.time(job), 1)
+            speeds[contender.loaders] = found.epoch_trials_per_hour
+    return max(speeds, key=lambda loaders: speeds[loaders])
+
+
+def compare(rounds: Sequence[dict[str, Course]]) -> dict[str, Any]:
+    """The rounds as they stand in the JSON: each contender's figures, and ours against theirs."""
+    names = list(rounds[0])
+    targets = [max(course.best for course in courses.values()) for courses in rounds]
+    pairs = list(zip(rounds, targets, strict=True))
+    found = {
+        name: {
+            "title": TITLES[name],
+            "seconds": spread([courses[name].seconds for courses in rounds]),
+            "seconds_to_target": spread([c[name].seconds_to(target) for c, target in pairs]),
+            "best_validation_loss": spread([courses[name].best for courses in rounds]),
+            "epochs": spread([courses[name].epochs for courses in rounds]),
+        }
+        for name in names
+    }
+    ratios = {}
+    for name in names:
+        if OURS in names and name != OURS:
+            ratios[f"seconds_vs_{name}"] = spread(
+                [courses[name].seconds / courses[OURS].seconds for courses in rounds]
+            )
+            ratios[f"seconds_to_target_vs_{name}"] = spread(
+                [c[name].seconds_to(target) / c[OURS].seconds_to(target) for c, target in pairs]
+            )
+    return {"contenders": found, "target_validation_loss": spread(targets), "ratios": ratios}
+
+
+def show(result: dict[str, Any]) -> None:
+    """The result as a table on standard output."""
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    scale = result["scale"]
+    table = Table(
+        title=f"{scale['trials']} trials of at most {scale['epochs']} epochs, "
+        f"{scale['training_images']:,} images of {scale['dataset']}, {scale['rounds']} seeds",
+        box=box.SIMPLE_HEAD,
+    )
+    for heading in ("", "seconds", "min - max", "to target", "best loss", "epochs"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for contender in result["contenders"].values():
+        seconds = contender["seconds"]
+        table.add_row(
+            contender["title"],
+            f"{seconds['median']:,.0f}",
+            f"{seconds['min']:,.0f} - {seconds['max']:,.0f}",
+            f"{contender['seconds_to_target']['median']:,.0f}",
+            f"{contender['best_validation_loss']['median']:.4f}",
+            f"{contender['epochs']['median']:g}",
+        )
+    console.print(table)
+    for name, figure in result["ratios"].items():
+        console.print(
+            f"{name}: {figure['median']:.3g} ({figure['min']:.3g} to {figure['max']:.3g})"
+        )
+    for reason in result["skipped"]:
+        console.print(f"skipped: {reason}")
+    console.print(f"{result['hardware']}; commit {result['commit']}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    device = choose_device(args.device)
+    names, skipped = [name for name in TITLES if name in args.contenders], []
+    if RAY in names and ray_version() is None:
+        names.remove(RAY)
+        skipped.append(NO_RAY)
+    loaders = faster_loaders(args, device) if OPTUNA in names else 0
+    rounds = []
+    for seed in range(args.rounds):
+        courses = {}
+        for place in range(len(names)):
+            name = names[(place + seed) % len(names)]
+            courses[name] = run_study(name, args, seed, loaders)
+            print(
+                f"round {seed + 1} of {args.rounds}, {TITLES[name]}: "
+                f"{courses[name].seconds:.0f} s, best loss {courses[name].best:.4f}",
+                file=sys.stderr,
+            )
+        rounds.append({name: courses[name] for name in names})
+    result = {
+        **compare(rounds),
+        "scale": {
+            "dataset": args.dataset,
+            "trials": args.trials,
+            "epochs": args.epochs,
+            "training_images": args.limit,
+            "rounds": args.rounds,
+        },
+        "loaders": loaders,
+        "skipped": skipped,
+        **environment("search", device),
+    }
+    show(result)
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

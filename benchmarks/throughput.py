@@ -1,0 +1,257 @@
+"""How fast networks are trained: ours, the DataLoader style and Ray Tune, in one run.
+
+Every contender trains the same network with the same recipe on the same images. In each round all
+of them have their turn, then the next round begins, so that what else the machine does meets all
+alike; reported are medians over the rounds, with the smallest and the largest. A turn is a whole
+epoch or more, then one validation, timed apart; making the network, starting loaders and recording
+CUDA graphs are not timed.
+
+    python -m benchmarks.throughput --json benchmarks/results/throughput.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.bound import Rates, measured_rates, training_cost
+from benchmarks.contenders import Contender, contenders
+from benchmarks.crew import Crew
+from benchmarks.ray_tune import time_ray
+from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
+from benchmarks.speed import Rounds, Speed, column_summary, ratios, ray_speed, speed
+from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
+from models.anatomy import count_parameters
+from search.reporting.commands import Parser, positive_int, run
+from search.training.device import choose_device
+from search.training.task import Task
+
+LEAST_SECONDS = 2.0  # of a turn's training: short epochs are repeated
+ROUNDS = 5
+QUICK_LIMIT, QUICK_ROUNDS = 6400, 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """What is trained in one table of the result."""
+
+    name: str
+    title: str
+    network: str
+    augmented: bool
+
+
+# The first is the one that `ratio_vs_dataloader` is about.
+COLUMNS = (
+    Column(
+        name="small_augmented",
+        title=f"[32, 64], {AUGMENTATION}",
+        network="small",
+        augmented=True,
+    ),
+    Column(name="small_plain", title="[32, 64], no augmentation", network="small", augmented=False),
+    Column(
+        name="typical_augmented",
+        title=f"[24, 48, 96], batch norm, {AUGMENTATION}",
+        network="typical",
+        augmented=True,
+    ),
+)
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Images a second and epoch-trials an hour: ours, the DataLoader style of "
+        "Optuna's PyTorch example, and Ray Tune with ASHA; one run, alternating rounds. With all "
+        "images a round takes about ten minutes on two cores.",
+        examples="""
+python -m benchmarks.throughput                 # the whole measurement
+python -m benchmarks.throughput --quick         # a look: fewer images, two rounds
+""",
+    )
+    own.add_argument("--rounds", type=positive_int, metavar="N", help=f"default: {ROUNDS}")
+    own.add_argument(
+        "--limit", type=positive_int, metavar="N", help="training images (default: all 50 000)"
+    )
+    own.add_argument(
+        "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
+    )
+    own.add_argument(
+        "--quick", action="store_true", help=f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
+    )
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add_device()
+    own.add_data_dir()
+    return own
+
+
+def job(column: Column, args: argparse.Namespace, device: torch.device) -> Job:
+    return Job(
+        network=column.network,
+        augmented=column.augmented,
+        device=str(device),
+        dataset=args.dataset,
+        data_dir=args.data_dir,
+        limit=args.limit,
+    )
+
+
+def measure(
+    who: Sequence[Contender],
+    jobs: Mapping[str, Job],
+    *,
+    rounds: int,
+    least_seconds: float,
+) -> tuple[dict[str, Rounds], list[Rates]]:
+    """Every contender's speeds at every job, and the GPU's rates if there is one, by round.
+
+    Ray Tune takes part in the first job alone: it takes as long as all the others together.
+    """
+    speeds: dict[str, dict[str, list[Speed]]] = {name: {} for name in jobs}
+    rates = []
+    with ExitStack() as stack:
+        crews = {
+            contender.name: stack.enter_context(Crew(contender, least_seconds))
+            for contender in who
+            if contender.style != "ray"
+        }
+        for number in range(1, rounds + 1):
+            for place, (name, job) in enumerate(jobs.items()):
+                device = torch.device(job.device)
+                if place == 0 and device.type == "cuda":
+                    rates.append(measured_rates(device))
+                for contender in who:
+                    if contender.style != "ray":
+                        found = speed(crews[contender.name].time(job), contender.at_once)
+                    elif place == 0:
+                        found = ray_speed(time_ray(contender, job), contender.processes)
+                    else:
+                        continue
+                    speeds[name].setdefault(contender.name, []).append(found)
+                    print(
+                        f"round {number} of {rounds}, {name}, {contender.title}: "
+                        f"{found.images_per_second:,.0f} images/s",
+                        file=sys.stderr,
+                    )
+    return dict(speeds), rates
+
+
+def bound_fractions(
+    rounds: Rounds, rates: Sequence[Rates], column: Column, task: Task
+) -> dict[str, Any]:
+    """Our images a second times the least seconds that one takes at the rates of that round."""
+    cost = training_cost(
+        NETWORKS[column.network],
+        task.image_shape,
+        task.classes,
+        batch_size=recipe(augmented=column.augmented).batch_size,
+    )
+    return {
+        name: spread(
+            [
+                speed.images_per_second * cost.seconds(rate)
+                for speed, rate in zip(speeds, rates, strict=True)
+            ]
+        )
+        for name, speeds in rounds.items()
+        if name.startswith("ours") and rates
+    }
+
+
+def summary(
+    speeds: Mapping[str, Rounds], rates: Sequence[Rates], who: Sequence[Contender], task: Task
+) -> dict[str, Any]:
+    """The result as it stands in the JSON, without where and how it was had."""
+    columns: dict[str, Any] = {}
+    for column in COLUMNS:
+        rounds = speeds[column.name]
+        architecture = NETWORKS[column.network]
+        columns[column.name] = {
+            "title": column.title,
+            "parameters": count_parameters(architecture, task.image_shape, task.classes),
+            **column_summary(rounds),
+            "ratios": ratios(rounds, who),
+            "fraction_of_bound": bound_fractions(rounds, rates, column, task),
+        }
+    return {
+        "ratio_vs_dataloader": columns[COLUMNS[0].name]["ratios"]["vs_dataloader"]["median"],
+        "columns": columns,
+        "contenders": {contender.name: asdict(contender) for contender in who},
+        "gpu_rates": [asdict(rate) for rate in rates],
+        "data": {
+            "dataset": task.info.title,
+            "training_images": len(task.training),
+            "validation_images": len(task.validation),
+        },
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """The result as tables on standard output, one for each column."""
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    data = result["data"]
+    for column in result["columns"].values():
+        table = Table(
+            title=f"{column['title']}: {column['parameters']:,} parameters, "
+            f"{data['training_images']:,} images of {data['dataset']}",
+            box=box.SIMPLE_HEAD,
+        )
+        for heading in ("", "images/s", "min - max", "epoch-trials/h"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for name, images in column["images_per_second"].items():
+            table.add_row(
+                result["contenders"][name]["title"],
+                f"{images['median']:,.0f}",
+                f"{images['min']:,.0f} - {images['max']:,.0f}",
+                f"{column['epoch_trials_per_hour'][name]['median']:,.0f}",
+            )
+        console.print(table)
+        for title, figures in (
+            ("ratio", column["ratios"]),
+            ("fraction of the bound", column["fraction_of_bound"]),
+        ):
+            for name, figure in figures.items():
+                console.print(
+                    f"{title}, {name}: {figure['median']:.3g} "
+                    f"({figure['min']:.3g} to {figure['max']:.3g}, {len(figure['rounds'])} rounds)"
+                )
+    for reason in result["skipped"]:
+        console.print(f"skipped: {reason}")
+    console.print(f"{result['hardware']}; commit {result['commit']}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    args.limit = args.limit or (QUICK_LIMIT if args.quick else None)
+    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
+    device = choose_device(args.device)
+    jobs = {column.name: job(column, args, device) for column in COLUMNS}
+    task = jobs[COLUMNS[0].name].task(torch.device("cpu"))
+    who, skipped = contenders(device), []
+    if ray_version() is None:
+        who = [contender for contender in who if contender.style != "ray"]
+        skipped.append(NO_RAY)
+    speeds, rates = measure(who, jobs, rounds=rounds, least_seconds=LEAST_SECONDS)
+    result = {
+        **summary(speeds, rates, who, task),
+        "skipped": skipped,
+        **environment("throughput", device),
+    }
+    show(result)
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

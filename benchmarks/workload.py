@@ -1,0 +1,75 @@
+"""What all contenders of a benchmark train: networks, recipe and images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models import ConvNetConfig
+from search.training.recipe import Recipe
+from search.training.task import Task, load_task
+
+SEED = 0  # of the split
+
+NETWORKS: Mapping[str, ConvNetConfig] = {
+    # Two 3x3 convolutions without padding: 221 950 parameters on 28x28 grey images.
+    "small": ConvNetConfig(channels=(32, 64), padding=0, hidden=(120, 84)),
+    # The middle of the default space.
+    "typical": ConvNetConfig(
+        channels=(24, 48, 96), batch_norm=True, hidden=(128,), dropout_linear=0.2
+    ),
+}
+AUGMENTATION = "flip-crop-erase"
+
+
+def recipe(*, augmented: bool) -> Recipe:
+    """The default study's batch size, optimiser and schedule; long enough never to end."""
+    return Recipe(
+        epochs=1000,
+        batch_size=128,
+        learning_rate=2e-3,
+        weight_decay_kind="decoupled",
+        weight_decay=1e-2,
+        augmentation=AUGMENTATION if augmented else "none",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What to train: the same for all contenders that are compared.
+
+    Attributes:
+        network: a key of `NETWORKS`.
+        limit: training images; None: all.
+    """
+
+    network: str
+    augmented: bool
+    device: str
+    dataset: str
+    data_dir: Path
+    limit: int | None
+
+    def task(self, device: torch.device) -> Task:
+        """The images, on that device.
+
+        Raises:
+            DataError: the data cannot be had.
+        """
+        return load_task(self.dataset, self.data_dir, device, seed=SEED, limit=self.limit)
+
+
+def without_validation(task: Task) -> Task:
+    """The task with nothing to validate on, so that an epoch is training alone."""
+    nothing = torch.arange(0, device=task.device)
+    return dataclasses.replace(task, validation=task.validation.select(nothing))
+
+
+def few_batches(task: Task, batches: int, batch_size: int) -> Task:
+    """The task with so many batches for training, enough to have run every kernel once."""
+    chosen = torch.arange(min(batches * batch_size, len(task.training)), device=task.device)
+    return dataclasses.replace(task, training=task.training.select(chosen))

@@ -1,0 +1,30 @@
+"""A small task and the benchmark's networks, for images as large as Fashion-MNIST's."""
+
+import pytest
+import torch
+
+from data.datasets import DatasetInfo, Examples
+from search.training.task import Task, make_task
+
+COUNT, VALIDATION = 64, 40
+
+
+@pytest.fixture
+def task() -> Task:
+    """Noise, on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (COUNT + VALIDATION, 1, 28, 28), generator=generator)
+    labels = torch.arange(COUNT + VALIDATION) % 10
+    examples = Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
+    info = DatasetInfo(
+        name="noise",
+        title="Noise",
+        class_names=tuple("abcdefghij"),
+        image_shape=(1, 28, 28),
+        mirror_changes_class=False,
+        validation_count=VALIDATION,
+        training_count=COUNT + VALIDATION,
+    )
+    training = examples.select(torch.arange(COUNT))
+    validation = examples.select(torch.arange(COUNT, COUNT + VALIDATION))
+    return make_task(info, training, validation, torch.device("cpu"))

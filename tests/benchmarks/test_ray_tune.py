@@ -1,0 +1,28 @@
+"""Ray Tune runs both trainers to their end; skipped where it is not installed."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.contenders import Contender
+from benchmarks.ray_tune import EPOCHS, time_ray
+from benchmarks.workload import Job
+
+pytest.importorskip("ray", reason="Ray Tune is not installed: pip install -e '.[bench]'")
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_tune_trains_and_is_timed() -> None:
+    contender = Contender(name="ray_ours", title="", style="ray", threads=1, inner="ours")
+    job = Job(
+        network="small",
+        augmented=True,
+        device="cpu",
+        dataset="digits",
+        data_dir=Path("unused"),
+        limit=256,
+    )
+    found = time_ray(contender, job)
+    assert 2 <= found.epochs <= 2 * EPOCHS
+    assert found.images == 256 * found.epochs
+    assert 0 < found.training_seconds < found.seconds

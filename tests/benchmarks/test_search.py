@@ -1,0 +1,62 @@
+"""Whole studies of a few trials, and what is made of courses written by hand."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import search
+from benchmarks.courses import Course, write_study
+from search.trials.study_file import find_study_file, read_study_file
+
+
+def test_ours_and_optunas_whole_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "faster_loaders", lambda *_: 0)
+    file = tmp_path / "search.json"
+    arguments = ["--trials", "2", "--epochs", "1", "--limit", "300", "--dataset", "digits"]
+    arguments += ["--contenders", "ours", "optuna", "--device", "cpu", "--json", str(file)]
+    assert search.main(arguments) == 0
+    result = json.loads(file.read_text())
+    for contender in result["contenders"].values():
+        assert contender["epochs"]["median"] == 2
+        assert 0 < contender["seconds_to_target"]["median"] < contender["seconds"]["median"]
+        best = contender["best_validation_loss"]["median"]
+        assert best <= result["target_validation_loss"]["median"]
+    assert result["ratios"]["seconds_vs_optuna"]["median"] > 0
+    assert {"hardware", "cores", "versions", "command", "commit", "scale"} <= set(result)
+    assert "study.optimize" in capsys.readouterr().out
+
+
+def test_the_target_is_what_all_contenders_reached() -> None:
+    ours = Course(seconds=20, epochs=3, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
+    ray = Course(seconds=60, epochs=2, losses=((10, 0.8), (48, 0.4)))
+    found = search.compare([{"ours": ours, "ray": ray}])
+    assert found["target_validation_loss"]["median"] == 0.4
+    assert found["contenders"]["ours"]["seconds_to_target"]["median"] == 8
+    assert found["ratios"]["seconds_vs_ray"]["median"] == 3
+    assert found["ratios"]["seconds_to_target_vs_ray"]["median"] == 6
+
+
+@pytest.mark.parametrize(
+    ("limit", "part"),
+    [(6000, {"limit": 6000, "validation_count": 2000}), (50_000, {})],
+    ids=["a part", "all images"],
+)
+def test_the_study_is_the_default_one_at_another_scale(
+    limit: int, part: dict[str, int], tmp_path: Path
+) -> None:
+    file = tmp_path / "study.toml"
+    args = argparse.Namespace(trials=7, epochs=3, limit=limit, dataset='folder:/a "b"')
+    write_study(file, args, seed=5)
+    expected = read_study_file(find_study_file("default"))
+    assert read_study_file(file) == {
+        "dataset": 'folder:/a "b"',
+        "trials": 7,
+        "epochs": 3,
+        "seed": 5,
+        "space": expected["space"],
+        **part,
+    }
