@@ -7,44 +7,30 @@ import dataclasses
 import shlex
 import sys
 import threading
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from data.datasets import canonical_name, choose_dataset
 from search.reporting.commands import Parser, console, duration, positive_int, run, seed
 from search.reporting.content_writer import ContentWriter
+from search.reporting.forecast import forecast
 from search.reporting.progress import Progress
+from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
-from search.training.device import choose_device, describe_hardware, prepare_process
-from search.trials.catalog import (
-    carry_on_spec,
-    create_study,
-    find_study,
-    load_study_task,
-    note_environment,
-    require_study,
-    set_total,
-)
-from search.trials.config import StudySpec, check_study_name, study_name_for
-from search.trials.domains import SpecError
-from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.training.device import choose_device, prepare_process
+from search.trials.catalog import require_study
+from search.trials.config import check_study_name
+from search.trials.folders import DEFAULT_STORAGE
 from search.trials.history import count_reports
-from search.trials.journal import journal_from_environment
 from search.trials.loop import Worker, work
-from search.trials.opening import database_exists, open_database
-from search.trials.space import check_space
+from search.trials.opening import open_database
+from search.trials.planning import Plan, begin, make_plan
 from search.trials.status import status
 from search.trials.stopping import StopOnSignal
-from search.trials.storage import Database
-from search.trials.study_file import StudyFileError, find_study_file, located, read_study_file
 from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
-from search.trials.view import load_facts, view_study
+from search.trials.view import view_study
 
-FLAGS = ("dataset", "trials", "epochs", "seed")  # that are fields of a study's specification
+FLAGS = ("dataset", "trials", "repeats", "epochs", "limit", "seed")  # fields of a StudySpec
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
 python -m search.study --trials 80              # go on with that study, up to 80 trials
@@ -52,6 +38,9 @@ python -m search.study --timeout 30m            # leave after half an hour; repe
 python -m search.study --dataset folder:photos  # your own images: photos/train/<class>/*
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
 python -m search.study --status                 # how it stands, asked from another terminal
+python -m search.study --list                   # ready-made studies: comparisons and searches
+python -m search.study --config a4_dropout --dry-run     # what it would train, and how long
+python -m search.study --config a4_dropout --repeats 5   # each of its arms with 5 seeds
 """
 
 
@@ -61,12 +50,20 @@ def parser() -> Parser:
         "it stopped: Ctrl-C leaves within seconds and loses nothing.",
         examples=EXAMPLES,
     )
-    own.add_argument("--config", metavar="FILE", help="study file (TOML), or a ready-made one")
+    own.add_argument(
+        "--config", metavar="FILE|NAME", help="a study file (TOML), or a ready-made one: see --list"
+    )
     own.add_argument(
         "--trials",
         type=positive_int,
         metavar="N",
         help="finished trials (complete or pruned) to end with, in all (default: 50)",
+    )
+    own.add_argument(
+        "--repeats",
+        type=positive_int,
+        metavar="R",
+        help="of a study that compares arms: how many times each is trained, in all",
     )
     own.add_argument(
         "--timeout", type=duration, metavar="TIME", help="leave after 90s, 30m or 1h30m"
@@ -78,11 +75,25 @@ def parser() -> Parser:
         "(default: fashion_mnist, or digits where that cannot be had)",
     )
     own.add_argument(
-        "--study", metavar="NAME", help="its name in the database (default: the data set's)"
+        "--study",
+        metavar="NAME",
+        help="its name in the database (default: the file's or the data's)",
     )
     own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
     own.add_argument(
         "--epochs", type=positive_int, metavar="E", help="most epochs of a trial (default: 12)"
+    )
+    own.add_argument(
+        "--limit",
+        type=positive_int,
+        metavar="N",
+        help="train on so many examples only, the same share of each class (default: all)",
+    )
+    own.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="start from these in place of those that the study file names: a file, or the folder "
+        "of a finalised model",
     )
     own.add_argument(
         "--workers",
@@ -92,6 +103,7 @@ def parser() -> Parser:
         "with --seed, since only one alone repeats a study exactly)",
     )
     own.add_device()
+    own.add_trials_per_device()
     own.add_argument(
         "--seed",
         type=seed,
@@ -99,112 +111,54 @@ def parser() -> Parser:
         help="decides split, draws and initial weights; implies --workers 1 (default: 0)",
     )
     own.add_data_dir()
-    own.add_argument("--status", action="store_true", help="say how the study stands, and leave")
+    instead = own.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--status", action="store_true", help="say how the study stands, and leave"
+    )
+    instead.add_argument(
+        "--list", action="store_true", help="name the ready-made studies, and leave"
+    )
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained and how long it may take, and leave; takes some seconds",
+    )
     return own
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What a person asked for.
-
-    Attributes:
-        fields: of `StudySpec`: the study file's, and the flags over them.
-        flags: the fields that came by flag.
-        named: the fields that a study which exists must agree with.
-        file: the study file, for messages.
-    """
-
-    fields: dict[str, Any]
-    flags: frozenset[str]
-    named: frozenset[str]
-    file: Path
-
-    def spec(self, dataset: str) -> StudySpec:
-        return StudySpec(**{**self.fields, "dataset": dataset})
-
-
-def read_wish(args: argparse.Namespace) -> Wish:
-    file = find_study_file(args.config or "default")
-    fields = read_study_file(file)
-    flags = {name: value for name in FLAGS if (value := getattr(args, name)) is not None}
-    named = {*flags, *(fields if args.config else ())}
-    return Wish(
-        fields={**fields, **flags}, flags=frozenset(flags), named=frozenset(named), file=file
+def plan_for(args: argparse.Namespace) -> Plan:
+    return make_plan(
+        config=args.config,
+        flags={name: value for name in FLAGS if (value := getattr(args, name)) is not None},
+        weights=args.weights,
+        study=args.study,
+        url=args.storage,
+        data_dir=args.data_dir,
+        device=choose_device(args.device),
     )
-
-
-def choose(
-    args: argparse.Namespace, wish: Wish, data_dir: Path, db: Database | None
-) -> tuple[str, str, str | None]:
-    """(study's name, data set, why the data set is a substitute or None)."""
-    dataset, reason = wish.fields.get("dataset"), None
-    if dataset is None and args.study is not None and db is not None:
-        study = find_study(db, args.study)
-        dataset = None if study is None else load_facts(study).name
-    if dataset is None:
-        dataset, reason = choose_dataset(data_dir)
-    name = args.study or study_name_for(dataset)
-    if args.config and not args.study:
-        name = f"{study_name_for(wish.file.stem)}-{name}"
-    return check_study_name(name), canonical_name(dataset), reason
-
-
-def prepare(args: argparse.Namespace, stop: threading.Event) -> tuple[Worker, str | None]:
-    """Find everything that a person can get wrong before the first thing is written."""
-    device = choose_device(args.device)
-    data_dir = args.data_dir
-    wish = read_wish(args)
-    db = open_database(args.storage) if database_exists(args.storage) else None
-    name, dataset, reason = choose(args, wish, data_dir, db)
-    existing = find_study(db, name) if db is not None else None
-    try:
-        spec = wish.spec(dataset)
-        if existing is not None:
-            spec = carry_on_spec(existing, spec, wish.named)
-        task = load_study_task(spec, data_dir, device)
-        check_space(spec, task.image_shape, task.classes)
-    except SpecError as error:
-        raise _with_line(wish, error) from error
-    folder = run_folder(name)
-
-    db = db or open_database(args.storage)
-    study = existing or create_study(
-        db, name, spec, task.info, validation_count=len(task.validation)
-    )
-    set_total(study, spec.trials)
-    note_environment(study, describe_hardware(device))
-    worker = Worker(
-        db=db,
-        study=study,
-        spec=spec,
-        task=task,
-        folder=folder,
-        stop=stop,
-        journal=journal_from_environment(),
-    )
-    return worker, reason
-
-
-def _with_line(wish: Wish, error: SpecError) -> ValueError:
-    """The error with the line of the study file that it stems from, if it stems from one."""
-    in_file = error.key in wish.fields or error.key in wish.fields["space"]
-    if not in_file or error.key in wish.flags:
-        return error
-    return StudyFileError(f"{located(wish.file, error.key)}: {error}")
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.study is not None:
         check_study_name(args.study)
+    if args.list:
+        print(listing())
+        return 0
     if args.status:
         db = open_database(args.storage, must_exist=True)
         study = require_study(db, args.study)
         print(status_text(view_study(db, study), status(db, study)))
         return 0
     prepare_process()
+    if args.dry_run:
+        print(rehearse(args, plan_for(args)))
+        return 0
     with StopOnSignal() as stopping:
-        worker, reason = prepare(args, stopping.event)
+        plan = plan_for(args)
+        reason = plan.substitute
+        at_a_time = args.trials_per_device or (1 if args.seed is not None else None)
+        worker = begin(plan, stopping.event, trials_at_a_time=at_a_time)
         stopping.on_signal = worker.db.hurry
         if reason is not None:
             print(fallback_notice(reason), file=sys.stderr)
@@ -222,6 +176,17 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return stopping.exit_code
+
+
+def rehearse(args: argparse.Namespace, plan: Plan) -> str:
+    """What would be trained, and how long that may take."""
+    workers = len(devices_for(args, plan.task.device))
+    if plan.task.device.type == "cpu":
+        torch.set_num_threads(threads_for(workers))
+    begun = 0 if plan.existing is None else len(plan.existing.get_trials(deepcopy=False))
+    text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=workers)
+    notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
+    return f"{notice}{text}\n\nNothing was written. Leave --dry-run out to begin."
 
 
 def search(worker: Worker, team: Team | None, timeout: float | None) -> None:
@@ -255,16 +220,24 @@ def oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
         team.send_home()
 
 
+def devices_for(args: argparse.Namespace, device: torch.device) -> list[str]:
+    """The device of each process that is to train."""
+    repeatable = args.seed is not None  # several workers would race for the sampler's draws
+    every_gpu = args.device in ("auto", "cuda") and device.type == "cuda"
+    gpus = torch.cuda.device_count() if every_gpu else 1
+    count = args.workers or (1 if repeatable else default_workers(device.type, gpus=gpus))
+    if every_gpu:
+        return [f"cuda:{number % gpus}" for number in range(count)]
+    return [str(device)] * count
+
+
 def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
     """The local processes to start; None where this process does the work itself."""
     device = worker.task.device
-    repeatable = args.seed is not None  # several workers would race for the sampler's draws
-    count = args.workers or (1 if repeatable else default_workers(device.type))
+    devices = devices_for(args, device)
+    count = len(devices)
     if count == 1:
         return None
-    devices = [str(device)] * count
-    if args.device in ("auto", "cuda") and device.type == "cuda":
-        devices = [f"cuda:{number % torch.cuda.device_count()}" for number in range(count)]
     threads = threads_for(count) if device.type == "cpu" else 1
     each = "a thread" if threads == 1 else f"{threads} threads"
     print(f"{count} workers with {each} each", file=sys.stderr)
@@ -274,6 +247,7 @@ def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
         devices=devices,
         data_dir=args.data_dir,
         threads=threads,
+        trials_per_device=worker.trials_at_a_time,
         count_reports=partial(count_reports, worker.db, worker.study._study_id),
     )
 

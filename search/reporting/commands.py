@@ -18,8 +18,10 @@ from rich.console import Console
 
 from data.datasets import DataError, default_data_dir
 from models import ArchitectureError
+from search.training.bundle import BundleError
 from search.training.device import DeviceError
 from search.training.recipe import RecipeError
+from search.training.repeat import RepeatError
 from search.trials.domains import SpecError
 from search.trials.loop import CheckpointUnwritableError, StudyBrokenError
 from search.trials.storage import StorageError
@@ -33,9 +35,11 @@ LONGEST = 366 * 24 * 3600  # seconds
 USER_ERRORS = (
     DataError,
     ArchitectureError,
+    BundleError,
     CheckpointUnwritableError,
     DeviceError,
     RecipeError,
+    RepeatError,
     SpecError,
     StorageError,
     StudyBrokenError,
@@ -109,6 +113,16 @@ class Parser(argparse.ArgumentParser):
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
+    def add_trials_per_device(self) -> None:
+        self.add_argument(
+            "--trials-per-device",
+            type=trials_per_device,
+            metavar="K",
+            default=None,
+            help="trials that a process trains at a time, in turn (default: auto, which is as many "
+            "as pay on a GPU, one on a CPU and with --seed)",
+        )
+
     def add_data_dir(self) -> None:
         self.add_argument(
             "--data-dir",
@@ -136,6 +150,17 @@ def positive_int(text: str) -> int:
     """An argument that counts something."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, but got {text!r}")
+    return int(text)
+
+
+def trials_per_device(text: str) -> int | None:
+    """An argument that counts trials; None for `auto`."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"must be auto or a whole number from 1 to 9999, but got {text!r}"
+        )
     return int(text)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models import Architecture, ConvNetConfig
-from search.reporting.wording import grouped
+from models import Architecture, ConvNetConfig, MLPConfig, ResNetConfig
+from search.reporting.wording import grouped, printable
 from search.training.recipe import Recipe
 from search.trials.config import TrialConfig
 
@@ -27,12 +27,18 @@ def describe_config(config: TrialConfig, parameters: int | None = None) -> str:
 
 def describe_network(architecture: Architecture, parameters: int | None = None) -> str:
     """Everything that sets it apart but dropout, and the number of parameters where known."""
-    if isinstance(architecture, ConvNetConfig):
-        parts = [*_convolutions(architecture), _hidden(architecture.hidden)]
-    else:
-        parts = [f"no convolutions, {_hidden(architecture.hidden)}"]
-        parts += ["batch norm"] * architecture.batch_norm
-    parts.append(ACTIVATIONS[architecture.activation])
+    match architecture:
+        case ConvNetConfig():
+            parts = [*_convolutions(architecture), _hidden(architecture.hidden)]
+            parts.append(ACTIVATIONS[architecture.activation])
+        case MLPConfig():
+            parts = [f"no convolutions, {_hidden(architecture.hidden)}"]
+            parts += ["batch norm"] * architecture.batch_norm
+            parts.append(ACTIVATIONS[architecture.activation])
+        case ResNetConfig():
+            parts = ["ResNet-18"]
+            if architecture.side is not None:
+                parts.append(f"images scaled to {architecture.side}x{architecture.side}")
     if parameters is not None:
         parts.append(f"{grouped(parameters)} parameters")
     return ", ".join(parts)
@@ -50,6 +56,10 @@ def describe_training(config: TrialConfig) -> str:
     ]
     if recipe.label_smoothing:
         parts.append(f"label smoothing {compact(recipe.label_smoothing)}")
+    if recipe.initial_weights is not None:
+        parts.append(f"weights from {printable(recipe.initial_weights)}")
+    if recipe.frozen_epochs:
+        parts.append(f"the last layer alone for {recipe.frozen_epochs} epochs")
     if recipe.gradient_clip is not None:
         parts.append(f"gradient clipped at {compact(recipe.gradient_clip)}")
     parts.append(_augmentation(recipe) or "no augmentation")
@@ -59,11 +69,8 @@ def describe_training(config: TrialConfig) -> str:
 def short_config(config: TrialConfig) -> str:
     """The same in the few words that a line has room for, the most telling ones first."""
     architecture, recipe = config.architecture, config.recipe
-    widths = (
-        architecture.channels if isinstance(architecture, ConvNetConfig) else architecture.hidden
-    )
     parts = [
-        "-".join(map(str, widths)) or "linear",
+        _widths(architecture),
         f"lr {compact(recipe.learning_rate)}",
         _augmentation(recipe).replace(" at ", " "),
         *(text.replace("dropout", "drop") for text in _dropout(architecture)[:1]),
@@ -71,6 +78,14 @@ def short_config(config: TrialConfig) -> str:
     if recipe.weight_decay_kind != "none" and recipe.weight_decay:
         parts.append(f"{recipe.weight_decay_kind} {compact(recipe.weight_decay)}")
     return ", ".join(part for part in parts if part)
+
+
+def _widths(architecture: Architecture) -> str:
+    match architecture:
+        case ConvNetConfig(channels=widths) | MLPConfig(hidden=widths):
+            return "-".join(map(str, widths)) or "linear"
+        case ResNetConfig():
+            return "ResNet-18"
 
 
 def compact(number: float) -> str:
@@ -120,7 +135,8 @@ def _hidden(units: tuple[int, ...]) -> str:
 
 def _optimizer(recipe: Recipe) -> str:
     if recipe.optimizer == "sgd":
-        return f"SGD (Nesterov momentum {compact(recipe.momentum)})"
+        momentum = f"Nesterov momentum {compact(recipe.momentum)}" if recipe.momentum else "plain"
+        return f"SGD ({momentum})"
     return "AdamW" if recipe.weight_decay_kind == "decoupled" and recipe.weight_decay else "Adam"
 
 

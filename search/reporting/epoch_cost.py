@@ -19,7 +19,7 @@ from models.anatomy import anatomy
 from search.reporting.course import epochs_trained
 from search.reporting.wording import training_count
 from search.training.train import EARLY_LOOK
-from search.trials.config import StudySpec
+from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
 from search.trials.space import PARAMETERS, make_config
 from search.trials.view import StudyView, TrialView
@@ -89,6 +89,12 @@ def _measured_seconds(trial: TrialView, view: StudyView) -> float:
         return trial.seconds / len(trial.curve)
     validation = FORWARD_SHARE * view.dataset.validation_count / training_count(view)
     return trial.seconds * (1 + validation) / (EARLY_LOOK + validation)
+
+
+def config_seconds(config: TrialConfig, view: StudyView, cost: Cost) -> float:
+    """Of one epoch of a configuration of which no trial was measured: by its size."""
+    work = multiply_adds(config.architecture, *_images(view))
+    return cost(work or 1.0)
 
 
 def _work(trial: TrialView, view: StudyView) -> float | None:

@@ -8,10 +8,17 @@ far trials get (`search.reporting.course`) and what an epoch costs (`search.repo
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import fmean, median
 
-from search.reporting.course import UNJUDGED, fit_course, judged
-from search.reporting.epoch_cost import epoch_seconds, fit_cost, is_measured, typical_seconds
+from search.reporting.course import UNJUDGED, epochs_trained, fit_course, judged
+from search.reporting.epoch_cost import (
+    config_seconds,
+    epoch_seconds,
+    fit_cost,
+    is_measured,
+    typical_seconds,
+)
+from search.trials.space import arm_config
 from search.trials.view import StudyView
 
 
@@ -30,6 +37,8 @@ def time_left(view: StudyView, workers: int = 1) -> float | None:
         return 0.0
     if not any(map(is_measured, view.trials)):
         return None
+    if view.spec.is_comparison:
+        return _comparison_left(view, remaining, workers)
     course, cost = fit_course(view), fit_cost(view)
     typical = typical_seconds(view, cost, judged(view))
 
@@ -41,6 +50,33 @@ def time_left(view: StudyView, workers: int = 1) -> float | None:
     epochs = unjudged * course.longest + (later - unjudged) * course.expected(0.0)
     together = sum(rests) + epochs * typical + remaining * _overhead(view)
     return max([together / workers, *rests])
+
+
+def _comparison_left(view: StudyView, remaining: int, workers: int) -> float:
+    """Arm by arm, since it is known which trials are to come: as others of the same arm went.
+
+    Nobody is pruned; a trial ends at the last epoch, out of patience, or by failing.
+    """
+    spec, cost = view.spec, fit_cost(view)
+    longest = fit_course(view).longest
+    lengths, rates = {}, {}
+    for arm in spec.arms:
+        mine = [trial for trial in view.trials if trial.arm == arm.name]
+        ended = [epochs_trained(trial) for trial in mine if trial.state in ("complete", "failed")]
+        lengths[arm.name] = fmean(ended) if ended else longest
+        measured = [epoch_seconds(trial, view, cost, 0.0) for trial in mine if is_measured(trial)]
+        rates[arm.name] = (
+            fmean(measured) if measured else config_seconds(arm_config(spec, arm), view, cost)
+        )
+    rests = [
+        max(0.0, lengths[trial.arm] - epochs_trained(trial)) * rates[trial.arm]
+        for trial in view.in_state("running")
+        if trial.arm is not None
+    ]
+    later = [spec.place_of(number)[0].name for number in range(len(view.trials), spec.trials)]
+    trainings = [lengths[name] * rates[name] for name in later]
+    together = sum(rests) + sum(trainings) + remaining * _overhead(view)
+    return max([together / workers, *rests, *trainings])
 
 
 def _overhead(view: StudyView) -> float:

@@ -28,18 +28,25 @@ def without_password(url: str) -> str:
 def study_file(spec: StudySpec) -> str:
     """The specification in TOML: `search.trials.study_file.read_study_file` gives it back."""
     plain = spec.to_dict()
-    sections: dict[str, Mapping[str, Any]] = {
-        "study": {key: plain[key] for key in STUDY_KEYS},
-        "space": plain["space"],
-    }
+    # What follows from the arms is left out; what there is none of is, too.
+    follows = ("trials", "sampler", "base") if spec.is_comparison else ("repeats",)
+    tables: list[tuple[str, Mapping[str, Any]]] = [
+        ("[study]", {key: plain[key] for key in STUDY_KEYS if key not in follows}),
+        ("[space]", plain["space"]),
+    ]
     if plain["baseline"] is not None:
-        sections["baseline"] = plain["baseline"]
-    return "\n".join(line for name, section in sections.items() for line in _table(name, section))
+        tables.append(("[baseline]", plain["baseline"]))
+    for arm in plain["arms"]:
+        reported = {"reported": arm["reported"]} if arm["reported"] else {}
+        tables.append(("[[arm]]", {"name": arm["name"], **arm["values"], **reported}))
+    for entry in plain["journal"]:
+        tables.append(("[[journal]]", {key: value for key, value in entry.items() if value}))
+    return "\n".join(line for head, table in tables for line in _table(head, table))
 
 
-def _table(name: str, section: Mapping[str, Any]) -> Iterator[str]:
-    yield f"[{name}]"
-    for key, value in section.items():
+def _table(head: str, table: Mapping[str, Any]) -> Iterator[str]:
+    yield head
+    for key, value in table.items():
         if value is not None:  # TOML has no null: a key left out has its default
             yield f"{key} = {_written(value)}"
     yield ""

@@ -196,7 +196,10 @@ def next_commands(view: StudyView) -> list[str]:
 def _best_lines(view: StudyView) -> Iterator[str]:
     best = view.best
     assert best is not None
-    yield f"Best: trial {best.number}" + (", the baseline itself" if best.is_baseline else "")
+    which = ", the baseline itself" if best.is_baseline else ""
+    if best.arm is not None:
+        which = f", arm {printable(best.arm)}"
+    yield f"Best: trial {best.number}{which}"
     if best.config is not None:
         yield from _entry("network", describe_network(best.config.architecture, best.parameters))
         yield from _entry("training", describe_training(best.config))

@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import warnings
 from collections.abc import Collection
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from search.training.task import Task, load_task
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
-from search.trials.history import values_at
+from search.trials.history import standing_at
 from search.trials.space import OVERRIDES, baseline_params
 from search.trials.storage import Database, StorageError, transaction
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
+MAY_CHANGE = ("trials", "repeats")  # of a stored specification
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 
 
@@ -45,7 +47,7 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
 def _equip(db: Database, study: optuna.Study, spec: StudySpec) -> None:
     """Optuna stores neither sampler nor pruner with a study."""
     study.sampler = make_sampler(spec)
-    study.pruner = make_pruner(spec, lambda epoch: values_at(db, study._study_id, epoch))
+    study.pruner = make_pruner(spec, partial(standing_at, db))
 
 
 def latest_study(db: Database) -> optuna.Study:
@@ -164,22 +166,22 @@ def carry_on_spec(study: optuna.Study, wanted: StudySpec, named: Collection[str]
         SpecError: a named field differs from what the study was made with.
     """
     stored = load_spec(study)
-    for name in named:
+    for name in (field.name for field in dataclasses.fields(StudySpec)):
         old, new = getattr(stored, name), getattr(wanted, name)
-        if name != "trials" and old != new:
+        if name in named and name not in MAY_CHANGE and old != new:
             raise SpecError(
                 name,
                 f"study {study.study_name!r} was made with {name} = {_short(old)}, but got "
                 f"{_short(new)}; give another --study NAME, or leave it out to carry on",
             )
-    return dataclasses.replace(stored, trials=wanted.trials) if "trials" in named else stored
+    return stored.with_total(wanted.trials) if "trials" in named else stored
 
 
 def set_total(study: optuna.Study, trials: int) -> None:
     """Change the number of trials that the study ends with; the one thing that may change."""
     spec = load_spec(study)
     if spec.trials != trials:
-        study.set_user_attr(SPEC, dataclasses.replace(spec, trials=trials).to_dict())
+        study.set_user_attr(SPEC, spec.with_total(trials).to_dict())
 
 
 def _short(value: Any) -> str:

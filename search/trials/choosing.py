@@ -23,11 +23,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.training.randomness import derived_seed
 from search.trials.config import StudySpec
-from search.trials.space import OVERRIDES
+from search.trials.history import Standing
+from search.trials.space import ARM, OVERRIDES, REPEAT
+from search.trials.tpe import Memory, RememberingTPESampler
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 REDUCTION_FACTOR = 3  # one in so many goes on from each rung
@@ -89,12 +91,42 @@ class SeededSampler(optuna.samplers.BaseSampler):
         """Nothing to do: the seed follows from the trial."""
 
 
+class ArmSampler(optuna.samplers.BaseSampler):
+    """Gives each trial of a comparison its arm and its repeat, by the trial's number alone."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        arm, repeat = self._spec.place_of(trial.number)
+        return {ARM: arm.name, REPEAT: repeat}[param_name]
+
+
 def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
     """The study's sampler; to be made at every start, as Optuna does not store it."""
+    if spec.is_comparison:
+        return ArmSampler(spec)
     if spec.sampler == "random":
         return SeededSampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), spec.seed)
+    memory = Memory()
     return SeededSampler(
-        lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+        lambda seed: RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS),
         spec.seed,
     )
 
@@ -111,43 +143,65 @@ def worth_continuing(value: float, rivals: Iterable[float]) -> bool:
         value: the trial's lowest validation loss so far.
         rivals: the other trials' lowest ones when they were at the same rung.
     """
-    if not math.isfinite(value):
-        return False
     others = [rival for rival in rivals if math.isfinite(rival)]
     better = sum(rival < value for rival in others)
-    return len(others) < RIVALS or better < math.ceil((len(others) + 1) / REDUCTION_FACTOR)
+    return stands_well(Standing(loss=value, rivals=len(others), better=better))
+
+
+def stands_well(standing: Standing) -> bool:
+    """Whether a trial is in the best third of its rung, or has too few rivals there to tell."""
+    if not math.isfinite(standing.loss):
+        return False
+    best_third = math.ceil((standing.rivals + 1) / REDUCTION_FACTOR)
+    return standing.rivals < RIVALS or standing.better < best_third
 
 
 class HalvingPruner(optuna.pruners.BasePruner):
     """Stops a trial at a rung where it is not in the best third of the trials so far.
 
     Args:
-        values_at: for an epoch, (trial number, lowest validation loss up to it) of every trial
-            that reached it. Read from our own table: one indexed query, where Optuna's pruners
-            read every trial of the study each time.
+        standing_at: of a trial (by its id) after an epoch. Our own table answers that with one
+            query of an index, where Optuna's pruners read every trial of the study each time.
     """
 
-    def __init__(self, values_at: Callable[[int], Iterable[tuple[int, float]]]) -> None:
-        self._values_at = values_at
+    def __init__(self, standing_at: Callable[[int, int], Standing | None]) -> None:
+        self._standing_at = standing_at
+
+    def stops(self, study: optuna.Study, trial_id: int, epoch: int) -> bool:
+        """Whether to stop the trial after this epoch, which was reported."""
+        if not is_rung(epoch):
+            return False
+        standing = self._standing_at(trial_id, epoch)
+        if standing is None or stands_well(standing):
+            return False
+        # The baseline is what everything is compared with: it runs to its end.
+        return OVERRIDES not in study._storage.get_trial_user_attrs(trial_id)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         epoch = trial.last_step
-        if epoch is None or not is_rung(epoch) or OVERRIDES in trial.user_attrs:
-            return False  # the baseline is what everything is compared with: it runs to its end
-        reports = [value for step, value in trial.intermediate_values.items() if step <= epoch]
-        best = min((value for value in reports if math.isfinite(value)), default=math.nan)
-        rivals = [value for number, value in self._values_at(epoch) if number != trial.number]
-        return not worth_continuing(best, rivals)
+        return epoch is not None and self.stops(study, trial._trial_id, epoch)
 
 
 def make_pruner(
-    spec: StudySpec, values_at: Callable[[int], Iterable[tuple[int, float]]]
+    spec: StudySpec, standing_at: Callable[[int, int], Standing | None]
 ) -> optuna.pruners.BasePruner:
     """The study's pruner; to be made at every start, as Optuna does not store it."""
     match spec.pruner:
         case "halving":
-            return HalvingPruner(values_at)
+            return HalvingPruner(standing_at)
         case "median":
             return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
         case "none":
             return optuna.pruners.NopPruner()
+
+
+def is_hopeless(study: optuna.Study, trial_id: int, epoch: int) -> bool:
+    """What the study's pruner says of a running trial after an epoch, which was reported."""
+    match study.pruner:
+        case optuna.pruners.NopPruner():
+            return False
+        case HalvingPruner() as pruner:
+            return pruner.stops(study, trial_id, epoch)
+        case _:
+            # A trial made anew knows all its reports, also those of workers before us.
+            return Trial(study, trial_id).should_prune()

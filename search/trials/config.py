@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from models import Architecture, to_dict
 from search.training.recipe import Recipe
+from search.trials.design import Arm, JournalEntry, check_arms, check_journal
 from search.trials.domains import (
     Domain,
     ParameterValue,
@@ -22,7 +23,7 @@ from search.trials.domains import (
     domain_to_json,
 )
 
-SamplerName = Literal["tpe", "random"]
+SamplerName = Literal["tpe", "random", "grid"]
 PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
 FORMAT = 1  # of the stored specification
@@ -43,24 +44,35 @@ class TrialConfig:
 class StudySpec:
     """Everything that two workers must agree on.
 
+    A study either searches a space or, where it has arms, compares them.
+
     Attributes:
         title: one line for people.
+        source: where its figures and its question are from; one line, may be empty.
         dataset: canonical name, or `folder:PATH`.
         image_size: side in pixels that a folder's images are resized to; None: its default.
         validation_count: examples held out of the training set; None: the data set's default.
         limit: train on this many examples only (a stratified subset); None: all.
-        trials: finished (complete or pruned) trials that the study ends with. A total: the only
-            field that a later start may change.
+        trials: finished (complete or pruned) trials that the study ends with. A total: with
+            `repeats` the only field that a later start may change. Of a comparison always arms x
+            repeats, failed trials included: an arm that diverges is a result.
         epochs: most epochs a trial trains, and the length of its schedule.
         patience: epochs without a lower validation loss before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
-        sampler, pruner: see `search.trials.choosing`.
-        space: a domain for each parameter of `search.trials.space.PARAMETERS`.
+        sampler, pruner: see `search.trials.choosing`. A comparison has the sampler `grid`, and
+            trains every arm to its end.
+        space: a domain for each parameter of `search.trials.space.PARAMETERS`. Of a comparison
+            one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
+        arms: see `search.trials.design`; the base arm first. None in a search.
+        base: the first arm's name, with which the others are compared; None in a search.
+        repeats: how many times each arm is trained, with a seed each.
+        journal: questions put to the study beforehand.
     """
 
     dataset: str
     title: str = ""
+    source: str = ""
     image_size: int | None = None
     validation_count: int | None = None
     limit: int | None = None
@@ -72,9 +84,13 @@ class StudySpec:
     pruner: PrunerName = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
+    arms: tuple[Arm, ...] = ()
+    base: str | None = None
+    repeats: int = 1
+    journal: tuple[JournalEntry, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("trials", "epochs"):
+        for name in ("repeats", "trials", "epochs"):
             _at_least_one(name, getattr(self, name))
         for name in ("image_size", "validation_count", "limit", "patience"):
             if getattr(self, name) is not None:
@@ -89,12 +105,50 @@ class StudySpec:
                 raise SpecError(
                     name, f"{name} must be one of {choices}, but got {getattr(self, name)!r}"
                 )
+        check_arms(self.arms, self.base, self.repeats, self.trials)
+        check_journal(self.journal, self.arms)
+        if self.is_comparison:
+            self._check_comparison()
+        elif self.sampler == "grid":
+            raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables, or lists in [space]")
+
+    def _check_comparison(self) -> None:
+        if self.pruner != "none":
+            raise SpecError(
+                "pruner",
+                f"arms are trained to their end to be compared, but got pruner = {self.pruner!r}; "
+                'give "none"',
+            )
+        if self.baseline is not None:
+            raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether arms are compared; else a space is searched."""
+        return bool(self.arms)
+
+    def place_of(self, trial_number: int) -> tuple[Arm, int]:
+        """The arm of a comparison's trial, and which repeat of it, from 0."""
+        repeat, arm = divmod(trial_number, len(self.arms))
+        return self.arms[arm], repeat
+
+    def seed_number(self, trial_number: int) -> int:
+        """What, beside the study's seed, decides a trial's: its number, or of a comparison its
+        repeat, so that arms share their seeds."""
+        return trial_number // len(self.arms) if self.is_comparison else trial_number
+
+    def with_total(self, trials: int) -> StudySpec:
+        """The same study, to end with so many trials: of a comparison, a multiple of its arms."""
+        repeats = trials // len(self.arms) if self.is_comparison else 1
+        return dataclasses.replace(self, trials=trials, repeats=repeats)
 
     def to_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["space"] = {name: domain_to_json(domain) for name, domain in self.space.items()}
         if self.baseline is not None:
             plain["baseline"] = dict(self.baseline)
+        plain["arms"] = [arm.to_dict() for arm in self.arms]
+        plain["journal"] = [entry.to_dict() for entry in self.journal]
         return {"format": FORMAT, **plain}
 
     @classmethod
@@ -110,6 +164,9 @@ class StudySpec:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in plain["baseline"].items()
             }
+        # Studies of before there were comparisons have neither of the two.
+        plain["arms"] = tuple(map(Arm.from_dict, plain.get("arms", ())))
+        plain["journal"] = tuple(map(JournalEntry.from_dict, plain.get("journal", ())))
         return cls(**plain)
 
 

@@ -14,11 +14,16 @@ class SpecError(ValueError):
 
     Attributes:
         key: the offending key, so that whoever read it from a file can add the line.
+        table: for a key of one of several tables that are called alike: their name, and the
+            table's own name or its number from 0.
     """
 
-    def __init__(self, key: str, message: str) -> None:
+    def __init__(
+        self, key: str, message: str, *, table: tuple[str, str | int] | None = None
+    ) -> None:
         super().__init__(message)
         self.key = key
+        self.table = table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +82,7 @@ def domain_from_json(written: Any, name: str = "space") -> Domain:
     return Fixed(value=_value(written, name))
 
 
-LIST_PARAMETERS = ("channels", "kernel_sizes", "hidden", "pool_after")
+LIST_PARAMETERS = ("channels", "kernel_sizes", "hidden", "pool_after", "batch_norm")
 
 
 def domain_to_json(domain: Domain) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, get_args
 import optuna
 
 from data.augment import POLICY_NAMES
-from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, plan
+from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, ResNetConfig, plan
+from models.architecture import FAMILIES
 from models.convnet import HeadName, NormPlace
 from models.layers import ActivationName, PoolName
 from search.training.recipe import (
@@ -24,6 +25,7 @@ from search.training.recipe import (
     WeightDecayKind,
 )
 from search.trials.config import StudySpec, TrialConfig
+from search.trials.design import MAX_REPEATS, Arm
 from search.trials.domains import (
     Choice,
     Domain,
@@ -34,6 +36,7 @@ from search.trials.domains import (
     domain_from_json,
 )
 
+ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
 OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
 GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
 
@@ -65,7 +68,7 @@ def _number(default: float, what: str) -> Parameter:
 
 PARAMETERS: Mapping[str, Parameter] = {
     # the network
-    "family": _text(("cnn", "mlp"), "cnn", "kind of network"),
+    "family": _text(tuple(FAMILIES), "cnn", "kind of network"),
     "depth": Parameter(kinds=(int,), default=3, help="number of convolutions"),
     "width": Parameter(
         kinds=(int,), default=32, help="channels of the first; doubled after the first two"
@@ -96,6 +99,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "hidden": Parameter(kinds=(tuple,), default=(128,), help="units of the hidden linear layers"),
     "dropout": _number(0.0, "rate in the linear part"),
     "dropout_conv": _number(0.0, "rate after the last convolution"),
+    "side": Parameter(kinds=(int,), default=0, help="pixels to scale to for resnet18; 0: as is"),
     # how it is trained
     "batch_size": Parameter(kinds=(int,), default=128, help="images a step"),
     "optimizer": _text(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
@@ -108,6 +112,12 @@ PARAMETERS: Mapping[str, Parameter] = {
     "gradient_clip": _number(0.0, "largest norm of the gradient; 0: no limit"),
     "augmentation": _text(POLICY_NAMES, "none", "policy of random image transforms"),
     "augmentation_strength": _number(1.0, "1 is usual, 0 none"),
+    "initial_weights": Parameter(
+        kinds=(str,), default="", help='"imagenet", a finalised model\'s folder, a file; "": random'
+    ),
+    "frozen_epochs": Parameter(
+        kinds=(int,), default=0, help="epochs that train the last layer alone"
+    ),
 }
 
 
@@ -117,9 +127,16 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
     Parameters that the trial carries in its user attribute `overrides` replace the study's (so
     the baseline can be a network that the space does not hold).
 
+    Of a comparison, Optuna is asked for the arm's name and the repeat alone.
+
     Raises:
         SpecError: the values make no network or recipe.
     """
+    if spec.is_comparison:
+        by_name = {arm.name: arm for arm in spec.arms}
+        arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
+        trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
+        return arm_config(spec, arm)
     overrides = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in trial.user_attrs.get(OVERRIDES, {}).items()
@@ -131,12 +148,29 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
     return make_config({**values, **overrides}, spec)
 
 
+def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
+    """What a comparison trains for one of its arms.
+
+    Raises:
+        SpecError: the values make no network or recipe.
+    """
+    return make_config({**base_values(spec), **arm.values}, spec)
+
+
+def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
+    """A value for each of PARAMETERS: the one that the space fixes, the first of several."""
+    return {
+        name: _corners(spec.space.get(name, Fixed(value=parameter.default)))[0]
+        for name, parameter in PARAMETERS.items()
+    }
+
+
 def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> ParameterValue:
     match domain:
         case Fixed(value=value):
             return value
         case Choice(values=values):
-            by_label = {_label(value): value for value in values}
+            by_label = {choice_label(value): value for value in values}
             return by_label[trial.suggest_categorical(name, list(by_label))]
         case Range(low=low, high=high, log=log, step=step) if domain.integer:
             return trial.suggest_int(name, int(low), int(high), log=log, step=step)
@@ -144,7 +178,7 @@ def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> Pa
             return trial.suggest_float(name, low, high, log=log)
 
 
-def _label(value: ParameterValue) -> bool | int | float | str | None:
+def choice_label(value: ParameterValue) -> bool | int | float | str | None:
     """What Optuna stores for a choice: it takes no lists."""
     return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
 
@@ -159,7 +193,7 @@ def baseline_params(spec: StudySpec) -> dict[str, Any]:
     for name, value in (spec.baseline or {}).items():
         match spec.space.get(name):
             case Choice(values=values) if value in values:
-                found[name] = _label(value)
+                found[name] = choice_label(value)
             case Range(low=low, high=high, step=step) as domain if isinstance(value, int | float):
                 inside = min(max(value, low), high)
                 found[name] = inside - (inside - low) % step if domain.integer else inside
@@ -182,6 +216,8 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
             dropout=values["dropout"],
             batch_norm=bool(values["batch_norm"]),
         )
+    if values["family"] == "resnet18":
+        return ResNetConfig(side=values["side"] or None, dropout=values["dropout"])
     channels = values["channels"] or tuple(
         values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
     )
@@ -217,6 +253,8 @@ def _recipe(values: Mapping[str, Any], spec: StudySpec) -> Recipe:
         gradient_clip=values["gradient_clip"] or None,
         augmentation=values["augmentation"],
         augmentation_strength=values["augmentation_strength"],
+        initial_weights=values["initial_weights"] or None,
+        frozen_epochs=values["frozen_epochs"],
     )
 
 
@@ -236,11 +274,28 @@ def read_parameter(name: str, written: Any) -> Domain:
     return domain
 
 
+def read_value(name: str, written: Any) -> ParameterValue:
+    """A parameter's one value as written in a study file, where there can be no choice.
+
+    Raises:
+        SpecError: unknown name, several values, or one of the wrong type.
+    """
+    # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
+    counts = isinstance(written, list) and all(type(item) is int for item in written)
+    plain = counts and name in PARAMETERS and tuple in PARAMETERS[name].kinds
+    domain = read_parameter(name, [written] if plain else written)
+    values = () if isinstance(domain, Range) else _corners(domain)
+    if len(values) != 1:
+        raise SpecError(name, f"{name}: one value is wanted here, but got {written!r}")
+    return values[0]
+
+
 KIND_WORDS = {
     int: "a whole number",
     float: "a number",
     tuple: "a list of whole numbers",
     bool: "true or false",
+    str: "a text",
 }
 
 
@@ -248,7 +303,7 @@ def _check_kind(name: str, value: ParameterValue) -> None:
     parameter = PARAMETERS[name]
     kinds = (*parameter.kinds, int) if float in parameter.kinds else parameter.kinds
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-    if isinstance(value, str) and value not in parameter.options:
+    if isinstance(value, str) and parameter.options and value not in parameter.options:
         fits = False
     if not fits:
         expected = " or ".join(parameter.options or [KIND_WORDS[kind] for kind in parameter.kinds])
@@ -266,22 +321,45 @@ def _corners(domain: Domain) -> tuple[ParameterValue, ...]:
 
 
 def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Try each parameter's extremes, and the baseline, on these images before any trial runs.
+    """Try each parameter's extremes, and the baseline or the arms, before any trial runs.
 
     Raises:
         SpecError: with the parameter as its key, where a value is out of range or its network
             does not fit.
     """
-    usual = {
-        name: _corners(spec.space.get(name, Fixed(value=parameter.default)))[0]
-        for name, parameter in PARAMETERS.items()
-    }
-    for name, values in _variations(spec, usual):
-        try:
-            config = make_config(values, spec)
-            plan(config.architecture, image_shape, classes)
-        except (SpecError, ArchitectureError) as error:
-            raise SpecError(name, f"{name}: {error}") from error
+    if spec.is_comparison:
+        _check_arms(spec, image_shape, classes)
+        return
+    for name, values in _variations(spec, base_values(spec)):
+        fault = _fault(values, spec, image_shape, classes)
+        if fault is not None:
+            raise SpecError(name, f"{name}: {fault}")
+
+
+def _check_arms(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+    base = base_values(spec)
+    for arm in spec.arms:
+        fault = _fault({**base, **arm.values}, spec, image_shape, classes)
+        if fault is None:
+            continue
+        # Which key is to blame, for the line: the first that is enough to break the base.
+        alone = {
+            name: _fault({**base, name: value}, spec, image_shape, classes)
+            for name, value in arm.values.items()
+        }
+        guilty = next((name for name, other in alone.items() if other == fault), "name")
+        raise SpecError(guilty, f"arm {arm.name!r}: {fault}", table=("arm", arm.name))
+
+
+def _fault(
+    values: Mapping[str, Any], spec: StudySpec, image_shape: tuple[int, int, int], classes: int
+) -> str | None:
+    """Why the values make no network for such images, or no recipe; None if they do."""
+    try:
+        plan(make_config(values, spec).architecture, image_shape, classes)
+    except (SpecError, ArchitectureError) as error:
+        return str(error)
+    return None
 
 
 def _variations(

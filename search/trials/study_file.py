@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from search.trials.domains import Domain, Fixed, ParameterValue, SpecError
-from search.trials.space import read_parameter
+from search.trials.design_file import comparison_fields, read_journal
+from search.trials.domains import Domain, ParameterValue, SpecError
+from search.trials.space import read_parameter, read_value
 
 READY_MADE = Path(__file__).parent.parent / "studies"
-SECTIONS = ("study", "space", "baseline")
+SECTIONS = ("study", "space", "baseline", "arm", "journal")
+ARRAYS = ("arm", "journal")  # sections of which there may be several
 STUDY_KEYS: dict[str, type[int] | type[str]] = {
     "title": str,
+    "source": str,
     "dataset": str,
     "image_size": int,
     "validation_count": int,
@@ -25,6 +29,8 @@ STUDY_KEYS: dict[str, type[int] | type[str]] = {
     "seed": int,
     "sampler": str,
     "pruner": str,
+    "repeats": int,
+    "base": str,
 }
 MAX_BYTES = 1_000_000
 
@@ -33,18 +39,30 @@ class StudyFileError(ValueError):
     """A study file that cannot be used: file, line, key and what is wrong, on one line."""
 
 
+def ready_made() -> list[Path]:
+    """The files of the ready-made studies: the default one, then by name."""
+    return sorted(READY_MADE.glob("*.toml"), key=lambda file: (file.stem != "default", file.stem))
+
+
 def find_study_file(name_or_path: str) -> Path:
-    """A ready-made study by its name, or a file by its path."""
-    ready_made = READY_MADE / f"{name_or_path}.toml"
-    if re.fullmatch(r"[A-Za-z0-9_-]+", name_or_path) and ready_made.is_file():
-        return ready_made
+    """A ready-made study by its name, or a file by its path.
+
+    Raises:
+        StudyFileError: there is neither.
+    """
+    for file in ready_made():
+        if file.stem == name_or_path:
+            return file
     path = Path(name_or_path)
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in READY_MADE.glob("*.toml")))
-        raise StudyFileError(
-            f"no study file {name_or_path!r}; give a path to a .toml file or one of: {names}"
-        )
-    return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that is too long, or has a NUL byte
+        pass
+    names = ", ".join(file.stem for file in ready_made())
+    raise StudyFileError(
+        f"no study file {name_or_path!r}; give a path to a .toml file or one of: {names}"
+    )
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
@@ -66,34 +84,27 @@ def read_study_file(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
     try:
-        return dict(_arguments(content))
+        return _arguments(content)
     except SpecError as error:
-        raise StudyFileError(f"{located(path, error.key)}: {error}") from error
+        raise StudyFileError(f"{located(path, error)}: {error}") from error
 
 
-def located(path: Path, key: str) -> str:
-    """`file:line` of a key (its first mention as a key or table), or the file alone."""
-    name = re.escape(key)
-    pattern = re.compile(rf"""^\s*(\[+\s*(\w+\.)*{name}\s*\]+|(\w+\.)*["']?{name}["']?\s*[=.])""")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if pattern.match(line):
-            return f"{path}:{number}"
-    return str(path)
-
-
-def _arguments(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _arguments(content: dict[str, Any]) -> dict[str, Any]:
     for section in content:
         if section not in SECTIONS:
             raise SpecError(
                 section, f"unknown section or key {section!r}; known: {', '.join(SECTIONS)}"
             )
-        if not isinstance(content[section], dict):
+        if section not in ARRAYS and not isinstance(content[section], dict):
             raise SpecError(section, f"{section!r} is a table, [{section}]")
-    for key, value in content.get("study", {}).items():
-        yield key, _checked(key, value)
-    yield "space", _space(content.get("space", {}))
+    fields = {key: _checked(key, value) for key, value in content.get("study", {}).items()}
+    fields["space"] = _space(content.get("space", {}))
     if "baseline" in content:
-        yield "baseline", _baseline(content["baseline"])
+        fields["baseline"] = _baseline(content["baseline"])
+    fields |= comparison_fields(fields, fields["space"], content.get("arm")) or {}
+    if "journal" in content:
+        fields["journal"] = read_journal(content["journal"])
+    return fields
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -103,8 +114,8 @@ def _checked(key: str, value: Any) -> Any:
     if not isinstance(value, wanted) or isinstance(value, bool):
         kind = "a whole number" if wanted is int else "a text"
         raise SpecError(key, f"{key} must be {kind}, but got {value!r}")
-    if key == "title" and not str(value).isprintable():
-        raise SpecError(key, "title must be one line of printable text")
+    if key in ("title", "source") and not str(value).isprintable():
+        raise SpecError(key, f"{key} must be one line of printable text")
     return value
 
 
@@ -113,10 +124,52 @@ def _space(written: dict[str, Any]) -> dict[str, Domain]:
 
 
 def _baseline(written: dict[str, Any]) -> dict[str, ParameterValue]:
-    values = {}
-    for name, value in written.items():
-        domain = read_parameter(name, value)
-        if not isinstance(domain, Fixed):
-            raise SpecError(name, f"{name}: a baseline has one value each, but got {value!r}")
-        values[name] = domain.value
-    return values
+    return {name: read_value(name, value) for name, value in written.items()}
+
+
+def located(path: Path, error: SpecError) -> str:
+    """`file:line` of the key that the error is about, or the file alone.
+
+    That is the key's first mention, as a key or as a table; of a key in one of several tables that
+    are called alike, the mention in that table, or else the table's head.
+    """
+    text = path.read_text(encoding="utf-8")
+    number = None
+    if error.table is not None:
+        number = _line_in_table(text, error.key, *error.table)
+    if number is None:
+        mentions = [(table, n) for n, table, line in _lines(text) if _mentions(line, error.key)]
+        of_all = [n for table, n in mentions if table is None]
+        number = next(iter(of_all or [n for _, n in mentions]), None)
+    return str(path) if number is None else f"{path}:{number}"
+
+
+def _line_in_table(text: str, key: str, section: str, which: str | int) -> int | None:
+    """The line of a key in the table of that name or number; None where there is no such table."""
+    tables = tomllib.loads(text).get(section, [])
+    names = [table.get("name") for table in tables]
+    if which in names:
+        which = names.index(which)
+    inside = [(number, line) for number, table, line in _lines(text) if table == (section, which)]
+    return next((number for number, line in inside if _mentions(line, key)), None) or next(
+        (number for number, _ in inside), None
+    )
+
+
+def _lines(text: str) -> Iterator[tuple[int, tuple[str, int] | None, str]]:
+    """(number, the [[table]] that it belongs to and which of those, the line itself)."""
+    table: tuple[str, int] | None = None
+    seen: Counter[str] = Counter()
+    for number, line in enumerate(text.splitlines(), start=1):
+        head = re.match(r"\s*(\[+)\s*([\w.-]+)\s*\]", line)
+        if head is not None:  # [arm.reported] belongs to the last [[arm]]
+            name = head[2].partition(".")[0]
+            seen[name] += head[1] == "[[" and head[2] == name
+            table = (name, seen[name] - 1) if seen[name] else None
+        yield number, table, line
+
+
+def _mentions(line: str, key: str) -> bool:
+    name = re.escape(key)
+    pattern = rf"""\s*(\[+\s*(\w+\.)*{name}\s*\]+|(\w+\.)*["']?{name}["']?\s*[=.])"""
+    return re.match(pattern, line) is not None

@@ -56,6 +56,9 @@ class TrialView:
         early_look: the report inside the first epoch, where there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
+        arm, repeat: of a comparison's trial: the arm's name, and the how-manieth training of it,
+            from 0.
+        system_attributes: as Optuna keeps them; see `search.trials.pictures`.
     """
 
     trial_id: int
@@ -70,6 +73,9 @@ class TrialView:
     finished: datetime | None
     reason: str | None
     is_baseline: bool
+    arm: str | None = None
+    repeat: int | None = None
+    system_attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> EpochRow | None:
@@ -108,8 +114,9 @@ class StudyView:
 
     @property
     def finished(self) -> int:
-        """Complete or pruned: what counts towards the study's total."""
-        return len(self.in_state("complete", "pruned"))
+        """What counts towards the study's total: complete or pruned, in a comparison failed too."""
+        failed: tuple[State, ...] = ("failed",) if self.spec.is_comparison else ()
+        return len(self.in_state("complete", "pruned", *failed))
 
     @property
     def leaderboard(self) -> list[TrialView]:
@@ -199,6 +206,7 @@ def _view_trial(
         config = suggest(trial, spec)
     except ValueError:  # parameters not suggested yet, or of a broken trial
         config = None
+    arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
     return TrialView(
         trial_id=trial._trial_id,
         number=trial.number,
@@ -212,4 +220,7 @@ def _view_trial(
         finished=trial.datetime_complete,
         reason=attributes.get(REASON),
         is_baseline=OVERRIDES in attributes,
+        arm=None if arm is None else arm.name,
+        repeat=repeat,
+        system_attributes=trial.system_attrs,
     )

@@ -95,6 +95,18 @@ def a_study(folder: Path) -> None:
         os.chdir(before)
 
 
+ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'
+
+
+def arms(text: str, before: str = "") -> Prepare:
+    """A comparison, with more for its last arm, from line 6 on, and something ahead of all."""
+    return file("mine.toml", f"{before}{ARMS}{text}\n")
+
+
+def journal(line: str) -> Prepare:
+    return arms(f'\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n{line}')
+
+
 TINY = ["--dataset", "digits", "--trials", "1", "--epochs", "1"]
 MINE = ["--config", "mine.toml", "--dataset", "digits"]
 HERE = ["--data-dir", "data"]
@@ -145,6 +157,80 @@ CASES: dict[str, tuple[Prepare, list[str], str]] = {
         MINE,
         "convolution",
     ),
+    "arms that are no tables": (file("mine.toml", "arm = 3\n"), MINE, "mine.toml:1"),
+    "no arms": (file("mine.toml", "arm = []\n"), MINE, "mine.toml:1"),
+    "an arm without name": (file("mine.toml", "[[arm]]\ndropout = 0.1\n"), MINE, "mine.toml:1"),
+    "an arm's name that steers": (arms('[[arm]]\nname = "\\u001b[2J"'), MINE, "mine.toml:7"),
+    "two arms of a name": (arms('[[arm]]\nname = "a"'), MINE, "mine.toml:7"),
+    "an unknown key of an arm": (arms("dropuot = 0.1"), MINE, "mine.toml:6"),
+    "a wrong type in an arm": (arms("width = 'broad'"), MINE, "mine.toml:6"),
+    "a choice in an arm": (arms("dropout = [0.1, 0.2]"), MINE, "mine.toml:6"),
+    "a value out of range in an arm": (arms("dropout = 1.5"), MINE, "mine.toml:6"),
+    "an arm that does not fit": (
+        arms("channels = [8, 8, 8]\npadding = 0\npool_after = 'every'"),
+        MINE,
+        "'b'",
+    ),
+    "an impossible recipe in an arm": (arms("learning_rate = 0"), MINE, "mine.toml:6"),
+    "a choice beside arms": (
+        arms("", "[space]\ndropout = [0.1, 0.2]\n"),
+        MINE,
+        "mine.toml:2",
+    ),
+    "trials beside arms": (arms("", "[study]\ntrials = 7\n"), MINE, "mine.toml:2"),
+    "a baseline beside arms": (arms("[baseline]\nwidth = 8"), MINE, "mine.toml:6"),
+    "a sampler beside arms": (arms("", "[study]\nsampler = 'tpe'\n"), MINE, "mine.toml:2"),
+    "a pruner beside arms": (arms("", "[study]\npruner = 'halving'\n"), MINE, "mine.toml:2"),
+    "an unknown base": (arms("", "[study]\nbase = 'c'\n"), MINE, "mine.toml:2"),
+    "a base without arms": (file("mine.toml", "[study]\nbase = 'c'\n"), MINE, "mine.toml:2"),
+    "repeats without arms": (file("mine.toml", "[study]\nrepeats = 2\n"), MINE, "mine.toml:2"),
+    "no repeats": (arms("", "[study]\nrepeats = 0\n"), MINE, "mine.toml:2"),
+    "a grid of nothing": (file("mine.toml", "[study]\nsampler = 'grid'\n"), MINE, "mine.toml:2"),
+    "a grid of a range": (
+        file("mine.toml", "[study]\nsampler = 'grid'\n[space]\nwidth = { low = 1, high = 2 }\n"),
+        MINE,
+        "mine.toml:4",
+    ),
+    "a grid too large": (
+        file("mine.toml", f"[study]\nsampler = 'grid'\n[space]\nwidth = {[*range(1, 300)]}\n"),
+        MINE,
+        "mine.toml:2",
+    ),
+    "an unknown reported figure": (arms("reported = { acc = 0.9 }"), MINE, "mine.toml:6"),
+    "a reported share in percent": (
+        arms("reported = { test_accuracy = 91.5 }"),
+        MINE,
+        "mine.toml:6",
+    ),
+    "a reported loss that is none": (arms("reported = { test_loss = nan }"), MINE, "mine.toml:6"),
+    "an unknown sampler": (file("mine.toml", "[study]\nsampler = 'x'\n"), MINE, "mine.toml:2"),
+    "a journal without hypothesis": (
+        arms("\n[[journal]]\nobjective = 'o'"),
+        MINE,
+        "mine.toml:7",
+    ),
+    "an unknown key of a journal": (journal("result = 'r'"), MINE, "mine.toml:10"),
+    "an expectation of nobody": (
+        journal('expect = [{ arm = "x", than = "a", metric = "train_loss", is = "worse" }]'),
+        MINE,
+        "mine.toml:10",
+    ),
+    "an expectation of an unknown figure": (
+        journal('expect = [{ arm = "b", than = "a", metric = "test_loss", is = "worse" }]'),
+        MINE,
+        "mine.toml:10",
+    ),
+    "an expectation that nothing can decide": (
+        journal('expect = [{ arm = "b", than = "a", metric = "train_loss", is = "no different" }]'),
+        MINE,
+        "mine.toml:10",
+    ),
+    "trials of a comparison": (arms(""), [*MINE, "--trials", "4"], "--repeats"),
+    "repeats of a search": (nothing, [*TINY, "--repeats", "4"], "--trials"),
+    "a limit below the classes": (nothing, [*TINY, "--limit", "3"], "3 limited"),
+    "a limit of 0": (nothing, [*TINY, "--limit", "0"], "'0'"),
+    "a dry run of a bad file": (arms("dropout = 7"), [*MINE, "--dry-run"], "mine.toml:6"),
+    "two ways to leave": (nothing, ["--list", "--status"], "--status"),
     "a database that is none": (
         file("studies.db", "no database, but some text " * 50),
         TINY,

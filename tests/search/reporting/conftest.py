@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 
 from models import ConvNetConfig
-from models.anatomy import anatomy
+from models.anatomy import anatomy, count_parameters
 from search.reporting.final_result import FinalResult, SeedRun
 from search.training.evaluate import Score
 from search.training.recipe import Recipe
 from search.training.train import Epoch
 from search.trials.config import StudySpec, TrialConfig
+from search.trials.design import Arm, JournalEntry
 from search.trials.domains import Choice, Fixed, Range
 from search.trials.history import EpochRow, ResultRow
+from search.trials.space import arm_config
 from search.trials.view import DatasetFacts, State, StudyView, TrialView
 
 START = datetime(2026, 3, 1, 9, 0)
@@ -263,3 +266,65 @@ def _final(
 @pytest.fixture
 def make_final() -> MakeFinal:
     return _final
+
+
+def _comparison(
+    losses: Mapping[str, Sequence[float | None]],
+    *,
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+    reported: Mapping[str, Mapping[str, float]] | None = None,
+    journal: Sequence[JournalEntry] = (),
+    repeats: int | None = None,
+    reason: str = "diverged: train loss became nan",
+    results: Sequence[ResultRow] = (),
+    title: str = "A comparison",
+    data_title: str = "Fashion-MNIST",
+    class_names: tuple[str, ...] = CLASSES,
+) -> StudyView:
+    """Arms by name with the lowest loss of each seed, None for a failed one; the first is the base.
+
+    Every curve falls over three epochs to its loss; errors are a third of losses, and training
+    losses nine tenths.
+    """
+    planned = repeats or max(map(len, losses.values()))
+    arms = tuple(
+        Arm(name=name, values=(values or {}).get(name, {}), reported=(reported or {}).get(name, {}))
+        for name in losses
+    )
+    spec = StudySpec(
+        dataset="fashion_mnist",
+        title=title,
+        trials=len(arms) * planned,
+        epochs=3,
+        sampler="grid",
+        pruner="none",
+        arms=arms,
+        base=arms[0].name,
+        repeats=planned,
+        journal=tuple(journal),
+        space={"channels": Fixed(value=(8, 16)), "hidden": Fixed(value=(32,))},
+    )
+    view = _view(results=results, title=title, data_title=data_title, class_names=class_names)
+    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
+    trials = []
+    for column, arm in enumerate(arms):
+        config = arm_config(spec, arm)
+        for repeat, loss in enumerate(losses[arm.name]):
+            number = repeat * len(arms) + column
+            trial = _trial(
+                number,
+                () if loss is None else (loss + 0.4, loss + 0.1, loss),
+                state="failed" if loss is None else "complete",
+                reason=reason if loss is None else None,
+                params={"arm": arm.name, "repeat": repeat},
+                config=config,
+                parameters=count_parameters(config.architecture, shape, classes),
+            )
+            trials.append(dataclasses.replace(trial, arm=arm.name, repeat=repeat))
+    trials.sort(key=lambda trial: trial.number)
+    return dataclasses.replace(view, spec=spec, trials=tuple(trials))
+
+
+@pytest.fixture
+def make_comparison() -> MakeView:
+    return _comparison

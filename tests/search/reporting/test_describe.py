@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models import Architecture, ConvNetConfig, MLPConfig
+from models import Architecture, ConvNetConfig, MLPConfig, ResNetConfig
 from search.reporting.describe import compact, describe_config, describe_network, short_config
 from search.training.recipe import Recipe
 from search.trials.config import TrialConfig
@@ -39,6 +39,15 @@ def test_what_a_table_has_room_for() -> None:
         "32-64-128, lr 0.0021, flip-crop 0.6, drop 0.12, decoupled 3e-4"
     )
     assert short_config(config(MLPConfig(hidden=()))) == "linear, lr 0.001"
+
+
+def test_a_network_that_starts_from_trained_weights() -> None:
+    transferred = config(ResNetConfig(side=64), initial_weights="imagenet", frozen_epochs=2)
+    assert describe_network(transferred.architecture) == "ResNet-18, images scaled to 64x64"
+    assert "weights from imagenet, the last layer alone for 2 epochs" in describe_config(
+        transferred
+    )
+    assert short_config(transferred) == "ResNet-18, lr 0.001"
 
 
 @pytest.mark.parametrize(

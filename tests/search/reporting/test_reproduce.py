@@ -9,8 +9,9 @@ import pytest
 
 from search.reporting.reproduce import command, study_file, without_password
 from search.trials.config import StudySpec
+from search.trials.design import Arm, Expectation, JournalEntry
 from search.trials.domains import Choice, Fixed, Range
-from search.trials.study_file import find_study_file, read_study_file
+from search.trials.study_file import find_study_file, read_study_file, ready_made
 from search.trials.view import StudyView
 
 
@@ -48,6 +49,40 @@ def test_every_form_of_value_survives(tmp_path: Path) -> None:
             "kernel_sizes": Choice(values=((3,),)),
         },
         baseline={"hidden": (), "channels": (8,), "learning_rate": 3e-4, "batch_norm": False},
+    )
+    assert read_again(spec, tmp_path) == spec
+
+
+@pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
+def test_every_ready_made_study_survives(file: Path, tmp_path: Path) -> None:
+    spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
+    assert read_again(spec, tmp_path) == spec
+    assert read_again(StudySpec.from_dict(spec.to_dict()), tmp_path) == spec
+
+
+def test_what_people_wrote_of_arms_survives(tmp_path: Path) -> None:
+    names = ('dropout = "0.2" # not', "[[arm]]", "é \\ {}")
+    arms = (
+        Arm(name=names[0], reported={"validation_loss": 1e-05, "parameters": 3}),
+        Arm(name=names[1], values={"padding": (2, 0), "hidden": (), "batch_norm": False}),
+        Arm(name=names[2], values={"pool_after": (1,), "learning_rate": 1e-05}),
+    )
+    expectation = Expectation(
+        arm=names[0], than=names[2], metric="train_loss", outcome="no different", margin=0.5
+    )
+    spec = StudySpec(
+        dataset="digits",
+        source='a "report"',
+        trials=6,
+        sampler="grid",
+        pruner="none",
+        arms=arms,
+        base=names[0],
+        repeats=2,
+        journal=(
+            JournalEntry(objective='"""', hypothesis="[x] = {y}", expect=(expectation,)),
+            JournalEntry(objective="o", hypothesis="h", methodology="m"),
+        ),
     )
     assert read_again(spec, tmp_path) == spec
 

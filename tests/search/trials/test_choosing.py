@@ -5,12 +5,14 @@ import pytest
 
 from search.trials.choosing import (
     HalvingPruner,
+    is_hopeless,
     is_rung,
     make_pruner,
     make_sampler,
     worth_continuing,
 )
 from search.trials.config import StudySpec
+from search.trials.history import Standing
 from search.trials.space import OVERRIDES
 
 
@@ -40,13 +42,21 @@ def test_worth_continuing(value: float, rivals: list[float], goes_on: bool) -> N
 
 def pruned_at(curve: list[float], others: dict[int, list[float]], **attributes: object) -> int:
     """The step at which a trial with these losses is stopped; -1 if it never is."""
-    pruner = HalvingPruner(lambda epoch: enumerate(others.get(epoch, []), start=100))
-    study = optuna.create_study(pruner=pruner)
+
+    def standing_at(trial_id: int, epoch: int) -> Standing:
+        best, rivals = min(curve[: epoch + 1]), others.get(epoch, [])
+        better = sum(rival < best for rival in rivals)
+        assert trial_id == trial._trial_id
+        return Standing(loss=best, rivals=len(rivals), better=better)
+
+    study = optuna.create_study(pruner=HalvingPruner(standing_at))
     study.enqueue_trial({}, user_attrs=attributes)
     trial = study.ask()
     for step, loss in enumerate(curve):
         trial.report(loss, step)
-        if trial.should_prune():
+        hopeless = is_hopeless(study, trial._trial_id, step)
+        assert trial.should_prune() is hopeless
+        if hopeless:
             return step
     return -1
 
@@ -69,8 +79,23 @@ def test_the_baseline_runs_to_its_end() -> None:
 
 @pytest.mark.parametrize("pruner", ["halving", "median", "none"])
 def test_pruners_by_name(pruner: str) -> None:
-    made = make_pruner(StudySpec(dataset="digits", pruner=pruner), lambda _: [])
+    made = make_pruner(StudySpec(dataset="digits", pruner=pruner), lambda _trial, _epoch: None)
     assert isinstance(made, optuna.pruners.BasePruner)
+
+
+@pytest.mark.parametrize("pruner", ["median", "none"])
+def test_the_loop_asks_as_optuna_does(pruner: str) -> None:
+    spec = StudySpec(dataset="digits", pruner=pruner)
+    study = optuna.create_study(pruner=make_pruner(spec, lambda _trial, _epoch: None))
+    answers = []
+    for number in range(12):
+        trial = study.ask()
+        for step in range(3):
+            trial.report(float(number % 5), step)
+            answers.append(trial.should_prune())
+            assert is_hopeless(study, trial._trial_id, step) is answers[-1]
+        study.tell(trial, float(number % 5))
+    assert any(answers) is (pruner == "median")
 
 
 def draws(spec: StudySpec, count: int, restart_every: int) -> list[dict[str, float]]:

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
 
 from search.trials.claims import claim
 from search.trials.history import (
+    Standing,
     add_result,
     complete_result,
     epochs_of,
     record_epoch,
     results_of,
-    values_at,
+    standing_at,
 )
 from search.trials.leases import Lease
 from search.trials.opening import open_database
@@ -77,21 +78,33 @@ def test_epochs_come_by_trial_and_epoch(db: Database, study: optuna.Study, repor
     assert epochs_of(db, study._study_id + 1) == []
 
 
-def test_values_at_an_epoch_are_the_best_so_far(
-    db: Database, study: optuna.Study, report: Report
-) -> None:
-    curves = [[0.9, 0.5, 0.7, 0.4], [0.8, 0.9], [math.nan, math.inf, 0.3], [-math.inf, 0.6]]
-    for curve in curves:
-        lease = take(db, study)
+def test_standing_is_by_the_best_so_far(db: Database, study: optuna.Study, report: Report) -> None:
+    curves = [
+        *([0.9, 0.5, 0.7, 0.4], [0.8, 0.9], [math.nan, math.inf, 0.3], [-math.inf, 0.6]),
+        *([0.8, 0.8, 0.1], [0.5]),
+    ]
+    leases_ = [take(db, study) for _ in curves]
+    other = optuna.create_study(study_name="other", storage=db.optuna)
+    report(db, take(db, other), 1, 0.0)  # is no rival
+    for lease, curve in zip(leases_, curves, strict=True):
         for epoch, loss in enumerate(curve):
             report(db, lease, epoch, loss)
     for epoch in range(5):
-        expected = []
-        for number, curve in enumerate(curves):
+        best: dict[int, float] = {}
+        for lease, curve in zip(leases_, curves, strict=True):
             finite = [loss for loss in curve[: epoch + 1] if math.isfinite(loss)]
-            if epoch < len(curve) and finite:
-                expected.append((number, min(finite)))
-        assert sorted(values_at(db, study._study_id, epoch)) == expected
+            if epoch < len(curve):
+                best[lease.trial_id] = min(finite, default=math.nan)
+        for lease in leases_:
+            standing = standing_at(db, lease.trial_id, epoch)
+            if lease.trial_id not in best:
+                assert standing is None
+                continue
+            mine = best.pop(lease.trial_id)
+            rivals = [loss for loss in best.values() if math.isfinite(loss)]
+            better = sum(loss < mine for loss in rivals)
+            assert repr(standing) == repr(Standing(loss=mine, rivals=len(rivals), better=better))
+            best[lease.trial_id] = mine
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -157,10 +170,12 @@ def test_ten_thousand_trials_stay_fast(db: Database, study: optuna.Study) -> Non
                     for n in range(10_000)
                 ],
             )
-        plan = connection.exec_driver_sql(
-            "EXPLAIN QUERY PLAN SELECT trial_number FROM epochs WHERE study_id = 1 AND epoch = 5"
-        ).all()
-    assert "ix_epochs_study_id_epoch" in str(plan)
+    lookups = []
+    event.listen(db.engine, "before_cursor_execute", lambda *call: lookups.append(call[2:4]))
     started = time.perf_counter()
-    assert len(values_at(db, study._study_id, 4)) == 10_000
-    assert time.perf_counter() - started < 0.5  # 0.013 s where it was written
+    assert standing_at(db, 5_000, 4) == Standing(loss=1.0, rivals=9_999, better=0)
+    assert time.perf_counter() - started < 0.5  # 0.002 s where it was written
+    ((query, arguments),) = [call for call in lookups if call[0].startswith("SELECT")]
+    with db.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", arguments).all()
+    assert "COVERING INDEX ix_epochs_standing (study_id=? AND epoch=?)" in str(plan)

@@ -1,0 +1,86 @@
+"""Draw for draw the same as Optuna's own sampler, on made-up histories of every kind."""
+
+import math
+import random
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
+
+from search.trials.choosing import STARTUP_TRIALS
+from search.trials.tpe import Memory, RememberingTPESampler
+
+
+def suggest(trial: Trial, *, all_of_them: bool = True) -> dict[str, object]:
+    """Every kind of parameter; one that not all trials have is drawn on its own."""
+    trial.suggest_float("learning_rate", 1e-4, 1, log=True)
+    trial.suggest_float("dropout", 0, 0.5)
+    trial.suggest_float("share", 0, 1, step=0.25)
+    trial.suggest_int("width", 8, 64, step=8)
+    trial.suggest_int("hidden", 1, 1000, log=True)
+    trial.suggest_categorical("kind", ["none", "coupled", None, 3])
+    if all_of_them:
+        trial.suggest_float("momentum", 0, 1)
+    return trial.params
+
+
+def live(study: optuna.Study, dice: random.Random, *, some_lack_one: bool) -> None:
+    """One trial, from asking to one of its possible ends, or to none."""
+    trial = study.ask()
+    suggest(trial, all_of_them=not some_lack_one or dice.random() < 0.8)
+    losses = [
+        dice.choice([dice.random(), 0.5, math.nan, math.inf]) for _ in range(dice.randrange(5))
+    ]
+    for step, loss in enumerate(losses):
+        trial.report(loss, step)
+    match dice.choice(["complete", "complete", "pruned", "pruned", "failed", "running"]):
+        case "complete":
+            study.tell(trial, dice.choice([dice.random(), 0.5, math.inf]))
+        case "pruned":
+            study.tell(trial, state=TrialState.PRUNED)
+        case "failed":
+            study.tell(trial, state=TrialState.FAIL)
+
+
+def history(seed: int, trials: int, *, some_lack_one: bool) -> optuna.Study:
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    dice = random.Random(seed)
+    for _ in range(trials):
+        live(study, dice, some_lack_one=some_lack_one)
+    return study
+
+
+@pytest.mark.parametrize("some_lack_one", [False, True])
+@pytest.mark.parametrize("trials", [0, 8, 20, 60, 300])
+def test_the_draws_are_optunas(trials: int, some_lack_one: bool) -> None:
+    theirs, ours = (history(trials, trials, some_lack_one=some_lack_one) for _ in range(2))
+    memory = Memory()
+    drawn = set()
+    for seed in range(12):
+        theirs.sampler = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        ours.sampler = RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS)
+        expected = suggest(theirs.ask())
+        assert suggest(ours.ask()) == expected
+        drawn.add(str(expected))
+        # What is asked for above runs on, and these end in between.
+        for study in (theirs, ours):
+            study.sampler = RandomSampler(seed=seed)
+            live(study, random.Random(seed), some_lack_one=some_lack_one)
+    assert len(drawn) == 12
+
+
+def test_trials_that_end_out_of_order() -> None:
+    theirs, ours = (optuna.create_study(sampler=RandomSampler(seed=1)) for _ in range(2))
+    memory = Memory()
+    held: dict[optuna.Study, list[Trial]] = {theirs: [], ours: []}
+    for seed in range(60):
+        theirs.sampler = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        ours.sampler = RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS)
+        for study, trials in held.items():
+            dice = random.Random(seed)
+            trials.append(study.ask())
+            suggest(trials[-1])
+            if len(trials) > 4:
+                study.tell(trials.pop(dice.randrange(4)), dice.random())
+    assert [trial.params for trial in ours.trials] == [trial.params for trial in theirs.trials]
