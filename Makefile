@@ -1,12 +1,15 @@
 # make search            set up and run the study      make search TRIALS=20 EPOCHS=6
 # make finalize          retrain the best trial and score it on the test set
+# make report            tables, figures and statements as one offline page
 # make dashboard         browse the study in a browser
+# make bench             measure speeds against peers, about two hours on two cores
 # make test              everything that CI runs: ruff, mypy, pytest
 # make clean             remove the environment and caches; studies and runs stay
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RESULTS := benchmarks/results
 
 # Each of these, given on the command line or in the environment, becomes the study's flag.
 FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY STORAGE EPOCHS WORKERS DEVICE SEED,\
@@ -15,7 +18,7 @@ FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY STORAGE EPOCHS WORKER
 FOUND = $(if $(STUDY),--study '$(STUDY)') $(if $(STORAGE),--storage '$(STORAGE)')
 lower = $(shell echo '$(1)' | tr A-Z a-z)
 
-.PHONY: search finalize dashboard test clean
+.PHONY: search finalize report dashboard bench test clean
 
 search: $(VENV)/installed
 	$(BIN)/python -m search.study $(FLAGS)
@@ -23,8 +26,16 @@ search: $(VENV)/installed
 finalize: $(VENV)/installed
 	$(BIN)/python -m search.finalize $(FOUND) $(if $(SEEDS),--seeds '$(SEEDS)')
 
+report: $(VENV)/installed
+	$(BIN)/python -m search.report $(FOUND)
+
 dashboard: $(VENV)/installed
-	$(BIN)/optuna-dashboard $(or $(STORAGE),sqlite:///studies.db)
+	$(BIN)/python -m search.dashboard $(if $(STORAGE),--storage '$(STORAGE)') $(if $(PORT),--port '$(PORT)')
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks.throughput --json $(RESULTS)/throughput.json
+	$(BIN)/python -m benchmarks.coordination --json $(RESULTS)/coordination.json
+	$(BIN)/python -m benchmarks.search --json $(RESULTS)/search.json
 
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -45,6 +56,11 @@ $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	@echo 'Installing PyTorch, the test tools and the rest: about 4 GB, a minute or two ...'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
+	@echo 'Installing PyTorch, Ray and the rest: about 4 GB, a minute or two ...'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@ $(VENV)/installed
 
 clean:

@@ -39,6 +39,8 @@ body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background:
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .7rem; padding-bottom: .25rem;
   border-bottom: 1px solid var(--line); }
+h3 { font-size: 1.02rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
+summary { cursor: pointer; color: var(--accent); }
 p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 .lead { color: var(--faint); }
 .table { overflow-x: auto; margin: .8rem 0; }
@@ -47,7 +49,10 @@ caption { caption-side: bottom; text-align: left; color: var(--faint); padding-t
 th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
+th { vertical-align: bottom; }
+td:not(.number):last-child { min-width: 9rem; }
 dl { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
 dl > div { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
   padding: .6rem .9rem; }
@@ -61,6 +66,9 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
 .plot :is([class$="title"], .legendtext, .annotation-text) { fill: var(--text) !important; }
 .plot :is(.gtitle-subtitle, [class$="tick"] text, .cbaxis text, .cbtitle text) {
   fill: var(--faint) !important; }
+figure { margin: 1rem 0; }
+figure img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
+figcaption { color: var(--faint); font-size: .92rem; max-width: 46rem; padding-top: .4rem; }
 footer { margin-top: 3rem; color: var(--faint); font-size: .85rem; }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } .modebar { display: none; }
   pre { white-space: pre-wrap; } .plot, table, dl, .warning { break-inside: avoid; }
@@ -114,13 +122,24 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def heading(text: str) -> Html:
-    return Html(f"<h2>{html.escape(text)}</h2>")
+def heading(text: str, level: int = 2) -> Html:
+    return Html(f"<h{level}>{html.escape(text)}</h{level}>")
 
 
 def paragraph(text: str, kind: str = "") -> Html:
     """`kind`: a class of the style sheet, `lead` or `warning`."""
     return Html(f'<p class="{html.escape(kind)}">{html.escape(text)}</p>')
+
+
+def labelled(label: str, text: str) -> Html:
+    """A paragraph that begins with what it is about."""
+    return Html(f"<p><b>{html.escape(label)}.</b> {html.escape(text)}</p>")
+
+
+def details(summary: str, parts: Iterable[Html]) -> Html:
+    """Parts that a reader opens; no figures, which cannot be drawn while they are hidden."""
+    body = "\n".join(parts)
+    return Html(f"<details><summary>{html.escape(summary)}</summary>\n{body}\n</details>")
 
 
 def listing(text: str) -> Html:
@@ -169,6 +188,15 @@ def figure(plot: go.Figure, height: int = 420) -> Html:
     return Html(
         f'<div class="plot" style="height: {height}px"></div>'
         f'<script type="application/json" class="figure">{data}</script>'
+    )
+
+
+def picture(png: bytes, alt: str, caption: str = "") -> Html:
+    """A picture inside the page, at most as wide as it; `alt`: for those who cannot see it."""
+    data = base64.b64encode(png).decode()
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return Html(
+        f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">{below}</figure>'
     )
 
 

@@ -8,6 +8,8 @@ from statistics import mean, stdev
 
 from search.trials.view import StudyView
 
+MOST_NAME = 24  # characters of a class name on an axis
+
 
 def grouped(number: int) -> str:
     """Digits in groups of three: 221 950."""
@@ -53,6 +55,12 @@ def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> 
 def printable(text: str) -> str:
     """Text that people typed, on one line and without control characters."""
     return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def fitted(name: str, most: int = MOST_NAME) -> str:
+    """A name that people typed, cut to so many characters; not escaped."""
+    clean = printable(name)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
 def training_count(view: StudyView) -> int:

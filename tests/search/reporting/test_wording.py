@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from search.reporting.wording import (
+    MOST_NAME,
     data_in_words,
     duration,
+    fitted,
     grouped,
     mean_and_spread,
     percent,
@@ -68,3 +70,9 @@ def test_the_split_is_told_as_it_was_used(make_view: Callable[..., StudyView]) -
     assert data_in_words(view) == "Fashion-MNIST, 50 000 training and 10 000 validation images"
     limited = replace(view, spec=replace(view.spec, limit=2000))
     assert data_in_words(limited) == "Fashion-MNIST, 2 000 training and 10 000 validation images"
+
+
+def test_long_class_names_fit_an_axis() -> None:
+    assert fitted("short") == "short"
+    assert len(fitted("x" * 500)) == MOST_NAME
+    assert fitted("a\x1b[31m") == "a�[31m"

@@ -1,0 +1,58 @@
+"""Turn a study into tables, figures and statements: an offline page, Markdown, PNG and SVG."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from search.reporting.commands import Parser, run
+from search.reporting.journal import evaluate_journal
+from search.reporting.report_files import KINDS, report, write_report
+from search.reporting.wording import printable
+from search.trials.catalog import require_study
+from search.trials.config import check_study_name
+from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.opening import open_database
+from search.trials.view import view_study
+
+EXAMPLES = """
+python -m search.report                       # the study that was worked on last
+python -m search.report --study a4_dropout    # another one
+python -m search.report --formats svg         # figures for a paper in this format only
+"""
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Write what a study found to runs/<study>/: report.html, a page that needs no "
+        "network, report.md, and every figure as a file in figures/. Reads no images, and works "
+        "while the study runs.",
+        examples=EXAMPLES,
+    )
+    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
+    own.add_argument(
+        "--formats",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        help="of the figures' files (default: png svg)",
+    )
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.study is not None:
+        check_study_name(args.study)
+    db = open_database(args.storage, must_exist=True)
+    view = view_study(db, require_study(db, args.study))
+    folder = run_folder(view.name)
+    files = write_report(report(view, datetime.now(UTC)), folder, args.formats)
+    for evaluation in evaluate_journal(view):
+        print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
+    print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

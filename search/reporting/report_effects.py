@@ -1,0 +1,130 @@
+"""Parts of a comparison's report: the arms beside published figures, and against the base arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from statistics import mean
+
+from search.reporting.comparison import ArmRuns, Difference, against_base
+from search.reporting.comparison_words import (
+    changes_in_words,
+    interval_in_words,
+    mean_in_words,
+    p_in_words,
+    seeds_in_words,
+    verdict_in_words,
+)
+from search.reporting.document import Block, Heading, Paragraph, Plot, Table
+from search.reporting.figures_comparison import effects
+from search.reporting.metrics import METRICS
+from search.reporting.wording import data_in_words, printable
+from search.trials.view import StudyView
+
+TESTED = ("validation_loss", "validation_accuracy")
+SPREAD = "Mean ± sample standard deviation over the seeds"
+
+
+def published_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
+    rows = [
+        _reported_row(view, arm, name, theirs)
+        for arm in runs.values()
+        for name, theirs in arm.arm.reported.items()
+    ]
+    if not rows:
+        return
+    yield Heading(text="Beside the published figures")
+    source = f" Source: {printable(view.spec.source)}." if view.spec.source else ""
+    yield Table(
+        header=("arm", "figure", "reported (single run)", "ours", "ours − reported"),
+        rows=rows,
+        caption=f"Ours: {data_in_words(view)}; {SPREAD[0].lower()}{SPREAD[1:]}. The reported "
+        "figures are single runs without a spread, so that differences below about 0.3 points of "
+        "accuracy mean little; where data or protocol differ, the two cannot be compared. Test "
+        "figures of ours are those of the first opening of the test set by search.finalize."
+        f"{source}",
+        numbers=(2, 3, 4),
+    )
+
+
+def _reported_row(
+    view: StudyView, arm: ArmRuns, name: str, theirs: float
+) -> tuple[str, str, str, str, str]:
+    metric = METRICS[name]
+    head = (printable(arm.arm.name), metric.words, metric.shown(theirs))
+    if name.startswith("test"):
+        reading = _test_reading(view, arm, name.removeprefix("test_"))
+        if reading is None:
+            return (*head, "test set not opened", "")
+        value, around, count = reading
+        spread = "" if around is None else f" ± {metric.factor * around:.{metric.digits}f}"
+        ours = f"{metric.factor * value:.{metric.digits}f}{spread} (n = {count})"
+        return (*head, ours, metric.signed(value - theirs))
+    values = arm.values(name)
+    if not values:
+        return (*head, seeds_in_words(arm), "")
+    seeds = "" if name == "parameters" else f" (n = {len(values)})"
+    ours = f"{mean_in_words(arm, name)}{seeds}"
+    return (*head, ours, metric.signed(mean(values) - theirs))
+
+
+def _test_reading(
+    view: StudyView, arm: ArmRuns, name: str
+) -> tuple[float, float | None, int] | None:
+    """(mean, standard deviation, seeds) of the first reading of the test set with this arm."""
+    numbers = {trial.number for trial in arm.complete}
+    for reading in view.results:
+        if reading.trial_number in numbers and reading.figures is not None:
+            around = reading.figures.get("loss_std" if name == "loss" else "std")
+            return reading.figures[name], around, len(reading.seeds)
+    return None
+
+
+def effect_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
+    if len(runs) < 2:
+        return
+    base = printable(view.spec.arms[0].name)
+    yield Heading(text=f"What each arm changed against “{base}”")
+    yield Plot(
+        name="effects",
+        figure=effects(view),
+        alt="Difference of each arm's validation loss to the base, with 95 % interval and seeds",
+    )
+    yield Paragraph(
+        text="Arm minus base, seed by seed, since all arms had the same seeds. Paired t test, "
+        "two-sided, corrected after Holm over the arms; better or worse where the corrected p is "
+        "below 0.05. d_z is the mean over the standard deviation of the differences (Cohen 1988; "
+        "Lakens 2013), too large where seeds are few. All seeds were judged on the same "
+        "validation images."
+    )
+    for metric in TESTED:
+        yield Table(
+            header=("arm", "changes", "pairs", "difference", "95 % interval", "p", "p after Holm",
+                    "d_z", "in words"),
+            rows=[_effect_row(view, runs[d.arm], d) for d in against_base(view, metric)],
+            caption=f"Difference in {METRICS[metric].words} "
+            f"({'points of percent' if METRICS[metric].unit else 'nats'}).",
+            numbers=(2, 3, 4, 5, 6, 7),
+        )  # fmt: skip
+
+
+def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple[str, ...]:
+    metric = METRICS[difference.metric]
+    effect = difference.effect
+    return (
+        printable(difference.arm),
+        changes_in_words(view.spec, runs.arm),
+        str(difference.pairs),
+        "" if difference.mean is None else metric.signed(difference.mean),
+        interval_in_words(difference),
+        p_in_words(difference.p),
+        p_in_words(difference.p_holm),
+        "" if effect is None else f"{effect:+.1f}".replace("-", "−"),
+        verdict_in_words(difference) + _lost(runs),
+    )
+
+
+def _lost(runs: ArmRuns) -> str:
+    if not runs.diverged or runs.diverged_throughout:
+        return ""
+    seeds = f"{runs.diverged} of {runs.repeats} seeds"
+    return f"; {seeds} diverged and cannot be compared"

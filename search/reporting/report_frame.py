@@ -1,0 +1,156 @@
+"""What every report has, of a search and of a comparison: its head, the network, how to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from models.anatomy import anatomy
+from search.reporting.describe import describe_network, describe_training
+from search.reporting.document import (
+    Block,
+    Details,
+    Footer,
+    Heading,
+    Listing,
+    Paragraph,
+    Table,
+)
+from search.reporting.note import in_utc, reading_in_words
+from search.reporting.reproduce import command, study_file
+from search.reporting.speed import busy_seconds
+from search.reporting.summary import counts_in_words
+from search.reporting.wording import data_in_words, duration, grouped, percent, printable
+from search.trials.config import SamplerName, TrialConfig
+from search.trials.view import StudyView, TrialView
+
+MOST_REASON = 200  # characters
+SAMPLERS: dict[SamplerName, str] = {"tpe": "TPE", "random": "random draws", "grid": "a grid"}
+
+LAYER_HEADER = ("layer", "output", "size", "weights + biases = parameters", "share", "mult-adds")
+
+
+def title(view: StudyView) -> str:
+    return printable(view.spec.title) or view.name
+
+
+def head(view: StudyView, now: datetime) -> Iterator[Block]:
+    """What was done, on which data, how far it is, and who asked for it."""
+    spec = view.spec
+    kind = (
+        f"A comparison of {len(spec.arms)} arms × {spec.repeats} seeds."
+        if spec.is_comparison
+        else f"A search by {SAMPLERS[spec.sampler]}."
+    )
+    source = f" After: {printable(spec.source)}." if spec.source else ""
+    patience = (
+        "" if spec.patience is None else f", early stopping after {spec.patience} without gain"
+    )
+    yield Paragraph(
+        text=f"Study {view.name}, as of {in_utc(now)}. {kind}{source} Data: {data_in_words(view)}, "
+        f"stratified split by seed {spec.seed}; at most {spec.epochs} epochs a trial{patience}.",
+        kind="lead",
+    )
+    if view.finished < spec.trials:
+        yield Paragraph(
+            text=f"Not finished: {view.finished} of {grouped(spec.trials)} trials "
+            f"({counts_in_words(view)}). Everything below may still change.",
+            kind="warning",
+        )
+
+
+def time_spent(view: StudyView) -> str:
+    return duration(busy_seconds(view))
+
+
+def failures(view: StudyView) -> Iterator[Block]:
+    """Every failed trial with its reason."""
+    failed = view.in_state("failed")
+    if not failed:
+        return
+    yield Heading(text="Trials that failed")
+    with_arm = view.spec.is_comparison
+    yield Table(
+        header=("trial", *(("arm", "repeat") if with_arm else ()), "epochs", "why"),
+        rows=[
+            (
+                f"#{trial.number}",
+                *((printable(trial.arm or ""), str(trial.repeat)) if with_arm else ()),
+                str(len(trial.curve)),
+                printable(trial.reason or "for an unknown reason")[:MOST_REASON],
+            )
+            for trial in failed
+        ],
+        numbers=(3,) if with_arm else (1,),
+    )
+
+
+def network(view: StudyView, config: TrialConfig) -> Iterator[Paragraph | Table]:
+    """Layer by layer, each with its parameters by formula, and their sum."""
+    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
+    layers = anatomy(config.architecture, shape, classes)
+    total = sum(layer.parameters for layer in layers)
+    rows = [
+        (
+            layer.name,
+            "×".join(map(str, layer.output)),
+            layer.size.replace("*", "·"),
+            f"{layer.computed.replace('*', '·')} = {grouped(layer.parameters)}"
+            if layer.parameters
+            else "",
+            percent(layer.share, 1) if layer.parameters else "",
+            grouped(layer.multiply_adds) if layer.multiply_adds else "",
+        )
+        for layer in layers
+    ]
+    adds = grouped(sum(layer.multiply_adds for layer in layers))
+    largest = max(layers, key=lambda layer: layer.parameters)
+    yield Table(
+        header=LAYER_HEADER,
+        rows=[*rows, ("total", "", "", grouped(total), percent(1, 1), adds)],
+        caption=f"Images of {' × '.join(map(str, shape))}, {classes} classes. Multiply-adds are "
+        "those of one image.",
+        numbers=(4, 5),
+    )
+    sums = " + ".join(grouped(layer.parameters) for layer in layers if layer.parameters)
+    yield Paragraph(
+        text=f"Parameters: {sums} = {grouped(total)}; {largest.name} holds "
+        f"{percent(largest.share, 1)} of them."
+    )
+
+
+def best_network(view: StudyView, best: TrialView, what: str) -> Iterator[Block]:
+    """`what`: whose network it is, `the best trial`."""
+    if best.config is None:
+        return
+    yield Heading(text=f"The network of {what}")
+    described = describe_network(best.config.architecture, best.parameters)
+    yield Paragraph(text=f"Trial {best.number}: {described}; {describe_training(best.config)}.")
+    yield from network(view, best.config)
+
+
+def test_readings(view: StudyView) -> Iterator[Block]:
+    yield Heading(text="Test set")
+    if not view.results:
+        yield Paragraph(
+            text="Not opened yet: all figures above are of validation images, on which trials "
+            "were also chosen. python -m search.finalize opens it, once."
+        )
+        return
+    yield Table(header=("reading",), rows=[(reading_in_words(row),) for row in view.results])
+
+
+def repetition(view: StudyView) -> Iterator[Block]:
+    yield Heading(text="How to repeat it")
+    yield Paragraph(
+        text="Save this as again.toml. On a CPU, one worker with as many threads and the same "
+        "versions finds the same values."
+    )
+    yield Listing(text="python -m search.study --config again.toml --study again", language="sh")
+    yield Details(
+        summary="again.toml", blocks=(Listing(text=study_file(view.spec), language="toml"),)
+    )
+    yield Paragraph(text="This report, and the test set with the best trial:")
+    yield Listing(text=f"{command('report', view)}\n{command('finalize', view)}", language="sh")
+    versions = ", ".join(f"{name} {number}" for name, number in view.versions.items())
+    yield Footer(text=printable(f"Data: {data_in_words(view)}. {view.hardware}. {versions}."))

@@ -1,0 +1,129 @@
+"""The command on real, small studies: what it writes, and what it says."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import report, study
+from search.reporting.commands import run
+
+COMPARISON = """
+[study]
+title = "Dropout on digits"
+dataset = "digits"
+epochs = 2
+limit = 300
+repeats = 2
+
+[space]
+channels = [4]
+hidden = [16]
+schedule = "constant"
+
+[[arm]]
+name = "none"
+reported = { validation_loss = 0.2 }
+
+[[arm]]
+name = "absurd"
+learning_rate = 1e30
+
+[[journal]]
+objective = "See whether the learning rate can be absurd."
+hypothesis = "It cannot."
+expect = [{ arm = "absurd", than = "none", metric = "validation_loss", is = "worse" }]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a comparison, one arm of which diverges, and a search."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "dropout.toml").write_text(COMPARISON)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study.main(["--config", "dropout.toml", "--study", "dropout", "--workers", "1"])
+        study.main(["--dataset", "digits", "--trials", "3", "--epochs", "2", "--workers", "1"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def test_a_comparison(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["--study", "dropout", "--formats", "svg"]) == 0
+    assert capsys.readouterr().out == (
+        "supported: It cannot.\n"
+        "Written to runs/dropout: report.html, report.md and 3 files in figures/\n"
+    )
+    text = (place / "runs/dropout/report.md").read_text()
+    assert "diverged in every seed" in text
+    assert "### Entry 1: supported" in text
+    assert re.search(r"\| none \| 2 \| [\d.]+ ± [\d.]+ \|", text)
+
+
+def test_a_search_is_the_latest_study(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["--formats", "png", "svg"]) == 0
+    assert capsys.readouterr().out.startswith("Written to runs/digits: ")
+    folder = place / "runs/digits"
+    assert (folder / "report.html").stat().st_size > 4_000_000
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".png", ".svg"}
+    text = (folder / "report.md").read_text()
+    assert "| &#35;0 (baseline) |" in text
+    assert "Not finished" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--study", "digit"], "no study 'digit'"),
+        (["--study", "../x"], "study name '../x' is not usable"),
+        (["--storage", "sqlite:///none.db"], "none.db"),
+        (["--formats", "gif"], "gif"),
+        (["--formats"], "--formats"),
+        (["--trials", "3"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["search.report", *words])
+    with pytest.raises(SystemExit) as ended:
+        run(report.main)
+    captured: Any = capsys.readouterr()
+    assert ended.value.code == 2
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert said in captured.err
+    assert not Path("none.db").exists()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_draws_every_figure(place: Path, tmp_path: Path) -> None:
+    report.main(["--study", "digits", "--formats", "svg"])
+    page = place / "runs/digits/report.html"
+    done = subprocess.run(
+        [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000"),
+            *("--dump-dom", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    figures = page.read_text().count('<script type="application/json" class="figure">')
+    assert figures == 7
+    assert done.stdout.count('<div class="plot js-plotly-plot"') == figures
