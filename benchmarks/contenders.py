@@ -36,6 +36,7 @@ class Contender:
         threads: of each; None: PyTorch's default, all cores.
         packed: trials that each process advances in turn.
         loaders: worker processes of each DataLoader.
+        bfloat16: of the DataLoader style: by autocast, as ours. The example has float32.
         inner: for Ray Tune, the style of the trainer in it.
     """
 
@@ -46,6 +47,7 @@ class Contender:
     threads: int | None = None
     packed: int = 1
     loaders: int = 0
+    bfloat16: bool = False
     inner: Style = "dataloader"
 
     @property
@@ -89,6 +91,15 @@ def contenders(device: torch.device) -> list[Contender]:
         )
     chosen.append(
         Contender(
+            name="dataloader_bfloat16",
+            title="DataLoader, one trial, 2 loader processes, bfloat16 as ours",
+            style="dataloader",
+            loaders=2,
+            bfloat16=True,
+        )
+    )
+    chosen.append(
+        Contender(
             name="dataloader_parallel",
             title=f"DataLoader, {crew} processes of {threads} threads",
             style="dataloader",
@@ -125,7 +136,7 @@ def make_runner(contender: Contender, job: Job) -> Runner:
     device = torch.device(job.device)
     if contender.style == "ours":
         return OurRunner(job, device, contender.packed)
-    return LoaderRunner(job, device, contender.loaders)
+    return LoaderRunner(job, device, contender.loaders, contender.bfloat16)
 
 
 class OurRunner:
@@ -177,7 +188,7 @@ def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
 class LoaderRunner:
     """One trial in the DataLoader style."""
 
-    def __init__(self, job: Job, device: torch.device, loaders: int) -> None:
+    def __init__(self, job: Job, device: torch.device, loaders: int, bfloat16: bool) -> None:
         self._training = LoaderTraining(
             NETWORKS[job.network],
             recipe(augmented=job.augmented),
@@ -185,6 +196,7 @@ class LoaderRunner:
             device,
             seed=0,
             workers=loaders,
+            bfloat16=bfloat16,
         )
         self._training.train_epoch(batches=WARM_UP_BATCHES)  # starts the loader processes too
         self._training.validate()

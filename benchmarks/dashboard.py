@@ -2,43 +2,160 @@
 
     python -m benchmarks.dashboard --trials 1000 10000 --json benchmarks/results/dashboard.json
 
-Made-up studies with curves, notes and figures, as `search.study` leaves them, are served over HTTP
-by what `search.dashboard` serves. Each request is one that a page makes, and finds the dashboard's
-own memory of the trials empty: that memory lasts 10 s, and pages ask again every 10 s.
+Made-up studies with curves, notes, figures and announced pictures are served over HTTP by what
+`search.dashboard` serves. Pages ask again every 10 s, and for so long the dashboard remembers the
+trials: so each request is made as if they had passed. Content is what the loop writes anew each
+time (the note and all figures), and the two pictures that a complete trial gets once.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import optuna_dashboard
+import torch
+from bottle import Bottle
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import insert
 from waitress import create_server
 
-from benchmarks.record import environment, write_json
-from data.datasets import DIGITS
-from search.reporting.content_writer import ContentWriter
+from benchmarks.made_up_study import make_up_study
+from benchmarks.record import environment, spread, write_json
+from search.reporting.content_writer import INTERVAL_SECONDS, SHARE
+from search.reporting.dashboard_content import make_study_content, write_study_content
+from search.reporting.trial_artifacts import TrialArtifacts
 from search.serving.guard import Guard, Policy
 from search.serving.origins import LOOPBACK_NAMES
-from search.training.device import choose_device
-from search.trials.catalog import create_study
-from search.trials.config import StudySpec
+from search.serving.server import THREADS
+from search.trials.connections import forbid_writing
 from search.trials.opening import open_database
-from search.trials.space import suggest
 from search.trials.storage import Database, transaction
-from search.trials.study_file import find_study_file, read_study_file
-from search.trials.tables import epochs
+from search.trials.view import view_study
+
+REFRESHED = 10  # trials that an open page asks for again
+WRITES, PICTURES = 5, 20  # timed
+TRIAL_SECONDS = 25.0  # between the ends of two trials, 50 of Fashion-MNIST on 2 cores in 20 minutes
+
+
+def measure(trials: int, requests: int) -> dict[str, Any]:
+    """Everything about a study of this length, in a database of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        db = open_database(f"sqlite:///{folder / 'studies.db'}")
+        study = make_up_study(db, "made-up", trials)
+        content = measure_content(db, study, folder / "artifacts")
+        forbid_writing(db)
+        store = FileSystemArtifactStore(folder / "artifacts")
+        app = optuna_dashboard.wsgi(db.optuna, artifact_store=store)
+        paths = {
+            "list of studies": "/api/studies",
+            "a study's page": f"/api/studies/{study._study_id}",
+            "the open page, again": f"/api/studies/{study._study_id}?after={trials - REFRESHED}",
+        }
+        with served(app) as port:
+            api = {name: latency(app, port, path, requests) for name, path in paths.items()}
+        db.close()
+    return {"trials": trials, "api": api, "content": content}
+
+
+def measure_content(db: Database, study: optuna.Study, artifacts: Path) -> dict[str, Any]:
+    def write() -> None:
+        content = make_study_content(view_study(db, study))
+        with transaction(db, study_id=study._study_id):
+            write_study_content(study, content)
+
+    writes = timed(write, WRITES)
+    view, drawing = view_study(db, study), TrialArtifacts(artifacts)
+    pictures = timed(lambda: drawing.write(view, 0.0), PICTURES)
+    seconds = statistics.median(writes)
+    interval = max(INTERVAL_SECONDS, seconds / SHARE)
+    return {
+        "note and figures, seconds a time": spread(writes),
+        "a picture, seconds": spread(pictures),
+        "written every seconds": interval,
+        "note and figures, seconds a trial": seconds * TRIAL_SECONDS / interval,
+        "two pictures, seconds a complete trial": 2 * statistics.median(pictures),
+        "a trial ends every seconds": TRIAL_SECONDS,
+    }
+
+
+def timed(work: Callable[[], Any], times: int) -> list[float]:
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return found
+
+
+@contextmanager
+def served(app: Bottle) -> Iterator[int]:
+    """The port on which the application is served, read-only, as `search.dashboard` does."""
+    guard = Guard(app, Policy(hosts=LOOPBACK_NAMES))
+    server = create_server(guard, host="127.0.0.1", port=0, threads=THREADS)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield int(server.effective_port)
+    server.task_dispatcher.shutdown()  # the thread, without requests to answer, harms nobody
+
+
+def latency(app: Bottle, port: int, path: str, requests: int) -> dict[str, Any]:
+    """Of answers received whole, each by a connection of its own."""
+    seconds, busy, size = [], time.process_time(), 0
+    for _ in range(requests):
+        app._inmemory_cache._trials_last_fetched_at.clear()
+        started = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        size = len(answer.read())
+        seconds.append(time.perf_counter() - started)
+        connection.close()
+        assert answer.status == 200, f"{path}: {answer.status}"
+    p50, p95 = np.percentile(seconds, [50, 95])
+    return {
+        "p50": p50,
+        "p95": p95,
+        "max": max(seconds),
+        "cpu": (time.process_time() - busy) / requests,  # what a busy machine does not change
+        "requests": requests,
+        "bytes": size,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000], help="of the studies")
+    parser.add_argument("--requests", type=int, default=40, help="of each kind (default: 40)")
+    parser.add_argument("--json", type=Path, help="write the result here as well")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    studies = []
+    for trials in args.trials:
+        found = measure(trials, args.requests)
+        studies.append(found)
+        print(f"{trials} trials")
+        for name, figures in found["api"].items():
+            print(
+                f"  {name}: p50 {figures['p50']:.3f} s, p95 {figures['p95']:.3f} s, "
+                f"{figures['cpu']:.3f} s of CPU, {figures['bytes'] / 1e6:.2f} MB ({figures['requests']} requests)"
+            )
+        for name, value in found["content"].items():
+            figure = value["median"] if isinstance(value, dict) else value
+            print(f"  {name}: {figure:.3f}")
+    if args.json:
+        environs = environment("dashboard", torch.device("cpu"))
+        write_json(args.json, {"studies": studies, **environs})
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ Shapes: B images a batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -28,7 +29,7 @@ from data.augment import Policy, policy
 from data.datasets import Examples
 from models import ConvNetConfig, build, plan
 from models.layers import Activation, Pool
-from search.training.evaluate import Score
+from search.training.evaluate import Score, autocast
 from search.training.optim import learning_rate_factor
 from search.training.recipe import Recipe
 from search.training.task import Task
@@ -128,6 +129,7 @@ class LoaderTraining:
         task: its images lie in main memory.
         device: where the network is trained.
         workers: processes of the DataLoader; 0: the training process loads.
+        bfloat16: compute in it where the device can, by torch's autocast; the example does not.
     """
 
     def __init__(
@@ -139,9 +141,10 @@ class LoaderTraining:
         *,
         seed: int,
         workers: int,
+        bfloat16: bool = False,
     ) -> None:
         torch.manual_seed(seed)
-        self._device = device
+        self._device, self._bfloat16 = device, bfloat16
         self.model = plain_network(architecture, task.image_shape, task.classes).to(device)
         self._optimizer = plain_optimizer(self.model, recipe)
         chosen = policy(
@@ -174,7 +177,8 @@ class LoaderTraining:
             images_BCHW = images_BCHW.to(self._device, non_blocking=True)
             labels_B = labels_B.to(self._device, non_blocking=True)
             self._optimizer.zero_grad()
-            loss = F.cross_entropy(self.model(images_BCHW), labels_B)
+            with self._precision():
+                loss = F.cross_entropy(self.model(images_BCHW), labels_B)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             self._schedule.step()
@@ -182,6 +186,9 @@ class LoaderTraining:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return images
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return autocast(self._device) if self._bfloat16 else nullcontext()
 
     @torch.no_grad()
     def validate(self) -> Score:
@@ -191,7 +198,8 @@ class LoaderTraining:
         wrong = torch.zeros((), device=self._device)
         count = 0
         for images_BCHW, labels_B in self._validation:
-            logits_BK = self.model(images_BCHW.to(self._device, non_blocking=True))
+            with self._precision():
+                logits_BK = self.model(images_BCHW.to(self._device, non_blocking=True)).float()
             labels_B = labels_B.to(self._device, non_blocking=True)
             loss += F.cross_entropy(logits_BK, labels_B, reduction="sum")
             wrong += (logits_BK.argmax(1) != labels_B).sum()

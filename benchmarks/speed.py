@@ -79,6 +79,8 @@ def ratios(rounds: Rounds, contenders: Sequence[Contender]) -> dict[str, Any]:
 
     - vs_dataloader: ours as studies run (several trials at a time: workers on a CPU, packed on
       a GPU) / DataLoader, one trial.
+    - vs_dataloader_bfloat16: the same where the DataLoader style computes in bfloat16 too, which
+      is not in its documentation: what is left is the design alone.
     - alone_vs_dataloader: ours / DataLoader, one trial each.
     - vs_dataloader_parallel: ours as studies run / DataLoader, as many processes.
     - vs_ray: ours as studies run / the DataLoader style under Ray Tune.
@@ -86,9 +88,10 @@ def ratios(rounds: Rounds, contenders: Sequence[Contender]) -> dict[str, Any]:
     """
     present = [contender for contender in contenders if contender.name in rounds]
     studies = [c.name for c in present if c.style == "ours" and c.at_once > 1] or ["ours_alone"]
-    one = [c.name for c in present if c.style == "dataloader" and c.at_once == 1]
+    one = [c.name for c in present if c.style == "dataloader" and c.at_once == 1 and not c.bfloat16]
     pairs = {
         "vs_dataloader": (studies, one),
+        "vs_dataloader_bfloat16": (studies, ["dataloader_bfloat16"]),
         "alone_vs_dataloader": (["ours_alone"], one),
         "vs_dataloader_parallel": (studies, ["dataloader_parallel"]),
         "vs_ray": (studies, ["ray_dataloader"]),

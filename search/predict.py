@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -10,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from search.reporting.commands import Parser, positive_int, run
-from search.reporting.contact_sheet import MOST, contact_sheet
+from search.reporting.contact_sheet import MOST
 from search.reporting.wording import percent, printable
-from search.training.bundle import Bundle, BundleError, latest_bundle, read_bundle
-from search.training.checkpoint import write_atomically
-from search.training.device import prepare_process
-from search.training.predicting import Prediction, Skipped, classify
-from search.trials.config import check_study_name
-from search.trials.folders import RUNS
+from search.running.predict import Predictions, bundle_folder, predict
+from search.training.bundle import Bundle
+from search.training.predicting import Prediction, Skipped
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly
@@ -54,41 +50,19 @@ def parser() -> Parser:
     return own
 
 
-def bundle_folder(args: argparse.Namespace) -> Path:
-    if args.bundle is not None:
-        return Path(args.bundle)
-    if args.study is not None:
-        return RUNS / check_study_name(args.study) / "final"
-    return latest_bundle(RUNS)
-
-
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    folder = bundle_folder(args)
+    folder = bundle_folder(args.bundle, args.study)
     sheet = folder / SHEET if args.sheet is None else args.sheet
-    if sheet.suffix.lower() != ".png":
-        raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
-    bundle = read_bundle(folder)
-    prepare_process()
-    predictions, skipped = classify(bundle, args.pictures)
-    write_sheet(sheet, bundle, predictions)
-    tell_skipped(skipped)
+    found = predict(args.pictures, bundle=folder, sheet=sheet)
+    tell_skipped(found.skipped)
     if args.json:
-        print(json.dumps(as_json(bundle, predictions, skipped, args.top, sheet), indent=2))
+        print(json.dumps(as_json(found, args.top, sheet), indent=2))
     else:
-        print(as_text(bundle, predictions, args.top))
-        more = f" (the first {MOST})" if len(predictions) > MOST else ""
+        print(as_text(found.bundle, found.pictures, args.top))
+        more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
         print(f"Contact sheet{more}: {sheet}", file=sys.stderr)
     return 0
-
-
-def write_sheet(path: Path, bundle: Bundle, predictions: Sequence[Prediction]) -> None:
-    try:
-        write_atomically(path, contact_sheet(bundle, predictions))
-    except OSError as error:
-        raise BundleError(
-            f"cannot write the contact sheet {path} ({error.strerror}); give another --sheet"
-        ) from error
 
 
 def tell_skipped(skipped: Sequence[Skipped]) -> None:
@@ -124,32 +98,15 @@ def named(bundle: Bundle, prediction: Prediction, top: int) -> list[str]:
     ]
 
 
-def as_json(
-    bundle: Bundle,
-    predictions: Sequence[Prediction],
-    skipped: Sequence[Skipped],
-    top: int,
-    sheet: Path,
-) -> dict[str, Any]:
+def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
+    bundle = found.bundle
     return {
         "study": bundle.study,
         "trial": bundle.trial,
         "seed": bundle.seed,
         "dataset": bundle.dataset,
-        "pictures": [
-            {
-                "file": str(prediction.path),
-                "label": bundle.class_names[prediction.label],
-                "probability": prediction.probability,
-                "top": [
-                    {"label": bundle.class_names[label], "probability": share}
-                    for label, share in prediction.ranking[:top]
-                ],
-                "prepared": list(prediction.notes),
-            }
-            for prediction in predictions
-        ],
-        "skipped": [{"file": str(one.path), "reason": one.reason} for one in skipped],
+        "pictures": found.table(top),
+        "skipped": [{"file": str(one.path), "reason": one.reason} for one in found.skipped],
         "sheet": str(sheet),
     }
 

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
 import sys
-import threading
-from functools import partial
 
 import torch
 
-from search.reporting.commands import Parser, console, duration, positive_int, run, seed
-from search.reporting.content_writer import ContentWriter
+from search.reporting.commands import Parser, duration, positive_int, run, seed
 from search.reporting.forecast import forecast
-from search.reporting.progress import Progress
 from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
+from search.running.crew import Crew, carry_out
 from search.training.device import choose_device, prepare_process
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE
-from search.trials.history import count_reports
-from search.trials.loop import Worker, work
 from search.trials.opening import open_database
-from search.trials.planning import Plan, begin, make_plan
+from search.trials.planning import Plan, make_plan
 from search.trials.status import status
 from search.trials.stopping import StopOnSignal
-from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
+from search.trials.storage import Database
+from search.trials.team import threads_for
 from search.trials.view import view_study
 
 FLAGS = ("dataset", "trials", "repeats", "epochs", "limit", "seed")  # fields of a StudySpec
@@ -138,6 +133,16 @@ def plan_for(args: argparse.Namespace) -> Plan:
     )
 
 
+def crew_for(args: argparse.Namespace) -> Crew:
+    return Crew(
+        device=args.device,
+        data_dir=args.data_dir,
+        workers=args.workers,
+        trials_per_device=args.trials_per_device,
+        repeatable=args.seed is not None,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.study is not None:
@@ -155,15 +160,22 @@ def main(argv: list[str] | None = None) -> int:
         print(rehearse(args, plan_for(args)))
         return 0
     with StopOnSignal() as stopping:
+
+        def hurry_on_signal(db: Database) -> None:
+            stopping.on_signal = db.hurry
+
         plan = plan_for(args)
         reason = plan.substitute
-        at_a_time = args.trials_per_device or (1 if args.seed is not None else None)
-        worker = begin(plan, stopping.event, trials_at_a_time=at_a_time)
-        stopping.on_signal = worker.db.hurry
         if reason is not None:
             print(fallback_notice(reason), file=sys.stderr)
-        search(worker, make_team(args, worker), args.timeout)
-        view = view_study(worker.db, worker.study)
+        view = carry_out(
+            plan,
+            crew_for(args),
+            stop=stopping.event,
+            timeout=args.timeout,
+            progress=True,
+            on_database=hurry_on_signal,
+        )
     if stopping.signal is None:
         print(final_summary(view))
         if reason is not None:
@@ -180,76 +192,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def rehearse(args: argparse.Namespace, plan: Plan) -> str:
     """What would be trained, and how long that may take."""
-    workers = len(devices_for(args, plan.task.device))
+    workers = len(crew_for(args).devices(plan.task.device))
     if plan.task.device.type == "cpu":
         torch.set_num_threads(threads_for(workers))
     begun = 0 if plan.existing is None else len(plan.existing.get_trials(deepcopy=False))
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=workers)
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     return f"{notice}{text}\n\nNothing was written. Leave --dry-run out to begin."
-
-
-def search(worker: Worker, team: Team | None, timeout: float | None) -> None:
-    """Train trials until the total, the time limit or a signal; show how it goes."""
-    timer = threading.Timer(timeout or 0, worker.stop.set)
-    timer.daemon = True
-    if timeout is not None:
-        timer.start()
-    content = ContentWriter(worker.db, worker.study)
-    workers = 1 if team is None else len(team.devices)
-    read = partial(view_study, worker.db, worker.study)
-    try:
-        with Progress(read, console=console(), workers=workers):
-            if team is None:
-                work(dataclasses.replace(worker, on_change=content.write_if_due))
-            else:
-                oversee(team, worker.stop, content)
-    finally:
-        timer.cancel()
-        content.write()
-
-
-def oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
-    """Keep the workers at work until the study has its total, or until `stop` is set."""
-    team.start()
-    try:
-        while not stop.is_set() and team.watch():
-            stop.wait(WATCH_SECONDS)
-            content.write_if_due()
-    finally:
-        team.send_home()
-
-
-def devices_for(args: argparse.Namespace, device: torch.device) -> list[str]:
-    """The device of each process that is to train."""
-    repeatable = args.seed is not None  # several workers would race for the sampler's draws
-    every_gpu = args.device in ("auto", "cuda") and device.type == "cuda"
-    gpus = torch.cuda.device_count() if every_gpu else 1
-    count = args.workers or (1 if repeatable else default_workers(device.type, gpus=gpus))
-    if every_gpu:
-        return [f"cuda:{number % gpus}" for number in range(count)]
-    return [str(device)] * count
-
-
-def make_team(args: argparse.Namespace, worker: Worker) -> Team | None:
-    """The local processes to start; None where this process does the work itself."""
-    device = worker.task.device
-    devices = devices_for(args, device)
-    count = len(devices)
-    if count == 1:
-        return None
-    threads = threads_for(count) if device.type == "cpu" else 1
-    each = "a thread" if threads == 1 else f"{threads} threads"
-    print(f"{count} workers with {each} each", file=sys.stderr)
-    return Team(
-        url=args.storage,
-        study=worker.study.study_name,
-        devices=devices,
-        data_dir=args.data_dir,
-        threads=threads,
-        trials_per_device=worker.trials_at_a_time,
-        count_reports=partial(count_reports, worker.db, worker.study._study_id),
-    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,17 @@ ALLOWED = {
         "models",
     },
     "search.serving": {"search.serving", "search.trials"},
+    "search.running": {
+        "search.running",
+        "search.reporting",
+        "search.trials",
+        "search.training",
+        "data",
+        "models",
+    },
     "search.studies": set(),
     "command": {
+        "search.running",
         "search.reporting",
         "search.serving",
         "search.trials",
@@ -83,7 +92,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", list(sources()), ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_finalize_reads_test_data(path: Path) -> None:
-    if path == ROOT / "search" / "finalize.py" or path.parent == ROOT / "data":
+    if path == ROOT / "search" / "running" / "scoring.py" or path.parent == ROOT / "data":
         return
     tree = ast.parse(path.read_text())
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -91,6 +100,20 @@ def test_only_finalize_reads_test_data(path: Path) -> None:
     named |= {item for _, names in imported(path) for item in names}
     named |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert "load_test" not in named
+
+
+def test_only_finalise_scores_on_it() -> None:
+    """And nothing but its command and the package's public names lead to it."""
+    importers: dict[str, set[str]] = {
+        "search.running.scoring": set(),
+        "search.running.final": set(),
+    }
+    for path in sources():
+        for module, _ in imported(path):
+            if module in importers:
+                importers[module].add(module_name(path))
+    assert importers["search.running.scoring"] == {"search.running.final"}
+    assert importers["search.running.final"] == {"search", "search.finalize"}
 
 
 def test_search_holds_only_commands() -> None:

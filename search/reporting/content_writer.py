@@ -1,18 +1,23 @@
-"""Keeps a study's note and figures in optuna-dashboard up to date, at a bounded cost."""
+"""Keeps what optuna-dashboard shows of a study up to date, at a bounded cost."""
 
 from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 import optuna
 
 from search.reporting.dashboard_content import make_study_content, write_study_content
+from search.reporting.trial_artifacts import TrialArtifacts
+from search.trials.folders import ARTIFACTS
 from search.trials.storage import Database, transaction
 from search.trials.view import view_study
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
+PICTURE_SECONDS = 1.0  # for trials' pictures, at each write
+LAST_PICTURE_SECONDS = 3.0  # at the end, when somebody may wait; what is left, the next one draws
 
 _log = logging.getLogger(__name__)
 
@@ -22,23 +27,33 @@ class ContentWriter:
 
     Writing costs more the longer the study is: after a write that took t seconds the next one
     waits for 100 t, or half a minute if that is longer.
+
+    Args:
+        artifacts: the folder of trials' pictures.
     """
 
-    def __init__(self, db: Database, study: optuna.Study) -> None:
+    def __init__(self, db: Database, study: optuna.Study, artifacts: Path = ARTIFACTS) -> None:
         self._db, self._study = db, study
+        self._artifacts = TrialArtifacts(artifacts)
         self._due = time.monotonic()
 
     def write_if_due(self) -> None:
         if time.monotonic() >= self._due:
-            self.write()
+            self._write(PICTURE_SECONDS)
 
     def write(self) -> None:
+        """For the end of a command."""
+        self._write(LAST_PICTURE_SECONDS)
+
+    def _write(self, picture_seconds: float) -> None:
         started = time.monotonic()
         try:
-            content = make_study_content(view_study(self._db, self._study))
+            view = view_study(self._db, self._study)
+            content = make_study_content(view)
             # One transaction: two workers that write at once would leave torn figures.
             with transaction(self._db, study_id=self._study._study_id):
                 write_study_content(self._study, content)
+            self._artifacts.write(view, picture_seconds)
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)
         ended = time.monotonic()

@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside its own: a note, figures, and a column for each measurement.
+"""What optuna-dashboard shows beside its own: notes, figures, and a column for each measurement.
 
 Its own storage calls are used, which make a row of each 2 kB: a reader may see parts of two
 versions for a moment, and the dashboard then keeps the figure that it has.
@@ -6,45 +6,75 @@ versions for a moment, and the dashboard then keeps the figure that it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import optuna
 import plotly.graph_objects as go
 from optuna_dashboard import save_note, save_plotly_graph_object
+from optuna_dashboard._note import note_ver_key, save_note_with_version
 
+from search.reporting.figures_arms import loss_by_arm
+from search.reporting.figures_choices import (
+    chosen_kinds,
+    error_against_dropout,
+    kinds_side_by_side,
+    searches_dropout,
+)
 from search.reporting.figures_curves import learning_curves
 from search.reporting.figures_study import best_so_far, loss_against_parameters, time_by_outcome
-from search.reporting.note import study_note
-from search.trials.view import (
-    StudyView,
-)
+from search.reporting.note import study_note, trial_note
+from search.trials.config import StudySpec
+from search.trials.view import StudyView
 
-# By id: a figure saved again under its id replaces the last one.
-FIGURES = {
-    "learning-curves": learning_curves,
-    "loss-against-parameters": loss_against_parameters,
-    "best-so-far": best_so_far,
-    "time-by-outcome": time_by_outcome,
-}
+# Each note of a trial is a row that the dashboard compares with every trial at every reading.
+MOST_TRIAL_NOTES = 100
+
+Draw = Callable[[StudyView], go.Figure]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyContent:
-    """A note in Markdown, and figures by their ids."""
+    """What there is to show.
+
+    Attributes:
+        note: the study's, in Markdown.
+        figures: by their ids; one saved again under its id replaces the last one.
+        trial_notes: of the trials that failed last, by trial id.
+    """
 
     note: str
     figures: Mapping[str, go.Figure]
+    trial_notes: Mapping[int, str] = field(default_factory=dict)
+
+
+def figures_of(spec: StudySpec) -> dict[str, Draw]:
+    """What has sense for such a study, in the order of its page."""
+    drawn: dict[str, Draw] = {"learning-curves": learning_curves}
+    if spec.is_comparison:
+        drawn["arms"] = loss_by_arm
+    drawn["loss-against-parameters"] = loss_against_parameters
+    drawn["best-so-far"] = best_so_far
+    if chosen_kinds(spec):
+        drawn["weight-decay-and-augmentation"] = kinds_side_by_side
+    if searches_dropout(spec):
+        drawn["error-against-dropout"] = error_against_dropout
+    drawn["time-by-outcome"] = time_by_outcome
+    return drawn
 
 
 def make_study_content(view: StudyView) -> StudyContent:
     """The work of it, without touching a database."""
-    figures = {name: make(view) for name, make in FIGURES.items()}
-    return StudyContent(note=study_note(view), figures=figures)
+    failed = view.in_state("failed")[-MOST_TRIAL_NOTES:]
+    return StudyContent(
+        note=study_note(view),
+        figures={name: draw(view) for name, draw in figures_of(view.spec).items()},
+        trial_notes={trial.trial_id: trial_note(trial) for trial in failed},
+    )
 
 
 def write_study_content(study: optuna.Study, content: StudyContent) -> None:
-    """Replace the study's note and figures; nothing else of the study is touched.
+    """Replace the study's note and figures; add notes to trials that have none.
 
     Two processes at once would leave a mixture, unless each calls this within a
     `search.trials.storage.transaction`. Raises what the storage raises.
@@ -52,3 +82,8 @@ def write_study_content(study: optuna.Study, content: StudyContent) -> None:
     save_note(study, content.note)
     for name, figure in content.figures.items():
         save_plotly_graph_object(study, figure, graph_object_id=name)
+    storage, study_id = study._storage, study._study_id
+    there = storage.get_study_system_attrs(study_id)
+    for trial_id, note in content.trial_notes.items():
+        if note_ver_key(trial_id) not in there:  # nor one that a person wrote
+            save_note_with_version(storage, study_id, trial_id, 1, note)

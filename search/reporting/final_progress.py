@@ -1,16 +1,37 @@
-"""How far finalize is: a bar on a terminal, a line an epoch elsewhere."""
+"""What finalize trains and how far it is: a bar on a terminal, a line an epoch elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from search.reporting.final_words import opened_before
 from search.reporting.progress import can_be_live
-from search.reporting.wording import duration
+from search.reporting.wording import duration, printable
 from search.training.train import Epoch
+from search.trials.chosen import Chosen
+from search.trials.view import StudyView
+
+
+def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
+    """Say on standard error what will be trained, and what should be known before."""
+    unfinished = view.spec.trials - view.finished
+    if unfinished > 0 and not view.spec.is_comparison:
+        print(f"Note: the study still lacks {unfinished} of its trials.", file=sys.stderr)
+    if chosen.why:
+        print(f"Note: {printable(chosen.why)}", file=sys.stderr)
+    warning = opened_before(view)
+    if warning:
+        print(f"Note: {warning}", file=sys.stderr)
+    print(
+        f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
+        f"{seeds} {'time' if seeds == 1 else 'times'}",
+        file=sys.stderr,
+    )
 
 
 class FinalProgress:

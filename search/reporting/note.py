@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from search.reporting.describe import describe_config, short_config
+from search.reporting.estimate import time_left
 from search.reporting.reproduce import command, study_file
 from search.reporting.summary import (
     LeaderboardRow,
     gain_in_words,
     leaderboard_rows,
     score_in_words,
+    time_left_in_words,
 )
 from search.reporting.wording import data_in_words, duration, grouped, percent, printable
 from search.trials.history import ResultRow
-from search.trials.view import State, StudyView
+from search.trials.view import State, StudyView, TrialView
 
 TOP = 10
 FAILURES = 3  # shown, the latest
@@ -41,6 +43,11 @@ def study_note(view: StudyView) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def trial_note(trial: TrialView) -> str:
+    """Of a failed trial: why."""
+    return f"**Failed**: {_reason(trial)}\n"
+
+
 def escape(text: str) -> str:
     """Text that people typed, as plain Markdown on one line, in a table, too.
 
@@ -53,14 +60,30 @@ def _progress(view: StudyView) -> Iterator[str]:
     states: tuple[State, ...] = ("complete", "pruned", "running", "waiting", "failed")
     counted = [(len(view.in_state(state)), state) for state in states]
     yield (
-        f"**{grouped(view.finished)} of {grouped(view.spec.trials)} trials finished** "
-        f"({', '.join(f'{n} {state}' for n, state in counted if n) or 'none begun'}); "
+        f"{_standing(view)}: **{grouped(view.finished)} of {grouped(view.spec.trials)} trials "
+        f"finished** ({', '.join(f'{n} {state}' for n, state in counted if n) or 'none begun'}); "
         f"{duration(sum(trial.seconds for trial in view.trials))} of training and validation, at "
         f"most {view.spec.epochs} epochs a trial."
     )
     for trial in view.in_state("failed")[-FAILURES:]:
-        reason = (trial.reason or "for an unknown reason")[:MOST_REASON]
-        yield f"Trial {trial.number} failed: {escape(reason)}"
+        yield f"Trial {trial.number} failed: {_reason(trial)}"
+
+
+def _standing(view: StudyView) -> str:
+    """`Done`, or `About 14 min left` as of the latest report: the note may outlive its study."""
+    latest = max((t.reports[-1].reported_at for t in view.trials if t.reports), default=None)
+    if latest is None:
+        return "Not begun"
+    if view.finished >= view.spec.trials:
+        return "Done"
+    workers = {t.reports[-1].worker for t in view.in_state("running") if t.reports}
+    left = time_left_in_words(view, time_left(view, max(1, len(workers))))
+    when = in_utc(datetime.fromtimestamp(latest, UTC))
+    return f"{left[0].upper()}{left[1:]} as of {when}"
+
+
+def _reason(trial: TrialView) -> str:
+    return escape((trial.reason or "for an unknown reason")[:MOST_REASON])
 
 
 def _leaderboard(view: StudyView) -> Iterator[str]:
@@ -157,7 +180,10 @@ def _data(view: StudyView) -> Iterator[str]:
 
 def _commands(view: StudyView) -> Iterator[str]:
     yield "More trials, or the test set with the best one:"
-    more = command("study", view, "--trials", str(2 * view.spec.trials))
+    flag, total = "--trials", view.spec.trials
+    if view.spec.is_comparison:
+        flag, total = "--repeats", view.spec.repeats
+    more = command("study", view, flag, str(2 * total))
     yield _code(f"{more}\n{command('finalize', view)}")
     yield (
         "From the start: save this as `again.toml` and run "

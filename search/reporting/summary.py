@@ -169,13 +169,17 @@ def status_text(view: StudyView, status: Status) -> str:
 def fallback_notice(reason: str) -> str:
     """Prominent, for the start and the end of a study that nobody gave a data set."""
     rule = "!" * WIDTH
-    lines = _wrap(
+    lines = _wrap(fallback_words(reason), width=WIDTH - 4)
+    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
+
+
+def fallback_words(reason: str) -> str:
+    """The same as plain sentences."""
+    return (
         f"Fashion-MNIST could not be had: {printable(reason).rstrip('.')}. This study runs on "
         "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its figures "
-        "say nothing about Fashion-MNIST.",
-        width=WIDTH - 4,
+        "say nothing about Fashion-MNIST."
     )
-    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
 
 
 def next_commands(view: StudyView) -> list[str]:

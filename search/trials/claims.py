@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Double, Row, bindparam, func, insert, select, update
 
 from search.trials.holder import has_died, this_worker
 from search.trials.leases import Lease
@@ -21,6 +21,32 @@ from search.trials.tables import DatabaseClock, leases, trials
 
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
+COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
+
+
+# Built once: SQLAlchemy takes longer to build a statement than to run it.
+_running_of_study = (
+    select(
+        trials.c.trial_id,
+        trials.c.number,
+        DatabaseClock().label("now"),
+        leases.c.token,
+        leases.c.abandonments,
+        leases.c.worker,
+        leases.c.claim,
+        leases.c.expires_at,
+    )
+    .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+    .where(trials.c.study_id == bindparam("of_study"), trials.c.state == TrialState.RUNNING)
+    .order_by(trials.c.number)
+)
+_count_of_study = select(func.count()).where(
+    trials.c.study_id == bindparam("of_study"),
+    trials.c.state.in_(bindparam("counted", expanding=True)),
+)
+_new_lease = insert(leases).values(
+    abandonments=0, expires_at=DatabaseClock() + bindparam("duration", type_=Double)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +75,7 @@ def claim(
     study: optuna.Study,
     *,
     total: int,
+    counted: Sequence[TrialState] = COUNTED,
     worker: str | None = None,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Lease | Wait | Done:
@@ -59,7 +86,7 @@ def claim(
     gets one lease from when it is first seen.
 
     Args:
-        total: how many complete and pruned trials the study is to have.
+        total: how many trials of the `counted` states the study is to have.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
@@ -73,8 +100,8 @@ def claim(
     with_retry(db, lambda: study.get_trials(deepcopy=False))
 
     def attempt() -> Lease | Wait | Done:
-        with transaction(db, study_id=study._study_id) as connection:
-            return _claim(connection, study, total, claimant)
+        with transaction(db, study_id=study._study_id, hasty=True) as connection:
+            return _claim(connection, study, total, counted, claimant)
 
     return with_retry(db, attempt)
 
@@ -84,21 +111,7 @@ def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
 
     The lease's columns are None for a trial that something else started.
     """
-    return connection.execute(
-        select(
-            trials.c.trial_id,
-            trials.c.number,
-            DatabaseClock().label("now"),
-            leases.c.token,
-            leases.c.abandonments,
-            leases.c.worker,
-            leases.c.claim,
-            leases.c.expires_at,
-        )
-        .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-        .where(trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
-        .order_by(trials.c.number)
-    ).all()
+    return connection.execute(_running_of_study, {"of_study": study_id}).all()
 
 
 def is_abandoned(row: Row[Any]) -> bool:
@@ -109,7 +122,11 @@ def is_abandoned(row: Row[Any]) -> bool:
 
 
 def _claim(
-    connection: Connection, study: optuna.Study, total: int, claimant: _Claimant
+    connection: Connection,
+    study: optuna.Study,
+    total: int,
+    counted: Sequence[TrialState],
+    claimant: _Claimant,
 ) -> Lease | Wait | Done:
     running = running_trials(connection, study._study_id)
     for row in running:
@@ -123,9 +140,7 @@ def _claim(
     # Counted after the running ones were read. A trial that ends in between, told by something that
     # does not heed our lock, thus counts twice and not never.
     finished = connection.scalar(
-        select(func.count()).where(
-            trials.c.study_id == study._study_id, trials.c.state.in_(COUNTED)
-        )
+        _count_of_study, {"of_study": study._study_id, "counted": list(counted)}
     )
     assert finished is not None
     if finished >= total:
@@ -176,14 +191,14 @@ def _begin(connection: Connection, study: optuna.Study, claimant: _Claimant) -> 
 
 def _insert_lease(connection: Connection, trial_id: int, token: int, claimant: _Claimant) -> None:
     connection.execute(
-        insert(leases).values(
-            trial_id=trial_id,
-            token=token,
-            abandonments=0,
-            worker=claimant.worker,
-            claim=claimant.claim,
-            expires_at=DatabaseClock() + claimant.seconds,
-        )
+        _new_lease,
+        {
+            "trial_id": trial_id,
+            "token": token,
+            "worker": claimant.worker,
+            "claim": claimant.claim,
+            "duration": claimant.seconds,
+        },
     )
 
 

@@ -5,13 +5,27 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Insert,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 
 from search.trials.leases import Lease, fence
 from search.trials.storage import Database, snapshot, transaction, with_retry
-from search.trials.tables import DatabaseClock, epochs, results
+from search.trials.tables import DatabaseClock, epochs, insert_for, results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +55,21 @@ class EpochRow:
     worker: str
     attempt: int
     reported_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """A trial's merit after an epoch among those that came so far.
+
+    Attributes:
+        loss: the lowest validation loss up to that epoch; NaN if none was finite.
+        rivals: other trials of every state, running and failed too, with a finite loss by then.
+        better: how many of them had a lower one.
+    """
+
+    loss: float
+    rivals: int
+    better: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,48 +104,83 @@ def record_epoch(
 ) -> None:
     """Report an epoch, to our table and to Optuna (validation loss at step `epoch`) together.
 
-    When it returns, the report is on disk. The first report of an epoch stands: later ones, of a
-    trial that had to start over, change nothing.
+    When it returns, no kill can undo the report, and it is on disk: on SQLite, within a second of
+    another report perhaps only with the next write (see `transaction`). The first report of an
+    epoch stands: later ones, of a trial that had to start over, change nothing.
 
     Raises:
         LostLeaseError: see `fence`; nothing was written.
         StorageError: the database stayed away.
     """
 
+    row = {
+        "trial_id": lease.trial_id,
+        "study_id": lease.study_id,
+        "trial_number": lease.trial_number,
+        "epoch": epoch,
+        "train_loss": _null_if_nan(train_loss),
+        "train_error": _null_if_nan(train_error),
+        "validation_loss": _null_if_nan(validation_loss),
+        "validation_error": _null_if_nan(validation_error),
+        "learning_rate": _null_if_nan(learning_rate),
+        "seconds": _null_if_nan(seconds),
+        "images": images,
+        "worker": lease.worker,
+        "attempt": lease.attempt,
+        "of_trial": lease.trial_id,
+        "this_epoch": epoch,
+        "finite_loss": validation_loss if math.isfinite(validation_loss) else None,
+    }
+
     def attempt() -> None:
-        with transaction(db) as connection:
+        with transaction(db, hasty=True) as connection:
             fence(connection, lease)
-            best_of = connection.execute(
-                select(epochs.c.epoch, epochs.c.best_validation_loss)
-                .where(epochs.c.trial_id == lease.trial_id)
-                .order_by(epochs.c.epoch)
-            ).all()
-            if any(row.epoch == epoch for row in best_of):
-                return
-            losses = [row.best_validation_loss for row in best_of if row.epoch < epoch]
-            losses += [validation_loss if math.isfinite(validation_loss) else None]
-            connection.execute(
-                insert(epochs).values(
-                    trial_id=lease.trial_id,
-                    study_id=lease.study_id,
-                    trial_number=lease.trial_number,
-                    epoch=epoch,
-                    train_loss=_null_if_nan(train_loss),
-                    train_error=_null_if_nan(train_error),
-                    validation_loss=_null_if_nan(validation_loss),
-                    validation_error=_null_if_nan(validation_error),
-                    best_validation_loss=min((x for x in losses if x is not None), default=None),
-                    learning_rate=_null_if_nan(learning_rate),
-                    seconds=_null_if_nan(seconds),
-                    images=images,
-                    worker=lease.worker,
-                    attempt=lease.attempt,
-                    reported_at=DatabaseClock(),
-                )
-            )
-            db.optuna.set_trial_intermediate_value(lease.trial_id, epoch, validation_loss)
+            report = _report(connection.dialect.name)
+            if connection.execute(report, row).rowcount == 1:
+                db.optuna.set_trial_intermediate_value(lease.trial_id, epoch, validation_loss)
 
     with_retry(db, attempt)
+
+
+_mine, _others = epochs.alias("mine"), epochs.alias("others")
+# The index over study, epoch and loss holds all that it reads of the others.
+_standing = (
+    select(
+        _mine.c.best_validation_loss,
+        func.count(_others.c.best_validation_loss),
+        func.count(
+            case((_others.c.best_validation_loss < _mine.c.best_validation_loss, literal(1)))
+        ),
+    )
+    .select_from(_mine)
+    .outerjoin(
+        _others,
+        and_(
+            _others.c.study_id == _mine.c.study_id,
+            _others.c.epoch == _mine.c.epoch,
+            _others.c.trial_id != _mine.c.trial_id,
+        ),
+    )
+    .where(_mine.c.trial_id == bindparam("of_trial"), _mine.c.epoch == bindparam("this_epoch"))
+    .group_by(_mine.c.best_validation_loss)
+)
+
+
+@cache
+def _report(dialect: str) -> Insert:
+    """Inserts a row of `epochs` unless it is there."""
+    earlier = select(epochs.c.best_validation_loss.label("loss")).where(
+        epochs.c.trial_id == bindparam("of_trial"), epochs.c.epoch < bindparam("this_epoch")
+    )
+    own = select(bindparam("finite_loss", type_=Double).label("loss"))
+    losses = union_all(earlier, own).subquery()
+    best = select(func.min(losses.c.loss)).scalar_subquery()
+    return (
+        insert_for(dialect, epochs)
+        .values(best_validation_loss=best, reported_at=DatabaseClock())
+        .on_conflict_do_nothing(index_elements=["trial_id", "epoch"])
+        .execution_options(preserve_rowcount=True)
+    )
 
 
 def epochs_of(db: Database, study_id: int) -> list[EpochRow]:
@@ -126,6 +190,15 @@ def epochs_of(db: Database, study_id: int) -> list[EpochRow]:
         StorageError: the database stayed away.
     """
     return _epochs_where(db, epochs.c.study_id == study_id)
+
+
+def epochs_of_trials(db: Database, trial_ids: Sequence[int]) -> list[EpochRow]:
+    """All reports of some trials, by trial number and epoch.
+
+    Raises:
+        StorageError: the database stayed away.
+    """
+    return _epochs_where(db, epochs.c.trial_id.in_(trial_ids))
 
 
 def epochs_of_trial(db: Database, trial_id: int) -> list[EpochRow]:
@@ -143,7 +216,7 @@ def _epochs_where(db: Database, condition: ColumnElement[bool]) -> list[EpochRow
 
     def attempt() -> list[EpochRow]:
         with snapshot(db) as connection:
-            return [_epoch_row(row) for row in connection.execute(query).mappings()]
+            return [_epoch_row(row) for row in connection.execute(query)]
 
     return with_retry(db, attempt)
 
@@ -163,23 +236,22 @@ def count_reports(db: Database, study_id: int) -> int:
     return with_retry(db, attempt)
 
 
-def values_at(db: Database, study_id: int, epoch: int) -> list[tuple[int, float]]:
-    """(trial number, lowest validation loss up to that epoch) of each trial that reported it.
-
-    Trials of every state, running and failed too, as far as they had a finite loss by then.
+def standing_at(db: Database, trial_id: int, epoch: int) -> Standing | None:
+    """How a trial stood among all of its study when it had trained so far; None: it has not.
 
     Raises:
         StorageError: the database stayed away.
     """
-    query = select(epochs.c.trial_number, epochs.c.best_validation_loss).where(
-        epochs.c.study_id == study_id,
-        epochs.c.epoch == epoch,
-        epochs.c.best_validation_loss.is_not(None),
-    )
 
-    def attempt() -> list[tuple[int, float]]:
+    def attempt() -> Standing | None:
         with snapshot(db) as connection:
-            return [(number, loss) for number, loss in connection.execute(query)]
+            row = connection.execute(
+                _standing, {"of_trial": trial_id, "this_epoch": epoch}
+            ).one_or_none()
+        if row is None:
+            return None
+        loss, rivals, better = row
+        return Standing(loss=math.nan if loss is None else loss, rivals=rivals, better=better)
 
     return with_retry(db, attempt)
 
@@ -258,9 +330,10 @@ def results_of(db: Database, study_name: str) -> list[ResultRow]:
     return with_retry(db, attempt)
 
 
-def _epoch_row(stored: Mapping[Any, Any]) -> EpochRow:
-    values: dict[str, Any] = {k: math.nan if v is None else v for k, v in stored.items()}
-    return EpochRow(**values)
+def _epoch_row(row: Iterable[Any]) -> EpochRow:
+    values: Iterable[Any] = (math.nan if value is None else value for value in row)
+    named: dict[str, Any] = dict(zip(EpochRow.__dataclass_fields__, values, strict=True))
+    return EpochRow(**named)
 
 
 def _null_if_nan(value: float) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import Trial, TrialState
-from sqlalchemy import ColumnElement, Connection, Select, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from search.trials.storage import Database, transaction, with_retry
 from search.trials.tables import DatabaseClock, leases, trials
@@ -21,6 +21,29 @@ from search.trials.tables import DatabaseClock, leases, trials
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
+
+
+# Built once: SQLAlchemy takes longer to build a statement than to run it.
+_mine = and_(
+    leases.c.trial_id == bindparam("held_trial"), leases.c.token == bindparam("held_token")
+)
+_held = and_(_mine, leases.c.expires_at.is_not(None))
+_running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
+_held_and_running = select(leases.c.token).join(trials, _running).where(_held).with_for_update()
+# By `finish` under this very lease: only it both ends the trial and empties the lease.
+_finished = select(leases.c.token).where(
+    _mine,
+    leases.c.expires_at.is_(None),
+    select(trials.c.trial_id)
+    .where(trials.c.trial_id == leases.c.trial_id, trials.c.state != TrialState.RUNNING)
+    .exists(),
+)
+_give_up = update(leases).where(_held).values(expires_at=None)
+_renew = (
+    update(leases)
+    .where(_held, select(trials.c.trial_id).where(_running).exists())
+    .values(expires_at=DatabaseClock() + bindparam("duration"))
+)
 
 
 class LostLeaseError(Exception):
@@ -57,8 +80,7 @@ def fence(connection: Connection, lease: Lease) -> None:
     Raises:
         LostLeaseError: the trial was claimed by another, released, or has ended.
     """
-    held = _lease_and_state().where(*_is_held(lease), trials.c.state == TrialState.RUNNING)
-    if connection.execute(held.with_for_update()).first() is None:
+    if connection.execute(_held_and_running, _named(lease)).first() is None:
         raise LostLeaseError(f"trial {lease.trial_number} is in other hands or has ended")
 
 
@@ -73,7 +95,7 @@ def sample(db: Database, study: optuna.Study, lease: Lease, suggest: Callable[[T
     """
 
     def attempt() -> T:
-        with transaction(db) as connection:
+        with transaction(db, hasty=True) as connection:
             fence(connection, lease)
             return suggest(Trial(study, lease.trial_id))  # a fresh one knows what is stored
 
@@ -88,11 +110,13 @@ def finish(
     state: TrialState,
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
+    system_attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the trial: user attributes, state and value in one transaction.
+    """End the trial: attributes, state and value in one transaction.
 
     Args:
         state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without.
+        attributes: of the user's kind: columns and axes in optuna-dashboard.
 
     Raises:
         LostLeaseError: see `fence`.
@@ -102,13 +126,15 @@ def finish(
 
     def attempt() -> None:
         with transaction(db, study_id=lease.study_id) as connection:
-            if _was_finished(connection, lease):  # and the answer was lost
-                return
+            if connection.execute(_finished, _named(lease)).first() is not None:
+                return  # the answer was lost
             fence(connection, lease)
             for key, attribute in (attributes or {}).items():
                 db.optuna.set_trial_user_attr(lease.trial_id, key, attribute)
+            for key, attribute in (system_attributes or {}).items():
+                db.optuna.set_trial_system_attr(lease.trial_id, key, attribute)
             study.tell(lease.trial_number, value, state)
-            connection.execute(update(leases).where(*_is_held(lease)).values(expires_at=None))
+            connection.execute(_give_up, _named(lease))
 
     with_retry(db, attempt)
 
@@ -122,43 +148,17 @@ def release(db: Database, lease: Lease) -> None:
 
     def attempt() -> None:
         with db.engine.begin() as connection:
-            connection.execute(update(leases).where(*_is_held(lease)).values(expires_at=None))
+            connection.execute(_give_up, _named(lease))
 
     with_retry(db, attempt)
 
 
 def renew(db: Database, lease: Lease) -> bool:
     """Hold the trial for `lease.seconds` from now; False if the lease is lost. Tries only once."""
-    running = select(trials.c.trial_id).where(
-        trials.c.trial_id == lease.trial_id, trials.c.state == TrialState.RUNNING
-    )
     with db.engine.begin() as connection:
-        renewed = connection.execute(
-            update(leases)
-            .where(*_is_held(lease), running.exists())
-            .values(expires_at=DatabaseClock() + lease.seconds)
-        )
+        renewed = connection.execute(_renew, {**_named(lease), "duration": lease.seconds})
         return renewed.rowcount == 1
 
 
-def _lease_and_state() -> Select[Any]:
-    return select(leases.c.token).join(trials, trials.c.trial_id == leases.c.trial_id)
-
-
-def _is_held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    return (
-        leases.c.trial_id == lease.trial_id,
-        leases.c.token == lease.token,
-        leases.c.expires_at.is_not(None),
-    )
-
-
-def _was_finished(connection: Connection, lease: Lease) -> bool:
-    """Whether by `finish` under this lease: only it both ends the trial and empties the lease."""
-    finished = _lease_and_state().where(
-        leases.c.trial_id == lease.trial_id,
-        leases.c.token == lease.token,
-        leases.c.expires_at.is_(None),
-        trials.c.state != TrialState.RUNNING,
-    )
-    return connection.execute(finished).first() is not None
+def _named(lease: Lease) -> dict[str, int]:
+    return {"held_trial": lease.trial_id, "held_token": lease.token}

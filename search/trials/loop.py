@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,11 @@ def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) ->
 def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
     """Train the trial from where it stands to its end; says whether it was pruned."""
     db, study, spec, task = worker.db, worker.study, worker.spec, worker.task
-    config = sample(db, study, lease, lambda trial: suggest(trial, spec))
+    config, started = sample(
+        db, study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
+    )
     checkpoint = checkpoint_path(worker.folder, lease.trial_number)
-    identity = _identity(worker, lease, config)
+    identity = _identity(lease, started, config)
     training = train(
         config.architecture,
         config.recipe,
@@ -229,11 +232,11 @@ def checkpoint_path(folder: Path, trial_number: int) -> Path:
     return folder / "checkpoints" / f"trial-{trial_number}.pt"
 
 
-def _identity(worker: Worker, lease: Lease, config: TrialConfig) -> dict[str, Any]:
+def _identity(lease: Lease, started: datetime | None, config: TrialConfig) -> dict[str, Any]:
     """What a checkpoint must agree with: its file may stem from a study since deleted."""
     return {
         "trial": lease.trial_id,
-        "started": str(worker.study._storage.get_trial(lease.trial_id).datetime_start),
+        "started": str(started),
         "config": config.to_dict(),
     }
 

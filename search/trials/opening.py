@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from search.trials.connections import POSTGRESQL, SQLITE, set_up_postgresql, set_up_sqlite
+from search.trials.direct_storage import storage_class
 from search.trials.outages import explain, is_creation_race, is_transient
 from search.trials.storage import PATIENCE_SECONDS, Database, StorageError, mask_password
 from search.trials.tables import OURS, metadata
@@ -98,7 +99,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
 
     # Optuna's constructor reads on one connection inside a transaction of another. It would wait
     # for itself under the locking transactions that all after it get.
-    storage = RDBStorage(
+    storage = storage_class()(
         address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
         engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,  # made below, where the connections can be closed

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, exc, select
+from sqlalchemy import Connection, Engine, bindparam, exc, select
 
 from search.trials.outages import explain, is_transient
 from search.trials.tables import studies
@@ -23,7 +23,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
-READ_ONLY, LOST = "read_only", "lost"  # execution options, see search.trials.connections
+# Execution options, see search.trials.connections.
+READ_ONLY, HASTY, LOST = "read_only", "hasty", "lost"
+_lock = select(studies).where(studies.c.study_id == bindparam("of_study")).with_for_update()
 
 
 class StorageError(ValueError):
@@ -99,7 +101,9 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
 
 
 @contextmanager
-def transaction(db: Database, *, study_id: int | None = None) -> Iterator[Connection]:
+def transaction(
+    db: Database, *, study_id: int | None = None, hasty: bool = False
+) -> Iterator[Connection]:
     """One transaction for our tables and for all that Optuna does on this thread meanwhile.
 
     Optuna's sessions join it as savepoints: what `ask`, `tell`, `suggest_*`, `enqueue_trial` and
@@ -109,16 +113,17 @@ def transaction(db: Database, *, study_id: int | None = None) -> Iterator[Connec
     Args:
         study_id: lock this study: none of its trials begins or ends meanwhile. It is the row that
             Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+        hasty: the commit outlives every kill, but perhaps not a power cut of the next second: on
+            SQLite it is spared waiting for the disk where this process did so within a second.
 
     Raises:
         StorageError: the study is not there.
     """
     sessions = db.optuna.scoped_session
-    with db.engine.begin() as connection:
-        if study_id is not None:
-            lock = select(studies).where(studies.c.study_id == study_id).with_for_update()
-            if connection.execute(lock).first() is None:
-                raise StorageError(f"{db.url}: study {study_id} was deleted; start a new one")
+    with db.engine.connect().execution_options(**{HASTY: hasty}) as connection, connection.begin():
+        locking = {"of_study": study_id}
+        if study_id is not None and connection.execute(_lock, locking).first() is None:
+            raise StorageError(f"{db.url}: study {study_id} was deleted; start a new one")
         sessions.remove()
         sessions(bind=connection, join_transaction_mode="create_savepoint")
         try:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     event,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -63,7 +64,8 @@ epochs = Table(
     Column("worker", String(255), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("reported_at", Double, nullable=False),
-    Index("ix_epochs_study_id_epoch", "study_id", "epoch"),
+    # What the pruner asks is answered from here alone, without looking at the rows.
+    Index("ix_epochs_standing", "study_id", "epoch", "best_validation_loss", "trial_id"),
 )
 
 leases = Table(
@@ -102,6 +104,12 @@ for _table in (epochs, leases):
             f"BEGIN DELETE FROM {_table.name} WHERE trial_id = OLD.trial_id; END"
         ).execute_if(dialect="sqlite"),
     )
+
+
+def insert_for(dialect: str, table: Table) -> sqlite.Insert:
+    """An INSERT that knows `ON CONFLICT`: the same words for both databases, each in its class."""
+    # SQLAlchemy's two classes share these methods, but no base class that would declare them.
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)  # type: ignore[return-value]
 
 
 class DatabaseClock(FunctionElement[float]):

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from models import ArchitectureError
 from models.anatomy import count_parameters
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import SpecError
-from search.trials.history import EpochRow, ResultRow, best_epoch, epochs_of, results_of
+from search.trials.history import (
+    EpochRow,
+    ResultRow,
+    best_epoch,
+    epochs_of,
+    epochs_of_trials,
+    results_of,
+)
 from search.trials.space import OVERRIDES, suggest
 from search.trials.storage import Database, StorageError
 
@@ -169,11 +177,12 @@ def load_facts(study: optuna.Study) -> DatasetFacts:
 
 
 def view_study(db: Database, study: optuna.Study) -> StudyView:
-    """Read the study as it is now."""
+    """Read the study as it is now.
+
+    Asked again with the same `study`, it reads the trials that have not ended, and those that ended
+    since: a live view of ten thousand trials would otherwise take seconds for each look.
+    """
     spec, facts = load_spec(study), load_facts(study)
-    rows: dict[int, list[EpochRow]] = {}
-    for row in epochs_of(db, study._study_id):
-        rows.setdefault(row.trial_id, []).append(row)
     return StudyView(
         name=study.study_name,
         storage=db.url,
@@ -181,12 +190,36 @@ def view_study(db: Database, study: optuna.Study) -> StudyView:
         dataset=facts,
         hardware=study.user_attrs.get(HARDWARE, "unknown"),
         versions=study.user_attrs.get(VERSIONS, {}),
-        trials=tuple(
-            _view_trial(trial, spec, facts, rows.get(trial._trial_id, []))
-            for trial in study.get_trials(deepcopy=False)
-        ),
+        trials=_view_trials(db, study, spec, facts),
         results=tuple(results_of(db, study.study_name)),
     )
+
+
+# Of each study that was viewed, by trial number: nothing changes in a trial that has ended.
+_ended = WeakKeyDictionary[optuna.Study, dict[int, tuple[FrozenTrial, TrialView]]]()
+_FEW = 200  # trials whose epochs are asked for one by one, and not with all others
+
+
+def _view_trials(
+    db: Database, study: optuna.Study, spec: StudySpec, facts: DatasetFacts
+) -> tuple[TrialView, ...]:
+    # First the trials and then their epochs: one that had ended by then has all of its own.
+    trials = study.get_trials(deepcopy=False)
+    known = _ended.setdefault(study, {})
+    # Optuna, too, reads a trial that has ended once, and keeps the object.
+    fresh = [t for t in trials if t.number not in known or known[t.number][0] is not t]
+    if len(fresh) <= _FEW:
+        reports = epochs_of_trials(db, [trial._trial_id for trial in fresh])
+    else:
+        reports = epochs_of(db, study._study_id)
+    rows: dict[int, list[EpochRow]] = {}
+    for row in reports:
+        rows.setdefault(row.trial_id, []).append(row)
+    running: dict[int, tuple[FrozenTrial, TrialView]] = {}
+    for trial in fresh:
+        view = _view_trial(trial, spec, facts, rows.get(trial._trial_id, []))
+        (known if trial.state.is_finished() else running)[trial.number] = trial, view
+    return tuple((running.get(t.number) or known[t.number])[1] for t in trials)
 
 
 def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:
@@ -199,7 +232,7 @@ def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:
 
 
 def _view_trial(
-    trial: optuna.trial.FrozenTrial, spec: StudySpec, facts: DatasetFacts, rows: list[EpochRow]
+    trial: FrozenTrial, spec: StudySpec, facts: DatasetFacts, rows: list[EpochRow]
 ) -> TrialView:
     attributes = trial.user_attrs
     try:

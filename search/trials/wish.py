@@ -101,6 +101,10 @@ class Wish:
                 f"--trials is for a search, but this study compares {arms} arms; give --repeats R, "
                 f"which makes {arms} x R trials",
             )
+        if arms and "space" in flags:
+            raise SpecError(
+                "space", f"this study compares {arms} arms, whose base is its file's own [space]"
+            )
         if not arms and "repeats" in flags:
             raise SpecError(
                 "repeats",
@@ -116,7 +120,7 @@ class Wish:
         in_file = (
             error.table is not None or error.key in self.fields or error.key in self.fields["space"]
         )
-        if not in_file or error.key in self.flags:
+        if not in_file or error.key in {*self.flags, *self.flags.get("space", ())}:
             return error
         return StudyFileError(f"{located(self.file, error)}: {error}")
 

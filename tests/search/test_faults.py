@@ -20,6 +20,7 @@ from search.trials.catalog import find_study
 from search.trials.history import epochs_of
 from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
 from search.trials.opening import open_database
+from search.trials.pictures import announced
 from search.trials.view import StudyView, view_study
 
 pytestmark = pytest.mark.faults
@@ -256,3 +257,35 @@ def test_no_room_for_checkpoints(
     fill(False)
     site.finish(6)
     assert outcome(site.view()) == outcome(whole.view())
+
+
+def test_no_room_for_pictures_of_trials(
+    make_site: Callable[..., Site], full_disk: tuple[Path, Callable[[bool], None]]
+) -> None:
+    disk, fill = full_disk
+    site = make_site()
+    (site.folder / "runs").mkdir()
+    (site.folder / "runs" / "artifacts").symlink_to(disk)
+
+    def pictures() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in disk.iterdir() if path.name != "filler"}
+
+    def announced_ones() -> set[str]:
+        trials = site.view().trials
+        return {name for t in trials for name in announced(t.system_attributes).values()}
+
+    site.finish(3, pruner="none")
+    before = pictures()
+    assert set(before) == announced_ones()
+    fill(True)
+    process = site.search(6, "--workers", "1", pruner="none")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert site.view().finished == 6
+    assert out.count("cannot write pictures of trials into runs/artifacts (No space left") == 1
+    assert "Traceback" not in out
+    assert pictures() == before
+    fill(False)
+    site.finish(6, pruner="none")  # no trial is left to train, but there are pictures to draw
+    assert set(pictures()) == announced_ones() > set(before)
+    assert pictures().items() >= before.items()

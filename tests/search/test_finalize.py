@@ -14,6 +14,7 @@ from PIL import Image
 from data.datasets import default_data_dir, load_test
 from search import finalize, study
 from search.reporting.commands import run
+from search.running import final, scoring
 from search.training.bundle import BundleError, read_bundle
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
@@ -35,12 +36,12 @@ def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[s
     """Of the first run, which is made once."""
     monkeypatch.chdir(place)
     file = place / "runs" / "digits" / "final" / "metrics.json"
-    monkeypatch.setattr(finalize, "default_workers", lambda _: 1)
+    monkeypatch.setattr(final, "default_workers", lambda _: 1)
     if not file.exists():
         assert finalize.main(["--seeds", "2"]) == 0
         assert "test (2 runs)" in capsys.readouterr().out
     # They are drawn once: it takes longer than the training.
-    monkeypatch.setattr(finalize, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(final, "save_pictures", lambda *_: [])
     content: dict[str, Any] = json.loads(file.read_text())
     return content
 
@@ -113,7 +114,7 @@ def test_interrupted_it_goes_on_to_the_same_figures(
 ) -> None:
     """A signal amid both runs; the next start trains what is missing."""
     epochs: list[int] = []
-    told = finalize.FinalProgress.epoch
+    told = final.FinalProgress.epoch
 
     def tell(self: Any, seed: int, epoch: Any) -> None:
         told(self, seed, epoch)
@@ -121,8 +122,8 @@ def test_interrupted_it_goes_on_to_the_same_figures(
         if len(epochs) == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(finalize, "default_workers", lambda _: 2)
-    monkeypatch.setattr(finalize.FinalProgress, "epoch", tell)
+    monkeypatch.setattr(final, "default_workers", lambda _: 2)
+    monkeypatch.setattr(final.FinalProgress, "epoch", tell)
     readings = len(view().results)
     assert finalize.main(["--seeds", "2"]) == 130
     assert len(view().results) == readings  # the test set was not opened
@@ -176,7 +177,7 @@ def test_bad_input_ends_before_any_training(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["search.finalize", *arguments])
-    monkeypatch.setattr(finalize, "train_all", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
     readings = len(view().results)
     with pytest.raises(SystemExit) as stopped:
         run(finalize.main)
@@ -192,7 +193,7 @@ def test_onnx_is_missed_before_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(finalize, "train_all", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(BundleError, match=r"pip install 'cnn-search\[onnx\]'"):
         finalize.main(["--export", "onnx"])
 
@@ -204,7 +205,7 @@ def test_the_test_set_is_opened_after_it_is_recorded(monkeypatch: pytest.MonkeyP
     def die(*_: Any, **__: Any) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(finalize, "load_test", die)
+    monkeypatch.setattr(scoring, "load_test", die)
     readings = len(view().results)
     with pytest.raises(RuntimeError, match="power cut"):
         finalize.main(["--seeds", "1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -17,13 +18,14 @@ from PIL import Image
 from data.composition import measure
 from data.digits import load_training
 from models import ConvNetConfig
-from search import predict
 from search.reporting.commands import run
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, write_bundle
 from search.training.recipe import Recipe
 from search.training.repeat import Job, train_seed
 from search.training.task import make_task
 
+# `search.predict` is the function, unless the command's module is asked for by its full name.
+predict = importlib.import_module("search.predict")
 DRAW = Path(__file__).parent / "draw_digits.py"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,18 +11,22 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna_dashboard import get_note
+from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.reporting.dashboard_content import (
-    FIGURES,
+    MOST_TRIAL_NOTES,
+    figures_of,
     make_study_content,
     write_study_content,
 )
 from search.reporting.note import study_note
+from search.trials.config import StudySpec
+from search.trials.design import Arm
 from search.trials.opening import open_database
 from search.trials.storage import transaction
+from search.trials.study_file import find_study_file, read_study_file
 from search.trials.view import StudyView
 
 MakeTrial = Callable[..., Any]
@@ -32,6 +37,11 @@ def study(tmp_path: Path) -> Iterator[optuna.Study]:
     db = open_database(f"sqlite:///{tmp_path}/studies.db")
     yield optuna.create_study(storage=db.optuna, study_name="fashion", direction="minimize")
     db.close()
+
+
+@pytest.fixture
+def default_spec() -> StudySpec:
+    return StudySpec(dataset="digits", **read_study_file(find_study_file("default")))
 
 
 def system_attributes(study: optuna.Study) -> dict[str, Any]:
@@ -46,9 +56,10 @@ def test_content_is_replaced_and_never_piles_up(
     for view in (small_study, big_study(1000, 12), small_study):
         write_study_content(study, make_study_content(view))
         plots = get_plotly_graph_objects(system_attributes(study))
-        assert set(plots) == set(FIGURES)
-        for name, make in FIGURES.items():
-            assert plots[name] == make(view).to_json()
+        drawn = figures_of(view.spec)
+        assert set(plots) == set(drawn)
+        for name, draw in drawn.items():
+            assert plots[name] == draw(view).to_json()
             assert json.loads(plots[name])["data"]
         assert get_note(study) == study_note(view)
 
@@ -61,7 +72,8 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
 ) -> None:
     views = (small_study, big_study(200, 12))
     wholes = [
-        {"note": study_note(view), **{name: make(view).to_json() for name, make in FIGURES.items()}}
+        {"note": study_note(view)}
+        | {name: draw(view).to_json() for name, draw in figures_of(view.spec).items()}
         for view in views
     ]
 
@@ -89,7 +101,7 @@ def test_a_thousand_trials_take_a_bounded_number_of_rows(
 ) -> None:
     write_study_content(study, make_study_content(big_study(1000, 12)))
     rows = system_attributes(study)
-    assert len(rows) < 60
+    assert len(rows) < 70
     assert max(len(json.dumps(value)) for value in rows.values()) < 5_000
 
 
@@ -102,3 +114,37 @@ def test_studies_without_a_finished_trial_have_content_too(
         study, make_study_content(make_view([make_trial(0, state=state, parameters=None)]))
     )
     assert "No trial has run to its end yet." in get_note(study)
+
+
+def test_each_kind_of_study_has_the_figures_that_make_sense(default_spec: StudySpec) -> None:
+    fixed = {name: domain for name, domain in default_spec.space.items() if name != "dropout"}
+    without = dataclasses.replace(default_spec, space=fixed)
+    arms = tuple(Arm(name=name) for name in ("base", "other"))
+    comparison = dataclasses.replace(
+        default_spec, space={}, arms=arms, base="base", trials=2, pruner="none", sampler="grid",
+        baseline=None,
+    )  # fmt: skip
+    kinds, dropout = "weight-decay-and-augmentation", "error-against-dropout"
+    assert {kinds, dropout} <= set(figures_of(default_spec))
+    assert {kinds, dropout} & set(figures_of(without)) == {kinds}
+    assert {kinds, dropout, "arms"} & set(figures_of(comparison)) == {"arms"}
+
+
+def test_failed_trials_say_why_and_what_people_wrote_stays(
+    study: optuna.Study, make_view: Callable[..., StudyView], make_trial: MakeTrial
+) -> None:
+    asked = [study.ask() for _ in range(MOST_TRIAL_NOTES + 3)]
+    failed = [
+        dataclasses.replace(
+            make_trial(trial.number, state="failed", reason="out of memory: <b>"),
+            trial_id=trial._trial_id,
+        )
+        for trial in asked
+    ]
+    save_note(asked[-1], "mine")
+    for _ in range(2):
+        write_study_content(study, make_study_content(make_view(failed)))
+    notes = [get_note(trial) for trial in asked]
+    assert notes[3:-1] == ["**Failed**: out of memory: &#60;b&#62;\n"] * (MOST_TRIAL_NOTES - 1)
+    assert notes[:3] == ["", "", ""]
+    assert notes[-1] == "mine"

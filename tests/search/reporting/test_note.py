@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_progress_counts_every_state(small_study: StudyView) -> None:
         "**6 of 50 trials finished** (4 complete, 2 pruned, 1 running, 1 waiting, 2 failed)" in note
     )
     assert "Trial 4 failed: out of memory: &#60;b&#62;GPU&#60;/b&#62;" in note
+
+
+def test_the_note_says_how_far_the_study_is(
+    make_view: MakeView, make_trial: MakeTrial, small_study: StudyView
+) -> None:
+    done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
+    assert "\nDone: **6 of 6 trials finished**" in study_note(done)
+    assert "\nNot begun: **0 of 50" in study_note(make_view())
+    # One worker, 50 trials of 3 epochs of 10 s: the estimate itself has its own tests.
+    found = re.search(
+        r"\nAbout (\d+) min left as of 2026-03-01 09:09 UTC: ", study_note(small_study)
+    )
+    assert found
+    assert 5 < int(found[1]) < 120
+    guess = study_note(make_view([make_trial(0, [0.5], state="running")]))
+    assert "left, a first guess as of 2026-03-01" in guess
 
 
 def test_the_gain_is_told_with_its_spread(small_study: StudyView) -> None:

@@ -40,10 +40,10 @@ def test_a_file_that_others_may_open_is_refused(mode: int, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "secret",
     [
-        secrets.token_hex(16),
-        secrets.token_hex(16).upper(),
-        secrets.token_urlsafe(17),
-        "".join(secrets.choice("0123456789") for _ in range(200)),
+        "d54b922ac5a179e1f0066c3f55031755",
+        "73C8F1D76A1DC2EAE4BE1BF1F489F8D6",
+        "5jexX8QAOdJCRfhrkIj1pK8",
+        "20548049914642171155781912312536479515795305197226046009937086179078568460651010",
     ],
 )
 def test_secrets_of_128_bits_will_do(secret: str, tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_secrets_of_128_bits_will_do(secret: str, tmp_path: Path) -> None:
         "",
         "\n",
         "hunter2",
-        secrets.token_hex(15),
-        secrets.token_urlsafe(14),
+        "838c0b5c4ddb69d30a941e76e9f846",
+        "FRgTUuTyexbBcQ0bhOE",
         "a" * 64,
         "abc" * 30,
         "two words of some length, but with spaces",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -20,6 +21,7 @@ from search.trials.catalog import create_study, find_study
 from search.trials.config import StudySpec
 from search.trials.loop import StudyBrokenError, Worker, checkpoint_path, trial_seed, work
 from search.trials.opening import open_database
+from search.trials.pictures import announced, confusion_of
 from search.trials.space import read_parameter
 from search.trials.tables import epochs
 from search.trials.view import view_study
@@ -314,3 +316,35 @@ def test_optuna_sees_the_same_as_we_do(make_worker: Make, feed: Feed) -> None:
     plain = optuna.load_study(study_name="study", storage=worker.db.optuna)
     assert plain.best_value == 0.4
     assert plain.metric_names == ["validation loss"]
+
+
+def test_trials_announce_the_pictures_that_can_be_drawn_of_them(
+    make_worker: Make, feed: Feed
+) -> None:
+    good, stopped_at_once, stopped_later = [2.0, 1.0, 0.5, 0.6], [3.0, 0.0], [2.0, 1.5, 0.0]
+    feed([good, good, stopped_later, stopped_at_once, [2.0, 1.0, math.nan], good])
+    worker = make_worker(make_spec(trials=5))
+    work(worker)
+    trials = worker.study.trials
+    assert [set(announced(trial.system_attrs)) for trial in trials] == [
+        {"curves", "confusion"},
+        {"curves", "confusion"},
+        {"curves"},
+        set(),
+        {"curves"},
+        {"curves", "confusion"},
+    ]
+    confusion_KK = confusion_of(trials[0].system_attrs)
+    assert confusion_KK is not None
+    assert confusion_KK.tolist() == [[8, 2], [1, 9]]
+
+
+def test_the_confusion_is_that_of_the_last_epoch(make_worker: Make, task: Task) -> None:
+    worker = make_worker(make_spec(trials=1))
+    work(worker)
+    (trial,) = view_of(worker).trials
+    confusion_KK = confusion_of(trial.system_attributes)
+    assert confusion_KK is not None
+    assert confusion_KK.sum(1).tolist() == task.validation.labels_N.bincount().tolist()
+    wrong = confusion_KK.sum() - np.trace(confusion_KK)
+    assert wrong / confusion_KK.sum() == pytest.approx(trial.curve[-1].validation_error, abs=1e-6)

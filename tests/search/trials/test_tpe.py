@@ -2,13 +2,18 @@
 
 import math
 import random
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import Trial, TrialState
 
 from search.trials.choosing import STARTUP_TRIALS
+from search.trials.parzen import log_density
 from search.trials.tpe import Memory, RememberingTPESampler
 
 
@@ -68,6 +73,43 @@ def test_the_draws_are_optunas(trials: int, some_lack_one: bool) -> None:
             study.sampler = RandomSampler(seed=seed)
             live(study, random.Random(seed), some_lack_one=some_lack_one)
     assert len(drawn) == 12
+
+
+@pytest.mark.parametrize("trials", [0, 1, 7, 200])
+def test_densities_are_optunas_to_the_bit(trials: int) -> None:
+    space = create_space()
+    dice = np.random.RandomState(trials)
+    observations = {
+        name: np.array([draw(distribution, dice) for _ in range(trials)])
+        for name, distribution in space.items()
+    }
+    sampler = TPESampler()
+    estimator = _ParzenEstimator(observations, space, sampler._parzen_estimator_parameters)
+    candidates = estimator.sample(dice, 50)
+    for name, distribution in space.items():  # and the ends of every range
+        if not isinstance(distribution, CategoricalDistribution):
+            candidates[name][:2] = distribution.low, distribution.high
+    expected = estimator.log_pdf(candidates)
+    assert np.isfinite(expected).all()
+    assert log_density(estimator, candidates).tolist() == expected.tolist()
+
+
+def create_space() -> dict[str, Any]:
+    trial = optuna.create_study(sampler=RandomSampler(seed=0)).ask()
+    suggest(trial)
+    return dict(trial.distributions)
+
+
+def draw(distribution: Any, dice: np.random.RandomState) -> float:
+    """In Optuna's internal form; often at the ends, and often the same."""
+    if isinstance(distribution, CategoricalDistribution):
+        return float(dice.randint(len(distribution.choices)))
+    ends = (distribution.low, distribution.high)
+    value = dice.choice([*ends, dice.uniform(*ends)])
+    if distribution.step is None:
+        return float(value)
+    steps = round((value - distribution.low) / distribution.step)
+    return float(distribution.low + steps * distribution.step)
 
 
 def test_trials_that_end_out_of_order() -> None:

@@ -1,0 +1,210 @@
+"""What a trial costs beside its training, with many trials present: ours, Optuna's loop, Ray Tune.
+
+Trials in which nothing is trained are run by each contender in turn, on copies of databases that
+hold the same trials already: the time from one trial's end to the next one's is what asking, ten
+reports, ten decisions about stopping and telling cost. Ray Tune keeps trials in its own memory: it
+starts with none.
+
+    python -m benchmarks.coordination --json benchmarks/results/coordination.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.coordinators import (
+    EPOCHS,
+    Ends,
+    fill_optuna,
+    fill_ours,
+    make_spec,
+    run_optuna,
+    run_ours,
+    run_ray,
+)
+from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
+from benchmarks.trials_present import distributions_of, make_up_trials
+from search.reporting.commands import Parser, positive_int, run
+from search.training.device import choose_device, prepare_process
+
+OURS, RAY = "ours", "ray_asha"
+TITLES = {
+    OURS: "ours, halving",
+    "optuna_median": "Optuna, median",
+    "optuna_hyperband": "Optuna, Hyperband",
+    RAY: "Ray Tune, ASHA",
+}
+PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
+    "optuna_median": optuna.pruners.MedianPruner,
+    "optuna_hyperband": partial(
+        optuna.pruners.HyperbandPruner, min_resource=1, max_resource=EPOCHS, reduction_factor=3
+    ),
+}
+PRESENT, TRIALS, ROUNDS = (100, 1000, 10_000), 12, 3
+WARM_UP = 2  # trials that are not counted: they read what is present
+
+Rounds = dict[str, dict[int, list[Ends]]]  # by contender and number of trials present
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Milliseconds a trial beside its training: ours, Optuna's own loop, Ray Tune.",
+        examples="""
+python -m benchmarks.coordination --trials 100 1000      # leaves out the long part
+""",
+    )
+    own.add_argument(
+        "--trials",
+        type=positive_int,
+        nargs="+",
+        default=list(PRESENT),
+        metavar="N",
+        help=f"how many are present (default: {' '.join(map(str, PRESENT))})",
+    )
+    own.add_argument(
+        "--rounds", type=positive_int, default=ROUNDS, help=f"of all (default: {ROUNDS})"
+    )
+    own.add_argument("--json", type=Path, help="write the result here as well")
+    return own
+
+
+def measure(present: Sequence[int], rounds: int, folder: Path, *, with_ray: bool) -> Rounds:
+    found: Rounds = {name: {} for name in TITLES if name != RAY or with_ray}
+    for count in present:
+        made_up = make_up_trials(make_spec(count), count)
+        fill_ours(folder / f"ours-{count}.db", made_up)
+        fill_optuna(folder / f"optuna-{count}.db", made_up)
+    for _ in range(rounds):
+        for count in present:
+            for name, contender in found.items():
+                if name != RAY:
+                    contender.setdefault(count, []).append(_one_round(name, count, folder))
+        if with_ray:
+            found[RAY].setdefault(0, []).append(run_ray(TRIALS))
+    return found
+
+
+def _one_round(name: str, present: int, folder: Path) -> Ends:
+    """Each round begins with the same trials, and ends before its own make a difference."""
+    kind = "ours" if name == OURS else "optuna"
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        copy = Path(place, "studies.db")
+        shutil.copy(folder / f"{kind}-{present}.db", copy)
+        if name == OURS:
+            return run_ours(copy, TRIALS, present)
+        return run_optuna(copy, TRIALS, present, PRUNERS[name]())
+
+
+def figures(rounds: Sequence[Ends]) -> dict[str, Any]:
+    """Of one contender beside so many trials: each round's median over its trials."""
+    found = {
+        "milliseconds": spread([_milliseconds(ends.seconds) for ends in rounds]),
+        "start_seconds": spread([ends.seconds[0] - ends.started for ends in rounds]),
+    }
+    if rounds[0].cpu_seconds:
+        found["cpu_milliseconds"] = spread([_milliseconds(e.cpu_seconds) for e in rounds])
+    return found
+
+
+def _milliseconds(ends: Sequence[float]) -> float:
+    later, earlier = ends[WARM_UP:], ends[WARM_UP - 1 :]
+    return 1000 * statistics.median(b - a for a, b in zip(earlier, later, strict=False))
+
+
+def summary(found: Rounds) -> dict[str, Any]:
+    contenders = {
+        name: {str(present): figures(rounds) for present, rounds in by_present.items()}
+        for name, by_present in found.items()
+    }
+    ratios = {
+        name: {
+            present: spread(
+                [
+                    theirs / ours
+                    for theirs, ours in zip(
+                        of["milliseconds"]["rounds"],
+                        contenders[OURS][present]["milliseconds"]["rounds"],
+                        strict=True,
+                    )
+                ]
+            )
+            for present, of in by_present.items()
+            if present in contenders[OURS]
+        }
+        for name, by_present in contenders.items()
+        if name not in (OURS, RAY)
+    }
+    return {"contenders": contenders, "ratio_to_ours": ratios}
+
+
+def show(result: Mapping[str, Any]) -> None:
+    table = Table(
+        "contender",
+        "present",
+        "ms a trial",
+        "CPU ms",
+        "start s",
+        "ours is faster by",
+        box=box.SIMPLE_HEAD,
+        title=f"{result['parameters']} parameters, {EPOCHS} reports; median of "
+        f"{result['rounds']} rounds (lowest to highest)",
+        title_justify="left",
+    )
+    for name, by_present in result["contenders"].items():
+        for present, of in by_present.items():
+            ratio = result["ratio_to_ours"].get(name, {}).get(present)
+            table.add_row(
+                TITLES[name],
+                present,
+                _cell(of["milliseconds"]),
+                _cell(of["cpu_milliseconds"]) if "cpu_milliseconds" in of else "-",
+                _cell(of["start_seconds"]),
+                "" if ratio is None else f"{_cell(ratio)} x",
+            )
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table)
+    for line in result["skipped"]:
+        console.print(f"skipped: {line}", markup=False)
+    console.print(f"{result['hardware']}", markup=False)
+
+
+def _cell(of: Mapping[str, Any]) -> str:
+    return f"{of['median']:.1f} ({of['min']:.1f} to {of['max']:.1f})"
+
+
+def main(argv: list[str] | None = None) -> int:
+    args: argparse.Namespace = parser().parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    prepare_process(threads=1)  # as our workers begin; so all contenders have it
+    with_ray = ray_version() is not None
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(args.trials, args.rounds, Path(folder), with_ray=with_ray)
+    result = {
+        **summary(found),
+        "parameters": len(distributions_of(make_spec(1))),
+        "reports": EPOCHS,
+        "trials_a_round": TRIALS - WARM_UP,
+        "rounds": args.rounds,
+        "skipped": [] if with_ray else [NO_RAY],
+        **environment("coordination", choose_device("cpu")),
+    }
+    show(result)
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,205 @@
+"""Those who coordinate trials: each runs some in which nothing is trained, beside those present.
+
+A trial draws the parameters of the default study's space, reports 10 epochs, asks after each
+whether to stop, and ends. Its losses are better than all before, so that it is never stopped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import optuna
+import torch
+
+from benchmarks.ray_tune import LOSS, tune_with_asha
+from benchmarks.trials_present import MadeUpTrial, insert_trials
+from data.datasets import default_data_dir
+from search.training.task import Task, load_task
+from search.training.train import Epoch
+from search.trials import loop
+from search.trials.catalog import create_study, find_study
+from search.trials.config import StudySpec
+from search.trials.opening import open_database
+from search.trials.space import suggest
+from search.trials.study_file import find_study_file, read_study_file
+
+EPOCHS = 10
+STUDY = "coordination"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ends:
+    """When trials ended, one after the other, and how much processor time had been used by then.
+
+    Attributes:
+        started: before the study was opened.
+        seconds: of each end, by `time.perf_counter()` or another clock of that kind.
+        cpu_seconds: user and system time of this process; empty where others did the work.
+    """
+
+    started: float
+    seconds: Sequence[float]
+    cpu_seconds: Sequence[float] = ()
+
+
+def make_spec(trials: int) -> StudySpec:
+    """The default study, without its baseline, on digits."""
+    fields = read_study_file(find_study_file("default"))
+    changes = {"dataset": "digits", "baseline": None, "epochs": EPOCHS, "trials": trials}
+    return StudySpec(**{**fields, **changes})
+
+
+def loss_of(number: int, epoch: int) -> float:
+    """Below what any trial before had at any epoch."""
+    return float(0.1 * 0.999 ** (number * (EPOCHS + 1) + epoch))
+
+
+def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
+    db = open_database(f"sqlite:///{path}")
+    spec = make_spec(len(made_up) + 1)
+    study = create_study(db, STUDY, spec, _task().info, validation_count=1)
+    insert_trials(db.engine, study._study_id, spec, made_up, ours=True)
+    with db.engine.connect() as connection:  # all into the one file, which is to be copied
+        connection.rollback()
+        connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+    db.close()
+
+
+def run_ours(path: Path, trials: int, present: int) -> Ends:
+    """What a worker of `search.study` does, with nothing in the place of training.
+
+    Left out are the training itself and its checkpoints. Our trials make one report more, the
+    early look inside the first epoch.
+    """
+    started = time.perf_counter()
+    db = open_database(f"sqlite:///{path}")
+    study = find_study(db, STUDY)
+    assert study is not None
+    ends, cpu_ends, stop = [], [], threading.Event()
+
+    def ended() -> None:
+        ends.append(time.perf_counter())
+        cpu_ends.append(time.process_time())
+        if len(ends) == trials:
+            stop.set()
+
+    worker = loop.Worker(
+        db=db,
+        study=study,
+        spec=make_spec(present + trials + 1),
+        task=_task(),
+        folder=path.parent / "checkpoints",
+        stop=stop,
+        on_change=ended,
+        trials_at_a_time=1,
+    )
+    with patch.multiple(
+        loop,
+        train=lambda *_, **__: _NoTraining(len(ends)),
+        save_checkpoint=lambda *_: None,
+    ):
+        loop.work(worker)
+    db.close()
+    return Ends(started=started, seconds=ends, cpu_seconds=cpu_ends)
+
+
+class _NoTraining:
+    """Stands in for `search.training.train.Training`."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.epoch = -1
+
+    def slices(self) -> Iterator[Epoch]:
+        for self.epoch in range(EPOCHS + 1):
+            loss = loss_of(self._number, self.epoch)
+            yield Epoch(
+                number=self.epoch,
+                train_loss=loss,
+                train_error=0.1,
+                validation_loss=loss,
+                validation_error=0.1,
+                learning_rate=1e-3,
+                seconds=0.1,
+                images=100,
+            )
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def confusion(self) -> torch.Tensor:
+        return torch.zeros(10, 10, dtype=torch.int64)
+
+    def close(self) -> None:
+        pass
+
+
+def _task() -> Task:
+    return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=100)
+
+
+def fill_optuna(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name=STUDY)
+    storage: Any = study._storage
+    engine = storage._backend.engine
+    spec = make_spec(len(made_up) + 1)
+    insert_trials(engine, study._study_id, spec, made_up, ours=False)
+    engine.dispose()
+
+
+def run_optuna(path: Path, trials: int, present: int, pruner: optuna.pruners.BasePruner) -> Ends:
+    """`study.optimize` with TPE, on a database opened by its URL, as Optuna's tutorials do."""
+    started = time.perf_counter()
+    spec = make_spec(present + trials)
+    study = optuna.load_study(
+        storage=f"sqlite:///{path}",
+        study_name=STUDY,
+        sampler=optuna.samplers.TPESampler(seed=0),
+        pruner=pruner,
+    )
+    ends: list[float] = []
+    cpu_ends: list[float] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        suggest(trial, spec)
+        for epoch in range(1, EPOCHS + 1):
+            loss = loss_of(len(ends), epoch)
+            trial.report(loss, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return loss
+
+    def ended(_study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+        ends.append(time.perf_counter())
+        cpu_ends.append(time.process_time())
+
+    study.optimize(objective, n_trials=trials, callbacks=[ended])
+    storage: Any = study._storage
+    storage._backend.engine.dispose()
+    return Ends(started=started, seconds=ends, cpu_seconds=cpu_ends)
+
+
+def run_ray(trials: int) -> Ends:
+    """Ray Tune with ASHA, one trial at a time; no others are present."""
+    from ray import tune
+
+    epochs, loss_name = EPOCHS, LOSS
+
+    # In here, so that Ray's workers get its code, and need not import this module with all of ours.
+    def report_epochs(_: dict[str, Any]) -> None:
+        begun = time.time()  # they do not know their trial's number: later ones are to be better
+        for epoch in range(1, epochs + 1):
+            loss = 1e-6 * (2e9 - begun) + 0.001 * 0.9**epoch
+            tune.report({loss_name: loss, "ended": time.time()})
+
+    started = time.time()
+    found = tune_with_asha(
+        report_epochs, trials=trials, epochs=EPOCHS, at_once=1, threads=1, gpus=0
+    )
+    return Ends(started=started, seconds=sorted(trial.metrics["ended"] for trial in found))

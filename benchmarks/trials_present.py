@@ -1,0 +1,178 @@
+"""Trials that are present already: made up once, and put into databases in bulk.
+
+They are drawn at random from a study's space. One in three ran to its end, the others were pruned
+at a rung, as halving leaves them. Optuna's tables get the rows that its own calls would write.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import Engine, Table, insert
+
+from search.trials.config import StudySpec
+from search.trials.space import suggest
+from search.trials.tables import epochs
+from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS
+
+COMPLETE = 3  # one in so many
+PRUNED_AT = (0, 0, 1, 1, 2, 4)
+STARTED = datetime(2026, 1, 1)
+SECONDS_AN_EPOCH = 10.0
+_AT_ONCE = 20_000  # rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeUpTrial:
+    """Losses from the early look (0) on; parameters in Optuna's internal form."""
+
+    state: TrialState
+    params: Mapping[str, float]
+    losses: Sequence[float]
+
+
+def distributions_of(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """What Optuna is asked for in a trial of the study."""
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    suggest(trial, spec)
+    return trial.distributions
+
+
+def make_up_trials(spec: StudySpec, count: int) -> list[MadeUpTrial]:
+    """The same ones each time."""
+    dice, distributions = random.Random(0), distributions_of(spec)
+    return [_make_up(spec, number, distributions, dice) for number in range(count)]
+
+
+def _make_up(
+    spec: StudySpec,
+    number: int,
+    distributions: Mapping[str, BaseDistribution],
+    dice: random.Random,
+) -> MadeUpTrial:
+    complete = number % COMPLETE == 0
+    last = spec.epochs if complete else min(dice.choice(PRUNED_AT), spec.epochs - 1)
+    merit = 0.3 + 0.2 * dice.random()
+    return MadeUpTrial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        params={name: _draw(distribution, dice) for name, distribution in distributions.items()},
+        losses=[merit + 1.5 / (epoch + 1) + 0.02 * dice.random() for epoch in range(last + 1)],
+    )
+
+
+def _draw(distribution: BaseDistribution, dice: random.Random) -> float:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return float(dice.randrange(len(distribution.choices)))
+    if isinstance(distribution, optuna.distributions.IntDistribution):
+        return float(dice.randrange(distribution.low, distribution.high + 1, distribution.step))
+    assert isinstance(distribution, optuna.distributions.FloatDistribution)
+    if distribution.log:
+        return math.exp(dice.uniform(math.log(distribution.low), math.log(distribution.high)))
+    return dice.uniform(distribution.low, distribution.high)
+
+
+def insert_trials(
+    engine: Engine, study_id: int, spec: StudySpec, made_up: Sequence[MadeUpTrial], *, ours: bool
+) -> None:
+    """Put the trials into an empty study of an otherwise empty database.
+
+    Args:
+        ours: fill our own table of epochs, too.
+    """
+    rows = _rows(study_id, distributions_of(spec), made_up)
+    with engine.begin() as connection:
+        for table, found in rows.items():
+            if table is epochs and not ours:
+                continue
+            for start in range(0, len(found), _AT_ONCE):
+                connection.execute(insert(table), found[start : start + _AT_ONCE])
+
+
+def _rows(
+    study_id: int,
+    distributions: Mapping[str, BaseDistribution],
+    made_up: Sequence[MadeUpTrial],
+) -> dict[Table, list[dict[str, Any]]]:
+    tables = models.BaseModel.metadata.tables
+    written = {name: distribution_to_json(each) for name, each in distributions.items()}
+    value_kind = models.TrialValueModel.TrialValueType.FINITE
+    report_kind = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+    rows = defaultdict[Table, list[dict[str, Any]]](list)
+    for number, trial in enumerate(made_up):
+        trial_id = number + 1
+        start = STARTED + timedelta(seconds=SECONDS_AN_EPOCH * number)
+        best = min(trial.losses)
+        rows[tables["trials"]].append(
+            {
+                "trial_id": trial_id,
+                "study_id": study_id,
+                "number": number,
+                "state": trial.state,
+                "datetime_start": start,
+                "datetime_complete": start + timedelta(seconds=SECONDS_AN_EPOCH),
+            }
+        )
+        rows[tables["trial_params"]] += [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": value,
+                "distribution_json": written[name],
+            }
+            for name, value in trial.params.items()
+        ]
+        value = best if trial.state == TrialState.COMPLETE else trial.losses[-1]
+        rows[tables["trial_values"]].append(
+            {"trial_id": trial_id, "objective": 0, "value": value, "value_type": value_kind}
+        )
+        rows[tables["trial_user_attributes"]] += [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
+            for key, attribute in {
+                EPOCHS: len(trial.losses) - 1,
+                SECONDS: SECONDS_AN_EPOCH,
+                BEST_EPOCH: len(trial.losses) - 1,
+                ERROR: 0.1,
+                ACCURACY: 0.9,
+            }.items()
+        ]
+        rows[tables["trial_intermediate_values"]] += [
+            {
+                "trial_id": trial_id,
+                "step": epoch,
+                "intermediate_value": loss,
+                "intermediate_value_type": report_kind,
+            }
+            for epoch, loss in enumerate(trial.losses)
+        ]
+        rows[epochs] += [
+            {
+                "trial_id": trial_id,
+                "epoch": epoch,
+                "study_id": study_id,
+                "trial_number": number,
+                "train_loss": loss,
+                "train_error": 0.1,
+                "validation_loss": loss,
+                "validation_error": 0.1,
+                "best_validation_loss": min(trial.losses[: epoch + 1]),
+                "learning_rate": 0.001,
+                "seconds": SECONDS_AN_EPOCH / len(trial.losses),
+                "images": 10_000,
+                "worker": "made up",
+                "attempt": 1,
+                "reported_at": start.timestamp(),
+            }
+            for epoch, loss in enumerate(trial.losses)
+        ]
+    return rows

@@ -1,0 +1,219 @@
+"""What a study's choices did: kinds of weight decay and augmentation side by side, and dropout.
+
+Pure functions of a view, of bounded size. Trials that were stopped early are drawn, but apart from
+the complete ones: their losses are of fewer epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from models import ConvNetConfig
+from search.reporting.figure_data import (
+    LOSS,
+    loss_range,
+    lowest,
+    short,
+    subtitle,
+    thinned,
+    with_count,
+)
+from search.reporting.figures_study import LOOKS, MOST_POINTS
+from search.reporting.style import BLUE, VERMILION, dress, note_absence
+from search.trials.config import StudySpec, TrialConfig
+from search.trials.domains import Choice, Fixed
+from search.trials.view import State, StudyView, TrialView
+
+STATES: tuple[State, ...] = ("pruned", "complete")  # drawn in this order
+SPREAD = 0.3  # points of one kind lie within this of its place, kinds being 1 apart
+
+Kind = Callable[[TrialConfig], str]
+KINDS: Mapping[str, tuple[str, Kind]] = {
+    "weight_decay_kind": ("weight decay", lambda config: config.recipe.weight_decay_kind),
+    "augmentation": ("augmentation", lambda config: config.recipe.augmentation),
+}
+
+
+def chosen_kinds(spec: StudySpec) -> list[str]:
+    """The parameters of KINDS that the study chooses."""
+    return [name for name in KINDS if isinstance(spec.space.get(name), Choice)]
+
+
+def kinds_side_by_side(view: StudyView) -> go.Figure:
+    """Lowest validation loss of each trial by kind of weight decay, and by augmentation.
+
+    A bar marks the median of the complete trials; each kind says how many it has.
+    """
+    names = chosen_kinds(view.spec)
+    figure = make_subplots(
+        rows=1, cols=max(1, len(names)), shared_yaxes=True, horizontal_spacing=0.04
+    )
+    for column, name in enumerate(names, start=1):
+        _add_kinds(figure, view, name, column)
+    dress(
+        figure,
+        "Weight decay and augmentation, kind by kind",
+        subtitle(view, "bar: median of the complete ones; one run each"),
+    )
+    figure.update_yaxes(type="log", range=loss_range(view))
+    figure.update_yaxes(title_text=LOSS, col=1)
+    figure.update_xaxes(showgrid=False)
+    if not figure.data:
+        note_absence(figure, "no epoch has ended yet")
+    return figure
+
+
+def _add_kinds(figure: go.Figure, view: StudyView, name: str, column: int) -> None:
+    title, kind_of = KINDS[name]
+    domain = view.spec.space[name]
+    assert isinstance(domain, Choice)
+    kinds = [str(value) for value in domain.values]
+    place = {"row": 1, "col": column, "showlegend": column == 1}
+    by_state = {
+        state: [(trial, kind_of(trial.config)) for trial in _measured(view, state) if trial.config]
+        for state in STATES
+    }
+    for state, found in by_state.items():
+        known = [(trial, kind) for trial, kind in found if kind in kinds]
+        if known:
+            _add_strip(figure, known, kinds, state, place)
+    losses = {
+        kind: [loss for trial, own in by_state["complete"] if own == kind
+               and (loss := lowest(trial)) is not None]
+        for kind in kinds
+    }  # fmt: skip
+    _add_medians(figure, [losses[kind] for kind in kinds], place)
+    pruned = [kind for _, kind in by_state["pruned"]]
+    labels = [f"{kind}<br>{len(losses[kind])} + {pruned.count(kind)}" for kind in kinds]
+    figure.update_xaxes(
+        title_text=f"{title} (complete + pruned)",
+        tickvals=list(range(len(kinds))),
+        ticktext=labels,
+        range=[-0.6, len(kinds) - 0.4],
+        col=column,
+    )
+
+
+def _measured(view: StudyView, state: State) -> list[TrialView]:
+    """Without the baseline, whose kinds nobody chose."""
+    return [
+        trial
+        for trial in view.in_state(state)
+        if not trial.is_baseline and lowest(trial) is not None
+    ]
+
+
+def _add_strip(
+    figure: go.Figure,
+    trials: Sequence[tuple[TrialView, str]],
+    kinds: Sequence[str],
+    state: State,
+    place: Mapping[str, Any],
+) -> None:
+    colour, symbol = LOOKS[state]
+    shown = thinned(trials, MOST_POINTS[state])
+    figure.add_scatter(
+        x=[round(kinds.index(kind) + _aside(trial.number), 3) for trial, kind in shown],
+        y=[lowest(trial) for trial, _ in shown],
+        customdata=[trial.number for trial, _ in shown],
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 6},
+        opacity=0.8,
+        name=with_count(state, shown, trials),
+        legendgroup=state,
+        hovertemplate="#%{customdata}: loss %{y}<extra></extra>",
+        **place,
+    )
+
+
+def _aside(number: int) -> float:
+    """How far from its kind's place a trial is drawn, within SPREAD: evenly, and always alike."""
+    golden = 0.618033988749895  # multiples of it, modulo 1, never crowd
+    return SPREAD * (2 * (number * golden % 1) - 1)
+
+
+def _add_medians(
+    figure: go.Figure, losses: Sequence[Sequence[float]], place: Mapping[str, Any]
+) -> None:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for number, of_kind in enumerate(losses):
+        if of_kind:
+            x += [number - 0.4, number + 0.4, None]
+            y += [short(median(of_kind)), short(median(of_kind)), None]
+    if x:
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            line={"color": BLUE, "width": 3},
+            name="median of complete",
+            legendgroup="median",
+            hovertemplate="median loss %{y}<extra></extra>",
+            **place,
+        )
+
+
+def searches_dropout(spec: StudySpec) -> bool:
+    return not isinstance(spec.space.get("dropout", Fixed(value=0.0)), Fixed)
+
+
+def error_against_dropout(view: StudyView) -> go.Figure:
+    """Validation error where the loss is lowest, by the rate of dropout in the linear part."""
+    figure = go.Figure()
+    for state in STATES:
+        trials = _measured(view, state)
+        shown = thinned(trials, MOST_POINTS[state])
+        _add_errors(figure, shown, with_count(state, shown, trials), *LOOKS[state])
+    if view.baseline is not None:
+        _add_errors(figure, [view.baseline], "baseline", VERMILION, "star")
+    dress(
+        figure,
+        "Error against dropout",
+        subtitle(view, "one run each, which differ in more than dropout"),
+    )
+    figure.update_xaxes(title_text="dropout rate in the linear part", rangemode="tozero")
+    figure.update_yaxes(title_text="validation error (%)", type="log")
+    if not figure.data:
+        note_absence(figure, "no epoch has ended yet")
+    return figure
+
+
+def _add_errors(
+    figure: go.Figure, trials: Sequence[TrialView], name: str, colour: str, symbol: str
+) -> None:
+    known = [
+        (trial.number, short(rate), short(100 * error))
+        for trial in trials
+        if (rate := _dropout(trial)) is not None and (error := _error(trial)) is not None
+    ]
+    if known:
+        numbers, rates, errors = zip(*known, strict=True)
+        figure.add_scatter(
+            x=rates,
+            y=errors,
+            customdata=numbers,
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8},
+            name=name,
+            hovertemplate="#%{customdata}: dropout %{x}, error %{y} %<extra></extra>",
+        )
+
+
+def _dropout(trial: TrialView) -> float | None:
+    if trial.config is None:
+        return None
+    network = trial.config.architecture
+    return network.dropout_linear if isinstance(network, ConvNetConfig) else network.dropout
+
+
+def _error(trial: TrialView) -> float | None:
+    """Above 0, for a logarithmic axis."""
+    row = trial.best or trial.early_look
+    error = None if row is None else short(row.validation_error)
+    return error or None

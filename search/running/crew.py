@@ -1,0 +1,140 @@
+"""Who trains a study's trials, and the time until they are done: this process, or a team of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from search.reporting.commands import console
+from search.reporting.content_writer import ContentWriter
+from search.reporting.progress import Progress
+from search.trials.history import count_reports
+from search.trials.loop import Worker, work
+from search.trials.planning import Plan, begin
+from search.trials.storage import Database
+from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
+from search.trials.view import StudyView, view_study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crew:
+    """Who is wanted.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N, as a person gave it.
+        data_dir: where data sets are kept.
+        workers: processes that train at a time; None: as many as pay.
+        trials_per_device: that each trains at a time; None: as many as pay.
+        repeatable: several workers would race for the sampler's draws: by default, one alone.
+    """
+
+    device: str
+    data_dir: Path
+    workers: int | None = None
+    trials_per_device: int | None = None
+    repeatable: bool = False
+
+    def devices(self, chosen: torch.device) -> list[str]:
+        """The device of each process that is to train."""
+        every_gpu = self.device in ("auto", "cuda") and chosen.type == "cuda"
+        gpus = torch.cuda.device_count() if every_gpu else 1
+        default = 1 if self.repeatable else default_workers(chosen.type, gpus=gpus)
+        count = self.workers or default
+        if every_gpu:
+            return [f"cuda:{number % gpus}" for number in range(count)]
+        return [str(chosen)] * count
+
+    @property
+    def trials_at_a_time(self) -> int | None:
+        """See `Worker`."""
+        return self.trials_per_device or (1 if self.repeatable else None)
+
+
+def carry_out(
+    plan: Plan,
+    crew: Crew,
+    *,
+    stop: threading.Event,
+    timeout: float | None,
+    progress: bool,
+    on_database: Callable[[Database], None] = lambda _: None,
+) -> StudyView:
+    """Make the study or take it up again, and train until its total, the time limit or `stop`.
+
+    An exception, KeyboardInterrupt too, lays the running trials aside and sends the team home.
+
+    Args:
+        timeout: seconds; None: no limit.
+        progress: show it on standard error.
+        on_database: told of the database that is written to.
+
+    Raises:
+        StudyBrokenError, StorageError, CheckpointUnwritableError: see `work`.
+    """
+    worker = begin(plan, stop, trials_at_a_time=crew.trials_at_a_time)
+    on_database(worker.db)
+    team = _team(plan, crew, worker)
+    if team is not None and progress:
+        each = "a thread" if team.threads == 1 else f"{team.threads} threads"
+        print(f"{len(team.devices)} workers with {each} each", file=sys.stderr)
+    try:
+        _search(worker, team, timeout, progress=progress)
+        return view_study(worker.db, worker.study)
+    finally:
+        worker.db.close()
+
+
+def _team(plan: Plan, crew: Crew, worker: Worker) -> Team | None:
+    """The local processes to start; None where this process does the work itself."""
+    device = plan.task.device
+    devices = crew.devices(device)
+    if len(devices) == 1:
+        return None
+    return Team(
+        url=plan.url,
+        study=plan.name,
+        devices=devices,
+        data_dir=crew.data_dir,
+        threads=threads_for(len(devices)) if device.type == "cpu" else 1,
+        trials_per_device=worker.trials_at_a_time,
+        count_reports=partial(count_reports, worker.db, worker.study._study_id),
+    )
+
+
+def _search(worker: Worker, team: Team | None, timeout: float | None, *, progress: bool) -> None:
+    timer = threading.Timer(timeout or 0, worker.stop.set)
+    timer.daemon = True
+    if timeout is not None:
+        timer.start()
+    content = ContentWriter(worker.db, worker.study)
+    workers = 1 if team is None else len(team.devices)
+    read = partial(view_study, worker.db, worker.study)
+    shown = Progress(read, console=console(), workers=workers) if progress else nullcontext()
+    try:
+        with shown:
+            if team is None:
+                work(dataclasses.replace(worker, on_change=content.write_if_due))
+            else:
+                _oversee(team, worker.stop, content)
+    finally:
+        timer.cancel()
+        content.write()
+
+
+def _oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
+    """Keep the workers at work until the study has its total, or until `stop` is set."""
+    try:
+        team.start()
+        while not stop.is_set() and team.watch():
+            stop.wait(WATCH_SECONDS)
+            content.write_if_due()
+    finally:
+        team.send_home()

@@ -1,0 +1,280 @@
+"""A study's winner trained again on the full training set, and scored on the test set, once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from data.composition import measure
+from data.datasets import default_data_dir, verify
+from models.anatomy import anatomy
+from search.reporting.commands import console
+from search.reporting.content_writer import ContentWriter
+from search.reporting.final_page import final_page
+from search.reporting.final_pictures import save_pictures
+from search.reporting.final_progress import FinalProgress, announce
+from search.reporting.final_result import FinalResult, figures_on_test, metrics
+from search.reporting.inside import choose_image, look_inside
+from search.running.scoring import test
+from search.running.surroundings import check_count, kept_surroundings
+from search.training.bundle import Bundle, write_bundle
+from search.training.checkpoint import write_atomically
+from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.export import ONNX, Exported, export_onnx, require_onnx
+from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
+from search.training.task import Task, load_full_task
+from search.training.train import Epoch, StoppedError
+from search.trials.catalog import require_study, versions
+from search.trials.chosen import Chosen, choose_trial
+from search.trials.config import check_study_name
+from search.trials.domains import SpecError
+from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.history import add_result, complete_result
+from search.trials.opening import open_database
+from search.trials.seed_team import THREADS, train_apart
+from search.trials.storage import Database
+from search.trials.team import default_workers
+from search.trials.view import StudyView, view_study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Final:
+    """A finalised study.
+
+    Attributes:
+        folder: with `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
+        metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
+        result: what the page and the pictures are made from.
+        bundle: the first seed's network with all that is needed to use it.
+        exported: how far the ONNX model is from torch's; None where none was asked for.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    result: FinalResult
+    bundle: Bundle
+    exported: Exported | None = None
+
+
+def finalise(
+    study: str | None = None,
+    *,
+    storage: str = DEFAULT_STORAGE,
+    seeds: int = 3,
+    trial: int | None = None,
+    arm: str | None = None,
+    image: str | int | Path | None = None,
+    export: str | None = None,
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+    stop: threading.Event | None = None,
+    progress: bool = False,
+) -> Final:
+    """Repeat a study's best trial on all training images, and score it on the test set.
+
+    What `python -m search.finalize` does. Each call reads the test set, and that is recorded in
+    the database: call it once, when the study is done. Files go to `runs/<study>/final/` in the
+    present folder; those of an earlier call are replaced.
+
+    An interrupt (Ctrl-C, a notebook's stop button) raises KeyboardInterrupt. Before the test set is
+    opened nothing but the epochs under way is lost, and the same call goes on.
+
+    Example:
+        >>> final = finalise("digits", seeds=3)
+        >>> final.metrics["test"]["accuracy"], final.metrics["test"]["std"]
+
+    Args:
+        study: its name; None for the one that was worked on last.
+        storage: URL of the database.
+        seeds: how many trainings, from 1 up: the figures are means over them.
+        trial: number of another trial than the best.
+        arm: take the best repeat of this arm of a comparison.
+        image: whose feature maps are drawn: a picture's path, or the index of a training image
+            from 0; None for the first one of class 0.
+        export: "onnx" writes `model.onnx` too.
+        device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
+        data_dir: where data sets are kept; None: $SEARCH_DATA_DIR, or data/raw.
+        stop: set it from another thread to stop at the next training step.
+        progress: tell of each epoch, and of earlier readings of the test set, on standard error.
+
+    Raises:
+        SpecError: an argument that cannot be.
+        StorageError: no such database, study, trial or arm; nothing to finalise in it.
+        DataError: images cannot be had.
+        DeviceError, BundleError: no such device; packages for the export are missing.
+        RepeatError: a training diverged or died.
+        StoppedError: `stop` was set; the same call goes on.
+    """
+    if study is not None:
+        check_study_name(study)
+    _check(seeds, trial, arm, export)
+    with kept_surroundings():
+        on = choose_device(device)
+        prepare_process(THREADS if on.type == "cpu" else None)
+        db = open_database(storage, must_exist=True)
+        try:
+            return _finalise(
+                db,
+                require_study(db, study),
+                seeds=range(seeds),
+                choice=(trial, arm),
+                image=None if image is None else str(image),
+                export=export is not None,
+                device=on,
+                data_dir=default_data_dir() if data_dir is None else Path(data_dir),
+                stop=stop or threading.Event(),
+                progress=progress,
+            )
+        finally:
+            db.close()
+
+
+def _check(seeds: int, trial: int | None, arm: str | None, export: str | None) -> None:
+    check_count("seeds", seeds)
+    if trial is not None and arm is not None:
+        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
+    if export not in (None, "onnx"):
+        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
+    if export is not None:
+        require_onnx()
+
+
+def _finalise(
+    db: Database,
+    study: optuna.Study,
+    *,
+    seeds: Sequence[int],
+    choice: tuple[int | None, str | None],
+    image: str | None,
+    export: bool,
+    device: torch.device,
+    data_dir: Path,
+    stop: threading.Event,
+    progress: bool,
+) -> Final:
+    view = view_study(db, study)
+    chosen = choose_trial(view, *choice)
+    folder = run_folder(view.name)
+    image_size = view.spec.image_size
+    verify(view.dataset.name, data_dir)  # a test file that is missing is missed now
+    task = load_full_task(view.dataset.name, data_dir, device, image_size=image_size)
+    shown = choose_image(image, task)
+    if progress:
+        announce(view, chosen, len(seeds))
+    job = Job(
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        image_size=image_size,
+        data_dir=data_dir,
+        study_seed=view.spec.seed,
+        checkpoints=folder / "checkpoints",
+    )
+    runs = train_all(job, task, seeds, stop, progress=progress)
+
+    opened = add_result(
+        db, study_name=view.name, trial_number=chosen.trial.number, seeds=list(seeds)
+    )
+    opened_at = datetime.now(UTC)
+    bundle = make_bundle(view, chosen, task, runs[0])
+    tested = test(runs, bundle, task, data_dir, image_size)
+    result = FinalResult(
+        view=view,
+        trial=chosen.trial,
+        epochs=chosen.epochs,
+        layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
+        runs=tested.runs,
+        training_count=len(task.training),
+        test_count=tested.images,
+        opened_at=opened_at,
+        confusion_KK=tested.confusion_KK,
+        hardware=describe_hardware(device),
+        versions=versions(),
+        why=chosen.why,
+        mistakes=tested.mistakes,
+        **look_inside(bundle, task, shown),
+    )
+    complete_result(db, opened, figures_on_test(result))
+    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
+    final = Final(folder=folder / "final", metrics=plain, result=result, bundle=bundle)
+    write_all(final)
+    for seed in seeds:
+        forget(job, seed)
+    ContentWriter(db, study).write()
+    if not export:
+        return final
+    exported = export_onnx(bundle, final.folder, task.training.images_NCHW)
+    return replace(final, exported=exported)
+
+
+def train_all(
+    job: Job, task: Task, seeds: Sequence[int], stop: threading.Event, *, progress: bool
+) -> list[TrainedRun]:
+    """Every seed's run: side by side on a CPU with several cores, else one after another.
+
+    Raises:
+        StoppedError: `stop` was set; the same call goes on.
+        RepeatError: a run died or diverged.
+    """
+    processes = min(len(seeds), default_workers(task.device.type))
+    shown = FinalProgress(console(), seeds=len(seeds), epochs=job.epochs) if progress else None
+    with shown or nullcontext():
+        if shown is not None:
+            for seed in seeds:
+                shown.resumed(seed, epochs_done(job, seed))
+
+        def on_epoch(seed: int, epoch: Epoch) -> None:
+            if shown is not None:
+                shown.epoch(seed, epoch)
+
+        if processes > 1:
+            train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
+        runs = [
+            train_seed(job, task, seed, stop=stop, on_epoch=partial(on_epoch, seed))
+            for seed in seeds
+        ]
+    if stop.is_set():  # too late for the last epoch, but not too late for the test set
+        raise StoppedError
+    return runs
+
+
+def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
+    """The first seed's network, and what is needed to use it without the data set."""
+    images_NCHW = task.training.images_NCHW
+    return Bundle(
+        study=view.name,
+        trial=chosen.trial.number,
+        seed=first.seed,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        title=view.dataset.title,
+        class_names=task.info.class_names,
+        image_shape=task.image_shape,
+        mean_C=task.mean_C.cpu(),
+        std_C=task.std_C.cpu(),
+        composition=measure(images_NCHW.cpu().numpy()),
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe.to_dict(),
+        weights=first.weights,
+    )
+
+
+def write_all(final: Final) -> None:
+    """Each file whole or not at all; `metrics.json` last."""
+    (final.folder / ONNX).unlink(missing_ok=True)  # an earlier network's
+    write_bundle(final.bundle, final.folder)
+    save_pictures(final.result, final.folder)
+    write_atomically(final.folder / "report.html", final_page(final.result).encode())
+    text = json.dumps(final.metrics, indent=2, allow_nan=False) + "\n"
+    write_atomically(final.folder / "metrics.json", text.encode())

@@ -1,0 +1,144 @@
+"""A study's results as tables and figures, read from its database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import plotly.graph_objects as go
+
+from search.reporting.metrics import METRICS, measured
+from search.reporting.report_files import report
+from search.trials.catalog import require_study
+from search.trials.config import check_study_name
+from search.trials.folders import DEFAULT_STORAGE
+from search.trials.opening import open_database
+from search.trials.view import StudyView, TrialView, view_study
+
+MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
+
+
+def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> StudyView:
+    """A study as it stands now; reads the database only, also while the study runs.
+
+    Example:
+        >>> view = load_study("digits")
+        >>> view.finished, view.best.number, view.best.best.validation_loss
+
+    Args:
+        study: its name; None for the one that was worked on last.
+        storage: URL of the database.
+
+    Returns:
+        Specification, data set, trials with their epochs, and every reading of the test set. It
+        does not change any more: call again for news.
+
+    Raises:
+        SpecError: a name that no study can have.
+        StorageError: no such database or study.
+    """
+    if study is not None:
+        check_study_name(study)
+    db = open_database(storage, must_exist=True)
+    try:
+        return view_study(db, require_study(db, study))
+    finally:
+        db.close()
+
+
+def trials_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each trial, in the order of their numbers, finished or not.
+
+    Example:
+        >>> table = pandas.DataFrame(trials_table(load_study("digits")))
+        >>> table.sort_values("validation_loss").head()
+
+    Args:
+        view: from `load_study` or `run_study`.
+
+    Returns:
+        Rows with the same keys, None where there is no value. `trial`: number; `state`: running,
+        complete, pruned, failed or waiting; `baseline`: made by hand; `arm`, `repeat` (from 0): of
+        a comparison. At the epoch of the lowest validation loss, `best_epoch`: `train_*` and
+        `validation_*`, losses in nats, errors and accuracies in [0, 1]. `parameters`: of the
+        network; `epochs`: trained; `learning_rate`: its peak; `seconds`: spent on training and
+        validation; `started`, `finished`: local times of the worker; `reason`: why it failed.
+        Then, for each searched parameter, `params_<name>`.
+    """
+    searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
+    return [_trial_row(trial, searched) for trial in view.trials]
+
+
+def _trial_row(trial: TrialView, searched: list[str]) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "baseline": trial.is_baseline,
+        "arm": trial.arm,
+        "repeat": trial.repeat,
+        **{name: measured(trial, name) for name in MEASURED},
+        "best_epoch": None if trial.best is None else trial.best.epoch,
+        "epochs": len(trial.curve),
+        "learning_rate": None if trial.config is None else trial.config.recipe.learning_rate,
+        "seconds": trial.seconds,
+        "started": trial.started,
+        "finished": trial.finished,
+        "reason": trial.reason,
+        **{f"params_{name}": trial.params.get(name) for name in searched},
+    }
+
+
+def epochs_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each finished epoch of each trial, by trial and epoch.
+
+    Example:
+        >>> table = pandas.DataFrame(epochs_table(load_study("digits")))
+        >>> table.pivot(index="epoch", columns="trial", values="validation_loss").plot()
+
+    Args:
+        view: from `load_study` or `run_study`.
+
+    Returns:
+        Rows with the same keys. `trial`, `state`, `arm`, `repeat`: as in `trials_table`; `epoch`:
+        from 1; `train_loss`, `validation_loss`: in nats; `train_error`, `validation_error`: in
+        [0, 1]; NaN where not measured. Training figures are means over the epoch, while the
+        weights change, with augmentation and dropout. `learning_rate`: at the epoch's end;
+        `seconds`, `images`: spent and trained on, since the report before.
+    """
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "arm": trial.arm,
+            "repeat": trial.repeat,
+            "epoch": row.epoch,
+            "train_loss": row.train_loss,
+            "train_error": row.train_error,
+            "validation_loss": row.validation_loss,
+            "validation_error": row.validation_error,
+            "learning_rate": row.learning_rate,
+            "seconds": row.seconds,
+            "images": row.images,
+        }
+        for trial in view.trials
+        for row in trial.curve
+    ]
+
+
+def figures(view: StudyView) -> dict[str, go.Figure]:
+    """The figures of the study's report, by the names of their files, in its order.
+
+    Example:
+        >>> shown = figures(load_study("digits"))
+        >>> shown["history"].show()
+
+    Args:
+        view: from `load_study` or `run_study`.
+
+    Returns:
+        Plotly figures, the caller's to change. Of a search: `history`, `curves`, `parameters`,
+        `time`, and what the space gives occasion to of `importances`, `parallel`, `kinds` and
+        `dropout`. Of a comparison: `arms`, `effects`, `curves`, and `parameters` where the arms
+        differ in them. Those that nothing can be drawn of yet are left out.
+    """
+    return {plot.name: plot.figure for plot in report(view, datetime.now(UTC)).plots}

@@ -1,0 +1,64 @@
+"""The test set's verdict: the one place that reads test images. K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+from data.datasets import load_test
+from search.reporting.final_result import SeedRun
+from search.reporting.mistakes import Mistake, collect_mistakes
+from search.training.bundle import Bundle
+from search.training.evaluate import logits, score
+from search.training.repeat import TrainedRun
+from search.training.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tested:
+    """confusion_KK: counts of all runs; mistakes: the first run's."""
+
+    runs: tuple[SeedRun, ...]
+    images: int
+    confusion_KK: NDArray[np.int64]
+    mistakes: tuple[tuple[Mistake, ...], ...]
+
+
+def test(
+    runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, image_size: int | None
+) -> Tested:
+    """Score every run on the test set."""
+    examples = load_test(bundle.dataset, data_dir, image_size=image_size).to(task.device)
+    labels_N = examples.labels_N.cpu().numpy()
+    confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
+    model = bundle.network().to(task.device)
+    scored, all_logits = [], []
+    for run in runs:
+        model.load_state_dict(run.weights)
+        logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
+        predicted_N = logits_NK.argmax(1).cpu().numpy()
+        confusion_KK += confusion_matrix(labels_N, predicted_N, labels=range(task.classes))
+        all_logits.append(logits_NK)
+        scored.append(
+            SeedRun(
+                seed=run.seed,
+                curve=run.curve,
+                training=run.training,
+                test=score(logits_NK, examples.labels_N),
+                seconds=run.seconds,
+            )
+        )
+    mistakes = collect_mistakes(
+        examples.images_NCHW.cpu().numpy(),
+        labels_N,
+        all_logits[0].softmax(1).cpu().numpy(),
+        confusion_KK,
+    )
+    return Tested(
+        runs=tuple(scored), images=len(examples), confusion_KK=confusion_KK, mistakes=mistakes
+    )

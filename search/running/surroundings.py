@@ -1,0 +1,36 @@
+"""What a notebook keeps while a function of ours works in its process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+import torch
+
+from search.trials.domains import SpecError
+
+
+@contextmanager
+def kept_surroundings() -> Iterator[None]:
+    """Give torch's number of threads and Optuna's verbosity back at the end.
+
+    Meanwhile Optuna tells warnings only: what it tells of trials, the progress shows.
+    """
+    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+        torch.set_num_threads(threads)
+
+
+def check_count(name: str, value: int | None) -> None:
+    """None, or a whole number from 1 up.
+
+    Raises:
+        SpecError: anything else.
+    """
+    if value is not None and (type(value) is not int or value < 1):
+        raise SpecError(name, f"{name} must be a whole number from 1 up, but got {value!r}")

@@ -1,0 +1,99 @@
+"""Which pictures optuna-dashboard shows of a trial, announced in its system attributes.
+
+Optuna lets nobody write to a trial that has ended. So its pictures are announced as it ends, in one
+transaction with its end and in the form of `optuna.artifacts.upload_artifact`; the files are drawn
+afterwards, by `search.reporting.trial_artifacts`, and whenever one is missing.
+
+K classes; a confusion matrix holds images, rows by their true class, columns by the predicted one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.artifacts import ArtifactMeta
+
+from search.trials.leases import Lease, fence
+from search.trials.storage import Database, transaction, with_retry
+
+Picture = Literal["curves", "confusion"]
+CONFUSION = "confusion"  # attribute: the matrix after the trial's last epoch
+_ARTIFACT = "artifacts:"  # Optuna's prefix
+_FILE_NAMES: Mapping[Picture, str] = {
+    "curves": "learning curves.png",
+    "confusion": "confusion matrix.png",
+}
+
+
+def drawable(system_attributes: Mapping[str, Any], *, epochs: int) -> list[Picture]:
+    """What there is to draw of a trial that ends after so many epochs."""
+    found: list[Picture] = ["curves"] if epochs else []
+    return [*found, "confusion"] if CONFUSION in system_attributes else found
+
+
+def announcement(pictures: Iterable[Picture]) -> dict[str, str]:
+    """System attributes that announce these pictures, under new random ids."""
+    metas = [
+        ArtifactMeta(
+            artifact_id=str(uuid.uuid4()),
+            filename=_FILE_NAMES[picture],
+            mimetype="image/png",
+            encoding=None,
+        )
+        for picture in pictures
+    ]
+    return {f"{_ARTIFACT}{meta.artifact_id}": json.dumps(asdict(meta)) for meta in metas}
+
+
+def announced(system_attributes: Mapping[str, Any]) -> dict[Picture, str]:
+    """The ids of the pictures announced there; other artifacts, and deleted ones, are left out."""
+    names = {name: picture for picture, name in _FILE_NAMES.items()}
+    metas = [
+        json.loads(value) for key, value in system_attributes.items() if key.startswith(_ARTIFACT)
+    ]
+    return {
+        names[meta["filename"]]: meta["artifact_id"]
+        for meta in metas
+        if meta is not None and meta["filename"] in names
+    }
+
+
+def pack_confusion(confusion_KK: NDArray[np.int64]) -> str:
+    """About 150 characters for 10 classes and 5 000 for 100: every reader of trials loads it."""
+    return base64.b64encode(zlib.compress(confusion_KK.astype("<i4").tobytes(), 9)).decode()
+
+
+def record_confusion(db: Database, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
+    """Keep the matrix with a trial that is about to be completed.
+
+    Raises:
+        LostLeaseError: see `search.trials.leases.fence`; nothing was written.
+        StorageError: the database stayed away.
+    """
+
+    def attempt() -> None:
+        with transaction(db, hasty=True) as connection:
+            fence(connection, lease)
+            db.optuna.set_trial_system_attr(lease.trial_id, CONFUSION, pack_confusion(confusion_KK))
+
+    with_retry(db, attempt)
+
+
+def confusion_of(system_attributes: Mapping[str, Any]) -> NDArray[np.int64] | None:
+    """The matrix kept there; None where there is none."""
+    packed = system_attributes.get(CONFUSION)
+    return None if packed is None else _unpacked(packed)
+
+
+def _unpacked(packed: str) -> NDArray[np.int64]:
+    counts = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype="<i4")
+    side = round(len(counts) ** 0.5)
+    return counts.reshape(side, side).astype(np.int64)
