@@ -147,7 +147,7 @@ def main() -> None:
         for name, figures in found["api"].items():
             print(
                 f"  {name}: p50 {figures['p50']:.3f} s, p95 {figures['p95']:.3f} s, "
-                f"{figures['cpu']:.3f} s of CPU, {figures['bytes'] / 1e6:.2f} MB ({figures['requests']} requests)"
+                f"{figures['cpu']:.3f} s of CPU, {figures['bytes'] / 1e6:.2f} MB"
             )
         for name, value in found["content"].items():
             figure = value["median"] if isinstance(value, dict) else value
