@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
 
+from search.reporting.artifact_store import ArtifactStore
 from search.reporting.commands import Parser, run
 from search.serving.guard import Guard, Policy
 from search.serving.origins import LOOPBACK_NAMES, check_host_name
@@ -92,7 +92,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         folder.mkdir(parents=True, exist_ok=True)
         if not args.edit:
             forbid_writing(db)
-        app = optuna_dashboard.wsgi(db.optuna, artifact_store=FileSystemArtifactStore(folder))
+        app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder, db))
         policy = Policy(hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token)
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
         _announce(url, db.url, args, secret)

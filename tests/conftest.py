@@ -227,3 +227,9 @@ HOSTILE = (
 def hostile_names() -> tuple[str, ...]:
     """Names that people may type to break something. None is a study's, some are a class's."""
     return HOSTILE
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU that does not compute in bfloat16: for what is compared to the last digit."""
+    monkeypatch.setattr("search.training.evaluate._cpu_computes_in_bfloat16", lambda: False)

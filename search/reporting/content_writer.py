@@ -17,7 +17,7 @@ from search.trials.view import view_study
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
 PICTURE_SECONDS = 1.0  # for trials' pictures, at each write
-LAST_PICTURE_SECONDS = 3.0  # at the end, when somebody may wait; what is left, the next one draws
+LAST_PICTURE_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 

@@ -50,52 +50,62 @@ def kinds_side_by_side(view: StudyView) -> go.Figure:
     A bar marks the median of the complete trials; each kind says how many it has.
     """
     names = chosen_kinds(view.spec)
+    kinds = {name: _kinds(view.spec, name) for name in names}
     figure = make_subplots(
-        rows=1, cols=max(1, len(names)), shared_yaxes=True, horizontal_spacing=0.04
+        rows=max(1, len(names)),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.06,
+        row_heights=[len(kinds[name]) + 0.5 for name in names] or None,
     )
-    for column, name in enumerate(names, start=1):
-        _add_kinds(figure, view, name, column)
+    for row, name in enumerate(names, start=1):
+        _add_kinds(figure, view, name, kinds[name], row)
     dress(
         figure,
         "Weight decay and augmentation, kind by kind",
-        subtitle(view, "bar: median of the complete ones; one run each"),
+        subtitle(view, "(complete + pruned ones), one run each"),
     )
-    figure.update_yaxes(type="log", range=loss_range(view))
-    figure.update_yaxes(title_text=LOSS, col=1)
-    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(type="log", range=loss_range(view))
+    figure.update_xaxes(title_text=LOSS, row=max(1, len(names)))
+    figure.update_yaxes(showgrid=False)
     if not figure.data:
         note_absence(figure, "no epoch has ended yet")
     return figure
 
 
-def _add_kinds(figure: go.Figure, view: StudyView, name: str, column: int) -> None:
-    title, kind_of = KINDS[name]
-    domain = view.spec.space[name]
+def _kinds(spec: StudySpec, name: str) -> list[str]:
+    domain = spec.space[name]
     assert isinstance(domain, Choice)
-    kinds = [str(value) for value in domain.values]
-    place = {"row": 1, "col": column, "showlegend": column == 1}
+    return [str(value) for value in domain.values]
+
+
+def _add_kinds(
+    figure: go.Figure, view: StudyView, name: str, kinds: Sequence[str], row: int
+) -> None:
+    title, kind_of = KINDS[name]
+    place = {"row": row, "col": 1, "showlegend": row == 1}
     by_state = {
-        state: [(trial, kind_of(trial.config)) for trial in _measured(view, state) if trial.config]
+        state: [
+            (trial, kind)
+            for trial in _measured(view, state)
+            if trial.config and (kind := kind_of(trial.config)) in kinds
+        ]
         for state in STATES
     }
     for state, found in by_state.items():
-        known = [(trial, kind) for trial, kind in found if kind in kinds]
-        if known:
-            _add_strip(figure, known, kinds, state, place)
-    losses = {
-        kind: [loss for trial, own in by_state["complete"] if own == kind
-               and (loss := lowest(trial)) is not None]
-        for kind in kinds
-    }  # fmt: skip
-    _add_medians(figure, [losses[kind] for kind in kinds], place)
+        if found:
+            _add_strip(figure, found, kinds, state, place)
+    losses: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for trial, kind in by_state["complete"]:
+        losses[kind] += [loss for loss in [lowest(trial)] if loss is not None]
+    _add_medians(figure, list(losses.values()), place)
     pruned = [kind for _, kind in by_state["pruned"]]
-    labels = [f"{kind}<br>{len(losses[kind])} + {pruned.count(kind)}" for kind in kinds]
-    figure.update_xaxes(
-        title_text=f"{title} (complete + pruned)",
+    figure.update_yaxes(
+        title_text=title,
         tickvals=list(range(len(kinds))),
-        ticktext=labels,
-        range=[-0.6, len(kinds) - 0.4],
-        col=column,
+        ticktext=[f"{kind} ({len(losses[kind])} + {pruned.count(kind)})" for kind in kinds],
+        range=[len(kinds) - 0.4, -0.6],
+        row=row,
     )
 
 
@@ -118,15 +128,15 @@ def _add_strip(
     colour, symbol = LOOKS[state]
     shown = thinned(trials, MOST_POINTS[state])
     figure.add_scatter(
-        x=[round(kinds.index(kind) + _aside(trial.number), 3) for trial, kind in shown],
-        y=[lowest(trial) for trial, _ in shown],
+        x=[lowest(trial) for trial, _ in shown],
+        y=[round(kinds.index(kind) + _aside(trial.number), 3) for trial, kind in shown],
         customdata=[trial.number for trial, _ in shown],
         mode="markers",
         marker={"color": colour, "symbol": symbol, "size": 6},
         opacity=0.8,
         name=with_count(state, shown, trials),
         legendgroup=state,
-        hovertemplate="#%{customdata}: loss %{y}<extra></extra>",
+        hovertemplate="#%{customdata}: loss %{x}<extra></extra>",
         **place,
     )
 
@@ -144,8 +154,8 @@ def _add_medians(
     y: list[float | None] = []
     for number, of_kind in enumerate(losses):
         if of_kind:
-            x += [number - 0.4, number + 0.4, None]
-            y += [short(median(of_kind)), short(median(of_kind)), None]
+            x += [short(median(of_kind)), short(median(of_kind)), None]
+            y += [number - 0.4, number + 0.4, None]
     if x:
         figure.add_scatter(
             x=x,
@@ -154,7 +164,7 @@ def _add_medians(
             line={"color": BLUE, "width": 3},
             name="median of complete",
             legendgroup="median",
-            hovertemplate="median loss %{y}<extra></extra>",
+            hovertemplate="median loss %{x}<extra></extra>",
             **place,
         )
 
@@ -177,7 +187,7 @@ def error_against_dropout(view: StudyView) -> go.Figure:
         "Error against dropout",
         subtitle(view, "one run each, which differ in more than dropout"),
     )
-    figure.update_xaxes(title_text="dropout rate in the linear part", rangemode="tozero")
+    figure.update_xaxes(title_text="dropout rate in the linear part")
     figure.update_yaxes(title_text="validation error (%)", type="log")
     if not figure.data:
         note_absence(figure, "no epoch has ended yet")

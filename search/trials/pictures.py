@@ -15,14 +15,16 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.artifacts import ArtifactMeta
+from sqlalchemy import select
 
+from search.trials.frozen_trials import TABLES, TRIALS
 from search.trials.leases import Lease, fence
-from search.trials.storage import Database, transaction, with_retry
+from search.trials.storage import Database, snapshot, transaction, with_retry
 
 Picture = Literal["curves", "confusion"]
 CONFUSION = "confusion"  # attribute: the matrix after the trial's last epoch
@@ -64,6 +66,34 @@ def announced(system_attributes: Mapping[str, Any]) -> dict[Picture, str]:
         for meta in metas
         if meta is not None and meta["filename"] in names
     }
+
+
+class Announcer(NamedTuple):
+    """The trial to which an artifact belongs."""
+
+    study_id: int
+    trial_id: int
+
+
+def announcer(db: Database, artifact_id: str) -> Announcer | None:
+    """Whose artifact that is, not only of ours; None where no trial has it.
+
+    Raises:
+        StorageError: the database stayed away.
+    """
+    attributes = TABLES["trial_system_attributes"]
+    query = (
+        select(TRIALS.c.study_id, TRIALS.c.trial_id)
+        .join(attributes, attributes.c.trial_id == TRIALS.c.trial_id)
+        .where(attributes.c.key == f"{_ARTIFACT}{artifact_id}")
+    )
+
+    def attempt() -> Announcer | None:
+        with snapshot(db) as connection:
+            row = connection.execute(query).first()
+            return None if row is None else Announcer(*row)
+
+    return with_retry(db, attempt)
 
 
 def pack_confusion(confusion_KK: NDArray[np.int64]) -> str:

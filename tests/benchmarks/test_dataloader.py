@@ -41,6 +41,7 @@ def test_activations_come_ahead_of_pooling_as_in_the_tutorials() -> None:
     assert names.index("pool1") < names.index("conv2")
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("kind", ["none", "l2", "coupled", "decoupled"])
 def test_two_steps_change_the_weights_as_ours_do(kind: str, task: Task) -> None:
     """All 64 images in one batch: their order does not matter then."""
@@ -61,6 +62,7 @@ def test_two_steps_change_the_weights_as_ours_do(kind: str, task: Task) -> None:
         torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_validation_scores_as_ours(task: Task) -> None:
     how = dataclasses.replace(recipe(augmented=False), batch_size=32)
     theirs = LoaderTraining(NETWORKS["typical"], how, task, CPU, seed=0, workers=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -13,7 +12,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +91,7 @@ def test_it_makes_what_is_missing_serves_what_comes_and_stops(start: Start, tmp_
     began = time.monotonic()
     code, printed = one.stop(signal.SIGINT)
     assert code == 130, printed
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert "read-only" in printed
     assert "Traceback" not in printed
 
@@ -215,29 +213,6 @@ NOTE = f"""<script>{PWN}</script><img src=x onerror="{PWN}"><svg onload="{PWN}">
 
 ## Visible heading
 """
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
-    if driver is None or chromium is None:
-        missing = "no chromium with chromedriver (Debian: apt-get install chromium-driver)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from selenium import webdriver
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    webgl = ("--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader")
-    for word in ("--headless=new", "--no-sandbox", "--window-size=1400,1600", *webgl):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.set_page_load_timeout(60)
-    yield found
-    found.quit()
 
 
 def furnish(folder: Path, names: tuple[str, ...]) -> str:

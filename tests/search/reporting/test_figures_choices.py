@@ -78,22 +78,22 @@ def test_each_trial_stands_with_its_kind(
     figure = kinds_side_by_side(view)
     by_decay, by_policy = named(figure, "complete")
     # Of kinds 1, 1, 2, 1; the baseline, whose kind nobody chose, is not among them.
-    assert [round(x) for x in by_decay.x] == [1, 1, 2, 1]
-    assert list(by_decay.y) == [0.5, 0.4, 0.3, 0.2]
-    assert [round(x) for x in by_policy.x] == [0, 1, 1, 0]
-    assert all(abs(x - round(x)) <= SPREAD for x in (*by_decay.x, *by_policy.x))
+    assert [round(y) for y in by_decay.y] == [1, 1, 2, 1]
+    assert list(by_decay.x) == [0.5, 0.4, 0.3, 0.2]
+    assert [round(y) for y in by_policy.y] == [0, 1, 1, 0]
+    assert all(abs(y - round(y)) <= SPREAD for y in (*by_decay.y, *by_policy.y))
     pruned, _ = named(figure, "pruned")
-    assert [round(x) for x in pruned.x] == [0, 1]
+    assert [round(y) for y in pruned.y] == [0, 1]
     assert (pruned.marker.symbol, pruned.marker.color) != (
         by_decay.marker.symbol,
         by_decay.marker.color,
     )
     bars, _ = named(figure, "median")
-    assert dict(zip(bars.x[::3], bars.y[::3], strict=True)) == {
+    assert dict(zip(bars.y[::3], bars.x[::3], strict=True)) == {
         0.6: median([0.5, 0.4, 0.2]),
         1.6: 0.3,
     }
-    assert figure.layout.xaxis.ticktext == ("none<br>0 + 1", "l2<br>3 + 1", "decoupled<br>1 + 0")
+    assert figure.layout.yaxis.ticktext == ("none (0 + 1)", "l2 (3 + 1)", "decoupled (1 + 0)")
 
 
 def test_error_against_dropout(

@@ -64,9 +64,3 @@ def bundle() -> Bundle:
         recipe={"epochs": 2},
         weights=network.state_dict(),
     )
-
-
-@pytest.fixture
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a CPU that does not compute in bfloat16: for what is compared to the last digit."""
-    monkeypatch.setattr("search.training.evaluate._cpu_computes_in_bfloat16", lambda: False)

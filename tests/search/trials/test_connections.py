@@ -37,8 +37,8 @@ def test_hasty_commits_are_spared_the_disk_for_a_second(
 ) -> None:
     optuna.create_study(storage=db.optuna)
     monkeypatch.setattr(connections, "_UNSYNCED_SECONDS", 100.0)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now)
     now = 1e9  # after all that was before
+    monkeypatch.setattr("search.trials.connections.time.monotonic", lambda: now)
     assert level(db, hasty=True) == FULL  # nothing was, so far
     now += 99
     assert level(db, hasty=True) == NORMAL

@@ -1,0 +1,71 @@
+"""The folder of artifacts as optuna-dashboard sees it: with the pictures that are not drawn yet."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from search.reporting.trial_artifacts import draw
+from search.training.checkpoint import write_atomically
+from search.trials.pictures import announced, announcer
+from search.trials.storage import Database, StorageError
+from search.trials.view import view_study
+
+
+class ArtifactStore(FileSystemArtifactStore):
+    """A picture that a trial announces is drawn when it is first looked at, if not before.
+
+    A study that was killed, or had no time or room to draw them, is shown whole all the same; on
+    a disk without room, they are drawn at each look.
+    """
+
+    def __init__(self, folder: Path, db: Database) -> None:
+        super().__init__(folder)
+        self._folder, self._db = folder, db
+        self._drawing = threading.Lock()  # matplotlib knows nothing of threads
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        with contextlib.suppress(ArtifactNotFound, NotADirectoryError):
+            return super().open_reader(artifact_id)
+        with self._drawing:
+            with contextlib.suppress(ArtifactNotFound, NotADirectoryError):
+                return super().open_reader(artifact_id)  # another thread was faster
+            content = self._draw(artifact_id)
+        if content is None:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id}")
+        return BytesIO(content)
+
+    def remove(self, artifact_id: str) -> None:
+        """Removing a picture that was never drawn is no error: its study can then be deleted."""
+        try:
+            super().remove(artifact_id)
+        except ArtifactNotFound:
+            if announcer(self._db, artifact_id) is None:
+                raise
+
+    def _draw(self, artifact_id: str) -> bytes | None:
+        """None where no trial of a study of ours announces it."""
+        owner = announcer(self._db, artifact_id)
+        if owner is None:
+            return None
+        try:
+            name = self._db.optuna.get_study_name_from_id(owner.study_id)
+            study = optuna.load_study(study_name=name, storage=self._db.optuna)
+            view = view_study(self._db, study)
+        except StorageError:
+            return None
+        trial = next(trial for trial in view.trials if trial.trial_id == owner.trial_id)
+        pictures = {id_: picture for picture, id_ in announced(trial.system_attributes).items()}
+        if artifact_id not in pictures:
+            return None
+        content = draw(view, trial, pictures[artifact_id])
+        with contextlib.suppress(OSError):
+            write_atomically(self._folder / artifact_id, content)
+        return content

@@ -1,0 +1,128 @@
+"""Of a real trial, on a database that the dashboard may only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import optuna
+import optuna_dashboard
+import pytest
+from optuna.artifacts import upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from data.datasets import default_data_dir, load_training
+from search.reporting.artifact_store import ArtifactStore
+from search.trials.catalog import create_study
+from search.trials.claims import claim
+from search.trials.config import StudySpec
+from search.trials.connections import forbid_writing
+from search.trials.history import record_epoch
+from search.trials.leases import Lease, finish
+from search.trials.opening import open_database
+from search.trials.pictures import announced, announcement
+from search.trials.storage import Database
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def study(db: Database) -> optuna.Study:
+    """With one pruned trial, whose curves nobody has drawn."""
+    info, _ = load_training("digits", default_data_dir())
+    made = create_study(db, "digits", StudySpec(dataset="digits"), info, validation_count=9)
+    lease = claim(db, made, total=1)
+    assert isinstance(lease, Lease)
+    record_epoch(
+        db,
+        lease,
+        epoch=1,
+        train_loss=0.5,
+        train_error=0.2,
+        validation_loss=0.4,
+        validation_error=0.1,
+        learning_rate=0.1,
+        seconds=1.0,
+        images=10,
+    )
+    finish(
+        db,
+        lease,
+        made,
+        state=optuna.trial.TrialState.PRUNED,
+        system_attributes=announcement(["curves"]),
+    )
+    return made
+
+
+def curves(study: optuna.Study) -> str:
+    return announced(study.trials[0].system_attrs)["curves"]
+
+
+def read(store: ArtifactStore, artifact_id: str) -> bytes:
+    with store.open_reader(artifact_id) as file:
+        return file.read()
+
+
+def test_an_announced_picture_is_drawn_when_it_is_looked_at(
+    db: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    wanted = curves(study)
+    forbid_writing(db)
+    store = ArtifactStore(tmp_path / "artifacts", db)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: read(store, wanted), range(8)))
+    assert set(found) == {(tmp_path / "artifacts" / wanted).read_bytes()}
+    assert found[0].startswith(b"\x89PNG")
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(
+    db: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    (tmp_path / "artifacts").symlink_to(tmp_path / "gone" / "artifacts")
+    (tmp_path / "gone").write_text("a file in its place")
+    store = ArtifactStore(tmp_path / "artifacts", db)
+    assert read(store, curves(study)).startswith(b"\x89PNG")
+
+
+def test_what_nobody_announces_is_not_there(db: Database, tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path, db)
+    for unknown in ("0" * 32, "abc"):
+        with pytest.raises(ArtifactNotFound):
+            store.open_reader(unknown)
+        with pytest.raises(ArtifactNotFound):
+            store.remove(unknown)
+    with pytest.raises(ValueError, match="Invalid"):
+        store.open_reader("/etc/passwd")
+    foreign = optuna.create_study(storage=db.optuna, study_name="another program's")
+    trial = foreign.ask()
+    (tmp_path / "a.bin").write_bytes(b"x")
+    theirs = upload_artifact(
+        artifact_store=store, file_path=str(tmp_path / "a.bin"), study_or_trial=trial
+    )
+    assert read(store, theirs) == b"x"
+    (tmp_path / theirs).unlink()
+    with pytest.raises(ArtifactNotFound):
+        store.open_reader(theirs)
+
+
+def test_a_study_whose_pictures_were_never_drawn_can_be_deleted(
+    db: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(tmp_path, db))
+    status: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "DELETE",
+        "PATH_INFO": f"/api/studies/{study._study_id}",
+        "wsgi.input": None,
+        "wsgi.errors": None,
+    }
+    list(app(environ, lambda code, *_: status.append(code)))
+    assert status == ["204 No Content"]
+    assert optuna.get_all_study_names(db.optuna) == []
