@@ -5,8 +5,6 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from data.examples import DatasetInfo, Examples
 
@@ -33,6 +31,9 @@ def load_test() -> Examples:
 
 
 def _load(*, train: bool) -> Examples:
+    from sklearn.datasets import load_digits  # a second to import
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         np.arange(len(labels)), test_size=TEST_COUNT, stratify=labels, random_state=_SPLIT_SEED

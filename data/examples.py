@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 
@@ -90,6 +89,8 @@ def split(
 
 def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
     """Ascending indices of (the rest, `count` examples drawn by class)."""
+    from sklearn.model_selection import train_test_split  # a second to import
+
     sizes_K = labels_N.bincount()
     classes = int((sizes_K > 0).sum())
     if not classes <= count <= len(labels_N) - classes:

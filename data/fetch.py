@@ -14,8 +14,6 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
 
-from torchvision.datasets.utils import download_url
-
 PROBE_SECONDS = 3.0  # for a host to answer at all
 STALL_SECONDS = 20.0  # for the next piece of a download
 
@@ -74,6 +72,8 @@ def answering(archive: Archive) -> str:
 
 def fetch(archive: Archive, data_dir: Path) -> None:
     """Puts a verified copy of `archive` in its place, whole or not at all."""
+    from torchvision.datasets.utils import download_url  # a second to import, and rarely needed
+
     url = answering(archive)
     target = data_dir / archive.path
     partial = target.parent / ".partial"

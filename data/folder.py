@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sklearn.model_selection import train_test_split
 
 from data.examples import DataError, DatasetInfo, Examples
 from data.pictures import channels_of, read_pictures
@@ -177,6 +176,8 @@ def _share(count: int, classes: int) -> int:
 
 def _held_out(root: Path, files: list[str], data_dir: Path) -> set[str]:
     """The test images among `files`, as stored at first sight of the folder."""
+    from sklearn.model_selection import train_test_split  # a second to import
+
     stored = data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
     if not stored.exists():
         classes = sorted({_class_of(file) for file in files})

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from data.examples import DataError, DatasetInfo, Examples
 from data.fetch import Archive
@@ -35,17 +34,23 @@ EXTRACTED_MD5 = {
 class Published(ABC):
     """A published data set; the counts and shapes are what its files are checked against.
 
-    source: torchvision's class, which knows the addresses, file names and MD5s.
+    source: the name of torchvision's class, which knows the addresses, file names and MD5s.
     """
 
     title: str
-    source: Any
+    source: str
     classes: int
     image_shape: tuple[int, int, int]
     training_count: int
     test_count: int
     validation_count: int
     mirror_changes_class: bool = False
+
+    @property
+    def torchvision_class(self) -> Any:
+        from torchvision import datasets  # a second, which commands that read no file are spared
+
+        return getattr(datasets, self.source)
 
     @abstractmethod
     def files(self, *, train: bool) -> list[File]:
@@ -104,19 +109,20 @@ class Published(ABC):
 class _Idx(Published):
     """Images and labels in two gzipped IDX files a split."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()  # torchvision's, where there are none here
     classes: int = 10
     image_shape: tuple[int, int, int] = (1, 28, 28)
     training_count: int = 60_000
     test_count: int = 10_000
 
     def files(self, *, train: bool) -> list[File]:
-        folder = f"{self.source.__name__}/raw/"
-        resources = self.source.resources[:2] if train else self.source.resources[2:]
+        source = self.torchvision_class
+        folder = f"{self.source}/raw/"
+        resources = source.resources[:2] if train else source.resources[2:]
         files = []
         for packed_name, packed_md5 in resources:
             path = folder + packed_name.removesuffix(".gz")
-            urls = tuple(mirror + packed_name for mirror in self.source.mirrors)
+            urls = tuple(mirror + packed_name for mirror in source.mirrors)
             archive = Archive(path=folder + packed_name, md5=packed_md5, urls=urls)
             files.append(File(path=path, md5=EXTRACTED_MD5[path], archive=archive))
         return files
@@ -127,7 +133,7 @@ class _Idx(Published):
         return _idx(images, shape)[:, None], _idx(labels, (count,)).long()
 
     def class_names(self, contents: list[bytes]) -> tuple[str, ...]:
-        return self.names
+        return self.names or tuple(self.torchvision_class.classes)
 
 
 def _idx(content: bytes, shape: tuple[int, ...]) -> Tensor:
@@ -150,7 +156,7 @@ class _Cifar(Published):
     validation_count: int = 10_000
 
     def files(self, *, train: bool) -> list[File]:
-        source = self.source
+        source = self.torchvision_class
         archive = Archive(path=source.filename, md5=source.tgz_md5, urls=(source.url,))
         meta = [(source.meta["filename"], source.meta["md5"])]
         members = [*source.train_list, *meta] if train else source.test_list
@@ -182,34 +188,33 @@ def _unpickled(content: bytes) -> dict[str, Any]:
 PUBLISHED: dict[str, Published] = {
     "fashion_mnist": _Idx(
         title="Fashion-MNIST",
-        source=FashionMNIST,
-        names=tuple(FashionMNIST.classes),
+        source="FashionMNIST",
         validation_count=10_000,
     ),
     "mnist": _Idx(
         title="MNIST",
-        source=MNIST,
+        source="MNIST",
         names=tuple("0123456789"),
         validation_count=5_000,
         mirror_changes_class=True,
     ),
     "cifar10": _Cifar(
         title="CIFAR-10",
-        source=CIFAR10,
+        source="CIFAR10",
         classes=10,
         labels="labels",
         names="label_names",
     ),
     "cifar100": _Cifar(
         title="CIFAR-100",
-        source=CIFAR100,
+        source="CIFAR100",
         classes=100,
         labels="fine_labels",
         names="fine_label_names",
     ),
     "cifar100_coarse": _Cifar(
         title="CIFAR-100 (20 super-classes)",
-        source=CIFAR100,
+        source="CIFAR100",
         classes=20,
         labels="coarse_labels",
         names="coarse_label_names",

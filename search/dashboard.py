@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna_dashboard
 
 from search.reporting.artifact_store import ArtifactStore
-from search.reporting.commands import Parser, run
+from search.reporting.commands import Parser, run_process
 from search.serving.guard import Guard, Policy
 from search.serving.origins import LOOPBACK_NAMES, check_host_name
 from search.serving.refusal import ServingError
@@ -113,4 +113,4 @@ def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> 
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.reporting.commands import Parser, positive_int, run
+from search.reporting.commands import Parser, positive_int, run_process
 from search.reporting.final_page import final_text
 from search.running.final import finalise
 from search.training.export import ONNX
@@ -75,4 +75,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

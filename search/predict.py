@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.reporting.commands import Parser, positive_int, run
+from search.reporting.commands import Parser, positive_int, run_process
 from search.reporting.contact_sheet import MOST
 from search.reporting.wording import percent, printable
 from search.running.predict import Predictions, bundle_folder, predict
@@ -112,4 +112,4 @@ def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

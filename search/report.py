@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.reporting.commands import Parser, run
+from search.reporting.commands import Parser, run_process
 from search.reporting.journal import evaluate_journal
 from search.reporting.report_files import KINDS, report, write_report
 from search.reporting.wording import printable
@@ -55,4 +55,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from search.reporting.commands import Parser, duration, positive_int, run, seed
+from search.reporting.commands import Parser, duration, positive_int, run_process, seed
 from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
@@ -202,4 +202,4 @@ def rehearse(args: argparse.Namespace, plan: Plan) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

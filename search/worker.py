@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from search.reporting.commands import Parser, console, positive_int, run
-from search.reporting.content_writer import ContentWriter
+from search.reporting.commands import Parser, console, positive_int, run_process
 from search.reporting.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.trials.catalog import load_study_task, require_study
@@ -78,9 +77,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{describe_hardware(device)} joins study {study.study_name}", file=sys.stderr)
             with Progress(lambda: view_study(db, study), console=console()):
                 work(worker)
+            # One of a team, which starts often, is spared the libraries for pictures.
+            from search.reporting.content_writer import ContentWriter
+
             ContentWriter(db, study).write()
     return stopping.exit_code
 
 
 if __name__ == "__main__":
-    run(main)
+    run_process(main)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import optuna
 import plotly.graph_objects as go
-from optuna_dashboard import save_note, save_plotly_graph_object
-from optuna_dashboard._note import note_ver_key, save_note_with_version
 
 from search.reporting.figures_arms import loss_by_arm
 from search.reporting.figures_choices import (
@@ -79,6 +77,10 @@ def write_study_content(study: optuna.Study, content: StudyContent) -> None:
     Two processes at once would leave a mixture, unless each calls this within a
     `search.trials.storage.transaction`. Raises what the storage raises.
     """
+    # A second to import, which commands that write nothing are spared.
+    from optuna_dashboard import save_note, save_plotly_graph_object
+    from optuna_dashboard._note import note_ver_key, save_note_with_version
+
     save_note(study, content.note)
     for name, figure in content.figures.items():
         save_plotly_graph_object(study, figure, graph_object_id=name)

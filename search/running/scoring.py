@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from data.datasets import load_test
 from search.reporting.final_result import SeedRun
@@ -33,6 +32,8 @@ def test(
     runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, image_size: int | None
 ) -> Tested:
     """Score every run on the test set."""
+    from sklearn.metrics import confusion_matrix  # a second to import
+
     examples = load_test(bundle.dataset, data_dir, image_size=image_size).to(task.device)
     labels_N = examples.labels_N.cpu().numpy()
     confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)

@@ -28,6 +28,9 @@ from search.trials.folders import ARTIFACTS
 from search.trials.opening import open_database
 
 ROOT = Path(__file__).parents[2]
+# Neither the environment's proxy nor one that another test left in urllib's own opener.
+NO_PROXY = urllib.request.ProxyHandler({})
+DIRECT = urllib.request.build_opener(NO_PROXY)
 Start = Callable[..., "Dashboard"]
 
 
@@ -50,7 +53,7 @@ class Dashboard:
     def open(self, path: str, **headers: str) -> tuple[int, bytes]:
         request = urllib.request.Request(self.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with DIRECT.open(request, timeout=30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -103,7 +106,7 @@ def test_the_token_is_asked_for_and_told_nowhere(start: Start, tmp_path: Path) -
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert one.open("api/studies")[0] == 401
     assert one.open("api/studies", Authorization=f"Bearer {secret}")[0] == 200
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    opener = urllib.request.build_opener(NO_PROXY, urllib.request.HTTPCookieProcessor())
     with opener.open(f"{one.url}dashboard?token={secret}", timeout=30) as answer:
         assert (answer.status, answer.url) == (200, f"{one.url}dashboard")
     line = Path(f"/proc/{one.process.pid}/cmdline")
