@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from search.trials.view import view_study
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
 PICTURE_SECONDS = 1.0  # for trials' pictures, at each write
-LAST_PICTURE_SECONDS = 0.5
+LAST_PICTURE_SECONDS = 20.0  # at the end of a command that nobody wants to leave
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ class ContentWriter:
         if time.monotonic() >= self._due:
             self._write(PICTURE_SECONDS)
 
-    def write(self) -> None:
-        """For the end of a command."""
-        self._write(LAST_PICTURE_SECONDS)
+    def write(self, stop: threading.Event | None = None) -> None:
+        """For the end of a command; once `stop` is set, what is left is drawn by the next one."""
+        self._write(LAST_PICTURE_SECONDS, stop)
 
-    def _write(self, picture_seconds: float) -> None:
+    def _write(self, picture_seconds: float, stop: threading.Event | None = None) -> None:
         started = time.monotonic()
         try:
             view = view_study(self._db, self._study)
@@ -53,7 +54,7 @@ class ContentWriter:
             # One transaction: two workers that write at once would leave torn figures.
             with transaction(self._db, study_id=self._study._study_id):
                 write_study_content(self._study, content)
-            self._artifacts.write(view, picture_seconds)
+            self._artifacts.write(view, picture_seconds, stop)
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)
         ended = time.monotonic()

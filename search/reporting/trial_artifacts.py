@@ -8,6 +8,7 @@ but time. A file appears whole or not at all.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,10 @@ class TrialArtifacts:
         self._undrawable: set[str] = set()
         self._is_failing = False
 
-    def write(self, view: StudyView, seconds: float) -> int:
-        """Draw the study's missing pictures for so long, one at least; returns how many.
+    def write(self, view: StudyView, seconds: float, stop: threading.Event | None = None) -> int:
+        """Draw the study's missing pictures for so long or until `stop` is set; returns how many.
+
+        One is drawn in any case.
 
         A full or unwritable disk is told once; the next call tries again.
         """
@@ -47,7 +50,7 @@ class TrialArtifacts:
                 if content is not None:
                     write_atomically(self._folder / missing.artifact_id, content)
                     drawn += 1
-                if time.monotonic() >= ends:
+                if time.monotonic() >= ends or (stop is not None and stop.is_set()):
                     break
         except OSError as error:
             self._tell(error)

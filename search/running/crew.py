@@ -124,9 +124,12 @@ def _search(worker: Worker, team: Team | None, timeout: float | None, *, progres
                 work(dataclasses.replace(worker, on_change=content.write_if_due))
             else:
                 _oversee(team, worker.stop, content)
+    except BaseException:
+        worker.stop.set()  # so that nothing else is waited for
+        raise
     finally:
         timer.cancel()
-        content.write()
+        content.write(worker.stop)
 
 
 def _oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:

@@ -157,7 +157,7 @@ def test_a_time_limit_is_no_loss(place: Place) -> None:
 
 def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
     words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
-    process = place.start(*words, "--trials", "16", "--workers", "2")
+    process = place.start(*words, "--trials", "80", "--workers", "2")
     place.wait_until(lambda view: len(view.trials) > 2)
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
@@ -166,7 +166,7 @@ def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     view = place.view()
-    assert view.finished == 16
+    assert view.finished == 80
     assert not view.in_state("running")
     assert [trial.number for trial in view.trials] == list(range(len(view.trials)))
 
