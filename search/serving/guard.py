@@ -80,6 +80,7 @@ class Guard:
         refuse_embedding(environ)
         is_script = self._log_in(environ, path)
         route = self._find(environ["REQUEST_METHOD"], path)
+        _require_numbers(environ)
         if route in READS:
             body = b""
         elif route in CHANGES:
@@ -179,6 +180,19 @@ def _path(environ: Mapping[str, Any]) -> str:
     if {".", ".."} & set(path.split("/")):
         raise RefusedError(BAD_REQUEST, "The path holds '.' or '..'.")
     return path
+
+
+def _require_numbers(environ: Mapping[str, Any]) -> None:
+    """The dashboard would fail on values that are no numbers, where it asks for such."""
+    for name, value in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True):
+        if name == "after" and not _is_number(value):
+            raise RefusedError(BAD_REQUEST, f"after must be a number from 0 to {LARGEST_ID}.")
+        if name == "trial_ids" and value and not all(map(_is_number, value.split(","))):
+            raise RefusedError(BAD_REQUEST, "trial_ids must be numbers with commas between.")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_ID
 
 
 def _refuse(

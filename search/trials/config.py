@@ -22,6 +22,7 @@ from search.trials.domains import (
     domain_from_json,
     domain_to_json,
 )
+from search.trials.folders import ARTIFACTS
 
 SamplerName = Literal["tpe", "random", "grid"]
 PrunerName = Literal["halving", "median", "none"]
@@ -174,8 +175,15 @@ def check_study_name(name: str) -> str:
     """The name, if it can also be a folder's name and stand in a URL, a page and a terminal.
 
     Raises:
-        SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot.
+        SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot; or
+            the name of the folder beside the studies' own.
     """
+    if name.lower() == ARTIFACTS.name:
+        raise SpecError(
+            "study",
+            f"study name {name!r} is not usable: {ARTIFACTS} holds the dashboard's "
+            "pictures; give another",
+        )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
         raise SpecError(
             "study",
@@ -189,7 +197,9 @@ def study_name_for(dataset: str) -> str:
     """The name of a study that nobody named: the data set's, or the folder's."""
     last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
-    return name[:MAX_NAME] or "images"
+    if not name or name.lower() == ARTIFACTS.name:
+        return "images"
+    return name[:MAX_NAME]
 
 
 def _at_least_one(name: str, value: object) -> None:

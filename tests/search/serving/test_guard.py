@@ -204,6 +204,31 @@ def test_a_client_that_names_no_encoding_is_served(place: Any, ask: Ask) -> None
     assert ask(place.guard(), "GET", "/favicon.ico").status == 200
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "after=x",
+        "after=",
+        "after=1,2",
+        "after=-1",
+        "after=1.5",
+        "after=99999999999999999999",
+        "after=%C2%B2",
+    ],
+)
+def test_what_is_no_number_is_a_bad_request(query: str, place: Any, ask: Ask) -> None:
+    answer = ask(place.guard(), "GET", f"/api/studies/1?{query}")
+    assert answer.status == 400
+    assert "after must be a number" in answer.json["reason"]
+
+
+def test_numbers_are_let_through(place: Any, ask: Ask) -> None:
+    assert ask(place.guard(), "GET", "/api/studies/1?after=0").status == 200
+    assert ask(place.guard(), "GET", "/csv/1?trial_ids=0,0").status == 200
+    assert ask(place.guard(), "GET", "/csv/1?trial_ids=").status == 200
+    assert ask(place.guard(), "GET", "/csv/1?trial_ids=0,x").status == 400
+
+
 def test_a_failure_within_is_one_line_without(place: Any, ask: Ask) -> None:
     def broken(_environ: Any, _start: Any) -> Any:
         raise RuntimeError("secret")

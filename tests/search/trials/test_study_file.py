@@ -105,7 +105,8 @@ def test_unknown_samplers_and_pruners(field: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "a b", "-x", "a\nb", "a\0b", "é", "<b>", "x" * 101]
+    "name",
+    ["", ".", "..", "../x", "a/b", "a b", "-x", "a\nb", "a\0b", "é", "<b>", "x" * 101, "artifacts"],
 )
 def test_study_names_that_are_refused(name: str) -> None:
     with pytest.raises(SpecError):
@@ -119,6 +120,7 @@ def test_study_names_that_are_refused(name: str) -> None:
         ("folder:/home/me/my photos/", "my-photos"),
         ("folder:/<img>", "img"),
         ("folder:/", "images"),
+        ("folder:/Artifacts", "images"),
     ],
 )
 def test_a_study_is_named_for_its_data(dataset: str, name: str) -> None:
