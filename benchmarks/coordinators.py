@@ -28,6 +28,7 @@ from search.trials.config import StudySpec
 from search.trials.opening import open_database
 from search.trials.space import suggest
 from search.trials.study_file import find_study_file, read_study_file
+from search.trials.worker import Worker
 
 EPOCHS = 10
 STUDY = "coordination"
@@ -89,7 +90,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
         if len(ends) == trials:
             stop.set()
 
-    worker = loop.Worker(
+    worker = Worker(
         db=db,
         study=study,
         spec=make_spec(present + trials + 1),
@@ -102,7 +103,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
     with patch.multiple(
         loop,
         train=lambda *_, **__: _NoTraining(len(ends)),
-        save_checkpoint=lambda *_: None,
+        save=lambda *_: None,
     ):
         loop.work(worker)
     db.close()

@@ -12,11 +12,12 @@ from search.trials.catalog import load_study_task, require_study
 from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.journal import journal_from_environment
-from search.trials.loop import Worker, work
+from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
 from search.trials.team import STORAGE_VARIABLE
 from search.trials.view import load_spec, view_study
+from search.trials.worker import Worker
 
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist

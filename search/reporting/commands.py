@@ -25,7 +25,8 @@ from search.training.device import DeviceError
 from search.training.recipe import RecipeError
 from search.training.repeat import RepeatError
 from search.trials.domains import SpecError
-from search.trials.loop import CheckpointUnwritableError, StudyBrokenError
+from search.trials.endings import StudyBrokenError
+from search.trials.resuming import CheckpointUnwritableError
 from search.trials.storage import StorageError
 from search.trials.study_file import StudyFileError
 

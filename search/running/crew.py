@@ -17,11 +17,12 @@ from search.reporting.commands import console
 from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
 from search.trials.history import count_reports
-from search.trials.loop import Worker, work
+from search.trials.loop import work
 from search.trials.planning import Plan, begin
 from search.trials.storage import Database
 from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
 from search.trials.view import StudyView, view_study
+from search.trials.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

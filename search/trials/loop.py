@@ -6,79 +6,44 @@ another process, be counted exactly, and outlive its worker. See `search.trials.
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import optuna
-import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from models.anatomy import count_parameters
-from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
+from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
 from search.training.randomness import derived_seed
-from search.training.task import Task
 from search.training.train import Epoch, StoppedError, train
 from search.trials.choosing import is_hopeless
-from search.trials.claims import COUNTED, COUNTED_OF_ARMS, LEASE_SECONDS, Done, Wait, claim
-from search.trials.config import StudySpec, TrialConfig
+from search.trials.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
+from search.trials.config import TrialConfig
+from search.trials.endings import (
+    describe,
+    end,
+    give_up_if_broken,
+    is_out_of_memory,
+    refuse_nonsense,
+)
 from search.trials.heartbeat import Heartbeat
-from search.trials.history import best_epoch, epochs_of_trial, record_epoch
-from search.trials.journal import Journal
-from search.trials.leases import Lease, LostLeaseError, finish, release, sample
+from search.trials.history import record_epoch
+from search.trials.leases import Lease, LostLeaseError, release, sample
 from search.trials.packing import Packing
-from search.trials.pictures import announcement, drawable, record_confusion
+from search.trials.pictures import record_confusion
+from search.trials.resuming import (
+    CheckpointUnwritableError,
+    checkpoint_identity,
+    checkpoint_path,
+    save,
+    saved_state,
+)
 from search.trials.slots import Course, CrowdedError, Slots
 from search.trials.space import suggest
-from search.trials.storage import Database, StorageError, with_retry
-from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.trials.storage import StorageError, with_retry
+from search.trials.worker import Worker
 
-MAX_FAILURES_IN_A_ROW = 5
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
-
-
-class StudyBrokenError(ValueError):
-    """Trial after trial fails: something is wrong that no other configuration will mend."""
-
-
-class CheckpointUnwritableError(ValueError):
-    """No room or no right to write a checkpoint; going on would put finished epochs at risk."""
-
-
-class DivergedError(Exception):
-    """A loss that is no number any more."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
-    """One process that works on a study.
-
-    Attributes:
-        folder: where the study's checkpoints are kept.
-        stop: set it to leave at the next training step; the running trials are laid aside.
-        on_change: called after each trial that ended.
-        lease_seconds: how long a trial stays ours after we were last heard of.
-        journal: told of every report that the database has acknowledged; for tests.
-        trials_at_a_time: trained in turn; None: on a GPU as many as pay, on a CPU one.
-    """
-
-    db: Database
-    study: optuna.Study
-    spec: StudySpec
-    task: Task
-    folder: Path
-    stop: threading.Event
-    on_change: Callable[[], None] = lambda: None
-    lease_seconds: float = LEASE_SECONDS
-    journal: Journal | None = None
-    trials_at_a_time: int | None = None
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
@@ -150,7 +115,7 @@ def _advance(worker: Worker, slots: Slots) -> None:
         if ending is None:
             return
         state, reason = ending
-        _end(worker, slot.lease, state, reason)
+        end(worker, slot.lease, state, reason)
     except LostLeaseError:
         slots.remove(slot)  # another worker took the trial over; its checkpoint is in use there
         return
@@ -165,7 +130,7 @@ def _advance(worker: Worker, slots: Slots) -> None:
     delete_checkpoint(checkpoint_path(worker.folder, slot.lease.trial_number))
     return_memory(of_gpu=not slots)
     if state == TrialState.FAIL:
-        _give_up_if_broken(worker)
+        give_up_if_broken(worker)
     worker.on_change()
 
 
@@ -179,10 +144,10 @@ def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) ->
     except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
         raise
     except Exception as error:
-        if _is_out_of_memory(error) and not slots.is_alone():
+        if is_out_of_memory(error) and not slots.is_alone():
             raise CrowdedError from error
         # Whatever a configuration does to its training is its own fault, and not the study's.
-        reason = _describe(error)
+        reason = describe(error)
     return TrialState.FAIL, reason
 
 
@@ -193,13 +158,13 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
         db, study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
     )
     checkpoint = checkpoint_path(worker.folder, lease.trial_number)
-    identity = _identity(lease, started, config)
+    identity = checkpoint_identity(lease, started, config)
     training = train(
         config.architecture,
         config.recipe,
         task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
-        state=_saved_state(worker, lease, checkpoint, identity),
+        state=saved_state(worker.db, lease, checkpoint, identity),
         stop=worker.stop,
         early_look=True,
     )
@@ -210,10 +175,10 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
             if epoch is not None:
                 if heartbeat.lost(lease):
                     raise LostLeaseError(f"trial {lease.trial_number} was taken over")
-                _refuse_nonsense(epoch)
+                refuse_nonsense(epoch)
                 _record(worker, lease, epoch)
                 if epoch.number > 0:
-                    _save(checkpoint, {"identity": identity, "training": training.state()})
+                    save(checkpoint, {"identity": identity, "training": training.state()})
                 if _is_hopeless(worker, lease, config, epoch.number):
                     return TrialState.PRUNED
             yield
@@ -226,49 +191,6 @@ def _is_hopeless(worker: Worker, lease: Lease, config: TrialConfig, epoch: int) 
     if epoch == config.recipe.epochs:
         return False
     return with_retry(worker.db, lambda: is_hopeless(worker.study, lease.trial_id, epoch))
-
-
-def checkpoint_path(folder: Path, trial_number: int) -> Path:
-    return folder / "checkpoints" / f"trial-{trial_number}.pt"
-
-
-def _identity(lease: Lease, started: datetime | None, config: TrialConfig) -> dict[str, Any]:
-    """What a checkpoint must agree with: its file may stem from a study since deleted."""
-    return {
-        "trial": lease.trial_id,
-        "started": str(started),
-        "config": config.to_dict(),
-    }
-
-
-def _saved_state(
-    worker: Worker, lease: Lease, checkpoint: Path, identity: dict[str, Any]
-) -> dict[str, Any] | None:
-    saved = latest_checkpoint(checkpoint)
-    if saved is None or saved["identity"] != identity:
-        return None
-    state: dict[str, Any] = saved["training"]
-    reports = epochs_of_trial(worker.db, lease.trial_id)
-    if state["epoch"] > max((report.epoch for report in reports), default=0):
-        return None  # a power cut undid reports (see `transaction`): they are to be made again
-    return state
-
-
-def _save(checkpoint: Path, state: dict[str, Any]) -> None:
-    try:
-        save_checkpoint(checkpoint, state)
-    except OSError as error:
-        raise CheckpointUnwritableError(
-            f"cannot write {checkpoint} ({error.strerror}); nothing is lost: make room, "
-            "then run the same command again"
-        ) from error
-
-
-def _refuse_nonsense(epoch: Epoch) -> None:
-    for name in ("train_loss", "validation_loss"):
-        value = getattr(epoch, name)
-        if not math.isfinite(value):
-            raise DivergedError(f"diverged: {name.replace('_', ' ')} became {value}")
 
 
 def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
@@ -286,75 +208,3 @@ def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
     )
     if worker.journal is not None:
         worker.journal.acknowledge(lease.trial_number, epoch.number, epoch.validation_loss)
-
-
-def _end(worker: Worker, lease: Lease, state: TrialState, reason: str | None) -> None:
-    rows = epochs_of_trial(worker.db, lease.trial_id)
-    best = best_epoch(rows)
-    attributes: dict[str, Any] = {
-        EPOCHS: max((row.epoch for row in rows), default=0),
-        SECONDS: round(sum(row.seconds for row in rows), 2),
-    }
-    if best is not None:
-        attributes |= {
-            BEST_EPOCH: best.epoch,
-            ERROR: round(best.validation_error, 6),
-            ACCURACY: round(1 - best.validation_error, 6),
-        }
-    trial = worker.study._storage.get_trial(lease.trial_id)
-    parameters = _count_parameters(worker, trial)
-    if parameters is not None:
-        attributes[PARAMETERS] = parameters
-    if reason is not None:
-        attributes[REASON] = reason
-    value = best.validation_loss if state == TrialState.COMPLETE and best is not None else None
-    finish(
-        worker.db,
-        lease,
-        worker.study,
-        state=state,
-        value=value,
-        attributes=attributes,
-        system_attributes=announcement(drawable(trial.system_attrs, epochs=attributes[EPOCHS])),
-    )
-
-
-def _count_parameters(worker: Worker, trial: FrozenTrial) -> int | None:
-    """None where the trial failed before it had a network."""
-    try:
-        architecture = suggest(trial, worker.spec).architecture
-        return count_parameters(architecture, worker.task.image_shape, worker.task.classes)
-    except ValueError:
-        return None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA's libraries and the CPU's allocator say so in words only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    )
-
-
-def _describe(error: Exception) -> str:
-    """One line for people: the reason that a failed trial shows."""
-    first_line = (str(error).splitlines() or [""])[0][:300]
-    if _is_out_of_memory(error):
-        return f"out of memory: {first_line}" if first_line else "out of memory"
-    if isinstance(error, DivergedError):
-        return first_line
-    return f"{type(error).__name__}: {first_line}"
-
-
-def _give_up_if_broken(worker: Worker) -> None:
-    ended = worker.study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    )
-    ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    latest = ended[-MAX_FAILURES_IN_A_ROW:]
-    failed = [trial for trial in latest if trial.state == TrialState.FAIL]
-    if len(failed) == MAX_FAILURES_IN_A_ROW:
-        reason = failed[-1].user_attrs.get(REASON, "no reason given")
-        raise StudyBrokenError(
-            f"the last {len(failed)} trials failed, so the study stops; trial "
-            f"{failed[-1].number}: {reason}; mend that, then run the same command again"
-        )

@@ -25,13 +25,13 @@ from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.folders import run_folder
 from search.trials.journal import journal_from_environment
-from search.trials.loop import Worker
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
 from search.trials.transfer import check_sources, with_weights
 from search.trials.view import load_facts
 from search.trials.wish import Wish, read_wish
+from search.trials.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

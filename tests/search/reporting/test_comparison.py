@@ -17,7 +17,7 @@ from search.reporting.comparison import (
     holm,
     runs_by_arm,
 )
-from search.trials.loop import DivergedError, _describe
+from search.trials.endings import DivergedError, describe
 from search.trials.view import StudyView
 
 Make = Callable[..., Any]
@@ -97,9 +97,9 @@ def test_an_arm_that_always_diverged_is_worse(make_comparison: Make) -> None:
 
 
 def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
-    assert _describe(DivergedError("diverged: train loss became nan")).startswith(DIVERGED)
-    assert not _describe(RuntimeError("diverged")).startswith(DIVERGED)
-    assert not _describe(MemoryError()).startswith(DIVERGED)
+    assert describe(DivergedError("diverged: train loss became nan")).startswith(DIVERGED)
+    assert not describe(RuntimeError("diverged")).startswith(DIVERGED)
+    assert not describe(MemoryError()).startswith(DIVERGED)
 
 
 def test_parameters_are_counted_not_tested(make_comparison: Make) -> None:

@@ -19,10 +19,12 @@ from search.trials.choosing import make_sampler
 from search.trials.config import StudySpec
 from search.trials.design import Arm, Expectation, JournalEntry
 from search.trials.domains import Choice, Fixed, SpecError
-from search.trials.loop import Worker, work
+from search.trials.endings import DivergedError
+from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.space import check_space, suggest
 from search.trials.view import StudyView, view_study
+from search.trials.worker import Worker
 
 TINY = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
 
@@ -235,7 +237,7 @@ def test_an_arm_that_fails_counts_and_is_not_repeated(
 
     def train(architecture: Any, *rest: Any, **more: Any) -> Any:
         if architecture.hidden == (8,):
-            raise loop.DivergedError("diverged: train loss became nan")
+            raise DivergedError("diverged: train loss became nan")
         return real(architecture, *rest, **more)
 
     monkeypatch.setattr(loop, "train", train)

@@ -43,8 +43,9 @@ def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
 def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
     kills = times(8, 200)
     chance = random.Random(0)
-    # Each trial takes 0.1 s and more; by the last kill, about half of them can have been finished.
-    total = 5 * kills
+    # Each trial takes 0.1 s and more, and a kill with its successor's start as long as that of four
+    # to eight trials: by the last kill there are some left, or the test fails.
+    total = 12 * kills
     crew = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
     for _ in range(kills):
         time.sleep(chance.uniform(0.0, 0.1))

@@ -10,11 +10,12 @@ from data.datasets import default_data_dir
 from search.training.task import load_task
 from search.trials.catalog import create_study
 from search.trials.config import StudySpec
-from search.trials.loop import Worker, work
+from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.packing import Packing
 from search.trials.space import read_parameter
 from search.trials.view import view_study
+from search.trials.worker import Worker
 
 pytestmark = [
     pytest.mark.gpu,

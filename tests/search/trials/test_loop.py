@@ -14,17 +14,21 @@ from optuna.trial import TrialState
 from sqlalchemy import delete
 
 from data.datasets import default_data_dir
+from search.training.checkpoint import save_checkpoint
 from search.training.task import Task, load_task
 from search.training.train import Epoch, StoppedError
 from search.trials import loop
 from search.trials.catalog import create_study, find_study
 from search.trials.config import StudySpec
-from search.trials.loop import StudyBrokenError, Worker, checkpoint_path, trial_seed, work
+from search.trials.endings import MAX_FAILURES_IN_A_ROW, StudyBrokenError
+from search.trials.loop import trial_seed, work
 from search.trials.opening import open_database
 from search.trials.pictures import announced, confusion_of
+from search.trials.resuming import checkpoint_path
 from search.trials.space import read_parameter
 from search.trials.tables import epochs
 from search.trials.view import view_study
+from search.trials.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +182,7 @@ def test_a_study_in_which_everything_fails_stops(make_worker: Make, feed: Feed) 
     worker = make_worker(make_spec(trials=10))
     with pytest.raises(StudyBrokenError, match="no space on the moon"):
         work(worker)
-    assert len(worker.study.trials) == loop.MAX_FAILURES_IN_A_ROW
+    assert len(worker.study.trials) == MAX_FAILURES_IN_A_ROW
 
 
 def test_failures_between_successes_do_not_stop_it(make_worker: Make, feed: Feed) -> None:
@@ -287,7 +291,7 @@ def test_a_checkpoint_of_another_study_is_not_taken(make_worker: Make) -> None:
     worker = make_worker(make_spec(seed=1))
     worker.stop.set()
     lost = checkpoint_path(worker.folder, 0)
-    loop.save_checkpoint(lost, {"identity": {"trial": 1}, "training": {"epoch": 99}})
+    save_checkpoint(lost, {"identity": {"trial": 1}, "training": {"epoch": 99}})
     worker.stop.clear()
     work(worker)
     assert len(view_of(worker).trials[0].curve) == 3

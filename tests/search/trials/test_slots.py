@@ -17,11 +17,12 @@ from search.training.train import Epoch, Training, train
 from search.trials import loop
 from search.trials.catalog import create_study
 from search.trials.config import StudySpec
-from search.trials.loop import Worker, trial_seed, work
+from search.trials.loop import trial_seed, work
 from search.trials.opening import open_database
 from search.trials.space import read_parameter
 from search.trials.tables import leases
 from search.trials.view import view_study
+from search.trials.worker import Worker
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,55 @@
+"""A trial's checkpoint: where it is kept, whose it is, and whether it may be gone on from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from search.training.checkpoint import latest_checkpoint, save_checkpoint
+from search.trials.config import TrialConfig
+from search.trials.history import epochs_of_trial
+from search.trials.leases import Lease
+from search.trials.storage import Database
+
+
+class CheckpointUnwritableError(ValueError):
+    """No room or no right to write a checkpoint; going on would put finished epochs at risk."""
+
+
+def checkpoint_path(folder: Path, trial_number: int) -> Path:
+    return folder / "checkpoints" / f"trial-{trial_number}.pt"
+
+
+def checkpoint_identity(
+    lease: Lease, started: datetime | None, config: TrialConfig
+) -> dict[str, Any]:
+    """What a checkpoint must agree with: its file may stem from a study since deleted."""
+    return {
+        "trial": lease.trial_id,
+        "started": str(started),
+        "config": config.to_dict(),
+    }
+
+
+def saved_state(
+    db: Database, lease: Lease, checkpoint: Path, identity: dict[str, Any]
+) -> dict[str, Any] | None:
+    saved = latest_checkpoint(checkpoint)
+    if saved is None or saved["identity"] != identity:
+        return None
+    state: dict[str, Any] = saved["training"]
+    reports = epochs_of_trial(db, lease.trial_id)
+    if state["epoch"] > max((report.epoch for report in reports), default=0):
+        return None  # a power cut undid reports (see `transaction`): they are to be made again
+    return state
+
+
+def save(checkpoint: Path, state: dict[str, Any]) -> None:
+    try:
+        save_checkpoint(checkpoint, state)
+    except OSError as error:
+        raise CheckpointUnwritableError(
+            f"cannot write {checkpoint} ({error.strerror}); nothing is lost: make room, "
+            "then run the same command again"
+        ) from error
