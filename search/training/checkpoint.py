@@ -77,7 +77,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in one file.
 
     Raises:
-        CheckpointError: missing, cut short, or changed since it was written.
+        CheckpointError: missing, cut short, changed since it was written, or more than data: what
+            would have to be executed is not.
     """
     try:
         content = path.read_bytes()
@@ -88,7 +89,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
         raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
     # Random states belong in main memory whatever the device; optimisers move theirs on load.
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's own, pickle's and zipfile's, for whatever it may hold
+        raise CheckpointError(f"{path}: not the state of a training") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: not the state of a training")
     return state
 
 

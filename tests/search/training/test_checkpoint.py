@@ -1,8 +1,15 @@
+import hashlib
+import io
 import multiprocessing
 import os
+import pickle
+import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +74,67 @@ def test_a_file_cut_short_is_detected(tmp_path: Path, length: int) -> None:
     assert latest_checkpoint(file) is None
 
 
+@pytest.mark.faults
+def test_a_hundred_flips_and_cuts_are_detected(tmp_path: Path) -> None:
+    file = tmp_path / "trial-3.pt"
+    save_checkpoint(file, state(1))
+    whole = file.read_bytes()
+    chance = random.Random(0)
+    for number in range(100):
+        damaged = bytearray(whole)
+        if number % 2:
+            damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        else:
+            del damaged[chance.randrange(len(whole)) :]
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
+            load_checkpoint(file)
+        assert latest_checkpoint(file) is None
+
+
+class Evil:
+    """Pickled, it asks to be unpickled by a call."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self._call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self._call
+
+
+def as_torch_saves(value: object, **options: Any) -> bytes:
+    written = io.BytesIO()
+    torch.save(value, written, **options)
+    return written.getvalue()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "payload",
+    [
+        lambda sign: as_torch_saves({"epoch": 1, "weights": Evil(os.mkdir, sign)}),
+        lambda sign: as_torch_saves(Evil(eval, f"__import__('os').mkdir({sign!r})")),
+        lambda sign: as_torch_saves(
+            {"epoch": Evil(os.system, f"mkdir {sign}")}, _use_new_zipfile_serialization=False
+        ),
+        lambda sign: pickle.dumps({"epoch": Evil(exec, f"import os; os.mkdir({sign!r})")}),
+        lambda sign: pickle.dumps(Evil(subprocess.call, ["mkdir", sign]), protocol=0),
+    ],
+    ids=["a call", "eval", "the older format", "a bare pickle", "an older pickle"],
+)
+def test_a_malicious_pickle_is_not_executed(
+    tmp_path: Path, payload: Callable[[str], bytes]
+) -> None:
+    """Under a digest that is right, as anyone can write one."""
+    sign, file = tmp_path / "executed", tmp_path / "trial-3.pt"
+    evil = payload(str(sign))
+    file.write_bytes(checkpoint.MAGIC + hashlib.sha256(evil).digest() + evil)
+    with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
+        load_checkpoint(file)
+    assert latest_checkpoint(file) is None
+    assert not sign.exists()
+
+
 def test_nothing_saved_is_nothing(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path / "absent.pt") is None
     delete_checkpoint(tmp_path / "absent.pt")
@@ -104,17 +172,20 @@ def save_for_ever(file: Path) -> None:
         save_checkpoint(file, {"epoch": epoch, "weights": torch.full((200_000,), float(epoch))})
 
 
-def test_killed_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_killed_while_saving_leaves_a_whole_file(
+    tmp_path: Path, times: Callable[[int, int], int]
+) -> None:
     """Real processes, killed at moments spread over many saves."""
     file = tmp_path / "trial-3.pt"
     context = multiprocessing.get_context("fork")
     epochs = []
-    for attempt in range(12):
+    for attempt in range(times(12, 50)):
         process = context.Process(target=save_for_ever, args=(file,))
         process.start()
         while not file.exists():
             time.sleep(0.001)
-        time.sleep(0.02 + 0.0037 * attempt)
+        time.sleep(0.02 + 0.0037 * (attempt % 12))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
