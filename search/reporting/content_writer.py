@@ -18,7 +18,7 @@ from search.trials.view import view_study
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
 PICTURE_SECONDS = 1.0  # for trials' pictures, at each write
-LAST_PICTURE_SECONDS = 20.0  # at the end of a command that nobody wants to leave
+LAST_PICTURE_SECONDS = 5.0  # at a command's end; what is left is drawn when it is looked at
 
 _log = logging.getLogger(__name__)
 
