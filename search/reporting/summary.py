@@ -185,16 +185,16 @@ def fallback_words(reason: str) -> str:
 def next_commands(view: StudyView) -> list[str]:
     """What to type next, without a password."""
     url = shlex.quote(without_password(view.storage))
-    named = f"--study {shlex.quote(view.name)}"
-    if view.storage != DEFAULT_STORAGE:
-        named += f" --storage {url}"
+    stored = "" if view.storage == DEFAULT_STORAGE else f" --storage {url}"
+    named = f"--study {shlex.quote(view.name)}{stored}"
     missing = view.spec.trials - view.finished
     commands = []
     if missing > 0:
         commands.append(f"python -m search.study {named}   # the other {missing} trials")
     if view.best is not None:
+        commands.append(f"python -m search.report {named}")
         commands.append(f"python -m search.finalize {named}")
-    return [*commands, f"optuna-dashboard {url}"]
+    return [*commands, f"python -m search.dashboard{stored}"]
 
 
 def _best_lines(view: StudyView) -> Iterator[str]:

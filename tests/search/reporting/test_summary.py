@@ -139,15 +139,17 @@ def test_a_trial_stopped_at_the_early_look_shows_that(
 def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
     assert next_commands(small_study) == [
         "python -m search.study --study fashion   # the other 44 trials",
+        "python -m search.report --study fashion",
         "python -m search.finalize --study fashion",
-        "optuna-dashboard sqlite:///studies.db",
+        "python -m search.dashboard",
     ]
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
     elsewhere = replace(done, storage="postgresql://me:***@host/db?sslmode=require")
+    stored = "--storage 'postgresql://me@host/db?sslmode=require'"
     assert next_commands(elsewhere) == [
-        "python -m search.finalize --study fashion "
-        "--storage 'postgresql://me@host/db?sslmode=require'",
-        "optuna-dashboard 'postgresql://me@host/db?sslmode=require'",
+        f"python -m search.report --study fashion {stored}",
+        f"python -m search.finalize --study fashion {stored}",
+        f"python -m search.dashboard {stored}",
     ]
 
 
