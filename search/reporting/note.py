@@ -14,6 +14,7 @@ from search.reporting.summary import (
     gain_in_words,
     leaderboard_rows,
     score_in_words,
+    stopped_rows,
     time_left_in_words,
 )
 from search.reporting.wording import data_in_words, duration, grouped, percent, printable
@@ -92,7 +93,10 @@ def _leaderboard(view: StudyView) -> Iterator[str]:
         yield "No trial has run to its end yet."
         return
     header = ("", "trial", "validation loss", "accuracy", "parameters", "best epoch", "network")
-    yield _table(header, [_row(row) for row in rows])
+    stopped = stopped_rows(view, TOP - len(rows))
+    yield _table(header, [_row(row) for row in (*rows, *stopped)])
+    if stopped:
+        yield "Without a rank: stopped early; those that came furthest."
     yield (
         f"At the epoch of the lowest validation loss (cross entropy, nats), on "
         f"{grouped(view.dataset.validation_count)} images. One run each: ± "
@@ -104,12 +108,12 @@ def _leaderboard(view: StudyView) -> Iterator[str]:
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
     described = "" if row.config is None else escape(short_config(row.config))
     return (
-        str(row.rank),
+        "" if row.rank is None else str(row.rank),
         f"#{row.number}",
         f"{row.loss:.4f}",
         percent(row.accuracy),
         "" if row.parameters is None else grouped(row.parameters),
-        f"{row.epoch} of {row.epochs}",
+        f"{row.epoch} of {row.epochs}" + ("" if row.rank else ", stopped"),
         f"baseline: {described}" if row.is_baseline else described,
     )
 

@@ -35,10 +35,10 @@ FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called on
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaderboardRow:
-    """A complete trial at the epoch of its lowest validation loss.
+    """A trial at the epoch of its lowest validation loss.
 
     Attributes:
-        rank: 1 for the best.
+        rank: 1 for the best; None for one that was stopped early, which has none.
         accuracy, sigma: shares in [0, 1]; sigma is binomial, of scoring one run on the validation
             images.
         epoch, epochs: the epoch with the lowest loss, and how many were trained.
@@ -46,7 +46,7 @@ class LeaderboardRow:
         seconds: of training and validation.
     """
 
-    rank: int
+    rank: int | None
     number: int
     is_baseline: bool
     loss: float
@@ -61,8 +61,21 @@ class LeaderboardRow:
 
 def leaderboard_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
     """The best complete trials, at most `count`, lowest validation loss first."""
-    return [
-        LeaderboardRow(
+    ranked = enumerate(view.leaderboard[:count], start=1)
+    return [row for rank, trial in ranked for row in _rows(rank, trial, view)]
+
+
+def stopped_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
+    """The pruned trials that came furthest, at most `count`; of equals, lowest loss first."""
+    rows = [row for trial in view.in_state("pruned") for row in _rows(None, trial, view)]
+    return sorted(rows, key=lambda row: (-row.epochs, row.loss))[:count]
+
+
+def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[LeaderboardRow]:
+    """One, or none of a trial that finished no epoch."""
+    best = trial.best
+    if best is not None:
+        yield LeaderboardRow(
             rank=rank,
             number=trial.number,
             is_baseline=trial.is_baseline,
@@ -75,9 +88,6 @@ def leaderboard_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
             seconds=trial.seconds,
             config=trial.config,
         )
-        for rank, trial in enumerate(view.leaderboard[:count], start=1)
-        if (best := trial.best) is not None
-    ]
 
 
 def counts_in_words(view: StudyView) -> str:

@@ -36,13 +36,16 @@ def rows(markdown: str) -> list[list[str]]:
     ]
 
 
-def test_the_leaderboard_is_complete_trials_by_loss(small_study: StudyView) -> None:
+def test_the_leaderboard_is_complete_trials_by_loss_then_stopped_ones(
+    small_study: StudyView,
+) -> None:
     table = rows(study_note(small_study))
     assert [row[:6] for row in table] == [
         ["1", "#3", "0.2500", "91.67 %", "300 000", "2 of 3"],
         ["2", "#1", "0.3000", "90.00 %", "400 000", "3 of 3"],
         ["3", "#0", "0.4000", "86.67 %", "221 950", "3 of 3"],
         ["4", "#9", "0.4400", "85.33 %", "60 000", "2 of 2"],
+        ["", "#2", "0.6000", "80.00 %", "90 000", "2 of 2, stopped"],
     ]
     assert table[2][6].startswith("baseline: ")
 

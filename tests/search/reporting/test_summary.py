@@ -18,6 +18,7 @@ from search.reporting.summary import (
     next_commands,
     score_in_words,
     status_text,
+    stopped_rows,
     time_left_in_words,
 )
 from search.trials.status import RunningTrial, Status
@@ -119,6 +120,20 @@ def test_without_complete_trials_the_failures_are_told(
     assert "\x1b" not in text
     assert "search.finalize" not in text
     assert "python -m search.study --study fashion   # the other 50 trials" in text
+
+
+def test_stopped_trials_are_ordered_by_how_far_they_came(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
+    view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
+    rows = stopped_rows(view, 3)
+    assert [(row.number, row.epochs, row.rank) for row in rows] == [
+        (2, 2, None),
+        (0, 2, None),
+        (1, 1, None),
+    ]
+    assert len(stopped_rows(view, 1)) == 1
 
 
 def test_an_empty_study_has_a_summary(make_view: MakeView) -> None:
