@@ -36,7 +36,7 @@ def rows(markdown: str) -> list[list[str]]:
     ]
 
 
-def test_the_leaderboard_is_complete_trials_by_loss_then_stopped_ones(
+def test_the_leaderboard_has_complete_trials_then_stopped_ones(
     small_study: StudyView,
 ) -> None:
     table = rows(study_note(small_study))
