@@ -35,6 +35,8 @@ dashboard: $(VENV)/installed
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.throughput --json $(RESULTS)/throughput.json
 	$(BIN)/python -m benchmarks.coordination --json $(RESULTS)/coordination.json
+	$(BIN)/python -m benchmarks.dashboard --trials 1000 10000 --json $(RESULTS)/dashboard.json
+	$(BIN)/python -m benchmarks.compiled --json $(RESULTS)/compiled.json
 	$(BIN)/python -m benchmarks.search --json $(RESULTS)/search.json
 
 test: $(VENV)/installed-test
