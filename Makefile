@@ -57,8 +57,8 @@ $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	@echo 'Installing PyTorch, the test tools and the rest: about 4 GB, a minute or two ...'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $@ $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,bench]'
+	touch $@ $(VENV)/installed $(VENV)/installed-bench
 
 $(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
 	@echo 'Installing PyTorch, Ray and the rest: about 4 GB, a minute or two ...'

@@ -19,6 +19,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell ignores it for what it starts in the background, and so would all processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
