@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             # One of a team, which starts often, is spared the libraries for pictures.
             from search.reporting.content_writer import ContentWriter
 
-            ContentWriter(db, study).write()
+            ContentWriter(db, study).write(stopping.event)
     return stopping.exit_code
 
 

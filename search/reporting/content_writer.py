@@ -42,7 +42,7 @@ class ContentWriter:
         if time.monotonic() >= self._due:
             self._write(PICTURE_SECONDS)
 
-    def write(self, stop: threading.Event | None = None) -> None:
+    def write(self, stop: threading.Event) -> None:
         """For the end of a command; once `stop` is set, what is left is drawn by the next one."""
         self._write(LAST_PICTURE_SECONDS, stop)
 

@@ -211,7 +211,7 @@ def _finalise(
     write_all(final)
     for seed in seeds:
         forget(job, seed)
-    ContentWriter(db, study).write()
+    ContentWriter(db, study).write(stop)
     if not export:
         return final
     exported = export_onnx(bundle, final.folder, task.training.images_NCHW)
