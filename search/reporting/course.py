@@ -13,8 +13,9 @@ from functools import lru_cache
 from statistics import fmean
 
 from search.training.train import EARLY_LOOK
-from search.trials.choosing import RIVALS, STARTUP_TRIALS, is_rung, worth_continuing
+from search.trials.choosing import STARTUP_TRIALS
 from search.trials.config import PrunerName, StudySpec
+from search.trials.halving import RIVALS, rungs, worth_continuing
 from search.trials.view import StudyView, TrialView
 
 UNJUDGED: dict[PrunerName, int] = {"halving": RIVALS, "median": 5, "none": 0}  # run to their end
@@ -96,7 +97,7 @@ def epochs_trained(trial: TrialView) -> float:
 def _looks(spec: StudySpec) -> tuple[float, ...]:
     match spec.pruner:
         case "halving":
-            return tuple(epoch or EARLY_LOOK for epoch in range(spec.epochs) if is_rung(epoch))
+            return tuple(epoch or EARLY_LOOK for epoch in rungs(spec.epochs))
         case "median":
             return tuple(range(1, spec.epochs))
         case "none":
@@ -113,7 +114,7 @@ def _prior_shares(view: StudyView, rank: int) -> tuple[float, float]:
         share = MEDIAN_SHARES[min(rank, len(MEDIAN_SHARES) - 1)]
         return share, share
     counts = _made_up_counts(
-        min(spec.trials, MOST_TRIALS), len(_looks(spec)), spec.baseline is not None
+        min(spec.trials, MOST_TRIALS), tuple(rungs(spec.epochs)), spec.baseline is not None
     )
     border = min(begun, len(counts) - FEWEST_TRIALS)
     return _share(counts[RIVALS:begun], rank), _share(counts[max(RIVALS, border) :], rank)
@@ -126,21 +127,21 @@ def _share(counts: Sequence[Counts], rank: int) -> float:
 
 
 @lru_cache(maxsize=16)
-def _made_up_counts(trials: int, looks: int, baseline: bool) -> tuple[Counts, ...]:
-    """For each trial, and each look: how many came to it in made-up studies, how many passed.
+def _made_up_counts(trials: int, at: tuple[int, ...], baseline: bool) -> tuple[Counts, ...]:
+    """For each trial and rung of made-up studies: how many trials came there, how many passed.
 
     The trials differ in merit, which each look sees with noise.
     """
     draws = random.Random(0)
-    counts = [[[0, 0] for _ in range(looks)] for _ in range(trials)]
+    counts = [[[0, 0] for _ in at] for _ in range(trials)]
     for _ in range(MADE_UP_TRIALS // trials):
-        seen: list[list[float]] = [[] for _ in range(looks)]
+        seen: list[list[float]] = [[] for _ in at]
         for number in range(trials):
             choices = SAMPLER_DRAWS if number >= STARTUP_TRIALS else 1
             merit = min(draws.gauss(0, 1) for _ in range(choices))
-            for look, rivals in enumerate(seen):
+            for look, (rung, rivals) in enumerate(zip(at, seen, strict=True)):
                 value = merit + draws.gauss(0, LOOK_NOISE)
-                goes_on = (baseline and number == 0) or worth_continuing(value, rivals)
+                goes_on = (baseline and number == 0) or worth_continuing(rung, value, rivals)
                 rivals.append(value)
                 counts[number][look][0] += 1
                 counts[number][look][1] += goes_on

@@ -54,6 +54,8 @@ def describe_training(config: TrialConfig) -> str:
         _weight_decay(recipe),
         *(_dropout(config.architecture) or ["no dropout"]),
     ]
+    if recipe.weight_averaging:
+        parts.append(f"weights averaged over {compact(recipe.weight_averaging)} of the steps")
     if recipe.label_smoothing:
         parts.append(f"label smoothing {compact(recipe.label_smoothing)}")
     if recipe.initial_weights is not None:

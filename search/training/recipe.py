@@ -32,6 +32,9 @@ class Recipe:
         momentum: of SGD, in [0, 1). Adam's betas stay at (0.9, 0.999).
         weight_decay_kind, weight_decay: see `search.training.optim`; the strength is >= 0.
         schedule: see `search.training.optim.learning_rate_factor`.
+        weight_averaging: what is validated and kept is a mean of the weights that reaches back
+            over this share of the steps so far, see `search.training.averaging`; in [0, 1], 0 for
+            the weights as they are.
         label_smoothing: in [0, 1).
         gradient_clip: largest global gradient norm, or None.
         augmentation, augmentation_strength: a policy of `data.augment` and its strength.
@@ -49,6 +52,7 @@ class Recipe:
     weight_decay_kind: WeightDecayKind = "none"
     weight_decay: float = 0.0
     schedule: ScheduleName = "one-cycle"
+    weight_averaging: float = 0.0
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
     augmentation: str = "none"
@@ -67,6 +71,8 @@ class Recipe:
         finite = math.isfinite(self.weight_decay) and self.weight_decay >= 0
         _check(finite, "weight_decay", self.weight_decay, "0 or more")
         _among("schedule", self.schedule, get_args(ScheduleName))
+        reach = self.weight_averaging
+        _check(0 <= reach <= 1, "weight_averaging", reach, "in [0, 1]")
         _check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
         clip = self.gradient_clip
         _check(clip is None or _positive(clip), "gradient_clip", clip, "above 0")

@@ -13,6 +13,7 @@ from torch import nn
 
 from data.augment import augment, policy
 from data.batches import batch_indices, gather, to_unit
+from search.training.averaging import RunningMean, newest_share
 from search.training.evaluate import autocast, normalise
 from search.training.graphs import UNROLLED, Pool, Replayed
 from search.training.initial_weights import freeze
@@ -37,6 +38,7 @@ class Step:
         steps: in an epoch.
         batch_size: of every step.
         learning_rates: of the epoch's steps.
+        mean: of the weights, where the recipe wants one.
         totals: float32, on the device: loss and error, summed over the epoch's steps so far.
     """
 
@@ -56,6 +58,8 @@ class Step:
         self.totals = torch.zeros(2, device=device)
         self._order_SB = torch.zeros(self.steps, self.batch_size, dtype=torch.int64, device=device)
         self._rates_S = torch.zeros(self.steps, device=device)
+        self.mean = RunningMean(model) if recipe.weight_averaging > 0 else None
+        self._shares_S = torch.zeros(self.steps, device=device)
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._rate = torch.tensor(recipe.learning_rate, device=device)
         self.optimizer = make_optimizer(model, recipe, self._rate)
@@ -88,12 +92,18 @@ class Step:
         self._order_SB.copy_(
             batch_indices(len(self._task.training), recipe.batch_size, self._randomness.order)
         )
-        self.learning_rates = [
-            recipe.learning_rate
-            * learning_rate_factor(recipe.schedule, (epoch + step / self.steps) / recipe.epochs)
+        factors = [
+            learning_rate_factor(recipe.schedule, (epoch + step / self.steps) / recipe.epochs)
             for step in range(self.steps)
         ]
+        self.learning_rates = [recipe.learning_rate * factor for factor in factors]
         self._rates_S.copy_(torch.tensor(self.learning_rates))
+        before = epoch * self.steps
+        shares = [
+            newest_share(recipe.weight_averaging, before + step, factor)
+            for step, factor in enumerate(factors)
+        ]
+        self._shares_S.copy_(torch.tensor(shares))
         self._number.zero_()
         self.totals.zero_()
 
@@ -120,6 +130,8 @@ class Step:
         if needs_decay_before_step(recipe):
             decay_weights(optimizer, recipe.weight_decay)
         optimizer.step()
+        if self.mean is not None:
+            self.mean.update(self._shares_S.index_select(0, self._number)[0])
 
         with torch.no_grad():
             if recipe.label_smoothing > 0:

@@ -3,22 +3,22 @@
 **Sampler.** Tree-structured Parzen estimator (Bergstra et al. 2011; Optuna's default): few
 trials, mixed kinds of parameters, and an order of merit that pruned trials take part in.
 Multivariate (the default in Optuna 5), because learning rate, width and weight decay depend on
-each other; ten random trials first.
+each other; ten random trials first. Which trials are the good ones is what the pruner's rungs say,
+see `search.trials.halving.best_first`.
 
 **Pruner.** Optuna's default compares with COMPLETED trials only, so that pruned trials, most of
 what is known of the early epochs, count for nothing; Hyperband splits fifty trials into
 brackets that do not learn from each other. Here each rung compares with every trial that
-reached it (asynchronous successive halving, Li et al. 2020, stopping variant): the trial goes on
-if it is in the best third. The first rung lies inside the first epoch, where most of the time
-of a bad trial would go. The price: trials that start slowly and would end well, such as strongly
-regularised ones, are stopped too; where there is time, `pruner = "none"` in a study file, or more
-trials, is the remedy.
+reached it, see `search.trials.halving`. The first rung lies inside the first epoch, where most of
+the time of a bad trial would go. The price: trials that start slowly and would end well, such as
+strongly regularised ones, are stopped too, though fewer of them where the mean of the weights is
+validated (`search.training.averaging`); where there is time, `pruner = "none"` in a study file, or
+more trials, is the remedy.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -27,13 +27,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.training.randomness import derived_seed
 from search.trials.config import StudySpec
+from search.trials.halving import HalvingPruner, rungs
 from search.trials.history import Standing
-from search.trials.space import ARM, OVERRIDES, REPEAT
+from search.trials.space import ARM, REPEAT
 from search.trials.tpe import Memory, RememberingTPESampler
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
-REDUCTION_FACTOR = 3  # one in so many goes on from each rung
-RIVALS = 2  # values that a rung must hold before it stops anyone
 
 
 class SeededSampler(optuna.samplers.BaseSampler):
@@ -124,62 +123,11 @@ def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
         return ArmSampler(spec)
     if spec.sampler == "random":
         return SeededSampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), spec.seed)
-    memory = Memory()
+    memory = Memory(rungs(spec.epochs) if spec.pruner == "halving" else None)
     return SeededSampler(
         lambda seed: RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS),
         spec.seed,
     )
-
-
-def is_rung(epoch: int) -> bool:
-    """Whether trials are compared after this epoch: the early look (0), then 1, 2, 4, 8, ..."""
-    return epoch & (epoch - 1) == 0
-
-
-def worth_continuing(value: float, rivals: Iterable[float]) -> bool:
-    """Whether a validation loss is in the best third at a rung, itself counted (rounded up).
-
-    Args:
-        value: the trial's lowest validation loss so far.
-        rivals: the other trials' lowest ones when they were at the same rung.
-    """
-    others = [rival for rival in rivals if math.isfinite(rival)]
-    better = sum(rival < value for rival in others)
-    return stands_well(Standing(loss=value, rivals=len(others), better=better))
-
-
-def stands_well(standing: Standing) -> bool:
-    """Whether a trial is in the best third of its rung, or has too few rivals there to tell."""
-    if not math.isfinite(standing.loss):
-        return False
-    best_third = math.ceil((standing.rivals + 1) / REDUCTION_FACTOR)
-    return standing.rivals < RIVALS or standing.better < best_third
-
-
-class HalvingPruner(optuna.pruners.BasePruner):
-    """Stops a trial at a rung where it is not in the best third of the trials so far.
-
-    Args:
-        standing_at: of a trial (by its id) after an epoch. Our own table answers that with one
-            query of an index, where Optuna's pruners read every trial of the study each time.
-    """
-
-    def __init__(self, standing_at: Callable[[int, int], Standing | None]) -> None:
-        self._standing_at = standing_at
-
-    def stops(self, study: optuna.Study, trial_id: int, epoch: int) -> bool:
-        """Whether to stop the trial after this epoch, which was reported."""
-        if not is_rung(epoch):
-            return False
-        standing = self._standing_at(trial_id, epoch)
-        if standing is None or stands_well(standing):
-            return False
-        # The baseline is what everything is compared with: it runs to its end.
-        return OVERRIDES not in study._storage.get_trial_user_attrs(trial_id)
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        epoch = trial.last_step
-        return epoch is not None and self.stops(study, trial._trial_id, epoch)
 
 
 def make_pruner(

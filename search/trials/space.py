@@ -108,6 +108,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     "weight_decay_kind": _text(get_args(WeightDecayKind), "decoupled", "see search.training.optim"),
     "weight_decay": _number(1e-2, "strength of the weight decay"),
     "schedule": _text(get_args(ScheduleName), "one-cycle", "course of the learning rate"),
+    "weight_averaging": _number(
+        0.0, "the mean of the weights over this share of the steps is validated and kept; 0: none"
+    ),
     "label_smoothing": _number(0.0, "share of the target spread over all classes"),
     "gradient_clip": _number(0.0, "largest norm of the gradient; 0: no limit"),
     "augmentation": _text(POLICY_NAMES, "none", "policy of random image transforms"),
@@ -249,6 +252,7 @@ def _recipe(values: Mapping[str, Any], spec: StudySpec) -> Recipe:
         weight_decay_kind=values["weight_decay_kind"],
         weight_decay=values["weight_decay"],
         schedule=values["schedule"],
+        weight_averaging=values["weight_averaging"],
         label_smoothing=values["label_smoothing"],
         gradient_clip=values["gradient_clip"] or None,
         augmentation=values["augmentation"],

@@ -5,6 +5,10 @@ beside a thousand trials that took longer than all else that a trial costs. Here
 know of a trial that has ended is put into arrays once. The draws are the same, to the bit: a test
 compares them.
 
+One thing can be changed: in a study with our own pruner, which trials are the good ones is what its
+rungs say (`search.trials.halving.best_first`). Optuna puts every completed trial, however bad,
+before every stopped one; of the few that complete, one is the baseline and some had no rivals.
+
 Arrays have a row for each trial that was completed or pruned (T), in the order in which they became
 known, and a column for each parameter (P).
 """
@@ -25,6 +29,7 @@ from optuna.samplers._tpe.sampler import default_gamma
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
+from search.trials.halving import best_first, losses_at_rungs
 from search.trials.parzen import Floats, log_density
 
 _RELEVANT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -35,14 +40,18 @@ class Memory:
     """What TPE needs of one study's ended trials; samplers made one after the other share it.
 
     The study minimises one value, without constraints.
+
+    Args:
+        rungs: of our own pruner, by which trials are then ordered; None for Optuna's order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rungs: Sequence[int] | None = None) -> None:
+        self._rungs = rungs
         self.search_space = IntersectionSearchSpace(include_pruned=True)
         self._known: set[int] = set()
         self._columns: dict[str, int] = {}
         self._numbers_T: Integers = np.empty(0, dtype=np.int64)
-        self._merits_T3: Floats = np.empty((0, 3))
+        self._merits_TM: Floats = np.empty((0, 3 if rungs is None else len(rungs) + 1))
         self._values_TP: Floats = np.empty((0, 0))
 
     def learn(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -61,17 +70,26 @@ class Memory:
             wider = ((0, 0), (0, len(self._columns) - self._values_TP.shape[1]))
             old_TP = np.pad(self._values_TP, wider, constant_values=math.nan)
             self._values_TP = np.concatenate([old_TP, more_TP])
-            self._merits_T3 = np.concatenate([self._merits_T3, [_merit(t) for t in ended]])
+            merits = [self._merit(trial) for trial in ended]
+            self._merits_TM = np.concatenate([self._merits_TM, merits])
             self._numbers_T = np.concatenate([self._numbers_T, numbers])
             self._known.update(numbers)
         return [trial for trial in unknown if not trial.state.is_finished()]
 
     def split(self) -> tuple[Integers, Integers]:
         """Rows of the good trials and of the others, each by number."""
-        merit, progress, loss = self._merits_T3.T
-        best_first = np.lexsort((self._numbers_T, loss, progress, merit))
-        good = default_gamma(len(best_first))
-        return self._by_number(best_first[:good]), self._by_number(best_first[good:])
+        if self._rungs is not None:
+            order = best_first(self._merits_TM, self._rungs)
+        else:
+            state, progress, loss = self._merits_TM.T
+            order = np.lexsort((self._numbers_T, loss, progress, state))
+        good = default_gamma(len(order))
+        return self._by_number(order[:good]), self._by_number(order[good:])
+
+    def _merit(self, trial: FrozenTrial) -> Sequence[float]:
+        if self._rungs is None:
+            return _optunas_merit(trial)
+        return losses_at_rungs(trial, self._rungs)
 
     def _by_number(self, rows: Integers) -> Integers:
         return rows[np.argsort(self._numbers_T[rows])]
@@ -86,7 +104,7 @@ class Memory:
         return self._values_TP[rows][:, [self._columns[name] for name in names]]
 
 
-def _merit(trial: FrozenTrial) -> tuple[float, float, float]:
+def _optunas_merit(trial: FrozenTrial) -> tuple[float, float, float]:
     """Sorts as Optuna's TPE does: complete trials by value, then pruned ones by how far they came.
 
     Among those that came equally far, by their last value.

@@ -93,6 +93,7 @@ def test_networks_in_words(architecture: Architecture, words: str) -> None:
         ({"weight_decay_kind": "coupled", "weight_decay": 0.02}, "coupled weight decay 0.02"),
         ({"weight_decay_kind": "decoupled", "weight_decay": 0.0}, "Adam at"),
         ({"augmentation": "flip-crop", "augmentation_strength": 0.0}, "no augmentation"),
+        ({"weight_averaging": 0.15}, "weights averaged over 0.15 of the steps"),
         ({"label_smoothing": 0.1}, "label smoothing 0.1"),
         ({"gradient_clip": 2.0}, "gradient clipped at 2"),
     ],

@@ -15,9 +15,9 @@ import pytest
 
 from search.reporting.epoch_cost import draw, multiply_adds
 from search.reporting.estimate import time_left
-from search.trials.choosing import is_rung, worth_continuing
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import Fixed, Range
+from search.trials.halving import is_rung, worth_continuing
 from search.trials.history import EpochRow
 from search.trials.space import PARAMETERS, make_config
 from search.trials.study_file import find_study_file, read_study_file
@@ -99,7 +99,7 @@ class Simulation:
             rows.append(row(number, epoch, best, seconds * share))
             if is_rung(epoch) and self.spec.pruner == "halving":
                 rivals = self.rungs.setdefault(epoch, [])
-                goes_on = spared or worth_continuing(best, rivals)
+                goes_on = spared or worth_continuing(epoch, best, rivals)
                 rivals.append(best)
                 if not goes_on:
                     return rows, False

@@ -55,7 +55,10 @@ CASES: list[tuple[Architecture, Recipe]] = [
         ConvNetConfig(channels=(8,), activation="gelu"),
         replace(RECIPE, augmentation="zoom-translate-flip", optimizer="sgd", momentum=0.0),
     ),
-    (MLPConfig(hidden=(64, 32), batch_norm=True, dropout=0.3), replace(RECIPE, batch_size=50)),
+    (
+        MLPConfig(hidden=(64, 32), batch_norm=True, dropout=0.3),
+        replace(RECIPE, batch_size=50, weight_averaging=0.2),
+    ),
 ]
 
 

@@ -95,6 +95,7 @@ def test_a_recorded_training_is_the_plain_one(
         optimizer=optimizer,
         gradient_clip=1.0,
         label_smoothing=0.1,
+        weight_averaging=0.2,
         weight_decay_kind="decoupled",
         weight_decay=1e-2,
     )

@@ -178,6 +178,8 @@ def test_an_adam_is_marked_only_while_it_is_recorded() -> None:
         ("weight_decay_kind", "l1"),
         ("optimizer", "lion"),
         ("schedule", "exponential"),
+        ("weight_averaging", 1.5),
+        ("weight_averaging", math.nan),
         ("label_smoothing", 1.0),
         ("gradient_clip", 0.0),
         ("augmentation", "mixup"),

@@ -14,7 +14,10 @@ from search.training.train import Epoch, Training, train
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, augmentation="flip-crop-erase")
 TRAININGS: list[tuple[Architecture, Recipe]] = [
-    (ConvNetConfig(channels=(8, 8), batch_norm=True, dropout_conv=0.2, hidden=(16,)), RECIPE),
+    (
+        ConvNetConfig(channels=(8, 8), batch_norm=True, dropout_conv=0.2, hidden=(16,)),
+        replace(RECIPE, weight_averaging=0.2),
+    ),
     (
         ConvNetConfig(channels=(4, 6, 8), residual=True, head="global"),
         replace(RECIPE, optimizer="sgd", batch_size=32, augmentation="rotate-jitter-erase"),

@@ -42,11 +42,14 @@ def test_one_seed_gives_one_curve(network: ConvNetConfig, task: Task) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("averaging", [0.0, 0.3])
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
 def test_resuming_is_bit_equal(
-    network: ConvNetConfig, task: Task, optimizer: str, stop_after: int
+    network: ConvNetConfig, task: Task, optimizer: str, stop_after: int, averaging: float
 ) -> None:
-    recipe = replace(RECIPE, optimizer=optimizer, learning_rate=1e-2, patience=4)
+    recipe = replace(
+        RECIPE, optimizer=optimizer, learning_rate=1e-2, patience=4, weight_averaging=averaging
+    )
     whole = curve(network, recipe, task, seed=3)
     training = train(network, recipe, task, seed=3)
     first = [figures(next(training)) for _ in range(stop_after)]

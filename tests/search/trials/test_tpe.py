@@ -126,3 +126,21 @@ def test_trials_that_end_out_of_order() -> None:
             if len(trials) > 4:
                 study.tell(trials.pop(dice.randrange(4)), dice.random())
     assert [trial.params for trial in ours.trials] == [trial.params for trial in theirs.trials]
+
+
+def test_beside_our_own_pruner_the_rungs_say_which_trials_are_good() -> None:
+    """A bad trial that was completed without rivals teaches nothing; Optuna would copy it."""
+    memory = Memory(rungs=[1, 2])
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    for number in range(20):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.report(90.0 if number == 0 else 1.0 + number, 1)
+        if number == 0:
+            study.tell(trial, 90.0)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+    memory.learn(study.get_trials(deepcopy=False))
+    good, others = memory.split()
+    assert memory.numbers(good).tolist() == [1, 2]
+    assert memory.numbers(others).tolist() == [0, *range(3, 20)]
