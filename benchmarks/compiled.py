@@ -16,6 +16,7 @@ os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # read when torch is imp
 import argparse
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from search.training.train import train
 ROUNDS, EPOCHS, LIMIT = 3, 4, 12_800
 
 
-class Course(NamedTuple):
+class EpochSeconds(NamedTuple):
     """first: seconds of the first epoch, with what is done only once; later: of the median one."""
 
     first: float
@@ -59,18 +60,19 @@ def parser() -> Parser:
     return own
 
 
-def course(network: str, task: Task, *, compiled: bool) -> Course:
+def timed(network: str, task: Task, *, compiled: bool) -> EpochSeconds:
     """Train for a few epochs, without validation, and time each."""
     torch.compiler.reset()
-    training = train(NETWORKS[network], recipe(augmented=True), task, seed=0)
+    plain = replace(recipe(augmented=True), weight_averaging=0.0)  # the model is what learns
+    training = train(NETWORKS[network], plain, task, seed=0)
     if compiled:
         training.model.compile()
     seconds = [next(training).seconds for _ in range(EPOCHS)]
     training.close()
-    return Course(seconds[0], statistics.median(seconds[1:]))
+    return EpochSeconds(seconds[0], statistics.median(seconds[1:]))
 
 
-def compare(rounds: Sequence[tuple[Course, Course]], images: int) -> dict[str, Any]:
+def compare(rounds: Sequence[tuple[EpochSeconds, EpochSeconds]], images: int) -> dict[str, Any]:
     """Of (without, with) in each round. Epochs to gain are of 50 000 images; None: never."""
     scale = 50_000 / images
     gains = [
@@ -103,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         task = without_validation(job.task(device))
         rounds = [
-            (course(network, task, compiled=False), course(network, task, compiled=True))
+            (timed(network, task, compiled=False), timed(network, task, compiled=True))
             for _ in range(args.rounds)
         ]
         found[network] = of = compare(rounds, len(task.training))

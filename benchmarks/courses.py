@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from search.trials.opening import open_database
 from search.trials.study_file import find_study_file
 from search.trials.view import view_study
 
-OURS, RAY, OPTUNA = "ours", "ray", "optuna"
+OURS, UNAVERAGED, RAY, OPTUNA = "ours", "ours_unaveraged", "ray", "optuna"
 ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number
 VALIDATION_SHARE = 3  # else one to so many training images
 STUDY = """\
@@ -53,15 +54,18 @@ class Course:
     def best(self) -> float:
         return min(loss for _, loss in self.losses)
 
-    def seconds_to(self, target: float) -> float:
-        """When the target was first reached; it has been."""
-        return next(seconds for seconds, loss in self.losses if loss <= target)
+    def seconds_to(self, target: float) -> float | None:
+        """When the target was first reached; None if it never was."""
+        return next((seconds for seconds, loss in self.losses if loss <= target), None)
 
 
-def write_study(path: Path, args: argparse.Namespace, seed: int) -> None:
+def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: bool) -> None:
     """The default study's space under the benchmark's scale."""
     text = find_study_file("default").read_text(encoding="utf-8")
     space = text[text.index("\n[space]\n") : text.index("\n[baseline]\n")]
+    if not averaging:
+        space, changed = re.subn("(?m)^weight_averaging = .*$", "weight_averaging = 0.0", space)
+        assert changed == 1
     part = ""
     if args.limit < ALL_IMAGES:
         validation = max(1, args.limit // VALIDATION_SHARE)
@@ -81,8 +85,9 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> C
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         study, log = folder / "study.toml", folder / "epochs.jsonl"
-        write_study(study, args, seed)
-        if name == OURS:
+        write_study(study, args, seed, averaging=name == OURS)
+        ours = name in (OURS, UNAVERAGED)
+        if ours:
             command = ["search.study", "--config", str(study), "--study", "benchmark"]
         else:
             command = ["benchmarks.search_peers", name, "--config", str(study), "--log", str(log)]
@@ -100,7 +105,7 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> C
         seconds = time.monotonic() - started
         if done.returncode != 0:
             raise StudyError(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        moments = our_losses(folder) if name == OURS else logged_losses(log)
+        moments = our_losses(folder) if ours else logged_losses(log)
     losses = tuple(sorted((moment - began, loss) for moment, loss in moments))
     return Course(seconds=seconds, epochs=len(losses), losses=losses)
 

@@ -27,13 +27,14 @@ AUGMENTATION = "flip-crop-erase"
 
 
 def recipe(*, augmented: bool) -> Recipe:
-    """The default study's batch size, optimiser and schedule; long enough never to end."""
+    """The default study's batch size, optimiser, schedule and mean; long enough never to end."""
     return Recipe(
         epochs=1000,
         batch_size=128,
         learning_rate=2e-3,
         weight_decay_kind="decoupled",
         weight_decay=1e-2,
+        weight_averaging=0.15,
         augmentation=AUGMENTATION if augmented else "none",
     )
 

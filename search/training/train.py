@@ -64,8 +64,9 @@ class Training(Iterator[Epoch]):
     """Iterator of epochs; made by `train`.
 
     Attributes:
-        model: the network that is validated and kept, on the task's device: the one that learns,
-            or the mean of its weights where the recipe wants that.
+        learning: the network that learns, on the task's device.
+        model: the one that is validated and kept: the same, or the mean of its weights where the
+            recipe wants that.
         epoch: how many epochs are done.
     """
 
@@ -85,11 +86,11 @@ class Training(Iterator[Epoch]):
             network = build(architecture, task.image_shape, task.classes)
             if recipe.initial_weights is not None:
                 start_from(network, architecture, recipe.initial_weights)
-            self._learning = network.to(task.device).to(memory_format=torch.channels_last)
+            self.learning = network.to(task.device).to(memory_format=torch.channels_last)
             pool = graph_pool(task.device)
-            self._step = Step(self._learning, recipe, task, self._randomness, pool)
+            self._step = Step(self.learning, recipe, task, self._randomness, pool)
             mean = self._step.mean
-            self.model = self._learning if mean is None else mean.model
+            self.model = self.learning if mean is None else mean.model
             self._score = torch.zeros(2, device=task.device)
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
@@ -130,7 +131,7 @@ class Training(Iterator[Epoch]):
         while self.epoch < recipe.epochs and not self._out_of_patience():
             self._clock.begin_epoch()
             looks = self._early_look and self.epoch == 0 and look_at < step.steps
-            self._learning.train()
+            self.learning.train()
             step.begin_epoch(self.epoch)
             done = 0
             for end in _slice_ends(step.steps, SLICE_STEPS[self._task.device.type], look_at):
@@ -210,7 +211,7 @@ class Training(Iterator[Epoch]):
             "epoch": self.epoch,
             "best_loss": self._best_loss,
             "best_epoch": self._best_epoch,
-            "model": self._learning.state_dict(),
+            "model": self.learning.state_dict(),
             "mean": None if self._step.mean is None else self.model.state_dict(),
             "optimizer": self._step.optimizer.state_dict(),
             "randomness": self._randomness.state(),
@@ -221,7 +222,7 @@ class Training(Iterator[Epoch]):
         self._best_loss = state["best_loss"]
         self._best_epoch = state["best_epoch"]
         with self._on_stream:
-            self._learning.load_state_dict(state["model"])
+            self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:
                 self.model.load_state_dict(state["mean"])
             load_optimizer(self._step.optimizer, state["optimizer"])

@@ -21,7 +21,7 @@ from search.trials.history import Standing
 from search.trials.space import OVERRIDES
 
 # Which share of the trials goes on from a rung: the more it has seen, the stricter it is.
-SHARES = {0: 2 / 3, 1: 1 / 2}
+SHARES = {0: 1 / 2}
 LATER_SHARE = 1 / 3
 RIVALS = 2  # values that a rung must hold before it stops anyone
 

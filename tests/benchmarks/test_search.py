@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import search
 from benchmarks.courses import Course, write_study
+from search.trials.domains import Fixed
 from search.trials.study_file import find_study_file, read_study_file
 
 
@@ -17,41 +18,54 @@ def test_ours_and_optunas_whole_studies(
     monkeypatch.setattr(search, "faster_loaders", lambda *_: 0)
     file = tmp_path / "search.json"
     arguments = ["--trials", "2", "--epochs", "1", "--limit", "300", "--dataset", "digits"]
-    arguments += ["--contenders", "ours", "optuna", "--device", "cpu", "--json", str(file)]
+    arguments += [
+        "--contenders",
+        "ours",
+        "ours_unaveraged",
+        "optuna",
+        "--device",
+        "cpu",
+        "--json",
+        str(file),
+    ]
     assert search.main(arguments) == 0
     result = json.loads(file.read_text())
+    assert set(result["contenders"]) == {"ours", "ours_unaveraged", "optuna"}
     for contender in result["contenders"].values():
         assert contender["epochs"]["median"] == 2
-        assert 0 < contender["seconds_to_target"]["median"] < contender["seconds"]["median"]
-        best = contender["best_validation_loss"]["median"]
-        assert best <= result["target_validation_loss"]["median"]
-    assert result["ratios"]["seconds_vs_optuna"]["median"] > 0
+    assert set(result["against"]) == {"ours_vs_optuna", "ours_unaveraged_vs_optuna"}
+    assert all(of["to_equal_loss"]["median"] > 0 for of in result["against"].values())
     assert {"hardware", "cores", "versions", "command", "commit", "scale"} <= set(result)
     assert "study.optimize" in capsys.readouterr().out
 
 
-def test_the_target_is_what_all_contenders_reached() -> None:
+def test_times_to_an_equal_loss() -> None:
     ours = Course(seconds=20, epochs=3, losses=((5, 0.9), (8, 0.4), (15, 0.2)))
     ray = Course(seconds=60, epochs=2, losses=((10, 0.8), (48, 0.4)))
-    found = search.compare([{"ours": ours, "ray": ray}])
-    assert found["target_validation_loss"]["median"] == 0.4
-    assert found["contenders"]["ours"]["seconds_to_target"]["median"] == 8
-    assert found["ratios"]["seconds_vs_ray"]["median"] == 3
-    assert found["ratios"]["seconds_to_target_vs_ray"]["median"] == 6
+    found = search.compare([{"ours": ours, "ray": ray}, {"ours": ray, "ray": ours}])
+    against = found["against"]["ours_vs_ray"]
+    assert against["whole_study"]["rounds"] == [3, 1 / 3]
+    assert against["to_equal_loss"]["rounds"] == [6, 1 / 6]
+    assert against["to_the_peers_best"]["rounds"] == [60 / 8, None]
+    assert against["to_the_peers_best"]["median"] == 60 / 8
+    assert against["to_the_peers_best"]["reached"] == 1
 
 
+@pytest.mark.parametrize("averaging", [True, False])
 @pytest.mark.parametrize(
     ("limit", "part"),
     [(6000, {"limit": 6000, "validation_count": 2000}), (50_000, {})],
     ids=["a part", "all images"],
 )
 def test_the_study_is_the_default_one_at_another_scale(
-    limit: int, part: dict[str, int], tmp_path: Path
+    limit: int, part: dict[str, int], averaging: bool, tmp_path: Path
 ) -> None:
     file = tmp_path / "study.toml"
     args = argparse.Namespace(trials=7, epochs=3, limit=limit, dataset='folder:/a "b"')
-    write_study(file, args, seed=5)
+    write_study(file, args, seed=5, averaging=averaging)
     expected = read_study_file(find_study_file("default"))
+    if not averaging:
+        expected["space"]["weight_averaging"] = Fixed(value=0.0)
     assert read_study_file(file) == {
         "dataset": 'folder:/a "b"',
         "trials": 7,

@@ -54,10 +54,10 @@ def test_what_is_learned_stays_the_same(network: ConvNetConfig, task: Task) -> N
     plain, without = trained(network, replace(RECIPE, weight_averaging=0.0), task)
     averaged, with_mean = trained(network, RECIPE, task)
     assert [e.train_loss for e in without] == [e.train_loss for e in with_mean]
-    learned, same = plain.model.state_dict(), averaged._learning.state_dict()
+    learned, same = plain.model.state_dict(), averaged.learning.state_dict()
     assert all(torch.equal(learned[name], same[name]) for name in learned)
-    assert averaged.model is not averaged._learning
-    assert plain.model is plain._learning
+    assert averaged.model is not averaged.learning
+    assert plain.model is plain.learning
 
 
 def test_the_mean_is_what_is_validated(network: ConvNetConfig, task: Task) -> None:
@@ -65,7 +65,7 @@ def test_the_mean_is_what_is_validated(network: ConvNetConfig, task: Task) -> No
     epoch = next(training)
     score = evaluate(training.model, task.validation, task.mean_C, task.std_C)
     assert epoch.validation_loss == pytest.approx(score.loss, rel=1e-6)
-    raw = evaluate(training._learning, task.validation, task.mean_C, task.std_C)
+    raw = evaluate(training.learning, task.validation, task.mean_C, task.std_C)
     assert raw.loss != pytest.approx(score.loss, rel=1e-3)
 
 
@@ -73,6 +73,6 @@ def test_at_a_schedules_end_it_is_the_network_itself(network: ConvNetConfig, tas
     training, _ = trained(network, replace(RECIPE, learning_rate=3e-3), task)
     ends = [
         evaluate(model, task.validation, task.mean_C, task.std_C).loss
-        for model in (training.model, training._learning)
+        for model in (training.model, training.learning)
     ]
     assert ends[0] == pytest.approx(ends[1], rel=0.02)

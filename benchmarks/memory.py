@@ -1,0 +1,117 @@
+"""How much memory packed trials take: 1, 4 and 16 of them in one process.
+
+Each number of trials gets a process of its own. The images are there once, whatever the number. On
+a CPU the process's peak is its resident set; on a GPU what torch's tensors took, and beside it what
+torch had reserved for them.
+
+    python -m benchmarks.memory --json benchmarks/results/memory.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.contenders import OurRunner
+from benchmarks.record import environment, write_json
+from benchmarks.workload import NETWORKS, Job
+from search.reporting.commands import Parser, positive_int, run
+from search.training.device import choose_device, prepare_process
+
+PACKED = (1, 4, 16)
+MEBIBYTE = 2**20
+# As getrusage(2) has it on Linux: kibibytes; macOS counts bytes.
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Peak memory of 1, 4 and 16 trials that one process trains in turn.",
+        examples="python -m benchmarks.memory --packed 1 2 8 --network small",
+    )
+    own.add_argument(
+        "--packed", type=positive_int, nargs="+", metavar="K", default=list(PACKED), help="trials"
+    )
+    own.add_argument("--network", choices=NETWORKS, default="typical", help="default: typical")
+    own.add_argument(
+        "--limit", type=positive_int, metavar="N", help="training images (default: all)"
+    )
+    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add_device()
+    own.add_data_dir()
+    return own
+
+
+def measure(job: Job, packed: int) -> dict[str, int]:
+    """Bytes, in a process of its own: of the images, before training, and at the peak."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(_measure, job, packed).result()
+
+
+def _measure(job: Job, packed: int) -> dict[str, int]:
+    prepare_process(threads=1)
+    device = torch.device(job.device)
+    task = job.task(device)
+    parts = (task.training, task.validation)
+    found = {
+        "images": sum(part.images_NCHW.numel() + part.labels_N.nbytes for part in parts),
+        "before_training": _peak(device),
+    }
+    del task, parts
+    runner = OurRunner(job, device, packed)
+    runner.train_epoch()
+    runner.validate()
+    found["peak"] = _peak(device)
+    if device.type == "cuda":
+        found["peak_reserved"] = torch.cuda.max_memory_reserved(device)
+    return found
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+
+
+def line(packed: int, found: Mapping[str, int]) -> str:
+    sizes = ", ".join(
+        f"{name.replace('_', ' ')} {size / MEBIBYTE:,.0f} MiB" for name, size in found.items()
+    )
+    return f"{packed:>3} trials: {sizes}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    args: argparse.Namespace = parser().parse_args(argv)
+    device = choose_device(args.device)
+    job = Job(
+        network=args.network,
+        augmented=True,
+        device=str(device),
+        dataset=args.dataset,
+        data_dir=args.data_dir,
+        limit=args.limit,
+    )
+    bytes_of: dict[str, Any] = {}
+    for packed in args.packed:
+        bytes_of[str(packed)] = found = measure(job, packed)
+        print(line(packed, found))
+    if args.json:
+        write_json(
+            args.json,
+            {"bytes": bytes_of, "network": args.network, **environment("memory", device)},
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

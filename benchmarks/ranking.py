@@ -1,0 +1,164 @@
+"""How soon losses tell configurations apart: with the mean of the weights, and with the weights.
+
+Configurations are drawn at random from the default study's space and trained to their end. After
+each epoch both are validated: the network that learns, and the mean of its weights that a study
+validates. The order of the configurations by their losses so far is compared with the order in
+the end (Spearman's rank correlation). The pruner has no more than that to go by.
+
+    python -m benchmarks.ranking --json benchmarks/results/ranking.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from benchmarks.record import environment, write_json
+from search.reporting.commands import Parser, positive_int, run
+from search.training.device import choose_device, prepare_process
+from search.training.evaluate import evaluate
+from search.training.task import Task, load_task
+from search.training.train import train
+from search.trials.config import StudySpec
+from search.trials.space import suggest
+from search.trials.study_file import find_study_file, read_study_file
+from search.trials.team import default_workers, threads_for
+
+WEIGHTS, MEAN = "weights", "mean"
+TOP = 5  # of the configurations whose places are shown
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="How well validation losses of early epochs rank configurations. About ten "
+        "minutes on two cores.",
+        examples="python -m benchmarks.ranking --configs 60 --limit 50000",
+    )
+    for name, default, text in (
+        ("configs", 24, "drawn at random from the default study's space"),
+        ("epochs", 12, "of each"),
+        ("limit", 20_000, "training images; validation: a quarter of that"),
+    ):
+        own.add_argument(
+            f"--{name}",
+            type=positive_int,
+            metavar="N",
+            default=default,
+            help=f"{text} (default: {default})",
+        )
+    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add_device()
+    own.add_data_dir()
+    return own
+
+
+Curves = Mapping[str, Sequence[float]]  # of the weights and of their mean, the early look first
+
+
+def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
+    """Validation losses of one configuration at the early look and after each epoch."""
+    prepare_process(threads)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    fields = read_study_file(find_study_file("default"))
+    spec = StudySpec(**{**fields, "dataset": args.dataset, "epochs": args.epochs})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
+    config = suggest(study.ask(), spec)
+    task = _task(args)
+    training = train(config.architecture, config.recipe, task, seed=number, early_look=True)
+    losses: dict[str, list[float]] = {WEIGHTS: [], MEAN: []}
+    for epoch in training:
+        losses[MEAN].append(epoch.validation_loss)
+        losses[WEIGHTS].append(
+            evaluate(training.learning, task.validation, task.mean_C, task.std_C).loss
+        )
+    print(f"configuration {number + 1} of {args.configs}: {losses[MEAN][-1]:.4f}", file=sys.stderr)
+    return losses
+
+
+def _task(args: argparse.Namespace) -> Task:
+    return load_task(
+        args.dataset,
+        args.data_dir,
+        choose_device(args.device),
+        seed=0,
+        limit=args.limit,
+        validation_count=args.limit // 4,
+    )
+
+
+def compare(curves: Sequence[Curves]) -> dict[str, Any]:
+    """For both kinds: each epoch's rank correlation with the end, and where the best ones stood.
+
+    The end is the lowest loss of either kind. `places` has a row an epoch: the places, from 1, of
+    the configurations that are the best in the end, the best first.
+    """
+    best_NE = {
+        kind: np.minimum.accumulate([losses[kind] for losses in curves], axis=1)
+        for kind in (WEIGHTS, MEAN)
+    }
+    end_N = np.minimum(best_NE[WEIGHTS][:, -1], best_NE[MEAN][:, -1])
+    top = np.argsort(end_N)[:TOP]
+    return {
+        kind: {
+            "spearman": [float(spearmanr(column_N, end_N).statistic) for column_N in losses_NE.T],
+            "places": [
+                (np.argsort(np.argsort(column_N))[top] + 1).tolist() for column_N in losses_NE.T
+            ],
+            "median_loss": np.median(losses_NE, axis=0).tolist(),
+        }
+        for kind, losses_NE in best_NE.items()
+    }
+
+
+def show(result: Mapping[str, Any]) -> None:
+    table = Table(title=f"{result['configs']} configurations, {result['training_images']} images")
+    headings = ("epoch", "weights", "mean", f"places of the best {TOP}: weights", "mean")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    weights, mean = (result["ranking"][kind] for kind in (WEIGHTS, MEAN))
+    for epoch, rho in enumerate(weights["spearman"]):
+        places = (" ".join(map(str, kind["places"][epoch])) for kind in (weights, mean))
+        name = str(epoch) if epoch else "a third"
+        table.add_row(name, f"{rho:.2f}", f"{mean['spearman'][epoch]:.2f}", *places)
+    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(table)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args: argparse.Namespace = parser().parse_args(argv)
+    device = choose_device(args.device)
+    _task(args)  # data that are missing are missed now
+    workers = default_workers(device.type)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        job = partial(train_one, args=args, threads=threads_for(workers))
+        curves = list(pool.map(job, range(args.configs)))
+    result = {
+        "ranking": compare(curves),
+        "configs": args.configs,
+        "epochs": args.epochs,
+        "training_images": args.limit,
+        "dataset": args.dataset,
+        "curves": [dict(losses) for losses in curves],
+        **environment("ranking", device),
+    }
+    show(result)
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
