@@ -37,6 +37,7 @@ from search.trials.study_file import find_study_file, read_study_file
 from search.trials.team import default_workers, threads_for
 
 WEIGHTS, MEAN = "weights", "mean"
+TRAINING = "training"  # its losses are written down too: they say how much is yet to be learned
 TOP = 5  # of the configurations whose places are shown
 
 
@@ -65,11 +66,11 @@ def parser() -> Parser:
     return own
 
 
-Curves = Mapping[str, Sequence[float]]  # of the weights and of their mean, the early look first
+Curves = Mapping[str, Sequence[float]]  # losses of each kind, the early look first
 
 
 def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
-    """Validation losses of one configuration at the early look and after each epoch."""
+    """Losses of one configuration at the early look and after each epoch."""
     prepare_process(threads)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fields = read_study_file(find_study_file("default"))
@@ -78,9 +79,10 @@ def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
     config = suggest(study.ask(), spec)
     task = _task(args)
     training = train(config.architecture, config.recipe, task, seed=number, early_look=True)
-    losses: dict[str, list[float]] = {WEIGHTS: [], MEAN: []}
+    losses: dict[str, list[float]] = {WEIGHTS: [], MEAN: [], TRAINING: []}
     for epoch in training:
         losses[MEAN].append(epoch.validation_loss)
+        losses[TRAINING].append(epoch.train_loss)
         losses[WEIGHTS].append(
             evaluate(training.learning, task.validation, task.mean_C, task.std_C).loss
         )

@@ -20,9 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.trials.history import Standing
 from search.trials.space import OVERRIDES
 
-# Which share of the trials goes on from a rung: the more it has seen, the stricter it is.
-SHARES = {0: 1 / 2}
-LATER_SHARE = 1 / 3
+EARLY_LOOK_SHARE = 1 / 2  # of the trials goes on from the early look, where little shows yet
+SHARE = 1 / 3  # from each later rung
 RIVALS = 2  # values that a rung must hold before it stops anyone
 
 
@@ -38,7 +37,7 @@ def rungs(epochs: int) -> list[int]:
 
 def share_going_on(epoch: int) -> float:
     """Of the trials at a rung."""
-    return SHARES.get(epoch, LATER_SHARE)
+    return SHARE if epoch else EARLY_LOOK_SHARE
 
 
 def worth_continuing(epoch: int, value: float, rivals: Iterable[float]) -> bool:

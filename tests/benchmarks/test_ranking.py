@@ -23,7 +23,7 @@ def test_places_and_correlations_by_hand() -> None:
 
 def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ranking.json"
-    arguments = ["--configs", "3", "--epochs", "2", "--limit", "200", "--dataset", "digits"]
+    arguments = ["--configs", "3", "--epochs", "2", "--limit", "1000", "--dataset", "digits"]
     assert ranking.main([*arguments, "--device", "cpu", "--json", str(file)]) == 0
     result = json.loads(file.read_text())
     for losses in result["curves"]:

@@ -101,19 +101,19 @@ def test_losses_at_rungs_are_the_lowest_so_far() -> None:
 
 
 def test_the_order_is_that_of_the_rungs() -> None:
-    """At rung 1 half of the five go on, rounded up; at rung 2 a third of those three."""
+    """At rung 1 a third of the five go on, rounded up; at rung 2 a third of those two."""
     nan = math.nan
     losses_TR = np.array(
         [
             [5.0, 0.1, 0.1],  # completed for want of rivals, though bad at rung 1
             [1.0, 0.9, nan],  # stopped at rung 2
-            [2.0, 0.8, 0.5],  # would now be stopped at rung 2
-            [3.0, 0.7, 0.6],
+            [2.0, 0.8, 0.5],
+            [3.0, 0.7, 0.4],  # would now be stopped at rung 1
             [4.0, nan, nan],
             [nan, nan, nan],  # never reported
         ]
     )
-    assert best_first(losses_TR, [1, 2]).tolist() == [3, 2, 1, 4, 0, 5]
+    assert best_first(losses_TR, [1, 2]).tolist() == [2, 1, 3, 4, 0, 5]
 
 
 def test_where_all_complete_the_last_value_decides_among_the_survivors() -> None:
