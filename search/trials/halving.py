@@ -20,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.trials.history import Standing
 from search.trials.space import OVERRIDES
 
-EARLY_LOOK_SHARE = 1 / 2  # of the trials goes on from the early look, where little shows yet
-SHARE = 1 / 3  # from each later rung
+# Which share of the trials goes on from a rung: the more it has seen, and the more a further trial
+# costs there, the stricter it is.
+SHARES = {0: 1 / 2, 1: 1 / 3, 2: 1 / 3}
+LATER_SHARE = 1 / 4
 RIVALS = 2  # values that a rung must hold before it stops anyone
 
 
@@ -37,7 +39,7 @@ def rungs(epochs: int) -> list[int]:
 
 def share_going_on(epoch: int) -> float:
     """Of the trials at a rung."""
-    return SHARE if epoch else EARLY_LOOK_SHARE
+    return SHARES.get(epoch, LATER_SHARE)
 
 
 def worth_continuing(epoch: int, value: float, rivals: Iterable[float]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search.reporting.course import PRIOR_TRIALS, Course, epochs_trained, fit_course, judged
-from search.trials.halving import EARLY_LOOK_SHARE
+from search.trials.halving import SHARES
 from search.trials.view import StudyView, TrialView
 
 MakeTrial = Callable[..., TrialView]
@@ -48,7 +48,7 @@ def test_looks_are_the_pruners(make_view: MakeView) -> None:
 def test_the_prior_follows_our_rule(make_view: MakeView) -> None:
     """Some more than the rule's share pass: the first rivals were compared with nobody."""
     passing = fit_course(make_view([])).passing
-    assert EARLY_LOOK_SHARE < passing[0] < EARLY_LOOK_SHARE + 0.15
+    assert SHARES[0] < passing[0] < SHARES[0] + 0.15
     assert all(0.3 < share < 0.9 for share in passing)
 
 

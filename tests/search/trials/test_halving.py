@@ -30,8 +30,10 @@ def test_rungs() -> None:
         (4, 9.0, [1.0], True),  # too few to tell
         (4, 1.0, [1.0, 2.0], True),  # the first of three, if not alone
         (4, 1.1, [1.0, 2.0], False),
-        (4, 1.1, [1.0, 2.0, 3.0], True),  # the second of four
-        (4, 2.1, [1.0, 2.0, 3.0], False),
+        (1, 1.1, [1.0, 2.0, 3.0], True),  # the second of four: a third of them, rounded up
+        (1, 2.1, [1.0, 2.0, 3.0], False),
+        (4, 1.1, [1.0, 2.0, 3.0], False),  # a quarter of them
+        (4, 1.1, [1.0, 2.0, 3.0, 4.0], True),
         (2, 2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the third of seven
         (2, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (0, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the fourth of seven: half of them
