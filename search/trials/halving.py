@@ -22,7 +22,7 @@ from search.trials.space import OVERRIDES
 
 # Which share of the trials goes on from a rung: the more it has seen, and the more a further trial
 # costs there, the stricter it is.
-SHARES = {0: 1 / 2, 1: 1 / 3, 2: 1 / 3}
+SHARES = {0: 1 / 2, 1: 1 / 3, 2: 1 / 4}
 LATER_SHARE = 1 / 5
 RIVALS = 2  # values that a rung must hold before it stops anyone
 

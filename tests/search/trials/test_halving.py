@@ -34,8 +34,8 @@ def test_rungs() -> None:
         (1, 2.1, [1.0, 2.0, 3.0], False),
         (4, 1.1, [1.0, 2.0, 3.0, 4.0], False),  # a fifth of them
         (4, 1.1, [1.0, 2.0, 3.0, 4.0, 5.0], True),
-        (2, 2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the third of seven
-        (2, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
+        (2, 1.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the second of seven: a quarter
+        (2, 2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (0, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the fourth of seven: half of them
         (0, 4.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
         (4, 2.1, [1.0, math.nan, math.inf], True),  # those are no rivals
