@@ -19,19 +19,18 @@ from search.trials.halving import RIVALS, rungs, worth_continuing
 from search.trials.view import StudyView, TrialView
 
 UNJUDGED: dict[PrunerName, int] = {"halving": RIVALS, "median": 5, "none": 0}  # run to their end
-PRIOR_TRIALS = 60  # the prior counts like so many trials seen at a look
+PRIOR_TRIALS = 20  # the prior counts like so many trials seen at a look
 # Of Optuna's median rule, for the first, second, ... look; the last holds for all further ones.
 # Simulated.
 MEDIAN_SHARES = (0.3, 0.83, 0.85, 0.88, 0.9, 0.93)
 
-# The made-up studies. Their trials, 50 each, train for 1.9 epochs of 12 on average where the best
-# third goes on at each rung; real ones, on digits and on 4 000 images of Fashion-MNIST, 1.7, 1.7
-# and 2.8. Where the better half went on, it was 3.5, and 2.9 to 3.8.
+# The made-up studies. What they are tuned to: a real one on Fashion-MNIST, 50 trials of at most 10
+# epochs, in which trials trained for 3.1 epochs on average, and late ones for no less.
 MADE_UP_TRIALS = 10_000
 MOST_TRIALS = 200  # in a study; in longer ones, shares hardly change from there on
 FEWEST_TRIALS = 10  # that the shares of trials to come are taken from
-LOOK_NOISE = 0.6  # of a trial's rank at a look, in standard deviations of their merits
-SAMPLER_DRAWS = 3  # after its random trials, a sampler finds about the best of so many
+LOOK_NOISE = 0.3  # of a trial's rank at a look, in standard deviations of their merits
+TRIALS_A_DRAW = 4  # after n trials, a sampler finds about the best of n divided by this
 
 Counts = Sequence[Sequence[int]]  # for each look: reached, passed
 
@@ -137,7 +136,7 @@ def _made_up_counts(trials: int, at: tuple[int, ...], baseline: bool) -> tuple[C
     for _ in range(MADE_UP_TRIALS // trials):
         seen: list[list[float]] = [[] for _ in at]
         for number in range(trials):
-            choices = SAMPLER_DRAWS if number >= STARTUP_TRIALS else 1
+            choices = number // TRIALS_A_DRAW if number >= STARTUP_TRIALS else 1
             merit = min(draws.gauss(0, 1) for _ in range(choices))
             for look, (rung, rivals) in enumerate(zip(at, seen, strict=True)):
                 value = merit + draws.gauss(0, LOOK_NOISE)

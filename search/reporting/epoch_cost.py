@@ -32,7 +32,7 @@ RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work o
 # The baseline costs less than others of its size, having neither batch norm nor augmentation: 0.72
 # on the CPU, nearer to 1 where launches count. As that is uncertain, it counts for half a trial.
 BASELINE_SHARE, BASELINE_WEIGHT = 0.8, 0.5
-PRIOR_EPOCHS = 60  # the space counts like so many epochs that were seen to be trained
+PRIOR_EPOCHS = 20  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
 FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients
 

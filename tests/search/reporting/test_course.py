@@ -46,16 +46,19 @@ def test_looks_are_the_pruners(make_view: MakeView) -> None:
 
 
 def test_the_prior_follows_our_rule(make_view: MakeView) -> None:
-    """Some more than the rule's share pass: the first rivals were compared with nobody."""
+    """More than the rule's share pass: first ones have no rivals, later ones improve."""
     passing = fit_course(make_view([])).passing
-    assert SHARES[0] < passing[0] < SHARES[0] + 0.15
+    assert SHARES[0] < passing[0] < SHARES[0] + 0.3
     assert all(0.3 < share < 0.9 for share in passing)
 
 
-def test_later_trials_pass_less(make_view: MakeView, make_trial: MakeTrial) -> None:
+def test_late_trials_get_about_as_far_as_early_ones(
+    make_view: MakeView, make_trial: MakeTrial
+) -> None:
+    """As in the study that the prior is tuned to: the sampler's draws improve as the rivals do."""
     unreported = [make_trial(number, state="running") for number in range(40)]
     early, late = fit_course(make_view([])), fit_course(make_view(unreported))
-    assert late.expected(0) < 0.8 * early.expected(0)
+    assert 0.75 < late.expected(0) / early.expected(0) < 1.25
 
 
 def test_what_trials_show_moves_the_shares(make_view: MakeView, make_trial: MakeTrial) -> None:

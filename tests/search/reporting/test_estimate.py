@@ -36,9 +36,8 @@ class Simulation:
     """One study: hidden merits, curves with noise, and the halving rule that decides who goes on.
 
     Networks that are too small or too large lack merit. After ten random trials the sampler finds
-    it: the better of two draws, judged with error. Trials then train for 2.1 epochs of 12 on
-    average; in three real studies, on digits and on 4 000 images of Fashion-MNIST, it was 1.7, 1.7
-    and 2.8.
+    it: the best of ever more draws, judged with error. In a real study on Fashion-MNIST, 50 trials
+    of at most 10 epochs, trials trained for 3.1 epochs on average, and late ones for no less.
     """
 
     def __init__(self, seed: int, spec: StudySpec, slope: float) -> None:
@@ -54,8 +53,8 @@ class Simulation:
         if baseline:
             config, flaw = self.config(dict(self.spec.baseline or {})), 1.0
         elif number > 10:
-            both = [(config, flaw), self.candidate()]
-            config, flaw = min(both, key=lambda each: each[1] + self.random.gauss(0, 0.3))
+            drawn = [(config, flaw), *(self.candidate() for _ in range(number // 3))]
+            config, flaw = min(drawn, key=lambda each: each[1] + self.random.gauss(0, 0.1))
         seconds = 2.45 * (work(config) / 1e6) ** self.slope * math.exp(self.random.gauss(0, 0.15))
         if baseline:
             seconds *= 0.72
@@ -151,7 +150,7 @@ def view_of(spec: StudySpec, trials: Sequence[TrialView]) -> StudyView:
 
 
 @cache
-def studies(slope: float, epochs: int = 12) -> list[StudyView]:
+def studies(slope: float, epochs: int = DEFAULT.epochs) -> list[StudyView]:
     spec = replace(DEFAULT, epochs=epochs)
     return [Simulation(seed, spec, slope).study() for seed in range(STUDIES)]
 
@@ -169,15 +168,14 @@ def share_within_two(finished: int, kinds: Sequence[StudyView]) -> float:
 
 @pytest.mark.parametrize("machine", SLOPES)
 def test_estimate_after_the_third_trial_is_within_a_factor_of_two(machine: str) -> None:
-    # 0.88 and more in the default space; 0.93 where widths went up to 48, for which it was tuned.
-    assert share_within_two(3, studies(SLOPES[machine])) >= 0.85
+    assert share_within_two(3, studies(SLOPES[machine])) >= 0.9
 
 
 def test_estimate_stays_without_bias_to_the_end() -> None:
-    """Late trials are stopped sooner than early ones: their rivals are many and good."""
+    """What little is left at the end is seen too high here, in the real study too low."""
     both = [study for slope in SLOPES.values() for study in studies(slope)]
     for finished in (3, 10, 25, 40):
-        assert 0.8 < median(ratio(study, finished) for study in both) < 1.15
+        assert 0.8 < median(ratio(study, finished) for study in both) < 1.35
 
 
 def test_estimate_after_the_tenth_trial_is_better_than_after_the_third() -> None:
