@@ -51,6 +51,8 @@ def _continuous(x_C: Floats, kernels: _BatchedDistributions) -> Floats:
     assert not isinstance(kernels, _BatchedCategoricalDistributions)
     if kernels.is_log:
         x_C = np.log(x_C)
+    # By a rounding at the very end. For all others the order below is kept by rounding.
+    outside_C = (x_C < kernels.adapted_low) | (x_C > kernels.adapted_high)
     mu_T, sigma_T = kernels.mu, kernels.sigma
     low_T = (kernels.adapted_low - mu_T) / sigma_T
     high_T = (kernels.adapted_high - mu_T) / sigma_T
@@ -58,7 +60,8 @@ def _continuous(x_C: Floats, kernels: _BatchedDistributions) -> Floats:
     log_CT: Floats = _truncnorm._norm_logpdf(z_CT)
     log_CT -= _truncnorm._log_gauss_mass(low_T, high_T)
     log_CT -= np.log(sigma_T)
-    log_CT[(z_CT < low_T) | (z_CT > high_T)] = -np.inf  # by a rounding at the very end
+    if outside_C.any():
+        log_CT[(z_CT < low_T) | (z_CT > high_T)] = -np.inf
     return log_CT
 
 

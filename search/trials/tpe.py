@@ -126,10 +126,16 @@ class RememberingTPESampler(TPESampler):
         self._memory = memory
         self._search_space = memory.search_space
 
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        study._thread_local.cached_all_trials = None  # read anew, once: `_sample` follows at once
+        return super().infer_relative_search_space(study, trial)
+
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        trials = study._get_trials(deepcopy=False, states=_RELEVANT)
+        trials = study._get_trials(deepcopy=False, states=_RELEVANT, use_cache=True)
         running = [other for other in self._memory.learn(trials) if other.number != trial.number]
         good, others = self._memory.split()
         names = list(search_space)
