@@ -28,8 +28,7 @@ from search.training.device import choose_device, prepare_process
 
 PACKED = (1, 4, 16)
 MEBIBYTE = 2**20
-# As getrusage(2) has it on Linux: kibibytes; macOS counts bytes.
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
 
 
 def parser() -> Parser:
@@ -80,7 +79,12 @@ def _measure(job: Job, packed: int) -> dict[str, int]:
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+    # Not getrusage where this is to be had: it remembers the process that started this one.
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def line(packed: int, found: Mapping[str, int]) -> str:

@@ -25,7 +25,7 @@ from search.trials.view import StudyView
 def time_left(view: StudyView, workers: int = 1) -> float | None:
     """Seconds until the study has its total, or None before anything was measured.
 
-    After the third of 50 trials it is within a factor of two in seven of eight simulated studies
+    After the third of 50 trials it is within a factor of two in nine of ten simulated studies
     (tests/search/reporting/test_estimate.py). The last few trials are the hardest to foresee:
     they may be stopped at once or run to their end.
 
