@@ -9,7 +9,7 @@ dashboard changes) is its own code.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -25,7 +25,7 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage, _rdb
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Insert, bindparam, insert, select, update
+from sqlalchemy import Connection, Insert, bindparam, insert, or_, select, update
 
 from search.trials.frozen_trials import TABLES, TRIALS, newer_trials, trials_by_id
 from search.trials.storage import READ_ONLY
@@ -42,7 +42,8 @@ _KEYS = {
     "trial_system_attributes": "key",
     "trial_intermediate_values": "step",
 }
-_OPEN = TRIALS.c.state.in_([state for state in TrialState if not state.is_finished()])
+# Not `in_`, whose list SQLAlchemy writes into the statement anew at each execution.
+_OPEN = or_(*(TRIALS.c.state == state for state in TrialState if not state.is_finished()))
 
 _lock_study = (
     select(_STUDIES.c.study_id)
@@ -106,10 +107,13 @@ class DirectStorage(RDBStorage):
             with connection.begin():
                 yield connection
 
-    def _put(self, connection: Connection, table_name: str, trial_id: int, **values: Any) -> None:
+    def _put(
+        self, connection: Connection, table_name: str, trial_id: int, *rows: Mapping[str, Any]
+    ) -> None:
         statement = _put(self.engine.dialect.name, table_name)
-        row = {f"new_{name}": value for name, value in values.items()}
-        if connection.execute(statement, {"of_trial": trial_id, **row}).rowcount == 0:
+        new = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+        put = connection.execute(statement, [{"of_trial": trial_id, **row} for row in new])
+        if put.rowcount == 0:
             self._refuse_if_ended(connection, trial_id)
 
     def _refuse_if_ended(self, connection: Connection, trial_id: int) -> None:
@@ -168,9 +172,11 @@ class DirectStorage(RDBStorage):
                 connection,
                 "trial_params",
                 trial_id,
-                param_name=param_name,
-                param_value=param_value_internal,
-                distribution_json=distribution_to_json(distribution),
+                {
+                    "param_name": param_name,
+                    "param_value": param_value_internal,
+                    "distribution_json": distribution_to_json(distribution),
+                },
             )
 
     def set_trial_state_values(
@@ -185,9 +191,7 @@ class DirectStorage(RDBStorage):
                     connection,
                     "trial_values",
                     trial_id,
-                    objective=objective,
-                    value=stored,
-                    value_type=kind,
+                    {"objective": objective, "value": stored, "value_type": kind},
                 )
             ended = connection.execute(
                 _end,
@@ -212,20 +216,26 @@ class DirectStorage(RDBStorage):
                 connection,
                 "trial_intermediate_values",
                 trial_id,
-                step=step,
-                intermediate_value=stored,
-                intermediate_value_type=kind,
+                {
+                    "step": step,
+                    "intermediate_value": stored,
+                    "intermediate_value_type": kind,
+                },
             )
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        written = json.dumps(value)
-        with self._connection() as connection:
-            self._put(connection, "trial_user_attributes", trial_id, key=key, value_json=written)
+        self._put_attributes("trial_user_attributes", trial_id, {key: value})
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        written = json.dumps(value)
-        with self._connection() as connection:
-            self._put(connection, "trial_system_attributes", trial_id, key=key, value_json=written)
+        self._put_attributes("trial_system_attributes", trial_id, {key: value})
+
+    def _put_attributes(
+        self, table_name: str, trial_id: int, attributes: Mapping[str, Any]
+    ) -> None:
+        rows = [{"key": key, "value_json": json.dumps(it)} for key, it in attributes.items()]
+        if rows:
+            with self._connection() as connection:
+                self._put(connection, table_name, trial_id, *rows)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._connection(read_only=True) as connection:
@@ -248,6 +258,25 @@ class DirectStorage(RDBStorage):
             if not found and connection.scalar(_lock_study, {"study_id": study_id}) is None:
                 raise KeyError(models.NOT_FOUND_MSG)
         return found if states is None else [trial for trial in found if trial.state in states]
+
+
+def set_attributes(
+    storage: RDBStorage, trial_id: int, *, user: Mapping[str, Any], system: Mapping[str, Any]
+) -> None:
+    """A trial's attributes of both kinds; in our own storage a statement a kind.
+
+    Raises:
+        KeyError: there is no such trial.
+        UpdateFinishedTrialError: it has ended.
+    """
+    if isinstance(storage, DirectStorage):
+        storage._put_attributes("trial_user_attributes", trial_id, user)
+        storage._put_attributes("trial_system_attributes", trial_id, system)
+        return
+    for key, value in user.items():
+        storage.set_trial_user_attr(trial_id, key, value)
+    for key, value in system.items():
+        storage.set_trial_system_attr(trial_id, key, value)
 
 
 def _as_stored(moment: datetime) -> datetime:

@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Connection, and_, bindparam, select, update
 
+from search.trials.direct_storage import set_attributes
 from search.trials.storage import Database, transaction, with_retry
 from search.trials.tables import DatabaseClock, leases, trials
 
@@ -129,10 +130,9 @@ def finish(
             if connection.execute(_finished, _named(lease)).first() is not None:
                 return  # the answer was lost
             fence(connection, lease)
-            for key, attribute in (attributes or {}).items():
-                db.optuna.set_trial_user_attr(lease.trial_id, key, attribute)
-            for key, attribute in (system_attributes or {}).items():
-                db.optuna.set_trial_system_attr(lease.trial_id, key, attribute)
+            set_attributes(
+                db.optuna, lease.trial_id, user=attributes or {}, system=system_attributes or {}
+            )
             study.tell(lease.trial_number, value, state)
             connection.execute(_give_up, _named(lease))
 

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from search.trials import direct_storage
 from search.trials.claims import Done, claim
-from search.trials.direct_storage import DirectStorage, storage_class
+from search.trials.direct_storage import DirectStorage, set_attributes, storage_class
 from search.trials.frozen_trials import TABLES
 from search.trials.leases import Lease, finish, sample
 from search.trials.opening import open_database
@@ -178,6 +178,25 @@ def test_the_same_errors(db: Database, plain: RDBStorage, whose: str) -> None:
         storage.set_trial_param(ended, "width", 8.0, DISTRIBUTIONS["width"])
     assert storage.get_trial(trial).params == {"width": 8}
     assert storage.get_trial(ended).params == {}
+
+
+def test_attributes_of_both_kinds_at_once(db: Database, plain: RDBStorage) -> None:
+    user = {"list": [1, {"a": None}], "text": "'Größe'; DROP TABLE trials", "share": 1 / 3}
+    for storage in (plain, db.optuna):
+        study_id = storage.create_new_study([StudyDirection.MINIMIZE])
+        trial = storage.create_new_trial(study_id)
+        storage.set_trial_user_attr(trial, "text", "first")
+        set_attributes(storage, trial, user=user, system={})
+        set_attributes(storage, trial, user={}, system={"one": 1, "two": "2"})
+        for reader in (plain, db.optuna):
+            read = reader.get_trial(trial)
+            assert (read.user_attrs, read.system_attrs) == (user, {"one": 1, "two": "2"})
+        storage.set_trial_state_values(trial, TrialState.FAIL)
+        for number, error in [(10**6, KeyError), (trial, UpdateFinishedTrialError)]:
+            for kinds in ({"user": user, "system": {}}, {"user": {}, "system": user}):
+                with pytest.raises(error):
+                    set_attributes(storage, number, **kinds)
+        assert db.optuna.get_trial(trial).user_attrs == user
 
 
 def test_a_transaction_that_fails_leaves_nothing(db: Database, study: optuna.Study) -> None:
