@@ -68,6 +68,7 @@ def test_the_note_says_how_far_the_study_is(
     # The estimate itself has its own tests.
     left = time_left(small_study)
     assert left is not None
+    assert 5 * 60 < left < 120 * 60
     assert f"\nAbout {duration(left)} left as of 2026-03-01 09:09 UTC: " in study_note(small_study)
     guess = study_note(make_view([make_trial(0, [0.5], state="running")]))
     assert "left, a first guess as of 2026-03-01" in guess
