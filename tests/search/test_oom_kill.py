@@ -89,7 +89,8 @@ def test_the_kernel_kills_and_the_study_goes_on(memory_group: MemoryGroup, tmp_p
             time.sleep(0.05)
         assert process.stderr is not None
         assert process.returncode == 0, process.stderr.read()
-    assert memory_group.kills == 3
+    # While one is taken apart the kernel, still short of memory, may kill its neighbour as well.
+    assert memory_group.kills >= 3
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}", must_exist=True)
     view = view_study(db, require_study(db, "s"))
     db.close()
