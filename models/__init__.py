@@ -38,6 +38,6 @@ def build(
     """
     layers = plan(architecture, image_shape, classes)
     # Imported only here: torch takes over a second to load, and to check or count needs none of it.
-    from models.modules import sequential
+    from models.modules import network
 
-    return sequential(layers)
+    return network(layers)

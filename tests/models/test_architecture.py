@@ -105,7 +105,7 @@ def test_the_impossible_is_refused_before_anything_is_built(
     def built(_layers: object) -> None:
         raise AssertionError("got as far as building modules")
 
-    monkeypatch.setattr("models.modules.sequential", built)
+    monkeypatch.setattr("models.modules.network", built)
     for attempt in (plan, build):
         with pytest.raises(ArchitectureError, match=message) as caught:
             attempt(architecture, image, classes)
