@@ -121,7 +121,7 @@ def parser() -> Parser:
     return own
 
 
-def plan_for(args: argparse.Namespace) -> Plan:
+def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
     return make_plan(
         config=args.config,
         flags={name: value for name in FLAGS if (value := getattr(args, name)) is not None},
@@ -129,7 +129,7 @@ def plan_for(args: argparse.Namespace) -> Plan:
         study=args.study,
         url=args.storage,
         data_dir=args.data_dir,
-        device=choose_device(args.device),
+        device=device,
     )
 
 
@@ -156,26 +156,30 @@ def main(argv: list[str] | None = None) -> int:
         print(status_text(view_study(db, study), status(db, study)))
         return 0
     prepare_process()
+    device = choose_device(args.device)
     if args.dry_run:
-        print(rehearse(args, plan_for(args)))
+        print(rehearse(args, plan_for(args, device)))
         return 0
+    crew = crew_for(args)
     with StopOnSignal() as stopping:
 
         def hurry_on_signal(db: Database) -> None:
             stopping.on_signal = db.hurry
 
-        plan = plan_for(args)
-        reason = plan.substitute
-        if reason is not None:
-            print(fallback_notice(reason), file=sys.stderr)
-        view = carry_out(
-            plan,
-            crew_for(args),
-            stop=stopping.event,
-            timeout=args.timeout,
-            progress=True,
-            on_database=hurry_on_signal,
-        )
+        with crew.team(device, args.storage) as team:
+            plan = plan_for(args, device)
+            reason = plan.substitute
+            if reason is not None:
+                print(fallback_notice(reason), file=sys.stderr)
+            view = carry_out(
+                plan,
+                crew,
+                team,
+                stop=stopping.event,
+                timeout=args.timeout,
+                progress=True,
+                on_database=hurry_on_signal,
+            )
     if stopping.signal is None:
         print(final_summary(view))
         if reason is not None:

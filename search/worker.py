@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 from search.reporting.commands import Parser, console, positive_int, run_process
 from search.reporting.progress import Progress
@@ -15,10 +16,12 @@ from search.trials.journal import journal_from_environment
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
-from search.trials.team import STORAGE_VARIABLE
+from search.trials.team import STORAGE_VARIABLE, TOLD_LATER
 from search.trials.view import load_spec, view_study
 from search.trials.worker import Worker
 
+# Of data sets, of their split, and of torch's optimisers.
+LOADED_LATE = ("torchvision.datasets", "sklearn.model_selection", "torch._dynamo")
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
 SEARCH_STORAGE=postgresql://me@host/studies python -m search.worker --study fashion_mnist
@@ -38,7 +41,11 @@ def parser() -> Parser:
         default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
         help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
     )
-    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_argument(
+        "--study",
+        metavar="NAME",
+        help=f"which (default: worked on last); {TOLD_LATER}: its name comes on standard input",
+    )
     own.add_device()
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
@@ -49,8 +56,21 @@ def parser() -> Parser:
     return own
 
 
+def load_libraries() -> None:
+    """What is otherwise loaded when it is first used, between the start and the first trial."""
+    for name in LOADED_LATE:
+        import_module(name)
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if args.quiet:  # one of a team, which ends with the command that started it
+        stop_with_parent()
+    if args.study == TOLD_LATER:
+        load_libraries()
+        args.study = sys.stdin.read()
+        if not args.study:
+            return 0  # there is nothing to do after all
     if args.study is not None:
         check_study_name(args.study)
     device = choose_device(args.device)
@@ -71,8 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             journal=journal_from_environment(),
             trials_at_a_time=args.trials_per_device,
         )
-        if args.quiet:  # one of a team, which ends with the command that started it
-            stop_with_parent()
+        if args.quiet:
             work(worker)
         else:
             print(f"{describe_hardware(device)} joins study {study.study_name}", file=sys.stderr)

@@ -58,10 +58,26 @@ class Crew:
         """See `Worker`."""
         return self.trials_per_device or (1 if self.repeatable else None)
 
+    def team(self, chosen: torch.device, url: str) -> Team:
+        """The local processes to start: none where this process does the work itself.
+
+        Args:
+            url: of the database.
+        """
+        devices = self.devices(chosen)
+        return Team(
+            url=url,
+            devices=devices if len(devices) > 1 else [],
+            data_dir=self.data_dir,
+            threads=threads_for(len(devices)) if chosen.type == "cpu" else 1,
+            trials_per_device=self.trials_at_a_time,
+        )
+
 
 def carry_out(
     plan: Plan,
     crew: Crew,
+    team: Team,
     *,
     stop: threading.Event,
     timeout: float | None,
@@ -73,6 +89,7 @@ def carry_out(
     An exception, KeyboardInterrupt too, lays the running trials aside and sends the team home.
 
     Args:
+        team: the crew's, entered before the plan was made, as both take their time.
         timeout: seconds; None: no limit.
         progress: show it on standard error.
         on_database: told of the database that is written to.
@@ -82,8 +99,7 @@ def carry_out(
     """
     worker = begin(plan, stop, trials_at_a_time=crew.trials_at_a_time)
     on_database(worker.db)
-    team = _team(plan, crew, worker)
-    if team is not None and progress:
+    if team.devices and progress:
         each = "a thread" if team.threads == 1 else f"{team.threads} threads"
         print(f"{len(team.devices)} workers with {each} each", file=sys.stderr)
     try:
@@ -93,38 +109,21 @@ def carry_out(
         worker.db.close()
 
 
-def _team(plan: Plan, crew: Crew, worker: Worker) -> Team | None:
-    """The local processes to start; None where this process does the work itself."""
-    device = plan.task.device
-    devices = crew.devices(device)
-    if len(devices) == 1:
-        return None
-    return Team(
-        url=plan.url,
-        study=plan.name,
-        devices=devices,
-        data_dir=crew.data_dir,
-        threads=threads_for(len(devices)) if device.type == "cpu" else 1,
-        trials_per_device=worker.trials_at_a_time,
-        count_reports=partial(count_reports, worker.db, worker.study._study_id),
-    )
-
-
-def _search(worker: Worker, team: Team | None, timeout: float | None, *, progress: bool) -> None:
+def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool) -> None:
     timer = threading.Timer(timeout or 0, worker.stop.set)
     timer.daemon = True
     if timeout is not None:
         timer.start()
     content = ContentWriter(worker.db, worker.study)
-    workers = 1 if team is None else len(team.devices)
+    workers = len(team.devices) or 1
     read = partial(view_study, worker.db, worker.study)
     shown = Progress(read, console=console(), workers=workers) if progress else nullcontext()
     try:
         with shown:
-            if team is None:
-                work(dataclasses.replace(worker, on_change=content.write_if_due))
+            if team.devices:
+                _oversee(team, worker, content)
             else:
-                _oversee(team, worker.stop, content)
+                work(dataclasses.replace(worker, on_change=content.write_if_due))
     except BaseException:
         worker.stop.set()  # so that nothing else is waited for
         raise
@@ -133,10 +132,13 @@ def _search(worker: Worker, team: Team | None, timeout: float | None, *, progres
         content.write(worker.stop)
 
 
-def _oversee(team: Team, stop: threading.Event, content: ContentWriter) -> None:
-    """Keep the workers at work until the study has its total, or until `stop` is set."""
+def _oversee(team: Team, worker: Worker, content: ContentWriter) -> None:
+    """Keep the team at work until the study has its total, or until it is to stop."""
+    stop = worker.stop
     try:
-        team.start()
+        team.begin(
+            worker.study.study_name, partial(count_reports, worker.db, worker.study._study_id)
+        )
         while not stop.is_set() and team.watch():
             stop.wait(WATCH_SECONDS)
             content.write_if_due()

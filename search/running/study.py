@@ -116,20 +116,22 @@ def run_study(
     )
     with kept_surroundings():
         prepare_process()
-        plan = make_plan(
-            config=None if config is None else str(config),
-            flags=given,
-            weights=None if weights is None else str(weights),
-            study=study,
-            url=storage,
-            data_dir=crew.data_dir,
-            device=choose_device(device),
-        )
-        if plan.substitute is not None:
-            warnings.warn(fallback_words(plan.substitute), stacklevel=2)
-        return carry_out(
-            plan, crew, stop=stop or threading.Event(), timeout=timeout, progress=progress
-        )
+        chosen = choose_device(device)
+        with crew.team(chosen, storage) as team:
+            plan = make_plan(
+                config=None if config is None else str(config),
+                flags=given,
+                weights=None if weights is None else str(weights),
+                study=study,
+                url=storage,
+                data_dir=crew.data_dir,
+                device=chosen,
+            )
+            if plan.substitute is not None:
+                warnings.warn(fallback_words(plan.substitute), stacklevel=2)
+            return carry_out(
+                plan, crew, team, stop=stop or threading.Event(), timeout=timeout, progress=progress
+            )
 
 
 def _fields_of(space: Mapping[str, Any], *, has_file: bool) -> dict[str, Any]:

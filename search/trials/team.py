@@ -1,4 +1,8 @@
-"""Several local processes on one study: started, watched, replaced when they die, sent home."""
+"""Several local processes on one study: started, watched, replaced when they die, sent home.
+
+Much of the time before the first trial goes into loading libraries. So workers are started first of
+all, and load them while the study is planned; they are told its name as soon as there is one.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 from search.trials.endings import StudyBrokenError
 
@@ -19,6 +25,7 @@ MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
 
 STORAGE_VARIABLE = "SEARCH_STORAGE"
+TOLD_LATER = "-"  # in place of a study's name: the worker reads it from standard input
 
 
 def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int:
@@ -40,7 +47,7 @@ def threads_for(workers: int, cores: int | None = None) -> int:
 
 @dataclass
 class Team:
-    """Worker processes on this machine.
+    """Worker processes on this machine; a context manager, at whose end they are sent home.
 
     Attributes:
         url: of the database; handed over in the environment, so that a password in it stays out
@@ -48,28 +55,47 @@ class Team:
         devices: one for each worker.
         threads: of each worker.
         trials_per_device: that a worker trains at a time; None lets each find out.
-        count_reports: how many epochs of the study were reported so far; asked when a worker dies.
     """
 
     url: str
-    study: str
     devices: list[str]
     data_dir: Path
     threads: int
-    count_reports: Callable[[], int]
     trials_per_device: int | None = None
+    _study: str | None = None
+    _count_reports: Callable[[], int] = lambda: 0
     _running: dict[subprocess.Popen[bytes], str] = field(default_factory=dict)
     _reports: int = 0
     _vain_deaths: int = 0
 
-    def start(self) -> None:
+    def __enter__(self) -> Team:
+        """Start the workers; they wait for a study."""
         for device in self.devices:
             self._start_one(device)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.send_home()
+
+    def begin(self, study: str, count_reports: Callable[[], int]) -> None:
+        """Set them to work on a study.
+
+        Args:
+            count_reports: how many of its epochs were reported so far; asked when a worker dies.
+        """
+        self._study, self._count_reports = study, count_reports
+        for process in self._running:
+            _tell(process, study)
 
     def _start_one(self, device: str) -> None:
         command = [
             *(sys.executable, "-m", "search.worker", "--quiet"),
-            *("--study", self.study, "--device", device, "--data-dir", str(self.data_dir)),
+            *("--study", TOLD_LATER, "--device", device, "--data-dir", str(self.data_dir)),
             *("--threads", str(self.threads)),
             *("--trials-per-device", str(self.trials_per_device or "auto")),
         ]
@@ -78,9 +104,11 @@ class Team:
             command,
             env={**os.environ, STORAGE_VARIABLE: self.url},
             start_new_session=True,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
         )
         self._running[process] = device
+        if self._study is not None:
+            _tell(process, self._study)
 
     def watch(self) -> bool:
         """Replace workers that died; whether any is left at work.
@@ -109,7 +137,7 @@ class Team:
         return bool(self._running)
 
     def _count_death(self) -> None:
-        reports = self.count_reports()
+        reports = self._count_reports()
         self._vain_deaths = self._vain_deaths + 1 if reports == self._reports else 1
         self._reports = reports
 
@@ -117,6 +145,8 @@ class Team:
         """Ask every worker to lay its trial aside; end those that do not leave in time."""
         for process in self._running:
             process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()
         deadline = time.monotonic() + LEAVE_SECONDS
         for process in self._running:
             try:
@@ -125,6 +155,12 @@ class Team:
                 process.kill()
                 process.wait()
         self._running.clear()
+
+
+def _tell(process: subprocess.Popen[bytes], study: str) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as pipe:  # it has died: `watch` sees to that
+        pipe.write(study.encode())
 
 
 def _ending(code: int) -> str:
