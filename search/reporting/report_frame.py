@@ -25,7 +25,12 @@ from search.trials.config import SamplerName, TrialConfig
 from search.trials.view import StudyView, TrialView
 
 MOST_REASON = 200  # characters
-SAMPLERS: dict[SamplerName, str] = {"tpe": "TPE", "random": "random draws", "grid": "a grid"}
+SAMPLERS: dict[SamplerName, str] = {
+    "gp": "a Gaussian process",
+    "tpe": "TPE",
+    "random": "random draws",
+    "grid": "a grid",
+}
 
 LAYER_HEADER = ("layer", "output", "size", "weights + biases = parameters", "share", "mult-adds")
 

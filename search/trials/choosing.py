@@ -1,10 +1,11 @@
 """How the next configuration is drawn, and which trials are stopped early.
 
-**Sampler.** Tree-structured Parzen estimator (Bergstra et al. 2011; Optuna's default): few
-trials, mixed kinds of parameters, and an order of merit that pruned trials take part in.
-Multivariate (the default in Optuna 5), because learning rate, width and weight decay depend on
-each other; ten random trials first. Which trials are the good ones is what the pruner's rungs say,
-see `search.trials.halving.best_first`.
+**Sampler.** By default a Gaussian process for the first hundred trials, see
+`search.trials.gaussian_process`; the first ten are random. After them, or where a study file says
+`sampler = "tpe"`, the tree-structured Parzen estimator (Bergstra et al. 2011; Optuna's default):
+mixed kinds of parameters, and an order of merit that pruned trials take part in. Multivariate (the
+default in Optuna 5), because learning rate, width and weight decay depend on each other. Which
+trials are the good ones is what the pruner's rungs say, see `search.trials.halving.best_first`.
 
 **Pruner.** Optuna's default compares with COMPLETED trials only, so that pruned trials, most of
 what is known of the early epochs, count for nothing; Hyperband splits fifty trials into
@@ -27,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.training.randomness import derived_seed
 from search.trials.config import StudySpec
+from search.trials.gaussian_process import GaussianProcessSampler
 from search.trials.halving import HalvingPruner, rungs
 from search.trials.history import Standing
 from search.trials.space import ARM, REPEAT
@@ -123,10 +125,17 @@ def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
         return ArmSampler(spec)
     if spec.sampler == "random":
         return SeededSampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), spec.seed)
-    memory = Memory(rungs(spec.epochs) if spec.pruner == "halving" else None)
+    at = rungs(spec.epochs)
+    memory = Memory(at if spec.pruner == "halving" else None)
+
+    def make_tpe(seed: int) -> RememberingTPESampler:
+        return RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+    if spec.sampler == "tpe":
+        return SeededSampler(make_tpe, spec.seed)
+    compared = Memory(at)
     return SeededSampler(
-        lambda seed: RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS),
-        spec.seed,
+        lambda seed: GaussianProcessSampler(at, compared, make_tpe(seed), seed=seed), spec.seed
     )
 
 

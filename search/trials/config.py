@@ -24,7 +24,7 @@ from search.trials.domains import (
 )
 from search.trials.folders import ARTIFACTS
 
-SamplerName = Literal["tpe", "random", "grid"]
+SamplerName = Literal["gp", "tpe", "random", "grid"]
 PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
 FORMAT = 1  # of the stored specification
@@ -81,7 +81,7 @@ class StudySpec:
     epochs: int = 12
     patience: int | None = None
     seed: int = 0
-    sampler: SamplerName = "tpe"
+    sampler: SamplerName = "gp"
     pruner: PrunerName = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None

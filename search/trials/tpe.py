@@ -94,6 +94,11 @@ class Memory:
     def _by_number(self, rows: Integers) -> Integers:
         return rows[np.argsort(self._numbers_T[rows])]
 
+    def by_number(self, names: Sequence[str]) -> tuple[Floats, Floats]:
+        """Values of these parameters and merits of all ended trials, by number; (T, P), (T, M)."""
+        rows = self._by_number(np.arange(len(self._numbers_T)))
+        return self.values(rows, names), self._merits_TM[rows]
+
     def numbers(self, rows: Integers) -> Integers:
         return self._numbers_T[rows]
 

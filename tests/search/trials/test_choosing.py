@@ -39,7 +39,7 @@ def draws(spec: StudySpec, count: int, restart_every: int) -> list[dict[str, flo
     return [trial.params for trial in study.trials]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
 def test_a_restart_changes_no_draw(sampler: str) -> None:
     spec = StudySpec(dataset="digits", sampler=sampler, seed=7)
     whole = draws(spec, 20, restart_every=100)
