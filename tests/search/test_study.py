@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,30 @@ def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
     assert view.finished == 80
     assert not view.in_state("running")
     assert [trial.number for trial in view.trials] == list(range(len(view.trials)))
+
+
+def test_a_mistake_leaves_no_worker_behind(place: Place) -> None:
+    """They are started before anything else, to load their libraries meanwhile."""
+    code, _, err = place.run("--dataset", "nonsense", "--workers", "2")
+    assert code == 2
+    assert "nonsense" in err
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended, or is another user's
+            assert (process / "cwd").readlink() != place.folder, (process / "cmdline").read_text()
+
+
+def test_a_worker_that_waits_for_a_study_leaves_when_none_comes(place: Place) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "search.worker", "--study", "-"],
+        cwd=place.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_worker_joins_with_the_url_alone(place: Place) -> None:
