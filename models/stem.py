@@ -134,6 +134,11 @@ def _windows(images_NCHW: Tensor, kernel: int, padding: int) -> Tensor:
 @functools.cache
 def _places(kernel: int, channels: int) -> Tensor:
     """Where in a window each place's patch has its values, and its one: (P, L)."""
+    with torch.inference_mode(False):  # kept, so it must serve in training too
+        return _find_places(kernel, channels)
+
+
+def _find_places(kernel: int, channels: int) -> Tensor:
     window = torch.arange((kernel + 1) ** 2 * channels).view(kernel + 1, kernel + 1, channels)
     patches_PQ = [
         window[down : down + kernel, right : right + kernel].flatten()

@@ -70,8 +70,8 @@ class Team:
 
     def __enter__(self) -> Team:
         """Start the workers; they wait for a study."""
-        for device in self.devices:
-            self._start_one(device)
+        with suppress(OSError):  # is met again, if at all, once there is a study to work on
+            self._start_missing()
         return self
 
     def __exit__(
@@ -88,9 +88,14 @@ class Team:
         Args:
             count_reports: how many of its epochs were reported so far; asked when a worker dies.
         """
-        self._study, self._count_reports = study, count_reports
         for process in self._running:
             _tell(process, study)
+        self._study, self._count_reports = study, count_reports
+        self._start_missing()
+
+    def _start_missing(self) -> None:
+        for device in self.devices[len(self._running) :]:
+            self._start_one(device)
 
     def _start_one(self, device: str) -> None:
         command = [

@@ -82,6 +82,14 @@ def test_among_equals_the_first_has_the_gradient() -> None:
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_what_was_first_validated_can_be_trained() -> None:
+    """What a validation leaves behind for later must be fit for training."""
+    fused, _ = both(stem(2, (3, 1)), (1, 9, 9))  # a size that nothing else here has
+    with torch.inference_mode():
+        fused(torch.randn(4, 1, 9, 9))
+    fused(torch.randn(4, 1, 9, 9)).sum().backward()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autocast_decides_the_precision(dtype: torch.dtype) -> None:
     fused, plain = both(stem(3), (1, 28, 28))
