@@ -126,16 +126,18 @@ def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
     if spec.sampler == "random":
         return SeededSampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), spec.seed)
     at = rungs(spec.epochs)
-    memory = Memory(at if spec.pruner == "halving" else None)
-
-    def make_tpe(seed: int) -> RememberingTPESampler:
-        return RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS)
-
+    by_rungs = Memory(at)
+    memory = by_rungs if spec.pruner == "halving" else Memory()
     if spec.sampler == "tpe":
-        return SeededSampler(make_tpe, spec.seed)
-    compared = Memory(at)
+        return SeededSampler(
+            lambda seed: RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS),
+            spec.seed,
+        )
     return SeededSampler(
-        lambda seed: GaussianProcessSampler(at, compared, make_tpe(seed), seed=seed), spec.seed
+        lambda seed: GaussianProcessSampler(
+            at, by_rungs, memory, seed=seed, n_startup_trials=STARTUP_TRIALS
+        ),
+        spec.seed,
     )
 
 

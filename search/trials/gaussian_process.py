@@ -26,7 +26,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.trials.halving import losses_at_rungs
 from search.trials.parzen import Floats
@@ -42,10 +42,8 @@ SEED_NOISE = 0.03  # of the logarithm of a final loss: what another seed would m
 UNKNOWN_NOISE = 0.05  # what a rung adds to that as long as too few have passed it to tell
 HIGHEST = 2.5  # standard deviations: how bad the worst ones are is of no interest
 
-_RELEVANT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
-
-class GaussianProcessSampler(optuna.samplers.BaseSampler):
+class GaussianProcessSampler(RememberingTPESampler):
     """Draws by the largest expected improvement; leaves what it does not model to TPE.
 
     Those are the first trials, which TPE draws at random, parameters that not all trials have, and
@@ -53,50 +51,39 @@ class GaussianProcessSampler(optuna.samplers.BaseSampler):
 
     Args:
         rungs: of the pruner, whose losses are compared.
-        memory: made with `rungs`; samplers of one study made one after the other share it.
+        losses: a memory made with `rungs`; may be TPE's own.
     """
 
     def __init__(
-        self, rungs: Sequence[int], memory: Memory, tpe: RememberingTPESampler, *, seed: int
+        self,
+        rungs: Sequence[int],
+        losses: Memory,
+        memory: Memory,
+        *,
+        seed: int,
+        n_startup_trials: int,
     ) -> None:
-        self._rungs, self._memory, self._tpe = rungs, memory, tpe
-        self._rng = np.random.default_rng(seed)
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._tpe.infer_relative_search_space(study, trial)
+        super().__init__(memory, seed=seed, n_startup_trials=n_startup_trials)
+        self._rungs, self._losses = rungs, losses
+        self._dice = np.random.default_rng(seed)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        found = None
         if search_space and trial.number < MODELLED_TRIALS:
-            trials = study._get_trials(deepcopy=False, states=_RELEVANT, use_cache=True)
-            running = [
-                other for other in self._memory.learn(trials) if other.number != trial.number
-            ]
-            found = self._draw(running, search_space)
-            if found is not None:
-                return found
-        return self._tpe.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+            found = self._draw(study, trial, search_space)
+        return super().sample_relative(study, trial, search_space) if found is None else found
 
     def _draw(
-        self, running: Sequence[FrozenTrial], search_space: Mapping[str, BaseDistribution]
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any] | None:
         """None where too little is known for a model."""
-        values_TP, losses_TR = self._memory.by_number(list(search_space))
+        running = self.learn(self._losses, study, trial)
+        values_TP, losses_TR = self._losses.ended(list(search_space))
         ended = len(values_TP)
-        others = [_internal(trial, search_space) for trial in running]
-        reports = [losses_at_rungs(trial, self._rungs) for trial in running]
+        others = [self.row(study, other, search_space) for other in running]
+        reports = [losses_at_rungs(other, self._rungs) for other in running]
         values_TP = np.concatenate([values_TP, np.reshape(others, (-1, len(search_space)))])
         losses_TR = np.concatenate([losses_TR, np.reshape(reports, (-1, losses_TR.shape[1]))])
         ends_T, noises_T = estimated_ends(losses_TR, self._rungs)
@@ -107,7 +94,7 @@ class GaussianProcessSampler(optuna.samplers.BaseSampler):
         pending = complete & ~known & (np.arange(len(known)) >= ended)
         cube = _Cube(search_space)
         parents = values_TP[known][np.argsort(ends_T[known], kind="stable")[:PARENTS]]
-        candidates_CP = cube.candidates(parents, self._rng)
+        candidates_CP = cube.candidates(parents, self._dice)
         merits_C = expected_improvement(
             cube.features(values_TP[known]),
             ends_T[known],
@@ -121,14 +108,6 @@ class GaussianProcessSampler(optuna.samplers.BaseSampler):
             name: distribution.to_external_repr(value)
             for (name, distribution), value in zip(search_space.items(), best_P, strict=True)
         }
-
-
-def _internal(trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> list[float]:
-    """Its parameters as Optuna stores them; NaN where it has none yet."""
-    return [
-        distribution.to_internal_repr(trial.params[name]) if name in trial.params else math.nan
-        for name, distribution in search_space.items()
-    ]
 
 
 def estimated_ends(losses_TR: Floats, rungs: Sequence[int]) -> tuple[Floats, Floats]:
@@ -185,8 +164,9 @@ def expected_improvement(
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: no influence
         process = GaussianProcessRegressor(kernel, alpha=alpha_T).fit(known_TF, scaled_T)
-        expected_A = process.predict(pending_AF) if len(pending_AF) else np.empty(0)
+        expected_A = np.empty(0)
         if len(pending_AF):
+            expected_A = process.predict(pending_AF)
             process = GaussianProcessRegressor(
                 process.kernel_,
                 alpha=np.concatenate([alpha_T, np.full(len(pending_AF), 1e-4)]),

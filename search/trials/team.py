@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from search.trials.endings import StudyBrokenError
 
@@ -74,12 +73,7 @@ class Team:
             self._start_missing()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.send_home()
 
     def begin(self, study: str, count_reports: Callable[[], int]) -> None:

@@ -94,7 +94,7 @@ class Memory:
     def _by_number(self, rows: Integers) -> Integers:
         return rows[np.argsort(self._numbers_T[rows])]
 
-    def by_number(self, names: Sequence[str]) -> tuple[Floats, Floats]:
+    def ended(self, names: Sequence[str]) -> tuple[Floats, Floats]:
         """Values of these parameters and merits of all ended trials, by number; (T, P), (T, M)."""
         rows = self._by_number(np.arange(len(self._numbers_T)))
         return self.values(rows, names), self._merits_TM[rows]
@@ -140,15 +140,14 @@ class RememberingTPESampler(TPESampler):
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        trials = study._get_trials(deepcopy=False, states=_RELEVANT, use_cache=True)
-        running = [other for other in self._memory.learn(trials) if other.number != trial.number]
+        running = self.learn(self._memory, study, trial)
         good, others = self._memory.split()
         names = list(search_space)
         # Optuna's "constant liar": what is running counts as bad, so that workers spread out.
         values_TP = self._memory.values(others, names)
         numbers_T = self._memory.numbers(others)
         for other in running:
-            row_P = self._row(study, other, search_space)
+            row_P = self.row(study, other, search_space)
             place = np.searchsorted(numbers_T, other.number)
             values_TP = np.insert(values_TP, place, row_P, axis=0)
             numbers_T = np.insert(numbers_T, place, other.number)
@@ -162,9 +161,16 @@ class RememberingTPESampler(TPESampler):
             for name, distribution in search_space.items()
         }
 
-    def _row(
+    @staticmethod
+    def learn(memory: Memory, study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+        """Have the memory take in what has ended; returns what runs beside the trial."""
+        trials = study._get_trials(deepcopy=False, states=_RELEVANT, use_cache=True)
+        return [other for other in memory.learn(trials) if other.number != trial.number]
+
+    def row(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> list[float]:
+        """The trial's parameters in Optuna's internal form; NaN where it has none yet."""
         params = self._get_params(trial, study)
         return [
             distribution.to_internal_repr(params[name]) if name in params else math.nan

@@ -109,36 +109,6 @@ def test_it_finds_lower_losses_than_tpe_and_random_draws_do() -> None:
     assert ours < 0.315
 
 
-@pytest.mark.parametrize("trials", [0, 9, 20, 60, MODELLED_TRIALS + 5])
-def test_whatever_became_of_earlier_trials_the_next_one_lies_in_the_space(trials: int) -> None:
-    study = optuna.create_study(sampler=RandomSampler(seed=trials))
-    dice = random.Random(trials)
-    for _ in range(trials):
-        trial = study.ask()
-        suggest(trial)
-        if dice.random() < 0.5:
-            trial.suggest_float("not in all", 0, 1)
-        for step in range(dice.randrange(5)):
-            trial.report(dice.choice([dice.random(), 0.5, math.nan, math.inf, 0.0]), step)
-        match dice.choice(["complete", "complete", "pruned", "failed", "running"]):
-            case "complete":
-                study.tell(trial, dice.choice([dice.random(), 0.5, math.inf]))
-            case "pruned":
-                study.tell(trial, state=TrialState.PRUNED)
-            case "failed":
-                study.tell(trial, state=TrialState.FAIL)
-    study.sampler = make_sampler(StudySpec(dataset="digits", epochs=6))
-    drawn = set()
-    for _ in range(4):
-        trial = study.ask()
-        suggest(trial)  # refuses what lies outside
-        trial.suggest_float("not in all", 0, 1)
-        assert trial.params["width"] % 8 == 0
-        assert trial.params["share"] % 0.25 == 0
-        drawn.add(str(trial.params))
-    assert len(drawn) == 4
-
-
 @pytest.mark.parametrize("trials", [MODELLED_TRIALS - 1, MODELLED_TRIALS])
 def test_from_a_hundred_trials_on_tpe_goes_on(trials: int) -> None:
     draws = []

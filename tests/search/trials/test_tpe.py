@@ -12,7 +12,9 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import Trial, TrialState
 
-from search.trials.choosing import STARTUP_TRIALS
+from search.trials.choosing import STARTUP_TRIALS, make_sampler
+from search.trials.config import StudySpec
+from search.trials.gaussian_process import MODELLED_TRIALS
 from search.trials.parzen import log_density
 from search.trials.tpe import Memory, RememberingTPESampler
 
@@ -35,7 +37,7 @@ def live(study: optuna.Study, dice: random.Random, *, some_lack_one: bool) -> No
     trial = study.ask()
     suggest(trial, all_of_them=not some_lack_one or dice.random() < 0.8)
     losses = [
-        dice.choice([dice.random(), 0.5, math.nan, math.inf]) for _ in range(dice.randrange(5))
+        dice.choice([dice.random(), 0.5, 0.0, math.nan, math.inf]) for _ in range(dice.randrange(5))
     ]
     for step, loss in enumerate(losses):
         trial.report(loss, step)
@@ -73,6 +75,24 @@ def test_the_draws_are_optunas(trials: int, some_lack_one: bool) -> None:
             study.sampler = RandomSampler(seed=seed)
             live(study, random.Random(seed), some_lack_one=some_lack_one)
     assert len(drawn) == 12
+
+
+@pytest.mark.parametrize("trials", [0, 9, 20, 60, MODELLED_TRIALS + 5])
+def test_whatever_became_of_earlier_trials_a_gaussian_process_draws_in_the_space(
+    trials: int,
+) -> None:
+    study = history(trials, trials, some_lack_one=True)
+    study.sampler = make_sampler(StudySpec(dataset="digits", epochs=6))
+    drawn = set()
+    for _ in range(4):
+        params = suggest(study.ask())  # refuses what lies outside
+        width, share = params["width"], params["share"]
+        assert isinstance(width, int)
+        assert isinstance(share, float)
+        assert width % 8 == 0
+        assert share % 0.25 == 0
+        drawn.add(str(params))
+    assert len(drawn) == 4
 
 
 @pytest.mark.parametrize("trials", [0, 1, 7, 200])
