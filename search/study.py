@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from typing import NoReturn
 
 import torch
 
+from search import worker
 from search.reporting.commands import Parser, duration, positive_int, run_process, seed
 from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
@@ -166,7 +168,10 @@ def main(argv: list[str] | None = None) -> int:
         def hurry_on_signal(db: Database) -> None:
             stopping.on_signal = db.hurry
 
-        with crew.team(device, args.storage) as team:
+        team = crew.team(device, args.storage, fork=work_as_copy)
+        if team.fork is not None:
+            worker.load_libraries()
+        with team:
             plan = plan_for(args, device)
             reason = plan.substitute
             if reason is not None:
@@ -192,6 +197,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return stopping.exit_code
+
+
+def work_as_copy(arguments: list[str]) -> NoReturn:
+    """What a copy of this process does as one of its team."""
+    run_process(lambda _: worker.main(arguments))
 
 
 def rehearse(args: argparse.Namespace, plan: Plan) -> str:

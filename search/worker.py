@@ -53,6 +53,12 @@ def parser() -> Parser:
     own.add_trials_per_device()
     own.add_data_dir()
     own.add_argument("--quiet", action="store_true", help="show errors only")
+    own.add_argument(
+        "--parent",
+        type=positive_int,
+        metavar="PID",
+        help="leave when this process, which has started this one, ends (Linux)",
+    )
     return own
 
 
@@ -64,8 +70,8 @@ def load_libraries() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    if args.quiet:  # one of a team, which ends with the command that started it
-        stop_with_parent()
+    if args.parent is not None:
+        stop_with_parent(args.parent)
     if args.study == TOLD_LATER:
         load_libraries()
         args.study = sys.stdin.read()

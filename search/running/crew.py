@@ -10,11 +10,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from search.reporting.commands import console
-from search.reporting.content_writer import ContentWriter
 from search.reporting.progress import Progress
 from search.trials.history import count_reports
 from search.trials.loop import work
@@ -23,6 +23,9 @@ from search.trials.storage import Database
 from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
 from search.trials.view import StudyView, view_study
 from search.trials.worker import Worker
+
+if TYPE_CHECKING:
+    from search.reporting.content_writer import ContentWriter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +61,14 @@ class Crew:
         """See `Worker`."""
         return self.trials_per_device or (1 if self.repeatable else None)
 
-    def team(self, chosen: torch.device, url: str) -> Team:
+    def team(
+        self, chosen: torch.device, url: str, fork: Callable[[list[str]], object] | None = None
+    ) -> Team:
         """The local processes to start: none where this process does the work itself.
 
         Args:
             url: of the database.
+            fork: see `Team`; for a process that has done nothing yet but load libraries.
         """
         devices = self.devices(chosen)
         return Team(
@@ -71,6 +77,8 @@ class Crew:
             data_dir=self.data_dir,
             threads=threads_for(len(devices)) if chosen.type == "cpu" else 1,
             trials_per_device=self.trials_at_a_time,
+            # A CUDA context does not survive it, and macOS's own libraries do not either.
+            fork=fork if chosen.type == "cpu" and sys.platform == "linux" else None,
         )
 
 
@@ -110,11 +118,18 @@ def carry_out(
 
 
 def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool) -> None:
+    if team.devices:
+        team.begin(
+            worker.study.study_name, partial(count_reports, worker.db, worker.study._study_id)
+        )
+    # Its libraries take half a second to load, in which the team is at work already.
+    from search.reporting.content_writer import ContentWriter
+
+    content = ContentWriter(worker.db, worker.study)
     timer = threading.Timer(timeout or 0, worker.stop.set)
     timer.daemon = True
     if timeout is not None:
         timer.start()
-    content = ContentWriter(worker.db, worker.study)
     workers = len(team.devices) or 1
     read = partial(view_study, worker.db, worker.study)
     shown = Progress(read, console=console(), workers=workers) if progress else nullcontext()
@@ -136,9 +151,6 @@ def _oversee(team: Team, worker: Worker, content: ContentWriter) -> None:
     """Keep the team at work until the study has its total, or until it is to stop."""
     stop = worker.stop
     try:
-        team.begin(
-            worker.study.study_name, partial(count_reports, worker.db, worker.study._study_id)
-        )
         while not stop.is_set() and team.watch():
             stop.wait(WATCH_SECONDS)
             content.write_if_due()

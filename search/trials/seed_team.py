@@ -90,7 +90,7 @@ def train_apart(
 def _start(job: Job, seed: int) -> _Process:
     # A session of its own: Ctrl-C reaches only the command, which then asks each process to go.
     process = subprocess.Popen(
-        [sys.executable, "-c", _CHILD],
+        [sys.executable, "-c", _CHILD, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -142,7 +142,7 @@ def _send_home(running: Sequence[_Process]) -> None:
 
 def serve() -> None:
     """What a process does: train one seed and leave; 2 after an error that it has told."""
-    stop_with_parent()
+    stop_with_parent(int(sys.argv[1]))
     job: Job
     job, seed = pickle.loads(sys.stdin.buffer.read())  # written by the process that started this
     # Nothing else may write between the reports.

@@ -1,7 +1,8 @@
 """Several local processes on one study: started, watched, replaced when they die, sent home.
 
-Much of the time before the first trial goes into loading libraries. So workers are started first of
-all, and load them while the study is planned; they are told its name as soon as there is one.
+Much of the time before the first trial goes into loading libraries. So workers are started before
+the study is planned, as copies of the command that has them loaded already where it can be copied;
+they are told the study's name as soon as there is one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from search.trials.endings import StudyBrokenError
+from search.trials.forked import ForkedProcess
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2
@@ -25,6 +28,7 @@ MAX_DEFAULT_WORKERS = 8
 
 STORAGE_VARIABLE = "SEARCH_STORAGE"
 TOLD_LATER = "-"  # in place of a study's name: the worker reads it from standard input
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int:
@@ -54,6 +58,8 @@ class Team:
         devices: one for each worker.
         threads: of each worker.
         trials_per_device: that a worker trains at a time; None lets each find out.
+        fork: does a worker's work, given the arguments of its command, in a copy of this process;
+            see `ForkedProcess` for when there can be one. None: workers are started afresh.
     """
 
     url: str
@@ -61,16 +67,21 @@ class Team:
     data_dir: Path
     threads: int
     trials_per_device: int | None = None
+    fork: Callable[[list[str]], object] | None = None
     _study: str | None = None
     _count_reports: Callable[[], int] = lambda: 0
-    _running: dict[subprocess.Popen[bytes], str] = field(default_factory=dict)
+    _running: dict[Process, str] = field(default_factory=dict)
+    _process: int = field(default_factory=os.getpid)
     _reports: int = 0
     _vain_deaths: int = 0
 
     def __enter__(self) -> Team:
         """Start the workers; they wait for a study."""
         with suppress(OSError):  # is met again, if at all, once there is a study to work on
-            self._start_missing()
+            if self.fork is None:
+                self._start_missing()
+            else:
+                self._copy_this_process(self.fork)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,16 +102,20 @@ class Team:
         for device in self.devices[len(self._running) :]:
             self._start_one(device)
 
+    def _copy_this_process(self, fork: Callable[[list[str]], object]) -> None:
+        for device in self.devices:
+            siblings = [process.stdin for process in self._running if process.stdin is not None]
+            copy = ForkedProcess(partial(self._work_as_copy, fork, device), siblings)
+            self._running[copy] = device
+
+    def _work_as_copy(self, fork: Callable[[list[str]], object], device: str) -> None:
+        os.environ[STORAGE_VARIABLE] = self.url
+        fork(self._arguments(device))
+
     def _start_one(self, device: str) -> None:
-        command = [
-            *(sys.executable, "-m", "search.worker", "--quiet"),
-            *("--study", TOLD_LATER, "--device", device, "--data-dir", str(self.data_dir)),
-            *("--threads", str(self.threads)),
-            *("--trials-per-device", str(self.trials_per_device or "auto")),
-        ]
         # A session of its own: Ctrl-C reaches only the study command, which then asks each to go.
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "search.worker", *self._arguments(device)],
             env={**os.environ, STORAGE_VARIABLE: self.url},
             start_new_session=True,
             stdin=subprocess.PIPE,
@@ -108,6 +123,14 @@ class Team:
         self._running[process] = device
         if self._study is not None:
             _tell(process, self._study)
+
+    def _arguments(self, device: str) -> list[str]:
+        return [
+            *("--quiet", "--parent", str(self._process)),
+            *("--study", TOLD_LATER, "--device", device),
+            *("--data-dir", str(self.data_dir), "--threads", str(self.threads)),
+            *("--trials-per-device", str(self.trials_per_device or "auto")),
+        ]
 
     def watch(self) -> bool:
         """Replace workers that died; whether any is left at work.
@@ -156,7 +179,7 @@ class Team:
         self._running.clear()
 
 
-def _tell(process: subprocess.Popen[bytes], study: str) -> None:
+def _tell(process: Process, study: str) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as pipe:  # it has died: `watch` sees to that
         pipe.write(study.encode())

@@ -88,6 +88,15 @@ class Place:
             time.sleep(0.1)
         raise AssertionError("it did not come to that")
 
+    def processes(self) -> list[int]:
+        """Those that were started here, or by one that was."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has just ended, or is another user's
+                if (process / "cwd").readlink() == self.folder:
+                    found.append(int(process.name))
+        return found
+
     def close(self) -> None:
         for process in self._started:
             if process.poll() is None:
@@ -172,14 +181,57 @@ def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
     assert [trial.number for trial in view.trials] == list(range(len(view.trials)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="commands are copied on Linux only")
+def test_a_team_is_copies_of_the_command_and_a_dead_one_is_replaced_afresh(place: Place) -> None:
+    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
+    process = place.start(*words, "--trials", "4000", "--workers", "2")
+
+    def team() -> dict[int, str]:
+        listed = subprocess.run(
+            ["pgrep", "-P", str(process.pid), "-a"], capture_output=True, text=True, check=False
+        ).stdout.splitlines()
+        # One that has died, or is only just being started, has no command line.
+        words = [line.split() for line in listed if "-m " in line]
+        return {int(each[0]): each[each.index("-m") + 1] for each in words}
+
+    place.wait_until(lambda view: len(view.trials) > 2)
+    first = team()
+    assert list(first.values()) == ["search.study", "search.study"]
+    killed = min(first)
+    os.kill(killed, signal.SIGKILL)
+    trials = len(place.view().trials)
+    place.wait_until(lambda view: "search.worker" in team().values() and len(view.trials) > trials)
+    assert killed not in team()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in first)
+
+
 def test_a_mistake_leaves_no_worker_behind(place: Place) -> None:
     """They are started before anything else, to load their libraries meanwhile."""
     code, _, err = place.run("--dataset", "nonsense", "--workers", "2")
     assert code == 2
     assert "nonsense" in err
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended, or is another user's
-            assert (process / "cwd").readlink() != place.folder, (process / "cmdline").read_text()
+    assert place.processes() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's end")
+def test_the_command_killed_while_a_worker_loads_its_libraries_leaves_none(place: Place) -> None:
+    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
+    process = place.start(*words, "--trials", "4000", "--workers", "2")
+    place.wait_until(lambda view: len(view.trials) > 2)
+    before = place.processes()
+    os.kill(max(set(before) - {process.pid}), signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while not set(place.processes()) - set(before):  # another takes the place of the dead one
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=30)
+    while left := place.processes():
+        assert time.monotonic() < deadline + 30, left
+        time.sleep(0.1)
 
 
 def test_a_worker_that_waits_for_a_study_leaves_when_none_comes(place: Place) -> None:
