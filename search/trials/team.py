@@ -71,7 +71,7 @@ class Team:
     _study: str | None = None
     _count_reports: Callable[[], int] = lambda: 0
     _running: dict[Process, str] = field(default_factory=dict)
-    _process: int = field(default_factory=os.getpid)
+    _own_number: int = field(default_factory=os.getpid)
     _reports: int = 0
     _vain_deaths: int = 0
 
@@ -126,7 +126,7 @@ class Team:
 
     def _arguments(self, device: str) -> list[str]:
         return [
-            *("--quiet", "--parent", str(self._process)),
+            *("--quiet", "--parent", str(self._own_number)),
             *("--study", TOLD_LATER, "--device", device),
             *("--data-dir", str(self.data_dir), "--threads", str(self.threads)),
             *("--trials-per-device", str(self.trials_per_device or "auto")),
