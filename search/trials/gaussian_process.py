@@ -6,9 +6,7 @@ trials from others, a few from many; the process uses all their losses, and know
 matter. Its cost grows with the cube of the trials, so that from `MODELLED_TRIALS` on TPE goes on.
 
 Most trials are stopped early. What they would have come to is estimated from those that were not:
-by how much their losses still fell from one rung to the next, on average, and how unevenly. A loss
-within the first epoch says little, but not nothing: without it, a region from which every trial is
-stopped at the early look would stay unknown, and so promising.
+by how much their losses still fell from one rung to the next, on average, and how unevenly.
 
 T trials, P parameters, F features, C candidates, R rungs of the pruner and the end.
 """
@@ -35,14 +33,13 @@ from search.trials.parzen import Floats
 from search.trials.tpe import Memory, RememberingTPESampler
 
 MODELLED_TRIALS = 100  # at so many a draw takes a tenth of a second
-LEAST_TRIALS = 8  # with a whole epoch: fewer are too few for a model, and the best of them lead
+LEAST_TRIALS = 8  # with a whole epoch: fewer are too few for a model
 RANDOM_CANDIDATES, PARENTS, CHILDREN = 400, 3, 100
 STEP = 0.15  # standard deviation by which children differ, as a share of a parameter's range
 CHANGED = 0.5  # share of the parameters in which they do
 UNLIKE = 0.5  # of two choices' one-hot features; their distance is then 0.7 of a range
 SEED_NOISE = 0.03  # of the logarithm of a final loss: what another seed would make of it
 UNKNOWN_NOISE = 0.05  # what a rung adds to that as long as too few have passed it to tell
-EARLY_SLOPE = 0.3  # by how much the log loss after an epoch rises with that of the early look
 HIGHEST = 2.5  # standard deviations: how bad the worst ones are is of no interest
 
 
@@ -92,13 +89,11 @@ class GaussianProcessSampler(RememberingTPESampler):
         ends_T, noises_T = estimated_ends(losses_TR, self._rungs)
         complete = ~np.isnan(values_TP).any(axis=1)
         known = complete & ~np.isnan(ends_T)
-        of_epochs = [*(rung > 0 for rung in self._rungs), True]
-        whole = known & ~np.isnan(losses_TR[:, of_epochs]).all(axis=1)
-        if whole.sum() < LEAST_TRIALS:
+        if known.sum() < LEAST_TRIALS:
             return None
         pending = complete & ~known & (np.arange(len(known)) >= ended)
         cube = _Cube(search_space)
-        parents = values_TP[whole][np.argsort(ends_T[whole], kind="stable")[:PARENTS]]
+        parents = values_TP[known][np.argsort(ends_T[known], kind="stable")[:PARENTS]]
         candidates_CP = cube.candidates(parents, self._dice)
         merits_C = expected_improvement(
             cube.features(values_TP[known]),
@@ -118,28 +113,24 @@ class GaussianProcessSampler(RememberingTPESampler):
 def estimated_ends(losses_TR: Floats, rungs: Sequence[int]) -> tuple[Floats, Floats]:
     """The logarithm of each trial's loss at its end, and how uncertain it is, (T,) both.
 
-    NaN for a trial without a report, and for one that knows the early look only as long as no other
-    tells what comes after it.
+    NaN for a trial without a whole epoch: a loss inside the first one says little.
 
     Args:
         losses_TR: from `search.trials.halving.losses_at_rungs`.
     """
-    logs_TR = np.log(np.maximum(losses_TR, 1e-12))
+    compared = [column for column, rung in enumerate(rungs) if rung > 0]
+    logs_TR = np.log(np.maximum(losses_TR[:, [*compared, -1]], 1e-12))
     finite = logs_TR[np.isfinite(logs_TR)]
     logs_TR[np.isposinf(logs_TR)] = finite.max() if len(finite) else 0.0
     ends_T, noises_T = logs_TR[:, -1].copy(), np.full(len(logs_TR), SEED_NOISE)
     change, variance = 0.0, SEED_NOISE**2
-    for column in range(len(rungs) - 1, -1, -1):
-        early = rungs[column] == 0
-        now_T = EARLY_SLOPE * logs_TR[:, column] if early else logs_TR[:, column]
-        changes = logs_TR[:, column + 1] - now_T
+    for column in range(logs_TR.shape[1] - 2, -1, -1):
+        changes = logs_TR[:, column + 1] - logs_TR[:, column]
         changes = changes[~np.isnan(changes)]
-        if early and not len(changes):
-            continue
         change += changes.mean() if len(changes) else 0.0
         variance += changes.var(ddof=1) if len(changes) > 2 else UNKNOWN_NOISE**2
-        last = np.isnan(ends_T) & ~np.isnan(now_T)
-        ends_T[last] = now_T[last] + change
+        last = np.isnan(ends_T) & ~np.isnan(logs_TR[:, column])
+        ends_T[last] = logs_TR[last, column] + change
         noises_T[last] = math.sqrt(variance)
     return ends_T, noises_T
 
