@@ -17,6 +17,24 @@ from search.trials.stopping import StopOnSignal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are copied on Linux only")
 SECONDS = 30.0
+TRAIN_WITH_THREADS = """
+import torch
+from search import study, worker
+from search.training.device import prepare_process
+from search.trials.forked import ForkedProcess
+
+def train():
+    prepare_process(2)
+    network = torch.nn.Conv2d(8, 64, 3)
+    network(torch.ones(64, 8, 32, 32)).square().mean().backward()
+    assert network.weight.grad.isfinite().all()
+    assert torch.get_num_threads() == 2
+
+prepare_process()
+worker.load_libraries()
+copies = [ForkedProcess(train, []) for _ in range(2)]
+print([copy.wait(60) for copy in copies])
+"""
 
 Start = Callable[..., ForkedProcess]
 
@@ -103,3 +121,15 @@ def test_ctrl_c_in_the_terminal_is_not_for_it(start: Start, tmp_path: Path) -> N
     path = tmp_path / "session"
     assert start(lambda: path.write_text(str(os.getsid(0)))).wait(SECONDS) == 0
     assert int(path.read_text()) != os.getsid(0)
+
+
+def test_copies_of_a_command_train_with_several_threads() -> None:
+    """OpenMP's threads would not outlive a fork; loading the libraries must not have begun any."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_WITH_THREADS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout == "[0, 0]\n", done.stderr
