@@ -9,11 +9,11 @@ from typing import NoReturn
 
 import torch
 
-from search import worker
 from search.reporting.commands import Parser, duration, positive_int, run_process, seed
 from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
+from search.running import joining
 from search.running.crew import Crew, carry_out
 from search.training.device import choose_device, prepare_process
 from search.trials.catalog import require_study
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
 
         team = crew.team(device, args.storage, fork=work_as_copy)
         if team.fork is not None:
-            worker.load_libraries()
+            joining.load_libraries()
         with team:
             plan = plan_for(args, device)
             reason = plan.substitute
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def work_as_copy(arguments: list[str]) -> NoReturn:
     """What a copy of this process does as one of its team."""
-    run_process(lambda _: worker.main(arguments))
+    run_process(lambda _: joining.main(arguments))
 
 
 def rehearse(args: argparse.Namespace, plan: Plan) -> str:

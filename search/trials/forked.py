@@ -45,14 +45,14 @@ class ForkedProcess:
 
         self._process = multiprocessing.get_context("fork").Process(target=begin)
         # A signal that came to the copy before it has forgotten the handlers would do nothing.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             with warnings.catch_warnings():
                 # Python 3.12 warns of threads, and counts those of OpenBLAS, which is prepared.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(reading)
 
     def poll(self) -> int | None:

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are co
 SECONDS = 30.0
 TRAIN_WITH_THREADS = """
 import torch
-from search import study, worker
+from search import study
+from search.running import joining
 from search.training.device import prepare_process
 from search.trials.forked import ForkedProcess
 
@@ -31,7 +32,7 @@ def train():
     assert torch.get_num_threads() == 2
 
 prepare_process()
-worker.load_libraries()
+joining.load_libraries()
 copies = [ForkedProcess(train, []) for _ in range(2)]
 print([copy.wait(60) for copy in copies])
 """
