@@ -71,14 +71,15 @@ class Crew:
             fork: see `Team`; for a process that has done nothing yet but load libraries.
         """
         devices = self.devices(chosen)
+        several = len(devices) > 1
         return Team(
             url=url,
-            devices=devices if len(devices) > 1 else [],
+            devices=devices if several else [],
             data_dir=self.data_dir,
             threads=threads_for(len(devices)) if chosen.type == "cpu" else 1,
             trials_per_device=self.trials_at_a_time,
             # A CUDA context does not survive it, and macOS's own libraries do not either.
-            fork=fork if chosen.type == "cpu" and sys.platform == "linux" else None,
+            fork=fork if several and chosen.type == "cpu" and sys.platform == "linux" else None,
         )
 
 

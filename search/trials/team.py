@@ -71,7 +71,6 @@ class Team:
     _study: str | None = None
     _count_reports: Callable[[], int] = lambda: 0
     _running: dict[Process, str] = field(default_factory=dict)
-    _own_number: int = field(default_factory=os.getpid)
     _reports: int = 0
     _vain_deaths: int = 0
 
@@ -105,12 +104,12 @@ class Team:
     def _copy_this_process(self, fork: Callable[[list[str]], object]) -> None:
         for device in self.devices:
             siblings = [process.stdin for process in self._running if process.stdin is not None]
-            copy = ForkedProcess(partial(self._work_as_copy, fork, device), siblings)
-            self._running[copy] = device
+            run = partial(self._work_as_copy, fork, self._arguments(device))
+            self._running[ForkedProcess(run, siblings)] = device
 
-    def _work_as_copy(self, fork: Callable[[list[str]], object], device: str) -> None:
+    def _work_as_copy(self, fork: Callable[[list[str]], object], arguments: list[str]) -> None:
         os.environ[STORAGE_VARIABLE] = self.url
-        fork(self._arguments(device))
+        fork(arguments)
 
     def _start_one(self, device: str) -> None:
         # A session of its own: Ctrl-C reaches only the study command, which then asks each to go.
@@ -126,7 +125,7 @@ class Team:
 
     def _arguments(self, device: str) -> list[str]:
         return [
-            *("--quiet", "--parent", str(self._own_number)),
+            *("--quiet", "--parent", str(os.getpid())),
             *("--study", TOLD_LATER, "--device", device),
             *("--data-dir", str(self.data_dir), "--threads", str(self.threads)),
             *("--trials-per-device", str(self.trials_per_device or "auto")),

@@ -209,7 +209,7 @@ def test_a_team_is_copies_of_the_command_and_a_dead_one_is_replaced_afresh(place
 
 
 def test_a_mistake_leaves_no_worker_behind(place: Place) -> None:
-    """They are started before anything else, to load their libraries meanwhile."""
+    """They are started before the study is planned."""
     code, _, err = place.run("--dataset", "nonsense", "--workers", "2")
     assert code == 2
     assert "nonsense" in err
