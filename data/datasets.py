@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from data import digits, folder
-from data.examples import DataError, DatasetInfo, Examples, normalisation, split
+from data.examples import DataError, DatasetInfo, Examples, normalisation, split, thinned
 from data.published import PUBLISHED, Published
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "load_training",
     "normalisation",
     "split",
+    "thinned",
     "verify",
 ]
 

@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H x W pixels; M chosen ones; K classes.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,17 @@ def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Ten
         np.arange(len(labels_N)), test_size=count, stratify=labels_N, random_state=seed
     )
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
+
+
+def thinned(examples: Examples, share: float) -> Examples:
+    """That share of the examples, rounded up, with the classes' proportions; always the same ones.
+
+    Evenly spaced, class by class, in the order of the source.
+    """
+    by_class_N = examples.labels_N.argsort(stable=True)
+    count = math.ceil(len(examples) * share)
+    spaced_M = torch.arange(count, device=by_class_N.device) * len(examples) // max(count, 1)
+    return examples.select(by_class_N[spaced_M].sort().values)
 
 
 def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
 
-from search.training.train import EARLY_LOOK
+from search.training.task import EARLY_LOOK
 from search.trials.choosing import STARTUP_TRIALS
 from search.trials.config import PrunerName, StudySpec
 from search.trials.halving import RIVALS, rungs, worth_continuing
@@ -89,7 +89,7 @@ def judged(view: StudyView) -> list[TrialView]:
 
 
 def epochs_trained(trial: TrialView) -> float:
-    """As far as reported; the early look is a fraction of the first."""
+    """As far as reported; the early look is that share of the first, scoring and all."""
     return len(trial.curve) or (0.0 if trial.early_look is None else EARLY_LOOK)
 
 

@@ -17,8 +17,6 @@ from statistics import fmean
 from models import Architecture, ArchitectureError
 from models.anatomy import anatomy
 from search.reporting.course import epochs_trained
-from search.reporting.wording import training_count
-from search.training.train import EARLY_LOOK
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
 from search.trials.space import PARAMETERS, make_config
@@ -34,7 +32,6 @@ RATE_SPREAD = 0.25  # of log seconds around the line: augmentation, other work o
 BASELINE_SHARE, BASELINE_WEIGHT = 0.8, 0.5
 PRIOR_EPOCHS = 20  # the space counts like so many epochs that were seen to be trained
 DRAWS = 64
-FORWARD_SHARE = 1 / 3  # what scoring an image costs of training on it: no gradients
 
 
 def is_measured(trial: TrialView) -> bool:
@@ -46,7 +43,9 @@ def fit_cost(view: StudyView) -> Cost:
     points = [
         (
             math.log(_work(trial, view) or 1.0),
-            math.log(_measured_seconds(trial, view) / (BASELINE_SHARE if trial.is_baseline else 1)),
+            math.log(
+                trial.seconds / epochs_trained(trial) / (BASELINE_SHARE if trial.is_baseline else 1)
+            ),
             min(1.0, epochs_trained(trial)) * (BASELINE_WEIGHT if trial.is_baseline else 1.0),
         )
         for trial in view.trials
@@ -78,17 +77,9 @@ def typical_seconds(view: StudyView, cost: Cost, judged: Sequence[TrialView]) ->
 def epoch_seconds(trial: TrialView, view: StudyView, cost: Cost, typical: float) -> float:
     """Of this trial: as measured, or as its size says, or as is typical."""
     if is_measured(trial):
-        return _measured_seconds(trial, view)
+        return trial.seconds / epochs_trained(trial)
     work = _work(trial, view)
     return typical if work is None else cost(work)
-
-
-def _measured_seconds(trial: TrialView, view: StudyView) -> float:
-    """Of one epoch. The early look validates on as many images as a whole epoch does."""
-    if trial.curve:
-        return trial.seconds / len(trial.curve)
-    validation = FORWARD_SHARE * view.dataset.validation_count / training_count(view)
-    return trial.seconds * (1 + validation) / (EARLY_LOOK + validation)
 
 
 def config_seconds(config: TrialConfig, view: StudyView, cost: Cost) -> float:

@@ -53,36 +53,32 @@ def evaluate(
     model: nn.Module, examples: Examples, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> Score:
     """Score on all examples, NaN without any; synchronises with the device once, at the end."""
-    loss, error = measure(model, examples, mean_C, std_C).tolist()
-    return Score(loss=loss, error=error)
-
-
-@torch.inference_mode()
-def measure(
-    model: nn.Module, examples: Examples, mean_C: torch.Tensor, std_C: torch.Tensor
-) -> torch.Tensor:
-    """(loss, error) of `evaluate`, float32, on the device: nothing waits for it."""
     if len(examples) == 0:
-        return torch.full((2,), math.nan, device=mean_C.device)
-    return _loss_and_error(logits(model, examples.images_NCHW, mean_C, std_C), examples.labels_N)
+        return Score(loss=math.nan, error=math.nan)
+    return score(logits(model, examples.images_NCHW, mean_C, std_C), examples.labels_N)
 
 
 def score(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> Score:
-    loss, error = _loss_and_error(logits_NK, labels_N).tolist()
+    loss, error = loss_and_error(logits_NK, labels_N).tolist()
     return Score(loss=loss, error=error)
 
 
-def _loss_and_error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+def loss_and_error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """float32 (2,), on the examples' device: nothing waits for it."""
     loss = F.cross_entropy(logits_NK, labels_N)
     wrong = (logits_NK.argmax(1) != labels_N).float().mean()
     return torch.stack((loss, wrong))
 
 
 def confusion(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """Examples counted by class, int64 (K, K): rows the true one, columns the predicted one."""
+    """Examples counted by class, int64 (K, K): rows the true one, columns the predicted one.
+
+    On their device; nothing waits for it.
+    """
     classes = logits_NK.shape[1]
     cells_N = labels_N * classes + logits_NK.argmax(1)
-    return torch.bincount(cells_N, minlength=classes**2).view(classes, classes)
+    counts = labels_N.new_zeros(classes**2).index_add_(0, cells_N, torch.ones_like(labels_N))
+    return counts.view(classes, classes)
 
 
 def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:

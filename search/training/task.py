@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from data.datasets import DatasetInfo, Examples, load_training, normalisation, split
+from data.datasets import DatasetInfo, Examples, load_training, normalisation, split, thinned
+
+# Bad configurations show after so much of the first epoch, scored on so much of the validation
+# examples: on all of them, scoring a look could cost more than the training ahead of it.
+EARLY_LOOK = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +20,7 @@ class Task:
 
     Attributes:
         training, validation: uint8 images (N, C, H, W) and labels (N,), on one device.
+        early_validation: of those for validation what the early look is scored on.
         mean_C, std_C: of the training images, in [0, 1] units; shape (C,).
         info: names, image shape and classes of the data set.
     """
@@ -25,6 +30,10 @@ class Task:
     mean_C: torch.Tensor
     std_C: torch.Tensor
     info: DatasetInfo
+    early_validation: Examples = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "early_validation", thinned(self.validation, EARLY_LOOK))
 
     @property
     def device(self) -> torch.device:

@@ -12,21 +12,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from data.datasets import Examples
 from models import Architecture, build
-from search.training.evaluate import Score, confusion, evaluate, logits, measure
+from search.training.evaluate import Score, confusion, evaluate, logits, loss_and_error
 from search.training.graphs import Replayed, graph_pool, mark, own_stream
 from search.training.initial_weights import start_from
 from search.training.optim import load_optimizer
 from search.training.randomness import OwnRandomness
 from search.training.recipe import Recipe
 from search.training.step import Step
-from search.training.task import Task
+from search.training.task import EARLY_LOOK, Task
 
-EARLY_LOOK = 1 / 3  # of the first epoch: bad configurations show by then
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
 SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
@@ -44,7 +45,8 @@ class Epoch:
         number: 1 for the first; 0 is the early look, taken inside the first epoch.
         train_loss, train_error: means over the epoch's steps, as the weights changed, on
             augmented images and with dropout; cross entropy without label smoothing.
-        validation_loss, validation_error: afterwards, on unaugmented images, without dropout.
+        validation_loss, validation_error: afterwards, on unaugmented images, without dropout; at
+            the early look on `Task.early_validation` only.
         learning_rate: at the last step.
         seconds, images: spent and trained on since the last report (validation included). Time
             in which other trainings had their turn is theirs.
@@ -91,7 +93,9 @@ class Training(Iterator[Epoch]):
             self._step = Step(self.learning, recipe, task, self._randomness, pool)
             mean = self._step.mean
             self.model = self.learning if mean is None else mean.model
-            self._score = torch.zeros(2, device=task.device)
+            self._score = torch.full((2,), math.nan, device=task.device)
+            self._confusion_KK = task.training.labels_N.new_zeros(task.classes, task.classes)
+            self._validated = False  # as the network is now, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
         self._best_loss = math.inf
@@ -133,6 +137,7 @@ class Training(Iterator[Epoch]):
             looks = self._early_look and self.epoch == 0 and look_at < step.steps
             self.learning.train()
             step.begin_epoch(self.epoch)
+            self._validated = False
             done = 0
             for end in _slice_ends(step.steps, SLICE_STEPS[self._task.device.type], look_at):
                 if self._stop is not None and self._stop.is_set():
@@ -143,10 +148,12 @@ class Training(Iterator[Epoch]):
                 done = end
                 yield None
                 if looks and done == look_at:
-                    figures = self._measure()
+                    self._score_on(self._task.early_validation)
+                    figures = self._figures()
                     yield None
                     yield self._report(0, figures, done)
-            figures = self._measure()
+            self._measure()
+            figures = self._figures()
             yield None
             self.epoch += 1
             epoch = self._report(self.epoch, figures, done)
@@ -159,15 +166,23 @@ class Training(Iterator[Epoch]):
         while len(self._enqueued) >= SLICES_AHEAD:
             self._enqueued.popleft()()
 
-    def _measure(self) -> _Figures:
-        """Score the network, and have the epoch's figures sent here; nothing waits for them."""
-        self._validate.call(self._write_score)
+    def _measure(self) -> None:
+        """Score the network on all validation examples; nothing waits for it."""
+        self._validate.call(partial(self._score_on, self._task.validation))
+        self._validated = True
+
+    def _score_on(self, examples: Examples) -> None:
+        if len(examples) == 0:
+            return  # a final training has none
+        task = self._task
+        found_NK = logits(self.model, examples.images_NCHW, task.mean_C, task.std_C)
+        self._score.copy_(loss_and_error(found_NK, examples.labels_N))
+        self._confusion_KK.copy_(confusion(found_NK, examples.labels_N))
+
+    def _figures(self) -> _Figures:
+        """Have the sums so far sent here; nothing waits for them."""
         figures = torch.cat((self._step.totals, self._score)).to("cpu", non_blocking=True)
         return _Figures(values=figures, wait=mark(self._task.device))
-
-    def _write_score(self) -> None:
-        task = self._task
-        self._score.copy_(measure(self.model, task.validation, task.mean_C, task.std_C))
 
     def _report(self, number: int, figures: _Figures, steps: int) -> Epoch:
         figures.wait()
@@ -192,10 +207,10 @@ class Training(Iterator[Epoch]):
 
     def confusion(self) -> torch.Tensor:
         """Validation examples by true and predicted class, (K, K), of the network as it is."""
-        task = self._task
-        with self._on_stream:
-            found_NK = logits(self.model, task.validation.images_NCHW, task.mean_C, task.std_C)
-            return confusion(found_NK, task.validation.labels_N).cpu()
+        with self._on_stream, self._randomness:
+            if not self._validated:  # it was carried on from a checkpoint
+                self._measure()
+            return self._confusion_KK.to("cpu", copy=True)
 
     def _out_of_patience(self) -> bool:
         patience = self._recipe.patience
@@ -248,7 +263,7 @@ def train(
         state: from `Training.state()` of the same arguments: goes on from there, on a CPU to
             the bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
-        early_look: also report, as epoch 0, after a third of the first epoch.
+        early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
 
     Raises:
         models.ArchitectureError: the architecture does not fit the task's images.

@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from data.examples import DataError, Examples, normalisation, split
+from data.examples import DataError, Examples, normalisation, split, thinned
 
 
 def numbered(counts: list[int], channels: int = 1) -> Examples:
@@ -87,6 +89,28 @@ def test_split_refuses_parts_that_cannot_hold_each_class(
 def test_split_names_the_class_that_is_too_small() -> None:
     with pytest.raises(DataError, match="class 1 has a single example"):
         split(numbered([10, 1, 10]), validation_count=5, seed=0)
+
+
+@pytest.mark.parametrize("share", [1 / 3, 0.5, 1.0])
+def test_thinned_examples_keep_the_proportions_of_sorted_and_mixed_classes(share: float) -> None:
+    for labels_N in (torch.tensor([0] * 30 + [1] * 60 + [2] * 9), torch.arange(90) % 3):
+        images_NCHW = torch.arange(len(labels_N)).to(torch.uint8).view(-1, 1, 1, 1)
+        examples = Examples(images_NCHW=images_NCHW, labels_N=labels_N)
+        some = thinned(examples, share)
+        assert len(some) == math.ceil(len(labels_N) * share)
+        for label, size in enumerate(labels_N.bincount().tolist()):
+            assert abs((some.labels_N == label).sum().item() - size * share) <= 1
+        kept = some.images_NCHW.flatten().long()
+        assert (kept.diff() > 0).all()  # each once, in the order of the source
+        assert torch.equal(labels_N[kept], some.labels_N)
+
+
+def test_of_no_examples_none_are_left() -> None:
+    none = Examples(
+        images_NCHW=torch.zeros(0, 1, 2, 2, dtype=torch.uint8),
+        labels_N=torch.zeros(0, dtype=torch.int64),
+    )
+    assert len(thinned(none, 1 / 3)) == 0
 
 
 def test_normalisation_equals_mean_and_deviation_of_the_float_images() -> None:

@@ -88,6 +88,44 @@ def test_the_early_look_changes_nothing(network: ConvNetConfig, task: Task) -> N
         assert {**look, "images": 0} == {**whole, "images": 0}
 
 
+@pytest.mark.parametrize("averaging", [0.0, 0.3])
+def test_the_early_look_is_scored_on_a_third_of_each_class(
+    network: ConvNetConfig, task: Task, averaging: float
+) -> None:
+    recipe = replace(RECIPE, weight_averaging=averaging)
+    training = train(network, recipe, task, seed=3, early_look=True)
+    look = next(training)
+    early = task.early_validation
+    assert len(early) == math.ceil(len(task.validation) / 3)
+    found = evaluate(training.model, early, task.mean_C, task.std_C)
+    assert (look.validation_loss, look.validation_error) == (found.loss, found.error)
+    epoch, whole = next(training), training.evaluate()
+    assert (epoch.validation_loss, epoch.validation_error) == (whole.loss, whole.error)
+
+
+@pytest.mark.parametrize("early_look", [False, True])
+def test_confusion_is_of_the_network_as_it_is(
+    network: ConvNetConfig, task: Task, early_look: bool
+) -> None:
+    training = train(network, RECIPE, task, seed=3, early_look=early_look)
+    state, counted = None, []
+    for _ in training:
+        found_NK = logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C)
+        pairs = zip(task.validation.labels_N.tolist(), found_NK.argmax(1).tolist(), strict=True)
+        expected_KK = torch.zeros(4, 4, dtype=torch.int64)
+        for true, predicted in pairs:
+            expected_KK[true, predicted] += 1
+        if training.epoch > 0:
+            counted.append(training.confusion())
+            assert torch.equal(training.confusion(), expected_KK)
+            state = training.state()
+        else:  # which was scored on fewer
+            assert training.confusion().sum() == len(task.validation)
+    assert not torch.equal(counted[0], counted[-1])
+    carried_on = train(network, RECIPE, task, seed=5, state=state)
+    assert torch.equal(carried_on.confusion(), counted[-1])
+
+
 @pytest.mark.usefixtures("in_float32")
 def test_the_step_is_the_textbook_recipe(network: ConvNetConfig, task: Task) -> None:
     """One epoch against a loop written out with torch's own parts."""
