@@ -72,7 +72,9 @@ python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real s
     own.add_argument(
         "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
     )
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the result here as well, after each round"
+    )
     own.add_device()
     own.add_data_dir()
     return own
@@ -203,22 +205,22 @@ def main(argv: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
         rounds.append({name: courses[name] for name in names})
-    result = {
-        **compare(rounds),
-        "scale": {
-            "dataset": args.dataset,
-            "trials": args.trials,
-            "epochs": args.epochs,
-            "training_images": args.limit,
-            "rounds": args.rounds,
-        },
-        "loaders": loaders,
-        "skipped": skipped,
-        **environment("search", device),
-    }
+        result = {
+            **compare(rounds),
+            "scale": {
+                "dataset": args.dataset,
+                "trials": args.trials,
+                "epochs": args.epochs,
+                "training_images": args.limit,
+                "rounds": len(rounds),
+            },
+            "loaders": loaders,
+            "skipped": skipped,
+            **environment("search", device),
+        }
+        if args.json:
+            write_json(args.json, result)  # a round takes many minutes: nothing of it is lost
     show(result)
-    if args.json:
-        write_json(args.json, result)
     return 0
 
 

@@ -1,11 +1,12 @@
-"""What tests of the commands share: a browser."""
+"""What tests of the commands share: a browser, and a look at a command's processes."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,3 +34,17 @@ def browser() -> Iterator[Any]:
     found.set_page_load_timeout(60)
     yield found
     found.quit()
+
+
+@pytest.fixture
+def children_of() -> Callable[[int], dict[int, str]]:
+    """The processes that a process has started, by number, with their command lines."""
+
+    def find(number: int) -> dict[int, str]:
+        listed = subprocess.run(
+            ["pgrep", "-P", str(number), "-a"], capture_output=True, text=True, check=False
+        ).stdout.splitlines()
+        parts = [line.partition(" ") for line in listed]
+        return {int(child): command for child, _, command in parts}
+
+    return find

@@ -42,6 +42,7 @@ hidden = [32]
 augmentation = "flip-crop-erase"
 """
 Times = Callable[[int, int], int]
+ChildrenOf = Callable[[int], dict[int, str]]
 
 
 class Site:
@@ -160,7 +161,7 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_workers_of_a_team_killed_at_random(
-    make_site: Callable[..., Site], database_url: str, times: Times
+    make_site: Callable[..., Site], database_url: str, times: Times, children_of: ChildrenOf
 ) -> None:
     kills, trials = times(3, 40), times(10, 60)
     site = make_site(url=database_url)
@@ -168,13 +169,11 @@ def test_workers_of_a_team_killed_at_random(
     dice = random.Random(1)
     for number in range(kills):
         site.wait_for_reports(3 + number * trials * 5 // kills)
-        children = subprocess.run(
-            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
-        ).stdout.split()
+        children = children_of(process.pid)
         if not children:
             break  # the study was done sooner
         try:
-            os.kill(int(dice.choice(children)), signal.SIGKILL)
+            os.kill(dice.choice(sorted(children)), signal.SIGKILL)
         except ProcessLookupError:
             continue
         time.sleep(dice.uniform(0.0, 0.5))
@@ -186,18 +185,17 @@ def test_workers_of_a_team_killed_at_random(
 
 
 def test_the_study_command_itself_killed_takes_its_workers_along(
-    make_site: Callable[..., Site],
+    make_site: Callable[..., Site], children_of: ChildrenOf
 ) -> None:
     site = make_site()
     process = site.search(10, "--workers", "2")
     site.wait_for_reports(4)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
+    children = children_of(process.pid)
+    assert len(children) == 2
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 10
-    while any(_runs(int(child)) for child in children):
+    while any(_runs(child) for child in children):
         assert time.monotonic() < deadline, "workers were left behind"
         time.sleep(0.1)
     site.finish(10)

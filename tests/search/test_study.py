@@ -18,6 +18,7 @@ from search.trials.catalog import find_study
 from search.trials.opening import open_database
 from search.trials.view import StudyView, view_study
 
+ChildrenOf = Callable[[int], dict[int, str]]
 ROOT = Path(__file__).parents[2]
 SMALL = """\
 [study]
@@ -165,14 +166,13 @@ def test_a_time_limit_is_no_loss(place: Place) -> None:
     assert "4000" in out
 
 
-def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
+def test_workers_share_a_study_and_survive_each_other(
+    place: Place, children_of: ChildrenOf
+) -> None:
     words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
     process = place.start(*words, "--trials", "80", "--workers", "2")
     place.wait_until(lambda view: len(view.trials) > 2)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(min(children_of(process.pid)), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     view = place.view()
@@ -182,17 +182,17 @@ def test_workers_share_a_study_and_survive_each_other(place: Place) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="commands are copied on Linux only")
-def test_a_team_is_copies_of_the_command_and_a_dead_one_is_replaced_afresh(place: Place) -> None:
+def test_a_team_is_copies_of_the_command_and_a_dead_one_is_replaced_afresh(
+    place: Place, children_of: ChildrenOf
+) -> None:
     words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
     process = place.start(*words, "--trials", "4000", "--workers", "2")
 
     def team() -> dict[int, str]:
-        listed = subprocess.run(
-            ["pgrep", "-P", str(process.pid), "-a"], capture_output=True, text=True, check=False
-        ).stdout.splitlines()
+        found = children_of(process.pid).items()
         # One that has died, or is only just being started, has no command line.
-        words = [line.split() for line in listed if "-m " in line]
-        return {int(each[0]): each[each.index("-m") + 1] for each in words}
+        started = {number: command.split() for number, command in found if "-m " in command}
+        return {number: words[words.index("-m") + 1] for number, words in started.items()}
 
     place.wait_until(lambda view: len(view.trials) > 2)
     first = team()
