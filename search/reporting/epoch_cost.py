@@ -43,9 +43,7 @@ def fit_cost(view: StudyView) -> Cost:
     points = [
         (
             math.log(_work(trial, view) or 1.0),
-            math.log(
-                trial.seconds / epochs_trained(trial) / (BASELINE_SHARE if trial.is_baseline else 1)
-            ),
+            math.log(_measured_seconds(trial) / (BASELINE_SHARE if trial.is_baseline else 1)),
             min(1.0, epochs_trained(trial)) * (BASELINE_WEIGHT if trial.is_baseline else 1.0),
         )
         for trial in view.trials
@@ -77,9 +75,14 @@ def typical_seconds(view: StudyView, cost: Cost, judged: Sequence[TrialView]) ->
 def epoch_seconds(trial: TrialView, view: StudyView, cost: Cost, typical: float) -> float:
     """Of this trial: as measured, or as its size says, or as is typical."""
     if is_measured(trial):
-        return trial.seconds / epochs_trained(trial)
+        return _measured_seconds(trial)
     work = _work(trial, view)
     return typical if work is None else cost(work)
+
+
+def _measured_seconds(trial: TrialView) -> float:
+    """Of one epoch; an early look counts as the share of it that it is."""
+    return trial.seconds / epochs_trained(trial)
 
 
 def config_seconds(config: TrialConfig, view: StudyView, cost: Cost) -> float:
