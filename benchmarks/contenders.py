@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from benchmarks.workload import (
     recipe,
     without_validation,
 )
+from data.cores import available_cores
 from search.training.evaluate import evaluate
 from search.training.train import Epoch, train
 from search.trials.team import default_workers, threads_for
@@ -80,7 +80,7 @@ def contenders(device: torch.device) -> list[Contender]:
                 packed=packed,
             )
         )
-    for loaders in sorted({0, 2, os.cpu_count() or 1} - {1}):
+    for loaders in sorted({0, 2, available_cores()} - {1}):
         chosen.append(
             Contender(
                 name=f"dataloader_{loaders}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from data.cores import available_cores
 from search.training.device import describe_hardware
 from search.trials.catalog import versions
 
@@ -37,7 +37,7 @@ def environment(name: str, device: torch.device) -> dict[str, Any]:
     return {
         "hardware": describe_hardware(device),
         "device": device.type,
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "system": platform.platform(),
         "versions": {**versions(), "ray": ray_version() or "not installed"},
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),

@@ -3,7 +3,6 @@
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from data.cores import available_cores
 from data.examples import DataError
 
 # Pillow knows more, among them EPS, for which it runs an interpreter on the file.
@@ -47,7 +47,7 @@ def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> T
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
     # Pillow decodes and resizes without holding the interpreter's lock.
-    with _hushed(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with _hushed(), ThreadPoolExecutor(min(8, available_cores())) as pool:
         for _ in pool.map(read_into, range(len(paths))):
             pass
     return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()

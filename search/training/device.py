@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
 
 import torch
+
+from data.cores import available_cores
 
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 M_MMAP_THRESHOLD = -3
@@ -52,8 +53,10 @@ def prepare_process(threads: int | None = None) -> None:
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
     torch.set_flush_denormal(True)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # What torch takes by default knows of affinity, not of a container's quota.
+    allowed = threads or min(torch.get_num_threads(), available_cores())
+    if allowed != torch.get_num_threads():
+        torch.set_num_threads(allowed)
     torch.backends.cudnn.benchmark = True  # shapes never change within a trial
 
 
@@ -109,7 +112,7 @@ def describe_hardware(device: torch.device) -> str:
     """What trained, in a few words: for reports and `metrics.json`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+    return f"{_processor()}, {torch.get_num_threads()} of {available_cores()} cores"
 
 
 def _processor() -> str:

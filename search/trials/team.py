@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from data.cores import available_cores
 from search.trials.endings import StudyBrokenError
 from search.trials.forked import ForkedProcess
 
@@ -40,12 +41,12 @@ def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int
     """
     if device != "cpu":
         return gpus
-    return min(MAX_DEFAULT_WORKERS, cores or os.cpu_count() or 1)
+    return min(MAX_DEFAULT_WORKERS, cores or available_cores())
 
 
 def threads_for(workers: int, cores: int | None = None) -> int:
     """Threads of each worker, so that together they do not exceed the cores."""
-    return max(1, (cores or os.cpu_count() or 1) // workers)
+    return max(1, (cores or available_cores()) // workers)
 
 
 @dataclass
