@@ -20,8 +20,9 @@ from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.history import standing_at
+from search.trials.identity import study_identity, study_transaction
 from search.trials.space import OVERRIDES, baseline_params
-from search.trials.storage import Database, StorageError, transaction
+from search.trials.storage import Database, StorageError
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
 MAY_CHANGE = ("trials", "repeats")  # of a stored specification
@@ -45,7 +46,8 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
 
 
 def _equip(db: Database, study: optuna.Study, spec: StudySpec) -> None:
-    """Optuna stores neither sampler nor pruner with a study."""
+    """Optuna stores neither sampler nor pruner with a study, nor which of its name it is."""
+    study_identity(db, study)
     study.sampler = make_sampler(spec)
     study.pruner = make_pruner(spec, partial(standing_at, db))
 
@@ -89,7 +91,7 @@ def create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
     # Two starts at once may both get here: the lock lets the second find what the first has made.
-    with transaction(db, study_id=study._study_id):
+    with study_transaction(db, study):
         if SPEC not in study.user_attrs:
             _furnish(study, spec, info, validation_count)
     _equip(db, study, load_spec(study))

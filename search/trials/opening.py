@@ -14,11 +14,12 @@ from sqlalchemy import Connection, create_engine, exc, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
+from search.trials.completing import ForeignTableError, complete, lacking
 from search.trials.connections import POSTGRESQL, SQLITE, set_up_postgresql, set_up_sqlite
 from search.trials.direct_storage import storage_class
-from search.trials.outages import explain, is_creation_race, is_transient
+from search.trials.outages import explain, forbids_writing, is_creation_race, is_transient
 from search.trials.storage import PATIENCE_SECONDS, Database, StorageError, mask_password
-from search.trials.tables import OURS, metadata
+from search.trials.tables import identities
 
 
 def database_exists(url: str) -> bool:
@@ -94,6 +95,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     glance = create_engine(address, poolclass=NullPool, connect_args=arguments)
     with glance.connect() as connection:
         found = _look(connection, name, must_exist=must_exist)
+        missing = _lacking(connection, name)
         if sqlite:  # readers and the writer do not wait for each other; the file remembers it
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
@@ -110,8 +112,8 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
         _check_version(storage, name)
         db.close()  # its connections lack what follows
         (set_up_sqlite if sqlite else set_up_postgresql)(db)
-        if not found >= {table.name for table in OURS}:
-            metadata.create_all(db.engine, tables=OURS)
+        if missing:
+            _complete(db, missing)
     except BaseException:
         db.close()
         raise
@@ -132,19 +134,35 @@ def _look(connection: Connection, name: str, *, must_exist: bool) -> set[str]:
         raise StorageError(
             f"cannot open {name}: it belongs to another program (tables {some}); name another one"
         )
-    for table in OURS:
-        if table.name not in found:
-            continue
-        columns = {column["name"] for column in inspector.get_columns(table.name)}
-        if not columns >= set(table.columns.keys()):
-            raise StorageError(
-                f"cannot open {name}: its table {table.name!r} is another program's, or of another "
-                "version of cnn-search; name another database"
-            )
     version = text("SELECT count(*) FROM alembic_version")
     if "alembic_version" in found and not connection.scalar(version):
         found.discard("alembic_version")
     return found
+
+
+def _lacking(connection: Connection, name: str) -> set[str]:
+    try:
+        return lacking(connection)
+    except ForeignTableError as error:
+        raise StorageError(
+            f"cannot open {name}: its table {error.args[0]!r} is another program's; "
+            "name another database"
+        ) from error
+
+
+def _complete(db: Database, missing: set[str]) -> None:
+    """Add what an earlier version lacks; a reader who may not can do without identities."""
+    try:
+        complete(db.engine)
+    except exc.DBAPIError as error:
+        if not forbids_writing(error):
+            raise
+        if missing != {identities.name}:
+            raise StorageError(
+                f"cannot open {db.url}: an earlier version made it, and what it lacks cannot be "
+                "added without permission to write; open it once with that permission"
+            ) from error
+        db.is_complete = False
 
 
 def _check_version(storage: RDBStorage, name: str) -> None:

@@ -24,6 +24,9 @@ _SQLITE_REASONS = {
 }
 
 
+_POSTGRESQL_FORBIDDEN = {"25006", "42501"}  # a read-only transaction, insufficient privilege
+
+
 def is_transient(error: BaseException | None) -> bool:
     """Whether the same transaction, begun anew, may succeed: an outage, a lock, a full disk."""
     if isinstance(error, StorageInternalError):  # Optuna's wrapping
@@ -35,6 +38,13 @@ def is_transient(error: BaseException | None) -> bool:
     # A pending rollback is a lost connection too: what Optuna meets when it tries again on it.
     passing = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
     return isinstance(error, passing)
+
+
+def forbids_writing(error: exc.DBAPIError) -> bool:
+    """Whether what was tried failed only because we may read and not write."""
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) == sqlite3.SQLITE_READONLY
+    return getattr(error.orig, "sqlstate", None) in _POSTGRESQL_FORBIDDEN
 
 
 def is_creation_race(error: Exception) -> bool:

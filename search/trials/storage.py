@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, bindparam, exc, select
 
 from search.trials.outages import explain, is_transient
-from search.trials.tables import studies
+from search.trials.tables import identities, studies
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -25,11 +25,20 @@ _log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
 # Execution options, see search.trials.connections.
 READ_ONLY, HASTY, LOST = "read_only", "hasty", "lost"
-_lock = select(studies).where(studies.c.study_id == bindparam("of_study")).with_for_update()
+_lock = (
+    select(studies.c.study_id, identities.c.identity)
+    .outerjoin(identities, identities.c.study_id == studies.c.study_id)
+    .where(studies.c.study_id == bindparam("of_study"))
+    .with_for_update(of=studies)
+)
 
 
 class StorageError(ValueError):
     """The database cannot be used: one line with its URL (password masked) and the remedy."""
+
+
+class StudyGoneError(StorageError):
+    """The study was deleted, and perhaps another one made in its place; nothing was written."""
 
 
 @dataclass(kw_only=True)
@@ -40,12 +49,14 @@ class Database:
         url: with the password masked.
         optuna: for `optuna.create_study` and `load_study`, always this one object.
         patience_seconds: how long an outage is waited for.
+        is_complete: False where studies have no identities, and we may not write to add them.
     """
 
     url: str
     engine: Engine
     optuna: RDBStorage
     patience_seconds: float = PATIENCE_SECONDS
+    is_complete: bool = True
 
     def hurry(self) -> None:
         """Wait for outages hardly any more, also for one that is being waited for.
@@ -102,7 +113,11 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
 
 @contextmanager
 def transaction(
-    db: Database, *, study_id: int | None = None, hasty: bool = False
+    db: Database,
+    *,
+    study_id: int | None = None,
+    identity: str | None = None,
+    hasty: bool = False,
 ) -> Iterator[Connection]:
     """One transaction for our tables and for all that Optuna does on this thread meanwhile.
 
@@ -113,17 +128,19 @@ def transaction(
     Args:
         study_id: lock this study: none of its trials begins or ends meanwhile. It is the row that
             Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+        identity: that this study must carry, see `search.trials.identity`.
         hasty: the commit outlives every kill, but perhaps not a power cut of the next second: on
             SQLite it is spared waiting for the disk where this process did so within a second.
 
     Raises:
-        StorageError: the study is not there.
+        StudyGoneError: the study is not there.
     """
     sessions = db.optuna.scoped_session
     with db.engine.connect().execution_options(**{HASTY: hasty}) as connection, connection.begin():
-        locking = {"of_study": study_id}
-        if study_id is not None and connection.execute(_lock, locking).first() is None:
-            raise StorageError(f"{db.url}: study {study_id} was deleted; start a new one")
+        if study_id is not None:
+            study = connection.execute(_lock, {"of_study": study_id}).first()
+            if study is None or identity not in (None, study.identity):
+                raise StudyGoneError(f"{db.url}: study {study_id} was deleted; start a new one")
         sessions.remove()
         sessions(bind=connection, join_transaction_mode="create_savepoint")
         try:

@@ -91,17 +91,34 @@ results = Table(
     Column("figures", JSON),  # NULL: the test set was opened, and scoring it did not end
 )
 
-OURS = (epochs, leases, results)
+# In a table of its own and not among the study's attributes, which `optuna.copy_study` copies.
+identities = Table(
+    "study_identities",
+    metadata,
+    Column(
+        "study_id",
+        Integer,
+        ForeignKey(studies.c.study_id, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("identity", String(32), nullable=False),
+)
 
-# SQLite gives a deleted trial's id to the next one, and heeds foreign keys only where each client
+OURS = (epochs, leases, results, identities)
+
+# SQLite gives a deleted row's id to the next one, and heeds foreign keys only where each client
 # asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.
-for _table in (epochs, leases):
+for _table, _followed, _key in (
+    (epochs, trials, "trial_id"),
+    (leases, trials, "trial_id"),
+    (identities, studies, "study_id"),
+):
     event.listen(
         _table,
         "after_create",
         DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER {_table.name}_follow_trials AFTER DELETE ON trials "
-            f"BEGIN DELETE FROM {_table.name} WHERE trial_id = OLD.trial_id; END"
+            f"CREATE TRIGGER {_table.name}_follow_{_followed.name} AFTER DELETE ON "
+            f"{_followed.name} BEGIN DELETE FROM {_table.name} WHERE {_key} = OLD.{_key}; END"
         ).execute_if(dialect="sqlite"),
     )
 
