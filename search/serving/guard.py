@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from bottle import Bottle, HTTPError
 
 from search.serving.bodies import LARGEST_BODY, decode
 from search.serving.cells import without_formulas
-from search.serving.headers import REFUSED, Headers, guarded
+from search.serving.headers import REFUSED, Headers, guarded, with_nonce
 from search.serving.origins import refuse_embedding, require_known_host, require_own_page
 from search.serving.refusal import (
     BAD_REQUEST,
@@ -30,7 +31,7 @@ from search.serving.refusal import (
     WRONG_TYPE,
     RefusedError,
 )
-from search.serving.routes import CHANGES, CLOSED, CSV, READS, Route
+from search.serving.routes import CHANGES, CLOSED, CSV, PAGE, READS, Route
 from search.serving.token import PARAMETER, Token
 
 LARGEST_ID = 2**31 - 1  # of a study or trial: PostgreSQL's INTEGER
@@ -160,13 +161,23 @@ class Guard:
         answer: Iterable[bytes] = self._app(environ, start)
         status, headers = started[-1]
         is_page = status.startswith("200")
-        if route == CSV and is_page and environ["REQUEST_METHOD"] == "GET":
-            table = without_formulas(b"".join(answer))
-            answer = [table]
+        nonce = secrets.token_urlsafe(16)
+        if route in (CSV, PAGE) and is_page and environ["REQUEST_METHOD"] == "GET":
+            whole = _whole(answer)
+            changed = without_formulas(whole) if route == CSV else with_nonce(whole, nonce)
+            answer = [changed]
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-            headers.append(("Content-Length", str(len(table))))
-        start_response(status, guarded(headers, route, is_page=is_page))
+            headers.append(("Content-Length", str(len(changed))))
+        start_response(status, guarded(headers, route, is_page=is_page, nonce=nonce))
         return answer
+
+
+def _whole(answer: Iterable[bytes]) -> bytes:
+    """All of it; a file that it is read from is closed, as WSGI has it."""
+    try:
+        return b"".join(answer)
+    finally:
+        getattr(answer, "close", lambda: None)()
 
 
 def _path(environ: Mapping[str, Any]) -> str:

@@ -11,18 +11,19 @@ from search.serving.routes import ARTIFACTS, CSV, PAGE, STATIC, Route
 
 Headers = list[tuple[str, str]]
 
-# Scripts from our own bundle only. WebGL in the parallel coordinate plot needs 'unsafe-eval', which
-# text injected into a page cannot reach without 'unsafe-inline'. MUI and plotly style inline.
-PAGE_POLICY = "; ".join(
+# The one script that the page itself names, by a number used once: 'self' would let in every file
+# that is served from here. WebGL in the parallel coordinate plot needs 'unsafe-eval', which text
+# injected into a page cannot reach without 'unsafe-inline'. MUI and plotly style inline.
+_PAGE_POLICY = "; ".join(
     [
         "default-src 'none'",
-        "script-src 'self' 'unsafe-eval'",
+        "script-src 'nonce-{nonce}' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
         "media-src 'self'",
         "connect-src 'self'",
-        "worker-src 'self' blob:",
+        "worker-src blob:",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -46,8 +47,8 @@ REFUSED: Headers = [
     ("Cache-Control", "no-store"),
 ]
 
-# Artifacts that a browser may show by itself; all others are downloads. In the dashboard's own
-# pages, which fetch them, they all appear as before.
+# Artifacts that a browser may show by itself; all others are downloads of no type, so that none is
+# a script or a style sheet. In the dashboard's own pages, which fetch them, they appear as before.
 _SHOWN = frozenset(
     {
         "image/png",
@@ -61,18 +62,31 @@ _SHOWN = frozenset(
     }
 )
 _TYPE = re.compile(r"([a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,60})(?:;.*)?", re.IGNORECASE)
+_OWN_SCRIPT = re.compile(rb'<script(?= (?:defer )?src="/static/bundle\.js"></script>)')
 _DROPPED = re.compile(r"access-control-.*|content-encodings|server", re.IGNORECASE)
 
 
-def guarded(headers: Headers, route: Route, *, is_page: bool) -> Headers:
+def page_policy(nonce: str) -> str:
+    """Of a page whose scripts bear that nonce."""
+    return _PAGE_POLICY.format(nonce=nonce)
+
+
+def with_nonce(page: bytes, nonce: str) -> bytes:
+    """The dashboard's page, whose own script bears the nonce."""
+    return _OWN_SCRIPT.sub(rb'<script nonce="%s"' % nonce.encode(), page)
+
+
+def guarded(headers: Headers, route: Route, *, is_page: bool, nonce: str) -> Headers:
     """The dashboard's headers, with ours in place of those it has set under the same names.
 
     Args:
         is_page: the answer is the dashboard's own page, and not an error in its place.
+        nonce: of its script.
     """
+    policy = page_policy(nonce) if is_page and route == PAGE else DATA_POLICY
     own: Headers = [
         *ALWAYS,
-        ("Content-Security-Policy", PAGE_POLICY if is_page and route == PAGE else DATA_POLICY),
+        ("Content-Security-Policy", policy),
         ("Cache-Control", "no-cache" if route in STATIC else "no-store"),
     ]
     if route in ARTIFACTS:
@@ -90,7 +104,8 @@ def guarded(headers: Headers, route: Route, *, is_page: bool) -> Headers:
 def _of_artifact(headers: dict[str, str]) -> Headers:
     """Its type is whatever the one who uploaded it had said."""
     found = _TYPE.fullmatch(headers.get("content-type", ""))
-    kind = found[1].lower() if found else "application/octet-stream"
+    kind = found[1].lower() if found else ""
+    if kind not in _SHOWN:
+        return [("Content-Type", "application/octet-stream"), ("Content-Disposition", "attachment")]
     text = kind.startswith("text/") or kind == "application/json"
-    own = [("Content-Type", f"{kind}; charset=utf-8" if text else kind)]
-    return own if kind in _SHOWN else [*own, ("Content-Disposition", "attachment")]
+    return [("Content-Type", f"{kind}; charset=utf-8" if text else kind)]

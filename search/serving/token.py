@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -22,6 +23,7 @@ from search.serving.refusal import ServingError
 
 LEAST_BITS = 128
 COOKIE = "cnn-search"
+SESSION_SECONDS = 12 * 3600  # then one logs in again
 PARAMETER = "token"
 _MADE_BYTES = 32
 _ALPHABETS = ("0-9", "0-9a-f", "0-9A-F", "A-Za-z0-9_.~-")
@@ -34,9 +36,7 @@ class Token:
 
     def __init__(self, secret: str) -> None:
         self._digest = _digest(secret)
-        # Sent with every request, also to other programs on this host (cookies know no ports), so
-        # it is not the token itself.
-        self._cookie = hmac.new(secret.encode(), b"cnn-search dashboard", "sha256").hexdigest()
+        self._key = _digest(f"cnn-search dashboard {secret}")
 
     def matches(self, candidate: str) -> bool:
         """In a time that depends neither on how much of it is right nor on its length."""
@@ -48,17 +48,30 @@ class Token:
         return scheme.lower() == "bearer" and self.matches(candidate.strip())
 
     def is_in_cookie(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request has a session that has not ended."""
         try:
             found = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
         except CookieError:
             return False
-        return found is not None and hmac.compare_digest(
-            _digest(found.value), _digest(self._cookie)
-        )
+        if found is None or not hmac.compare_digest(
+            _digest(found.value), _digest(self._session(found.value.partition(".")[0]))
+        ):
+            return False
+        return time.time() < int(found.value.partition(".")[0])  # ours: it was signed
 
     def cookie(self) -> str:
-        """The value of Set-Cookie. The session's: it ends with the browser."""
-        return f"{COOKIE}={self._cookie}; HttpOnly; SameSite=Strict; Path=/"
+        """The value of Set-Cookie: a session, which ends by itself, also where it was copied to.
+
+        It is sent with every request, also to other programs on this host (cookies know no ports),
+        so it is not the token itself.
+        """
+        session = self._session(str(int(time.time()) + SESSION_SECONDS))
+        return f"{COOKIE}={session}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict; Path=/"
+
+    def _session(self, ends: str) -> str:
+        """Signed; `ends` in seconds since 1970."""
+        signature = hmac.new(self._key, ends.encode("utf-8", "surrogateescape"), "sha256")
+        return f"{ends}.{signature.hexdigest()}"
 
 
 def load_token(path: Path) -> tuple[Token, str]:

@@ -218,8 +218,16 @@ NOTE = f"""<script>{PWN}</script><img src=x onerror="{PWN}"><svg onload="{PWN}">
 """
 
 
-def furnish(folder: Path, names: tuple[str, ...]) -> str:
-    """A study with every kind of thing that a page shows, hostile ones; an artifact's id."""
+LOAD = {
+    "script": """const s = document.createElement('script'); s.src = arguments[0];
+              document.body.append(s)""",
+    "worker": "try { new Worker(arguments[0]) } catch (error) {}",
+}
+
+
+def furnish(folder: Path, names: tuple[str, ...]) -> list[str]:
+    """A study with every kind of thing that a page shows, hostile ones; ids of a page and a script
+    that were uploaded."""
     db = open_database(f"sqlite:///{folder / 'studies.db'}")
     study = optuna.create_study(
         storage=db.optuna, study_name="fashion", sampler=optuna.samplers.RandomSampler(seed=0)
@@ -241,8 +249,12 @@ def furnish(folder: Path, names: tuple[str, ...]) -> str:
     (folder / ARTIFACTS).mkdir(parents=True)
     page = folder / f"<img src=x onerror={PWN}>.html"
     page.write_text(f"<script>{PWN}</script>hello")
+    (folder / "run.js").write_text(PWN)
     store = FileSystemArtifactStore(folder / ARTIFACTS)
-    made = upload_artifact(artifact_store=store, file_path=str(page), study_or_trial=study)
+    made = [
+        upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+        for path in (page, folder / "run.js")
+    ]
     db.close()
     return made
 
@@ -259,7 +271,7 @@ def settled(browser: Any, script: str) -> Any:
 def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     start: Start, browser: Any, tmp_path: Path, hostile_names: tuple[str, ...]
 ) -> None:
-    artifact = furnish(tmp_path, hostile_names)
+    artifact, script_id = furnish(tmp_path, hostile_names)
     one = start()
     plots = "document.querySelectorAll('.js-plotly-plot .main-svg').length"
     text = "document.body.innerText"
@@ -288,6 +300,12 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     assert browser.title == "Optuna Dashboard"
     log = [entry["message"] for entry in browser.get_log("browser")]
     assert [line for line in log if "Content Security Policy" in line], "the policy was not there"
+
+    # Of scripts, the bundle alone is run, and nothing that was uploaded.
+    for kind in ("script", "worker"):
+        browser.execute_script(LOAD[kind], f"/artifacts/1/{script_id}")
+    time.sleep(0.5)
+    assert browser.title == "Optuna Dashboard"
 
     # A page that was uploaded is a download, and shown nowhere.
     browser.get(f"{one.url}artifacts/1/{artifact}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from bottle import Bottle, HTTPResponse
 
 from search.serving.bodies import LARGEST_BODY
 from search.serving.guard import Guard, Policy
-from search.serving.headers import DATA_POLICY, PAGE_POLICY
+from search.serving.headers import DATA_POLICY, page_policy
 from search.serving.origins import LOOPBACK_NAMES, check_host_name
 from search.serving.refusal import ServingError
 from search.serving.token import Token
@@ -85,7 +86,7 @@ def test_the_address_with_the_token_becomes_a_cookie(place: Any, ask: Ask) -> No
     assert answer.headers["location"] == "/dashboard/studies/1?a=b+c&a="
     assert answer.headers["cache-control"] == "no-store"
     cookie, *attributes = answer.headers["set-cookie"].split("; ")
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} == set(attributes)
+    assert {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"} == set(attributes)
     assert SECRET not in str(answer)
     assert ask(guard, "GET", "/api/meta", headers={"Cookie": f"x=y; {cookie}"}).status == 200
     assert ask(guard, "GET", "/api/meta", headers={"Cookie": f"{cookie}0"}).status == 401
@@ -136,10 +137,26 @@ def test_every_answer_has_the_headers_and_only_the_page_may_run_scripts(
             assert headers["cache-control"] == ("no-cache" if static else "no-store")
             page = path == "/dashboard" and method != "POST"
             policy = headers["content-security-policy"]
-            assert policy == (PAGE_POLICY if page else DATA_POLICY)
+            nonce = next(iter(re.findall(r"'nonce-(.{22})'", policy)), "")
+            assert policy == (page_policy(nonce) if page else DATA_POLICY)
+            assert bool(nonce) == page
             assert "server" not in headers
-    assert "script-src 'self' 'unsafe-eval';" in PAGE_POLICY
+    assert "script-src 'nonce-abc' 'unsafe-eval';" in page_policy("abc")
     assert "sandbox" in DATA_POLICY
+
+
+def test_the_page_s_own_script_alone_bears_the_nonce_which_is_used_once(
+    place: Any, ask: Ask
+) -> None:
+    seen = set()
+    for _ in range(3):
+        answer = ask(place.guard(), "GET", "/dashboard")
+        nonce = re.findall(r"'nonce-(.{22})'", answer.headers["content-security-policy"])[0]
+        scripts = re.findall(rb"<script[^>]*>", answer.body)
+        assert scripts == [b'<script nonce="%s" defer src="/static/bundle.js">' % nonce.encode()]
+        assert int(answer.headers["content-length"]) == len(answer.body)
+        seen.add(nonce)
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize(
@@ -149,10 +166,12 @@ def test_every_answer_has_the_headers_and_only_the_page_may_run_scripts(
         ("image/svg+xml", "image/svg+xml", True),
         ("text/plain", "text/plain; charset=utf-8", True),
         ("application/json", "application/json; charset=utf-8", True),
-        ("TEXT/HTML; x=y", "text/html; charset=utf-8", False),
-        ("application/xhtml+xml", "application/xhtml+xml", False),
-        ("text/javascript", "text/javascript; charset=utf-8", False),
-        ("application/pdf", "application/pdf", False),
+        ("TEXT/HTML; x=y", "application/octet-stream", False),
+        ("application/xhtml+xml", "application/octet-stream", False),
+        ("text/javascript", "application/octet-stream", False),
+        ("application/ecmascript", "application/octet-stream", False),
+        ("text/css", "application/octet-stream", False),
+        ("application/pdf", "application/octet-stream", False),
         ("nonsense", "application/octet-stream", False),
         ("text/html, image/png", "application/octet-stream", False),
         ("", "application/octet-stream", False),

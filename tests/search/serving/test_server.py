@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -163,6 +164,57 @@ def test_chunks_are_read_whole_and_checked(served: Served) -> None:
         first, second = body[:9], body[9:]
         chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(first), first, len(second), second)
         assert served.send(head + chunks).split(None, 2)[1] == status
+
+
+@contextmanager
+def crowd(port: int, count: int, says: bytes = b"") -> Iterator[list[socket.socket]]:
+    """So many connections that say this and then nothing."""
+    with ExitStack() as stack:
+        held = []
+        for _ in range(count):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            one.sendall(says)
+            held.append(one)
+        yield held
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"", b"GET / HTTP/1.1\r\nHost: local", b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n"],
+)
+def test_two_hundred_idle_connections_keep_nobody_out(says: bytes, served: Served) -> None:
+    with crowd(served.port, 200, says) as held:
+        for _ in range(10):
+            began = time.monotonic()
+            assert served.is_well()
+            assert time.monotonic() - began < 5
+            for one in held:  # a byte now and then does not make them worth more
+                with suppress(OSError):
+                    one.sendall(b"a")
+    assert served.is_well()
+
+
+def test_who_was_served_keeps_the_connection_while_others_idle(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    with closing(connection):
+        connection.connect()
+        own = connection.sock
+        for _ in range(3):
+            connection.request("GET", "/api/meta", headers={"Host": "localhost"})
+            assert connection.getresponse().read()
+            with crowd(served.port, 200):
+                assert served.is_well()
+        assert connection.sock is own
+
+
+def test_who_is_refused_does_not_keep_the_connection(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"Connection: close" in answer
 
 
 def test_addresses_that_cannot_be_had_say_what_to_do() -> None:

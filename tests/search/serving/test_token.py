@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,29 @@ def test_only_the_very_same_matches() -> None:
     assert token.is_borne({"HTTP_AUTHORIZATION": f"Bearer {secret}"})
     assert not token.is_borne({"HTTP_AUTHORIZATION": f"Basic {secret}"})
     assert not token.is_borne({})
+
+
+def test_a_session_ends_after_twelve_hours_and_cannot_be_prolonged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token, now = Token(secrets.token_urlsafe(32)), time.time()
+    cookie = token.cookie().partition(";")[0]
+    ends, _, signature = cookie.partition("=")[2].partition(".")
+
+    def is_let_in(sent: str, after_seconds: float = 0.0) -> bool:
+        monkeypatch.setattr(time, "time", lambda: now + after_seconds)
+        return token.is_in_cookie({"HTTP_COOKIE": sent})
+
+    assert is_let_in(cookie)
+    assert is_let_in(cookie, 12 * 3600 - 60)
+    assert not is_let_in(cookie, 12 * 3600 + 60)
+    for forged in (
+        f"{int(ends) + 1}.{signature}",
+        f".{signature}",
+        signature,
+        "",
+        "9" * 5000,
+        "\xff.a",
+    ):
+        assert not is_let_in(f"cnn-search={forged}"), forged
+    assert not Token("x" * 40).is_in_cookie({"HTTP_COOKIE": cookie})
