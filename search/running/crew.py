@@ -17,6 +17,7 @@ import torch
 from search.reporting.commands import console
 from search.reporting.progress import Progress
 from search.trials.history import count_reports
+from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.planning import Plan, begin
 from search.trials.storage import Database
@@ -113,6 +114,7 @@ def carry_out(
         print(f"{len(team.devices)} workers with {each} each", file=sys.stderr)
     try:
         _search(worker, team, timeout, progress=progress)
+        sweep(worker.db, worker.study, worker.folder)
         return view_study(worker.db, worker.study)
     finally:
         worker.db.close()

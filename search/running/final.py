@@ -40,6 +40,7 @@ from search.trials.config import check_study_name
 from search.trials.domains import SpecError
 from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.history import add_result, complete_result
+from search.trials.leftovers import sweep
 from search.trials.opening import open_database
 from search.trials.seed_team import THREADS, train_apart
 from search.trials.storage import Database
@@ -211,6 +212,7 @@ def _finalise(
     write_all(final)
     for seed in seeds:
         forget(job, seed)
+    sweep(db, study, folder)
     ContentWriter(db, study).write(stop)
     if not export:
         return final

@@ -13,6 +13,7 @@ from search.trials.catalog import load_study_task, require_study
 from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE, run_folder
 from search.trials.journal import journal_from_environment
+from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.quiet:
             work(worker)
         else:
+            sweep(db, study, worker.folder)
             print(f"{describe_hardware(device)} joins study {study.study_name}", file=sys.stderr)
             with Progress(lambda: view_study(db, study), console=console()):
                 work(worker)
@@ -108,4 +110,5 @@ def main(argv: list[str] | None = None) -> int:
             from search.reporting.content_writer import ContentWriter
 
             ContentWriter(db, study).write(stopping.event)
+            sweep(db, study, worker.folder)
     return stopping.exit_code

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from search.training.temporary import HAS_LOCKS, own_temporary
+
 MAGIC = b"cnn-search checkpoint 1\n"
 DIGEST_BYTES = 32
 
@@ -26,15 +28,13 @@ class CheckpointError(Exception):
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
+    with own_temporary(path) as (temporary, file):
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+        if not HAS_LOCKS:
+            file.close()  # Windows renames no open file
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
@@ -61,16 +61,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     payload = buffer.getvalue()
     content = MAGIC + hashlib.sha256(payload).digest() + payload
     if path.exists():
-        # A second name for the old file, not a move: `path` exists at every moment.
-        spare = path.with_name(f"{path.name}.{os.getpid()}.link")
-        spare.unlink(missing_ok=True)
-        try:
-            os.link(path, spare)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, spare)
-        spare.replace(_previous(path))
-        spare.unlink(missing_ok=True)  # renaming onto another name of one file does nothing
+        _keep_as_previous(path)
     write_atomically(path, content)
+
+
+def _keep_as_previous(path: Path) -> None:
+    """Give the file a second name. `path` itself is there, and whole, at every moment."""
+    previous = _previous(path)
+    previous.unlink(missing_ok=True)
+    try:
+        os.link(path, previous)
+    except (FileExistsError, FileNotFoundError):
+        pass  # two that both take the trial for theirs: the other one was faster
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, previous)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

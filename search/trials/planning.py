@@ -25,6 +25,7 @@ from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.folders import run_folder
 from search.trials.journal import journal_from_environment
+from search.trials.leftovers import sweep
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
@@ -129,6 +130,7 @@ def begin(plan: Plan, stop: threading.Event, *, trials_at_a_time: int | None) ->
     )
     set_total(study, spec.trials)
     note_environment(study, describe_hardware(task.device))
+    sweep(db, study, plan.folder)
     return Worker(
         db=db,
         study=study,

@@ -12,13 +12,15 @@ from search.trials.history import epochs_of_trial
 from search.trials.leases import Lease
 from search.trials.storage import Database
 
+CHECKPOINTS = "checkpoints"  # in a study's folder
+
 
 class CheckpointUnwritableError(ValueError):
     """No room or no right to write a checkpoint; going on would put finished epochs at risk."""
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:
-    return folder / "checkpoints" / f"trial-{trial_number}.pt"
+    return folder / CHECKPOINTS / f"trial-{trial_number}.pt"
 
 
 def checkpoint_identity(

@@ -23,6 +23,7 @@ from search.training.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
+from search.training.temporary import delete_abandoned
 
 
 def state(value: int) -> dict[str, object]:
@@ -180,7 +181,7 @@ def test_killed_while_saving_leaves_a_whole_file(
     file = tmp_path / "trial-3.pt"
     context = multiprocessing.get_context("fork")
     epochs = []
-    for attempt in range(times(12, 50)):
+    for attempt in range(times(12, 200)):
         process = context.Process(target=save_for_ever, args=(file,))
         process.start()
         while not file.exists():
@@ -194,3 +195,5 @@ def test_killed_while_saving_leaves_a_whole_file(
         assert (latest["weights"] == latest["epoch"]).all()
         epochs.append(latest["epoch"])
     assert max(epochs) > 0
+    delete_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"trial-3.pt", "trial-3.previous.pt"}
