@@ -4,7 +4,8 @@ Shapes: N images, C channels, H x W pixels; M chosen ones; K classes.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -59,6 +60,9 @@ class DatasetInfo:
     mirror_changes_class: a mirrored image may belong to another class (digits, letters).
     validation_count: how many of the training examples serve for validation by default.
     training_count: all training examples, those for validation among them.
+    test_digests: of a folder's test images, by "<split>/<class>/<file>"; empty where the files
+        are published ones, which are verified whenever they are read.
+    test_is_drawn: those were held out of the training images.
     """
 
     name: str
@@ -68,6 +72,8 @@ class DatasetInfo:
     mirror_changes_class: bool
     validation_count: int
     training_count: int
+    test_digests: Mapping[str, str] = field(default_factory=dict)
+    test_is_drawn: bool = False
 
 
 def split(

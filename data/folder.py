@@ -1,22 +1,20 @@
 """A person's own images as a data set: PATH/train/<class>/* and, if given, PATH/test/<class>/*.
 
 Without PATH/test a fifth of the images is held out for the test, by class. Which ones is stored
-under the data directory at first sight: they stay test images, and new files join training.
+under the data directory at first sight: they stay test images, and new files join training
+(see `data.held_out`).
 """
 
-import contextlib
-import hashlib
-import json
-import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from data.examples import DataError, DatasetInfo, Examples
+from data.held_out import file_digest, held_out, keep
 from data.pictures import channels_of, read_pictures
 
 PREFIX = "folder:"
@@ -28,12 +26,22 @@ _SPLIT_SEED = 0  # the same files give the same split everywhere
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Which files are what. training, test: sorted, as "train/<class>/<file>" below `root`."""
+    """Which files are what.
+
+    training: sorted, as "train/<class>/<file>" below `root`.
+    test_digests: the test images alike, with the digests of their files; see `data.held_out`.
+    test_is_drawn: they were held out; the folder has none of its own.
+    """
 
     root: Path
     class_names: tuple[str, ...]
     training: tuple[str, ...]
-    test: tuple[str, ...]
+    test_digests: Mapping[str, str]
+    test_is_drawn: bool
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        return tuple(self.test_digests)
 
     def examples(self, files: tuple[str, ...], image_shape: tuple[int, int, int]) -> Examples:
         """Raises DataError for a file that is no picture."""
@@ -65,6 +73,8 @@ def load_training(
         mirror_changes_class=all(len(name) == 1 and name.isalnum() for name in classes),
         validation_count=_share(len(layout.training), len(classes)),
         training_count=len(layout.training),
+        test_digests=layout.test_digests,
+        test_is_drawn=layout.test_is_drawn,
     )
     return info, layout.examples(layout.training, image_shape)
 
@@ -72,6 +82,11 @@ def load_training(
 def load_test(name: str, data_dir: Path, image_size: int | None) -> Examples:
     layout = read_layout(name, data_dir)
     return layout.examples(layout.test, layout.image_shape(image_size))
+
+
+def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None:
+    """Hold out what was held out elsewhere, if nothing was here; see `data.held_out.keep`."""
+    keep(root_of(name), digests, data_dir)
 
 
 def root_of(name: str) -> Path:
@@ -91,7 +106,7 @@ def root_of(name: str) -> Path:
 
 
 def read_layout(name: str, data_dir: Path) -> Layout:
-    """The files behind "folder:PATH" by split, opening none; stores a held-out split once drawn."""
+    """The files behind "folder:PATH" by split, none decoded; stores a held-out split once drawn."""
     root = root_of(name)
     try:
         if not (root / "train").is_dir():
@@ -117,12 +132,18 @@ def _layout(root: Path, data_dir: Path) -> Layout:
                     f"class {_class_of(file)!r} of {root / 'test'} is not in {root / 'train'}; "
                     "give it training images or take it away"
                 )
+        digests = {file: file_digest(root / file) for file in test}
     else:
-        held_out = _held_out(root, training, data_dir)
-        test = [file for file in training if file in held_out]
-        training = [file for file in training if file not in held_out]
+        digests = _held_out(root, training, data_dir)
+        training = [file for file in training if file not in digests]
     _require_of_each_class(training, class_names, 2, root)
-    return Layout(root=root, class_names=class_names, training=tuple(training), test=tuple(test))
+    return Layout(
+        root=root,
+        class_names=class_names,
+        training=tuple(training),
+        test_digests=digests,
+        test_is_drawn=not (root / "test").is_dir(),
+    )
 
 
 def _class_of(file: str) -> str:
@@ -174,12 +195,12 @@ def _share(count: int, classes: int) -> int:
     return max(round(HELD_OUT * count), classes)
 
 
-def _held_out(root: Path, files: list[str], data_dir: Path) -> set[str]:
-    """The test images among `files`, as stored at first sight of the folder."""
-    from sklearn.model_selection import train_test_split  # a second to import
+def _held_out(root: Path, files: list[str], data_dir: Path) -> dict[str, str]:
+    """The test images among `files`, see `data.held_out`."""
 
-    stored = data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
-    if not stored.exists():
+    def draw() -> list[str]:
+        from sklearn.model_selection import train_test_split  # a second to import
+
         classes = sorted({_class_of(file) for file in files})
         _require_of_each_class(files, classes, 3, root)  # for training, validation and test
         _, drawn = train_test_split(
@@ -188,39 +209,6 @@ def _held_out(root: Path, files: list[str], data_dir: Path) -> set[str]:
             stratify=[_class_of(file) for file in files],
             random_state=_SPLIT_SEED,
         )
-        _store(stored, root, sorted(drawn))
-    held_out = _stored(stored).intersection(files)
-    if not held_out:
-        raise DataError(
-            f"none of the test images that {stored} names is left in {root}; put them back, "
-            "or delete that file to have new ones drawn"
-        )
-    return held_out
+        return sorted(drawn)
 
-
-def _store(path: Path, root: Path, files: list[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"folder": str(root), "test": files}, indent=1))
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise DataError(
-            f"cannot store in {path.parent} which images of {root} are for the test "
-            f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
-        ) from error
-
-
-def _stored(path: Path) -> set[str]:
-    try:
-        files = json.loads(path.read_text())["test"]
-        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-            raise TypeError
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}, which names the test images of a folder, is damaged; restore it, "
-            "or delete it to have new ones drawn"
-        ) from error
-    return set(files)
+    return held_out(root, files, data_dir, draw)

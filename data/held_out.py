@@ -1,0 +1,144 @@
+"""Which pictures of a folder without test images are held out for the test: drawn once, for good.
+
+The record of it lies under the data directory. It names each picture and the SHA-256 of its file,
+by which the picture is known again when it, its class or the whole folder was renamed or moved: a
+test picture never comes to be trained on. No picture is decoded for it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from data.examples import DataError
+
+Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
+DIGEST_DIGITS = 32  # hexadecimal
+ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of its bytes, shortened. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_DIGITS]
+
+
+def held_out(
+    root: Path, files: list[str], data_dir: Path, draw: Callable[[], Iterable[str]]
+) -> dict[str, str]:
+    """The test images among `files` below `root`, with the digests of their files.
+
+    They are those of the folder's record, else of the record of the same folder at another place,
+    else `draw` names them; what was drawn is stored. Raises DataError where none is left or the
+    record cannot be stored, OSError where a picture cannot be read.
+    """
+    path = _path(root, data_dir)
+    known = _read(path) if path.exists() else None
+    record = known
+    if record is None:
+        record = _of_moved(root, files, path.parent) or dict.fromkeys(draw())
+    found = _found(root, files, record)
+    if not found:
+        raise DataError(
+            f"none of the test images that {path} names is left in {root}; put them back, "
+            "or delete that file to have new ones drawn"
+        )
+    digested = any(record.values())  # not by an earlier version, nor just drawn
+    new: Record = {file: it for file, it in found.items() if not digested or file not in record}
+    if new:
+        trained = {file_digest(root / file) for file in files if file not in found}
+        # What is trained on as well is known by its name alone.
+        new = {file: None if digest in trained else digest for file, digest in new.items()}
+    complete = {**record, **new}
+    if known is None:
+        _store(path, root, complete)
+    elif complete != known:
+        with contextlib.suppress(DataError):  # the old record still holds
+            _store(path, root, complete)
+    return found
+
+
+def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
+    """Have `held_out` go by a record from elsewhere, if there is none and the pictures are there.
+
+    Without the right to write, it draws anew.
+    """
+    path = _path(root, data_dir)
+    if record and not path.exists():
+        name = hashlib.sha256(json.dumps(sorted(record.items())).encode()).hexdigest()[:16]
+        with contextlib.suppress(DataError):
+            _store(path.with_name(f"{name}.json"), root, record)
+
+
+def _path(root: Path, data_dir: Path) -> Path:
+    return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
+
+
+def _found(root: Path, files: list[str], record: Record) -> dict[str, str]:
+    """The record's pictures, under their own names or, where they are not there, under others.
+
+    A file that another picture has replaced stays a test image, too.
+    """
+    found = {file: file_digest(root / file) for file in files if file in record}
+    elsewhere = {digest for file, digest in record.items() if found.get(file) != digest} - {None}
+    if elsewhere:
+        rest = {file: file_digest(root / file) for file in files if file not in found}
+        found |= {file: digest for file, digest in rest.items() if digest in elsewhere}
+    return {file: found[file] for file in files if file in found}
+
+
+def _of_moved(root: Path, files: list[str], folder: Path) -> Record | None:
+    """The record of which most pictures are in the folder at `root`, which has none of its own."""
+    others = list(_records(folder))
+    if not others:
+        return None
+    digests = {file_digest(root / file) for file in files}
+
+    def share(record: Record) -> float:
+        return sum(digest in digests for digest in record.values()) / len(record)
+
+    best = max(others, key=share)
+    return best if share(best) >= ENOUGH else None
+
+
+def _records(folder: Path) -> Iterator[Record]:
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(DataError, OSError):
+            if record := _read(path):
+                yield record
+
+
+def _store(path: Path, root: Path, record: Record) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digests = {file: digest for file, digest in record.items() if digest is not None}
+        content = {"folder": str(root), "test": sorted(record), "digests": digests}
+        temporary.write_text(json.dumps(content, indent=1))
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise DataError(
+            f"cannot store in {path.parent} which images of {root} are for the test "
+            f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
+        ) from error
+
+
+def _read(path: Path) -> Record:
+    try:
+        stored = json.loads(path.read_text())
+        files, digests = stored["test"], stored.get("digests", {})  # of an earlier version: none
+        if not isinstance(files, list):
+            raise TypeError
+        record = {file: digests.get(file) for file in files}
+        if not all(isinstance(it, str | None) for it in (*record, *record.values())):
+            raise TypeError
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}, which names the test images of a folder, is damaged; restore it, "
+            "or delete it to have new ones drawn"
+        ) from error
+    return record

@@ -1,0 +1,144 @@
+"""A picture held out for the test stays out of training, whatever becomes of its name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data.datasets import load_test, load_training
+from data.folder import keep_held_out, read_layout
+from tests.data.pets import draw, make_pets
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_pets(tmp_path / "pets")
+
+
+def contents(root: Path, files: tuple[str, ...]) -> set[bytes]:
+    return {(root / file).read_bytes() for file in files}
+
+
+def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
+    layout = read_layout(f"folder:{root}", data_dir)
+    assert contents(root, layout.test) == test
+    assert not contents(root, layout.training) & test
+    labels = load_test(f"folder:{root}", data_dir).labels_N.tolist()
+    assert [layout.class_names[label] for label in labels] == [f.split("/")[1] for f in layout.test]
+
+
+@pytest.fixture
+def held(root: Path, tmp_path: Path) -> set[bytes]:
+    """The contents of the files that were held out at first sight."""
+    return contents(root, read_layout(f"folder:{root}", tmp_path / "data").test)
+
+
+def rename_class(root: Path) -> Path:
+    (root / "train/cat").rename(root / "train/zebra")
+    return root
+
+
+def rename_files(root: Path) -> Path:
+    for path in list((root / "train").glob("*/*.png")):
+        path.rename(path.with_stem(f"picture-{path.stem}"))
+    return root
+
+
+def change_classes(root: Path) -> Path:
+    """Each held-out picture, too, is now believed to be of another class."""
+    for path in list((root / "train/cat").iterdir())[:-3]:
+        path.rename(root / "train/dog" / f"was-cat-{path.name}")
+    return root
+
+
+def swap_files(root: Path) -> Path:
+    """Under a held-out picture's name lies another one, and it lies under that one's."""
+    names = sorted((root / "train/dog").iterdir())
+    before = [path.read_bytes() for path in names]
+    for path, content in zip(names, before[1:] + before[:1], strict=True):
+        path.write_bytes(content)
+    return root
+
+
+def move(root: Path) -> Path:
+    return root.rename(root.with_name("moved"))
+
+
+def move_and_rename(root: Path) -> Path:
+    return rename_files(rename_class(move(root)))
+
+
+def copy(root: Path) -> Path:
+    return shutil.copytree(root, root.with_name("copy"))
+
+
+def grow(root: Path) -> Path:
+    for seed in range(1000, 1020):
+        draw(root / f"train/dog/0{seed}.png", seed)
+    return root
+
+
+CHANGES = (rename_class, rename_files, change_classes, move, move_and_rename, copy)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_is_known_again(change, root: Path, tmp_path: Path, held: set[bytes]) -> None:  # type: ignore[no-untyped-def]
+    changed = grow(change(root))
+    check(changed, tmp_path / "data", held)
+    check(changed, tmp_path / "data", held)
+
+
+def test_a_file_in_its_place_is_held_out_as_well(
+    root: Path, tmp_path: Path, held: set[bytes]
+) -> None:
+    layout = read_layout(f"folder:{swap_files(root)}", tmp_path / "data")
+    assert contents(root, layout.test) >= held
+    assert not contents(root, layout.training) & held
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_record_goes_with_a_study_to_another_place(  # type: ignore[no-untyped-def]
+    change, root: Path, tmp_path: Path
+) -> None:
+    name = f"folder:{root}"
+    read_layout(name, tmp_path / "data")
+    grow(root)  # another draw would give other test images from here on
+    test = contents(root, read_layout(name, tmp_path / "data").test)
+    record = load_training(name, tmp_path / "data")[0].test_digests
+    changed = change(root)
+    keep_held_out(f"folder:{changed}", tmp_path / "other", record)
+    check(changed, tmp_path / "other", test)
+
+
+def test_a_record_that_does_not_fit_is_left_alone(root: Path, tmp_path: Path) -> None:
+    other = make_pets(tmp_path / "others", first_seed=500)
+    expected = read_layout(f"folder:{other}", tmp_path / "clean").test
+    record = load_training(f"folder:{root}", tmp_path / "data")[0].test_digests
+    keep_held_out(f"folder:{other}", tmp_path / "data", record)
+    assert read_layout(f"folder:{other}", tmp_path / "data").test == expected
+
+
+def test_a_record_of_an_earlier_version_learns_the_digests(
+    root: Path, tmp_path: Path, held: set[bytes]
+) -> None:
+    [stored] = (tmp_path / "data/folders").iterdir()
+    content = json.loads(stored.read_text())
+    del content["digests"]
+    stored.write_text(json.dumps(content))
+    check(root, tmp_path / "data", held)
+    check(grow(rename_class(root)), tmp_path / "data", held)
+
+
+def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) -> None:
+    """Two names for one picture, drawn apart: the one in training was no test image before."""
+    for name in ("cat", "dog"):
+        shutil.copytree(root / "train" / name, root / "train" / f"{name}-again")
+    before = read_layout(f"folder:{root}", tmp_path / "data")
+    for file in before.test:
+        if file.startswith("train/cat/"):
+            (root / file).unlink()
+    after = read_layout(f"folder:{root}", tmp_path / "data")
+    both = contents(root, before.training)  # of the files that are left
+    assert contents(root, after.training) <= both
+    assert set(after.test) <= set(before.test) | set(before.training)
