@@ -42,6 +42,7 @@ def learning_curves(view: StudyView) -> go.Figure:
         ("failed", "failed", GREY, "dot"),
         ("pruned", "pruned", GREY, "solid"),
         ("complete", "other complete", GREY, "solid"),
+        ("interrupted", "interrupted", GREEN, "dashdot"),
         ("running", "running", GREEN, "dot"),
     ):
         _add_group(figure, [t for t in others if t.state == state], name, colour, dash)

@@ -23,6 +23,7 @@ from search.reporting.figure_data import (
     time_unit,
     with_count,
 )
+from search.reporting.speed import trial_seconds
 from search.reporting.style import (
     BLUE,
     GREEN,
@@ -37,12 +38,19 @@ from search.reporting.wording import duration, percent
 from search.trials.view import State, StudyView, TrialView
 
 TOP = 10  # always among the points drawn, like the Pareto front
-MOST_POINTS: Mapping[State, int] = {"complete": 150, "pruned": 60, "running": 30, "failed": 20}
+MOST_POINTS: Mapping[State, int] = {
+    "complete": 150,
+    "pruned": 60,
+    "running": 30,
+    "interrupted": 30,
+    "failed": 20,
+}
 # Told apart by their markers as well.
 LOOKS: Mapping[State, tuple[str, str]] = {
     "complete": (BLUE, "circle"),
     "pruned": (GREY, "x"),
     "running": (GREEN, "diamond-open"),
+    "interrupted": (GREEN, "diamond-wide-open"),
     "failed": (PURPLE, "triangle-up"),
 }
 
@@ -201,14 +209,10 @@ def _add_history(
 
 
 def time_by_outcome(view: StudyView) -> go.Figure:
-    """Where the time went: training and validation, added up over the trials of each state."""
+    """Where the time went, added up over the trials of each state."""
     figure = go.Figure()
     groups = [(state, view.in_state(state)) for state in LOOKS]
-    spent = [
-        (state, trials, sum(trial.seconds for trial in trials))
-        for state, trials in groups
-        if trials
-    ]
+    spent = [(state, trials, trial_seconds(trials)) for state, trials in groups if trials]
     total = sum(seconds for _, _, seconds in spent)
     unit, unit_seconds = time_unit(total)
     if total > 0:
@@ -220,9 +224,11 @@ def time_by_outcome(view: StudyView) -> go.Figure:
             marker={"color": [LOOKS[state][0] for state, _, _ in spent]},
             hoverinfo="skip",
         )
-    remark = f"{duration(total)} of training and validation"
+    remark = f"{duration(total)} added up over trials"
     dress(figure, "Where the time went", subtitle(view, remark))
-    figure.update_xaxes(title_text=f"{unit}, all workers together", rangemode="tozero")
+    figure.update_xaxes(
+        title_text=f"{unit} of training and validation, added up over trials", rangemode="tozero"
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     if not figure.data:
         note_absence(figure, "no epoch has ended yet")

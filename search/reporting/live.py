@@ -16,8 +16,8 @@ from rich.text import Text
 
 from search.reporting.describe import short_config
 from search.reporting.speed import images_per_second
+from search.reporting.states import WORDS, all_counts, counts_in_words
 from search.reporting.summary import (
-    counts_in_words,
     gain_in_words,
     score_in_words,
     time_left_in_words,
@@ -52,7 +52,7 @@ def frame(view: StudyView, *, height: int, elapsed: float, left: float | None) -
         _line((view.name, "bold"), ("  " + data_in_words(view), "")),
         _line((printable(view.hardware), "dim")),
         _bar(view, elapsed, left),
-        _line((f"{counts_in_words(view)}, {len(running)} running{_speed(view)}", "")),
+        _line((f"{all_counts(view)}{_speed(view)}", "")),
     ]
     if shown or ended:
         parts += ["", _table(shown, ended, view)]
@@ -72,7 +72,7 @@ def latest_ended(view: StudyView) -> list[TrialView]:
 def outcome(trial: TrialView) -> str:
     """`complete`, `pruned at epoch 2`, `failed`; the early look is within epoch 1."""
     if trial.state != "pruned":
-        return trial.state
+        return WORDS[trial.state]
     return f"pruned at epoch {len(trial.curve)}" if trial.curve else "pruned in epoch 1"
 
 

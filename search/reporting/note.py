@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from search.reporting.describe import describe_config, short_config
-from search.reporting.estimate import time_left
 from search.reporting.reproduce import command, study_file
+from search.reporting.speed import time_spent
+from search.reporting.states import MEANINGS, all_counts
 from search.reporting.summary import (
     LeaderboardRow,
     gain_in_words,
     leaderboard_rows,
     score_in_words,
+    standing_in_words,
     stopped_rows,
-    time_left_in_words,
 )
-from search.reporting.wording import data_in_words, duration, grouped, percent, printable
+from search.reporting.wording import data_in_words, grouped, percent, printable
 from search.trials.history import ResultRow
-from search.trials.view import State, StudyView, TrialView
+from search.trials.view import StudyView, TrialView
 
 TOP = 10
 FAILURES = 3  # shown, the latest
@@ -58,14 +59,16 @@ def escape(text: str) -> str:
 
 
 def _progress(view: StudyView) -> Iterator[str]:
-    states: tuple[State, ...] = ("complete", "pruned", "running", "waiting", "failed")
-    counted = [(len(view.in_state(state)), state) for state in states]
     yield (
         f"{_standing(view)}: **{grouped(view.finished)} of {grouped(view.spec.trials)} trials "
-        f"finished** ({', '.join(f'{n} {state}' for n, state in counted if n) or 'none begun'}); "
-        f"{duration(sum(trial.seconds for trial in view.trials))} of training and validation, at "
-        f"most {view.spec.epochs} epochs a trial."
+        f"finished** ({all_counts(view)}), at most {view.spec.epochs} epochs a trial. Trained for "
+        f"{time_spent(view)}."
     )
+    if view.in_state("interrupted"):
+        yield (
+            f"Interrupted: {MEANINGS['interrupted']}. This dashboard's own pages list such trials "
+            "as running."
+        )
     for trial in view.in_state("failed")[-FAILURES:]:
         yield f"Trial {trial.number} failed: {_reason(trial)}"
 
@@ -77,8 +80,7 @@ def _standing(view: StudyView) -> str:
         return "Not begun"
     if view.finished >= view.spec.trials:
         return "Done"
-    workers = {t.reports[-1].worker for t in view.in_state("running") if t.reports}
-    left = time_left_in_words(view, time_left(view, max(1, len(workers))))
+    left = standing_in_words(view, latest)
     when = in_utc(datetime.fromtimestamp(latest, UTC))
     return f"{left[0].upper()}{left[1:]} as of {when}"
 
@@ -96,7 +98,7 @@ def _leaderboard(view: StudyView) -> Iterator[str]:
     stopped = stopped_rows(view, TOP - len(rows))
     yield _table(header, [_row(row) for row in (*rows, *stopped)])
     if stopped:
-        yield "Without a rank: stopped early; those that came furthest."
+        yield f"Without a rank: pruned, {MEANINGS['pruned']}; those that came furthest."
     yield (
         f"At the epoch of the lowest validation loss (cross entropy, nats), on "
         f"{grouped(view.dataset.validation_count)} images. One run each: ± "
@@ -113,7 +115,7 @@ def _row(row: LeaderboardRow) -> tuple[str, ...]:
         f"{row.loss:.4f}",
         percent(row.accuracy),
         "" if row.parameters is None else grouped(row.parameters),
-        f"{row.epoch} of {row.epochs}" + ("" if row.rank else ", stopped"),
+        f"{row.epoch} of {row.epochs}" + ("" if row.rank else ", pruned"),
         f"baseline: {described}" if row.is_baseline else described,
     )
 

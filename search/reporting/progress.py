@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.reporting.commands import one_line
-from search.reporting.estimate import time_left
+from search.reporting.estimate import counted_down, time_left, workers_now
 from search.reporting.live import epochs_done, frame, latest_ended, outcome, totals_in_words
 from search.reporting.summary import score_in_words, time_left_in_words
 from search.reporting.wording import data_in_words, printable
@@ -40,7 +40,6 @@ class Progress:
     Args:
         read: the study as it stands; called from the thread.
         console: where to show it: standard error, see `search.reporting.commands.console`.
-        workers: how many trials are trained at a time, for the time left.
         interval: seconds between two reads; longer where reading takes long, so that it stays a
             small part of the work.
         heartbeat: plain lines come at least so often, in seconds.
@@ -51,12 +50,11 @@ class Progress:
         read: Callable[[], StudyView],
         *,
         console: Console,
-        workers: int = 1,
         interval: float = 1.0,
         heartbeat: float = 30.0,
     ) -> None:
         self._read, self._interval = read, interval
-        self._time_left = _Countdown(workers)
+        self._time_left = _Countdown()
         self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
         self._over = threading.Event()
         self._closed = False
@@ -108,23 +106,20 @@ def can_be_live(console: Console) -> bool:
 
 
 class _Countdown:
-    """The estimate, made anew with each report; between two of them the time goes down."""
+    """What `time_left_now` gives, but that the estimate is made anew only with each report."""
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._made_for: tuple[int, int, int] | None = None
-        self._made_at = 0.0
+    def __init__(self) -> None:
+        self._made_for: tuple[int, ...] | None = None
         self._estimate: float | None = None
 
     def __call__(self, view: StudyView) -> float | None:
         reports = sum(len(trial.reports) for trial in view.trials)
-        made_for = (reports, view.finished, view.spec.trials)
+        now = time.time()
+        workers = len(workers_now(view, now)) or 1
+        made_for = (reports, view.finished, view.spec.trials, workers)
         if made_for != self._made_for:
-            self._made_for, self._made_at = made_for, time.monotonic()
-            self._estimate = time_left(view, self._workers)
-        if self._estimate is None:
-            return None
-        return max(0.0, self._estimate - (time.monotonic() - self._made_at))
+            self._made_for, self._estimate = made_for, time_left(view, workers)
+        return counted_down(self._estimate, view, now)
 
 
 class _LiveView:

@@ -21,9 +21,10 @@ from search.reporting.figures_arms import loss_by_arm
 from search.reporting.figures_comparison import arm_curves
 from search.reporting.figures_study import loss_against_parameters
 from search.reporting.report_effects import SPREAD, effect_blocks, published_blocks
-from search.reporting.report_frame import best_network, failures, network, time_spent
+from search.reporting.report_frame import best_network, failures, network
 from search.reporting.report_journal import journal_blocks
-from search.reporting.summary import counts_in_words
+from search.reporting.speed import time_spent
+from search.reporting.states import counts_in_words
 from search.reporting.wording import grouped, mean_and_spread, printable
 from search.trials.design import Arm
 from search.trials.space import arm_config
@@ -62,7 +63,7 @@ def _summary(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
             ("its loss (nats)", mean_in_words(lowest, "validation_loss")),
             ("its accuracy (%)", mean_in_words(lowest, "validation_accuracy")),
             ("trials", counts_in_words(view)),
-            ("training and validation", time_spent(view)),
+            ("trained for", time_spent(view)),
         )
     )
     if view.spec.repeats == 1:

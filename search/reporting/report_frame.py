@@ -18,9 +18,8 @@ from search.reporting.document import (
 )
 from search.reporting.note import in_utc, reading_in_words
 from search.reporting.reproduce import command, study_file
-from search.reporting.speed import busy_seconds
-from search.reporting.summary import counts_in_words
-from search.reporting.wording import data_in_words, duration, grouped, percent, printable
+from search.reporting.states import all_counts
+from search.reporting.wording import data_in_words, grouped, percent, printable
 from search.trials.config import SamplerName, TrialConfig
 from search.trials.view import StudyView, TrialView
 
@@ -59,13 +58,9 @@ def head(view: StudyView, now: datetime) -> Iterator[Block]:
     if view.finished < spec.trials:
         yield Paragraph(
             text=f"Not finished: {view.finished} of {grouped(spec.trials)} trials "
-            f"({counts_in_words(view)}). Everything below may still change.",
+            f"({all_counts(view)}). Everything below may still change.",
             kind="warning",
         )
-
-
-def time_spent(view: StudyView) -> str:
-    return duration(busy_seconds(view))
 
 
 def failures(view: StudyView) -> Iterator[Block]:

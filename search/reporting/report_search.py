@@ -22,9 +22,11 @@ from search.reporting.figures_study import (
 )
 from search.reporting.importances import importances, needed, usable
 from search.reporting.metrics import measured
-from search.reporting.report_frame import best_network, failures, time_spent
+from search.reporting.report_frame import best_network, failures
 from search.reporting.search_axes import search_axes
-from search.reporting.summary import counts_in_words, gain_in_words, score_in_words
+from search.reporting.speed import time_spent
+from search.reporting.states import counts_in_words
+from search.reporting.summary import gain_in_words, score_in_words
 from search.reporting.wording import grouped, percent, printable, single_accuracy
 from search.trials.view import StudyView, TrialView
 
@@ -62,7 +64,7 @@ def _summary(view: StudyView) -> Iterator[Block]:
             ("its validation accuracy", single_accuracy(best.best.validation_error, images)),
             ("its parameters", "" if best.parameters is None else grouped(best.parameters)),
             ("trials", counts_in_words(view)),
-            ("training and validation", time_spent(view)),
+            ("trained for", time_spent(view)),
         )
     )
     gain, baseline = gain_in_words(view), view.baseline

@@ -1,20 +1,40 @@
-"""How fast a study trains, from the times of its reports."""
+"""How long a study has trained and how fast, from the times of its reports.
+
+Two times are told apart, here and wherever they are shown: by the clock on the wall, while at
+least one trial was in training; and added up over trials, which is more where several workers
+train side by side.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from search.trials.view import StudyView
+from search.reporting.wording import duration
+from search.trials.view import StudyView, TrialView
 
 RECENT_SECONDS = 60.0
 
+SAME = 0.02  # two times that differ by less are told once
 Span = tuple[float, float]  # start and end, in seconds since 1970
 
 
 def busy_seconds(view: StudyView) -> float:
-    """Time during which at least one trial was trained: pauses count for nothing."""
+    """By the clock, while at least one trial was in training: pauses count for nothing."""
     return _covered(span for span, _ in _work(view))
+
+
+def trial_seconds(trials: Iterable[TrialView]) -> float:
+    """Training and validation added up over trials."""
+    return sum(trial.seconds for trial in trials)
+
+
+def time_spent(view: StudyView) -> str:
+    """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
+    wall, total = busy_seconds(view), trial_seconds(view.trials)
+    several = total > (1 + SAME) * wall and duration(total) != duration(wall)
+    added = f" ({duration(total)} added up over trials)" if several else ""
+    return f"{duration(wall)}{added}, pauses not counted"
 
 
 def images_per_second(view: StudyView) -> float | None:

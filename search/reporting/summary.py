@@ -6,13 +6,15 @@ import math
 import re
 import shlex
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from search.reporting.describe import describe_network, describe_training
-from search.reporting.estimate import time_left
+from search.reporting.estimate import time_left_now, workers_now
 from search.reporting.reproduce import without_password
-from search.reporting.speed import busy_seconds, images_per_second
+from search.reporting.speed import images_per_second, time_spent
+from search.reporting.states import all_counts
 from search.reporting.wording import (
     binomial_sigma,
     data_in_words,
@@ -25,11 +27,10 @@ from search.trials.config import TrialConfig
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status
-from search.trials.view import State, StudyView, TrialView
+from search.trials.view import StudyView, TrialView
 
 WIDTH = 80
 
-ENDED: tuple[State, ...] = ("complete", "pruned", "failed")
 FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
 
 
@@ -90,12 +91,6 @@ def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[Leade
         )
 
 
-def counts_in_words(view: StudyView) -> str:
-    """`6 complete, 11 pruned, 1 failed`; what there is none of is left out, but for the first."""
-    counted = [(len(view.in_state(state)), state) for state in ENDED]
-    return ", ".join(f"{n} {state}" for n, state in counted if n or state == "complete")
-
-
 def score_in_words(trial: TrialView, view: StudyView) -> str:
     """`loss 0.2021, accuracy 92.93 ± 0.26 %`, at the trial's best epoch or else its early look."""
     row = trial.best or trial.early_look
@@ -122,14 +117,26 @@ def gain_in_words(view: StudyView) -> str | None:
     return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}{noise}"
 
 
-def time_left_in_words(view: StudyView, seconds: float | None) -> str:
-    """`about 14 min left`, `no estimate yet`, `done`."""
+def standing_in_words(view: StudyView, now: float | None = None) -> str:
+    """The time left, and whether anybody trains; see `time_left_now`."""
+    now = time.time() if now is None else now
+    idle = not workers_now(view, now)
+    return time_left_in_words(view, time_left_now(view, now), idle=idle)
+
+
+def time_left_in_words(view: StudyView, seconds: float | None, *, idle: bool = False) -> str:
+    """`about 14 min left`, `no estimate yet`, `done`.
+
+    Args:
+        idle: nobody trains now; the estimate is of one worker.
+    """
     if view.finished >= view.spec.trials:
         return "done"
     if seconds is None:
         return "no estimate yet"
     rough = ", a first guess" if view.finished < FIRST_GUESSES else ""
-    return f"about {duration(seconds)} left{rough}" if seconds >= 1 else "moments left"
+    nobody = " with one worker; none is training now" if idle else ""
+    return f"about {duration(seconds)} left{rough}{nobody}" if seconds >= 1 else "moments left"
 
 
 def final_summary(view: StudyView) -> str:
@@ -138,7 +145,7 @@ def final_summary(view: StudyView) -> str:
         [
             *_wrap(f"Study {view.name}: {_finished(view)}"),
             *_data(view),
-            *_wrap(f"Trained for {duration(busy_seconds(view))}, pauses not counted{_pace(view)}."),
+            *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
             "",
             *(_best_lines(view) if view.best else _no_best_lines(view)),
             *_next(view),
@@ -148,24 +155,19 @@ def final_summary(view: StudyView) -> str:
 
 def status_text(view: StudyView, status: Status) -> str:
     """How a study stands: for `--status`, on standard output."""
-    workers = {trial.worker for trial in status.running}
     lines = [
-        *_wrap(
-            f"Study {view.name}: {_finished(view)}, {len(status.running)} running"
-            + (f", {len(status.abandoned)} abandoned" if status.abandoned else "")
-        ),
+        *_wrap(f"Study {view.name}: {_finished(view)}"),
         *_data(view),
+        *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
     ]
     if view.finished < view.spec.trials:
-        left = time_left_in_words(view, time_left(view, max(1, len(workers))))
-        idle = "" if workers else ", once somebody trains: nobody does now"
-        lines += _wrap(f"Time: {left}{idle}{_pace(view)}")
+        lines += _wrap(f"Time: {standing_in_words(view)}.")
     trials = {trial.number: trial for trial in view.trials}
     if status.running:
         lines += ["", "Running:"]
         lines += [_running_line(running, trials, view) for running in status.running]
     if status.abandoned:
-        lines += ["", "Abandoned, for the next worker to carry on:"]
+        lines += ["", "Interrupted, for the next worker to carry on:"]
         lines += [
             f"  trial {number}, {_course(trials.get(number), view)}" for number in status.abandoned
         ]
@@ -245,7 +247,7 @@ def _next(view: StudyView) -> Iterator[str]:
 
 def _finished(view: StudyView) -> str:
     total = f"{view.finished} of {view.spec.trials} trials finished"
-    return f"{total} ({counts_in_words(view)})"
+    return f"{total} ({all_counts(view)})"
 
 
 def _data(view: StudyView) -> list[str]:

@@ -133,9 +133,8 @@ def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool
     timer.daemon = True
     if timeout is not None:
         timer.start()
-    workers = len(team.devices) or 1
     read = partial(view_study, worker.db, worker.study)
-    shown = Progress(read, console=console(), workers=workers) if progress else nullcontext()
+    shown = Progress(read, console=console()) if progress else nullcontext()
     try:
         with shown:
             if team.devices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models import ArchitectureError
 from models.anatomy import count_parameters
+from search.trials.claims import is_abandoned, running_trials
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.domains import SpecError
 from search.trials.history import (
@@ -24,16 +25,16 @@ from search.trials.history import (
     results_of,
 )
 from search.trials.space import OVERRIDES, suggest
-from search.trials.storage import Database, StorageError
+from search.trials.storage import Database, StorageError, snapshot, with_retry
 
 # Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
-State = Literal["running", "complete", "pruned", "failed", "waiting"]
+State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: "running",  # or interrupted, as its lease says
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -58,12 +59,16 @@ class TrialView:
     """One trial.
 
     Attributes:
+        state: Optuna's, but for the running ones that no worker holds: they are `interrupted`, and
+            the next worker to claim a trial carries one on.
         config: None where the parameters make no configuration (a trial that failed early).
         parameters: number of trained weights and biases; None while unknown.
         curve: its finished epochs in order, without the early look.
         early_look: the report inside the first epoch, where there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
+        worker: who holds it or held it last, as `search.trials.holder` names processes; None of
+            one that has ended.
         arm, repeat: of a comparison's trial: the arm's name, and the how-manieth training of it,
             from 0.
         system_attributes: as Optuna keeps them; see `search.trials.pictures`.
@@ -81,6 +86,7 @@ class TrialView:
     finished: datetime | None
     reason: str | None
     is_baseline: bool
+    worker: str | None = None
     arm: str | None = None
     repeat: int | None = None
     system_attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -215,11 +221,38 @@ def _view_trials(
     rows: dict[int, list[EpochRow]] = {}
     for row in reports:
         rows.setdefault(row.trial_id, []).append(row)
-    running: dict[int, tuple[FrozenTrial, TrialView]] = {}
+    open_ones: dict[int, TrialView] = {}
     for trial in fresh:
         view = _view_trial(trial, spec, facts, rows.get(trial._trial_id, []))
-        (known if trial.state.is_finished() else running)[trial.number] = trial, view
-    return tuple((running.get(t.number) or known[t.number])[1] for t in trials)
+        if trial.state.is_finished():
+            known[trial.number] = trial, view
+        else:
+            open_ones[trial.number] = view
+    started = {number: view for number, view in open_ones.items() if view.state == "running"}
+    if started:
+        open_ones |= _held_or_interrupted(db, study, started)
+    return tuple(open_ones.get(t.number) or known[t.number][1] for t in trials)
+
+
+def _held_or_interrupted(
+    db: Database, study: optuna.Study, views: Mapping[int, TrialView]
+) -> dict[int, TrialView]:
+    """The running ones with their workers; those without are interrupted."""
+
+    def attempt() -> dict[int, TrialView]:
+        with snapshot(db) as connection:
+            leases = running_trials(connection, study._study_id)
+        return {
+            row.number: replace(
+                views[row.number],
+                state="interrupted" if is_abandoned(row) else "running",
+                worker=row.worker,
+            )
+            for row in leases
+            if row.number in views
+        }
+
+    return with_retry(db, attempt)
 
 
 def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:

@@ -81,6 +81,7 @@ def _trial(
         finished=None if state in ("running", "waiting") else START + timedelta(minutes=number + 2),
         reason=reason,
         is_baseline=is_baseline,
+        worker="host:1" if state in ("running", "interrupted") else None,
     )
 
 

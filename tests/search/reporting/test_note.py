@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from search.reporting.estimate import time_left
+from search.reporting.estimate import time_left_now
 from search.reporting.final_result import FinalResult, figures_on_test
 from search.reporting.note import escape, reading_in_words, study_note
 from search.reporting.wording import duration
@@ -46,7 +46,7 @@ def test_the_leaderboard_has_complete_trials_then_stopped_ones(
         ["2", "#1", "0.3000", "90.00 %", "400 000", "3 of 3"],
         ["3", "#0", "0.4000", "86.67 %", "221 950", "3 of 3"],
         ["4", "#9", "0.4400", "85.33 %", "60 000", "2 of 2"],
-        ["", "#2", "0.6000", "80.00 %", "90 000", "2 of 2, stopped"],
+        ["", "#2", "0.6000", "80.00 %", "90 000", "2 of 2, pruned"],
     ]
     assert table[2][6].startswith("baseline: ")
 
@@ -54,7 +54,7 @@ def test_the_leaderboard_has_complete_trials_then_stopped_ones(
 def test_progress_counts_every_state(small_study: StudyView) -> None:
     note = study_note(small_study)
     assert (
-        "**6 of 50 trials finished** (4 complete, 2 pruned, 1 running, 1 waiting, 2 failed)" in note
+        "**6 of 50 trials finished** (4 complete, 2 pruned, 2 failed, 1 running, 1 queued)" in note
     )
     assert "Trial 4 failed: out of memory: &#60;b&#62;GPU&#60;/b&#62;" in note
 
@@ -66,7 +66,8 @@ def test_the_note_says_how_far_the_study_is(
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
     assert "\nNot begun: **0 of 50" in study_note(make_view())
     # The estimate itself has its own tests.
-    left = time_left(small_study)
+    latest = max(t.reports[-1].reported_at for t in small_study.trials if t.reports)
+    left = time_left_now(small_study, latest)
     assert left is not None
     assert 5 * 60 < left < 120 * 60
     assert f"\nAbout {duration(left)} left as of 2026-03-01 09:09 UTC: " in study_note(small_study)

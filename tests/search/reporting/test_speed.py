@@ -7,7 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from search.reporting.speed import busy_seconds, images_per_second
+from search.reporting.figures_study import time_by_outcome
+from search.reporting.note import study_note
+from search.reporting.report_search import search_blocks
+from search.reporting.speed import busy_seconds, images_per_second, time_spent
+from search.reporting.summary import final_summary
 from search.trials.view import StudyView, TrialView
 
 Spans = list[tuple[float, float]]
@@ -56,3 +60,15 @@ def test_without_reports_there_is_no_speed(study: Callable[..., StudyView]) -> N
     assert images_per_second(study([])) is None
     assert images_per_second(study([(5, 5)])) is None
     assert busy_seconds(study()) == 0
+
+
+def test_both_times_are_named_for_what_they_are(study: Callable[..., StudyView]) -> None:
+    alone = study([(0, 10), (10, 200)])
+    assert time_spent(alone) == "3 min, pauses not counted"
+    together = study([(0, 600)], [(0, 600)], [(5_000, 5_600)])
+    words = "20 min (30 min added up over trials), pauses not counted"
+    assert time_spent(together) == words
+    for text in (study_note(together), " ".join(final_summary(together).split())):
+        assert f"Trained for {words}" in text
+    assert any(("trained for", words) in getattr(b, "pairs", ()) for b in search_blocks(together))
+    assert "30 min added up over trials" in str(time_by_outcome(together).layout.title)

@@ -10,7 +10,6 @@ import pytest
 
 from search.reporting.summary import (
     WIDTH,
-    counts_in_words,
     fallback_notice,
     final_summary,
     gain_in_words,
@@ -54,7 +53,7 @@ def test_leaderboard_has_complete_trials_by_loss_at_their_best_epoch(
 
 def test_summary_says_what_was_found(small_study: StudyView) -> None:
     text = flat(final_summary(small_study))
-    assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed)" in text
+    assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed, " in text
     assert "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores" in text
     assert "Best: trial 3" in text
     assert "2 convolutions of 32, 64 channels" in text
@@ -168,13 +167,6 @@ def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
     ]
 
 
-def test_counts_leave_out_what_there_is_none_of(make_trial: MakeTrial, make_view: MakeView) -> None:
-    assert counts_in_words(make_view([])) == "0 complete"
-    assert counts_in_words(make_view([make_trial(0, [1.0], state="pruned")])) == (
-        "0 complete, 1 pruned"
-    )
-
-
 def test_an_estimate_of_the_first_trials_is_called_a_guess(
     make_trial: MakeTrial, make_view: MakeView
 ) -> None:
@@ -195,22 +187,24 @@ def test_status_says_who_trains_what(small_study: StudyView) -> None:
         ),
         abandoned=(99,),
     )
-    text = status_text(small_study, status)
-    assert "2 running, 1 abandoned" in flat(text)
+    left = replace(small_study.trials[6], number=99, state="interrupted")
+    text = status_text(replace(small_study, trials=(*small_study.trials, left)), status)
+    assert "2 failed, 1 running, 1 interrupted, 1 queued)" in flat(text)
     assert "  trial 6, epoch 1 of 12, validation loss 0.5000, on red:12, attempt 2\n" in text
     assert "  trial 7, nothing reported yet, on blue:7\n" in text
-    assert "Abandoned, for the next worker to carry on:\n  trial 99" in text
+    assert "Interrupted, for the next worker to carry on:\n  trial 99" in text
     assert "  trial 4: out of memory: <b>GPU</b>\n  trial 5: for an unknown reason\n" in text
     assert "left" in text
-    assert "images a second" in text
+    assert "images a second" in flat(text)
     assert "Best: trial 3" in text
 
 
 def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
-    text = flat(status_text(small_study, NOBODY))
-    assert "once somebody trains: nobody does now" in text
+    trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
+    text = flat(status_text(replace(small_study, trials=tuple(trials)), NOBODY))
+    assert "min left with one worker; none is training now." in text
     assert "Running:" not in text
-    assert "bandoned" not in text
+    assert "with one worker" not in flat(status_text(small_study, NOBODY))
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
     assert "left" not in status_text(done, NOBODY)
 

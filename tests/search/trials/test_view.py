@@ -89,7 +89,10 @@ def test_a_second_look_sees_what_a_first_one_would(
     release(db, first)
     seen = view_study(db, study)
     assert repr(seen) == repr(fresh(db))
-    assert [trial.state for trial in seen.trials] == ["running", "complete", "failed"]
+    # The first was handed back: no worker holds it.
+    assert [trial.state for trial in seen.trials] == ["interrupted", "complete", "failed"]
+    assert begin(db, study).trial_number == 0  # carried on
+    assert view_study(db, study).trials[0].state == "running"
     assert [len(trial.curve) for trial in seen.trials] == [3, 2, 2]
     assert seen.trials[2].reason == "because"
 
