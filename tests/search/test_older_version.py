@@ -2,8 +2,8 @@
 
 `tests/fixtures/made_by_3bc7fe6.tar.xz` holds what its commands left: `finalised` (6 trials, scored
 on test), `comparison` (2 arms, 2 repeats), `interrupted` (killed in epoch 10 of trial 1) and
-`pictures` (a folder of 60 pictures, with its split). The final page is cut short, and SVG files are
-left out, for size.
+`pictures` (a folder of 60 pictures, with its split). The final page is cut short, and SVG files
+are left out, for size.
 """
 
 import json

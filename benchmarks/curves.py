@@ -1,0 +1,243 @@
+"""Recorded curves: configurations trained to their ends without pruning, a JSON line for each run.
+
+What searches would have seen, and what would have come of it, so that they can be replayed in
+seconds. The space is `benchmarks/curves.toml`. Configuration `number` is drawn with the random seed
+`number`, so that records of several machines fit together; a run with seed s trains it with another
+initialisation and order. Two equal parts are held out of the training set, by class: `validation`
+is what a search sees, `holdout` says how good a configuration is without the luck of having been
+picked. The test set is not read.
+
+    python -m benchmarks.curves fashion_mnist-8000.jsonl.gz --configs 300
+    python -m benchmarks.curves fashion_mnist-8000.jsonl.gz --configs 40 --seeds 2
+
+The same command carries on where it stopped; runs on record are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import math
+import multiprocessing
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import torch
+
+from benchmarks.record import environment
+from data.datasets import Examples, split, thinned
+from models.anatomy import anatomy
+from search.reporting.commands import Parser, positive_int, run
+from search.training.calibration import fit_temperature, loss_at
+from search.training.device import choose_device, prepare_process
+from search.training.evaluate import logits, score
+from search.training.randomness import derived_seed
+from search.training.task import Task, load_task, make_task
+from search.training.train import Epoch, Training, train
+from search.trials.config import StudySpec, TrialConfig
+from search.trials.space import suggest
+from search.trials.study_file import read_study_file
+from search.trials.team import default_workers, threads_for
+
+SPACE = Path(__file__).with_suffix(".toml")
+CLEAN = 2000  # training images on which the clean training loss is measured
+DIGITS = 5  # significant ones of each number on record
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Train random configurations to their ends and record every epoch. Carries on "
+        "where it stopped.",
+        examples="python -m benchmarks.curves mnist.jsonl.gz --dataset mnist --configs 150",
+    )
+    own.add_argument("file", type=Path, metavar="FILE", help="the record, ending in .jsonl.gz")
+    for name, default, text in (
+        ("configs", 150, "configurations, from number 0 on"),
+        ("seeds", 1, "trainings of each"),
+        ("epochs", 10, "of each training"),
+        ("limit", 8000, "training images"),
+        ("held-out", 5000, "images in each of the two parts held out"),
+    ):
+        own.add_argument(
+            f"--{name}",
+            type=positive_int,
+            metavar="N",
+            default=default,
+            help=f"{text} (default: {default})",
+        )
+    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
+    own.add_argument(
+        "--workers", type=positive_int, metavar="W", help="processes (default: one a core)"
+    )
+    own.add_device()
+    own.add_data_dir()
+    return own
+
+
+def draw(number: int, epochs: int) -> tuple[dict[str, Any], TrialConfig]:
+    """The parameters of configuration `number` as Optuna stores them, and what they make."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    spec = StudySpec(**{**read_study_file(SPACE), "dataset": "", "epochs": epochs})
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
+    config = suggest(trial, spec)
+    return {name: _rounded(value) for name, value in trial.params.items()}, config
+
+
+def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> dict[str, Any]:
+    """One configuration trained to its end."""
+    prepare_process(threads)
+    task, holdout = _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
+    params, config = draw(number, args.epochs)
+    rows = anatomy(config.architecture, task.image_shape, task.classes)
+    training = train(
+        config.architecture,
+        config.recipe,
+        task,
+        seed=derived_seed(seed, "curves", number),
+        early_look=True,
+    )
+    clean = thinned(task.training, min(1.0, CLEAN / len(task.training)))
+    reports, before = [], time.process_time()
+    for epoch in training:
+        cpu_seconds = time.process_time() - before
+        reports.append({**_measured(training, task, clean, holdout), **_seen(epoch, cpu_seconds)})
+        before = time.process_time()
+    return {
+        "number": number,
+        "seed": seed,
+        "dataset": args.dataset,
+        "training_images": len(task.training),
+        "held_out": args.held_out,
+        "epochs": args.epochs,
+        "params": params,
+        "parameters": sum(row.parameters for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+        "reports": reports,
+    }
+
+
+def _seen(epoch: Epoch, cpu_seconds: float) -> dict[str, Any]:
+    """What the training itself reports; seconds include validation, as in a study."""
+    return {
+        "epoch": epoch.number,
+        "train_loss": _rounded(epoch.train_loss),
+        "train_error": _rounded(epoch.train_error),
+        "learning_rate": _rounded(epoch.learning_rate),
+        "images": epoch.images,
+        "seconds": _rounded(epoch.seconds),
+        "cpu_seconds": _rounded(cpu_seconds),
+    }
+
+
+def _measured(training: Training, task: Task, clean: Examples, holdout: Examples) -> dict[str, Any]:
+    """Losses on unaugmented images without dropout; the temperature is fitted on validation."""
+    found: dict[str, float] = {}
+    parts = {"validation": task.validation, "holdout": holdout, "clean_train": clean}
+    temperature = 1.0
+    for name, examples in parts.items():
+        logits_NK = logits(training.model, examples.images_NCHW, task.mean_C, task.std_C)
+        plain = score(logits_NK, examples.labels_N)
+        found |= {f"{name}_loss": plain.loss, f"{name}_error": plain.error}
+        if name == "validation":
+            temperature = found["temperature"] = fit_temperature(logits_NK, examples.labels_N)
+        found[f"calibrated_{name}_loss"] = loss_at(logits_NK, examples.labels_N, temperature)
+    return {name: _rounded(value) for name, value in found.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+@cache
+def _task(
+    dataset: str, data_dir: Path, device: str, limit: int, held_out: int
+) -> tuple[Task, Examples]:
+    """Once a process: the task that a search would have, and the second part held out."""
+    whole = load_task(
+        dataset,
+        data_dir,
+        choose_device(device),
+        seed=0,
+        limit=limit,
+        validation_count=2 * held_out,
+    )
+    validation, holdout = split(whole.validation, validation_count=held_out, seed=0)
+    return make_task(whole.info, whole.training, validation, whole.device), holdout
+
+
+def read(file: Path) -> Iterator[dict[str, Any]]:
+    """The runs on record; what a kill left of an unfinished line is passed over."""
+    if not file.exists():
+        return
+    with gzip.open(file, "rt") as lines:
+        while True:
+            try:
+                line = lines.readline()
+            except (EOFError, zlib.error, gzip.BadGzipFile):
+                return
+            if not line.endswith("\n"):
+                return
+            yield json.loads(line)
+
+
+def _write(file: Path, runs: list[dict[str, Any]], mode: Literal["ab", "wb"]) -> None:
+    with gzip.open(file, mode) as lines:
+        for one in runs:
+            lines.write(json.dumps(one, separators=(",", ":")).encode() + b"\n")
+
+
+def _check_alike(known: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    wanted = {"dataset": args.dataset, "epochs": args.epochs, "held_out": args.held_out}
+    for one in known:
+        for name, value in wanted.items():
+            if one[name] != value:
+                raise SystemExit(
+                    f"{args.file} holds runs with {name} {one[name]!r}, but got {value!r}; "
+                    "name another file"
+                )
+
+
+def main(argv: list[str] | None = None) -> int:
+    args: argparse.Namespace = parser().parse_args(argv)
+    known = list(read(args.file))
+    _check_alike(known, args)
+    args.file.parent.mkdir(parents=True, exist_ok=True)
+    _write(args.file, known, "wb")  # whole again, and in one piece
+    done = {(one["number"], one["seed"]) for one in known}
+    wanted = [(number, seed) for seed in range(args.seeds) for number in range(args.configs)]
+    missing = [pair for pair in wanted if pair not in done]
+    device = choose_device(args.device)
+    _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
+    workers = args.workers or default_workers(device.type)
+    made_on: Mapping[str, Any] = environment("curves", device)
+    job = partial(record, args=args, threads=threads_for(workers) if args.workers is None else 1)
+    context = multiprocessing.get_context("spawn")
+    started = time.monotonic()
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        waiting = [pool.submit(job, *pair) for pair in missing]
+        for count, future in enumerate(as_completed(waiting), 1):
+            one = {**future.result(), "made_on": made_on}
+            _write(args.file, [one], "ab")
+            left = (time.monotonic() - started) / count * (len(missing) - count)
+            print(
+                f"{len(known) + count} runs on record, {len(missing) - count} to go, about "
+                f"{left / 60:.0f} min: configuration {one['number']}, seed {one['seed']}, "
+                f"validation loss {one['reports'][-1]['validation_loss']}",
+                file=sys.stderr,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(main)

@@ -1,0 +1,48 @@
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import curves
+
+ARGUMENTS = ["--dataset", "digits", "--epochs", "2", "--limit", "600", "--held-out", "100"]
+
+
+def run(file: Path, *words: str) -> list[dict[str, Any]]:
+    assert curves.main([str(file), *ARGUMENTS, "--workers", "1", "--device", "cpu", *words]) == 0
+    return list(curves.read(file))
+
+
+def test_records_carries_on_and_mends_an_unfinished_line(tmp_path: Path) -> None:
+    file = tmp_path / "digits.jsonl.gz"
+    first = run(file, "--configs", "2")
+    assert [one["number"] for one in first] == [0, 1]
+    for one in first:
+        reports = one["reports"]
+        assert [report["epoch"] for report in reports] == [0, 1, 2]
+        for report in reports:
+            assert math.isfinite(report["clean_train_loss"])
+            # the best temperature is at least as good as none, where it was fitted
+            assert report["calibrated_validation_loss"] <= report["validation_loss"] + 1e-4
+            assert 0 <= report["holdout_error"] <= 1
+
+    file.write_bytes(file.read_bytes()[:-7])  # a kill while a line was being written
+    second = run(file, "--configs", "2", "--seeds", "2")
+    assert sorted((one["number"], one["seed"]) for one in second) == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
+    again = next(one for one in second if (one["number"], one["seed"]) == (0, 0))
+    assert again["params"] == first[0]["params"]
+    losses = {(one["number"], one["seed"]): one["reports"][-1]["validation_loss"] for one in second}
+    assert losses[0, 0] != losses[0, 1]
+    assert losses[0, 0] == pytest.approx(first[0]["reports"][-1]["validation_loss"], rel=1e-4)
+    with gzip.open(file, "rt") as lines:
+        assert len(lines.readlines()) == 4
+
+    with pytest.raises(SystemExit, match="holds runs with epochs 2, but got 3"):
+        run(file, "--configs", "1", "--epochs", "3")
