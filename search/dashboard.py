@@ -17,7 +17,7 @@ from search.serving.refusal import ServingError
 from search.serving.server import is_loopback, is_wildcard, listen, serve
 from search.serving.token import PARAMETER, load_token
 from search.trials.connections import forbid_writing
-from search.trials.folders import DEFAULT_STORAGE, artifact_folder
+from search.trials.folders import artifact_folder
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal
 
@@ -35,7 +35,7 @@ def parser() -> Parser:
         "found. Read-only unless told otherwise, and for this host only unless there is a token.",
         examples=EXAMPLES,
     )
-    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
+    own.add_storage()
     own.add_argument(
         "--host",
         metavar="ADDRESS",

@@ -10,7 +10,6 @@ from search.reporting.final_page import final_text
 from search.running.final import finalise
 from search.training.export import ONNX
 from search.training.train import StoppedError
-from search.trials.folders import DEFAULT_STORAGE
 from search.trials.stopping import StopOnSignal
 
 EXAMPLES = """
@@ -30,7 +29,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
-    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
+    own.add_storage()
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
     which = own.add_mutually_exclusive_group()
     which.add_argument(

@@ -10,7 +10,7 @@ from search.reporting.report_files import KINDS, report, write_report
 from search.reporting.wording import printable
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
-from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.folders import run_folder
 from search.trials.opening import open_database
 from search.trials.view import view_study
 
@@ -29,7 +29,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
-    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
+    own.add_storage()
     own.add_argument(
         "--formats",
         nargs="+",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from typing import NoReturn
 
 import torch
 
+from search.reporting.command_line import same_command
 from search.reporting.commands import Parser, duration, positive_int, run_process, seed
 from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
@@ -18,7 +18,6 @@ from search.running.crew import Crew, carry_out
 from search.training.device import choose_device, prepare_process
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
-from search.trials.folders import DEFAULT_STORAGE
 from search.trials.opening import open_database
 from search.trials.planning import Plan, make_plan
 from search.trials.status import status
@@ -76,7 +75,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="its name in the database (default: the file's or the data's)",
     )
-    own.add_argument("--storage", metavar="URL", default=DEFAULT_STORAGE, help="the database")
+    own.add_storage()
     own.add_argument(
         "--epochs", type=positive_int, metavar="E", help="most epochs of a trial (default: 12)"
     )
@@ -190,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         if reason is not None:
             print(fallback_notice(reason))
     else:
-        again = shlex.join(["python", "-m", "search.study", *(argv or sys.argv[1:])])
+        again = same_command("python -m search.study", argv or sys.argv[1:])
         print(
             f"Stopped, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
             f"Go on with: {again}",

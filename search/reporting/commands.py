@@ -20,14 +20,17 @@ from rich.console import Console
 
 from data.datasets import DataError, default_data_dir
 from models import ArchitectureError
+from search.reporting.command_line import hide_passwords, wipe_passwords
 from search.training.bundle import BundleError
 from search.training.device import DeviceError
 from search.training.recipe import RecipeError
 from search.training.repeat import RepeatError
 from search.trials.domains import SpecError
 from search.trials.endings import StudyBrokenError
+from search.trials.folders import DEFAULT_STORAGE
 from search.trials.resuming import CheckpointUnwritableError
 from search.trials.storage import StorageError
+from search.trials.storage_url import STORAGE_VARIABLE
 from search.trials.study_file import StudyFileError
 
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
@@ -56,6 +59,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
     line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
     """
+    wipe_passwords()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -64,7 +68,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = main(None)
         sys.stdout.flush()
     except USER_ERRORS as error:
-        print(f"{program()}: error: {one_line(str(error))}", file=sys.stderr)
+        print(f"{program()}: error: {one_line(hide_passwords(str(error)))}", file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -131,6 +135,15 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # a script's --data would break when another option begins so
         )
 
+    def add_storage(self) -> None:
+        self.add_argument(
+            "--storage",
+            metavar="URL",
+            default=os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE,
+            help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password "
+            "is best left to ~/.pgpass",
+        )
+
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
@@ -154,9 +167,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(
-            BAD_INPUT, f"{program()}: error: {one_line(message)} (--help shows all options)\n"
-        )
+        line = one_line(hide_passwords(message))
+        self.exit(BAD_INPUT, f"{program()}: error: {line} (--help shows all options)\n")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.trials.config import StudySpec
+from search.trials.storage_url import without_password
 from search.trials.study_file import STUDY_KEYS
 from search.trials.view import StudyView
 
@@ -17,12 +17,6 @@ def command(module: str, view: StudyView, *more: str) -> str:
     """`python -m search.<module>` for this study, to paste into a shell; without a password."""
     words = ["--study", view.name, "--storage", without_password(view.storage), *more]
     return f"python -m search.{module} " + " ".join(map(shlex.quote, words))
-
-
-def without_password(url: str) -> str:
-    """The URL without its password, masked or not: PGPASSFILE and PGPASSWORD bring it."""
-    shown = re.sub(r"(://[^:/@?]*):.*@", r"\1@", url)
-    return re.sub(r"(?i)([?&])password=[^&]*&?", r"\1", shown).rstrip("?&")
 
 
 def study_file(spec: StudySpec) -> str:

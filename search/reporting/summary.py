@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.estimate import time_left_now, workers_now
-from search.reporting.reproduce import without_password
 from search.reporting.speed import images_per_second, time_spent
 from search.reporting.states import all_counts
 from search.reporting.wording import (
@@ -27,6 +26,7 @@ from search.trials.config import TrialConfig
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status
+from search.trials.storage_url import without_password
 from search.trials.view import StudyView, TrialView
 
 WIDTH = 80

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
@@ -11,13 +10,13 @@ from search.reporting.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.trials.catalog import load_study_task, require_study
 from search.trials.config import check_study_name
-from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.folders import run_folder
 from search.trials.journal import journal_from_environment
 from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
-from search.trials.team import STORAGE_VARIABLE, TOLD_LATER
+from search.trials.team import TOLD_LATER
 from search.trials.view import load_spec, view_study
 from search.trials.worker import Worker
 
@@ -36,12 +35,7 @@ def parser() -> Parser:
         "is left behind is carried on by another worker.",
         examples=EXAMPLES,
     )
-    own.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
-        help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
-    )
+    own.add_storage()
     own.add_argument(
         "--study",
         metavar="NAME",

@@ -11,14 +11,15 @@ from pathlib import Path
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, create_engine, exc, inspect, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from search.trials.completing import ForeignTableError, complete, lacking
 from search.trials.connections import POSTGRESQL, SQLITE, set_up_postgresql, set_up_sqlite
 from search.trials.direct_storage import storage_class
 from search.trials.outages import explain, forbids_writing, is_creation_race, is_transient
-from search.trials.storage import PATIENCE_SECONDS, Database, StorageError, mask_password
+from search.trials.storage import PATIENCE_SECONDS, Database, StorageError
+from search.trials.storage_url import NOT_SHOWN, mask_password, read_url
 from search.trials.tables import identities
 
 
@@ -61,10 +62,13 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
 
 
 def _address(url: str, name: str) -> URL:
-    try:
-        address = make_url(url)
-    except (exc.ArgumentError, ValueError):  # its words may hold a piece of the password
-        address = URL.create("malformed")
+    if name == NOT_SHOWN:
+        raise StorageError(
+            f"{name} is not a database that can be used; write sqlite:///FILE.db or "
+            "postgresql://USER:PASSWORD@HOST/NAME with @ / : % of a name or password as %40 %2F "
+            "%3A %25, or leave the password to ~/.pgpass"
+        )
+    address = read_url(url) or URL.create("malformed")
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")
     if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):

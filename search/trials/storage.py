@@ -5,7 +5,6 @@
 
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,12 +68,6 @@ class Database:
         """Close the connections."""
         self.optuna.remove_session()
         self.engine.dispose()
-
-
-def mask_password(url: str) -> str:
-    """The URL with `***` for its password, whether well-formed or not."""
-    masked = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", masked)
 
 
 def with_retry(db: Database, operation: Callable[[], T]) -> T:

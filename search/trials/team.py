@@ -21,13 +21,13 @@ from pathlib import Path
 from data.cores import available_cores
 from search.trials.endings import StudyBrokenError
 from search.trials.forked import ForkedProcess
+from search.trials.storage_url import STORAGE_VARIABLE
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
 
-STORAGE_VARIABLE = "SEARCH_STORAGE"
 TOLD_LATER = "-"  # in place of a study's name: the worker reads it from standard input
 Process = subprocess.Popen[bytes] | ForkedProcess
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.reporting.reproduce import command, study_file, without_password
+from search.reporting.reproduce import command, study_file
 from search.trials.config import StudySpec
 from search.trials.design import Arm, Expectation, JournalEntry
 from search.trials.domains import Choice, Fixed, Range
@@ -100,23 +100,3 @@ def test_commands_can_be_pasted_into_a_shell(make_view: Callable[..., StudyView]
         *("python", "-m", "search.finalize", "--study", "fashion"),
         *("--storage", url, "--seeds", "3"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("postgresql://me:***@host:5432/db", "postgresql://me@host:5432/db"),
-        (
-            "postgresql://me:s3cret@host/db?sslmode=require",
-            "postgresql://me@host/db?sslmode=require",
-        ),
-        ("postgresql://me@host/db?password=***", "postgresql://me@host/db"),
-        ("postgresql://me@host/db?password=a&b=c", "postgresql://me@host/db?b=c"),
-        ("postgresql://me@host/db?b=c&password=a", "postgresql://me@host/db?b=c"),
-        ("postgresql://me:p@ss:w/rd@host/db", "postgresql://me@host/db"),
-        ("sqlite:///studies.db", "sqlite:///studies.db"),
-        ("sqlite:////absolute/studies.db", "sqlite:////absolute/studies.db"),
-    ],
-)
-def test_passwords_are_left_out(url: str, expected: str) -> None:
-    assert without_password(url) == expected

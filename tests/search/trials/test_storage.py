@@ -15,7 +15,6 @@ from search.trials.opening import open_database
 from search.trials.storage import (
     Database,
     StorageError,
-    mask_password,
     snapshot,
     transaction,
     with_retry,
@@ -23,24 +22,6 @@ from search.trials.storage import (
 from search.trials.tables import studies, trials
 
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.mark.parametrize(
-    ("url", "masked"),
-    [
-        ("sqlite:///studies.db", "sqlite:///studies.db"),
-        ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
-        ("postgresql://me@host/db", "postgresql://me@host/db"),
-        ("postgresql://me:pass@host/db", "postgresql://me:***@host/db"),
-        ("postgresql://me:p@ss:w/rd@host:5432/db", "postgresql://me:***@host:5432/db"),
-        ("postgresql://:pass@host/db", "postgresql://:***@host/db"),
-        ("postgresql:///db?password=pass&user=me", "postgresql:///db?password=***&user=me"),
-        ("postgresql:///db?sslpassword=pass", "postgresql:///db?sslpassword=***"),
-        ("nonsense", "nonsense"),
-    ],
-)
-def test_mask_password(url: str, masked: str) -> None:
-    assert mask_password(url) == masked
 
 
 def count_trials(db: Database) -> int:
