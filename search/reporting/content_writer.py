@@ -9,7 +9,11 @@ from pathlib import Path
 
 import optuna
 
-from search.reporting.dashboard_content import make_study_content, write_study_content
+from search.reporting.dashboard_content import (
+    make_study_content,
+    note_version,
+    write_study_content,
+)
 from search.reporting.trial_artifacts import TrialArtifacts
 from search.trials.folders import ARTIFACTS
 from search.trials.storage import Database, transaction
@@ -49,11 +53,12 @@ class ContentWriter:
     def _write(self, picture_seconds: float, stop: threading.Event | None = None) -> None:
         started = time.monotonic()
         try:
+            seen = note_version(self._study)
             view = view_study(self._db, self._study)
             content = make_study_content(view)
             # One transaction: two workers that write at once would leave torn figures.
             with transaction(self._db, study_id=self._study._study_id):
-                write_study_content(self._study, content)
+                write_study_content(self._study, content, note_seen=seen)
             self._artifacts.write(view, picture_seconds, stop)
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)

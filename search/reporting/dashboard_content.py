@@ -22,6 +22,7 @@ from search.reporting.figures_choices import (
 from search.reporting.figures_curves import learning_curves
 from search.reporting.figures_study import best_so_far, loss_against_parameters, time_by_outcome
 from search.reporting.note import study_note, trial_note
+from search.reporting.note_section import placed
 from search.trials.config import StudySpec
 from search.trials.view import StudyView
 
@@ -36,7 +37,7 @@ class StudyContent:
     """What there is to show.
 
     Attributes:
-        note: the study's, in Markdown.
+        note: our part of the study's, in Markdown.
         figures: by their ids; one saved again under its id replaces the last one.
         trial_notes: of the trials that failed last, by trial id.
     """
@@ -71,20 +72,40 @@ def make_study_content(view: StudyView) -> StudyContent:
     )
 
 
-def write_study_content(study: optuna.Study, content: StudyContent) -> None:
-    """Replace the study's note and figures; add notes to trials that have none.
+def note_version(study: optuna.Study) -> int:
+    """Raised whenever a person saves the study's note; 0 where there is none."""
+    from optuna_dashboard._note import note_ver_key
+
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    return int(attributes.get(note_ver_key(None), 0))
+
+
+def write_study_content(
+    study: optuna.Study, content: StudyContent, *, note_seen: int | None = None
+) -> None:
+    """Replace our part of the study's note, and its figures; add notes to trials that have none.
+
+    The note keeps its version: the dashboard refuses to save what was begun at an older one, so a
+    person who writes while the study runs would never get it stored.
 
     Two processes at once would leave a mixture, unless each calls this within a
     `search.trials.storage.transaction`. Raises what the storage raises.
+
+    Args:
+        note_seen: `note_version` of some time ago. If it is another by now, a person is saving the
+            note at this moment, row by row, and it is left for the next time.
     """
     # A second to import, which commands that write nothing are spared.
-    from optuna_dashboard import save_note, save_plotly_graph_object
+    from optuna_dashboard import get_note, save_plotly_graph_object
     from optuna_dashboard._note import note_ver_key, save_note_with_version
 
-    save_note(study, content.note)
+    storage, study_id = study._storage, study._study_id
+    version = note_version(study)
+    if note_seen in (None, version):
+        note = placed(content.note, get_note(study))
+        save_note_with_version(storage, study_id, None, max(version, 1), note)
     for name, figure in content.figures.items():
         save_plotly_graph_object(study, figure, graph_object_id=name)
-    storage, study_id = study._storage, study._study_id
     there = storage.get_study_system_attrs(study_id)
     for trial_id, note in content.trial_notes.items():
         if note_ver_key(trial_id) not in there:  # nor one that a person wrote

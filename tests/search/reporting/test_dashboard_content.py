@@ -13,15 +13,17 @@ import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-from optuna_dashboard._note import get_note_from_system_attrs
+from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
 from search.reporting.dashboard_content import (
     MOST_TRIAL_NOTES,
     figures_of,
     make_study_content,
+    note_version,
     write_study_content,
 )
 from search.reporting.note import study_note
+from search.reporting.note_section import placed
 from search.trials.config import StudySpec
 from search.trials.design import Arm
 from search.trials.opening import open_database
@@ -61,7 +63,7 @@ def test_content_is_replaced_and_never_piles_up(
         for name, draw in drawn.items():
             assert plots[name] == draw(view).to_json()
             assert json.loads(plots[name])["data"]
-        assert get_note(study) == study_note(view)
+        assert get_note(study) == placed(study_note(view), "")
 
 
 def test_two_writers_in_transactions_never_leave_a_mixture(
@@ -72,7 +74,7 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
 ) -> None:
     views = (small_study, big_study(200, 12))
     wholes = [
-        {"note": study_note(view)}
+        {"note": placed(study_note(view), "")}
         | {name: draw(view).to_json() for name, draw in figures_of(view.spec).items()}
         for view in views
     ]
@@ -148,3 +150,30 @@ def test_failed_trials_say_why_and_what_people_wrote_stays(
     assert notes[3:-1] == ["**Failed**: out of memory: &#60;b&#62;\n"] * (MOST_TRIAL_NOTES - 1)
     assert notes[:3] == ["", "", ""]
     assert notes[-1] == "mine"
+
+
+def test_what_a_person_writes_into_the_note_stays_and_can_be_saved_while_the_study_runs(
+    study: optuna.Study, small_study: StudyView, make_view: Callable[..., StudyView]
+) -> None:
+    write_study_content(study, make_study_content(make_view()))
+    shown, body = note_version(study), get_note(study)
+    write_study_content(study, make_study_content(small_study))
+    # The dashboard takes what was begun at the newest version, and no other.
+    assert note_version(study) == shown
+    written = f"# Mine\n\nfirst\n\n{body}\nlast\n"
+    save_note_with_version(study._storage, study._study_id, None, shown + 1, written)
+    for _ in range(2):
+        write_study_content(study, make_study_content(small_study))
+    ours = placed(study_note(small_study), "")
+    assert get_note(study) == f"# Mine\n\nfirst\n\n{ours}\nlast\n"
+
+
+def test_a_note_that_is_being_saved_is_left_alone(
+    study: optuna.Study, small_study: StudyView
+) -> None:
+    content, seen = make_study_content(small_study), note_version(study)
+    save_note(study, "mine")
+    write_study_content(study, content, note_seen=seen)
+    assert get_note(study) == "mine"
+    write_study_content(study, content, note_seen=note_version(study))
+    assert get_note(study).startswith("mine\n\n<!-- cnn-search: begin")
