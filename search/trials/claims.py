@@ -12,11 +12,23 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Double, Row, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from search.trials.holder import has_died, this_worker
+from search.trials.holder import has_died, is_alive, this_worker
+from search.trials.identity import study_transaction
 from search.trials.leases import Lease
-from search.trials.storage import Database, transaction, with_retry
+from search.trials.storage import Database, with_retry
 from search.trials.tables import DatabaseClock, leases, trials
 
 LEASE_SECONDS = 60.0
@@ -35,6 +47,7 @@ _running_of_study = (
         leases.c.worker,
         leases.c.claim,
         leases.c.expires_at,
+        leases.c.extended,
     )
     .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
     .where(trials.c.study_id == bindparam("of_study"), trials.c.state == TrialState.RUNNING)
@@ -82,15 +95,18 @@ def claim(
     """Claim a trial: an abandoned one, or else a queued or new one while the total has room.
 
     Abandoned is a trial that was released, whose lease has run out, or whose holder was a process
-    of this host that has ended. A trial that something else started in this study (plain Optuna)
-    gets one lease from when it is first seen.
+    of this host that has ended. Where the lease has run out and its holder lives on this host, both
+    may have been asleep, or the clock was set: the lease is extended once, for the holder to renew.
+    A trial that something else started in this study (plain Optuna) gets one lease from when it is
+    first seen.
 
     Args:
         total: how many trials of the `counted` states the study is to have.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
-        StorageError: the database stayed away, or the study was deleted.
+        StudyGoneError: the study was deleted.
+        StorageError: the database stayed away.
     """
     claimant = _Claimant(
         worker=worker or this_worker(), seconds=lease_seconds, claim=uuid.uuid4().hex
@@ -100,7 +116,7 @@ def claim(
     with_retry(db, lambda: study.get_trials(deepcopy=False))
 
     def attempt() -> Lease | Wait | Done:
-        with transaction(db, study_id=study._study_id, hasty=True) as connection:
+        with study_transaction(db, study, hasty=True) as connection:
             return _claim(connection, study, total, counted, claimant)
 
     return with_retry(db, attempt)
@@ -118,7 +134,13 @@ def is_abandoned(row: Row[Any]) -> bool:
     """Whether one of `running_trials` waits for a new holder."""
     if row.token is None:
         return False
-    return row.expires_at is None or row.expires_at < row.now or has_died(row.worker)
+    if row.expires_at is None or has_died(row.worker):
+        return True
+    return _has_run_out(row) and (row.extended is not None or not is_alive(row.worker))
+
+
+def _has_run_out(row: Row[Any]) -> bool:
+    return row.expires_at is not None and row.expires_at < row.now
 
 
 def _claim(
@@ -136,6 +158,9 @@ def _claim(
             stranger = _Claimant(worker="unknown", seconds=claimant.seconds, claim="")
             _insert_lease(connection, row.trial_id, 0, stranger)
     abandoned = [row for row in running if is_abandoned(row)]
+    for row in running:
+        if row.token is not None and _has_run_out(row) and row not in abandoned:
+            _extend(connection, row, claimant)
     held = len(running) - len(abandoned)
     # Counted after the running ones were read. A trial that ends in between, told by something that
     # does not heed our lock, thus counts twice and not never.
@@ -156,6 +181,23 @@ def _claim(
     return _begin(connection, study, claimant)
 
 
+def _extend(connection: Connection, row: Row[Any], claimant: _Claimant) -> None:
+    connection.execute(
+        update(leases)
+        .where(_unchanged(row))
+        .values(expires_at=DatabaseClock() + claimant.seconds, extended=1)
+    )
+
+
+def _unchanged(row: Row[Any]) -> ColumnElement[bool]:
+    """The lease as it was read; on PostgreSQL its holder may have renewed it since."""
+    return and_(
+        leases.c.trial_id == row.trial_id,
+        leases.c.token == row.token,
+        leases.c.expires_at.is_not_distinct_from(row.expires_at),
+    )
+
+
 def _take_over(
     connection: Connection, study: optuna.Study, row: Row[Any], claimant: _Claimant
 ) -> Lease | None:
@@ -164,17 +206,14 @@ def _take_over(
     abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
     taken = connection.execute(
         update(leases)
-        .where(
-            leases.c.trial_id == row.trial_id,
-            leases.c.token == row.token,
-            leases.c.expires_at.is_not_distinct_from(row.expires_at),
-        )
+        .where(_unchanged(row))
         .values(
             token=token,
             abandonments=abandonments,
             worker=claimant.worker,
             claim=claimant.claim,
             expires_at=DatabaseClock() + claimant.seconds,
+            extended=None,
         )
     )
     if taken.rowcount == 0:
@@ -215,6 +254,7 @@ def _lease(
         trial_id=trial_id,
         trial_number=trial_number,
         token=token,
+        claim=claimant.claim,
         attempt=abandonments + 1,
         worker=claimant.worker,
         seconds=claimant.seconds,

@@ -14,6 +14,14 @@ from search.trials.storage import Database
 
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 1.0  # after a database error
+_LOOK_SECONDS = 1.0  # at most so long after the host was asleep, leases are renewed
+# Goes on while the host sleeps, as leases do: Linux has a clock of its own for it, on macOS it is
+# the monotonic one (and not what `time.monotonic` reads).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class Heartbeat:
@@ -25,7 +33,7 @@ class Heartbeat:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._due: dict[Lease, float] = {}  # by time.monotonic()
+        self._due: dict[Lease, float] = {}  # by _now()
         self._lost: set[Lease] = set()
         self._changed = threading.Condition()
         self._ended = False
@@ -50,7 +58,7 @@ class Heartbeat:
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew a lease while the `with` block runs. Any number may be kept at a time."""
         with self._changed:
-            self._due[lease] = time.monotonic() + lease.seconds / 3
+            self._due[lease] = _now() + lease.seconds / 3
             self._changed.notify()
         try:
             yield
@@ -76,7 +84,7 @@ class Heartbeat:
                 if lease not in self._due:
                     continue  # given up meanwhile
                 if held:
-                    self._due[lease] = time.monotonic() + pause
+                    self._due[lease] = _now() + pause
                 else:
                     del self._due[lease]
                     self._lost.add(lease)
@@ -86,8 +94,9 @@ class Heartbeat:
         with self._changed:
             while not self._ended:
                 lease = min(self._due, key=self._due.__getitem__, default=None)
-                pause = None if lease is None else self._due[lease] - time.monotonic()
+                pause = None if lease is None else self._due[lease] - _now()
                 if pause is not None and pause <= 0:
                     return lease
-                self._changed.wait(pause)
+                # A wait goes by a clock that sleeps with the host.
+                self._changed.wait(None if pause is None else min(pause, _LOOK_SECONDS))
             return None

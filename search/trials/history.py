@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from search.trials.leases import Lease, fence
+from search.trials.leases import Lease, fence, note_progress
 from search.trials.storage import Database, snapshot, transaction, with_retry
 from search.trials.tables import DatabaseClock, epochs, insert_for, results
 
@@ -138,6 +138,7 @@ def record_epoch(
             report = _report(connection.dialect.name)
             if connection.execute(report, row).rowcount == 1:
                 db.optuna.set_trial_intermediate_value(lease.trial_id, epoch, validation_loss)
+                note_progress(connection, lease)
 
     with_retry(db, attempt)
 

@@ -1,4 +1,4 @@
-"""Who holds a lease, and whether that process can still be alive.
+"""Who holds a lease, and whether that process can be or must be alive.
 
 A worker's name is `host:pid:start:scope`. Start (in clock ticks since boot) tells a process from a
 later one with the same number. Scope (boot id and process namespace) tells apart hosts and
@@ -21,12 +21,25 @@ def this_worker() -> str:
 
 def has_died(worker: str) -> bool:
     """Whether the process of that name has certainly ended; False where that cannot be known."""
-    here = this_worker().split(":")
-    parts = worker.split(":")
-    if len(parts) != 4 or parts[0] != here[0] or parts[3] != here[3] or here[3] == _UNKNOWN:
+    if not _is_local(worker):
         return False
-    pid, start = int(parts[1]), _start(int(parts[1]))
-    return _is_gone(pid) if start == _UNKNOWN else start != parts[2]
+    _, pid, start, _ = worker.split(":")
+    found = _start(int(pid))
+    return _is_gone(int(pid)) if found == _UNKNOWN else found != start
+
+
+def is_alive(worker: str) -> bool:
+    """Whether the process of that name certainly exists, running or stopped, on this host."""
+    if not _is_local(worker):
+        return False
+    _, pid, start, _ = worker.split(":")
+    return start != _UNKNOWN and _start(int(pid)) == start
+
+
+def _is_local(worker: str) -> bool:
+    """Whether it is one of those processes that /proc shows here under their own numbers."""
+    here, parts = this_worker().split(":"), worker.split(":")
+    return len(parts) == 4 and (parts[0], parts[3]) == (here[0], here[3]) and here[3] != _UNKNOWN
 
 
 def display_name(worker: str) -> str:

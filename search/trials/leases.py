@@ -1,8 +1,9 @@
 """The right to train a trial: kept alive, checked at every write, given up.
 
-Each claim of a trial raises its token, and all that a worker writes is written in a transaction
-that finds the worker's own token there. So a worker that was away for too long (stopped, swapped
-out, cut off) may go on training, but writes nothing. `search.trials.claims` gives leases out.
+Each claim has a name that is never used again, and all that a worker writes is written in a
+transaction that finds the name of its own claim there. So a worker that was away for too long
+(stopped, swapped out, cut off), or whose study was deleted, may go on training, but writes nothing.
+`search.trials.claims` gives leases out.
 
 Leases end by the database's clock; one that has run out is still good until the trial is claimed.
 """
@@ -16,6 +17,7 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy import Connection, and_, bindparam, select, update
 
 from search.trials.direct_storage import set_attributes
+from search.trials.identity import study_transaction
 from search.trials.storage import Database, transaction, with_retry
 from search.trials.tables import DatabaseClock, leases, trials
 
@@ -26,7 +28,7 @@ MAX_ATTEMPTS = 3
 
 # Built once: SQLAlchemy takes longer to build a statement than to run it.
 _mine = and_(
-    leases.c.trial_id == bindparam("held_trial"), leases.c.token == bindparam("held_token")
+    leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bindparam("held_claim")
 )
 _held = and_(_mine, leases.c.expires_at.is_not(None))
 _running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
@@ -43,8 +45,9 @@ _give_up = update(leases).where(_held).values(expires_at=None)
 _renew = (
     update(leases)
     .where(_held, select(trials.c.trial_id).where(_running).exists())
-    .values(expires_at=DatabaseClock() + bindparam("duration"))
+    .values(expires_at=DatabaseClock() + bindparam("duration"), extended=None)
 )
+_forgive = update(leases).where(_mine).values(abandonments=0)
 
 
 class LostLeaseError(Exception):
@@ -56,8 +59,10 @@ class Lease:
     """The right to train one trial.
 
     Attributes:
-        token: 1 for a new trial and one more with each claim; tells the holder from a late writer.
-        attempt: 1, and one more for each holder that vanished. Handing a trial back does not count.
+        token: 1 for a new trial and one more with each claim.
+        claim: tells the holder from a late writer, also where a database gives ids out again.
+        attempt: 1, and one more for each holder that vanished since a new epoch was last recorded.
+            Handing a trial back does not count.
         seconds: how long it lasts from each renewal.
     """
 
@@ -65,13 +70,14 @@ class Lease:
     trial_id: int
     trial_number: int
     token: int
+    claim: str
     attempt: int
     worker: str
     seconds: float
 
     @property
     def exhausted(self) -> bool:
-        """So many holders vanished that the trial itself is the likely cause: fail it."""
+        """So many holders vanished at one place that the trial is the likely cause: fail it."""
         return self.attempt > MAX_ATTEMPTS
 
 
@@ -83,6 +89,12 @@ def fence(connection: Connection, lease: Lease) -> None:
     """
     if connection.execute(_held_and_running, _named(lease)).first() is None:
         raise LostLeaseError(f"trial {lease.trial_number} is in other hands or has ended")
+
+
+def note_progress(connection: Connection, lease: Lease) -> None:
+    """A new epoch was recorded: the holders that vanished before count no more."""
+    if lease.attempt > 1:
+        connection.execute(_forgive, _named(lease))
 
 
 def sample(db: Database, study: optuna.Study, lease: Lease, suggest: Callable[[Trial], T]) -> T:
@@ -121,12 +133,13 @@ def finish(
 
     Raises:
         LostLeaseError: see `fence`.
+        StudyGoneError: the study was deleted.
         StorageError: the database stayed away.
         ValueError: the value does not fit the state, or is NaN.
     """
 
     def attempt() -> None:
-        with transaction(db, study_id=lease.study_id) as connection:
+        with study_transaction(db, study) as connection:
             if connection.execute(_finished, _named(lease)).first() is not None:
                 return  # the answer was lost
             fence(connection, lease)
@@ -160,5 +173,5 @@ def renew(db: Database, lease: Lease) -> bool:
         return renewed.rowcount == 1
 
 
-def _named(lease: Lease) -> dict[str, int]:
-    return {"held_trial": lease.trial_id, "held_token": lease.token}
+def _named(lease: Lease) -> dict[str, int | str]:
+    return {"held_trial": lease.trial_id, "held_claim": lease.claim}

@@ -138,7 +138,9 @@ def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) ->
     """The training of one trial, a slice for each `next()`; its value is how the trial ended."""
     if lease.exhausted:
         vanished = lease.attempt - 1
-        return TrialState.FAIL, f"abandoned {vanished} times: each time its worker was gone"
+        return TrialState.FAIL, (
+            f"abandoned {vanished} times without a new epoch: each time its worker was gone"
+        )
     try:
         return (yield from _train(worker, lease, heartbeat)), None
     except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):

@@ -72,11 +72,13 @@ leases = Table(
     "leases",
     metadata,
     _trial_id(),
-    Column("token", Integer, nullable=False),  # one more with each claim: fences late writers
-    Column("abandonments", Integer, nullable=False),  # holders that vanished
+    Column("token", Integer, nullable=False),  # one more with each claim
+    Column("abandonments", Integer, nullable=False),  # holders that vanished since a new epoch
     Column("worker", String(255), nullable=False),
-    Column("claim", String(32), nullable=False),  # the call that won it: makes its retry harmless
+    # The call that won it, by a name never used again: fences late writers, makes retries harmless.
+    Column("claim", String(32), nullable=False),
     Column("expires_at", Double),  # NULL: nobody holds it (released, or the trial has ended)
+    Column("extended", Integer),  # 1: by a claimant, since its holder last renewed it; else NULL
 )
 
 results = Table(

@@ -95,7 +95,7 @@ def test_the_kernel_kills_and_the_study_goes_on(memory_group: MemoryGroup, tmp_p
     view = view_study(db, require_study(db, "s"))
     db.close()
     assert [(trial.number, trial.reason) for trial in view.in_state("failed")] == [
-        (0, "abandoned 3 times: each time its worker was gone")
+        (0, "abandoned 3 times without a new epoch: each time its worker was gone")
     ]
     assert view.finished == 4
     assert not view.in_state("running")

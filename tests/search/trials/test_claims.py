@@ -10,19 +10,28 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from search.trials.claims import Done, Wait, claim
 from search.trials.holder import this_worker
 from search.trials.leases import Lease, LostLeaseError, finish, release, renew, sample
-from search.trials.storage import Database, StorageError
+from search.trials.status import status
+from search.trials.storage import Database, StorageError, StudyGoneError
+from search.trials.tables import leases
 
 ROOT = Path(__file__).parents[3]
 SHORT = 0.3  # seconds of a lease that is to run out
+FAR = "far:1:1:scope"  # a worker of another host, of which nothing is known but its lease
 
 
-def take(db: Database, study: optuna.Study, total: int = 10, seconds: float = 60.0) -> Lease:
-    claimed = claim(db, study, total=total, lease_seconds=seconds)
+def take(
+    db: Database,
+    study: optuna.Study,
+    total: int = 10,
+    seconds: float = 60.0,
+    worker: str | None = None,
+) -> Lease:
+    claimed = claim(db, study, total=total, lease_seconds=seconds, worker=worker)
     assert isinstance(claimed, Lease)
     return claimed
 
@@ -81,7 +90,7 @@ def test_a_queued_trial_takes_a_slot(db: Database, study: optuna.Study) -> None:
 
 
 def test_a_lease_that_ran_out(db: Database, study: optuna.Study) -> None:
-    late = take(db, study, total=1, seconds=SHORT)
+    late = take(db, study, total=1, seconds=SHORT, worker=FAR)
     assert claim(db, study, total=1) == Wait(running=1)
     time.sleep(SHORT)
     lease = take(db, study, total=1)
@@ -102,7 +111,7 @@ def test_a_lease_that_ran_out_unclaimed_is_good(db: Database, study: optuna.Stud
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: optuna.Study) -> None:
     """On SQLite the lock that a claim holds keeps renewals out; here it does not."""
-    lease = take(db, study, total=1, seconds=SHORT)
+    lease = take(db, study, total=1, seconds=SHORT, worker=FAR)
     time.sleep(SHORT)
 
     def come_back(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -133,11 +142,43 @@ def test_a_dead_workers_trial_is_claimed_at_once(db: Database, study: optuna.Stu
 
 
 def test_a_worker_of_another_host_has_its_time(db: Database, study: optuna.Study) -> None:
-    far = "far-" + ended_worker()
-    claim(db, study, total=1, worker=far, lease_seconds=SHORT)
+    claim(db, study, total=1, worker="far-" + ended_worker(), lease_seconds=SHORT)
     assert claim(db, study, total=1) == Wait(running=1)
     time.sleep(SHORT)
     assert take(db, study, total=1).attempt == 2
+
+
+def run_out(db: Database) -> None:
+    """As if all leases had run out: the host slept, or its clock was set."""
+    with db.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=leases.c.expires_at - 3600))
+
+
+def test_a_living_worker_of_this_host_may_renew_what_ran_out(
+    db: Database, study: optuna.Study, report: Callable[..., None]
+) -> None:
+    lease = take(db, study, total=1)
+    for epoch in (1, 2):
+        run_out(db)
+        assert status(db, study).abandoned == ()
+        assert claim(db, study, total=1) == Wait(running=1)
+        assert claim(db, study, total=1) == Wait(running=1)
+        assert renew(db, lease)
+        report(db, lease, epoch)
+    end(db, study, lease, TrialState.COMPLETE)
+
+
+def test_a_living_worker_that_hangs_has_one_more_term(db: Database, study: optuna.Study) -> None:
+    hung = take(db, study, total=1)
+    run_out(db)
+    assert claim(db, study, total=1, lease_seconds=SHORT) == Wait(running=1)
+    time.sleep(SHORT)
+    assert status(db, study).abandoned == (0,)
+    lease = take(db, study, total=1)
+    assert (lease.trial_id, lease.attempt) == (hung.trial_id, 2)
+    assert not renew(db, hung)
+    run_out(db)  # the new holder has its own
+    assert claim(db, study, total=1) == Wait(running=1)
 
 
 def test_abandoned_trials_come_before_new_ones(db: Database, study: optuna.Study) -> None:
@@ -166,6 +207,22 @@ def test_a_trial_that_kills_its_workers(db: Database, study: optuna.Study) -> No
     assert (lease.trial_number, lease.exhausted) == (0, True)
     end(db, study, lease, TrialState.FAIL)
     assert take(db, study, total=1).trial_number == 1
+
+
+def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
+    db: Database, study: optuna.Study, report: Callable[..., None]
+) -> None:
+    dead = ended_worker()
+    for epoch in range(6):
+        lease = take(db, study, total=1, worker=dead)
+        assert (lease.trial_number, lease.attempt) == (0, min(epoch, 1) + 1)
+        for known in range(epoch + 1):  # a trial that starts over reports the same ones again
+            report(db, lease, known)
+    for attempt in (2, 3):
+        lease = take(db, study, total=1, worker=dead)
+        assert (lease.attempt, lease.exhausted) == (attempt, False)
+        report(db, lease, 0)  # nothing new
+    assert take(db, study, total=1).exhausted
 
 
 def test_a_trial_of_something_else(db: Database, study: optuna.Study) -> None:
@@ -206,6 +263,33 @@ def test_a_deleted_study(db: Database, study: optuna.Study) -> None:
     db.optuna.delete_study(study._study_id)
     with pytest.raises((StorageError, KeyError)):
         claim(db, study, total=1)
+
+
+def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
+    db: Database, study: optuna.Study, report: Callable[..., None]
+) -> None:
+    """SQLite gives its ids to the next study and trial; trial 0's first token is 1 in both."""
+    old = take(db, study)
+    db.optuna.delete_study(study._study_id)
+    new_study = optuna.create_study(study_name="study", storage=db.optuna, sampler=study.sampler)
+    new = take(db, new_study)
+    if db.engine.dialect.name == "sqlite":
+        assert (new.study_id, new.trial_id, new.token) == (old.study_id, old.trial_id, old.token)
+    with pytest.raises(LostLeaseError):
+        report(db, old, 1)
+    with pytest.raises(LostLeaseError):
+        sample(db, study, old, lambda trial: trial.suggest_float("x", 0, 1))
+    with pytest.raises(StudyGoneError):
+        end(db, study, old, TrialState.COMPLETE)
+    assert not renew(db, old)
+    release(db, old)
+    with pytest.raises((StudyGoneError, KeyError)):
+        claim(db, study, total=10)
+    assert status(db, new_study).running[0].epoch is None
+    (trial,) = db.optuna.get_all_trials(new_study._study_id)
+    assert (trial.state, trial.params) == (TrialState.RUNNING, {})
+    assert renew(db, new)
+    end(db, new_study, new, TrialState.COMPLETE)
 
 
 def test_numbers_stay_dense_with_the_sampler_that_reads_all(

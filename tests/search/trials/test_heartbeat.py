@@ -5,17 +5,21 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy import update
 
 from search.trials.claims import Wait, claim
 from search.trials.heartbeat import Heartbeat
 from search.trials.leases import Lease, release
+from search.trials.status import status
 from search.trials.storage import Database
+from search.trials.tables import leases
 
 SECONDS = 0.5
 
 
 def take(db: Database, study: optuna.Study, total: int = 1) -> Lease:
-    claimed = claim(db, study, total=total, lease_seconds=SECONDS)
+    # Of another host: one of this host that lives would have more than its lease.
+    claimed = claim(db, study, total=total, lease_seconds=SECONDS, worker="far:1:1:scope")
     assert isinstance(claimed, Lease)
     return claimed
 
@@ -29,6 +33,21 @@ def test_keeps_leases_while_the_block_runs(db: Database, study: optuna.Study) ->
         time.sleep(1.5 * SECONDS)
         assert take(db, study, 2).trial_id == second.trial_id
         assert not heartbeat.lost(first)
+
+
+def test_renews_at_once_when_the_host_wakes(
+    db: Database, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = claim(db, study, total=1, worker="far:1:1:scope")  # for a minute
+    assert isinstance(claimed, Lease)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(claimed):
+        with db.engine.begin() as connection:
+            connection.execute(update(leases).values(expires_at=0))
+        monkeypatch.setattr("search.trials.heartbeat._now", lambda: time.monotonic() + 1e9)
+        deadline = time.monotonic() + 5
+        while status(db, study).abandoned:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_tells_a_lost_lease(db: Database, study: optuna.Study) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trials.holder import display_name, has_died, this_worker
+from search.trials.holder import display_name, has_died, is_alive, this_worker
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 ROOT = Path(__file__).parents[3]
@@ -37,6 +37,7 @@ def test_a_living_process(other: subprocess.Popen[str]) -> None:
     assert not has_died(this_worker())
     os.kill(other.pid, signal.SIGSTOP)
     assert not has_died(name)  # stopped, it may yet go on
+    assert is_alive(name)
 
 
 def test_a_killed_process(other: subprocess.Popen[str]) -> None:
@@ -44,6 +45,7 @@ def test_a_killed_process(other: subprocess.Popen[str]) -> None:
     other.kill()
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     assert has_died(name)  # a zombie already
+    assert not is_alive(name)
     other.wait()
     assert has_died(name)
 

@@ -101,7 +101,7 @@ def test_a_released_lease_writes_nothing(
 
 
 def test_renew_lasts_from_now(db: Database, study: optuna.Study) -> None:
-    lease = claim(db, study, total=1, lease_seconds=0.6)
+    lease = claim(db, study, total=1, lease_seconds=0.6, worker="far:1:1:scope")
     assert isinstance(lease, Lease)
     for _ in range(3):
         time.sleep(0.3)
