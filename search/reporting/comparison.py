@@ -4,7 +4,11 @@ Arms share their seeds, so differences are taken seed by seed and tested by Stud
 (two-sided, normal differences assumed). The effect size is Cohen's d_z, the mean difference over
 the standard deviation of the differences (Cohen 1988; Lakens 2013, "Calculating and reporting
 effect sizes", doi 10.3389/fpsyg.2013.00863); of few seeds it comes out too large. Several tests
-are corrected after Holm (1979), which keeps the chance of any false finding below ALPHA.
+are corrected after Holm (1979), which keeps the chance of any false finding below ALPHA. Intervals
+are those of the corrected tests, as Serlin (1993, "Confidence intervals and the scientific method:
+a case for Holm on the range") proposes: each at the level of its own step, so that it excludes 0
+exactly where the verdict is a difference. They do not cover all true differences at once in 95 % of
+studies, which stepwise tests cannot give.
 """
 
 from __future__ import annotations
@@ -24,7 +28,6 @@ from search.trials.design import Arm
 from search.trials.view import StudyView, TrialView
 
 ALPHA = 0.05
-CONFIDENCE = 0.95
 DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infinite
 
 Verdict = Literal["better", "worse", "no evidence"]
@@ -99,9 +102,10 @@ class Difference:
     Attributes:
         metric: one of METRICS.
         by_repeat: of each seed with which both were trained.
-        low, high: confidence interval of the mean at CONFIDENCE; None without a test.
         p: of the paired t test; None without one.
         p_holm: corrected over the tests that were made together.
+        low, high: confidence interval of the mean; without 0 exactly where p_holm < ALPHA. Of a
+            test made alone the usual 95 % interval. None without a test.
         effect: Cohen's d_z; None without a test.
     """
 
@@ -110,10 +114,10 @@ class Difference:
     metric: str
     standing: Standing
     by_repeat: Mapping[int, float]
-    low: float | None = None
-    high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    low: float | None = None
+    high: float | None = None
     effect: float | None = None
 
     @property
@@ -148,7 +152,31 @@ def compare(runs: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str, str]]) 
     found = [_difference(runs[arm], runs[than], metric) for arm, than, metric in pairs]
     tested = {(d.arm, d.than, d.metric): d.p for d in found if d.p is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [dataclasses.replace(d, p_holm=corrected.get((d.arm, d.than, d.metric))) for d in found]
+    return [_corrected(d, corrected.get((d.arm, d.than, d.metric)), len(tested)) for d in found]
+
+
+def _corrected(difference: Difference, p_holm: float | None, tests: int) -> Difference:
+    if difference.p is None or p_holm is None:
+        return difference
+    alpha = level(difference.p, p_holm, tests)
+    low, high = interval(list(difference.by_repeat.values()), alpha)
+    return dataclasses.replace(difference, p_holm=p_holm, low=low, high=high)
+
+
+def level(p: float, p_holm: float, tests: int) -> float:
+    """What p is compared with, from ALPHA / tests to ALPHA: below it exactly where p_holm < ALPHA.
+
+    Args:
+        tests: that were corrected together.
+    """
+    return ALPHA * p / p_holm if p > 0 else ALPHA / tests
+
+
+def interval(differences: Sequence[float], alpha: float) -> tuple[float, float]:
+    """Student's confidence interval of the mean at 1 - alpha; of two values or more."""
+    n = len(differences)
+    half = float(stats.t.isf(alpha / 2, n - 1)) * (spread(differences) or 0.0) / math.sqrt(n)
+    return mean(differences) - half, mean(differences) + half
 
 
 def against_base(view: StudyView, metric: str) -> list[Difference]:
@@ -182,14 +210,10 @@ def _difference(arm: ArmRuns, than: ArmRuns, metric: str) -> Difference:
         return dataclasses.replace(plain, standing="one seed")
     if around <= 1e-9 * max(map(abs, (*a, *b)), default=0.0):  # but for rounding, all the same
         return dataclasses.replace(plain, standing="equal")
-    test = stats.ttest_rel(a, b)
-    interval = test.confidence_interval(CONFIDENCE)
     return dataclasses.replace(
         plain,
         standing="tested",
-        low=float(interval.low),
-        high=float(interval.high),
-        p=float(test.pvalue),
+        p=float(stats.ttest_rel(a, b).pvalue),
         effect=mean(differences) / around,
     )
 

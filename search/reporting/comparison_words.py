@@ -12,6 +12,11 @@ from search.trials.design import Arm
 from search.trials.domains import ParameterValue
 from search.trials.space import base_values
 
+INTERVAL = "interval after Holm"  # of Difference.low and high, wherever it is shown
+INTERVAL_MEANS = (
+    "The interval is that of the corrected test: the 95 % confidence interval of a test made "
+    "alone, wider where several are corrected."
+)
 VERDICTS: dict[Verdict, str] = {
     "better": "better",
     "worse": "worse",
@@ -108,11 +113,8 @@ def verdict_in_words(difference: Difference) -> str:
             return f"better: {printable(difference.than)} diverged in every seed"
 
 
-def finding_in_words(difference: Difference, p_holm: float | None = None) -> str:
-    """A sentence without its full stop: which way, by how much, how sure.
-
-    `p_holm`: of the test that decides, where that is another than the difference's own.
-    """
+def finding_in_words(difference: Difference) -> str:
+    """A sentence without its full stop: which way, by how much, how sure."""
     arm, than = f"“{printable(difference.arm)}”", f"“{printable(difference.than)}”"
     metric = METRICS[difference.metric]
     if difference.standing in ("diverged", "other diverged"):
@@ -129,11 +131,11 @@ def finding_in_words(difference: Difference, p_holm: float | None = None) -> str
     pairs = "1 seed" if difference.pairs == 1 else f"{difference.pairs} seeds"
     match difference.standing:
         case "tested":
-            p = p_in_words(difference.p_holm if p_holm is None else p_holm)
+            p = p_in_words(difference.p_holm)
             sign = "" if p.startswith("<") else "= "
             return (
-                f"{head} (mean of {pairs}; 95 % confidence interval of the difference "
-                f"{interval_in_words(difference)}; p {sign}{p} after Holm)"
+                f"{head} (mean of {pairs}; {INTERVAL} {interval_in_words(difference)}; p {sign}{p} "
+                "after Holm)"
             )
         case "counted":
             return f"{head}, which is counted and needs no test"

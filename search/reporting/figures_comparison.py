@@ -17,6 +17,7 @@ from search.reporting.comparison import (
     guessing_loss,
     runs_by_arm,
 )
+from search.reporting.comparison_words import INTERVAL
 from search.reporting.figure_data import LOSS, loss_range, short, subtitle
 from search.reporting.metrics import METRICS
 from search.reporting.style import BLUE, GREY, VERMILION, dress, in_figure, line_look, note_absence
@@ -137,7 +138,7 @@ def _add_best_epochs(figure: go.Figure, runs: ArmRuns, colour: str, rank: int) -
 
 
 def effects(view: StudyView, metric: str = "validation_loss") -> go.Figure:
-    """How far each arm is from the base arm: mean with its 95 % interval, and each seed.
+    """How far each arm is from the base arm: mean with its interval, and each seed.
 
     Arms whose mean loss is above that of guessing would squeeze all others: they are named at the
     edge, like those that diverged in every seed.
@@ -162,7 +163,7 @@ def effects(view: StudyView, metric: str = "validation_loss") -> go.Figure:
     base = in_figure(fitted(view.spec.arms[0].name, MOST_NAME)) if view.spec.arms else ""
     dress(
         figure, f"What each arm changed against {base}",
-        subtitle(view, "points: one seed each; bar: 95 % confidence interval of the mean"),
+        subtitle(view, f"points: one seed each; bar: the mean's {INTERVAL}"),
     )  # fmt: skip
     figure.update_layout(height=190 + ROW_PX * max(1, len(differences)))
     unit = "points of percent" if METRICS[metric].unit else "nats"
@@ -222,7 +223,7 @@ def _add_effects(figure: go.Figure, inside: Mapping[int, Difference], factor: fl
         },
         mode="markers",
         marker={"color": BLUE, "symbol": "diamond", "size": 9},
-        name="mean, 95 % interval",
+        name=f"mean, {INTERVAL}",
         hovertemplate="mean difference %{x}<extra></extra>",
     )  # fmt: skip
 

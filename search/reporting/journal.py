@@ -8,7 +8,8 @@ Each expectation of an entry is one comparison of two arms, seed by seed:
   confidence interval of the difference lies beyond it.
 All at ALPHA, corrected after Holm over the expectations of the entry. Else it is undecided, which
 says that there are too few seeds, not that the hypothesis is wrong. An arm that diverged in every
-seed is worse than one that trained.
+seed is worse than one that trained. The interval that is shown is the corrected test's: it excludes
+0, lies within the margin or lies beyond it exactly where that test says so.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from search.reporting.comparison import (
     Difference,
     compare,
     holm,
+    interval,
+    level,
     runs_by_arm,
 )
 from search.trials.design import Expectation, JournalEntry
@@ -39,8 +42,10 @@ class Check:
     """An expectation and what the comparison says of it.
 
     Attributes:
-        p: of the test that decides it; None where none was made.
-        p_holm: the same, corrected over the entry's expectations.
+        difference: its p_holm and interval are those of the test that decides, corrected over the
+            entry's expectations.
+        p: of that test; None where none was made.
+        p_holm: the same, corrected.
     """
 
     expectation: Expectation
@@ -82,17 +87,28 @@ def evaluate(entry: JournalEntry, runs: Mapping[str, ArmRuns]) -> Evaluation:
     # What is certain without a test, a count or an arm that always diverged, needs no correction.
     tested = [check.p for check in checks if check.needs_test and check.p is not None]
     corrected = iter(holm(tested))
+    tests = len(tested)
     return Evaluation(
         entry=entry,
         checks=tuple(
-            _corrected(check, next(corrected)) if check.needs_test else check for check in checks
+            _corrected(check, next(corrected), tests) if check.needs_test else check
+            for check in checks
         ),
     )
 
 
-def _corrected(check: Check, p_holm: float) -> Check:
-    outcome = check.outcome if p_holm < ALPHA else "undecided"
-    return dataclasses.replace(check, outcome=outcome, p_holm=p_holm)
+def _corrected(check: Check, p_holm: float, tests: int) -> Check:
+    assert check.p is not None
+    alpha = level(check.p, p_holm, tests)
+    if check.expectation.outcome == "no different" and check.outcome == "supported":
+        alpha *= 2  # two one-sided tests at alpha have the interval at 1 - 2 alpha within
+    low, high = interval(list(check.difference.by_repeat.values()), alpha)
+    return dataclasses.replace(
+        check,
+        outcome=check.outcome if p_holm < ALPHA else "undecided",
+        p_holm=p_holm,
+        difference=dataclasses.replace(check.difference, p_holm=p_holm, low=low, high=high),
+    )
 
 
 def _check(expectation: Expectation, runs: Mapping[str, ArmRuns]) -> Check:

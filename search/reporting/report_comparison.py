@@ -8,6 +8,7 @@ from statistics import mean
 from models.anatomy import LayerRow, anatomy
 from search.reporting.comparison import (
     ArmRuns,
+    against_base,
     guessing_loss,
     runs_by_arm,
 )
@@ -15,6 +16,7 @@ from search.reporting.comparison_words import (
     mean_in_words,
     seeds_in_words,
     value_in_words,
+    verdict_in_words,
 )
 from search.reporting.document import Block, Details, Facts, Heading, Paragraph, Plot, Table
 from search.reporting.figures_arms import loss_by_arm
@@ -57,9 +59,16 @@ def _summary(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
     if lowest is None:
         yield Paragraph(text="No arm has been trained to its end yet.")
         return
+    base = view.spec.arms[0].name
+    verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, "validation_loss")}
+    beside = verdicts.get(lowest.arm.name)
     yield Facts(
         pairs=(
             ("lowest mean validation loss", printable(lowest.arm.name)),
+            (
+                "against the base",
+                f"{beside} ({printable(base)})" if beside else "it is the base itself",
+            ),
             ("its loss (nats)", mean_in_words(lowest, "validation_loss")),
             ("its accuracy (%)", mean_in_words(lowest, "validation_accuracy")),
             ("trials", counts_in_words(view)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import mean
 
-from search.reporting.comparison import ArmRuns, Difference, against_base
+from search.reporting.comparison import ALPHA, ArmRuns, Difference, against_base
 from search.reporting.comparison_words import (
+    INTERVAL,
+    INTERVAL_MEANS,
     changes_in_words,
     interval_in_words,
     mean_in_words,
@@ -87,18 +89,19 @@ def effect_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Bloc
     yield Plot(
         name="effects",
         figure=effects(view),
-        alt="Difference of each arm's validation loss to the base, with 95 % interval and seeds",
+        alt="Difference of each arm's validation loss to the base, with interval and seeds",
     )
     yield Paragraph(
         text="Arm minus base, seed by seed, since all arms had the same seeds. Paired t test, "
         "two-sided, corrected after Holm over the arms; better or worse where the corrected p is "
-        "below 0.05. d_z is the mean over the standard deviation of the differences (Cohen 1988; "
-        "Lakens 2013), too large where seeds are few. All seeds were judged on the same "
-        "validation images."
+        f"below {ALPHA}, else no evidence of a difference. {INTERVAL_MEANS} It excludes 0 exactly "
+        "where the verdict is better or worse. d_z is the mean over the standard deviation of the "
+        "differences (Cohen 1988; Lakens 2013), too large where seeds are few. All seeds were "
+        "judged on the same validation images."
     )
     for metric in TESTED:
         yield Table(
-            header=("arm", "changes", "pairs", "difference", "95 % interval", "p", "p after Holm",
+            header=("arm", "changes", "pairs", "difference", INTERVAL, "p", "p after Holm",
                     "d_z", "in words"),
             rows=[_effect_row(view, runs[d.arm], d) for d in against_base(view, metric)],
             caption=f"Difference in {METRICS[metric].words} "

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from search.reporting.comparison import ALPHA, ArmRuns, runs_by_arm
 from search.reporting.comparison_words import (
+    INTERVAL,
+    INTERVAL_MEANS,
     changes_in_words,
     finding_in_words,
     interval_in_words,
@@ -32,6 +34,10 @@ def journal_blocks(view: StudyView) -> Iterator[Block]:
         text="Verdicts are those of tests over seeds, not of taste: a paired t test for “better” "
         "and “worse”, two one-sided t tests within the margin for “no different”, at "
         f"{100 * ALPHA:.0f} %, corrected after Holm over the expectations of an entry. "
+        f"{INTERVAL_MEANS} Of “better” and “worse” it excludes 0 exactly where they are supported "
+        "or contradicted; of “no different” it lies within the margin exactly where that is "
+        "supported (there a 90 % interval, as both tests are one-sided), and beyond it exactly "
+        "where that is contradicted. "
         "“Undecided” means that these seeds cannot tell. An arm that diverged in every seed "
         "counts as worse than one that trained. Seeds vary initial weights, order and "
         "augmentation; the validation images stay the same."
@@ -46,8 +52,7 @@ def conclusion(evaluation: Evaluation) -> str:
     if not evaluation.checks:
         return "Undecided: the entry expects nothing that a test could decide (expect = [...])."
     findings = [
-        f"{check.outcome}: {finding_in_words(check.difference, check.p_holm)}"
-        for check in evaluation.checks
+        f"{check.outcome}: {finding_in_words(check.difference)}" for check in evaluation.checks
     ]
     text = "; ".join(findings) + "."
     if len(findings) > 1:
@@ -118,7 +123,7 @@ def _results(involved: list[ArmRuns], evaluation: Evaluation) -> Table:
 
 def _checks(evaluation: Evaluation) -> Table:
     return Table(
-        header=("expected", "difference", "95 % interval", "p", "p after Holm", "verdict"),
+        header=("expected", "difference", INTERVAL, "p", "p after Holm", "verdict"),
         rows=[_check_row(check) for check in evaluation.checks],
         numbers=(1, 2, 3, 4),
     )

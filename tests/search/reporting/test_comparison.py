@@ -152,3 +152,47 @@ def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
         view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
         wrong += any(d.verdict != "no evidence" for d in against_base(view, "validation_loss"))
     assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_an_interval_excludes_0_exactly_where_the_verdict_is_a_difference(
+    make_comparison: Make, seed: int
+) -> None:
+    """Of arms that differ a lot, a little and not at all, so that each step of Holm's decides."""
+    rng = np.random.default_rng(seed)
+    arms, seeds = int(rng.integers(2, 7)), int(rng.integers(2, 9))
+    shifts = rng.choice([0.0, 0.01, 0.03, 0.2], arms) * rng.choice([-1, 1], arms)
+    losses = rng.normal(0.5, 0.02, (arms, seeds)) + shifts[:, None]
+    view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
+    for metric in ("validation_loss", "validation_accuracy"):
+        found = against_base(view, metric)
+        for d in found:
+            assert d.low is not None
+            assert d.high is not None
+            assert (d.low > 0 or d.high < 0) == (d.verdict != "no evidence")
+            # Between the interval of the test alone and Bonferroni's.
+            values = list(d.by_repeat.values())
+            half = (d.high - d.low) / 2
+            assert d.mean == pytest.approx((d.low + d.high) / 2)
+            alone, bonferroni = (
+                stats.t.isf(0.025 / m, seeds - 1) * stdev(values) / math.sqrt(seeds)
+                for m in (1, len(found))
+            )
+            assert alone - 1e-12 <= half <= bonferroni + 1e-12
+
+
+def test_an_interval_alone_would_have_contradicted_its_verdict(make_comparison: Make) -> None:
+    """p between 0.025 and 0.05, beside a second arm: found alone, and no evidence of two."""
+    base = [0.50, 0.52, 0.49, 0.51, 0.50]
+    shifted = [0.49, 0.505, 0.487, 0.507, 0.481]
+    noise = [0.51, 0.51, 0.50, 0.49, 0.51]
+    (alone,) = against_base(make_comparison({"a": base, "b": shifted}), "validation_loss")
+    beside, _ = against_base(
+        make_comparison({"a": base, "b": shifted, "c": noise}), "validation_loss"
+    )
+    assert alone.p == beside.p
+    assert 0.025 < (alone.p or 0) < 0.05
+    assert alone.verdict == "better"
+    assert (alone.high or 0) < 0
+    assert beside.verdict == "no evidence"
+    assert (beside.low or 0) < 0 < (beside.high or 0)

@@ -178,3 +178,29 @@ def test_expectations_are_corrected_together(judge: Callable[..., Evaluation]) -
 def test_the_same_expectation_twice_is_one_test(judge: Callable[..., Evaluation]) -> None:
     evaluation = judge({"base": BASE, "arm": LOWER}, expect("better"), expect("better"))
     assert len(evaluation.checks) == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_interval_that_is_shown_agrees_with_each_outcome(
+    judge: Callable[..., Evaluation], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    seeds, margin = int(rng.integers(2, 9)), float(rng.choice([0.01, 0.03, 0.1]))
+    arms = {
+        name: list(rng.normal(0.5, 0.02, seeds) + shift)
+        for name, shift in zip(["base", *"abcd"], [0, *rng.normal(0, 0.05, 4)], strict=True)
+    }
+    same = [expect("no different", arm=name, margin=margin) for name in "abcd"]
+    checks = judge(arms, *same[:2], expect("better", arm="c"), expect("worse", arm="d")).checks
+    for check in checks:
+        low, high = check.difference.low, check.difference.high
+        assert low is not None
+        assert high is not None
+        if check.expectation.outcome == "no different":
+            assert (check.outcome == "supported") == (-margin < low and high < margin)
+            assert (check.outcome == "contradicted") == (low > margin or high < -margin)
+        else:
+            better = "supported" if check.expectation.outcome == "better" else "contradicted"
+            worse = "contradicted" if better == "supported" else "supported"
+            assert (check.outcome == better) == (high < 0)
+            assert (check.outcome == worse) == (low > 0)
