@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +15,11 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.reporting.trial_artifacts import draw
 from search.training.checkpoint import write_atomically
-from search.trials.pictures import announced, announcer
+from search.trials.pictures import announced, announcer, is_artifact_id
 from search.trials.storage import Database, StorageError
 from search.trials.view import view_study
+
+_log = logging.getLogger(__name__)
 
 
 class ArtifactStore(FileSystemArtifactStore):
@@ -32,6 +35,7 @@ class ArtifactStore(FileSystemArtifactStore):
         self._drawing = threading.Lock()  # matplotlib knows nothing of threads
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
+        _check(artifact_id)
         with contextlib.suppress(ArtifactNotFound, NotADirectoryError):
             return super().open_reader(artifact_id)
         with self._drawing:
@@ -42,8 +46,17 @@ class ArtifactStore(FileSystemArtifactStore):
             raise ArtifactNotFound(f"there is no artifact {artifact_id}")
         return BytesIO(content)
 
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        _check(artifact_id)
+        super().write(artifact_id, content_body)
+
     def remove(self, artifact_id: str) -> None:
-        """Removing a picture that was never drawn is no error: its study can then be deleted."""
+        """Removing a picture that was never drawn is no error: its study can then be deleted.
+
+        For the same reason nothing is done about an id that is none.
+        """
+        if not is_artifact_id(artifact_id):
+            return
         try:
             super().remove(artifact_id)
         except ArtifactNotFound:
@@ -65,7 +78,16 @@ class ArtifactStore(FileSystemArtifactStore):
         pictures = {id_: picture for picture, id_ in announced(trial.system_attributes).items()}
         if artifact_id not in pictures:
             return None
-        content = draw(view, trial, pictures[artifact_id])
+        try:
+            content = draw(view, trial, pictures[artifact_id])
+        except ValueError as error:
+            _log.warning("cannot draw %s of trial %d: %s", artifact_id, trial.number, error)
+            return None
         with contextlib.suppress(OSError):
             write_atomically(self._folder / artifact_id, content)
         return content
+
+
+def _check(artifact_id: str) -> None:
+    if not is_artifact_id(artifact_id):
+        raise ArtifactNotFound(f"{artifact_id!r} is the id of no artifact")

@@ -87,9 +87,14 @@ class TrialArtifacts:
 
 
 def draw(view: StudyView, trial: TrialView, picture: Picture) -> bytes:
-    """A PNG file's content."""
+    """A PNG file's content.
+
+    Raises:
+        ValueError: what it is to show is damaged.
+    """
     if picture == "curves":
         return curves_png(view, trial)
-    confusion_KK = confusion_of(trial.system_attributes)
-    assert confusion_KK is not None, "it is announced only where it is kept"
+    confusion_KK = confusion_of(trial.system_attributes, len(view.dataset.class_names))
+    if confusion_KK is None:
+        raise ValueError("its confusion matrix is damaged")
     return confusion_png(view, trial, confusion_KK)

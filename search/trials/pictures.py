@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ from search.trials.storage import Database, snapshot, transaction, with_retry
 Picture = Literal["curves", "confusion"]
 CONFUSION = "confusion"  # attribute: the matrix after the trial's last epoch
 _ARTIFACT = "artifacts:"  # Optuna's prefix
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FILE_NAMES: Mapping[Picture, str] = {
     "curves": "learning curves.png",
     "confusion": "confusion matrix.png",
@@ -57,15 +59,30 @@ def announcement(pictures: Iterable[Picture]) -> dict[str, str]:
 
 def announced(system_attributes: Mapping[str, Any]) -> dict[Picture, str]:
     """The ids of the pictures announced there; other artifacts, and deleted ones, are left out."""
-    names = {name: picture for picture, name in _FILE_NAMES.items()}
-    metas = [
-        json.loads(value) for key, value in system_attributes.items() if key.startswith(_ARTIFACT)
-    ]
-    return {
-        names[meta["filename"]]: meta["artifact_id"]
-        for meta in metas
-        if meta is not None and meta["filename"] in names
-    }
+    found = {}
+    for key, value in system_attributes.items():
+        if key.startswith(_ARTIFACT) and is_artifact_id(id_ := key.removeprefix(_ARTIFACT)):
+            for picture, name in _FILE_NAMES.items():
+                if _meta(value) == (id_, name):
+                    found[picture] = id_
+    return found
+
+
+def is_artifact_id(text: str) -> bool:
+    """Whether it is an id as Optuna and we make them, and so can name a file of our folder.
+
+    Whoever can write to the database can write anything there, `../../.bashrc` too.
+    """
+    return _ID.fullmatch(text) is not None
+
+
+def _meta(value: object) -> tuple[object, object] | None:
+    """(id, file name) in one artifact's attribute; None for a deleted one or anything else."""
+    try:
+        meta = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return (meta.get("artifact_id"), meta.get("filename")) if isinstance(meta, dict) else None
 
 
 class Announcer(NamedTuple):
@@ -117,13 +134,17 @@ def record_confusion(db: Database, lease: Lease, confusion_KK: NDArray[np.int64]
     with_retry(db, attempt)
 
 
-def confusion_of(system_attributes: Mapping[str, Any]) -> NDArray[np.int64] | None:
-    """The matrix kept there; None where there is none."""
-    packed = system_attributes.get(CONFUSION)
-    return None if packed is None else _unpacked(packed)
-
-
-def _unpacked(packed: str) -> NDArray[np.int64]:
-    counts = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype="<i4")
-    side = round(len(counts) ** 0.5)
-    return counts.reshape(side, side).astype(np.int64)
+def confusion_of(system_attributes: Mapping[str, Any], classes: int) -> NDArray[np.int64] | None:
+    """The matrix kept there; None where there is none, or none of so many classes."""
+    packed, size = system_attributes.get(CONFUSION), 4 * classes**2
+    if not isinstance(packed, str):
+        return None
+    try:
+        # No more than belongs there: a few bytes can be unpacked into gigabytes.
+        counts = zlib.decompressobj().decompress(base64.b64decode(packed), size + 1)
+    except (ValueError, zlib.error):
+        return None
+    if len(counts) != size:
+        return None
+    confusion_KK = np.frombuffer(counts, dtype="<i4").reshape(classes, classes).astype(np.int64)
+    return confusion_KK if (confusion_KK >= 0).all() else None

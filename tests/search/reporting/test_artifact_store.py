@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import optuna
@@ -11,18 +14,22 @@ import optuna_dashboard
 import pytest
 from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy import insert
 
 from data.datasets import default_data_dir, load_training
 from search.reporting.artifact_store import ArtifactStore
+from search.reporting.trial_artifacts import TrialArtifacts
 from search.trials.catalog import create_study
 from search.trials.claims import claim
 from search.trials.config import StudySpec
 from search.trials.connections import forbid_writing
+from search.trials.frozen_trials import TABLES
 from search.trials.history import record_epoch
 from search.trials.leases import Lease, finish
 from search.trials.opening import open_database
 from search.trials.pictures import announced, announcement
 from search.trials.storage import Database
+from search.trials.view import view_study
 
 
 @pytest.fixture
@@ -93,13 +100,12 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(
 
 def test_what_nobody_announces_is_not_there(db: Database, tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path, db)
-    for unknown in ("0" * 32, "abc"):
+    unknown = str(uuid.uuid4())
+    with pytest.raises(ArtifactNotFound):
+        store.remove(unknown)
+    for artifact_id in (unknown, "0" * 32, "abc", "", ".", "../x", "/etc/passwd", f"x/{unknown}"):
         with pytest.raises(ArtifactNotFound):
-            store.open_reader(unknown)
-        with pytest.raises(ArtifactNotFound):
-            store.remove(unknown)
-    with pytest.raises(ValueError, match="Invalid"):
-        store.open_reader("/etc/passwd")
+            store.open_reader(artifact_id)
     foreign = optuna.create_study(storage=db.optuna, study_name="another program's")
     trial = foreign.ask()
     (tmp_path / "a.bin").write_bytes(b"x")
@@ -110,6 +116,34 @@ def test_what_nobody_announces_is_not_there(db: Database, tmp_path: Path) -> Non
     (tmp_path / theirs).unlink()
     with pytest.raises(ArtifactNotFound):
         store.open_reader(theirs)
+
+
+@pytest.mark.parametrize("where", ["../victim", "{folder}/victim", "../.", ".", ""])
+def test_an_id_that_is_a_path_reaches_no_file(
+    db: Database, study: optuna.Study, tmp_path: Path, where: str
+) -> None:
+    """Whoever can write to the database can announce it: when drawn, shown, uploaded, deleted."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    evil = where.format(folder=tmp_path)
+    announce = json.dumps({"artifact_id": evil, "filename": "learning curves.png"})
+    row = {"trial_id": study.trials[0]._trial_id, "value_json": json.dumps(announce)}
+    with db.engine.begin() as connection:
+        for key in (f"artifacts:{evil}", f"artifacts:{uuid.uuid4()}"):
+            connection.execute(insert(TABLES["trial_system_attributes"]), {**row, "key": key})
+    folder = tmp_path / "artifacts"
+    shared = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    found = optuna.load_study(study_name="digits", storage=shared.optuna)
+    wanted = curves(study)
+    TrialArtifacts(folder).write(view_study(shared, found), seconds=60)
+    assert [path.name for path in folder.iterdir()] == [wanted]
+    store = ArtifactStore(folder, shared)
+    for touch in (store.open_reader, lambda id_: store.write(id_, BytesIO(b"x"))):
+        with pytest.raises(ArtifactNotFound):
+            touch(evil)
+    store.remove(evil)
+    shared.close()
+    assert victim.read_bytes() == b"mine"
 
 
 def test_a_study_whose_pictures_were_never_drawn_can_be_deleted(

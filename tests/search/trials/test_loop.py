@@ -338,7 +338,7 @@ def test_trials_announce_the_pictures_that_can_be_drawn_of_them(
         {"curves"},
         {"curves", "confusion"},
     ]
-    confusion_KK = confusion_of(trials[0].system_attrs)
+    confusion_KK = confusion_of(trials[0].system_attrs, 2)
     assert confusion_KK is not None
     assert confusion_KK.tolist() == [[8, 2], [1, 9]]
 
@@ -347,7 +347,7 @@ def test_the_confusion_is_that_of_the_last_epoch(make_worker: Make, task: Task) 
     worker = make_worker(make_spec(trials=1))
     work(worker)
     (trial,) = view_of(worker).trials
-    confusion_KK = confusion_of(trial.system_attributes)
+    confusion_KK = confusion_of(trial.system_attributes, 10)
     assert confusion_KK is not None
     assert confusion_KK.sum(1).tolist() == task.validation.labels_N.bincount().tolist()
     wrong = confusion_KK.sum() - np.trace(confusion_KK)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from search.trials.pictures import (
     announcement,
     confusion_of,
     drawable,
+    pack_confusion,
     record_confusion,
 )
 from search.trials.storage import Database
@@ -34,11 +38,67 @@ def test_a_matrix_is_kept_as_it_was(db: Database, study: optuna.Study, classes: 
     lease = claimed(db, study)
     record_confusion(db, lease, confusion_KK)
     attributes = study.trials[0].system_attrs
-    found = confusion_of(attributes)
+    found = confusion_of(attributes, classes)
     assert found is not None
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, confusion_KK)
     assert len(attributes[CONFUSION]) < 6_000
+
+
+BOMB = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        BOMB,
+        "",
+        "no base 64",
+        base64.b64encode(b"not packed").decode(),
+        pack_confusion(np.ones((3, 3), dtype=np.int64)),
+        pack_confusion(np.full((2, 2), -1, dtype=np.int64)),
+        7,
+        [1],
+        {"a": 1},
+        "\ud800",
+    ],
+    ids=range(10),
+)
+def test_a_matrix_that_is_none_is_left_out(packed: object) -> None:
+    """Whatever stands in a database that others write to, and in no more memory than its own."""
+    tracemalloc.start()
+    try:
+        assert confusion_of({CONFUSION: packed}, 2) is None
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+ID = "0c0b8f42-7f4e-4a36-9d1f-3d8a50d3a9c1"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("../../x", json.dumps({"artifact_id": "../../x", "filename": "learning curves.png"})),
+        ("/tmp/x", json.dumps({"artifact_id": "/tmp/x", "filename": "learning curves.png"})),
+        (ID, json.dumps({"artifact_id": "../../x", "filename": "learning curves.png"})),
+        (ID, json.dumps({"artifact_id": [ID], "filename": "learning curves.png"})),
+        (ID, json.dumps({"artifact_id": ID, "filename": ["learning curves.png"]})),
+        (ID, json.dumps({"artifact_id": ID})),
+        (ID, json.dumps([ID])),
+        (ID, "[" * 100_000),
+        (ID, "no JSON"),
+        (ID, 7),
+        (ID.upper(), json.dumps({"artifact_id": ID.upper(), "filename": "learning curves.png"})),
+        (f"{ID}\n", json.dumps({"artifact_id": f"{ID}\n", "filename": "learning curves.png"})),
+    ],
+    ids=range(12),
+)
+def test_what_announces_no_picture_is_left_out(key: str, value: object) -> None:
+    meta = {"artifact_id": ID, "filename": "confusion matrix.png"}
+    good = {f"artifacts:{ID}": json.dumps(meta)} if key != ID else {}
+    assert announced({f"artifacts:{key}": value, **good}) == ({"confusion": ID} if good else {})
 
 
 def test_only_the_holder_of_a_trial_keeps_one(db: Database, study: optuna.Study) -> None:
@@ -46,7 +106,7 @@ def test_only_the_holder_of_a_trial_keeps_one(db: Database, study: optuna.Study)
     release(db, lease)
     with pytest.raises(LostLeaseError):
         record_confusion(db, lease, np.ones((2, 2), dtype=np.int64))
-    assert confusion_of(study.trials[0].system_attrs) is None
+    assert confusion_of(study.trials[0].system_attrs, 2) is None
 
 
 def test_what_is_drawable_follows_from_what_was_kept() -> None:
