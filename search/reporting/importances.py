@@ -17,7 +17,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from search.reporting.comparison import guessing_loss
-from search.reporting.search_axes import distributions
+from search.trials.stored_params import distributions
 from search.trials.view import StudyView
 
 FEWEST = 12  # complete trials, and more than twice as many as parameters

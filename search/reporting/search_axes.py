@@ -1,22 +1,14 @@
-"""The parameters that a study searches, as axes: each value's place on them, and Optuna's view."""
+"""The parameters that a study searches, as axes: each value's place on them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-
 from search.reporting.describe import compact
 from search.trials.config import StudySpec
-from search.trials.domains import Choice, Fixed, Range
+from search.trials.domains import Choice, Range
 from search.trials.space import choice_label
 
 
@@ -65,19 +57,3 @@ def search_axes(spec: StudySpec) -> list[SearchAxis]:
             case Range(low=low, high=high, log=log) if low < high:
                 axes.append(SearchAxis(name=name, low=low, high=high, log=log))
     return axes
-
-
-def distributions(spec: StudySpec) -> Mapping[str, BaseDistribution]:
-    """What Optuna draws each searched parameter from."""
-    found: dict[str, BaseDistribution] = {}
-    for name, domain in spec.space.items():
-        match domain:
-            case Fixed():
-                continue
-            case Choice(values=values):
-                found[name] = CategoricalDistribution(list(map(choice_label, values)))
-            case Range(low=low, high=high, log=log, step=step) if domain.integer:
-                found[name] = IntDistribution(int(low), int(high), log=log, step=step)
-            case Range(low=low, high=high, log=log):
-                found[name] = FloatDistribution(low, high, log=log)
-    return found

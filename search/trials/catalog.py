@@ -13,16 +13,20 @@ from typing import Any
 
 import optuna
 import torch
+from sqlalchemy import func, select
 
 from data.datasets import DatasetInfo
 from search.training.task import Task, load_task
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
+from search.trials.evidence import Evidence
 from search.trials.history import standing_at
 from search.trials.identity import study_identity, study_transaction
-from search.trials.space import OVERRIDES, baseline_params
-from search.trials.storage import Database, StorageError
+from search.trials.storage import Database, StorageError, snapshot, with_retry
+from search.trials.stored_params import queued_baseline
+from search.trials.tables import studies, trials
+from search.trials.tables import study_user_attributes as attributes
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
 MAY_CHANGE = ("trials", "repeats")  # of a stored specification
@@ -48,7 +52,7 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
 def _equip(db: Database, study: optuna.Study, spec: StudySpec) -> None:
     """Optuna stores neither sampler nor pruner with a study, nor which of its name it is."""
     study_identity(db, study)
-    study.sampler = make_sampler(spec)
+    study.sampler = make_sampler(spec, Evidence(db, study, spec))
     study.pruner = make_pruner(spec, partial(standing_at, db))
 
 
@@ -58,15 +62,25 @@ def latest_study(db: Database) -> optuna.Study:
     Raises:
         StorageError: there is none.
     """
-    summaries = [
-        summary
-        for summary in optuna.get_all_study_summaries(db.optuna, include_best_trial=False)
-        if SPEC in summary.user_attrs and summary.datetime_start is not None
-    ]
-    if not summaries:
+    query = (
+        select(studies.c.study_name)
+        .join(trials, trials.c.study_id == studies.c.study_id)
+        .join(attributes, attributes.c.study_id == studies.c.study_id)
+        .where(attributes.c.key == SPEC)
+        .group_by(studies.c.study_id, studies.c.study_name)
+        .having(func.min(trials.c.datetime_start).is_not(None))
+        .order_by(func.min(trials.c.datetime_start).desc(), studies.c.study_id.desc())
+        .limit(1)
+    )
+
+    def attempt() -> str | None:
+        with snapshot(db) as connection:
+            return connection.scalar(query)
+
+    latest = with_retry(db, attempt)
+    if latest is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
-    latest = max(summaries, key=lambda summary: (summary.datetime_start, summary._study_id))
-    study = find_study(db, latest.study_name)
+    study = find_study(db, latest)
     assert study is not None
     return study
 
@@ -93,13 +107,13 @@ def create_study(
     # Two starts at once may both get here: the lock lets the second find what the first has made.
     with study_transaction(db, study):
         if SPEC not in study.user_attrs:
-            _furnish(study, spec, info, validation_count)
+            _furnish(db, study, spec, info, validation_count)
     _equip(db, study, load_spec(study))
     return study
 
 
 def _furnish(
-    study: optuna.Study, spec: StudySpec, info: DatasetInfo, validation_count: int
+    db: Database, study: optuna.Study, spec: StudySpec, info: DatasetInfo, validation_count: int
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -116,11 +130,7 @@ def _furnish(
         },
     )
     if spec.baseline is not None:
-        baseline = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in spec.baseline.items()
-        }
-        study.enqueue_trial(baseline_params(spec), user_attrs={OVERRIDES: baseline})
+        db.optuna.create_new_trial(study._study_id, queued_baseline(spec))
     study.set_user_attr(SPEC, spec.to_dict())
 
 

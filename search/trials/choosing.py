@@ -32,7 +32,7 @@ from search.trials.gaussian_process import GaussianProcessSampler
 from search.trials.halving import HalvingPruner, rungs
 from search.trials.history import Standing
 from search.trials.space import ARM, REPEAT
-from search.trials.tpe import Memory, RememberingTPESampler
+from search.trials.tpe import Memory, RememberingTPESampler, Shown
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 
@@ -119,8 +119,12 @@ class ArmSampler(optuna.samplers.BaseSampler):
         return {ARM: arm.name, REPEAT: repeat}[param_name]
 
 
-def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
-    """The study's sampler; to be made at every start, as Optuna does not store it."""
+def make_sampler(spec: StudySpec, shown: Shown | None = None) -> optuna.samplers.BaseSampler:
+    """The study's sampler; to be made at every start, as Optuna does not store it.
+
+    Args:
+        shown: the trials to learn from, see `search.trials.evidence`; None: all of the study.
+    """
     if spec.is_comparison:
         return ArmSampler(spec)
     if spec.sampler == "random":
@@ -130,12 +134,14 @@ def make_sampler(spec: StudySpec) -> optuna.samplers.BaseSampler:
     memory = by_rungs if spec.pruner == "halving" else Memory()
     if spec.sampler == "tpe":
         return SeededSampler(
-            lambda seed: RememberingTPESampler(memory, seed=seed, n_startup_trials=STARTUP_TRIALS),
+            lambda seed: RememberingTPESampler(
+                memory, seed=seed, n_startup_trials=STARTUP_TRIALS, shown=shown
+            ),
             spec.seed,
         )
     return SeededSampler(
         lambda seed: GaussianProcessSampler(
-            at, by_rungs, memory, seed=seed, n_startup_trials=STARTUP_TRIALS
+            at, by_rungs, memory, seed=seed, n_startup_trials=STARTUP_TRIALS, shown=shown
         ),
         spec.seed,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -28,7 +28,7 @@ from sqlalchemy import (
 from search.trials.holder import has_died, is_alive, this_worker
 from search.trials.identity import study_transaction
 from search.trials.leases import Lease
-from search.trials.storage import Database, with_retry
+from search.trials.storage import Database, snapshot, with_retry
 from search.trials.tables import DatabaseClock, leases, trials
 
 LEASE_SECONDS = 60.0
@@ -56,6 +56,11 @@ _running_of_study = (
 _count_of_study = select(func.count()).where(
     trials.c.study_id == bindparam("of_study"),
     trials.c.state.in_(bindparam("counted", expanding=True)),
+)
+_queued = (
+    select(trials.c.trial_id)
+    .where(trials.c.study_id == bindparam("of_study"), trials.c.state == TrialState.WAITING)
+    .limit(1)
 )
 _new_lease = insert(leases).values(
     abandonments=0, expires_at=DatabaseClock() + bindparam("duration", type_=Double)
@@ -111,11 +116,13 @@ def claim(
     claimant = _Claimant(
         worker=worker or this_worker(), seconds=lease_seconds, claim=uuid.uuid4().hex
     )
-    # What is new is read into Optuna's cache now, and not under the lock. Besides, a trial that is
-    # taken over can be given parameters only if it is in that cache.
-    with_retry(db, lambda: study.get_trials(deepcopy=False))
 
     def attempt() -> Lease | Wait | Done:
+        with snapshot(db) as connection:
+            queued = connection.scalar(_queued, {"of_study": study._study_id}) is not None
+        if queued:
+            # Optuna reads all trials to find those: it does so now, and not under the lock.
+            study.get_trials(deepcopy=False)
         with study_transaction(db, study, hasty=True) as connection:
             return _claim(connection, study, total, counted, claimant)
 
@@ -222,8 +229,12 @@ def _take_over(
 
 
 def _begin(connection: Connection, study: optuna.Study, claimant: _Claimant) -> Lease:
-    """A queued trial, or a new one: `ask` joins this transaction."""
-    trial = study.ask()
+    """A queued trial, or a new one: what Optuna does joins this transaction."""
+    if connection.scalar(_queued, {"of_study": study._study_id}) is None:
+        # `ask` would first read all trials, which of ten thousand takes many seconds.
+        trial = Trial(study, study._storage.create_new_trial(study._study_id))
+    else:
+        trial = study.ask()
     _insert_lease(connection, trial._trial_id, 1, claimant)
     return _lease(study, trial._trial_id, trial.number, 1, 0, claimant)
 

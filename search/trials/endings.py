@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Row, select
 
 from models.anatomy import count_parameters
 from search.training.train import Epoch
@@ -14,6 +16,8 @@ from search.trials.history import best_epoch, epochs_of_trial
 from search.trials.leases import Lease, finish
 from search.trials.pictures import announcement, drawable
 from search.trials.space import suggest
+from search.trials.storage import snapshot, with_retry
+from search.trials.tables import trials
 from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 from search.trials.worker import Worker
 
@@ -93,15 +97,31 @@ def describe(error: Exception) -> str:
 
 
 def give_up_if_broken(worker: Worker) -> None:
-    ended = worker.study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    )
-    ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    latest = ended[-MAX_FAILURES_IN_A_ROW:]
-    failed = [trial for trial in latest if trial.state == TrialState.FAIL]
+    latest = _latest_ended(worker)
+    failed = [row for row in latest if row.state == TrialState.FAIL]
     if len(failed) == MAX_FAILURES_IN_A_ROW:
-        reason = failed[-1].user_attrs.get(REASON, "no reason given")
+        attributes = worker.db.optuna.get_trial(failed[0].trial_id).user_attrs
         raise StudyBrokenError(
             f"the last {len(failed)} trials failed, so the study stops; trial "
-            f"{failed[-1].number}: {reason}; mend that, then run the same command again"
+            f"{failed[0].number}: {attributes.get(REASON, 'no reason given')}; mend that, then run "
+            "the same command again"
         )
+
+
+def _latest_ended(worker: Worker) -> Sequence[Row[int, int, TrialState]]:
+    """As many as may fail in a row, the latest first."""
+    query = (
+        select(trials.c.trial_id, trials.c.number, trials.c.state)
+        .where(
+            trials.c.study_id == worker.study._study_id,
+            trials.c.state.in_([state for state in TrialState if state.is_finished()]),
+        )
+        .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
+        .limit(MAX_FAILURES_IN_A_ROW)
+    )
+
+    def attempt() -> Sequence[Row[int, int, TrialState]]:
+        with snapshot(worker.db) as connection:
+            return connection.execute(query).all()
+
+    return with_retry(worker.db, attempt)

@@ -1,10 +1,10 @@
-"""Optuna's trials, read from its tables in two statements."""
+"""Optuna's trials, read from its tables in two statements, or so many for each 500."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,7 @@ from sqlalchemy import (
 TABLES: Mapping[str, Table] = models.BaseModel.metadata.tables
 TRIALS = TABLES["trials"]
 _FEW = 100  # trials that are asked for by their ids, and not by a range
+_AT_ONCE = 500  # ids in a statement: SQLite takes a limited number of them
 
 _newer = (
     select(TRIALS)
@@ -98,26 +99,31 @@ _parts_of_many = (
 
 def newer_trials(connection: Connection, study_id: int, than: int) -> list[FrozenTrial]:
     """A study's trials with greater ids, in their order."""
-    return _read(connection, _newer, {"study_id": study_id, "than": than})
+    found = connection.execute(_newer, {"study_id": study_id, "than": than}).all()
+    if len(found) <= _FEW:
+        return _with_parts(connection, found)
+    # Among them perhaps other studies' trials.
+    between = {"first": found[0].trial_id, "last": found[-1].trial_id}
+    return _joined(found, connection.execute(_parts_of_many, between))
 
 
 def trials_by_id(connection: Connection, trial_ids: Sequence[int]) -> list[FrozenTrial]:
-    """Those of the trials that there are, in the order of their ids."""
-    return _read(connection, _by_id, {"trial_ids": trial_ids})
+    """Those of the trials that there are; in the order of their ids, if that is how they come."""
+    read = []
+    for start in range(0, len(trial_ids), _AT_ONCE):
+        some = trial_ids[start : start + _AT_ONCE]
+        read += _with_parts(connection, connection.execute(_by_id, {"trial_ids": some}).all())
+    return read
 
 
-def _read(
-    connection: Connection, query: Select[Any], asked: Mapping[str, Any]
-) -> list[FrozenTrial]:
-    found = connection.execute(query, asked).all()
+def _with_parts(connection: Connection, found: Sequence[Row[Any]]) -> list[FrozenTrial]:
     if not found:
         return []
     trial_ids = [row.trial_id for row in found]
-    if len(trial_ids) <= _FEW:
-        parts = connection.execute(_parts_of_few, {"trial_ids": trial_ids})
-    else:  # among them perhaps other studies' trials
-        between = {"first": trial_ids[0], "last": trial_ids[-1]}
-        parts = connection.execute(_parts_of_many, between)
+    return _joined(found, connection.execute(_parts_of_few, {"trial_ids": trial_ids}))
+
+
+def _joined(found: Sequence[Row[Any]], parts: Iterable[Row[Any]]) -> list[FrozenTrial]:
     parts_of = defaultdict[int, tuple[list[Row[Any]], ...]](lambda: ([], [], [], [], []))
     for part in parts:
         parts_of[part.trial_id][part.table].append(part)

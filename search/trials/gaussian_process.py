@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial
 
 from search.trials.halving import losses_at_rungs
 from search.trials.parzen import Floats
-from search.trials.tpe import Memory, RememberingTPESampler
+from search.trials.tpe import Memory, RememberingTPESampler, Shown
 
 MODELLED_TRIALS = 100  # at so many a draw takes a tenth of a second
 LEAST_TRIALS = 8  # with a whole epoch: fewer are too few for a model
@@ -62,8 +62,9 @@ class GaussianProcessSampler(RememberingTPESampler):
         *,
         seed: int,
         n_startup_trials: int,
+        shown: Shown | None = None,
     ) -> None:
-        super().__init__(memory, seed=seed, n_startup_trials=n_startup_trials)
+        super().__init__(memory, seed=seed, n_startup_trials=n_startup_trials, shown=shown)
         self._rungs, self._losses = rungs, losses
         self._dice = np.random.default_rng(seed)
 

@@ -110,7 +110,10 @@ def sample(db: Database, study: optuna.Study, lease: Lease, suggest: Callable[[T
     def attempt() -> T:
         with transaction(db, hasty=True) as connection:
             fence(connection, lease)
-            return suggest(Trial(study, lease.trial_id))  # a fresh one knows what is stored
+            trial = Trial(study, lease.trial_id)  # a fresh one knows what is stored
+            if lease.token > 1:  # Optuna's cache cannot write to a trial that it has not read
+                trial.storage = db.optuna
+            return suggest(trial)
 
     return with_retry(db, attempt)
 

@@ -127,8 +127,8 @@ PARAMETERS: Mapping[str, Parameter] = {
 def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
     """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
 
-    Parameters that the trial carries in its user attribute `overrides` replace the study's (so
-    the baseline can be a network that the space does not hold).
+    Parameters that the trial carries in its user attribute `overrides` replace the study's, and
+    Optuna is not asked for them (so the baseline can be a network that the space does not hold).
 
     Of a comparison, Optuna is asked for the arm's name and the repeat alone.
 
@@ -145,8 +145,9 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
         for name, value in trial.user_attrs.get(OVERRIDES, {}).items()
     }
     values = {
-        name: _suggest_one(trial, name, spec.space.get(name, Fixed(value=parameter.default)))
-        for name, parameter in PARAMETERS.items()
+        name: _suggest_one(trial, name, domain_of(spec, name))
+        for name in PARAMETERS
+        if name not in overrides
     }
     return make_config({**values, **overrides}, spec)
 
@@ -162,10 +163,12 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
 
 def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
     """A value for each of PARAMETERS: the one that the space fixes, the first of several."""
-    return {
-        name: _corners(spec.space.get(name, Fixed(value=parameter.default)))[0]
-        for name, parameter in PARAMETERS.items()
-    }
+    return {name: _corners(domain_of(spec, name))[0] for name in PARAMETERS}
+
+
+def domain_of(spec: StudySpec, name: str) -> Domain:
+    """What the study says of a parameter, or its default."""
+    return spec.space.get(name, Fixed(value=PARAMETERS[name].default))
 
 
 def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> ParameterValue:
@@ -186,21 +189,15 @@ def choice_label(value: ParameterValue) -> bool | int | float | str | None:
     return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
 
 
-def baseline_params(spec: StudySpec) -> dict[str, Any]:
-    """The baseline as far as the space can say it, for `study.enqueue_trial`.
+def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
+    """What the baseline trains with where the study does not fix it: as named, else the default.
 
-    Numbers outside a range are given as its nearer end: what the sampler learns of the baseline
-    is then nearly right. What is trained is exactly right, see OVERRIDES.
+    Empty where the study has none.
     """
-    found = {}
-    for name, value in (spec.baseline or {}).items():
-        match spec.space.get(name):
-            case Choice(values=values) if value in values:
-                found[name] = choice_label(value)
-            case Range(low=low, high=high, step=step) as domain if isinstance(value, int | float):
-                inside = min(max(value, low), high)
-                found[name] = inside - (inside - low) % step if domain.integer else inside
-    return found
+    if spec.baseline is None:
+        return {}
+    searched = [name for name, domain in spec.space.items() if not isinstance(domain, Fixed)]
+    return {**{name: PARAMETERS[name].default for name in searched}, **spec.baseline}
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
@@ -373,4 +370,4 @@ def _variations(
         for value in _corners(domain):
             yield name, {**usual, name: value}
     if spec.baseline is not None:
-        yield "baseline", {**usual, **spec.baseline}
+        yield "baseline", {**usual, **baseline_values(spec)}

@@ -1,4 +1,4 @@
-"""Our tables beside Optuna's, and the two of Optuna's that they lean on.
+"""Our tables beside Optuna's, and those of Optuna's that they lean on.
 
 Times are seconds since 1970 (UTC) by the database's own clock, never by a worker's: hosts disagree.
 A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
@@ -11,6 +11,7 @@ from sqlalchemy import (
     DDL,
     JSON,
     Column,
+    DateTime,
     Double,
     Enum,
     ForeignKey,
@@ -29,7 +30,18 @@ from sqlalchemy.sql.functions import FunctionElement
 metadata = MetaData()
 
 # Optuna's, as far as we read them. Optuna alone creates, migrates and writes them.
-studies = Table("studies", metadata, Column("study_id", Integer, primary_key=True))
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("study_name", String),
+)
+study_user_attributes = Table(
+    "study_user_attributes",
+    metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("key", String, primary_key=True),
+)
 trials = Table(
     "trials",
     metadata,
@@ -37,6 +49,22 @@ trials = Table(
     Column("number", Integer),
     Column("study_id", Integer),
     Column("state", Enum(TrialState)),
+    Column("datetime_start", DateTime),  # UTC
+    Column("datetime_complete", DateTime),
+)
+trial_values = Table(  # one for each trial that is complete, and of pruned ones the last report
+    "trial_values",
+    metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("objective", Integer, primary_key=True),
+    Column("value", Double),
+)
+trial_user_attributes = Table(
+    "trial_user_attributes",
+    metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value_json", Text),
 )
 
 

@@ -16,7 +16,7 @@ known, and a column for each parameter (P).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from search.trials.parzen import Floats, log_density
 
 _RELEVANT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 Integers = NDArray[np.int64]
+Shown = Callable[[], list[FrozenTrial]]
 
 
 class Memory:
@@ -55,7 +56,11 @@ class Memory:
         self._values_TP: Floats = np.empty((0, 0))
 
     def learn(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Take in those that have ended since; returns the ones that have not ended."""
+        """Take in those that have ended since; returns the ones that have not ended.
+
+        Those that are not among `trials` any more are forgotten.
+        """
+        self._forget_all_but({trial.number for trial in trials})
         unknown = [trial for trial in trials if trial.number not in self._known]
         ended = [trial for trial in unknown if trial.state.is_finished()]
         if ended:
@@ -75,6 +80,14 @@ class Memory:
             self._numbers_T = np.concatenate([self._numbers_T, numbers])
             self._known.update(numbers)
         return [trial for trial in unknown if not trial.state.is_finished()]
+
+    def _forget_all_but(self, numbers: set[int]) -> None:
+        if self._known <= numbers:
+            return
+        kept_T = np.isin(self._numbers_T, list(numbers))
+        self._numbers_T, self._merits_TM = self._numbers_T[kept_T], self._merits_TM[kept_T]
+        self._values_TP = self._values_TP[kept_T]
+        self._known &= numbers
 
     def split(self) -> tuple[Integers, Integers]:
         """Rows of the good trials and of the others, each by number."""
@@ -124,17 +137,25 @@ def _optunas_merit(trial: FrozenTrial) -> tuple[float, float, float]:
 
 
 class RememberingTPESampler(TPESampler):
-    """Draws what `optuna.samplers.TPESampler` would."""
+    """Draws what `optuna.samplers.TPESampler` would.
 
-    def __init__(self, memory: Memory, *, seed: int, n_startup_trials: int) -> None:
+    Args:
+        shown: the trials to learn from, by number; None: all of the study.
+    """
+
+    def __init__(
+        self, memory: Memory, *, seed: int, n_startup_trials: int, shown: Shown | None = None
+    ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+        self._shown = shown
         self._memory = memory
         self._search_space = memory.search_space
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        study._thread_local.cached_all_trials = None  # read anew, once: `_sample` follows at once
+        # Read anew, once: `_sample` follows at once. None: all, by Optuna.
+        study._thread_local.cached_all_trials = None if self._shown is None else self._shown()
         return super().infer_relative_search_space(study, trial)
 
     def _sample(

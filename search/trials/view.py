@@ -26,6 +26,7 @@ from search.trials.history import (
 )
 from search.trials.space import OVERRIDES, suggest
 from search.trials.storage import Database, StorageError, snapshot, with_retry
+from search.trials.stored_params import true_params
 
 # Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
@@ -61,6 +62,7 @@ class TrialView:
     Attributes:
         state: Optuna's, but for the running ones that no worker holds: they are `interrupted`, and
             the next worker to claim a trial carries one on.
+        params: as Optuna stores them, but for those that an older study's baseline did not have.
         config: None where the parameters make no configuration (a trial that failed early).
         parameters: number of trained weights and biases; None while unknown.
         curve: its finished epochs in order, without the early look.
@@ -277,7 +279,7 @@ def _view_trial(
         trial_id=trial._trial_id,
         number=trial.number,
         state=STATES[trial.state],
-        params=trial.params,
+        params=true_params(trial, spec),
         config=config,
         parameters=_parameters(config, facts),
         curve=tuple(row for row in rows if row.epoch > 0),

@@ -10,9 +10,10 @@ import pytest
 
 from search.reporting.figures_search import importances_bars, parallel_coordinates
 from search.reporting.importances import importances, needed, usable
-from search.reporting.search_axes import SearchAxis, distributions, search_axes
+from search.reporting.search_axes import SearchAxis, search_axes
 from search.trials.config import StudySpec
 from search.trials.domains import Choice, Fixed, Range
+from search.trials.stored_params import distributions
 from search.trials.view import StudyView
 
 Make = Callable[..., Any]

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy import event
 
 from search.trials.history import epochs_of, record_epoch
 from search.trials.leases import Lease
@@ -159,3 +161,23 @@ def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
 @pytest.fixture
 def workplace(database_url: str, crews: Callable[[str], Workplace]) -> Workplace:
     return crews(database_url)
+
+
+@pytest.fixture
+def rows_read() -> Callable[[Database], list[Any]]:
+    """Of a SQLite database: makes a list to which each row is added that is fetched from now on."""
+
+    def start(db: Database) -> list[Any]:
+        rows: list[Any] = []
+
+        def keep(_cursor: Any, row: Any) -> Any:
+            rows.append(row)
+            return row
+
+        def watch(connection: Any, *_: Any) -> None:
+            connection.row_factory = keep
+
+        event.listen(db.engine, "checkout", watch)
+        return rows
+
+    return start

@@ -5,13 +5,10 @@ import pytest
 from optuna.trial import FixedTrial
 
 from models import ConvNetConfig, MLPConfig
-from models.anatomy import count_parameters
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError, domain_from_json, domain_to_json
 from search.trials.space import (
-    OVERRIDES,
     PARAMETERS,
-    baseline_params,
     check_space,
     read_parameter,
     suggest,
@@ -54,24 +51,6 @@ def test_every_searched_parameter_is_always_asked_for(spec: StudySpec) -> None:
     assert asked == [asked[0]] * 8
     assert {"depth", "width", "learning_rate", "weight_decay_kind", "weight_decay"} <= asked[0]
     assert {"dropout", "augmentation", "augmentation_strength"} <= asked[0]
-
-
-def test_trial_0_is_the_reports_baseline(spec: StudySpec) -> None:
-    study = optuna.create_study()
-    assert spec.baseline is not None
-    study.enqueue_trial(baseline_params(spec), user_attrs={OVERRIDES: dict(spec.baseline)})
-    trial = study.ask()
-    config = suggest(trial, spec)
-    assert count_parameters(config.architecture, *FASHION) == 221_950
-    recipe = config.recipe
-    assert (recipe.learning_rate, recipe.batch_size) == (3e-4, 64)
-    assert (recipe.schedule, recipe.augmentation) == ("constant", "none")
-    assert recipe.weight_decay_kind == "none"
-    assert trial.params["depth"] == 2  # as far as the space can say it, the sampler learns of it
-    assert trial.params["width"] == 32
-    assert trial.params["learning_rate"] == 5e-4  # the end of the range next to 3e-4
-    study.tell(trial, 0.3)
-    assert suggest(study.trials[0], spec) == config
 
 
 def test_the_spec_survives_json(spec: StudySpec) -> None:

@@ -1,0 +1,160 @@
+"""What a draw and a claim read does not grow with the study."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from benchmarks.trials_present import insert_trials, make_up_trials
+from data.datasets import DatasetInfo
+from search.trials import evidence
+from search.trials.catalog import create_study, find_study, latest_study
+from search.trials.choosing import make_sampler
+from search.trials.claims import claim
+from search.trials.config import SamplerName, StudySpec
+from search.trials.evidence import Evidence
+from search.trials.leases import Lease, finish, sample
+from search.trials.opening import open_database
+from search.trials.space import read_parameter, suggest
+from search.trials.storage import Database
+
+SPEC = StudySpec(
+    dataset="digits",
+    space={
+        "learning_rate": read_parameter("learning_rate", {"low": 1e-4, "high": 1e-2, "log": True}),
+        "dropout": read_parameter("dropout", {"low": 0.0, "high": 0.5}),
+        "depth": read_parameter("depth", [1, 2, 3]),
+    },
+)
+INFO = DatasetInfo(
+    name="digits",
+    title="digits",
+    class_names=tuple("0123456789"),
+    image_shape=(1, 8, 8),
+    mirror_changes_class=True,
+    validation_count=287,
+    training_count=1437,
+)
+
+Fill = Callable[..., tuple[Database, optuna.Study]]
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[Fill]:
+    """Makes studies with so many trials that have ended, and opens them as a start would."""
+    opened: list[Database] = []
+
+    def fill(count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+        db = open_database(f"sqlite:///{tmp_path / f'{len(opened)}.db'}")
+        opened.append(db)
+        study = create_study(db, "s", spec, INFO, validation_count=287)
+        insert_trials(db.engine, study._study_id, spec, make_up_trials(spec, count), ours=True)
+        found = find_study(db, "s")
+        assert found is not None
+        return db, found
+
+    yield fill
+    for db in opened:
+        db.close()
+
+
+@pytest.fixture
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "BEST", 12)
+    monkeypatch.setattr(evidence, "LATEST", 15)
+
+
+def begin(db: Database, study: optuna.Study) -> Lease:
+    lease = claim(db, study, total=10**6)
+    assert isinstance(lease, Lease)
+    sample(db, study, lease, lambda trial: suggest(trial, SPEC))
+    return lease
+
+
+def test_a_short_study_is_shown_whole(filled: Fill) -> None:
+    db, study = filled(60)
+    shown = Evidence(db, study, SPEC)()
+    assert shown == study.get_trials(deepcopy=False)
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_of_a_long_study_the_best_the_latest_and_the_running_ones(filled: Fill) -> None:
+    db, study = filled(100)
+    running = begin(db, study)
+    for _ in range(30):
+        finish(db, begin(db, study), study, state=TrialState.PRUNED)
+    shown = Evidence(db, study, SPEC)()
+    everything = study.get_trials(deepcopy=False)
+    complete = [trial for trial in everything if trial.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: (trial.value, trial.number))[:12]
+    expected = {trial.number for trial in (*best, *everything[-15:])} | {running.trial_number}
+    assert [trial.number for trial in shown] == sorted(expected)
+    assert len(shown) == 12 + 15 + 1
+
+
+@pytest.mark.parametrize(("sampler", "present"), [("gp", 30), ("tpe", 120)])
+def test_the_draws_of_a_short_study_are_what_all_trials_give(
+    filled: Fill, sampler: SamplerName, present: int
+) -> None:
+    spec = StudySpec(dataset="digits", space=SPEC.space, sampler=sampler)
+    drawn = []
+    for shown in (True, False):
+        db, study = filled(present, spec)
+        study.sampler = make_sampler(spec, Evidence(db, study, spec) if shown else None)
+        drawn.append([])
+        for _ in range(3):
+            begin(db, study)
+            drawn[-1].append(study.get_trials()[-1].params)
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.usefixtures("small_bounds")
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_what_is_read_to_claim_and_draw_is_bounded(
+    filled: Fill, rows_read: Callable[[Database], list[Any]], sampler: SamplerName
+) -> None:
+    """From opening the study to the second draw; the second reads only what is new."""
+    spec = StudySpec(dataset="digits", space=SPEC.space, sampler=sampler)
+    rows: list[list[int]] = []
+    for count in (80, 800):
+        db, _ = filled(count, spec)
+        counted = rows_read(db)
+        study = latest_study(db)
+        first = begin(db, study)
+        rows.append([len(counted)])
+        counted.clear()
+        finish(db, first, study, state=TrialState.PRUNED)
+        begin(db, study)
+        rows[-1].append(len(counted))
+    (first_of_80, next_of_80), (first_of_800, next_of_800) = rows
+    assert first_of_80 > 27 * len(SPEC.space)
+    assert first_of_800 < 1.3 * first_of_80  # which trials are the best differs, and their rows
+    assert next_of_800 < 1.3 * next_of_80
+    assert next_of_800 < first_of_800 / 2
+
+
+def test_a_trial_taken_over_before_it_had_parameters_gets_them(filled: Fill) -> None:
+    """By a process that never read it, and so without Optuna's cache of all trials."""
+    db, study = filled(30)
+    dead = claim(db, study, total=10**6, lease_seconds=0.0)
+    assert isinstance(dead, Lease)
+    again = find_study(db, "s")
+    assert again is not None
+    lease = begin(db, again)
+    assert (lease.trial_number, lease.token) == (dead.trial_number, 2)
+    assert db.optuna.get_trial(lease.trial_id).params.keys() == SPEC.space.keys()
+
+
+def test_a_queued_trial_comes_first_and_keeps_its_parameters(filled: Fill) -> None:
+    db, _ = filled(30)
+    optuna.load_study(study_name="s", storage=db.optuna).enqueue_trial({"dropout": 0.125})
+    again = find_study(db, "s")
+    assert again is not None
+    lease = begin(db, again)
+    assert lease.trial_number == 30
+    params = db.optuna.get_trial(lease.trial_id).params
+    assert params["dropout"] == 0.125
+    assert params.keys() == SPEC.space.keys()
