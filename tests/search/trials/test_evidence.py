@@ -16,7 +16,7 @@ from search.trials.choosing import make_sampler
 from search.trials.claims import claim
 from search.trials.config import SamplerName, StudySpec
 from search.trials.evidence import Evidence
-from search.trials.leases import Lease, finish, sample
+from search.trials.leases import Lease, finish, release, sample
 from search.trials.opening import open_database
 from search.trials.space import read_parameter, suggest
 from search.trials.storage import Database
@@ -139,8 +139,9 @@ def test_what_is_read_to_claim_and_draw_is_bounded(
 def test_a_trial_taken_over_before_it_had_parameters_gets_them(filled: Fill) -> None:
     """By a process that never read it, and so without Optuna's cache of all trials."""
     db, study = filled(30)
-    dead = claim(db, study, total=10**6, lease_seconds=0.0)
+    dead = claim(db, study, total=10**6)
     assert isinstance(dead, Lease)
+    release(db, dead)
     again = find_study(db, "s")
     assert again is not None
     lease = begin(db, again)
