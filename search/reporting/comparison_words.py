@@ -12,6 +12,7 @@ from search.trials.design import Arm
 from search.trials.domains import ParameterValue
 from search.trials.space import base_values
 
+SPREAD = "Mean ± sample standard deviation over the seeds"
 INTERVAL = "interval after Holm"  # of Difference.low and high, wherever it is shown
 INTERVAL_MEANS = (
     "The interval is that of the corrected test: the 95 % confidence interval of a test made "

@@ -13,6 +13,7 @@ from search.reporting.comparison import (
     runs_by_arm,
 )
 from search.reporting.comparison_words import (
+    SPREAD,
     mean_in_words,
     seeds_in_words,
     value_in_words,
@@ -22,9 +23,10 @@ from search.reporting.document import Block, Details, Facts, Heading, Paragraph,
 from search.reporting.figures_arms import loss_by_arm
 from search.reporting.figures_comparison import arm_curves
 from search.reporting.figures_study import loss_against_parameters
-from search.reporting.report_effects import SPREAD, effect_blocks, published_blocks
+from search.reporting.report_effects import effect_blocks
 from search.reporting.report_frame import best_network, failures, network
 from search.reporting.report_journal import journal_blocks
+from search.reporting.report_published import published_blocks
 from search.reporting.speed import time_spent
 from search.reporting.states import counts_in_words
 from search.reporting.wording import grouped, mean_and_spread, printable

@@ -1,9 +1,8 @@
-"""Parts of a comparison's report: the arms beside published figures, and against the base arm."""
+"""Part of a comparison's report: each arm against the base arm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from statistics import mean
 
 from search.reporting.comparison import ALPHA, ArmRuns, Difference, against_base
 from search.reporting.comparison_words import (
@@ -11,74 +10,16 @@ from search.reporting.comparison_words import (
     INTERVAL_MEANS,
     changes_in_words,
     interval_in_words,
-    mean_in_words,
     p_in_words,
-    seeds_in_words,
     verdict_in_words,
 )
 from search.reporting.document import Block, Heading, Paragraph, Plot, Table
 from search.reporting.figures_comparison import effects
 from search.reporting.metrics import METRICS
-from search.reporting.wording import data_in_words, printable
+from search.reporting.wording import printable
 from search.trials.view import StudyView
 
 TESTED = ("validation_loss", "validation_accuracy")
-SPREAD = "Mean ± sample standard deviation over the seeds"
-
-
-def published_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
-    rows = [
-        _reported_row(view, arm, name, theirs)
-        for arm in runs.values()
-        for name, theirs in arm.arm.reported.items()
-    ]
-    if not rows:
-        return
-    yield Heading(text="Beside the published figures")
-    source = f" Source: {printable(view.spec.source)}." if view.spec.source else ""
-    yield Table(
-        header=("arm", "figure", "reported (single run)", "ours", "ours − reported"),
-        rows=rows,
-        caption=f"Ours: {data_in_words(view)}; {SPREAD[0].lower()}{SPREAD[1:]}. The reported "
-        "figures are single runs without a spread, so that differences below about 0.3 points of "
-        "accuracy mean little; where data or protocol differ, the two cannot be compared. Test "
-        "figures of ours are those of the first opening of the test set by search.finalize."
-        f"{source}",
-        numbers=(2, 3, 4),
-    )
-
-
-def _reported_row(
-    view: StudyView, arm: ArmRuns, name: str, theirs: float
-) -> tuple[str, str, str, str, str]:
-    metric = METRICS[name]
-    head = (printable(arm.arm.name), metric.words, metric.shown(theirs))
-    if name.startswith("test"):
-        reading = _test_reading(view, arm, name.removeprefix("test_"))
-        if reading is None:
-            return (*head, "test set not opened", "")
-        value, around, count = reading
-        spread = "" if around is None else f" ± {metric.factor * around:.{metric.digits}f}"
-        ours = f"{metric.factor * value:.{metric.digits}f}{spread} (n = {count})"
-        return (*head, ours, metric.signed(value - theirs))
-    values = arm.values(name)
-    if not values:
-        return (*head, seeds_in_words(arm), "")
-    seeds = "" if name == "parameters" else f" (n = {len(values)})"
-    ours = f"{mean_in_words(arm, name)}{seeds}"
-    return (*head, ours, metric.signed(mean(values) - theirs))
-
-
-def _test_reading(
-    view: StudyView, arm: ArmRuns, name: str
-) -> tuple[float, float | None, int] | None:
-    """(mean, standard deviation, seeds) of the first reading of the test set with this arm."""
-    numbers = {trial.number for trial in arm.complete}
-    for reading in view.results:
-        if reading.trial_number in numbers and reading.figures is not None:
-            around = reading.figures.get("loss_std" if name == "loss" else "std")
-            return reading.figures[name], around, len(reading.seeds)
-    return None
 
 
 def effect_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:

@@ -33,6 +33,8 @@ def study_file(spec: StudySpec) -> str:
     for arm in plain["arms"]:
         reported = {"reported": arm["reported"]} if arm["reported"] else {}
         tables.append(("[[arm]]", {"name": arm["name"], **arm["values"], **reported}))
+    if any(arm.reported for arm in spec.arms):
+        tables.append(("[published]", plain["published"]))
     for entry in plain["journal"]:
         tables.append(("[[journal]]", {key: value for key, value in entry.items() if value}))
     return "\n".join(line for head, table in tables for line in _table(head, table))

@@ -29,7 +29,8 @@ from search.trials.tables import studies, trials
 from search.trials.tables import study_user_attributes as attributes
 from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
 
-MAY_CHANGE = ("trials", "repeats")  # of a stored specification
+# Of a stored specification: totals, and what a study of before does not record of its report.
+MAY_CHANGE = ("trials", "repeats", "published")
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 
 

@@ -69,6 +69,8 @@ class StudySpec:
         base: the first arm's name, with which the others are compared; None in a search.
         repeats: how many times each arm is trained, with a seed each.
         journal: questions put to the study beforehand.
+        published: the limit, epochs and repeats of the experiment whose figures the arms report,
+            as the study file has them; without a limit where there is none. Empty where unknown.
     """
 
     dataset: str
@@ -89,6 +91,7 @@ class StudySpec:
     base: str | None = None
     repeats: int = 1
     journal: tuple[JournalEntry, ...] = ()
+    published: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("repeats", "trials", "epochs"):
@@ -149,6 +152,7 @@ class StudySpec:
         if self.baseline is not None:
             plain["baseline"] = dict(self.baseline)
         plain["arms"] = [arm.to_dict() for arm in self.arms]
+        plain["published"] = dict(self.published)
         plain["journal"] = [entry.to_dict() for entry in self.journal]
         return {"format": FORMAT, **plain}
 

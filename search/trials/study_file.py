@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from search.trials.config import StudySpec
 from search.trials.design_file import comparison_fields, read_journal
 from search.trials.domains import Domain, ParameterValue, SpecError
 from search.trials.space import read_parameter, read_value
 
 READY_MADE = Path(__file__).parent.parent / "studies"
-SECTIONS = ("study", "space", "baseline", "arm", "journal")
+SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
+PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 ARRAYS = ("arm", "journal")  # sections of which there may be several
 STUDY_KEYS: dict[str, type[int] | type[str]] = {
     "title": str,
@@ -104,7 +106,25 @@ def _arguments(content: dict[str, Any]) -> dict[str, Any]:
     fields |= comparison_fields(fields, fields["space"], content.get("arm")) or {}
     if "journal" in content:
         fields["journal"] = read_journal(content["journal"])
+    if any(arm.reported for arm in fields.get("arms", ())):
+        fields["published"] = _published(fields, content.get("published"))
     return fields
+
+
+def _published(fields: dict[str, Any], written: dict[str, Any] | None) -> dict[str, int]:
+    """Of the experiment that the arms' figures are from: as the file says, or else its own."""
+    if written is None:
+        plain = StudySpec(dataset="")
+        own = {key: fields.get(key, getattr(plain, key)) for key in PUBLISHED}
+        return {key: value for key, value in own.items() if value is not None}
+    for key, value in written.items():
+        if key not in PUBLISHED:
+            raise SpecError(
+                key, f"unknown key {key!r} in [published]; known: {', '.join(PUBLISHED)}"
+            )
+        if _checked(key, value) < 1:
+            raise SpecError(key, f"{key} must be at least 1, but got {value!r}")
+    return written
 
 
 def _checked(key: str, value: Any) -> Any:
