@@ -23,12 +23,18 @@ class ForkedProcess:
     Args:
         run: what the copy does; its standard input is the attribute `stdin` here.
         siblings: of earlier copies; the new one must not hold on to their standard inputs.
+        errors: what its standard error goes to; None: to where that of this process goes.
 
     Attributes:
         stdin: the writing end of a pipe.
     """
 
-    def __init__(self, run: Callable[[], object], siblings: Iterable[IO[bytes]]) -> None:
+    def __init__(
+        self,
+        run: Callable[[], object],
+        siblings: Iterable[IO[bytes]],
+        errors: int | None = None,
+    ) -> None:
         reading, writing = os.pipe()
         self.stdin: IO[bytes] = os.fdopen(writing, "wb")
         not_its_own = [self.stdin, *siblings]
@@ -41,6 +47,9 @@ class ForkedProcess:
             for pipe in not_its_own:
                 pipe.close()
             sys.stdin = os.fdopen(reading)
+            if errors is not None:
+                os.dup2(errors, 2)
+                sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
             run()
 
         self._process = multiprocessing.get_context("fork").Process(target=begin)

@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import selectors
-import signal
 import subprocess
 import sys
 import threading
@@ -28,18 +27,20 @@ from search.training.device import prepare_process
 from search.training.repeat import Job, RepeatError, train_seed
 from search.training.task import load_full_task
 from search.training.train import Epoch, StoppedError
+from search.trials.fresh import ErrorOutput, cause_of_death, start_fresh
 from search.trials.stopping import StopOnSignal, stop_with_parent
+from search.trials.team import wait_or_kill
 
 LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
 WATCH_SECONDS = 0.2
 THREADS = 1
-_CHILD = "from search.trials.seed_team import serve; serve()"
 
 
 @dataclass(eq=False)
 class _Process:
     seed: int
     process: subprocess.Popen[bytes]
+    errors: ErrorOutput
     unread: bytes = field(default=b"")
 
 
@@ -72,7 +73,10 @@ def train_apart(
                     one = _start(job, waiting.pop(0))
                     running.append(one)
                     selector.register(_reports(one), selectors.EVENT_READ, one)
-                for key, _ in selector.select(WATCH_SECONDS):
+                ready = selector.select(WATCH_SECONDS)
+                for one in running:
+                    one.errors.pass_on()
+                for key, _ in ready:
                     one = key.data
                     chunk = os.read(key.fd, 1 << 16)
                     one.unread += chunk
@@ -88,20 +92,15 @@ def train_apart(
 
 
 def _start(job: Job, seed: int) -> _Process:
-    # A session of its own: Ctrl-C reaches only the command, which then asks each process to go.
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
+    errors = ErrorOutput()
+    process = start_fresh(__name__, str(os.getpid()), errors=errors, stdout=subprocess.PIPE)
     assert process.stdin is not None
     try:
         process.stdin.write(pickle.dumps((job, seed)))
         process.stdin.close()
     except BrokenPipeError:
         pass  # it died at once, which is seen where its reports end
-    return _Process(seed=seed, process=process)
+    return _Process(seed=seed, process=process, errors=errors)
 
 
 def _reports(one: _Process) -> Any:
@@ -112,6 +111,7 @@ def _reports(one: _Process) -> Any:
 def _see_off(one: _Process) -> None:
     _reports(one).close()
     code = one.process.wait()
+    last_line = one.errors.close()
     if code == 0:
         return
     if code == 2:
@@ -119,9 +119,8 @@ def _see_off(one: _Process) -> None:
             f"training seed {one.seed} ended with the error above; mend that, and the same command "
             "goes on"
         )
-    ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     raise RepeatError(
-        f"the process that trained seed {one.seed} died ({ending}); is there enough memory? The "
+        f"the process that trained seed {one.seed} died ({cause_of_death(code, last_line)}); the "
         "same command goes on from its last epoch"
     )
 
@@ -132,11 +131,8 @@ def _send_home(running: Sequence[_Process]) -> None:
         one.process.terminate()
     deadline = time.monotonic() + LEAVE_SECONDS
     for one in running:
-        try:
-            one.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
+        wait_or_kill(one.process, deadline)
+        one.errors.close()
         _reports(one).close()
 
 
@@ -164,3 +160,7 @@ def serve() -> None:
         except (RepeatError, DataError, ArchitectureError, OSError) as error:
             print(f"seed {seed}: {error}", file=sys.stderr)
             sys.exit(2)
+
+
+if __name__ == "__main__":
+    serve()

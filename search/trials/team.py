@@ -8,9 +8,7 @@ they are told the study's name as soon as there is one.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +19,7 @@ from pathlib import Path
 from data.cores import available_cores
 from search.trials.endings import StudyBrokenError
 from search.trials.forked import ForkedProcess
+from search.trials.fresh import KILLED, ErrorOutput, cause_of_death, start_fresh
 from search.trials.storage_url import STORAGE_VARIABLE
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
@@ -49,6 +48,13 @@ def threads_for(workers: int, cores: int | None = None) -> int:
     return max(1, (cores or available_cores()) // workers)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Member:
+    process: Process
+    device: str
+    errors: ErrorOutput
+
+
 @dataclass
 class Team:
     """Worker processes on this machine; a context manager, at whose end they are sent home.
@@ -71,7 +77,7 @@ class Team:
     fork: Callable[[list[str]], object] | None = None
     _study: str | None = None
     _count_reports: Callable[[], int] = lambda: 0
-    _running: dict[Process, str] = field(default_factory=dict)
+    _running: list[_Member] = field(default_factory=list)
     _reports: int = 0
     _vain_deaths: int = 0
 
@@ -93,8 +99,8 @@ class Team:
         Args:
             count_reports: how many of its epochs were reported so far; asked when a worker dies.
         """
-        for process in self._running:
-            _tell(process, study)
+        for member in self._running:
+            _tell(member.process, study)
         self._study, self._count_reports = study, count_reports
         self._start_missing()
 
@@ -104,23 +110,25 @@ class Team:
 
     def _copy_this_process(self, fork: Callable[[list[str]], object]) -> None:
         for device in self.devices:
-            siblings = [process.stdin for process in self._running if process.stdin is not None]
+            siblings = [it.process.stdin for it in self._running if it.process.stdin is not None]
             run = partial(self._work_as_copy, fork, self._arguments(device))
-            self._running[ForkedProcess(run, siblings)] = device
+            errors = ErrorOutput()
+            process = ForkedProcess(run, siblings, errors.fileno())
+            self._running.append(_Member(process=process, device=device, errors=errors))
 
     def _work_as_copy(self, fork: Callable[[list[str]], object], arguments: list[str]) -> None:
         os.environ[STORAGE_VARIABLE] = self.url
         fork(arguments)
 
     def _start_one(self, device: str) -> None:
-        # A session of its own: Ctrl-C reaches only the study command, which then asks each to go.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search.worker", *self._arguments(device)],
-            env={**os.environ, STORAGE_VARIABLE: self.url},
-            start_new_session=True,
-            stdin=subprocess.PIPE,
+        errors = ErrorOutput()
+        process = start_fresh(
+            "search.worker",
+            *self._arguments(device),
+            errors=errors,
+            env={STORAGE_VARIABLE: self.url},
         )
-        self._running[process] = device
+        self._running.append(_Member(process=process, device=device, errors=errors))
         if self._study is not None:
             _tell(process, self._study)
 
@@ -133,17 +141,19 @@ class Team:
         ]
 
     def watch(self) -> bool:
-        """Replace workers that died; whether any is left at work.
+        """Replace workers that died, pass on what they say; whether any is left at work.
 
         Raises:
             StudyBrokenError: they die before they achieve anything, or one met an error that a
                 person must mend (it has said so on standard error).
         """
-        for process, device in list(self._running.items()):
-            code = process.poll()
+        for member in list(self._running):
+            code = member.process.poll()
             if code is None:
+                member.errors.pass_on()
                 continue
-            del self._running[process]
+            self._running.remove(member)
+            last_line = member.errors.close()
             if code == 0:
                 continue
             if code == 2:
@@ -151,11 +161,12 @@ class Team:
                                        "run the same command again")  # fmt: skip
             self._count_death()
             if self._vain_deaths >= MAX_DEATHS:
+                remedy = " try fewer --workers" if code in KILLED else ""
                 raise StudyBrokenError(
                     f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
-                    f"{_ending(code)}; is there enough memory? try fewer --workers"
+                    f"{cause_of_death(code, last_line)}{remedy}"
                 )
-            self._start_one(device)
+            self._start_one(member.device)
         return bool(self._running)
 
     def _count_death(self) -> None:
@@ -165,25 +176,27 @@ class Team:
 
     def send_home(self) -> None:
         """Ask every worker to lay its trial aside; end those that do not leave in time."""
-        for process in self._running:
-            process.terminate()
-            assert process.stdin is not None
-            process.stdin.close()
+        for member in self._running:
+            member.process.terminate()
+            assert member.process.stdin is not None
+            member.process.stdin.close()
         deadline = time.monotonic() + LEAVE_SECONDS
-        for process in self._running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for member in self._running:
+            wait_or_kill(member.process, deadline)
+            member.errors.close()
         self._running.clear()
+
+
+def wait_or_kill(process: Process, deadline: float) -> None:
+    """End a process that has not ended by itself when the monotonic clock shows `deadline`."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _tell(process: Process, study: str) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as pipe:  # it has died: `watch` sees to that
         pipe.write(study.encode())
-
-
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

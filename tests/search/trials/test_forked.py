@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.trials.forked import ForkedProcess
+from search.trials.fresh import ErrorOutput
 from search.trials.stopping import StopOnSignal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are copied on Linux only")
@@ -134,3 +135,17 @@ def test_copies_of_a_command_train_with_several_threads() -> None:
         timeout=120,
     )
     assert done.stdout == "[0, 0]\n", done.stderr
+
+
+def test_what_it_says_at_its_end_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = ErrorOutput()
+
+    def die() -> None:
+        os.write(2, b"as a library's own code writes\n")
+        raise ValueError("no such thing")
+
+    copy = ForkedProcess(die, [], errors.fileno())
+    assert copy.wait(SECONDS) == 1
+    copy.stdin.close()
+    assert errors.close() == "ValueError: no such thing"
+    assert "as a library's own code writes\n" in capsys.readouterr().err
