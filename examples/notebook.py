@@ -75,10 +75,7 @@ shown["curves"].write_html(Path("curves.html"))
 # %%
 final = finalise("notebook", seeds=2)
 test = final.metrics["test"]
-print(
-    f"test accuracy on digits: {test['accuracy']:.2%} ± {test['std']:.2%} "
-    f"({test['seeds']} seeds, {test['images']} images)"
-)
+print(f"test accuracy on digits: {test['uncertainty']['in_words']}, {test['images']} images")
 print("network and page:", final.folder)
 
 # %% [markdown]

@@ -22,7 +22,9 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> No
     assert "6 of 6 trials finished" in said
     metrics = json.loads((tmp_path / "runs/notebook/final/metrics.json").read_text())
     test = metrics["test"]
-    assert f"{test['accuracy']:.2%} ± {test['std']:.2%} (2 seeds, 360 images)" in said
+    words = f"{100 * test['accuracy']:.2f} % ± "
+    assert f"{words}{100 * test['uncertainty']['sampling_error']:.2f} (sampling)" in said
+    assert f"± {100 * test['std']:.2f} (2 seeds), 360 images" in said
     assert test["accuracy"] > 0.8
     assert "it is a 0" in said
     assert (tmp_path / "curves.html").exists()

@@ -40,7 +40,7 @@ def mean_in_words(runs: ArmRuns, metric: str) -> str:
     return mean_and_spread(values, kind.digits, kind.factor)
 
 
-def seeds_in_words(runs: ArmRuns) -> str:
+def trained_in_words(runs: ArmRuns) -> str:
     """`3`, `2 of 3, 1 diverged`, `0 of 3, 2 failed`: trained to the end, of how many."""
     trained, other = len(runs.complete), len(runs.failed) - runs.diverged
     parts = [str(trained) if trained == runs.repeats else f"{trained} of {runs.repeats}"]

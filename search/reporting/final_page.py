@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from search.reporting.figures_final import confusion_matrix, first_layer_kernels, training_curves
 from search.reporting.final_pictures import drawings, rendered
-from search.reporting.final_result import FinalResult
+from search.reporting.final_result import FinalResult, test_accuracy
 from search.reporting.final_words import (
-    accuracy_in_words,
+    SCORES,
     baseline_in_words,
     confused_rows,
     in_figures,
@@ -18,6 +18,7 @@ from search.reporting.final_words import (
     opened_before,
     recipe_in_words,
     score_rows,
+    test_loss_in_words,
     tested_on,
 )
 from search.reporting.note import in_utc, reading_in_words
@@ -35,7 +36,7 @@ from search.reporting.page import (
 )
 from search.reporting.reproduce import command, study_file
 from search.reporting.summary import WIDTH
-from search.reporting.wording import data_in_words, duration, grouped, mean_and_spread, printable
+from search.reporting.wording import data_in_words, duration, grouped, printable
 
 PAIRS, PAIRS_IN_TEXT = 10, 3
 
@@ -54,7 +55,7 @@ def final_text(final: FinalResult) -> str:
         *textwrap.wrap(recipe_in_words(final), WIDTH),
         *textwrap.wrap(printable(final.why), WIDTH),
         "",
-        *_aligned([("", "loss", "error (%)", "accuracy (%)", "images"), *score_rows(final)]),
+        *_aligned([SCORES, *score_rows(final)]),
         "",
         *textwrap.wrap(key_to_scores(final), WIDTH),
         "",
@@ -83,11 +84,10 @@ def _summary(final: FinalResult) -> Iterator[Html]:
             ("earlier readings of this test set",),
             [(reading_in_words(row),) for row in final.view.results],
         )
-    tests = [run.test for run in final.runs]
     yield facts(
         [
-            ("test accuracy", accuracy_in_words(final)),
-            ("test loss (nats)", mean_and_spread([score.loss for score in tests], 4)),
+            ("test accuracy", str(test_accuracy(final))),
+            ("test loss (nats)", test_loss_in_words(final)),
             ("runs", str(len(final.runs))),
             ("parameters", grouped(final.parameters)),
             ("epochs", str(final.epochs)),
@@ -100,10 +100,10 @@ def _summary(final: FinalResult) -> Iterator[Html]:
 def _scores(final: FinalResult) -> Iterator[Html]:
     yield heading("Scores")
     yield table(
-        ("", "loss (nats)", "error (%)", "accuracy (%)", "images"),
+        SCORES,
         score_rows(final),
         caption=key_to_scores(final),
-        numbers=(1, 2, 3, 4),
+        numbers=(1, 2, 3, 4, 5),
     )
     yield table(
         ("seed", "test loss (nats)", "error (%)", "accuracy (%)", "training"),

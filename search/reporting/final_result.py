@@ -19,6 +19,7 @@ from models.anatomy import LayerRow
 from search.reporting.feature_maps import FeatureMaps
 from search.reporting.kernels import KernelReport
 from search.reporting.mistakes import Mistake
+from search.reporting.uncertainty import Accuracy, accuracy_of
 from search.reporting.wording import spread
 from search.training.evaluate import Score
 from search.training.train import Epoch
@@ -134,10 +135,15 @@ def most_confused(
     return sorted(mistaken, key=lambda pair: -pair.total)[:n]
 
 
+def test_accuracy(final: FinalResult) -> Accuracy:
+    return accuracy_of([run.test.error for run in final.runs], final.test_count)
+
+
 def figures_on_test(final: FinalResult) -> dict[str, Any]:
     """The test set's part of `metrics.json`, and what is recorded with the reading.
 
-    Means over the seeds; `std` and `loss_std` are sample standard deviations, null for one seed.
+    Means over the seeds; `std` and `loss_std` are sample standard deviations over them, null for
+    one seed. `uncertainty` names both of what makes the accuracy uncertain.
     """
     scores = [run.test for run in final.runs]
     return {
@@ -148,6 +154,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "loss_std": spread([score.loss for score in scores]),
         "seeds": len(final.runs),
         "images": final.test_count,
+        "uncertainty": test_accuracy(final).to_dict(),
         "chosen": final.why or "the study's best",
         "per_seed": [_of_seed(run.seed, run.test) for run in final.runs],
     }
@@ -173,6 +180,9 @@ def metrics(final: FinalResult) -> dict[str, Any]:
             "loss": best.validation_loss,
             "images": final.view.dataset.validation_count,
             "seeds": 1,
+            "uncertainty": accuracy_of(
+                [best.validation_error], final.view.dataset.validation_count
+            ).to_dict(),
         },
         "confusion": final.confusion_KK.tolist(),
         "class_names": list(final.view.dataset.class_names),

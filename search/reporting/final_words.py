@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import mean
 
 from search.reporting.describe import describe_config
-from search.reporting.final_result import FinalResult, most_confused
+from search.reporting.final_result import FinalResult, most_confused, test_accuracy
 from search.reporting.note import in_utc
 from search.reporting.summary import gain_in_words, score_in_words
+from search.reporting.uncertainty import Accuracy, accuracy_of, legend, seeds_in_words
 from search.reporting.wording import (
     grouped,
     mean_and_spread,
     percent,
     printable,
-    single_accuracy,
+    spread,
 )
 from search.training.evaluate import Score
 from search.trials.view import StudyView
+
+SCORES = ("", "loss (nats)", "error (%)", "accuracy (%)", "sampling error (points)", "images")
 
 
 def recipe_in_words(final: FinalResult) -> str:
@@ -31,8 +35,8 @@ def tested_on(final: FinalResult) -> str:
     return f"{title}, {grouped(final.test_count)} test images × {_runs(final)}"
 
 
-def score_rows(final: FinalResult) -> list[tuple[str, str, str, str, str]]:
-    """(what, loss, error in %, accuracy in %, images) for training, validation and test."""
+def score_rows(final: FinalResult) -> list[tuple[str, str, str, str, str, str]]:
+    """A row of SCORES for training, validation and test each."""
     best, validation_count = final.trial.best, final.view.dataset.validation_count
     assert best is not None
     validation = Score(loss=best.validation_loss, error=best.validation_error)
@@ -40,19 +44,26 @@ def score_rows(final: FinalResult) -> list[tuple[str, str, str, str, str]]:
         (
             f"training ({_runs(final)})",
             *in_figures([run.training for run in final.runs]),
+            "",  # these images are not a sample of what is to come
             grouped(final.training_count),
         ),
         (
             f"validation (the trial's run, epoch {best.epoch})",
             *in_figures([validation]),
+            _points(accuracy_of([validation.error], validation_count)),
             grouped(validation_count),
         ),
         (
             f"test ({_runs(final)})",
             *in_figures([run.test for run in final.runs]),
+            _points(test_accuracy(final)),
             grouped(final.test_count),
         ),
     ]
+
+
+def _points(accuracy: Accuracy) -> str:
+    return f"{100 * accuracy.sampling_error:.2f}"
 
 
 def in_figures(scores: Sequence[Score]) -> tuple[str, str, str]:
@@ -64,23 +75,19 @@ def in_figures(scores: Sequence[Score]) -> tuple[str, str, str]:
     )
 
 
-def accuracy_in_words(final: FinalResult) -> str:
-    """On the test set, with the spread over the runs, or of one run with its binomial one-sigma."""
-    if len(final.runs) == 1:
-        return single_accuracy(final.runs[0].test.error, final.test_count)
-    return mean_and_spread([run.test.accuracy for run in final.runs], 2, 100) + " %"
+def test_loss_in_words(final: FinalResult) -> str:
+    losses = [run.test.loss for run in final.runs]
+    return f"{mean(losses):.4f}{seeds_in_words(spread(losses), len(losses), 4)}"
 
 
 def key_to_scores(final: FinalResult) -> str:
-    """What the spread is, and what was trained on what."""
-    spread = f"± is the standard deviation over {_runs(final)}, a seed each"
-    if len(final.runs) == 1:
-        spread = (
-            f"One run: test accuracy {accuracy_in_words(final)}, one binomial standard deviation"
-        )
+    """What the signs mean, and what was trained on what."""
+    over = f"± in the table is the standard deviation over {len(final.runs)} seeds. "
     return (
-        f"{spread}. All in evaluation mode, without augmentation. The runs were trained on "
-        "training and validation images together, the trial on the former alone."
+        f"Test accuracy {test_accuracy(final)}. {over if len(final.runs) > 1 else ''}"
+        f"{legend(final.test_count, len(final.runs))} All in evaluation mode, without "
+        "augmentation. The runs were trained on training and validation images together, the "
+        "trial on the former alone."
     )
 
 
@@ -94,8 +101,8 @@ def baseline_in_words(final: FinalResult) -> str:
     return (
         f"On validation, the baseline (trial {baseline.number}) has "
         f"{score_in_words(baseline, final.view)}, trial {final.trial.number} has "
-        f"{score_in_words(final.trial, final.view)}; one run each, one binomial standard "
-        f"deviation. Gained: {gain_in_words(final.view) or 'unknown'}."
+        f"{score_in_words(final.trial, final.view)}; one run each. "
+        f"Gained: {gain_in_words(final.view) or 'unknown'}."
     )
 
 

@@ -155,7 +155,7 @@ def _training(trial: TrialView, view: StudyView) -> str:
 
 def _best(view: StudyView, best: TrialView) -> Iterator[Text]:
     assert best.best is not None
-    where = f", epoch {best.best.epoch} of {len(best.curve)}"
+    where = f", epoch {best.best.epoch}/{len(best.curve)}"
     yield _line(
         ("best    ", "dim"),
         (f"trial {best.number}", "bold green"),

@@ -18,6 +18,7 @@ from search.reporting.summary import (
     standing_in_words,
     stopped_rows,
 )
+from search.reporting.uncertainty import recorded_accuracy, seeds_in_words
 from search.reporting.wording import data_in_words, grouped, percent, printable
 from search.trials.history import ResultRow
 from search.trials.view import StudyView, TrialView
@@ -101,9 +102,9 @@ def _leaderboard(view: StudyView) -> Iterator[str]:
         yield f"Without a rank: pruned, {MEANINGS['pruned']}; those that came furthest."
     yield (
         f"At the epoch of the lowest validation loss (cross entropy, nats), on "
-        f"{grouped(view.dataset.validation_count)} images. One run each: ± "
-        f"{100 * rows[0].sigma:.2f} points of accuracy are one binomial standard deviation, so "
-        "smaller differences mean little."
+        f"{grouped(view.dataset.validation_count)} images. One run each; the sampling error of an "
+        f"accuracy is ± {100 * rows[0].sigma:.2f} points (one binomial standard error), so smaller "
+        "differences mean little."
     )
 
 
@@ -158,13 +159,11 @@ def reading_in_words(result: ResultRow) -> str:
     found = result.figures
     if found is None:
         return f"{head}: opened, but scoring did not end"
-    accuracy, what = f"{100 * found['accuracy']:.2f}", "one run"
-    if found["std"] is not None:
-        accuracy += f" ± {100 * found['std']:.2f}"
-        what = f"mean ± standard deviation of {found['seeds']} runs"
+    accuracy = recorded_accuracy(found)
+    seeds = seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
     return (
-        f"{head}: accuracy {accuracy} %, loss {found['loss']:.4f} ({what}, "
-        f"{grouped(found['images'])} images)"
+        f"{head}: accuracy {accuracy}, loss {found['loss']:.4f}{seeds}, on "
+        f"{grouped(accuracy.images)} images"
     )
 
 

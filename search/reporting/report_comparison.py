@@ -15,7 +15,7 @@ from search.reporting.comparison import (
 from search.reporting.comparison_words import (
     SPREAD,
     mean_in_words,
-    seeds_in_words,
+    trained_in_words,
     value_in_words,
     verdict_in_words,
 )
@@ -103,7 +103,7 @@ def _arms(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
         rows=[
             (
                 printable(arm.arm.name),
-                seeds_in_words(arm),
+                trained_in_words(arm),
                 *(
                     mean_in_words(arm, name)
                     for name in ("validation_loss", "validation_error", "validation_accuracy",

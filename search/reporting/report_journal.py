@@ -13,7 +13,7 @@ from search.reporting.comparison_words import (
     interval_in_words,
     mean_in_words,
     p_in_words,
-    seeds_in_words,
+    trained_in_words,
 )
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.document import Block, Heading, Paragraph, Table
@@ -112,7 +112,7 @@ def _results(involved: list[ArmRuns], evaluation: Evaluation) -> Table:
         rows=[
             (
                 printable(runs.arm.name),
-                seeds_in_words(runs),
+                trained_in_words(runs),
                 *(mean_in_words(runs, name) for name in metrics),
             )
             for runs in involved

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from statistics import mean
 
 from search.reporting.comparison import ArmRuns
-from search.reporting.comparison_words import SPREAD, mean_in_words, seeds_in_words
+from search.reporting.comparison_words import SPREAD, mean_in_words, trained_in_words
 from search.reporting.document import Block, Heading, Paragraph, Table
 from search.reporting.metrics import METRICS
+from search.reporting.uncertainty import seeds_in_words
 from search.reporting.wording import data_in_words, grouped, printable
 from search.trials.config import StudySpec
 from search.trials.study_file import StudyFileError, read_study_file, ready_made
@@ -97,15 +98,15 @@ def _reported_row(
         reading = _test_reading(view, arm, name.removeprefix("test_"))
         if reading is None:
             return (*head, "test set not opened", "")
-        value, around, count = reading
-        spread = "" if around is None else f" ± {metric.factor * around:.{metric.digits}f}"
-        ours = f"{metric.factor * value:.{metric.digits}f}{spread} (n = {count})"
+        value, around, seeds = reading
+        spread = seeds_in_words(around, seeds, metric.digits, metric.factor) or " (1 seed)"
+        ours = f"{metric.factor * value:.{metric.digits}f}{spread}"
         return (*head, ours, metric.signed(value - theirs))
     values = arm.values(name)
     if not values:
-        return (*head, seeds_in_words(arm), "")
-    seeds = "" if name == "parameters" else f" (n = {len(values)})"
-    ours = f"{mean_in_words(arm, name)}{seeds}"
+        return (*head, trained_in_words(arm), "")
+    count = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
+    ours = mean_in_words(arm, name) + ("" if name == "parameters" else f" ({count})")
     return (*head, ours, metric.signed(mean(values) - theirs))
 
 

@@ -27,7 +27,8 @@ from search.reporting.search_axes import search_axes
 from search.reporting.speed import time_spent
 from search.reporting.states import counts_in_words
 from search.reporting.summary import gain_in_words, score_in_words
-from search.reporting.wording import grouped, percent, printable, single_accuracy
+from search.reporting.uncertainty import accuracy_of, legend
+from search.reporting.wording import grouped, percent, printable
 from search.trials.view import StudyView, TrialView
 
 TOP = 10
@@ -61,7 +62,7 @@ def _summary(view: StudyView) -> Iterator[Block]:
     yield Facts(
         pairs=(
             ("best validation loss (nats)", f"{best.best.validation_loss:.4f}"),
-            ("its validation accuracy", single_accuracy(best.best.validation_error, images)),
+            ("its validation accuracy", str(accuracy_of([best.best.validation_error], images))),
             ("its parameters", "" if best.parameters is None else grouped(best.parameters)),
             ("trials", counts_in_words(view)),
             ("trained for", time_spent(view)),
@@ -74,10 +75,9 @@ def _summary(view: StudyView) -> Iterator[Block]:
             f"the best, trial {best.number}, has {score_in_words(best, view)}. Gained: {gain}."
         )
     yield Paragraph(
-        text=f"± is one binomial standard deviation of {grouped(images)} validation images; each "
-        f"trial ran once, with a seed of its own. The best of {len(view.leaderboard)} complete "
-        "trials was picked on the images that it is judged by, and so looks a little better than "
-        "it is."
+        text=f"{legend(images)} Each trial ran with a seed of its own. The best of "
+        f"{len(view.leaderboard)} complete trials was picked on the images that it is judged by, "
+        "and so looks a little better than it is."
     )
 
 

@@ -14,13 +14,12 @@ from search.reporting.describe import describe_network, describe_training
 from search.reporting.estimate import time_left_now, workers_now
 from search.reporting.speed import images_per_second, time_spent
 from search.reporting.states import all_counts
+from search.reporting.uncertainty import accuracy_of, legend, sampling_error
 from search.reporting.wording import (
-    binomial_sigma,
     data_in_words,
     duration,
     grouped,
     printable,
-    single_accuracy,
 )
 from search.trials.config import TrialConfig
 from search.trials.folders import DEFAULT_STORAGE
@@ -40,8 +39,7 @@ class LeaderboardRow:
 
     Attributes:
         rank: 1 for the best; None for one that was stopped early, which has none.
-        accuracy, sigma: shares in [0, 1]; sigma is binomial, of scoring one run on the validation
-            images.
+        accuracy, sigma: shares in [0, 1]; sigma is the sampling error of the former.
         epoch, epochs: the epoch with the lowest loss, and how many were trained.
         parameters: trained weights and biases; None while unknown.
         seconds: of training and validation.
@@ -82,7 +80,7 @@ def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[Leade
             is_baseline=trial.is_baseline,
             loss=best.validation_loss,
             accuracy=1 - best.validation_error,
-            sigma=binomial_sigma(best.validation_error, view.dataset.validation_count),
+            sigma=sampling_error(best.validation_error, view.dataset.validation_count),
             epoch=best.epoch,
             epochs=len(trial.curve),
             parameters=trial.parameters,
@@ -92,11 +90,11 @@ def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[Leade
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
-    """`loss 0.2021, accuracy 92.93 ± 0.26 %`, at the trial's best epoch or else its early look."""
+    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or else early look."""
     row = trial.best or trial.early_look
     if row is None or not math.isfinite(row.validation_loss):
         return "no finite loss"
-    accuracy = single_accuracy(row.validation_error, view.dataset.validation_count)
+    accuracy = accuracy_of([row.validation_error], view.dataset.validation_count)
     return f"loss {row.validation_loss:.4f}, accuracy {accuracy}"
 
 
@@ -112,8 +110,8 @@ def gain_in_words(view: StudyView) -> str | None:
     if loss < 0:  # a baseline that has not run to its end takes no part in the leaderboard
         return f"nothing, its loss is {-loss:.4f} higher than the baseline's so far"
     link, course = ("and", "higher") if points >= 0 else ("but", "lower")
-    sigma = binomial_sigma(best.best.validation_error, view.dataset.validation_count)
-    noise = ", which is less than the ±" if abs(points) < 100 * sigma else ""
+    sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
+    noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
     return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}{noise}"
 
 
@@ -219,16 +217,15 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     if best.config is not None:
         yield from _entry("network", describe_network(best.config.architecture, best.parameters))
         yield from _entry("training", describe_training(best.config))
-    yield from _entry("validation", f"{score_in_words(best, view)} ({_epoch_in_words(best)})")
+    yield from _entry("validation", f"{score_in_words(best, view)}, {_epoch_in_words(best)}")
     gain, baseline = gain_in_words(view), view.baseline
     if gain is not None and baseline is not None:
         where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
-        yield from _entry("baseline", f"{score_in_words(baseline, view)} ({where})")
+        yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
         yield from _entry("gained", gain)
     yield ""
     yield from _wrap(
-        f"± is one binomial standard deviation of {grouped(view.dataset.validation_count)} "
-        "validation images; each trial ran once, with one seed. The best of "
+        f"{legend(view.dataset.validation_count)} The best of "
         f"{len(view.leaderboard)} complete trials, picked on the images that it is judged by, "
         "looks a little better than it is: finalize scores it on the test set, without that bias."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -30,23 +29,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def single_accuracy(error: float, images: int) -> str:
-    """Accuracy of one run with the binomial one-sigma of scoring it on so many images."""
-    return f"{100 * (1 - error):.2f} ± {100 * binomial_sigma(error, images):.2f} %"
-
-
-def binomial_sigma(share: float, images: int) -> float:
-    """Standard deviation of a share counted on `images` independent images: sqrt(p(1-p)/n)."""
-    return math.sqrt(share * (1 - share) / images)
-
-
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation (n - 1); None of a single value, which has no spread."""
     return stdev(values) if len(values) > 1 else None
 
 
 def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
-    """`93.01 ± 0.12`, or the value alone where there is one. `factor`: 100 for percent."""
+    """`93.01 ± 0.12`, or the value alone where there is one. `factor`: 100 for percent.
+
+    For columns whose head or caption says that ± is over seeds.
+    """
     middle = f"{factor * mean(values):.{digits}f}"
     around = spread(values)
     return middle if around is None else f"{middle} ± {factor * around:.{digits}f}"

@@ -35,9 +35,10 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
     for told in (page, re.sub(r"\s+", " ", text)):
         # training, validation of the trial, test: loss, error, accuracy, images
         assert "training (2 runs) 0.1000 ± 0.0000 4.00 ± 0.00 96.00 ± 0.00 60 000" in told
-        assert "epoch 2) 0.2500 8.33 91.67 10 000" in told
-        assert "test (2 runs) 0.2050 ± 0.0071 6.50 ± 0.71 93.50 ± 0.71 500" in told
-        assert "± is the standard deviation over 2 runs, a seed each" in told
+        assert "epoch 2) 0.2500 8.33 91.67 0.28 10 000" in told
+        assert "test (2 runs) 0.2050 ± 0.0071 6.50 ± 0.71 93.50 ± 0.71 1.10 500" in told
+        assert "± in the table is the standard deviation over 2 seeds." in told
+        assert "93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds)" in told
         assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
         assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in told
         assert "500 test images × 2 runs" in told
@@ -45,9 +46,10 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
 
 
 def test_one_run_carries_the_binomial_sigma(make_final: MakeFinal) -> None:
-    text = final_text(make_final(accuracies=(0.93,)))
-    assert "One run: test accuracy 93.00 ± 1.14 %, one binomial standard deviation" in text
-    assert "93.00 ± 1.14" in words(final_page(make_final(accuracies=(0.93,))))
+    text = " ".join(final_text(make_final(accuracies=(0.93,))).split())
+    assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in text
+    assert "one seed, so nothing is known of how much seeds differ" in text
+    assert "93.00 % ± 1.14 (sampling)" in words(final_page(make_final(accuracies=(0.93,))))
 
 
 def test_an_earlier_reading_is_warned_of(
@@ -58,7 +60,7 @@ def test_an_earlier_reading_is_warned_of(
     again = make_final(view=make_view([make_trial(0, [0.4])], results=[result_row]))
     for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
         assert "had been opened once before, first on 2026-03-02 10:30 UTC" in told
-        assert "seeds 0, 1, 2: accuracy 93.12 ± 0.12 %" in told
+        assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
     assert 'class="warning"' in final_page(again)
 
 

@@ -53,7 +53,7 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     assert "0.5000" in running
     assert "83.33 %" in running
     assert "32-64, lr 0.001" in running
-    assert "best    trial 3: loss 0.2500, accuracy 91.67 ± 0.28 %, epoch 2 of 3" in text
+    assert "best    trial 3: loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2/3" in text
     assert "gained  loss 0.1500 lower and accuracy 5.00 points higher" in text
 
 

@@ -77,8 +77,8 @@ def test_the_note_says_how_far_the_study_is(
 
 def test_the_gain_is_told_with_its_spread(small_study: StudyView) -> None:
     note = study_note(small_study)
-    assert "Best is trial 3: loss 0.2500, accuracy 91.67 ± 0.28 %" in note
-    assert "The baseline, trial 0: loss 0.4000, accuracy 86.67 ± 0.34 %" in note
+    assert "Best is trial 3: loss 0.2500, accuracy 91.67 % ± 0.28 (sampling)" in note
+    assert "The baseline, trial 0: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling)" in note
     assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in note
 
 
@@ -128,15 +128,17 @@ def test_readings_of_the_test_set_carry_date_seeds_and_spread(
     assert "Not opened yet." in study_note(make_view())
     unfinished = dataclasses.replace(result_row, figures=None)
     single = dataclasses.replace(
-        result_row, seeds=(5,), figures={**(result_row.figures or {}), "std": None, "seeds": 1}
+        result_row,
+        seeds=(5,),
+        figures={**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1},
     )
     note = study_note(make_view(results=[result_row, unfinished, single]))
     assert (
-        "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 ± 0.12 %, loss 0.2101 "
-        "(mean ± standard deviation of 3 runs, 10 000 images)"
+        "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
+        "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
     ) in note
     assert "seeds 0, 1, 2: opened, but scoring did not end" in note
-    assert "seeds 5: accuracy 93.12 %, loss 0.2101 (one run, 10 000 images)" in note
+    assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 
 def test_what_finalize_records_is_what_is_read(
@@ -144,7 +146,7 @@ def test_what_finalize_records_is_what_is_read(
 ) -> None:
     figures = figures_on_test(make_final(accuracies=(0.93, 0.94)))
     words = reading_in_words(dataclasses.replace(result_row, seeds=(0, 1), figures=figures))
-    assert "accuracy 93.50 ± 0.71 %, loss 0.2050 (mean ± standard deviation of 2 runs" in words
+    assert "accuracy 93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds), loss 0.2050 ± 0.0071 (2" in words
 
 
 @pytest.mark.parametrize("trials", [0, 1000])

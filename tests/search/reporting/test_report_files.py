@@ -94,7 +94,7 @@ def test_each_arm_with_mean_spread_and_count(compared: StudyView) -> None:
 def test_published_figures_beside_ours(compared: StudyView, result_row: ResultRow) -> None:
     rows = table(report(compared, NOW), "reported (single run)")
     assert [(r["arm"], r["figure"], r["ours"], r["ours − reported"]) for r in rows[:1]] == [
-        ("base", "validation loss", "0.5000 ± 0.0200 (n = 3)", "+0.2617")
+        ("base", "validation loss", "0.5000 ± 0.0200 (3 seeds)", "+0.2617")
     ]
     assert rows[1]["reported (single run)"] == "221 950"
     assert rows[2]["ours"] == "test set not opened"
@@ -112,8 +112,8 @@ def test_published_figures_beside_ours(compared: StudyView, result_row: ResultRo
         ),
     )
     accuracy, loss = table(report(opened, NOW), "reported (single run)")[2:4]
-    assert (accuracy["ours"], accuracy["ours − reported"]) == ("93.12 ± 0.12 (n = 3)", "+1.62")
-    assert (loss["ours"], loss["ours − reported"]) == ("0.2101 ± 0.0030 (n = 3)", "−0.0399")
+    assert (accuracy["ours"], accuracy["ours − reported"]) == ("93.12 ± 0.12 (3 seeds)", "+1.62")
+    assert (loss["ours"], loss["ours − reported"]) == ("0.2101 ± 0.0030 (3 seeds)", "−0.0399")
 
 
 def test_what_each_arm_changed(compared: StudyView) -> None:

@@ -15,7 +15,6 @@ from search.reporting.wording import (
     mean_and_spread,
     percent,
     printable,
-    single_accuracy,
     spread,
 )
 from search.trials.view import StudyView
@@ -42,12 +41,6 @@ def test_numbers() -> None:
     assert grouped(221_950) == "221 950"
     assert percent(0.93456) == "93.46 %"
     assert percent(0.07, 0) == "7 %"
-
-
-def test_one_run_has_the_binomial_sigma_of_its_images() -> None:
-    assert single_accuracy(0.07, 10_000) == "93.00 ± 0.26 %"
-    # ten runs' worth of images: a spread smaller by the root of ten
-    assert single_accuracy(0.07, 100_000) == "93.00 ± 0.08 %"
 
 
 def test_several_runs_have_their_sample_deviation() -> None:
