@@ -127,11 +127,8 @@ def test_readings_of_the_test_set_carry_date_seeds_and_spread(
 ) -> None:
     assert "Not opened yet." in study_note(make_view())
     unfinished = dataclasses.replace(result_row, figures=None)
-    single = dataclasses.replace(
-        result_row,
-        seeds=(5,),
-        figures={**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1},
-    )
+    alone = {**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1}
+    single = dataclasses.replace(result_row, seeds=(5,), figures=alone)
     note = study_note(make_view(results=[result_row, unfinished, single]))
     assert (
         "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
