@@ -12,10 +12,14 @@ BIN := $(VENV)/bin
 RESULTS := benchmarks/results
 
 # Each of these, given on the command line or in the environment, becomes the study's flag.
-FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY STORAGE EPOCHS WORKERS DEVICE SEED,\
+FLAGS = $(foreach name,CONFIG TRIALS TIMEOUT DATASET STUDY EPOCHS WORKERS DEVICE SEED,\
 	$(if $($(name)),--$(call lower,$(name)) '$($(name))')) \
 	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)')
-FOUND = $(if $(STUDY),--study '$(STUDY)') $(if $(STORAGE),--storage '$(STORAGE)')
+FOUND = $(if $(STUDY),--study '$(STUDY)')
+# Not a flag: make shows the commands, and the URL may hold a password.
+ifdef STORAGE
+export SEARCH_STORAGE = $(STORAGE)
+endif
 lower = $(shell echo '$(1)' | tr A-Z a-z)
 
 .PHONY: search finalize report dashboard bench test clean
@@ -30,7 +34,7 @@ report: $(VENV)/installed
 	$(BIN)/python -m search.report $(FOUND)
 
 dashboard: $(VENV)/installed
-	$(BIN)/python -m search.dashboard $(if $(STORAGE),--storage '$(STORAGE)') $(if $(PORT),--port '$(PORT)')
+	$(BIN)/python -m search.dashboard $(if $(PORT),--port '$(PORT)')
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.throughput --json $(RESULTS)/throughput.json

@@ -12,8 +12,9 @@ from data.datasets import DATASET_NAMES, DataError, DatasetInfo, default_data_di
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    by_script = sys.argv[0].startswith("cnn-search ")
     parser = argparse.ArgumentParser(
-        prog="python -m data.prepare",
+        prog=sys.argv[0] if by_script else "python -m data.prepare",
         description="Fetch a data set, verify its files and say what is in it.",
         epilog="A search fetches what it lacks itself; this is to fetch ahead, and to check.",
     )

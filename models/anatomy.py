@@ -151,11 +151,13 @@ def _image(text: str) -> tuple[int, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    call = "python -m models.anatomy"
+    prog = sys.argv[0] if sys.argv[0].startswith("cnn-search ") else call
     parser = _Parser(
-        prog="python -m models.anatomy",
+        prog=prog,
         description="Prints a network layer by layer: output size with its formula, parameters "
         "and how they are counted, multiply-adds.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace(call, prog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -7,8 +7,14 @@ from Python. They are loaded when they are first asked for, since torch takes se
 from __future__ import annotations
 
 import os
+import re
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
 
 # OpenMP threads that spin while they wait starve each other as soon as anything else runs on the
 # machine: with a load of 5 on 2 cores, a small CNN trained 10 to 40 times as fast once they sleep
@@ -39,6 +45,42 @@ _HOMES = {
     "run_study": "study",
     "trials_table": "results",
 }
+
+
+def _in_the_way() -> str | None:
+    """What would be imported in place of our packages `data` and `models`: one line, with a remedy.
+
+    `python -m` puts the folder it runs in first on the path, and a script puts its own.
+    """
+    for name in ("data", "models"):
+        try:
+            spec = find_spec(name)
+        except ValueError:  # a module of that name was made by hand
+            spec = None
+        if spec is None:
+            return f"cnn-search's package {name} is missing; install cnn-search again"
+        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), name))
+        ours = Path(__file__).parents[1] / name / "__init__.py"
+        if found != ours and not (found.exists() and found.samefile(ours)):
+            return (
+                f"{found} is in the way of cnn-search's package {name}: use the command "
+                "cnn-search, which works from any folder, start from another folder, or rename it"
+            )
+    return None
+
+
+def _refuse_strangers() -> None:
+    problem = _in_the_way()
+    if problem is None:
+        return
+    command = " ".join([*sys.orig_argv, *sys.argv[:1]])
+    if re.search(r"-m ?search\.|\bcnn-search$", command):  # no traceback for our own commands
+        print(problem, file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(problem)
+
+
+_refuse_strangers()
 
 
 def __getattr__(name: str) -> Any:

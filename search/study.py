@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         if reason is not None:
             print(fallback_notice(reason))
     else:
-        again = same_command("python -m search.study", argv or sys.argv[1:])
+        again = same_command(argv or sys.argv[1:])
         print(
             f"Stopped, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
             f"Go on with: {again}",

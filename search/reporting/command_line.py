@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,15 +13,42 @@ from pathlib import Path
 from search.trials.storage_url import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
 
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
+CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli
+_MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
 ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat behind the command's name
 
 
-def same_command(call: str, arguments: Iterable[str]) -> str:
+def program() -> str:
+    """The running command as it is named in messages: `search.study`, or `cnn-search study`."""
+    if _by_script():
+        return sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+
+
+def this_command() -> str:
+    """As it is typed: `python -m search.study`, or `cnn-search study`."""
+    return program() if _by_script() else f"python -m {program()}"
+
+
+def as_called(text: str) -> str:
+    """A text that names our commands, with them named as this one was called."""
+    return _MODULE.sub(CONSOLE_SCRIPT, text) if _by_script() else text
+
+
+def _by_script() -> bool:
+    return sys.argv[0].startswith(CONSOLE_SCRIPT)
+
+
+def same_command(arguments: Iterable[str]) -> str:
     """The command line to paste into a shell; passwords are left out, and that is said."""
     given = list(arguments)
+    url = os.environ.get(STORAGE_VARIABLE)
+    if url and not any(word.startswith("--storage") for word in given):
+        given += ["--storage", url]  # the next shell may not have it
     shown = [_replaced(word, without_password(_url_in(word))) for word in given]
     hint = "" if shown == given else f"  ({PASSWORD_HINT})"
-    return f"{call} {shlex.join(shown)}".rstrip() + hint
+    return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
 
 
 def hide_passwords(text: str) -> str:

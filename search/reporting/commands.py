@@ -20,7 +20,13 @@ from rich.console import Console
 
 from data.datasets import DataError, default_data_dir
 from models import ArchitectureError
-from search.reporting.command_line import hide_passwords, wipe_passwords
+from search.reporting.command_line import (
+    as_called,
+    hide_passwords,
+    program,
+    this_command,
+    wipe_passwords,
+)
 from search.training.bundle import BundleError
 from search.training.device import DeviceError
 from search.training.recipe import RecipeError
@@ -68,7 +74,10 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = main(None)
         sys.stdout.flush()
     except USER_ERRORS as error:
-        print(f"{program()}: error: {one_line(hide_passwords(str(error)))}", file=sys.stderr)
+        print(
+            f"{program()}: error: {one_line(as_called(hide_passwords(str(error))))}",
+            file=sys.stderr,
+        )
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -99,12 +108,6 @@ def run_process(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     os._exit(code if isinstance(code, int) else 0)
 
 
-def program() -> str:
-    """The running command as it is named in messages: `search.study`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
-
-
 def one_line(text: str) -> str:
     """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
     joined = " ".join(text.split())
@@ -128,7 +131,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, description: str, examples: str) -> None:
         super().__init__(
-            prog=f"python -m {program()}",
+            prog=this_command(),
             description=textwrap.fill(description, HELP_WIDTH),
             epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
             formatter_class=_HelpFormatter,
@@ -163,8 +166,11 @@ class Parser(argparse.ArgumentParser):
             type=Path,
             metavar="DIR",
             default=default_data_dir(),
-            help="where data sets are kept (default: $SEARCH_DATA_DIR, or data/raw)",
+            help="where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
         )
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
         line = one_line(hide_passwords(message))

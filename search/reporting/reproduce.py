@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from search.reporting.command_line import as_called
 from search.trials.config import StudySpec
 from search.trials.storage_url import without_password
 from search.trials.study_file import STUDY_KEYS
@@ -14,9 +15,9 @@ from search.trials.view import StudyView
 
 
 def command(module: str, view: StudyView, *more: str) -> str:
-    """`python -m search.<module>` for this study, to paste into a shell; without a password."""
+    """A command for this study, to paste into a shell; without a password."""
     words = ["--study", view.name, "--storage", without_password(view.storage), *more]
-    return f"python -m search.{module} " + " ".join(map(shlex.quote, words))
+    return as_called(f"python -m search.{module} ") + " ".join(map(shlex.quote, words))
 
 
 def study_file(spec: StudySpec) -> str:

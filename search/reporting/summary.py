@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from search.reporting.command_line import as_called
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.estimate import time_left_now, workers_now
 from search.reporting.speed import images_per_second, time_spent
@@ -198,13 +199,14 @@ def next_commands(view: StudyView) -> list[str]:
     stored = "" if view.storage == DEFAULT_STORAGE else f" --storage {url}"
     named = f"--study {shlex.quote(view.name)}{stored}"
     missing = view.spec.trials - view.finished
+    call = as_called("python -m search.")
     commands = []
     if missing > 0:
-        commands.append(f"python -m search.study {named}   # the other {missing} trials")
+        commands.append(f"{call}study {named}   # the other {missing} trials")
     if view.best is not None:
-        commands.append(f"python -m search.report {named}")
-        commands.append(f"python -m search.finalize {named}")
-    return [*commands, f"python -m search.dashboard{stored}"]
+        commands.append(f"{call}report {named}")
+        commands.append(f"{call}finalize {named}")
+    return [*commands, f"{call}dashboard{stored}"]
 
 
 def _best_lines(view: StudyView) -> Iterator[str]:

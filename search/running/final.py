@@ -104,7 +104,7 @@ def finalise(
             from 0; None for the first one of class 0.
         export: "onnx" writes `model.onnx` too.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
-        data_dir: where data sets are kept; None: $SEARCH_DATA_DIR, or data/raw.
+        data_dir: where data sets are kept; None: as the commands do.
         stop: set it from another thread to stop at the next training step.
         progress: tell of each epoch, and of earlier readings of the test set, on standard error.
 

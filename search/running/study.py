@@ -72,7 +72,7 @@ def run_study(
         trials_per_device: that a process trains at a time; None: as many as pay.
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
-        data_dir: where data sets are kept; None: $SEARCH_DATA_DIR, or data/raw.
+        data_dir: where data sets are kept; None: as the commands do.
         timeout: seconds after which to leave; the same call goes on.
         stop: set it from another thread to leave within seconds.
         progress: show it on standard error.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,8 +155,33 @@ def test_errors_about_arguments(
         ([], "go"),
     ],
 )
-def test_the_command_to_go_on_with(given: list[str], shown: str) -> None:
-    assert same_command("go", given) == shown
+def test_the_command_to_go_on_with(
+    given: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cnn-search go"])
+    monkeypatch.delenv("SEARCH_STORAGE", raising=False)
+    assert same_command(given) == f"cnn-search {shown}"
+
+
+def test_the_command_to_go_on_with_has_the_storage_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cnn-search go"])
+    monkeypatch.setenv("SEARCH_STORAGE", "sqlite:///a.db")
+    assert same_command(["--trials", "5"]) == "cnn-search go --trials 5 --storage sqlite:///a.db"
+    assert same_command(["--storage=sqlite:///b.db"]) == "cnn-search go --storage=sqlite:///b.db"
+    monkeypatch.setenv("SEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")
+    assert same_command([]).startswith("cnn-search go --storage postgresql://me@host/db  (the pass")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.parametrize("target", ["search", "finalize", "report", "dashboard"])
+def test_make_does_not_print_it(target: str) -> None:
+    words = ["make", "--dry-run", target, f"STORAGE=postgresql://me:{SECRET}@host/db"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "-m search." in done.stdout
+    assert SECRET not in done.stdout + done.stderr
 
 
 def test_a_text_that_quotes_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:

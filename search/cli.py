@@ -1,0 +1,79 @@
+"""`cnn-search COMMAND`: every command under one name, from any folder."""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+import sys
+from typing import NoReturn
+
+import search
+
+COMMANDS = {
+    "study": ("search.study", "search for a good image classifier, or carry a study on"),
+    "worker": ("search.worker", "lend this process, or another host, to a running study"),
+    "finalize": ("search.finalize", "train the best trial again and score it on the test set"),
+    "report": ("search.report", "one offline page about a study, and its figures as files"),
+    "predict": ("search.predict", "classify your own pictures with a finished network"),
+    "dashboard": ("search.dashboard", "browse studies in a web browser"),
+    "anatomy": ("models.anatomy", "print a network layer by layer: sizes, parameters"),
+    "prepare": ("data.prepare", "fetch a data set and verify it"),
+}
+HELP = """\
+usage: cnn-search COMMAND [OPTIONS]
+
+Hyperparameter search for image classifiers. Every command carries on where it
+stopped: Ctrl-C loses nothing.
+
+commands:
+{commands}
+
+a first study, and what comes after it:
+  cnn-search study --dataset digits --trials 20    # or folder:PATH
+  cnn-search study --status                        # how it stands
+  cnn-search report                                # what it has found
+  cnn-search finalize                              # network and test score
+  cnn-search predict drawing.png
+
+cnn-search COMMAND --help shows a command's options and examples.
+"""
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """The console script."""
+    name, *rest = sys.argv[1:] or [""]
+    match name:
+        case "-h" | "--help" | "help":
+            print(help_text(), end="")
+        case "-V" | "--version":
+            print(f"cnn-search {search.__version__}")
+        case "":
+            print(help_text(), end="", file=sys.stderr)
+            sys.exit(BAD_INPUT)
+        case _ if name not in COMMANDS:
+            refuse(name)
+        case _:
+            # A command sees by this how it was called, see search.reporting.command_line.
+            sys.argv = [f"cnn-search {name}", *rest]
+            runpy.run_module(COMMANDS[name][0], run_name="__main__")
+
+
+def help_text() -> str:
+    lines = (f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+    return HELP.format(commands="\n".join(lines))
+
+
+def refuse(name: str) -> NoReturn:
+    if name.startswith("-"):
+        option = name.partition("=")[0]  # its value may be a URL with a password
+        problem = f"the command comes before its options: cnn-search study {option} ..."
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        problem = f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+    print(f"cnn-search: error: {problem} (--help shows all commands)", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+if __name__ == "__main__":
+    main()

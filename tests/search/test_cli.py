@@ -1,0 +1,87 @@
+"""The command `cnn-search`: what it says of itself, and that it says it at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import search
+from search import cli
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int | str | None, str, str]:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/cnn-search", *words])
+    code: int | str | None = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(monkeypatch, capsys, word)
+    assert (code, err) == (0, "")
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_without_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(monkeypatch, capsys)
+    assert (code, out) == (2, "")
+    assert "cnn-search study" in err
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, capsys, "--version") == (0, f"cnn-search {search.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("studdy", "unknown command 'studdy'; did you mean study?"),
+        ("finalise", "did you mean finalize?"),
+        ("xyz", "unknown command 'xyz' (--help"),
+        ("--trials", "cnn-search study --trials"),
+        ("--storage=postgresql://me:secret@host/db", "cnn-search study --storage ..."),
+    ],
+)
+def test_what_is_no_command(
+    word: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(monkeypatch, capsys, word)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+    assert "secret" not in err
+
+
+def test_it_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from search import cli; sys.argv = ['cnn-search', '--help']; cli.main();"
+        "assert not {'torch', 'optuna', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_names_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"cnn-search {name}"])
+    with pytest.raises(SystemExit) as caught:
+        import_module(cli.COMMANDS[name][0]).main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: cnn-search {name}")
+    assert "python -m" not in text

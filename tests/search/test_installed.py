@@ -1,0 +1,135 @@
+"""What pip installs, used from folders in which names of ours are taken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """\
+import sys
+sys.path.insert(0, {site!r})
+from search import run_study
+view = run_study(dataset="digits", trials=2, epochs=1, limit=100, workers=2, device="cpu",
+                 progress=False)
+print(view.finished)
+"""
+
+
+class Installed:
+    """An environment with this package installed, and a folder to run commands in."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.home, self.folder = home, folder
+        self.site = next((home / "env" / "lib").glob("python*/site-packages"))
+
+    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """A program of the environment's, in the folder."""
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SEARCH_DATA_DIR")}
+        return subprocess.run(
+            [str(self.home / "env" / "bin" / words[0]), *words[1:]],
+            cwd=self.folder,
+            env={**kept, "CI": "true", "HOME": str(self.home), "XDG_DATA_HOME": "", **env},
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+
+    def files(self) -> set[Path]:
+        """What is in the installed packages."""
+        return {
+            path
+            for name in ("data", "models", "search")
+            for path in (self.site / name).rglob("*")
+            if path.suffix != ".pyc" and path.name != "__pycache__"
+        }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With `env`, in which a wheel of ours is installed; all else comes from this environment."""
+    made = tmp_path_factory.mktemp("home")
+    source = made / "source"
+    skip = shutil.ignore_patterns("raw", "__pycache__")
+    for name in ("data", "models", "search"):
+        shutil.copytree(ROOT / name, source / name, ignore=skip)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    env = made / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
+    site = next((env / "lib").glob("python*/site-packages"))
+    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(env / "bin" / "python"), "install"]
+    offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]
+    done = subprocess.run([*pip, *offline, str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(source)
+    return made
+
+
+@pytest.fixture
+def installed(home: Path, tmp_path: Path) -> Iterator[Installed]:
+    """In a folder of a project that has a `data.py` and a package `models`."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    (tmp_path / "data.py").write_text("raise SystemExit('not ours')\n")
+    made = Installed(home, tmp_path)
+    before = made.files()
+    yield made
+    assert made.files() == before  # nothing is stored inside an installed package
+
+
+def test_the_command_works_where_names_are_taken(installed: Installed) -> None:
+    small = ("--dataset", "digits", "--trials", "2", "--epochs", "1", "--limit", "100")
+    study = installed.run("cnn-search", "study", *small, "--workers", "2", "--device", "cpu")
+    assert study.returncode == 0, study.stderr
+    assert "2 of 2 trials" in study.stdout
+    assert "cnn-search finalize --study digits" in study.stdout
+    assert "python -m" not in study.stdout + study.stderr
+    anatomy = installed.run("cnn-search", "anatomy", "--channels", "8", "--json")
+    assert anatomy.returncode == 0, anatomy.stderr
+    bad = installed.run("cnn-search", "predict", "x.png")
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("cnn-search predict: error: ")
+    assert "run cnn-search finalize first" in bad.stderr
+
+
+def test_a_script_that_inserts_the_path(installed: Installed) -> None:
+    (installed.folder / "script.py").write_text(SCRIPT.format(site=str(installed.site)))
+    done = installed.run("python", "-S", "script.py", PYTHONPATH=sysconfig.get_path("purelib"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"
+
+
+@pytest.mark.parametrize("taken", ["data.py", "models/__init__.py"])
+def test_python_m_names_the_file_in_the_way(installed: Installed, taken: str) -> None:
+    for other in {"data.py", "models/__init__.py"} - {taken}:
+        (installed.folder / other).unlink()
+    done = installed.run("python", "-m", "search.study", "--list")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{installed.folder / taken} is in the way")
+    assert "cnn-search" in line
+    done = installed.run("python", "-c", "import search")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"ImportError: {line}"
+    assert installed.run("cnn-search", "study", "--list").returncode == 0
+
+
+def test_where_data_sets_are_kept(installed: Installed) -> None:
+    ask = ("python", "-P", "-c", "from data.datasets import default_data_dir as d; print(d())")
+    place = installed.home / ".local/share/cnn-search"
+    assert installed.run(*ask).stdout == f"{place}\n"
+    old = installed.site / "data" / "raw"
+    (old / "FashionMNIST").mkdir(parents=True)  # left there by an earlier version
+    try:
+        assert installed.run(*ask).stdout == f"{old}\n"
+    finally:
+        shutil.rmtree(old)
