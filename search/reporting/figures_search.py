@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from search.reporting.comparison import guessing_loss
 from search.reporting.figure_data import lowest, subtitle, thinned, with_count
-from search.reporting.importances import Importances
+from search.reporting.importances import Importances, when_in_words
 from search.reporting.search_axes import SearchAxis, search_axes
 from search.reporting.style import BLUE, GREY, VERMILION, dress, in_figure, note_absence
 from search.reporting.wording import percent
@@ -37,7 +37,8 @@ def importances_bars(view: StudyView, found: Importances) -> go.Figure:
             hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         )
     )
-    remark = f"fANOVA of {found.complete} complete ones; bar: one bootstrap deviation"
+    when = when_in_words(found.epoch)
+    remark = f"fANOVA of {found.trials} {when}; bar: one bootstrap deviation"
     dress(figure, "What mattered", subtitle(view, remark))
     figure.update_layout(height=190 + 26 * len(found.shares))
     figure.update_xaxes(title_text="share of the losses' variance", rangemode="tozero")

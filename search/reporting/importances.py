@@ -6,6 +6,7 @@ importance": a random forest is fitted to the losses, and its variance divided a
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,16 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from search.reporting.comparison import guessing_loss
+from search.reporting.figure_data import thinned
+from search.reporting.wording import grouped, percent
+from search.trials.history import best_epoch
 from search.trials.stored_params import distributions
-from search.trials.view import StudyView
+from search.trials.view import StudyView, TrialView
 
-FEWEST = 12  # complete trials, and more than twice as many as parameters
+FEWEST = 5  # trials that anything can be said of
+FEW = 12  # below it, or below twice the parameters, little more than a hint
+MOST = 150  # trials that the forest is fitted to: its cost grows faster than their number
+SHARE = 1 / 3  # of the trials, at least, that have trained for so many epochs
 TREES, FEW_TREES = 64, 16
 RESAMPLES = 10
 
@@ -31,47 +38,75 @@ class Importances:
 
     Attributes:
         spread: of each share, the standard deviation when trials are drawn again with replacement.
-        complete: trials that it is estimated from.
+        trials, pruned: that it is estimated from, and how many of them were pruned later on.
+        epoch: after which all were compared; 0: within the first, at the early look.
+        reached: trials that have trained so far; more than `trials` in a long study.
+        few: whether this is little more than a hint.
     """
 
     shares: Mapping[str, float]
     spread: Mapping[str, float]
-    complete: int
+    trials: int
+    pruned: int
+    epoch: int
+    reached: int
+    few: bool
 
 
-def needed(view: StudyView) -> int:
-    """How many complete trials importances take."""
-    return max(FEWEST, 2 * len(distributions(view.spec)))
-
-
-def usable(view: StudyView) -> list[FrozenTrial]:
-    """Complete trials whose parameters are what they trained with: not the baseline.
-
-    Losses above guessing's count as guessing's; a few huge ones would be all there is to explain.
-    """
+def usable(view: StudyView) -> list[TrialView]:
+    """Trials of the space that have reported a loss: not the baseline."""
     space = distributions(view.spec)
-    guessing = guessing_loss(view)
     return [
-        create_trial(
-            params={name: trial.params[name] for name in space},
-            distributions=dict(space),
-            value=min(best.validation_loss, guessing),
-        )
-        for trial in view.in_state("complete")
-        if not trial.is_baseline
-        and (best := trial.best) is not None
-        and space.keys() <= trial.params.keys()
+        trial
+        for trial in view.trials
+        if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
     ]
 
 
-def importances(view: StudyView) -> Importances | None:
-    """None where fewer trials are complete than `needed`, or fewer than two parameters searched.
+def common_epoch(trials: Sequence[TrialView]) -> int | None:
+    """The last epoch that a third of the trials have trained, and FEWEST; None if there is none.
 
+    Losses of different epochs cannot be compared, and the longer trials have trained the fewer are
+    left: so pruned trials count with what they had shown by then.
+    """
+    most = max((len(trial.curve) for trial in trials), default=0)
+    wanted = max(FEWEST, SHARE * len(trials))
+    for epoch in range(most, -1, -1):
+        if sum(_has_come_to(trial, epoch) for trial in trials) >= wanted:
+            return epoch
+    return None
+
+
+def _has_come_to(trial: TrialView, epoch: int) -> bool:
+    return len(trial.curve) >= epoch > 0 or (epoch == 0 and trial.early_look is not None)
+
+
+def _loss_at(trial: TrialView, epoch: int) -> float:
+    """The lowest up to that epoch, or of the early look alone."""
+    row = best_epoch(trial.curve[:epoch]) if epoch else trial.early_look
+    return math.inf if row is None else row.validation_loss
+
+
+def importances(view: StudyView) -> Importances | None:
+    """None where fewer than FEWEST trials or fewer than two parameters can be compared.
+
+    Losses above guessing's count as guessing's; a few huge ones would be all there is to explain.
     Always the same for the same trials.
     """
-    trials = usable(view)
-    if len(distributions(view.spec)) < 2 or len(trials) < needed(view):
+    space, guessing, candidates = distributions(view.spec), guessing_loss(view), usable(view)
+    epoch = common_epoch(candidates)
+    if epoch is None or len(space) < 2:
         return None
+    reached = [trial for trial in candidates if _has_come_to(trial, epoch)]
+    chosen = thinned(reached, MOST)
+    trials = [
+        create_trial(
+            params={name: trial.params[name] for name in space},
+            distributions=dict(space),
+            value=loss if (loss := _loss_at(trial, epoch)) < guessing else guessing,  # nan, too
+        )
+        for trial in chosen
+    ]
     if len({trial.value for trial in trials}) == 1:
         return None  # nothing to explain
     shares = _evaluate(trials, TREES)
@@ -80,7 +115,11 @@ def importances(view: StudyView) -> Importances | None:
     return Importances(
         shares=shares,
         spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
-        complete=len(trials),
+        trials=len(trials),
+        pruned=sum(trial.state == "pruned" for trial in chosen),
+        epoch=epoch,
+        reached=len(reached),
+        few=len(trials) < max(FEW, 2 * len(space)),
     )
 
 
@@ -92,3 +131,21 @@ def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
         evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=0)
         found = get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in found.items()}
+
+
+def when_in_words(epoch: int) -> str:
+    return f"after epoch {epoch}" if epoch else "at the early look within epoch 1"
+
+
+def importances_in_words(found: Importances) -> str:
+    """What it rests on, what leads, and how sure that is."""
+    leading = next(iter(found.shares))
+    some = f" of {grouped(found.reached)}" if found.reached > found.trials else ""
+    pruned = f", {found.pruned} of which were pruned then or later" if found.pruned else ""
+    hint = " So few trials give little more than a hint." if found.few else ""
+    return (
+        f"From the losses of {found.trials}{some} trials {when_in_words(found.epoch)}{pruned}: "
+        f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "
+        f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
+        "crowd, as a good sampler makes them, a parameter looks less important than it is."
+    )

@@ -36,13 +36,15 @@ def study_note(view: StudyView) -> str:
     sections = {
         "Best trials": _leaderboard(view),
         "Against the baseline": _gain(view),
+        "What mattered": _mattered(view),
         "Test set": _test(view),
         "Data and machine": _data(view),
         "How to go on, and how to repeat it": _commands(view),
     }
     parts = [f"# {escape(view.spec.title or view.name)}", *_progress(view)]
     for title, paragraphs in sections.items():
-        parts += [f"## {title}", *paragraphs]
+        said = list(paragraphs)
+        parts += [f"## {title}", *said] if said else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -144,6 +146,21 @@ def _gain(view: StudyView) -> Iterator[str]:
         f"Gained: {gain_in_words(view) or 'unknown yet'}. Each ran once, and the best was picked "
         "on the images that it is judged by, so it looks a little better than it is."
     )
+
+
+def _mattered(view: StudyView) -> Iterator[str]:
+    """What this dashboard's own plot of importances is made from."""
+    if view.spec.is_comparison:
+        return
+    complete, pruned = (grouped(len(view.in_state(state))) for state in ("complete", "pruned"))
+    yield (
+        f"The plot “Hyperparameter Importance” of this dashboard (PED-ANOVA) is made from the "
+        f"{complete} complete trials alone, without the {pruned} pruned ones, each at its own best "
+        "epoch: it says what sets the best of them apart, not what trials were pruned for. The "
+        "importances of the report (fANOVA) compare all trials after the same number of epochs, "
+        "with their uncertainty, and may differ:"
+    )
+    yield _code(command("report", view))
 
 
 def _test(view: StudyView) -> Iterator[str]:

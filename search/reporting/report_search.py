@@ -20,7 +20,7 @@ from search.reporting.figures_study import (
     pareto_front,
     time_by_outcome,
 )
-from search.reporting.importances import importances, needed, usable
+from search.reporting.importances import FEWEST, importances, importances_in_words, usable
 from search.reporting.metrics import measured
 from search.reporting.report_frame import best_network, failures
 from search.reporting.search_axes import search_axes
@@ -28,7 +28,7 @@ from search.reporting.speed import time_spent
 from search.reporting.states import counts_in_words
 from search.reporting.summary import gain_in_words, score_in_words
 from search.reporting.uncertainty import accuracy_of, legend
-from search.reporting.wording import grouped, percent, printable
+from search.reporting.wording import grouped, printable
 from search.trials.view import StudyView, TrialView
 
 TOP = 10
@@ -171,27 +171,19 @@ def _parameters(view: StudyView) -> Iterator[Block]:
     if not search_axes(view.spec):
         return
     yield Heading(text="What mattered")
-    pruned = len(view.in_state("pruned"))
-    aside = f" {pruned} pruned ones are left out, as they trained for less." if pruned else ""
     found = importances(view)
     if found is None:
         yield Paragraph(
-            text=f"Importances take {needed(view)} complete trials without the baseline, and "
-            f"losses that differ; there are {len(usable(view))}.{aside}"
+            text=f"Importances take {FEWEST} trials that have trained equally long, without the "
+            f"baseline, and losses that differ; {len(usable(view))} have reported a loss."
         )
     else:
-        leading = next(iter(found.shares))
         yield Plot(
             name="importances",
             figure=importances_bars(view, found),
             alt="Share of the variance of the losses that each searched parameter explains",
         )
-        yield Paragraph(
-            text=f"Of {found.complete} complete trials, {leading} explains "
-            f"{percent(found.shares[leading], 0)} (± {percent(found.spread[leading], 0)}) of the "
-            f"variance of the losses (fANOVA).{aside} Where trials crowd, as a good sampler makes "
-            "them, a parameter looks less important than it is."
-        )
+        yield Paragraph(text=importances_in_words(found))
     yield Plot(
         name="parallel",
         figure=parallel_coordinates(view),

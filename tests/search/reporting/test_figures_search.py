@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from search.reporting.figures_search import importances_bars, parallel_coordinates
-from search.reporting.importances import importances, needed, usable
+from search.reporting.importances import (
+    FEWEST,
+    MOST,
+    common_epoch,
+    importances,
+    importances_in_words,
+    usable,
+)
 from search.reporting.search_axes import SearchAxis, search_axes
 from search.trials.config import StudySpec
 from search.trials.domains import Choice, Fixed, Range
@@ -54,28 +61,92 @@ def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView
     assert next(iter(found.shares)) == "learning_rate"
     assert found.shares["learning_rate"] > 0.8
     assert sum(found.shares.values()) == pytest.approx(1)
-    assert found.complete == 30
+    assert (found.trials, found.pruned, found.epoch, found.few) == (30, 0, 2, False)
     assert found.spread.keys() == found.shares.keys() == distributions(SPEC).keys()
     assert importances(searched(30)) == found  # the same each time
     figure = importances_bars(searched(30), found)
     assert figure.data[0].y[0] == "learning_rate"
-    assert "30 complete" in figure.layout.title.subtitle.text
+    assert "fANOVA of 30 after epoch 2" in figure.layout.title.subtitle.text
 
 
-def test_too_few_trials_have_no_importances(
+def test_few_trials_are_a_hint_and_fewer_are_nothing(
     searched: Callable[[int], StudyView], make_trial: Make
 ) -> None:
-    view = searched(11)
-    assert needed(view) == 12
+    few, enough = importances(searched(FEWEST)), importances(searched(12))
+    assert few is not None
+    assert enough is not None
+    assert (few.few, enough.few) == (True, False)
+    assert "From the losses of 5 trials after epoch 2: " in importances_in_words(few)
+    assert "little more than a hint" in importances_in_words(few)
+    assert "hint" not in importances_in_words(enough)
+    view = searched(FEWEST - 1)
     assert importances(view) is None
-    # What was stopped early, or trained with other values than it was drawn with, does not count.
+    # Nor does it count what trained with other values than it was drawn with.
     params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
-    pruned = make_trial(11, [0.5], state="pruned", params=params)
     baseline = make_trial(12, [0.5], is_baseline=True, params=params)
     odd = make_trial(13, [0.5], params={"depth": 2})
-    more = dataclasses.replace(view, trials=(*view.trials, pruned, baseline, odd))
-    assert len(usable(more)) == 11
+    more = dataclasses.replace(view, trials=(*view.trials, baseline, odd))
+    assert len(usable(more)) == FEWEST - 1
     assert importances(more) is None
+
+
+def test_trials_are_compared_after_the_same_number_of_epochs(make_trial: Make) -> None:
+    early = [make_trial(n, early=2.0, state="pruned") for n in range(6)]
+    short = [make_trial(n, [0.9, 0.8], early=1.9, state="pruned") for n in range(6, 10)]
+    whole = [make_trial(n, [0.9, 0.7, 0.3], early=1.8) for n in range(10, 12)]
+    assert common_epoch([*short, *whole]) == 2  # of six trials, five are the fewest
+    assert common_epoch([*early, *short, *whole]) == 2  # half of them
+    assert common_epoch([*early * 3, *short, *whole]) == 0  # a quarter: the early look of all
+    assert common_epoch(early[:4]) is None
+    assert common_epoch([]) is None
+
+
+def test_pruned_trials_count_and_later_epochs_do_not(
+    searched: Callable[[int], StudyView], make_trial: Make
+) -> None:
+    """Half are pruned after one epoch; what the others reach later says nothing of a parameter."""
+    view = searched(24)
+    rng = np.random.default_rng(1)
+    trials = [
+        dataclasses.replace(t, state="pruned", curve=t.curve[1:])
+        if t.number % 2
+        else dataclasses.replace(
+            t,
+            curve=make_trial(
+                t.number, [t.curve[1].validation_loss, *(float(x) for x in rng.uniform(0, 0.1, 3))]
+            ).curve,
+        )
+        for t in view.trials
+    ]
+    trials = [
+        dataclasses.replace(t, curve=tuple(dataclasses.replace(r, epoch=e) for e, r in
+                                           enumerate(t.curve, start=1)))
+        for t in trials
+    ]  # fmt: skip
+    mixed = dataclasses.replace(view, trials=tuple(trials))
+    found = importances(mixed)
+    assert found is not None
+    # Twelve of 24 went on to epoch 4, which is more than a third.
+    assert found.epoch == 4
+    fewer = dataclasses.replace(
+        mixed, trials=tuple(t for t in trials if t.state == "pruned" or t.number % 6 == 0)
+    )
+    found = importances(fewer)
+    assert found is not None
+    assert (found.epoch, found.trials, found.pruned) == (1, 16, 12)
+    assert next(iter(found.shares)) == "learning_rate"
+    assert "12 of which were pruned then or later" in importances_in_words(found)
+
+
+def test_a_long_study_is_thinned_and_said_to_be(
+    searched: Callable[[int], StudyView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.reporting.importances.MOST", 20)
+    found = importances(searched(40))
+    assert found is not None
+    assert (found.trials, found.reached) == (20, 40)
+    assert "losses of 20 of 40 trials" in importances_in_words(found)
+    assert MOST < 1000
 
 
 def test_equal_losses_have_none(make_view: Make, make_trial: Make) -> None:
@@ -84,9 +155,16 @@ def test_equal_losses_have_none(make_view: Make, make_trial: Make) -> None:
     assert importances(dataclasses.replace(make_view(trials), spec=SPEC)) is None
 
 
-def test_a_huge_loss_counts_as_guessing(searched: Callable[[int], StudyView]) -> None:
-    view = searched(12)
-    assert all((trial.value or 0) <= math.log(5) for trial in usable(view))
+def test_a_huge_loss_counts_as_guessing(
+    searched: Callable[[int], StudyView], make_trial: Make
+) -> None:
+    view = searched(20)
+    params = {"learning_rate": 1e-4, "depth": 2, "hidden": "64"}
+    huge = make_trial(20, [1e30, math.nan], state="failed", params=params)
+    found = importances(dataclasses.replace(view, trials=(*view.trials, huge)))
+    assert found is not None
+    assert found.trials == 21
+    assert next(iter(found.shares)) == "learning_rate"
 
 
 def test_axes_are_what_is_searched() -> None:

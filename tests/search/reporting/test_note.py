@@ -151,3 +151,11 @@ def test_any_study_has_a_short_note(
     trials: int, big_study: Callable[[int, int], StudyView]
 ) -> None:
     assert 500 < len(study_note(big_study(trials, 12))) < 6_000
+
+
+def test_the_dashboards_own_importances_are_explained(
+    small_study: StudyView, make_comparison: MakeView
+) -> None:
+    note = study_note(small_study)
+    assert "made from the 4 complete trials alone, without the 2 pruned ones" in note
+    assert "What mattered" not in study_note(make_comparison({"base": [0.5]}))
