@@ -4,12 +4,15 @@ Names: those in DATASET_NAMES, and "folder:PATH" for a person's own images.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 from data import digits, folder
 from data.examples import DataError, DatasetInfo, Examples, normalisation, split, thinned
+from data.mirroring import mirroring_words
+from data.preparation import Reading
 from data.published import PUBLISHED, Published
 
 __all__ = [
@@ -17,9 +20,11 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Examples",
+    "Reading",
     "canonical_name",
     "choose_dataset",
     "default_data_dir",
+    "has_own_size",
     "load_test",
     "load_training",
     "normalisation",
@@ -28,6 +33,7 @@ __all__ = [
     "verify",
 ]
 
+_READING = Reading()
 DATASET_NAMES: tuple[str, ...] = (*PUBLISHED, "digits")
 
 
@@ -78,40 +84,49 @@ def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
 
 
 def load_training(
-    name: str, data_dir: Path, *, image_size: int | None = None
+    name: str, data_dir: Path, *, reading: Reading = _READING
 ) -> tuple[DatasetInfo, Examples]:
     """All training examples of data set `name`; no test image is opened.
 
     Files that are missing or damaged in `data_dir` are fetched where there are published ones.
-    `image_size`: side in pixels to which a folder's images are resized (default 32). Raises
-    DataError for an unknown name, and for files that are absent, damaged or unfit.
+    `reading`: what a study has fixed. Raises DataError for an unknown name, and for files that are
+    absent, damaged or unfit.
     """
+    info, examples = _load_training(name, data_dir, reading)
+    if reading.mirror_changes_class is not None:
+        info = replace(info, mirror_changes_class=reading.mirror_changes_class)
+    if info.mirror_changes_class or not has_own_size(name):
+        info = replace(info, notes=(*info.notes, mirroring_words(info.mirror_changes_class)))
+    return info, examples
+
+
+def _load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
     if name.startswith(folder.PREFIX):
-        return folder.load_training(name, data_dir, image_size)
-    _refuse_size(name, image_size)
+        return folder.load_training(name, data_dir, reading)
+    _refuse_size(name, reading.image_size)
     if name == "digits":
         return digits.load_training()
     return _published(name).load_training(name, data_dir)
 
 
-def load_test(name: str, data_dir: Path, *, image_size: int | None = None) -> Examples:
+def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
     """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
     if name.startswith(folder.PREFIX):
-        return folder.load_test(name, data_dir, image_size)
-    _refuse_size(name, image_size)
+        return folder.load_test(name, data_dir, reading)
+    _refuse_size(name, reading.image_size)
     if name == "digits":
         return digits.load_test()
     return _published(name).load_test(data_dir)
 
 
-def verify(name: str, data_dir: Path) -> tuple[DatasetInfo, int]:
+def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[DatasetInfo, int]:
     """Loads the training examples, checks that the test's files are whole, and counts these.
 
     Fetches what is missing. Nothing of the test images but their number comes out. Raises
     DataError as `load_training` does.
     """
-    info, _ = load_training(name, data_dir)
-    return info, len(load_test(name, data_dir))
+    info, _ = load_training(name, data_dir, reading=reading)
+    return info, len(load_test(name, data_dir, reading=reading))
 
 
 def _published(name: str) -> Published:
@@ -121,6 +136,11 @@ def _published(name: str) -> Published:
         raise DataError(
             f"unknown data set {name!r}; choose {', '.join(DATASET_NAMES)} or folder:PATH"
         ) from None
+
+
+def has_own_size(name: str) -> bool:
+    """Whether the images have one, which no study chooses."""
+    return not name.startswith(folder.PREFIX)
 
 
 def _refuse_size(name: str, image_size: int | None) -> None:

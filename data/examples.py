@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.preparation import Preparation
+
 
 class DataError(ValueError):
     """What is wrong with a data set, in one line that names the value and the remedy."""
@@ -63,6 +65,10 @@ class DatasetInfo:
     test_digests: of a folder's test images, by "<split>/<class>/<file>"; empty where the files
         are published ones, which are verified whenever they are read.
     test_is_drawn: those were held out of the training images.
+    has_own_validation: the last `validation_count` of the training examples are its validation
+        part; else one is drawn.
+    preparation: how its pictures were made images, for those predicted later.
+    notes: what was done to make a data set of it, a sentence each; a folder's: escape them.
     """
 
     name: str
@@ -74,19 +80,31 @@ class DatasetInfo:
     training_count: int
     test_digests: Mapping[str, str] = field(default_factory=dict)
     test_is_drawn: bool = False
+    has_own_validation: bool = False
+    preparation: Preparation = field(default_factory=Preparation)
+    notes: tuple[str, ...] = ()
 
 
 def split(
-    examples: Examples, *, validation_count: int, seed: int, limit: int | None = None
+    examples: Examples,
+    *,
+    validation_count: int,
+    seed: int,
+    limit: int | None = None,
+    drawn: bool = True,
 ) -> tuple[Examples, Examples]:
     """Divides `examples` into (training, validation), both with the classes' proportions.
 
     Equal arguments give equal parts on every machine. `seed`: 0 to 2**32 - 1. `limit` keeps
     that many of the training part, by class again, for quick looks; the validation part does not
-    depend on it. Raises DataError where a part could not hold each class once.
+    depend on it. Not `drawn`: the last examples are for validation, whatever the seed. Raises
+    DataError where a part could not hold each class once.
     """
     labels_N = examples.labels_N.cpu()
-    training_M, validation_M = _stratified(labels_N, validation_count, seed, "validation")
+    if drawn:
+        training_M, validation_M = _stratified(labels_N, validation_count, seed, "validation")
+    else:
+        training_M, validation_M = torch.arange(len(examples)).tensor_split([-validation_count])
     if limit is not None and limit < len(training_M):
         _, kept = _stratified(labels_N[training_M], limit, seed, "limited training")
         training_M = training_M[kept]

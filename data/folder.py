@@ -1,11 +1,11 @@
 """A person's own images as a data set: PATH/train/<class>/* and, if given, PATH/test/<class>/*.
 
-Without PATH/test a fifth of the images is held out for the test, by class. Which ones is stored
-under the data directory at first sight: they stay test images, and new files join training
-(see `data.held_out`).
+PATH/val/<class>/* (or valid, validation), if given, are the validation images. Without PATH/train
+the classes lie in PATH itself. Without PATH/test a fifth of the images is held out for the test, by
+class. Which ones is stored under the data directory at first sight: they stay test images, and new
+files join training (see `data.held_out`).
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,75 +13,86 @@ from pathlib import Path
 
 import torch
 
+from data.classes import class_of, has_classes, refuse_names, scan_classes
 from data.examples import DataError, DatasetInfo, Examples
 from data.held_out import file_digest, held_out, keep
-from data.pictures import channels_of, read_pictures
+from data.listing import listed, shown
+from data.mirroring import mirror_changes_class
+from data.pictures import read_pictures
+from data.preparation import Reading
+from data.prepared import Prepared, prepare
+from data.scan import LeftOut
 
 PREFIX = "folder:"
-DEFAULT_SIZE = 32
-LARGEST_SIZE = 1024
+VALIDATION = ("val", "valid", "validation")
 HELD_OUT = 0.2  # for the test where there is no PATH/test, and for validation
 _SPLIT_SEED = 0  # the same files give the same split everywhere
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Which files are what.
+    """Which files are what, none of them decoded.
 
-    training: sorted, as "train/<class>/<file>" below `root`.
+    training, validation: sorted, as "train/<class>/<file>" below `root`, or "<class>/<file>" where
+    there is no folder of that name. validation: empty where it is to be drawn from training.
     test_digests: the test images alike, with the digests of their files; see `data.held_out`.
     test_is_drawn: they were held out; the folder has none of its own.
+    version: see `Reading`. notes: what a person should know, a sentence each.
     """
 
     root: Path
     class_names: tuple[str, ...]
     training: tuple[str, ...]
+    validation: tuple[str, ...]
     test_digests: Mapping[str, str]
     test_is_drawn: bool
+    version: int
+    notes: tuple[str, ...]
 
     @property
     def test(self) -> tuple[str, ...]:
         return tuple(self.test_digests)
 
-    def examples(self, files: tuple[str, ...], image_shape: tuple[int, int, int]) -> Examples:
-        """Raises DataError for a file that is no picture."""
-        images_NCHW = read_pictures([self.root / file for file in files], image_shape)
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The files for training, then those for validation."""
+        return self.training + self.validation
+
+    def examples(self, files: tuple[str, ...], prepared: Prepared) -> Examples:
+        """Raises DataError for files that are no pictures, all at once."""
+        images_NCHW = read_pictures(
+            [self.root / file for file in files], prepared.image_shape, prepared.preparation
+        )
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        labels = [label_of[_class_of(file)] for file in files]
+        labels = [label_of[class_of(file, version=self.version)] for file in files]
         return Examples(images_NCHW=images_NCHW, labels_N=torch.tensor(labels))
 
-    def image_shape(self, size: int | None) -> tuple[int, int, int]:
-        """C, H, W: grey where all training images are; the test images are not asked."""
-        size = DEFAULT_SIZE if size is None else size
-        if not 1 <= size <= LARGEST_SIZE:
-            raise DataError(f"image size {size} is not between 1 and {LARGEST_SIZE} pixels")
-        return (channels_of([self.root / file for file in self.training]), size, size)
 
-
-def load_training(
-    name: str, data_dir: Path, image_size: int | None
-) -> tuple[DatasetInfo, Examples]:
-    layout = read_layout(name, data_dir)
-    image_shape = layout.image_shape(image_size)
-    classes = layout.class_names
+def load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
+    layout = read_layout(name, data_dir, version=reading.version)
+    prepared = prepare(layout.root, layout.learned, reading)
+    examples = layout.examples(layout.learned, prepared)
+    classes, own = layout.class_names, len(layout.validation)
     info = DatasetInfo(
         name=f"{PREFIX}{layout.root}",
         title=layout.root.name,
         class_names=classes,
-        image_shape=image_shape,
-        # Classes called by one letter or digit are taken for pictures of it.
-        mirror_changes_class=all(len(name) == 1 and name.isalnum() for name in classes),
-        validation_count=_share(len(layout.training), len(classes)),
-        training_count=len(layout.training),
+        image_shape=prepared.image_shape,
+        mirror_changes_class=mirror_changes_class(classes, version=reading.version),
+        validation_count=own or _share(len(layout.training), len(classes)),
+        training_count=len(layout.learned),
         test_digests=layout.test_digests,
         test_is_drawn=layout.test_is_drawn,
+        has_own_validation=own > 0,
+        preparation=prepared.preparation,
+        notes=(*prepared.notes(reading.image_size), *layout.notes),
     )
-    return info, layout.examples(layout.training, image_shape)
+    return info, examples
 
 
-def load_test(name: str, data_dir: Path, image_size: int | None) -> Examples:
-    layout = read_layout(name, data_dir)
-    return layout.examples(layout.test, layout.image_shape(image_size))
+def load_test(name: str, data_dir: Path, reading: Reading) -> Examples:
+    layout = read_layout(name, data_dir, version=reading.version)
+    return layout.examples(layout.test, prepare(layout.root, layout.learned, reading))
 
 
 def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None:
@@ -92,12 +103,12 @@ def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None
 def root_of(name: str) -> Path:
     """The absolute path in "folder:PATH", which need not exist."""
     given = name.removeprefix(PREFIX)
-    _refuse_control_characters(given)
+    refuse_names([given], Path())
     try:
         root = Path(given).expanduser().resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
         raise DataError(f"cannot find {given}: {error}; check the path") from error
-    _refuse_control_characters(str(root))
+    refuse_names([str(root)], Path())
     if not given:
         raise DataError(
             "folder: lacks its path; give folder:PATH with images in PATH/train/<class>/"
@@ -105,87 +116,101 @@ def root_of(name: str) -> Path:
     return root
 
 
-def read_layout(name: str, data_dir: Path) -> Layout:
+def read_layout(name: str, data_dir: Path, *, version: int = Reading().version) -> Layout:
     """The files behind "folder:PATH" by split, none decoded; stores a held-out split once drawn."""
     root = root_of(name)
     try:
-        if not (root / "train").is_dir():
-            raise DataError(
-                f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
-                "one folder for each class"
-            )
-        return _layout(root, data_dir)
+        return _layout(root, data_dir, version)
     except OSError as error:
         raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
 
 
-def _layout(root: Path, data_dir: Path) -> Layout:
-    training = _scan(root, "train")
-    class_names = tuple(sorted({_class_of(file) for file in training}))
-    if len(class_names) < 2:
-        raise DataError(f"{root / 'train'} has a single class; give at least two folders of images")
-    if (root / "test").is_dir():
-        test = _scan(root, "test")
-        for file in test:
-            if _class_of(file) not in class_names:
-                raise DataError(
-                    f"class {_class_of(file)!r} of {root / 'test'} is not in {root / 'train'}; "
-                    "give it training images or take it away"
-                )
-        digests = {file: file_digest(root / file) for file in test}
+def _layout(root: Path, data_dir: Path, version: int) -> Layout:
+    skipped = LeftOut()
+    split = _training_folder(root, version)
+    training = scan_classes(root, split, skipped)
+    names = sorted({class_of(file, version=version) for file in training})
+    if len(names) < 2:
+        raise DataError(f"{root / split} has a single class; give at least two folders of images")
+    own = _validation_folder(root, split, version)
+    validation = _scan_known(root, own, names, skipped, version) if own else []
+    notes = [f"validation: the {len(validation)} pictures of {own}/"] if own else []
+    drawn = not (split and (root / "test").is_dir())
+    if drawn:
+        test = _held_out(root, training, data_dir, version)
+        training = [file for file in training if file not in test]
+        notes.append(
+            f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
+            "out, drawn by class once and for all"
+        )
     else:
-        digests = _held_out(root, training, data_dir)
-        training = [file for file in training if file not in digests]
-    _require_of_each_class(training, class_names, 2, root)
+        files = _scan_known(root, "test", names, skipped, version)
+        test = {file: file_digest(root / file) for file in files}
+    _require_of_each_class(training, names, 1 if own else 2, root / split, version)
+    for part, what in ((list(test), "test"), (validation, "validation")):
+        absent = set(names) - {class_of(file, version=version) for file in part}
+        if part and absent:
+            notes.append(f"warning: no {what} pictures of {_quoted(sorted(absent))}")
+    words = skipped.in_words()
     return Layout(
         root=root,
-        class_names=class_names,
+        class_names=tuple(names),
         training=tuple(training),
-        test_digests=digests,
-        test_is_drawn=not (root / "test").is_dir(),
+        validation=tuple(validation),
+        test_digests=test,
+        test_is_drawn=drawn,
+        version=version,
+        notes=(*notes, words) if words else tuple(notes),
     )
 
 
-def _class_of(file: str) -> str:
-    return file.split("/")[1]
+def _training_folder(root: Path, version: int) -> str:
+    """`train`, or nothing where the classes' folders lie in `root` itself."""
+    if (root / "train").is_dir():
+        return "train"
+    if version > 1 and root.is_dir() and not (root / "test").is_dir() and has_classes(root):
+        return ""
+    raise DataError(
+        f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
+        f"one folder for each class, or into {root}/<class>/"
+    )
 
 
-def _scan(root: Path, split: str) -> list[str]:
-    """The files of one split, sorted; hidden ones and what lies beside the classes left out."""
-    files = []
-    for folder in (root / split).iterdir():
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        _refuse_control_characters(folder.name)
-        names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-        if not names:
-            raise DataError(f"{folder} has no images; give it some or delete it")
-        for name in names:
-            _refuse_control_characters(name)
-            if not (folder / name).is_file():
-                raise DataError(
-                    f"{folder / name} is not a file; images lie directly in their class's folder"
-                )
-            files.append(f"{split}/{folder.name}/{name}")
-    if not files:
-        raise DataError(f"{root / split} has no folders of images; make one for each class")
-    return sorted(files)
+def _validation_folder(root: Path, split: str, version: int) -> str:
+    """The name of the folder beside `train` with images for validation; nothing without one."""
+    found = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
+    if len(found) > 1:
+        raise DataError(f"{root} has folders {listed(found)}; keep one, for the validation images")
+    return next(iter(found), "")
 
 
-def _refuse_control_characters(name: str) -> None:
-    """Also bytes that are no text, and separators of lines: none can be shown or stored."""
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
-        raise DataError(f"{name!r} has control characters in its name; rename it")
+def _scan_known(
+    root: Path, folder: str, names: list[str], skipped: LeftOut, version: int
+) -> list[str]:
+    """The pictures of a folder beside `train`, all of them of the classes `names`."""
+    files = scan_classes(root, folder, skipped)
+    unknown = sorted({class_of(file, version=version) for file in files} - set(names))
+    if unknown:
+        raise DataError(
+            f"{_quoted(unknown)} of {root / folder} is not in {root / 'train'}; "
+            "give it training images or take it away"
+        )
+    return files
+
+
+def _quoted(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:most]))}{more}"
 
 
 def _require_of_each_class(
-    training: list[str], class_names: Iterable[str], least: int, root: Path
+    training: list[str], class_names: Iterable[str], least: int, folder: Path, version: int
 ) -> None:
-    sizes = Counter(_class_of(file) for file in training)
+    sizes = Counter(class_of(file, version=version) for file in training)
     for name in class_names:
         if sizes[name] < least:
             raise DataError(
-                f"class {name!r} of {root / 'train'} has {sizes[name]} images to train with; "
+                f"class {name!r} of {folder} has {sizes[name]} images to train with; "
                 f"give it at least {least}, or delete it"
             )
 
@@ -195,18 +220,20 @@ def _share(count: int, classes: int) -> int:
     return max(round(HELD_OUT * count), classes)
 
 
-def _held_out(root: Path, files: list[str], data_dir: Path) -> dict[str, str]:
+def _held_out(root: Path, files: list[str], data_dir: Path, version: int) -> dict[str, str]:
     """The test images among `files`, see `data.held_out`."""
 
     def draw() -> list[str]:
         from sklearn.model_selection import train_test_split  # a second to import
 
-        classes = sorted({_class_of(file) for file in files})
-        _require_of_each_class(files, classes, 3, root)  # for training, validation and test
+        classes = sorted({class_of(file, version=version) for file in files})
+        folder = root / _training_folder(root, version)
+        least = 3  # for training, validation and test
+        _require_of_each_class(files, classes, least, folder, version)
         _, drawn = train_test_split(
             files,
             test_size=_share(len(files), len(classes)),
-            stratify=[_class_of(file) for file in files],
+            stratify=[class_of(file, version=version) for file in files],
             random_state=_SPLIT_SEED,
         )
         return sorted(drawn)

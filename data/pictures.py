@@ -3,68 +3,106 @@
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
 
+from __future__ import annotations
+
+import functools
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor
 
 from data.cores import available_cores
 from data.examples import DataError
+from data.faults import PictureError, damaged, foreign, missing, refuse_faults, too_large
+from data.levels import is_deep, range_for, strips, to_8_bits, words
+from data.preparation import Fit, Preparation
+from data.scan import FORMATS, foreign_format
 
-# Pillow knows more, among them EPS, for which it runs an interpreter on the file.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_GREY_MODES = ("1", "L", "LA", "I", "F")  # and those of 16 bits, "I;16..."
+LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time, in strips
+_ROOM = 4  # how much larger than asked for a large picture is left when its pixels are averaged
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_AS_IT_IS = Preparation()
+_large_one = threading.Lock()
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-def read_picture(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
+def read_picture(
+    path: Path, image_shape: tuple[int, int, int], preparation: Preparation = _AS_IT_IS
+) -> Tensor:
     """The image file at `path` as uint8 CHW of `image_shape`, prepared as a folder's images are.
 
-    Turned upright by its EXIF tag, transparent parts white, 16-bit grey scaled to 8, the whole
-    picture resized to H x W (antialiased; its proportions give way). Raises DataError.
+    Turned upright by its EXIF tag, transparent parts white, more than 8 bits scaled to 8 (see
+    `data.levels`), resized to H x W (antialiased) as `preparation` says. Colour profiles are not
+    applied. Raises DataError.
     """
-    return read_pictures([path], image_shape)[0]
+    return read_pictures([path], image_shape, preparation)[0]
 
 
-def read_pictures(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
-    """As `read_picture` for each of `paths`: uint8 NCHW, in their order."""
+def read_pictures(
+    paths: Sequence[Path],
+    image_shape: tuple[int, int, int],
+    preparation: Preparation = _AS_IT_IS,
+) -> Tensor:
+    """As `read_picture` for each of `paths`: uint8 NCHW, in their order; all faults in one."""
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
 
     def read_into(index: int) -> None:
-        with _opened(paths[index]) as image:
-            # A large JPEG is decoded at a fraction of its size, at least twice what is asked for.
-            image.draft(None, (2 * width, 2 * height))
-            upright = ImageOps.exif_transpose(image)
-            plain = _plain(upright).convert("L" if channels == 1 else "RGB")
-            small = plain.resize((width, height), Image.Resampling.BILINEAR)
+        with loaded(paths[index], (width, height), preparation.fit) as picture:
+            flat = picture.upright(preparation, "L" if channels == 1 else "RGB")
+            small = _fitted(flat, (width, height), preparation.fit)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
-    # Pillow decodes and resizes without holding the interpreter's lock.
-    with _hushed(), ThreadPoolExecutor(min(8, available_cores())) as pool:
-        for _ in pool.map(read_into, range(len(paths))):
-            pass
+    refuse_faults([fault for fault in each(read_into, range(len(paths))) if fault is not None])
     return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
 
 
-def read_grey(path: Path, longest: int) -> NDArray[np.float32]:
+def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result | DataError]:
+    """What `work` gives for each item, or the DataError that it raises; several at a time."""
+
+    def attempt(item: _Item) -> _Result | DataError:
+        try:
+            return work(item)
+        except DataError as error:
+            return error
+
+    # Pillow decodes and resizes without holding the interpreter's lock.
+    with hushed(), ThreadPoolExecutor(min(8, available_cores())) as pool:
+        return list(pool.map(attempt, items))
+
+
+def read_grey(
+    path: Path, longest: int, preparation: Preparation = _AS_IT_IS
+) -> NDArray[np.float32]:
     """The image file as grey levels (H, W) in [0, 1], its longer side at most `longest` pixels.
 
     Its proportions stay, else prepared as by `read_picture`; but a drawing in white on nothing at
     all is shown on black. Raises DataError.
     """
-    with _hushed(), _opened(path) as image:
-        image.draft(None, (2 * longest, 2 * longest))
-        upright = ImageOps.exif_transpose(image)
-        grey = _plain(upright).convert("L")
-        if upright.has_transparency_data and grey.getextrema() == (255, 255):
-            grey = _plain(upright, ground="black").convert("L")
+    with hushed(), loaded(path, (longest, longest), "pad") as picture:
+        grey = picture.upright(preparation, "L")
+        if picture.image.has_transparency_data and grey.getextrema() == (255, 255):
+            grey = picture.upright(preparation, "L", ground="black")
         if max(grey.size) > longest:
             sides = [max(1, round(side * longest / max(grey.size))) for side in grey.size]
             grey = grey.resize((sides[0], sides[1]), Image.Resampling.BOX)
@@ -72,62 +110,159 @@ def read_grey(path: Path, longest: int) -> NDArray[np.float32]:
         return levels_HW
 
 
-def about(path: Path) -> tuple[int, int, int]:
-    """(width, height, number of frames) of the image file. Raises DataError."""
-    with _hushed(), _opened(path) as image:
-        return image.width, image.height, getattr(image, "n_frames", 1)
+def about(path: Path, preparation: Preparation = _AS_IT_IS) -> tuple[int, int, list[str]]:
+    """(width, height, what is to be said of the image file). Raises DataError."""
+    with hushed(), opened(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        notes = ["first of its frames"] if frames > 1 else []
+        if is_deep(image):
+            levels, own = range_for(image, preparation)
+            notes.append(f"levels {words(levels)} made 0 to 255{', its own range' * own}")
+        return image.width, image.height, notes
 
 
-def channels_of(paths: Sequence[Path]) -> int:
-    """1 where every picture is grey, in its mode or in all its pixels; else 3."""
-    with _hushed():
-        return 1 if all(_is_grey(path) for path in paths) else 3
+def channels_of(paths: Sequence[Path], size: int | None = None) -> int:
+    """1 where every picture is grey, in its mode or in all its pixels; else 3.
+
+    `size`: side in pixels that they will be read in; large ones are then looked at shrunk. Those
+    that cannot be read count as grey.
+    """
+    with hushed():
+        return 1 if all(_is_grey(path, size) for path in paths) else 3
 
 
-def _is_grey(path: Path) -> bool:
-    with _opened(path) as image:
-        if image.mode in _GREY_MODES or image.mode.startswith("I;16"):
-            return True
-        red, green, blue = _plain(image).convert("RGB").split()
-        return red.tobytes() == green.tobytes() == blue.tobytes()
+def _is_grey(path: Path, size: int | None) -> bool:
+    try:
+        with opened(path) as image:
+            if image.mode in ("1", "L", "LA") or is_deep(image):
+                return True
+        with loaded(path, None if size is None else (size, size), "pad") as picture:
+            return all(_has_grey_pixels(strip) for _, strip in strips(picture.image))
+    except DataError:
+        return True
 
 
-def _plain(image: Image.Image, ground: str = "white") -> Image.Image:
-    """`image` without transparency, laid on `ground`, and with 8 bits a channel."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        scaled = np.asarray(image, dtype=np.float64) * (255 / 65535)
-        return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        below = Image.new("RGBA", image.size, ground)
-        return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
-    return image
+def _has_grey_pixels(strip: Image.Image) -> bool:
+    pixels_HWC = np.asarray(_flat(strip, _AS_IT_IS, "RGB"))
+    return bool((pixels_HWC == pixels_HWC[:, :, :1]).all())
+
+
+class Loaded(NamedTuple):
+    """A picture in memory; factor: by how much it may be shrunk as its pixels are looked at."""
+
+    image: Image.Image
+    factor: int
+
+    def upright(
+        self, preparation: Preparation, mode: Literal["L", "RGB"], ground: str = "white"
+    ) -> Image.Image:
+        """In that mode, on `ground` where it is transparent, turned as its EXIF tag says."""
+        image, factor = self
+        if factor == 1:
+            flat = _flat(image, preparation, mode, ground)
+        else:
+            size = (-(-image.width // factor), -(-image.height // factor))
+            flat = Image.new(mode, size)
+            for top, strip in strips(image, factor):
+                part = _flat(strip, preparation, mode, ground).reduce(factor)
+                flat.paste(part, (0, top // factor))
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return flat if turn is None else flat.transpose(turn)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture at `path`; whatever goes wrong with it inside becomes a DataError."""
+def loaded(path: Path, box: tuple[int, int] | None, fit: Fit) -> Iterator[Loaded]:
+    """The picture, JPEGs decoded at a fraction of their size but at least twice what `box` takes.
+
+    One that is large all the same is the only large one in memory while it is open.
+    """
+    with opened(path) as image:
+        if box is not None and image.format in ("JPEG", "MPO"):
+            width, height = _wanted(image, box, fit)
+            image.draft(None, (2 * width, 2 * height))
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise Image.DecompressionBombError  # Pillow itself only warns up to twice as many
+        large = image.width * image.height > LARGE
+        with _large_one if large else nullcontext():
+            image.load()
+            factor = 1
+            if large and box is not None:
+                width, height = _wanted(image, box, fit)
+                factor = max(1, min(image.width // width, image.height // height) // _ROOM)
+            yield Loaded(image, factor)
+
+
+def _wanted(image: Image.Image, box: tuple[int, int], fit: Fit) -> tuple[int, int]:
+    """(width, height) in pixels that the picture, as it is stored, will have in `box`."""
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    width, height = box[::-1] if turn in _SIDEWAYS else box
+    return (width, height) if fit == "stretch" else _inside(image.size, (width, height))
+
+
+def _inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest (width, height) with the proportions of `size` in `box`."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image:
+    """`picture`, in mode L or RGB, as one of the size of `box`."""
+    size = box if fit == "stretch" else _inside(picture.size, box)
+    small = picture.resize(size, Image.Resampling.BILINEAR)
+    if size == box:
+        return small
+    levels_HWC = np.asarray(small).reshape(size[1], size[0], -1)
+    edges = [levels_HWC[0], levels_HWC[-1], levels_HWC[:, 0], levels_HWC[:, -1]]
+    ground = np.median(np.concatenate(edges), axis=0).astype(np.uint8)
+    whole = Image.new(small.mode, box, tuple(map(int, ground)))
+    whole.paste(small, ((box[0] - size[0]) // 2, (box[1] - size[1]) // 2))
+    return whole
+
+
+def _flat(
+    image: Image.Image, preparation: Preparation, mode: Literal["L", "RGB"], ground: str = "white"
+) -> Image.Image:
+    """`image` with 8 bits a channel, laid on `ground` where it is transparent, in `mode`."""
+    if is_deep(image):
+        image = to_8_bits(image, preparation)
+    elif image.has_transparency_data:
+        below = Image.new("RGBA", image.size, ground)
+        image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    elif image.mode == "LAB":  # which Pillow converts by way of profiles alone
+        converted = ImageCms.applyTransform(image, _lab_to_rgb())
+        assert converted is not None  # as it is not done in place
+        image = converted
+    return image if image.mode == mode else image.convert(mode)
+
+
+@functools.cache
+def _lab_to_rgb() -> ImageCms.ImageCmsTransform:
+    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, rgb, "LAB", "RGB")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
     if not path.is_file():
-        raise DataError(f"there is no picture file {path}; check the path")
+        raise missing(path)
+    name = foreign_format(path)
+    if name is not None:
+        raise PictureError(path, foreign(name))
     try:
         with Image.open(path, formats=FORMATS) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError  # Pillow itself only warns up to twice as many
             yield image
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode; "
-            "shrink it or take it away"
-        ) from error
+        raise PictureError(path, too_large()) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise DataError(
-            f"{path} cannot be read as a picture; replace it by a whole one "
-            f"({', '.join(FORMATS)}) or take it away"
-        ) from error
+        raise PictureError(path, damaged()) from error
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Without Pillow's warnings of odd metadata; what matters in them is an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

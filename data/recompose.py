@@ -12,29 +12,34 @@ from torch import Tensor
 
 from data.composition import Composition, Figure, Grey, find_figure, ink
 from data.pictures import about, read_grey, read_picture
+from data.preparation import Fit, Preparation
 
 LONGEST = 512  # pixels a side that a drawing is looked at in
 AS_IT_IS = "as it is"
+_UNPREPARED = Preparation()
 SQUEEZED = 1.2  # how much longer one side may be before it is said that proportions give way
 
 
 def read_alike(
-    path: Path, image_shape: tuple[int, int, int], composition: Composition | None
+    path: Path,
+    image_shape: tuple[int, int, int],
+    composition: Composition | None,
+    preparation: Preparation = _UNPREPARED,
 ) -> tuple[Tensor, list[str]]:
     """The image file as uint8 CHW of `image_shape`, and what was done to it, in words.
 
     Args:
         composition: of the training images; None, as for natural images: resized only.
+        preparation: of the training images.
 
     Raises:
         DataError: not a picture that can be read.
     """
     channels, height, width = image_shape
-    given_width, given_height, frames = about(path)
-    notes = ["first of its frames"] if frames > 1 else []
+    given_width, given_height, notes = about(path, preparation)
     same_size = (given_height, given_width) == (height, width)
     if composition is not None and channels == 1:
-        grey_HW = read_grey(path, max(LONGEST, height, width))
+        grey_HW = read_grey(path, max(LONGEST, height, width), preparation)
         figure = find_figure(grey_HW)
         if figure is not None and same_size and composition.fits(figure, max(height, width)):
             return torch.from_numpy(np.rint(255 * grey_HW).astype(np.uint8))[None], [
@@ -42,20 +47,28 @@ def read_alike(
                 AS_IT_IS,
             ]
         if figure is not None:
-            image_HW, done = recompose(grey_HW, figure, composition, (height, width))
+            image_HW, done = recompose(
+                grey_HW, figure, composition, (height, width), preparation.fit
+            )
             return torch.from_numpy(image_HW)[None], [*notes, *done]
         if figure is None:
             notes.append("blank: nothing stands out from the ground")
-    picture_CHW = read_picture(path, image_shape)
+    picture_CHW = read_picture(path, image_shape, preparation)
     if not same_size:
         notes.append(f"resized from {given_width}x{given_height}")
         if not 1 / SQUEEZED < given_width * height / (given_height * width) < SQUEEZED:
-            notes.append("proportions changed")
+            notes.append(
+                "padded at its sides" if preparation.fit == "pad" else "proportions changed"
+            )
     return picture_CHW, notes or [AS_IT_IS]
 
 
 def recompose(
-    grey_HW: Grey, figure: Figure, composition: Composition, size: tuple[int, int]
+    grey_HW: Grey,
+    figure: Figure,
+    composition: Composition,
+    size: tuple[int, int],
+    fit: Fit = "stretch",
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """(uint8 image of `size`, what was done): the figure on the training images' ground."""
     notes = []
@@ -68,7 +81,7 @@ def recompose(
         place = "centre of mass" if composition.centring == "mass" else "middle"
         notes.append(f"cropped, scaled, centred by its {place}")
     else:
-        ink_HW = _resized(ink_HW, height, width)
+        ink_HW = _resized(ink_HW, height, width) if fit == "stretch" else _padded(ink_HW, size)
         notes.append("resized")
     level = composition.level
     if level is not None:
@@ -105,6 +118,17 @@ def _placed(ink_HW: Grey, figure: Figure, composition: Composition, size: tuple[
     placed_HW = np.zeros(size, dtype=np.float32)
     placed_HW[y : y + rows, x : x + columns] = small_HW
     return placed_HW
+
+
+def _padded(ink_HW: Grey, size: tuple[int, int]) -> Grey:
+    """The whole of it as large as it fits, in the middle of an empty image."""
+    height, width = size
+    scale = min(height / ink_HW.shape[0], width / ink_HW.shape[1])
+    rows, columns = (max(1, round(side * scale)) for side in ink_HW.shape)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    whole_HW = np.zeros(size, dtype=np.float32)
+    whole_HW[top : top + rows, left : left + columns] = _resized(ink_HW, rows, columns)
+    return whole_HW
 
 
 def _resized(image_HW: Grey, height: int, width: int) -> Grey:

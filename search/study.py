@@ -26,7 +26,17 @@ from search.trials.storage import Database
 from search.trials.team import threads_for
 from search.trials.view import view_study
 
-FLAGS = ("dataset", "trials", "repeats", "epochs", "limit", "seed")  # fields of a StudySpec
+FLAGS = (
+    "dataset",
+    "trials",
+    "repeats",
+    "epochs",
+    "limit",
+    "seed",
+    "image_size",
+    "mirror_changes_class",
+)  # fields of a StudySpec
+MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
 python -m search.study --trials 80              # go on with that study, up to 80 trials
@@ -86,6 +96,20 @@ def parser() -> Parser:
         help="train on so many examples only, the same share of each class (default: all)",
     )
     own.add_argument(
+        "--image-size",
+        type=positive_int,
+        metavar="PIXELS",
+        help="side of the images that your own pictures are made (default: chosen from them)",
+    )
+    own.add_argument(
+        "--mirror",
+        dest="mirror_changes_class",
+        type=changes_class,
+        metavar="safe|unsafe",
+        help="whether a mirrored picture stays in its class; unsafe: none is flipped (default: "
+        "guessed from the data set, and said)",
+    )
+    own.add_argument(
         "--weights",
         metavar="FILE",
         help="start from these in place of those that the study file names: a file, or the folder "
@@ -120,6 +144,13 @@ def parser() -> Parser:
         help="say what would be trained and how long it may take, and leave; takes some seconds",
     )
     return own
+
+
+def changes_class(text: str) -> bool:
+    """What --mirror says."""
+    if text not in MIRROR:
+        raise argparse.ArgumentTypeError(f"safe or unsafe is wanted, but got {text!r}")
+    return MIRROR[text]
 
 
 def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:

@@ -16,6 +16,7 @@ import torch
 
 from search.reporting.commands import console
 from search.reporting.progress import Progress
+from search.reporting.wording import printable
 from search.trials.history import count_reports
 from search.trials.leftovers import sweep
 from search.trials.loop import work
@@ -109,6 +110,9 @@ def carry_out(
     """
     worker = begin(plan, stop, trials_at_a_time=crew.trials_at_a_time)
     on_database(worker.db)
+    if progress:
+        for note in plan.task.info.notes:
+            print(printable(note), file=sys.stderr)
     if team.devices and progress:
         each = "a thread" if team.threads == 1 else f"{team.threads} threads"
         print(f"{len(team.devices)} workers with {each} each", file=sys.stderr)

@@ -166,9 +166,11 @@ def _finalise(
     view = view_study(db, study)
     chosen = choose_trial(view, *choice)
     folder = run_folder(view.name)
-    image_size = view.spec.image_size
-    verify(view.dataset.name, data_dir)  # a test file that is missing is missed now
-    task = load_full_task(view.dataset.name, data_dir, device, image_size=image_size)
+    reading = view.spec.reading
+    verify(
+        view.dataset.name, data_dir, reading=reading
+    )  # a test file that is missing is missed now
+    task = load_full_task(view.dataset.name, data_dir, device, reading=reading)
     shown = choose_image(image, task)
     if progress:
         announce(view, chosen, len(seeds))
@@ -177,7 +179,7 @@ def _finalise(
         recipe=chosen.config.recipe,
         epochs=chosen.epochs,
         dataset=view.dataset.name,
-        image_size=image_size,
+        reading=reading,
         data_dir=data_dir,
         study_seed=view.spec.seed,
         checkpoints=folder / "checkpoints",
@@ -189,7 +191,7 @@ def _finalise(
     )
     opened_at = datetime.now(UTC)
     bundle = make_bundle(view, chosen, task, runs[0])
-    tested = test(runs, bundle, task, data_dir, image_size)
+    tested = test(runs, bundle, task, data_dir, reading)
     result = FinalResult(
         view=view,
         trial=chosen.trial,
@@ -265,6 +267,7 @@ def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) 
         image_shape=task.image_shape,
         mean_C=task.mean_C.cpu(),
         std_C=task.std_C.cpu(),
+        preparation=task.info.preparation,
         composition=measure(images_NCHW.cpu().numpy()),
         architecture=chosen.config.architecture,
         recipe=chosen.config.recipe.to_dict(),

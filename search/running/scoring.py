@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.datasets import load_test
+from data.datasets import Reading, load_test
 from search.reporting.final_result import SeedRun
 from search.reporting.mistakes import Mistake, collect_mistakes
 from search.training.bundle import Bundle
@@ -29,12 +29,12 @@ class Tested:
 
 
 def test(
-    runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, image_size: int | None
+    runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, reading: Reading
 ) -> Tested:
     """Score every run on the test set."""
     from sklearn.metrics import confusion_matrix  # a second to import
 
-    examples = load_test(bundle.dataset, data_dir, image_size=image_size).to(task.device)
+    examples = load_test(bundle.dataset, data_dir, reading=reading).to(task.device)
     labels_N = examples.labels_N.cpu().numpy()
     confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)

@@ -38,6 +38,8 @@ def run_study(
     device: str = "auto",
     storage: str = DEFAULT_STORAGE,
     data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    mirror_changes_class: bool | None = None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
     progress: bool = True,
@@ -73,6 +75,9 @@ def run_study(
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
         data_dir: where data sets are kept; None: as the commands do.
+        image_size: side in pixels of the images that a folder's pictures are made; None: chosen.
+        mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
+            None: guessed from the data set.
         timeout: seconds after which to leave; the same call goes on.
         stop: set it from another thread to leave within seconds.
         progress: show it on standard error.
@@ -103,6 +108,8 @@ def run_study(
         "epochs": epochs,
         "limit": limit,
         "seed": seed,
+        "image_size": image_size,
+        "mirror_changes_class": mirror_changes_class,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     if space is not None:

@@ -23,6 +23,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from data.composition import Composition
+from data.preparation import FIRST, Preparation
 from models import Architecture, ArchitectureError, build, from_dict, to_dict
 from search.training.checkpoint import write_atomically
 from search.training.evaluate import logits
@@ -49,6 +50,7 @@ class Bundle:
         architecture: of the network.
         recipe: how it was trained, as `Recipe.to_dict` gives it; for the record.
         weights: the network's state, in main memory.
+        preparation: how pictures were made images for it.
     """
 
     study: str
@@ -65,6 +67,7 @@ class Bundle:
     architecture: Architecture
     recipe: Mapping[str, Any] = field(repr=False)
     weights: Mapping[str, torch.Tensor] = field(repr=False)
+    preparation: Preparation = field(default_factory=Preparation)
 
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the CPU: normalised images to logits (N, K).
@@ -104,6 +107,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
+        "preparation": bundle.preparation.to_dict(),
         "composition": None if composition is None else composition.to_dict(),
         "architecture": to_dict(bundle.architecture),
         "recipe": dict(bundle.recipe),
@@ -148,7 +152,7 @@ def _bundle(stored: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Bund
     mean, std = ([float(value) for value in stored[name]] for name in ("mean", "std"))
     if not len(mean) == len(std) == channels or not all(map(math.isfinite, mean + std)):
         raise ValueError("mean and std must have a number for each channel")
-    composition = stored["composition"]
+    composition, preparation = stored["composition"], stored.get("preparation")
     return Bundle(
         study=str(stored["study"]),
         trial=int(stored["trial"]),
@@ -160,6 +164,8 @@ def _bundle(stored: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Bund
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
+        # Of a network that is older than the choice, it is what all had then.
+        preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition(**composition),
         architecture=from_dict(stored["architecture"]),
         recipe=dict(stored["recipe"]),

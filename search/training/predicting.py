@@ -5,7 +5,6 @@ Shapes: N pictures, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import NamedTuple
 import torch
 
 from data.examples import DataError
-from data.pictures import FORMATS
+from data.listing import shown
 from data.recompose import read_alike
+from data.scan import FORMATS, LeftOut, pictures_below
 from search.training.bundle import Bundle
 from search.training.evaluate import logits
 
@@ -59,8 +59,10 @@ class Skipped:
     reason: str
 
 
-def find_pictures(given: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """(file, whether it was named itself): folders' files below them, sorted, without hidden ones.
+def find_pictures(
+    given: Iterable[Path], left_out: LeftOut | None = None
+) -> Iterator[tuple[Path, bool]]:
+    """(file, whether it was named itself): the pictures below folders sorted, see `data.scan`.
 
     Links to folders are not followed. Raises DataError for a path that is not there, and for a
     folder that cannot be read.
@@ -72,20 +74,20 @@ def find_pictures(given: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
             reason = error.strerror if isinstance(error, OSError) else error
             raise DataError(f"cannot read {path} ({reason}); check the path") from error
         if path.is_dir():
-            yield from ((file, False) for file in _below(path))
+            yield from (
+                (file, False) for file in _below(path, LeftOut() if left_out is None else left_out)
+            )
         else:
             yield path, True
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
+def _below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    try:
+        yield from pictures_below(folder, left_out)
+    except OSError as error:
         raise DataError(
             f"cannot read folder {error.filename} ({error.strerror}); check its rights"
         ) from error
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
 
 
 def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], list[Skipped]]:
@@ -102,15 +104,20 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
     model = bundle.network()
     seen: list[_Seen] = []
     skipped: list[Skipped] = []
-    for path, named in find_pictures(paths):
+    left_out = LeftOut()
+    for path, named in find_pictures(paths, left_out):
         try:
-            image_CHW, notes = read_alike(path, bundle.image_shape, bundle.composition)
+            image_CHW, notes = read_alike(
+                path, bundle.image_shape, bundle.composition, bundle.preparation
+            )
         except DataError as error:
             if named:
                 raise
             skipped.append(Skipped(path=path, reason=str(error)))
         else:
             seen.append(_Seen(path, image_CHW, tuple(notes)))
+    for files, what in ((left_out.files, "no picture"), (left_out.folders, "a system's folder")):
+        skipped += [Skipped(path=path, reason=f"{shown(path)} is {what}") for path in files]
     if not seen:
         names = ", ".join(map(str, paths))
         raise DataError(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from data.preparation import Reading
 from models import Architecture, to_dict
 from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
 from search.training.evaluate import Score, evaluate
@@ -35,7 +36,7 @@ class Job:
 
     Attributes:
         recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
-        dataset, image_size, data_dir: where the images come from.
+        dataset, reading, data_dir: where the images come from.
         study_seed: decides, with a run's own seed, all that is random in it.
         checkpoints: the folder for them.
     """
@@ -44,7 +45,7 @@ class Job:
     recipe: Recipe
     epochs: int
     dataset: str
-    image_size: int | None
+    reading: Reading
     data_dir: Path
     study_seed: int
     checkpoints: Path
@@ -58,7 +59,7 @@ class Job:
             "architecture": to_dict(self.architecture),
             "recipe": self.recipe.to_dict(),
             "dataset": self.dataset,
-            "image_size": self.image_size,
+            "image_size": self.reading.image_size,
             "epochs": self.epochs,
             "seed": [self.study_seed, seed],
         }

@@ -7,11 +7,21 @@ from pathlib import Path
 
 import torch
 
-from data.datasets import DatasetInfo, Examples, load_training, normalisation, split, thinned
+from data.datasets import (
+    DataError,
+    DatasetInfo,
+    Examples,
+    Reading,
+    load_training,
+    normalisation,
+    split,
+    thinned,
+)
 
 # Bad configurations show after so much of the first epoch, scored on so much of the validation
 # examples: on all of them, scoring a look could cost more than the training ahead of it.
 EARLY_LOOK = 1 / 3
+_READING = Reading()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,35 +64,42 @@ def load_task(
     device: torch.device,
     *,
     seed: int,
-    image_size: int | None = None,
+    reading: Reading = _READING,
     validation_count: int | None = None,
     limit: int | None = None,
 ) -> Task:
     """Read a data set's training images and hold a stratified part of them out for validation.
 
     Args:
-        seed: decides which images are held out.
+        seed: decides which images are held out, where the data set has none for validation.
+        reading: what the study has fixed of the data set.
         validation_count: how many; None for the data set's usual number.
         limit: keep so many of the rest; None for all.
 
     Raises:
         DataError: the data cannot be had or divided so.
     """
-    info, examples = load_training(dataset, data_dir, image_size=image_size)
+    info, examples = load_training(dataset, data_dir, reading=reading)
+    if info.has_own_validation and validation_count not in (None, info.validation_count):
+        raise DataError(
+            f"{info.title} has {info.validation_count} validation images of its own, but got "
+            f"validation_count = {validation_count}; leave it out"
+        )
     training, validation = split(
         examples,
         validation_count=info.validation_count if validation_count is None else validation_count,
         seed=seed,
         limit=limit,
+        drawn=not info.has_own_validation,
     )
     return make_task(info, training, validation, device)
 
 
 def load_full_task(
-    dataset: str, data_dir: Path, device: torch.device, *, image_size: int | None = None
+    dataset: str, data_dir: Path, device: torch.device, *, reading: Reading = _READING
 ) -> Task:
     """All training images to train on, and none for validation: for the final training."""
-    info, examples = load_training(dataset, data_dir, image_size=image_size)
+    info, examples = load_training(dataset, data_dir, reading=reading)
     return make_task(info, examples, examples.select(torch.arange(0)), device)
 
 

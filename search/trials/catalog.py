@@ -128,6 +128,7 @@ def _furnish(
             "image_shape": list(info.image_shape),
             "training_count": info.training_count,
             "validation_count": validation_count,
+            "notes": list(info.notes),
         },
     )
     if spec.baseline is not None:
@@ -146,7 +147,7 @@ def load_study_task(spec: StudySpec, data_dir: Path, device: torch.device) -> Ta
         data_dir,
         device,
         seed=spec.seed,
-        image_size=spec.image_size,
+        reading=spec.reading,
         validation_count=spec.validation_count,
         limit=spec.limit,
     )

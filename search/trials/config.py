@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from data.preparation import Reading
 from models import Architecture, to_dict
 from search.training.recipe import Recipe
 from search.trials.design import Arm, JournalEntry, check_arms, check_journal
@@ -51,7 +52,8 @@ class StudySpec:
         title: one line for people.
         source: where its figures and its question are from; one line, may be empty.
         dataset: canonical name, or `folder:PATH`.
-        image_size: side in pixels that a folder's images are resized to; None: its default.
+        image_size, mirror_changes_class, reading_version: how a folder's images are read, see
+            `Reading`. A study that is made has the first two filled in.
         validation_count: examples held out of the training set; None: the data set's default.
         limit: train on this many examples only (a stratified subset); None: all.
         trials: finished (complete or pruned) trials that the study ends with. A total: with
@@ -77,6 +79,8 @@ class StudySpec:
     title: str = ""
     source: str = ""
     image_size: int | None = None
+    mirror_changes_class: bool | None = None
+    reading_version: int = Reading().version
     validation_count: int | None = None
     limit: int | None = None
     trials: int = 50
@@ -127,6 +131,14 @@ class StudySpec:
             raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
 
     @property
+    def reading(self) -> Reading:
+        return Reading(
+            image_size=self.image_size,
+            mirror_changes_class=self.mirror_changes_class,
+            version=self.reading_version,
+        )
+
+    @property
     def is_comparison(self) -> bool:
         """Whether arms are compared; else a space is searched."""
         return bool(self.arms)
@@ -169,6 +181,7 @@ class StudySpec:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in plain["baseline"].items()
             }
+        plain.setdefault("reading_version", 1)
         # Studies of before there were comparisons have neither of the two.
         plain["arms"] = tuple(map(Arm.from_dict, plain.get("arms", ())))
         plain["journal"] = tuple(map(JournalEntry.from_dict, plain.get("journal", ())))

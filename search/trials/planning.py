@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import torch
 
-from data.datasets import canonical_name, choose_dataset
+from data.datasets import canonical_name, choose_dataset, has_own_size
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.trials.catalog import (
@@ -91,6 +91,12 @@ def make_plan(
         task = load_study_task(spec, data_dir, device)
         check_space(spec, task.image_shape, task.classes)
         check_sources(spec, task.image_shape, task.classes)
+        if existing is None and not has_own_size(dataset):
+            spec = replace(
+                spec,
+                image_size=task.image_shape[1],
+                mirror_changes_class=task.info.mirror_changes_class,
+            )
     except SpecError as error:
         raise wish.with_line(error) from error
     return Plan(

@@ -151,9 +151,8 @@ def serve() -> None:
             reports.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
 
         try:
-            task = load_full_task(
-                job.dataset, job.data_dir, torch.device("cpu"), image_size=job.image_size
-            )
+            cpu = torch.device("cpu")
+            task = load_full_task(job.dataset, job.data_dir, cpu, reading=job.reading)
             train_seed(job, task, seed, stop=stopping.event, on_epoch=report)
         except StoppedError:
             sys.exit(stopping.exit_code)

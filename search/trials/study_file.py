@@ -12,17 +12,18 @@ from typing import Any
 from search.trials.config import StudySpec
 from search.trials.design_file import comparison_fields, read_journal
 from search.trials.domains import Domain, ParameterValue, SpecError
-from search.trials.space import read_parameter, read_value
+from search.trials.space import KIND_WORDS, read_parameter, read_value
 
 READY_MADE = Path(__file__).parent.parent / "studies"
 SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
 PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 ARRAYS = ("arm", "journal")  # sections of which there may be several
-STUDY_KEYS: dict[str, type[int] | type[str]] = {
+STUDY_KEYS: dict[str, type[int] | type[str] | type[bool]] = {
     "title": str,
     "source": str,
     "dataset": str,
     "image_size": int,
+    "mirror_changes_class": bool,
     "validation_count": int,
     "limit": int,
     "trials": int,
@@ -131,9 +132,8 @@ def _checked(key: str, value: Any) -> Any:
     if key not in STUDY_KEYS:
         raise SpecError(key, f"unknown key {key!r} in [study]; known: {', '.join(STUDY_KEYS)}")
     wanted = STUDY_KEYS[key]
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        kind = "a whole number" if wanted is int else "a text"
-        raise SpecError(key, f"{key} must be {kind}, but got {value!r}")
+    if type(value) is not wanted:
+        raise SpecError(key, f"{key} must be {KIND_WORDS[wanted]}, but got {value!r}")
     if key in ("title", "source") and not str(value).isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
     return value

@@ -53,6 +53,7 @@ class DatasetFacts:
     image_shape: tuple[int, int, int]
     training_count: int
     validation_count: int
+    notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +181,7 @@ def load_facts(study: optuna.Study) -> DatasetFacts:
             **stored,
             "class_names": tuple(stored["class_names"]),
             "image_shape": tuple(stored["image_shape"]),
+            "notes": tuple(stored.get("notes", ())),  # not of an earlier version
         }
     )
 

@@ -83,7 +83,8 @@ class Wish:
         fields = dict(self.fields)
         if fields.get("dataset") is None or self._is_at_home(dataset):
             return fields
-        for name in ("validation_count", "image_size", "source", "published"):
+        own = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
+        for name in own:
             fields.pop(name, None)
         if "arms" in fields:
             fields["arms"] = tuple(dataclasses.replace(arm, reported={}) for arm in fields["arms"])

@@ -10,6 +10,7 @@ from data import fetch
 from data.datasets import (
     DATASET_NAMES,
     DataError,
+    Reading,
     choose_dataset,
     default_data_dir,
     load_test,
@@ -102,4 +103,4 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
 def test_only_folders_are_resized(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{name} has its own image size; leave out 64"):
-        load_training(name, tmp_path, image_size=64)
+        load_training(name, tmp_path, reading=Reading(image_size=64))

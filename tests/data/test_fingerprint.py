@@ -13,6 +13,7 @@ import torch
 from data.datasets import load_training
 from data.examples import DatasetInfo, Examples
 from data.fingerprint import Fingerprint, differences, fingerprint, rough_differences
+from data.preparation import Reading
 from tests.data.pets import draw, make_pets
 
 
@@ -23,7 +24,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def look(root: Path, *, image_size: int = 8) -> Fingerprint:
-    info, examples = load_training(f"folder:{root}", root.parent / "data", image_size=image_size)
+    info, examples = load_training(
+        f"folder:{root}", root.parent / "data", reading=Reading(image_size=image_size)
+    )
     return fingerprint(info, examples)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from data.composition import measure
 from data.digits import load_training
+from data.preparation import Reading
 from models import ConvNetConfig
 from search.reporting.commands import run
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, write_bundle
@@ -41,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe=Recipe(epochs=12, batch_size=64, learning_rate=5e-3),
         epochs=12,
         dataset="digits",
-        image_size=None,
+        reading=Reading(),
         data_dir=place,
         study_seed=0,
         checkpoints=place / "checkpoints",
@@ -128,7 +129,7 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mine/deep/seven�[31m.png" in seven
     assert "dark on light, inverted" in seven
     assert "\x1b" not in out + err
-    assert "Skipped: mine/notes.txt cannot be read as a picture" in err
+    assert "Skipped: mine/notes.txt is no picture" in err
     assert "sheet.PNG" in err
     assert (place / "sheet.PNG").exists()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.preparation import Reading
 from models import ConvNetConfig
 from search.training import repeat
 from search.training.recipe import Recipe
@@ -24,7 +25,7 @@ def job(network: ConvNetConfig, tmp_path: Path) -> Job:
         recipe=Recipe(epochs=4, patience=1, batch_size=50, augmentation="flip-crop"),
         epochs=3,
         dataset="blobs",
-        image_size=None,
+        reading=Reading(),
         data_dir=tmp_path,
         study_seed=7,
         checkpoints=tmp_path / "checkpoints",

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
+from data.preparation import Reading
 from models import ConvNetConfig
 from search.training.recipe import Recipe
 from search.training.repeat import Job, RepeatError, epochs_done, train_seed
@@ -27,7 +28,7 @@ def make_job(folder: Path, epochs: int = 2) -> Job:
         recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop"),
         epochs=epochs,
         dataset="digits",
-        image_size=None,
+        reading=Reading(),
         data_dir=default_data_dir(),
         study_seed=3,
         checkpoints=folder,
