@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 SCRIPT = Path(__file__).with_name("same_code.py")
 MOST_QUOTED = 300  # characters of a last line
@@ -25,7 +26,7 @@ class ErrorOutput:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115
+        self._file = _nameless_file()
         self._read_bytes = 0
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._end = ""
@@ -49,6 +50,13 @@ class ErrorOutput:
         self._file.close()
         lines = [line for line in self._end.splitlines() if line.strip()]
         return lines[-1].strip()[:MOST_QUOTED] if lines else ""
+
+
+def _nameless_file() -> IO[bytes]:
+    """To write and read; in memory where the system has such, as a disk may be full."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("standard error"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
 
 
 def start_fresh(

@@ -179,7 +179,8 @@ class Team:
         for member in self._running:
             member.process.terminate()
             assert member.process.stdin is not None
-            member.process.stdin.close()
+            with suppress(BrokenPipeError):  # it died before it had read what was written
+                member.process.stdin.close()
         deadline = time.monotonic() + LEAVE_SECONDS
         for member in self._running:
             wait_or_kill(member.process, deadline)

@@ -10,14 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna_dashboard import get_note
+from sqlalchemy import inspect
 
 from search.reporting import command_line
 from search.reporting.command_line import hide_passwords, same_command
+from search.trials.opening import open_database
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-of-the-guarded"
@@ -116,6 +120,14 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".html" for path in written)
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    with closing(open_database(guarded)) as db, db.engine.connect() as connection:
+        stored = "".join(
+            repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all())
+            for table in inspect(connection).get_table_names()
+        )
+        note = get_note(optuna.load_study(study_name="small-digits", storage=db.optuna))
+    assert "python -m search.study" in note
+    assert SECRET not in stored + note
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from search.trials import team
+from search.trials import fresh, team
 from search.trials.endings import StudyBrokenError
 from search.trials.fresh import ErrorOutput, cause_of_death
 from search.trials.team import MAX_DEATHS, Team
@@ -129,6 +130,28 @@ def test_a_process_that_says_nothing() -> None:
 )
 def test_why_it_died(code: int, line: str, says: str) -> None:
     assert cause_of_death(code, line) == says
+
+
+def test_a_team_whose_workers_die_before_there_is_a_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*words: str, **more: Any) -> Any:
+        process = fresh.start_fresh(*words, **more)
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.write(b"what a pipe takes no more")
+        return process
+
+    monkeypatch.setattr(fresh, "SCRIPT", Path("no such file"))
+    monkeypatch.setattr(team, "start_fresh", start)
+    with Team(url="sqlite:///x.db", devices=["cpu"], data_dir=Path(), threads=1):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file in memory is Linux's")
+def test_a_full_disk_is_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    errors = ErrorOutput()
+    os.write(errors.fileno(), b"why\n")
+    assert errors.close() == "why"
 
 
 def dying(program: str) -> Callable[..., Any]:
