@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +59,26 @@ def _in_the_way() -> str | None:
             spec = None
         if spec is None:
             return f"cnn-search's package {name} is missing; install cnn-search again"
-        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), name))
         ours = Path(__file__).parents[1] / name / "__init__.py"
+        if spec.origin is None and name not in sys.modules:
+            _load(name, ours)  # a mere folder, of pictures perhaps, before an editable install
+            continue
+        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), name))
         if found != ours and not (found.exists() and found.samefile(ours)):
             return (
                 f"{found} is in the way of cnn-search's package {name}: use the command "
                 "cnn-search, which works from any folder, start from another folder, or rename it"
             )
     return None
+
+
+def _load(name: str, file: Path) -> None:
+    places = [str(file.parent)]
+    spec = spec_from_file_location(name, file, submodule_search_locations=places)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def _refuse_strangers() -> None:

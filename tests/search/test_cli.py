@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import search
 from search import cli
+
+ROOT = Path(__file__).parents[2]
 
 
 def call(
@@ -64,6 +67,32 @@ def test_what_is_no_command(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
     assert "secret" not in err
+
+
+EDITABLE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Finder:  # as an editable install has it: asked after the folders of the path
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [{root!r}]) if path is None else None
+
+sys.meta_path.append(Finder)
+sys.path.insert(0, {folder!r})
+import search, data.cores, models
+print(data.cores.__file__, models.__file__)
+"""
+
+
+def test_a_mere_folder_of_such_a_name_is_not_in_the_way(tmp_path: Path) -> None:
+    for name in ("data", "models"):
+        (tmp_path / name / "train" / "cat").mkdir(parents=True)
+    program = EDITABLE.format(root=str(ROOT), folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{ROOT / 'data/cores.py'} {ROOT / 'models/__init__.py'}\n"
 
 
 def test_it_loads_nothing_heavy() -> None:

@@ -36,11 +36,10 @@ depth = 1
 width = 4
 learning_rate = { low = 1e-3, high = 1e-2, log = true }
 """
-GRACE_SECONDS = 5.0  # in which a command that has just begun loads its libraries
 
 
 class Watch(threading.Thread):
-    """Looks for the secret in the arguments of every process, but a young one's own."""
+    """Looks for the secret in the arguments of every process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
