@@ -39,7 +39,7 @@ class StudyContent:
     Attributes:
         note: our part of the study's, in Markdown.
         figures: by their ids; one saved again under its id replaces the last one.
-        trial_notes: of the trials that failed last, by trial id.
+        trial_notes: of the last trials that there is something to say of, by trial id.
     """
 
     note: str
@@ -64,11 +64,11 @@ def figures_of(spec: StudySpec) -> dict[str, Draw]:
 
 def make_study_content(view: StudyView) -> StudyContent:
     """The work of it, without touching a database."""
-    failed = view.in_state("failed")[-MOST_TRIAL_NOTES:]
+    noted = [(t.trial_id, n) for t in view.trials if (n := trial_note(t)) is not None]
     return StudyContent(
         note=study_note(view),
         figures={name: draw(view) for name, draw in figures_of(view.spec).items()},
-        trial_notes={trial.trial_id: trial_note(trial) for trial in failed},
+        trial_notes=dict(noted[-MOST_TRIAL_NOTES:]),
     )
 
 

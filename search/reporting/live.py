@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.reporting.describe import short_config
+from search.reporting.findings import named
 from search.reporting.speed import images_per_second
 from search.reporting.states import WORDS, all_counts, counts_in_words
 from search.reporting.summary import (
@@ -158,7 +159,7 @@ def _best(view: StudyView, best: TrialView) -> Iterator[Text]:
     where = f", epoch {best.best.epoch}/{len(best.curve)}"
     yield _line(
         ("best    ", "dim"),
-        (f"trial {best.number}", "bold green"),
+        (named(best), "bold green"),
         (f": {score_in_words(best, view)}{where}", ""),
     )
     gain = gain_in_words(view)

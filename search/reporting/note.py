@@ -7,17 +7,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from search.reporting.describe import describe_config, short_config
+from search.reporting.findings import named, overfitting_in_words, stop_in_words
+from search.reporting.leaderboard import LeaderboardRow, leaderboard_rows, stopped_rows
 from search.reporting.reproduce import command, study_file
 from search.reporting.speed import time_spent
 from search.reporting.states import MEANINGS, all_counts
-from search.reporting.summary import (
-    LeaderboardRow,
-    gain_in_words,
-    leaderboard_rows,
-    score_in_words,
-    standing_in_words,
-    stopped_rows,
-)
+from search.reporting.summary import gain_in_words, score_in_words, standing_in_words
 from search.reporting.uncertainty import recorded_accuracy, seeds_in_words
 from search.reporting.wording import data_in_words, grouped, percent, printable
 from search.trials.history import ResultRow
@@ -48,9 +43,12 @@ def study_note(view: StudyView) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def trial_note(trial: TrialView) -> str:
-    """Of a failed trial: why."""
-    return f"**Failed**: {_reason(trial)}\n"
+def trial_note(trial: TrialView) -> str | None:
+    """Why a trial failed, or that it over-fits; None where there is neither to say."""
+    if trial.state == "failed":
+        return f"**Failed**: {_reason(trial)}\n"
+    sentence = overfitting_in_words(trial)
+    return None if sentence is None else f"{sentence}\n"
 
 
 def escape(text: str) -> str:
@@ -134,12 +132,15 @@ def _gain(view: StudyView) -> Iterator[str]:
         yield "Nothing to compare yet."
         return
     described = "" if best.config is None else f" ({describe_config(best.config, best.parameters)})"
-    yield f"Best is trial {best.number}: {score_in_words(best, view)}{escape(described)}."
+    yield f"Best is {escape(named(best))}: {score_in_words(best, view)}{escape(described)}."
+    for sentence in (overfitting_in_words(best), stop_in_words(view)):
+        if sentence is not None:
+            yield escape(sentence)
     if baseline is None:
         yield "This study has no baseline."
         return
     if baseline.number == best.number:
-        yield "That is the baseline: no trial has beaten it."
+        yield "No trial has beaten the baseline."
         return
     yield f"The baseline, trial {baseline.number}: {score_in_words(baseline, view)}."
     yield (

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from search.reporting.commands import one_line
 from search.reporting.estimate import counted_down, time_left, workers_now
+from search.reporting.findings import named
 from search.reporting.live import epochs_done, frame, latest_ended, outcome, totals_in_words
 from search.reporting.summary import score_in_words, time_left_in_words
 from search.reporting.wording import data_in_words, printable
@@ -221,6 +222,6 @@ def _best(view: StudyView, new: Sequence[TrialView]) -> Iterator[str]:
     if best is None:
         return
     if any(trial.number == best.number for trial in new):
-        yield f"trial {best.number} is the best so far"
+        yield f"{named(best)} is the best so far"
     else:
-        yield f"best is trial {best.number}: {score_in_words(best, view)}"
+        yield f"best is {named(best)}: {score_in_words(best, view)}"

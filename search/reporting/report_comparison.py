@@ -23,6 +23,7 @@ from search.reporting.document import Block, Details, Facts, Heading, Paragraph,
 from search.reporting.figures_arms import loss_by_arm
 from search.reporting.figures_comparison import arm_curves
 from search.reporting.figures_study import loss_against_parameters
+from search.reporting.findings import all_overfitting_in_words
 from search.reporting.report_effects import effect_blocks
 from search.reporting.report_frame import best_network, failures, network
 from search.reporting.report_journal import journal_blocks
@@ -158,6 +159,9 @@ def _curves(view: StudyView) -> Iterator[Block]:
         figure=arm_curves(view),
         alt="Training and validation loss by epoch of each arm: seeds, mean, best epochs",
     )
+    sentence = all_overfitting_in_words(view)
+    if sentence is not None:
+        yield Paragraph(text=sentence)
     sizes = {trial.parameters for trial in view.trials if trial.parameters}
     if len(sizes) > 1:
         yield Plot(

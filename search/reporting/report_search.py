@@ -20,6 +20,7 @@ from search.reporting.figures_study import (
     pareto_front,
     time_by_outcome,
 )
+from search.reporting.findings import all_overfitting_in_words, named, stop_in_words
 from search.reporting.importances import FEWEST, importances, importances_in_words, usable
 from search.reporting.metrics import measured
 from search.reporting.report_frame import best_network, failures
@@ -61,7 +62,8 @@ def _summary(view: StudyView) -> Iterator[Block]:
     images = view.dataset.validation_count
     yield Facts(
         pairs=(
-            ("best validation loss (nats)", f"{best.best.validation_loss:.4f}"),
+            ("best", named(best)),
+            ("its validation loss (nats)", f"{best.best.validation_loss:.4f}"),
             ("its validation accuracy", str(accuracy_of([best.best.validation_error], images))),
             ("its parameters", "" if best.parameters is None else grouped(best.parameters)),
             ("trials", counts_in_words(view)),
@@ -69,11 +71,16 @@ def _summary(view: StudyView) -> Iterator[Block]:
         )
     )
     gain, baseline = gain_in_words(view), view.baseline
-    if gain is not None and baseline is not None:
+    if best.is_baseline:
+        yield Paragraph(text="The best is the baseline itself: no trial has beaten it.")
+    elif gain is not None and baseline is not None:
         yield Paragraph(
             text=f"The baseline, trial {baseline.number}, has {score_in_words(baseline, view)}; "
             f"the best, trial {best.number}, has {score_in_words(best, view)}. Gained: {gain}."
         )
+    for sentence in (stop_in_words(view), all_overfitting_in_words(view)):
+        if sentence is not None:
+            yield Paragraph(text=sentence)
     yield Paragraph(
         text=f"{legend(images)} Each trial ran with a seed of its own. The best of "
         f"{len(view.leaderboard)} complete trials was picked on the images that it is judged by, "

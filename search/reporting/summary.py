@@ -8,11 +8,11 @@ import shlex
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from search.reporting.command_line import as_called
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.estimate import time_left_now, workers_now
+from search.reporting.findings import named, overfitting_in_words, stop_in_words
 from search.reporting.speed import images_per_second, time_spent
 from search.reporting.states import all_counts
 from search.reporting.uncertainty import accuracy_of, legend, sampling_error
@@ -22,7 +22,6 @@ from search.reporting.wording import (
     grouped,
     printable,
 )
-from search.trials.config import TrialConfig
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status
@@ -32,62 +31,6 @@ from search.trials.view import StudyView, TrialView
 WIDTH = 80
 
 FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeaderboardRow:
-    """A trial at the epoch of its lowest validation loss.
-
-    Attributes:
-        rank: 1 for the best; None for one that was stopped early, which has none.
-        accuracy, sigma: shares in [0, 1]; sigma is the sampling error of the former.
-        epoch, epochs: the epoch with the lowest loss, and how many were trained.
-        parameters: trained weights and biases; None while unknown.
-        seconds: of training and validation.
-    """
-
-    rank: int | None
-    number: int
-    is_baseline: bool
-    loss: float
-    accuracy: float
-    sigma: float
-    epoch: int
-    epochs: int
-    parameters: int | None
-    seconds: float
-    config: TrialConfig | None
-
-
-def leaderboard_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
-    """The best complete trials, at most `count`, lowest validation loss first."""
-    ranked = enumerate(view.leaderboard[:count], start=1)
-    return [row for rank, trial in ranked for row in _rows(rank, trial, view)]
-
-
-def stopped_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
-    """The pruned trials that came furthest, at most `count`; of equals, lowest loss first."""
-    rows = [row for trial in view.in_state("pruned") for row in _rows(None, trial, view)]
-    return sorted(rows, key=lambda row: (-row.epochs, row.loss))[:count]
-
-
-def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[LeaderboardRow]:
-    """One, or none of a trial that finished no epoch."""
-    best = trial.best
-    if best is not None:
-        yield LeaderboardRow(
-            rank=rank,
-            number=trial.number,
-            is_baseline=trial.is_baseline,
-            loss=best.validation_loss,
-            accuracy=1 - best.validation_error,
-            sigma=sampling_error(best.validation_error, view.dataset.validation_count),
-            epoch=best.epoch,
-            epochs=len(trial.curve),
-            parameters=trial.parameters,
-            seconds=trial.seconds,
-            config=trial.config,
-        )
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
@@ -212,10 +155,7 @@ def next_commands(view: StudyView) -> list[str]:
 def _best_lines(view: StudyView) -> Iterator[str]:
     best = view.best
     assert best is not None
-    which = ", the baseline itself" if best.is_baseline else ""
-    if best.arm is not None:
-        which = f", arm {printable(best.arm)}"
-    yield f"Best: trial {best.number}{which}"
+    yield f"Best: {named(best)}"
     if best.config is not None:
         yield from _entry("network", describe_network(best.config.architecture, best.parameters))
         yield from _entry("training", describe_training(best.config))
@@ -225,6 +165,8 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
         yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
         yield from _entry("gained", gain)
+    for sentence in (overfitting_in_words(best), stop_in_words(view)):
+        yield from _wrap(sentence or "")
     yield ""
     yield from _wrap(
         f"{legend(view.dataset.validation_count)} The best of "

@@ -87,8 +87,8 @@ def test_a_line_for_each_trial_that_ends(
         feed.change(make_view([baseline, replace(running, state="pruned")]))
         assert output.lines()[2].startswith(
             "trial 1 pruned at epoch 1: loss 0.5000, accuracy 83.33 % ± 0.37 (sampling); best is "
-            "trial 0: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling); 2/50 trials "
-            "(1 complete, 1 pruned), "
+            "trial 0, the baseline itself: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling); 2/50 "
+            "trials (1 complete, 1 pruned), "
         )
         assert output.lines()[2].endswith("left, a first guess")
         failed = make_trial(2, state="failed", reason="out of\nmemory \x1b[31m")

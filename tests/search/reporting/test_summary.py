@@ -8,16 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from search.reporting.leaderboard import leaderboard_rows, stopped_rows
 from search.reporting.summary import (
     WIDTH,
     fallback_notice,
     final_summary,
     gain_in_words,
-    leaderboard_rows,
     next_commands,
     score_in_words,
     status_text,
-    stopped_rows,
     time_left_in_words,
 )
 from search.trials.status import RunningTrial, Status
