@@ -11,8 +11,9 @@ Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +108,21 @@ class Composition:
     centring: Centring | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `Composition(**d)` gives the composition back."""
+        """JSON-ready form; `from_dict` gives the composition back."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
+        """Raises ValueError where a value is none that `measure` can find."""
+        found = cls(**stored)
+        shares = [found.ground, *(s for s in (found.level, found.size) if s is not None)]
+        if not isinstance(found.on_dark, bool) or found.centring not in (None, *get_args(Centring)):
+            raise ValueError("composition: on_dark is true or false, centring mass, box or null")
+        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
+            raise ValueError("composition: ground, level and size are shares in [0, 1]")
+        if (found.size is None) != (found.centring is None) or found.size == 0:
+            raise ValueError("composition: size and centring come together, and size is above 0")
+        return found
 
     def fits(self, figure: Figure, side: int) -> bool:
         """Whether an image of `side` x `side` pixels is composed like this already."""

@@ -9,7 +9,7 @@ As a command:
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NoReturn
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from models.architecture import Architecture, plan, to_dict
 from models.checks import ArchitectureError
-from models.layers import Layer, Residual, Shape
+from models.layers import Shape, flat
 from models.options import add_architecture_options, architecture_from
 
 WIDTH = 100  # columns of the table where standard output is no terminal
@@ -49,7 +49,7 @@ def anatomy(
     `image_shape` is (channels, height, width). Raises ArchitectureError like `models.build`,
     whose modules bear the same names.
     """
-    layers = list(_flat(plan(architecture, image_shape, classes)))
+    layers = list(flat(plan(architecture, image_shape, classes)))
     total = sum(layer.weights + layer.biases for layer in layers)
     return tuple(
         LayerRow(
@@ -74,14 +74,6 @@ def count_parameters(
     """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
     rows = anatomy(architecture, image_shape, classes)
     return sum(row.parameters for row in rows)
-
-
-def _flat(layers: Iterable[Layer]) -> Iterator[Layer]:
-    for layer in layers:
-        if isinstance(layer, Residual):
-            yield from _flat(layer.main)
-            yield from _flat(layer.shortcut)
-        yield layer
 
 
 def table(rows: Sequence[LayerRow]) -> Table:

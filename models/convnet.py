@@ -12,6 +12,7 @@ from models.checks import (
     check_rate,
     check_switch,
     is_count,
+    shown,
 )
 from models.layers import ActivationName, PoolName
 
@@ -97,7 +98,7 @@ class ConvNetConfig:
         elif not is_count(self.padding, least=0):
             raise ArchitectureError(
                 "padding must be 'same', a whole number from 0 up or a list of them, "
-                f"but got {self.padding!r}"
+                f"but got {shown(self.padding)}"
             )
 
     @property

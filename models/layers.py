@@ -9,7 +9,7 @@ Shapes leave out the batch: (channels, height, width) for images, (features,) fo
 output size and the number of parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -262,6 +262,15 @@ class Residual(Layer):
     @property
     def output(self) -> Shape:
         return self.main[-1].output
+
+
+def flat(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """In running order; a shortcut's layers follow those that it goes around."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from flat(layer.main)
+            yield from flat(layer.shortcut)
+        yield layer
 
 
 class Chain:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.checks import ArchitectureError, check_rate, is_count
+from models.checks import ArchitectureError, check_rate, is_count, shown
 from models.layers import (
     Activation,
     BatchNorm,
@@ -43,7 +43,7 @@ class ResNetConfig:
     def __post_init__(self) -> None:
         if self.side is not None and not is_count(self.side, least=LEAST_SIDE):
             raise ArchitectureError(
-                f"side must be a whole number from {LEAST_SIDE} up, but got {self.side!r}"
+                f"side must be a whole number from {LEAST_SIDE} up, but got {shown(self.side)}"
             )
         check_rate("dropout", self.dropout)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the processes that tests start
 
+import hypothesis
 import optuna
 import psycopg
 import pytest
@@ -22,6 +23,11 @@ torch.set_num_threads(1)
 # A shell ignores it for what it starts in the background, and so would all processes of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+# Few examples, the same each time; pytest --hypothesis-profile=long looks for new ones.
+_ANY = {"deadline": None, "database": None, "suppress_health_check": list(hypothesis.HealthCheck)}
+hypothesis.settings.register_profile("short", max_examples=40, derandomize=True, **_ANY)
+hypothesis.settings.register_profile("long", max_examples=3000, **_ANY)
+hypothesis.settings.load_profile("short")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

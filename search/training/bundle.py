@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,20 @@ from torch import nn
 
 from data.composition import Composition
 from data.preparation import FIRST, Preparation
-from models import Architecture, ArchitectureError, build, from_dict, to_dict
+from data.reading import parse_json, read_regular
+from models import Architecture, ArchitectureError, build, from_dict, plan, to_dict
+from models.checks import shown
+from models.layers import flat
 from search.training.checkpoint import write_atomically
 from search.training.evaluate import logits
 
 FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
+MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
+LONGEST_TEXT = 5000  # characters, of a name; a folder's path is the longest
+LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
+_LONGEST_REASON = 200
 
 
 class BundleError(ValueError):
@@ -78,7 +85,7 @@ class Bundle:
         try:
             model = build(self.architecture, self.image_shape, len(self.class_names))
             model.load_state_dict(dict(self.weights))
-        except (ArchitectureError, RuntimeError) as error:
+        except (ArchitectureError, RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the weights of study {self.study!r} do not fit its network "
                 f"({str(error).splitlines()[0]}); run python -m search.finalize again"
@@ -121,56 +128,107 @@ def read_bundle(folder: Path) -> Bundle:
     """The network in `folder`.
 
     Raises:
-        BundleError: files missing, damaged, of two different networks or of another version.
+        BundleError: files missing, damaged, of two different networks or of another version; or
+            values that no network has, or that do not fit in memory.
     """
-    payload, text = _read(folder / WEIGHTS), _read(folder / CONFIG)
-    again = "run python -m search.finalize again"
+    text, again = _read(folder / CONFIG, MOST_CONFIG_BYTES), "run python -m search.finalize again"
     try:
-        stored = json.loads(text)
+        stored = parse_json(text)
     except ValueError as error:
-        raise BundleError(f"{folder / CONFIG} is damaged (no JSON); {again}") from error
+        raise BundleError(f"{folder / CONFIG} is damaged (no JSON: {error}); {again}") from error
     version = stored.get("format") if isinstance(stored, dict) else None
     if version != FORMAT:
         raise BundleError(
-            f"{folder / CONFIG} has format {version!r}, but this version of cnn-search reads "
+            f"{folder / CONFIG} has format {shown(version)}, but this version of cnn-search reads "
             f"{FORMAT}; {again}"
         )
+    try:
+        described = _described(stored)
+        parameters, most_bytes = _size(described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / CONFIG, error) from error
+    payload = _read(folder / WEIGHTS, most_bytes)
     if hashlib.sha256(payload).hexdigest() != stored.get("weights_sha256"):
         raise BundleError(
             f"{folder / WEIGHTS} is damaged or not the one that {CONFIG} describes; {again}"
         )
     try:
-        return _bundle(stored, from_safetensors(payload))
-    except (KeyError, TypeError, ValueError, ArchitectureError, SafetensorError) as error:
-        raise BundleError(
-            f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}); {again}"
-        ) from error
+        weights = _weights(payload, parameters)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise _damaged(folder / WEIGHTS, error) from error
+    return replace(described, weights=weights)
 
 
-def _bundle(stored: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Bundle:
-    channels, height, width = map(int, stored["image_shape"])
+def _damaged(path: Path, error: Exception) -> BundleError:
+    reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+    return BundleError(f"{path} is damaged ({reason}); run python -m search.finalize again")
+
+
+def _described(stored: Mapping[str, Any]) -> Bundle:
+    """All but the weights."""
+    channels, height, width = (_whole("image_shape", side) for side in stored["image_shape"])
     mean, std = ([float(value) for value in stored[name]] for name in ("mean", "std"))
-    if not len(mean) == len(std) == channels or not all(map(math.isfinite, mean + std)):
+    if not len(mean) == len(std) == channels:
         raise ValueError("mean and std must have a number for each channel")
+    if not all(0 <= value <= 1 for value in mean):
+        raise ValueError("mean must lie in [0, 1]: images are scaled so")
+    if not all(LEAST_STD <= value <= 1 for value in std):
+        raise ValueError(f"std must lie in [{LEAST_STD}, 1]")
     composition, preparation = stored["composition"], stored.get("preparation")
     return Bundle(
-        study=str(stored["study"]),
-        trial=int(stored["trial"]),
-        seed=int(stored["seed"]),
-        epochs=int(stored["epochs"]),
-        dataset=str(stored["dataset"]),
-        title=str(stored["title"]),
-        class_names=tuple(map(str, stored["class_names"])),
+        study=_text("study", stored["study"]),
+        trial=_whole("trial", stored["trial"]),
+        seed=_whole("seed", stored["seed"]),
+        epochs=_whole("epochs", stored["epochs"]),
+        dataset=_text("dataset", stored["dataset"]),
+        title=_text("title", stored["title"]),
+        class_names=tuple(_text("class_names", name) for name in _list(stored["class_names"])),
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
-        composition=None if composition is None else Composition(**composition),
+        composition=None if composition is None else Composition.from_dict(composition),
         architecture=from_dict(stored["architecture"]),
         recipe=dict(stored["recipe"]),
-        weights=weights,
+        weights={},
     )
+
+
+def _size(described: Bundle) -> tuple[int, int]:
+    """(parameters, the most bytes that their file can have) of a network that can be built."""
+    layers = plan(described.architecture, described.image_shape, len(described.class_names))
+    parameters = sum(layer.weights + layer.biases for layer in flat(layers))
+    return parameters, MOST_HEADER_BYTES + 8 * parameters  # 4 each, and batch norm's running means
+
+
+def _weights(payload: bytes, parameters: int) -> dict[str, torch.Tensor]:
+    weights = from_safetensors(payload)
+    if sum(tensor.numel() for tensor in weights.values()) < parameters:
+        raise ValueError(f"the network has {parameters} parameters, and there are fewer")
+    if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
+        raise ValueError("a weight is not finite")
+    return weights
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise TypeError(
+            f"{name} must be text of at most {LONGEST_TEXT} characters, but got {shown(value)}"
+        )
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is wanted, but got {shown(value)}")
+    return value
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise TypeError(f"{name} must be a whole number from 0 up, but got {shown(value)}")
+    return value
 
 
 def latest_bundle(runs: Path) -> Path:
@@ -188,13 +246,14 @@ def latest_bundle(runs: Path) -> Path:
     return max(configs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most_bytes: int) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, most_bytes)
     except FileNotFoundError as error:
         raise BundleError(
             f"there is no {path}; run python -m search.finalize first, or name another bundle"
         ) from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(f"cannot read {path}: {reason}; check the path and its rights") from error
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {path}: {error.strerror}; check the path and its rights"
+        ) from error

@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
+from data.reading import open_regular
 from search.training.temporary import HAS_LOCKS, own_temporary
+from search.training.torch_files import load_tensors
 
 MAGIC = b"cnn-search checkpoint 1\n"
 DIGEST_BYTES = 32
+MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
 
 
 class CheckpointError(Exception):
@@ -85,17 +88,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             would have to be executed is not.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path, MOST_BYTES) as file:
+            head = file.read(len(MAGIC) + DIGEST_BYTES)
+            payload = file.read() if head.startswith(MAGIC) else b""
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
-    payload = content[len(MAGIC) + DIGEST_BYTES :]
-    digest = content[len(MAGIC) : len(MAGIC) + DIGEST_BYTES]
-    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+    if head != MAGIC + hashlib.sha256(payload).digest():
         raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
     # Random states belong in main memory whatever the device; optimisers move theirs on load.
     try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's own, pickle's and zipfile's, for whatever it may hold
+        state = load_tensors(payload)
+    except ValueError as error:
         raise CheckpointError(f"{path}: not the state of a training") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not the state of a training")

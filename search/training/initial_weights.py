@@ -6,26 +6,28 @@ wrote, or a file of weights. Whatever it is, the output layer is made anew: its 
 
 from __future__ import annotations
 
-import pickle
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
+from data.reading import read_regular
 from models import Architecture, ResNetConfig
 from models.resnet import torchvision_name
+from search.training.torch_files import load_tensors
 
 IMAGENET = "imagenet"
 IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
 TIMEOUT_SECONDS = 20.0
 NEW_LAYER = "output."
+SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
 
 
 class WeightsError(ValueError):
@@ -68,7 +70,7 @@ def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dic
         raise WeightsError(
             "a network of an output layer alone has nothing to take over; leave initial_weights out"
         )
-    found = _read(source)
+    found = _read(source, sum(map(_bytes, own.values())) + SPARE_BYTES)
     if isinstance(architecture, ResNetConfig) and "layer1.0.conv1.weight" in found:
         found = {
             name: found[torchvision_name(name)] for name in own if torchvision_name(name) in found
@@ -81,30 +83,51 @@ def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dic
                 f"weights of {source!r} are of another network: {name} is {_by(found[name])} "
                 f"there and {_by(tensor)} here; give the study the same network"
             )
+        if not _is_plain(found[name]):
+            raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
     return {name: found[name] for name in own}
 
 
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Not sparse, quantised, complex or without memory, as a file's tensors can be."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if not plain or tensor.is_quantized or tensor.is_complex():
+        return False
+    return bool(torch.isfinite(tensor.float()).all())
+
+
 @lru_cache(maxsize=2)
-def _read(source: str) -> Mapping[str, Tensor]:
+def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()
-    path = Path(source)
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
+    try:
+        path = Path(source)
+        file = path / "model.safetensors" if path.is_dir() else path
+        content = read_regular(file, most_bytes)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise WeightsError(
             f"no weights at {source!r}; give 'imagenet', the folder that search.finalize wrote "
             "(runs/<study>/final), or a file (.safetensors, .pth)"
-        )
-    return _read_file(file)
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"{source[:200]!r} cannot be read as weights ({error.strerror}); give another file"
+        ) from error
+    return _parsed(file, content)
 
 
-def _read_file(file: Path) -> Mapping[str, Tensor]:
+def _parsed(file: Path, content: bytes) -> Mapping[str, Tensor]:
+    weights: Any
     try:
         if file.suffix == ".safetensors":
-            weights = load_file(file)
+            weights = from_safetensors(content)
         else:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
+            weights = load_tensors(content)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(f"{str(file)!r} cannot be read as weights ({reason})") from error
     if not isinstance(weights, Mapping) or not all(
@@ -126,7 +149,7 @@ def _imagenet() -> Mapping[str, Tensor]:
                 check_hash=True,
                 weights_only=True,
             )
-    except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # the network's, and torch's of any kind where the file is damaged
         raise WeightsError(
             f"ImageNet weights cannot be fetched from {IMAGENET_URL} ({error}); put that file at "
             f"{cached}, or give initial_weights = FILE"

@@ -14,6 +14,9 @@ WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
 
 
+MOST_BATCH = 10**6  # images a step
+
+
 class RecipeError(ValueError):
     """A training recipe that cannot be followed; names the value and the range."""
 
@@ -63,7 +66,8 @@ class Recipe:
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _check(self.patience is None or self.patience >= 1, "patience", self.patience, ">= 1")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        in_range = 1 <= self.batch_size <= MOST_BATCH
+        _check(in_range, "batch_size", self.batch_size, f"from 1 to {MOST_BATCH}")
         _among("optimizer", self.optimizer, get_args(OptimizerName))
         _check(_positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0")
         _check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")

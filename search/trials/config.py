@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from data.preparation import Reading
 from models import Architecture, to_dict
+from models.checks import shown
 from search.training.recipe import Recipe
 from search.trials.design import Arm, JournalEntry, check_arms, check_journal
 from search.trials.domains import (
@@ -29,6 +30,9 @@ SamplerName = Literal["gp", "tpe", "random", "grid"]
 PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
 FORMAT = 1  # of the stored specification
+MOST_TRIALS = MOST_EPOCHS = 10**6
+MOST_SIDE = 10_000  # pixels
+MOST_EXAMPLES = 10**9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,13 +102,22 @@ class StudySpec:
     published: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "trials", "epochs"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("image_size", "validation_count", "limit", "patience"):
-            if getattr(self, name) is not None:
-                _at_least_one(name, getattr(self, name))
-        if not 0 <= self.seed < 2**32:
-            raise SpecError("seed", f"seed must be in [0, 2**32), but got {self.seed!r}")
+        for name in ("dataset", "title", "source"):
+            if not isinstance(getattr(self, name), str):
+                raise SpecError(name, f"{name} must be text, but got {shown(getattr(self, name))}")
+        for name, most in (
+            ("repeats", MOST_TRIALS),
+            ("trials", MOST_TRIALS),
+            ("epochs", MOST_EPOCHS),
+            ("patience", MOST_EPOCHS),
+            ("image_size", MOST_SIDE),
+            ("validation_count", MOST_EXAMPLES),
+            ("limit", MOST_EXAMPLES),
+        ):
+            if getattr(self, name) is not None or name in ("repeats", "trials", "epochs"):
+                _check_count(name, getattr(self, name), most)
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise SpecError("seed", f"seed must be in [0, 2**32), but got {shown(self.seed)}")
         for name, choices in (
             ("sampler", get_args(SamplerName)),
             ("pruner", get_args(PrunerName)),
@@ -219,6 +232,10 @@ def study_name_for(dataset: str) -> str:
     return name[:MAX_NAME]
 
 
-def _at_least_one(name: str, value: object) -> None:
+def _check_count(name: str, value: object, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(name, f"{name} must be a whole number of at least 1, but got {value!r}")
+        raise SpecError(
+            name, f"{name} must be a whole number of at least 1, but got {shown(value)}"
+        )
+    if value > most:
+        raise SpecError(name, f"{name} must be at most {most}, but got {shown(value)}")

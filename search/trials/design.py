@@ -7,12 +7,12 @@ of the data and draws of the augmentation, so that they can be compared pair by 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from search.trials.domains import ParameterValue, SpecError
+from models.checks import shown
+from search.trials.domains import LARGEST, ParameterValue, SpecError
 
 Outcome = Literal["better", "worse", "no different"]
 
@@ -214,7 +214,7 @@ def _expect(message: str) -> SpecError:
 
 def _check_line(key: str, text: object, longest: int) -> None:
     if not isinstance(text, str) or not text.strip() or not text.isprintable():
-        raise SpecError(key, f"{key} must be a line of printable text, but got {text!r}")
+        raise SpecError(key, f"{key} must be a line of printable text, but got {shown(text)}")
     if len(text) > longest:
         raise SpecError(key, f"{key} must have at most {longest} signs, but has {len(text)}")
 
@@ -222,7 +222,7 @@ def _check_line(key: str, text: object, longest: int) -> None:
 def _check_reported(key: str, figure: Any) -> None:
     if key not in REPORTED:
         raise SpecError(
-            "reported", f"reported: unknown figure {key!r}; known: {', '.join(REPORTED)}"
+            "reported", f"reported: unknown figure {shown(key)}; known: {', '.join(REPORTED)}"
         )
     fits, wanted = _is_number(figure) and figure >= 0, "a number from 0 up"
     if key in SHARES:
@@ -230,8 +230,8 @@ def _check_reported(key: str, figure: Any) -> None:
     elif key == "parameters":
         fits, wanted = fits and isinstance(figure, int), "a whole number"
     if not fits:
-        raise SpecError("reported", f"reported: {key} must be {wanted}, but got {figure!r}")
+        raise SpecError("reported", f"reported: {key} must be {wanted}, but got {shown(figure)}")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from models.checks import shown
 from search.trials.design import (
     MAX_ARMS,
     MAX_REPEATS,
@@ -85,6 +86,8 @@ def read_journal(tables: object) -> tuple[JournalEntry, ...]:
 
 
 def _read_arms(tables: object) -> list[Arm]:
+    if isinstance(tables, list) and len(tables) > MAX_ARMS:
+        raise SpecError("arm", f"at most {MAX_ARMS} arms can be compared, but got {len(tables)}")
     arms = [
         _placed(("arm", number), _arm, table) for number, table in enumerate(_tables("arm", tables))
     ]
@@ -114,7 +117,7 @@ def _arm(table: dict[str, Any]) -> Arm:
     _require("arm", table, "name")
     reported = table.get("reported", {})
     if not isinstance(reported, dict):
-        raise SpecError("reported", f"reported is a table of figures, but got {reported!r}")
+        raise SpecError("reported", f"reported is a table of figures, but got {shown(reported)}")
     values = {
         key: read_value(key, written) for key, written in table.items() if key not in ARM_KEYS
     }
@@ -140,11 +143,13 @@ def _expectation(table: dict[str, Any]) -> Expectation:
     for key in table:
         if key not in EXPECT_KEYS:
             raise SpecError(
-                "expect", f"expect: unknown key {key!r}; known: {', '.join(EXPECT_KEYS)}"
+                "expect", f"expect: unknown key {shown(key)}; known: {', '.join(EXPECT_KEYS)}"
             )
     for key in EXPECT_KEYS[:-1]:
         if not isinstance(table.get(key), str):
-            raise SpecError("expect", f"expect: {key} must be a text, but got {table.get(key)!r}")
+            raise SpecError(
+                "expect", f"expect: {key} must be a text, but got {shown(table.get(key))}"
+            )
     return Expectation.from_dict(table)
 
 
@@ -157,7 +162,9 @@ def _require(name: str, table: dict[str, Any], *keys: str) -> None:
 def _refuse_unknown(section: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise SpecError(key, f"unknown key {key!r} in {section}; known: {', '.join(known)}")
+            raise SpecError(
+                key, f"unknown key {shown(key)} in {section}; known: {', '.join(known)}"
+            )
 
 
 def _only_fixed(space: Mapping[str, Domain]) -> dict[str, Domain]:

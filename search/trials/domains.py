@@ -6,7 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from models.checks import shown
+
 ParameterValue = None | bool | int | float | str | tuple[int, ...]
+
+MOST_CHOICES = 1000  # Optuna's samplers weigh each of them at each draw
+LARGEST = 2**53  # of whole numbers: all up to it are floats, too
+LONGEST_TEXT = 4000  # characters
 
 
 class SpecError(ValueError):
@@ -75,9 +81,15 @@ def domain_from_json(written: Any, name: str = "space") -> Domain:
             return Fixed(value=tuple(written))
         if not written:
             raise SpecError(name, f"{name}: an empty list leaves no choice")
+        if len(written) > MOST_CHOICES:
+            raise SpecError(
+                name,
+                f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}; give "
+                "a range {low = ..., high = ...}",
+            )
         values = tuple(_value(value, name) for value in written)
         if len(set(map(repr, values))) < len(values):
-            raise SpecError(name, f"{name}: a value stands twice in {written}")
+            raise SpecError(name, f"{name}: a value stands twice in {shown(written)}")
         return Choice(values=values)
     return Fixed(value=_value(written, name))
 
@@ -105,10 +117,14 @@ def _range(written: dict[str, Any], name: str) -> Range:
         )
     low, high, log = written["low"], written["high"], written.get("log", False)
     for bound in (low, high):
+        if isinstance(bound, int) and abs(bound) > LARGEST:
+            raise SpecError(
+                name, f"{name}: a range's ends are at most {LARGEST}, but got {shown(bound)}"
+            )
         if not _is_number(bound):
-            raise SpecError(name, f"{name}: a range's ends are numbers, but got {bound!r}")
+            raise SpecError(name, f"{name}: a range's ends are numbers, but got {shown(bound)}")
     if not isinstance(log, bool):
-        raise SpecError(name, f"{name}: log is true or false, but got {log!r}")
+        raise SpecError(name, f"{name}: log is true or false, but got {shown(log)}")
     if low > high:
         raise SpecError(name, f"{name}: low = {low} is above high = {high}")
     if log and low <= 0:
@@ -133,14 +149,23 @@ def _value(written: Any, name: str) -> ParameterValue:
     if isinstance(written, list):
         if all(map(_is_count, written)):
             return tuple(written)
+    elif isinstance(written, str) and len(written) > LONGEST_TEXT:
+        raise SpecError(
+            name, f"{name}: a text has at most {LONGEST_TEXT} characters, but got {len(written)}"
+        )
     elif isinstance(written, bool | str) or _is_number(written):
         value: ParameterValue = written
         return value
-    raise SpecError(name, f"{name}: {written!r} is neither a number, a text, a truth nor a list")
+    elif isinstance(written, int):
+        raise SpecError(name, f"{name} must be at most {LARGEST} in size, but got {shown(written)}")
+    raise SpecError(
+        name, f"{name}: {shown(written)} is neither a number, a text, a truth nor a list"
+    )
 
 
 def _is_count(written: Any) -> bool:
-    return isinstance(written, int) and not isinstance(written, bool)
+    whole = isinstance(written, int) and not isinstance(written, bool)
+    return whole and abs(written) <= LARGEST
 
 
 def _is_number(written: Any) -> bool:

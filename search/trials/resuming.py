@@ -38,7 +38,7 @@ def saved_state(
     db: Database, lease: Lease, checkpoint: Path, identity: dict[str, Any]
 ) -> dict[str, Any] | None:
     saved = latest_checkpoint(checkpoint)
-    if saved is None or saved["identity"] != identity:
+    if saved is None or saved.get("identity") != identity:
         return None
     state: dict[str, Any] = saved["training"]
     reports = epochs_of_trial(db, lease.trial_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args
 
 import optuna
@@ -15,6 +16,7 @@ import optuna
 from data.augment import POLICY_NAMES
 from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, ResNetConfig, plan
 from models.architecture import FAMILIES
+from models.checks import MOST_LAYERS, shown
 from models.convnet import HeadName, NormPlace
 from models.layers import ActivationName, PoolName
 from search.training.recipe import (
@@ -34,6 +36,7 @@ from search.trials.domains import (
     Range,
     SpecError,
     domain_from_json,
+    domain_to_json,
 )
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
@@ -141,8 +144,8 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
         return arm_config(spec, arm)
     overrides = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in trial.user_attrs.get(OVERRIDES, {}).items()
+        name: read_value(name, written)
+        for name, written in trial.user_attrs.get(OVERRIDES, {}).items()
     }
     values = {
         name: _suggest_one(trial, name, domain_of(spec, name))
@@ -218,6 +221,10 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
         )
     if values["family"] == "resnet18":
         return ResNetConfig(side=values["side"] or None, dropout=values["dropout"])
+    if values["depth"] > MOST_LAYERS:
+        raise ArchitectureError(
+            f"depth must be at most {MOST_LAYERS} convolutions, but got {values['depth']}"
+        )
     channels = values["channels"] or tuple(
         values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
     )
@@ -266,7 +273,7 @@ def read_parameter(name: str, written: Any) -> Domain:
         SpecError: unknown name, or a value of the wrong type.
     """
     if name not in PARAMETERS:
-        raise SpecError(name, f"unknown parameter {name!r}; known: {', '.join(PARAMETERS)}")
+        raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(PARAMETERS)}")
     domain = domain_from_json(written, name)
     if isinstance(domain, Range) and not set(PARAMETERS[name].kinds) & {int, float}:
         raise SpecError(name, f"{name} has no range ({PARAMETERS[name].help}); give a list")
@@ -287,7 +294,7 @@ def read_value(name: str, written: Any) -> ParameterValue:
     domain = read_parameter(name, [written] if plain else written)
     values = () if isinstance(domain, Range) else _corners(domain)
     if len(values) != 1:
-        raise SpecError(name, f"{name}: one value is wanted here, but got {written!r}")
+        raise SpecError(name, f"{name}: one value is wanted here, but got {shown(written)}")
     return values[0]
 
 
@@ -308,7 +315,23 @@ def _check_kind(name: str, value: ParameterValue) -> None:
         fits = False
     if not fits:
         expected = " or ".join(parameter.options or [KIND_WORDS[kind] for kind in parameter.kinds])
-        raise SpecError(name, f"{name} ({parameter.help}) must be {expected}, but got {value!r}")
+        raise SpecError(
+            name, f"{name} ({parameter.help}) must be {expected}, but got {shown(value)}"
+        )
+
+
+def check_values(spec: StudySpec) -> None:
+    """Whether all values are of their parameters' types, as those of a study file are.
+
+    Raises:
+        SpecError: an unknown parameter, or a value of the wrong type: the specification was stored
+            by another version, or by somebody else.
+    """
+    for name, domain in spec.space.items():
+        read_parameter(name, domain_to_json(domain))
+    for values in (spec.baseline or {}, *(arm.values for arm in spec.arms)):
+        for name, value in values.items():
+            read_value(name, list(value) if isinstance(value, tuple) else value)
 
 
 def _corners(domain: Domain) -> tuple[ParameterValue, ...]:
@@ -357,8 +380,18 @@ def _fault(
 ) -> str | None:
     """Why the values make no network for such images, or no recipe; None if they do."""
     try:
-        plan(make_config(values, spec).architecture, image_shape, classes)
-    except (SpecError, ArchitectureError) as error:
+        return _misfit(make_config(values, spec).architecture, image_shape, classes)
+    except SpecError as error:
+        return str(error)
+
+
+@lru_cache(maxsize=4096)  # most parameters leave the network as it is
+def _misfit(
+    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+) -> str | None:
+    try:
+        plan(architecture, image_shape, classes)
+    except ArchitectureError as error:
         return str(error)
     return None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data.reading import read_regular
+from models.checks import shown
 from search.trials.config import StudySpec
 from search.trials.design_file import comparison_fields, read_journal
 from search.trials.domains import Domain, ParameterValue, SpecError
@@ -36,6 +39,8 @@ STUDY_KEYS: dict[str, type[int] | type[str] | type[bool]] = {
     "base": str,
 }
 MAX_BYTES = 1_000_000
+# Python's parser takes time that grows with the square of a key's parts.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){20}""")
 
 
 class StudyFileError(ValueError):
@@ -75,28 +80,44 @@ def read_study_file(path: Path) -> dict[str, Any]:
         StudyFileError: unreadable, not TOML, an unknown key, a wrong type or value.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StudyFileError(f"{path}: larger than {MAX_BYTES} bytes; is it a study file?")
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     except OSError as error:
         raise StudyFileError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise StudyFileError(f"{path}: is not UTF-8 text") from error
+        raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyFileError(f"{path}: malformed TOML: {error}") from error
-    try:
-        return _arguments(content)
+        return _arguments(_content(text))
     except SpecError as error:
         raise StudyFileError(f"{located(path, error)}: {error}") from error
+    except ValueError as error:
+        raise StudyFileError(f"{path}: malformed TOML: {error}") from error
+
+
+def _text(path: Path) -> str:
+    return read_regular(path, MAX_BYTES).decode("utf-8-sig")  # as some editors of Windows save it
+
+
+def _content(text: str) -> dict[str, Any]:
+    """Raises ValueError where it is no TOML, or takes the parser without end."""
+    if (found := _LONG_KEY.search(text)) is not None:
+        raise ValueError(
+            f"{shown(found[0].strip())} is too long a key; the longest have three parts"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+    except ValueError:  # Python converts no more at once
+        raise ValueError(f"a number has more than {sys.get_int_max_str_digits()} digits") from None
 
 
 def _arguments(content: dict[str, Any]) -> dict[str, Any]:
     for section in content:
         if section not in SECTIONS:
             raise SpecError(
-                section, f"unknown section or key {section!r}; known: {', '.join(SECTIONS)}"
+                section, f"unknown section or key {shown(section)}; known: {', '.join(SECTIONS)}"
             )
         if section not in ARRAYS and not isinstance(content[section], dict):
             raise SpecError(section, f"{section!r} is a table, [{section}]")
@@ -130,10 +151,10 @@ def _published(fields: dict[str, Any], written: dict[str, Any] | None) -> dict[s
 
 def _checked(key: str, value: Any) -> Any:
     if key not in STUDY_KEYS:
-        raise SpecError(key, f"unknown key {key!r} in [study]; known: {', '.join(STUDY_KEYS)}")
+        raise SpecError(key, f"unknown key {shown(key)} in [study]; known: {', '.join(STUDY_KEYS)}")
     wanted = STUDY_KEYS[key]
     if type(value) is not wanted:
-        raise SpecError(key, f"{key} must be {KIND_WORDS[wanted]}, but got {value!r}")
+        raise SpecError(key, f"{key} must be {KIND_WORDS[wanted]}, but got {shown(value)}")
     if key in ("title", "source") and not str(value).isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
     return value
@@ -153,7 +174,7 @@ def located(path: Path, error: SpecError) -> str:
     That is the key's first mention, as a key or as a table; of a key in one of several tables that
     are called alike, the mention in that table, or else the table's head.
     """
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     number = None
     if error.table is not None:
         number = _line_in_table(text, error.key, *error.table)

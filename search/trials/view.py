@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models import ArchitectureError
 from models.anatomy import count_parameters
+from models.checks import is_count
 from search.trials.claims import is_abandoned, running_trials
 from search.trials.config import StudySpec, TrialConfig
-from search.trials.domains import SpecError
 from search.trials.history import (
     EpochRow,
     ResultRow,
@@ -24,7 +24,7 @@ from search.trials.history import (
     epochs_of_trials,
     results_of,
 )
-from search.trials.space import OVERRIDES, suggest
+from search.trials.space import OVERRIDES, check_values, suggest
 from search.trials.storage import Database, StorageError, snapshot, with_retry
 from search.trials.stored_params import true_params
 
@@ -42,6 +42,9 @@ STATES: Mapping[TrialState, State] = {
     TrialState.WAITING: "waiting",
 }
 
+# What reading a specification raises that no study of ours has written into the database.
+_DAMAGES = (AttributeError, KeyError, TypeError, ValueError)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFacts:
@@ -54,6 +57,14 @@ class DatasetFacts:
     training_count: int
     validation_count: int
     notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
+
+    def __post_init__(self) -> None:
+        numbers = (self.training_count, self.validation_count, *self.image_shape)
+        texts = (self.name, self.title, *self.class_names, *self.notes)
+        if len(self.image_shape) != 3 or not all(map(is_count, numbers)):
+            raise TypeError("its data's counts must be whole numbers")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("its data's names must be text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,23 +178,33 @@ def load_spec(study: optuna.Study) -> StudySpec:
             f"study {study.study_name!r} was not made by cnn-search; give another --study"
         )
     try:
-        return StudySpec.from_dict(stored)
-    except (SpecError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"study {study.study_name!r} cannot be read ({error}); give another --study"
-        ) from error
+        spec = StudySpec.from_dict(stored)
+        check_values(spec)
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error
+    return spec
+
+
+def _unreadable(study: optuna.Study, error: Exception) -> StorageError:
+    reason = str(error)[:200] or type(error).__name__
+    return StorageError(
+        f"study {study.study_name!r} cannot be read ({reason}); give another --study"
+    )
 
 
 def load_facts(study: optuna.Study) -> DatasetFacts:
-    stored = study.user_attrs[DATASET]
-    return DatasetFacts(
-        **{
-            **stored,
-            "class_names": tuple(stored["class_names"]),
-            "image_shape": tuple(stored["image_shape"]),
-            "notes": tuple(stored.get("notes", ())),  # not of an earlier version
-        }
-    )
+    try:
+        stored = study.user_attrs[DATASET]
+        return DatasetFacts(
+            **{
+                **stored,
+                "class_names": tuple(stored["class_names"]),
+                "image_shape": tuple(stored["image_shape"]),
+                "notes": tuple(stored.get("notes", ())),  # not of an earlier version
+            }
+        )
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error
 
 
 def view_study(db: Database, study: optuna.Study) -> StudyView:

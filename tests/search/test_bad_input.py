@@ -39,6 +39,10 @@ def space(line: str) -> Prepare:
     return file("mine.toml", f"[study]\ntrials = 1\nepochs = 1\n\n[space]\n{line}\n")
 
 
+def link(name: str, target: str) -> Prepare:
+    return lambda folder: (folder / name).symlink_to(target)
+
+
 def fashion_with(change: Callable[[Path], None]) -> Prepare:
     """The real data set with something done to its training images."""
 
@@ -149,6 +153,20 @@ CASES: dict[str, tuple[Prepare, list[str], str]] = {
     "absent study file": (nothing, ["--config", "absent.toml"], "absent.toml"),
     "malformed TOML": (file("mine.toml", "[study\n"), MINE, "mine.toml"),
     "unknown key": (file("mine.toml", "[study]\nepoch = 3\n"), MINE, "mine.toml:2"),
+    "a file of brackets": (space(f"width = {'[' * 900}{']' * 900}"), MINE, "nested too deeply"),
+    "a number of 5000 digits": (space(f"width = {'9' * 5000}"), MINE, "more than 4300 digits"),
+    "an endless file": (link("mine.toml", "/dev/zero"), MINE, "mine.toml"),
+    "a large file": (file("mine.toml", "#" * 2_000_000), MINE, "2000000 bytes"),
+    "choices without end": (space(f"width = {[*range(1, 9999)]}"), MINE, "mine.toml:6"),
+    "a network too wide": (space("hidden = [900_000_000]"), MINE, "mine.toml:6"),
+    "a network too deep": (space("depth = 1_000_000_000"), MINE, "at most 200"),
+    "weights without parameters' end": (
+        space("channels = [30_000, 30_000]"),
+        MINE,
+        "more than 1000000000 parameters",
+    ),
+    "weights that are a device": (space("initial_weights = '/dev/zero'"), MINE, "regular file"),
+    "weights by no name": (space(f"initial_weights = '{'x' * 3000}'"), MINE, "File name too long"),
     "unknown parameter": (space("depht = 3"), MINE, "mine.toml:6"),
     "wrong type": (space("depth = 'deep'"), MINE, "mine.toml:6"),
     "out of range": (space("dropout = 1.5"), MINE, "mine.toml:6"),

@@ -160,6 +160,10 @@ BAD = {
     "both": (["--study", "digits", "--bundle", "x", "drawn"], "not allowed with"),
     "bundle is a file": (["--bundle", "text.png", "drawn"], "cannot read text.png"),
     "damaged weights": (["--bundle", "damaged", "drawn"], "is damaged"),
+    "endless weights": (["--bundle", "endless", "drawn"], "it is no regular file"),
+    "huge weights": (["--bundle", "huge", "drawn"], "1099511627776 bytes"),
+    "a pipe of weights": (["--bundle", "piped", "drawn"], "it is no regular file"),
+    "infinite epochs": (["--bundle", "infinite", "drawn"], "1e999 is no finite number"),
     "old format": (["--bundle", "old", "drawn"], "format 1"),
     "sheet is no PNG": (["--sheet", "x.jpg", "drawn"], "the contact sheet is a PNG"),
     "sheet nowhere": (["--sheet", "text.png/x.png", "drawn"], "cannot write the contact sheet"),
@@ -181,10 +185,18 @@ def test_bad_input_ends_in_one_line(
     (place / "folder.png").mkdir()
     os.mkfifo(place / "pipe")
     final = place / "runs" / "digits" / "final"
-    for name in ("damaged", "old"):
+    for name in ("damaged", "old", "endless", "huge", "piped", "infinite"):
         shutil.copytree(final, place / name)
     (place / "damaged" / WEIGHTS).write_bytes(b"x")
+    for name in ("endless", "piped"):
+        (place / name / WEIGHTS).unlink()
+    (place / "endless" / WEIGHTS).symlink_to("/dev/zero")
+    os.mkfifo(place / "piped" / WEIGHTS)
+    with (place / "huge" / WEIGHTS).open("wb") as file:
+        file.truncate(2**40)
     config = json.loads((final / CONFIG).read_text())
+    text = (final / CONFIG).read_text().replace('"epochs": ', '"epochs": 1e999, "x": ', 1)
+    (place / "infinite" / CONFIG).write_text(text)
     (place / "old" / CONFIG).write_text(json.dumps({**config, "format": 1}))
     before = sorted(str(path) for path in place.rglob("*"))
     arguments, said = BAD[case]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna_dashboard import get_note
 
@@ -45,7 +45,6 @@ def test_ours_takes_its_own_place(there: str, becomes: str) -> None:
     assert placed(OURS, there) == becomes
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(above=st.text(), below=st.text(), first=st.text(), second=st.text())
 def test_what_stands_around_stays_to_the_letter(
     above: str, below: str, first: str, second: str

@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.serving.cells import without_formulas
@@ -54,7 +54,6 @@ def test_formulas_behind_what_may_separate_cells(cell: str, harmless: str) -> No
     assert rows(without_formulas(written.getvalue().encode())) == [["a", harmless]]
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.lists(st.text("=+-@;,|\t\r\n\"' ab1\u200b＝；", max_size=12), min_size=1, max_size=4))
 def test_however_it_is_cut_no_cell_begins_with_a_sign(cells: list[str]) -> None:
     written = io.StringIO(newline="")

@@ -70,7 +70,7 @@ def flip(folder: Path) -> None:
         (edit(lambda content: content.update(format=1)), "format 1"),
         (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),
         (edit(lambda content: content.update(mean=[0.1, 0.2])), "a number for each channel"),
-        (edit(lambda content: content.update(mean=[float("nan")])), "a number for each channel"),
+        (edit(lambda content: content.update(mean=[float("nan")])), "NaN is no finite number"),
         (edit(lambda content: content.update(image_shape="big")), "damaged"),
         (edit(lambda content: content.update(architecture={"family": "x"})), "family"),
         (edit(lambda content: content.update(composition={"shade": 1})), "damaged"),
