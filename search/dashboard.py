@@ -17,7 +17,7 @@ from search.serving.refusal import ServingError
 from search.serving.server import is_loopback, is_wildcard, listen, serve
 from search.serving.token import PARAMETER, load_token
 from search.trials.connections import forbid_writing
-from search.trials.folders import artifact_folder
+from search.trials.folders import artifact_folder, runs_folder, usable
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal
 
@@ -36,6 +36,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_storage()
+    own.add_runs_dir()
     own.add_argument(
         "--host",
         metavar="ADDRESS",
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
-    folder = artifact_folder()
+    folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
     token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
     with StopOnSignal() as stopping:
         db = open_database(args.storage)

@@ -45,6 +45,7 @@ def parser() -> Parser:
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_device()
     own.add_data_dir()
+    own.add_runs_dir()
     return own
 
 

@@ -36,6 +36,7 @@ def parser() -> Parser:
     which.add_argument(
         "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
     )
+    own.add_runs_dir()
     own.add_argument(
         "--top", type=positive_int, default=3, metavar="K", help="how many classes to name"
     )
@@ -52,7 +53,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    folder = bundle_folder(args.bundle, args.study)
+    folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet
     found = predict(args.pictures, bundle=folder, sheet=sheet)
     tell_skipped(found.skipped)

@@ -10,8 +10,9 @@ from search.reporting.report_files import KINDS, report, write_report
 from search.reporting.wording import printable
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
-from search.trials.folders import run_folder
+from search.trials.folders import runs_folder
 from search.trials.opening import open_database
+from search.trials.study_folder import study_folder
 from search.trials.view import view_study
 
 EXAMPLES = """
@@ -30,6 +31,7 @@ def parser() -> Parser:
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
     own.add_storage()
+    own.add_runs_dir()
     own.add_argument(
         "--formats",
         nargs="+",
@@ -45,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.study is not None:
         check_study_name(args.study)
     db = open_database(args.storage, must_exist=True)
-    view = view_study(db, require_study(db, args.study))
-    folder = run_folder(view.name)
+    study = require_study(db, args.study)
+    view = view_study(db, study)
+    folder = study_folder(db, study, runs_folder(args.storage, args.runs_dir))
     files = write_report(report(view, datetime.now(UTC)), folder, args.formats)
     for evaluation in evaluate_journal(view):
         print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")

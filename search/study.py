@@ -131,6 +131,7 @@ def parser() -> Parser:
         help="decides split, draws and initial weights; implies --workers 1 (default: 0)",
     )
     own.add_data_dir()
+    own.add_runs_dir()
     instead = own.add_mutually_exclusive_group()
     instead.add_argument(
         "--status", action="store_true", help="say how the study stands, and leave"
@@ -161,6 +162,7 @@ def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
         study=args.study,
         url=args.storage,
         data_dir=args.data_dir,
+        runs_dir=args.runs_dir,
         device=device,
     )
 
@@ -169,6 +171,7 @@ def crew_for(args: argparse.Namespace) -> Crew:
     return Crew(
         device=args.device,
         data_dir=args.data_dir,
+        runs_dir=args.runs_dir,
         workers=args.workers,
         trials_per_device=args.trials_per_device,
         repeatable=args.seed is not None,

@@ -33,7 +33,7 @@ from search.training.recipe import RecipeError
 from search.training.repeat import RepeatError
 from search.trials.domains import SpecError
 from search.trials.endings import StudyBrokenError
-from search.trials.folders import DEFAULT_STORAGE
+from search.trials.folders import DEFAULT_STORAGE, RUNS_VARIABLE, default_storage
 from search.trials.resuming import CheckpointUnwritableError
 from search.trials.storage import StorageError
 from search.trials.storage_url import STORAGE_VARIABLE
@@ -142,7 +142,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--storage",
             metavar="URL",
-            default=os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE,
+            default=default_storage(),
             help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password "
             "is best left to ~/.pgpass",
         )
@@ -171,6 +171,15 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         return as_called(super().format_help())
+
+    def add_runs_dir(self) -> None:
+        self.add_argument(
+            "--runs-dir",
+            type=Path,
+            metavar="DIR",
+            help="where checkpoints, models, reports and pictures are kept (default: "
+            f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
+        )
 
     def error(self, message: str) -> NoReturn:
         line = one_line(hide_passwords(message))

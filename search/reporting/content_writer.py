@@ -15,7 +15,6 @@ from search.reporting.dashboard_content import (
     write_study_content,
 )
 from search.reporting.trial_artifacts import TrialArtifacts
-from search.trials.folders import ARTIFACTS
 from search.trials.storage import Database, transaction
 from search.trials.view import view_study
 
@@ -37,7 +36,7 @@ class ContentWriter:
         artifacts: the folder of trials' pictures.
     """
 
-    def __init__(self, db: Database, study: optuna.Study, artifacts: Path = ARTIFACTS) -> None:
+    def __init__(self, db: Database, study: optuna.Study, artifacts: Path) -> None:
         self._db, self._study = db, study
         self._artifacts = TrialArtifacts(artifacts)
         self._due = time.monotonic()
@@ -60,6 +59,8 @@ class ContentWriter:
             with transaction(self._db, study_id=self._study._study_id):
                 write_study_content(self._study, content, note_seen=seen)
             self._artifacts.write(view, picture_seconds, stop)
+            if stop is not None:
+                self._artifacts.sweep()
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)
         ended = time.monotonic()

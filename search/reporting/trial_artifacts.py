@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from search.reporting.trial_pictures import confusion_png, curves_png
 from search.training.checkpoint import write_atomically
+from search.training.temporary import delete_abandoned
 from search.trials.pictures import Picture, announced, confusion_of
 from search.trials.view import StudyView, TrialView
 
@@ -57,6 +58,10 @@ class TrialArtifacts:
         else:
             self._is_failing = self._is_failing and not drawn
         return drawn
+
+    def sweep(self) -> None:
+        """Delete what killed processes have left half-written."""
+        delete_abandoned(self._folder)
 
     def _missing(self, view: StudyView) -> Iterator[Missing]:
         there = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()

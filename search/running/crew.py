@@ -17,6 +17,7 @@ import torch
 from search.reporting.commands import console
 from search.reporting.progress import Progress
 from search.reporting.wording import printable
+from search.trials.folders import artifact_folder
 from search.trials.history import count_reports
 from search.trials.leftovers import sweep
 from search.trials.loop import work
@@ -37,6 +38,7 @@ class Crew:
     Attributes:
         device: auto, cpu, cuda or cuda:N, as a person gave it.
         data_dir: where data sets are kept.
+        runs_dir: where a person wants `runs/`, see `runs_folder`.
         workers: processes that train at a time; None: as many as pay.
         trials_per_device: that each trains at a time; None: as many as pay.
         repeatable: several workers would race for the sampler's draws: by default, one alone.
@@ -44,6 +46,7 @@ class Crew:
 
     device: str
     data_dir: Path
+    runs_dir: Path | None = None
     workers: int | None = None
     trials_per_device: int | None = None
     repeatable: bool = False
@@ -78,6 +81,7 @@ class Crew:
             url=url,
             devices=devices if several else [],
             data_dir=self.data_dir,
+            runs_dir=self.runs_dir,
             threads=threads_for(len(devices)) if chosen.type == "cpu" else 1,
             trials_per_device=self.trials_at_a_time,
             # A CUDA context does not survive it, and macOS's own libraries do not either.
@@ -132,7 +136,7 @@ def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool
     # Its libraries take half a second to load, in which the team is at work already.
     from search.reporting.content_writer import ContentWriter
 
-    content = ContentWriter(worker.db, worker.study)
+    content = ContentWriter(worker.db, worker.study, artifact_folder(worker.folder.parent))
     timer = threading.Timer(timeout or 0, worker.stop.set)
     timer.daemon = True
     if timeout is not None:

@@ -38,12 +38,13 @@ from search.trials.catalog import require_study, versions
 from search.trials.chosen import Chosen, choose_trial
 from search.trials.config import check_study_name
 from search.trials.domains import SpecError
-from search.trials.folders import DEFAULT_STORAGE, run_folder
+from search.trials.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
 from search.trials.history import add_result, complete_result
 from search.trials.leftovers import sweep
 from search.trials.opening import open_database
 from search.trials.seed_team import THREADS, train_apart
 from search.trials.storage import Database
+from search.trials.study_folder import study_folder
 from search.trials.team import default_workers
 from search.trials.view import StudyView, view_study
 
@@ -78,14 +79,15 @@ def finalise(
     export: str | None = None,
     device: str = "auto",
     data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
     stop: threading.Event | None = None,
     progress: bool = False,
 ) -> Final:
     """Repeat a study's best trial on all training images, and score it on the test set.
 
     What `python -m search.finalize` does. Each call reads the test set, and that is recorded in
-    the database: call it once, when the study is done. Files go to `runs/<study>/final/` in the
-    present folder; those of an earlier call are replaced.
+    the database: call it once, when the study is done. Files go to `runs/<study>/final/`
+    beside the database; those of an earlier call are replaced.
 
     An interrupt (Ctrl-C, a notebook's stop button) raises KeyboardInterrupt. Before the test set is
     opened nothing but the epochs under way is lost, and the same call goes on.
@@ -105,6 +107,7 @@ def finalise(
         export: "onnx" writes `model.onnx` too.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
         data_dir: where data sets are kept; None: as the commands do.
+        runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         stop: set it from another thread to stop at the next training step.
         progress: tell of each epoch, and of earlier readings of the test set, on standard error.
 
@@ -133,6 +136,7 @@ def finalise(
                 export=export is not None,
                 device=on,
                 data_dir=default_data_dir() if data_dir is None else Path(data_dir),
+                place=runs_folder(storage, runs_dir),
                 stop=stop or threading.Event(),
                 progress=progress,
             )
@@ -160,12 +164,13 @@ def _finalise(
     export: bool,
     device: torch.device,
     data_dir: Path,
+    place: Path,
     stop: threading.Event,
     progress: bool,
 ) -> Final:
     view = view_study(db, study)
     chosen = choose_trial(view, *choice)
-    folder = run_folder(view.name)
+    folder = study_folder(db, study, place)
     reading = view.spec.reading
     verify(
         view.dataset.name, data_dir, reading=reading
@@ -215,7 +220,7 @@ def _finalise(
     for seed in seeds:
         forget(job, seed)
     sweep(db, study, folder)
-    ContentWriter(db, study).write(stop)
+    ContentWriter(db, study, artifact_folder(place)).write(stop)
     if not export:
         return final
     exported = export_onnx(bundle, final.folder, task.training.images_NCHW)

@@ -10,12 +10,13 @@ from search.reporting.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.trials.catalog import load_study_task, require_study
 from search.trials.config import check_study_name
-from search.trials.folders import run_folder
+from search.trials.folders import artifact_folder, runs_folder
 from search.trials.journal import journal_from_environment
 from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal, stop_with_parent
+from search.trials.study_folder import study_folder
 from search.trials.team import TOLD_LATER
 from search.trials.view import load_spec, view_study
 from search.trials.worker import Worker
@@ -47,6 +48,7 @@ def parser() -> Parser:
     )
     own.add_trials_per_device()
     own.add_data_dir()
+    own.add_runs_dir()
     own.add_argument("--quiet", action="store_true", help="show errors only")
     own.add_argument(
         "--parent",
@@ -81,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         db = open_database(args.storage, must_exist=True)
         stopping.on_signal = db.hurry
         study = require_study(db, args.study)
+        runs = runs_folder(args.storage, args.runs_dir)
         spec = load_spec(study)
         task = load_study_task(spec, args.data_dir, device)
         worker = Worker(
@@ -88,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             study=study,
             spec=spec,
             task=task,
-            folder=run_folder(study.study_name),
+            folder=study_folder(db, study, runs),
             stop=stopping.event,
             journal=journal_from_environment(),
             trials_at_a_time=args.trials_per_device,
@@ -103,6 +106,6 @@ def main(argv: list[str] | None = None) -> int:
             # One of a team, which starts often, is spared the libraries for pictures.
             from search.reporting.content_writer import ContentWriter
 
-            ContentWriter(db, study).write(stopping.event)
+            ContentWriter(db, study, artifact_folder(runs)).write(stopping.event)
             sweep(db, study, worker.folder)
     return stopping.exit_code

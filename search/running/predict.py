@@ -15,7 +15,7 @@ from search.training.device import prepare_process
 from search.training.predicting import Prediction, Skipped, classify
 from search.trials.config import check_study_name
 from search.trials.domains import SpecError
-from search.trials.folders import RUNS
+from search.trials.folders import default_storage, folder_name, runs_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -68,6 +68,7 @@ def predict(
     *,
     bundle: str | Path | Bundle | None = None,
     study: str | None = None,
+    runs_dir: str | Path | None = None,
     sheet: str | Path | None = None,
 ) -> Predictions:
     """Classify pictures: files, and folders with all below them.
@@ -82,8 +83,10 @@ def predict(
         paths: one or several. Any size, grey or colour; where the training images are figures on a
             plain ground, a picture is inverted, scaled and centred like them.
         bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
-        study: whose network, in place of `bundle`. With neither, the one that was finished last
-            under `runs/` in the present folder.
+        study: whose network, in place of `bundle`: the name of its folder in `runs_dir`. With
+            neither, the one that was finished last there.
+        runs_dir: None: $SEARCH_RUNS_DIR, or runs/ beside the database that $SEARCH_STORAGE names,
+            or ./runs.
         sheet: write a contact sheet there, a PNG file.
 
     Raises:
@@ -95,7 +98,11 @@ def predict(
         raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
     if bundle is not None and study is not None:
         raise SpecError("study", f"either a bundle or a study, but got both, {study=}")
-    network = bundle if isinstance(bundle, Bundle) else read_bundle(bundle_folder(bundle, study))
+    network = (
+        bundle
+        if isinstance(bundle, Bundle)
+        else read_bundle(bundle_folder(bundle, study, runs_dir))
+    )
     given = [paths] if isinstance(paths, str | Path) else paths
     with kept_surroundings():
         prepare_process()
@@ -105,7 +112,11 @@ def predict(
     return Predictions(bundle=network, pictures=tuple(pictures), skipped=tuple(skipped))
 
 
-def bundle_folder(bundle: str | Path | None = None, study: str | None = None) -> Path:
+def bundle_folder(
+    bundle: str | Path | None = None,
+    study: str | None = None,
+    runs_dir: str | Path | None = None,
+) -> Path:
     """Where the network lies: a folder by its path or its study, else the latest one's.
 
     Raises:
@@ -114,9 +125,10 @@ def bundle_folder(bundle: str | Path | None = None, study: str | None = None) ->
     """
     if bundle is not None:
         return Path(bundle)
+    runs = runs_folder(default_storage(), runs_dir)
     if study is not None:
-        return RUNS / check_study_name(study) / "final"
-    return latest_bundle(RUNS)
+        return runs / folder_name(check_study_name(study)) / "final"
+    return latest_bundle(runs)
 
 
 def _write_sheet(path: Path, bundle: Bundle, pictures: Sequence[Prediction]) -> None:

@@ -40,6 +40,7 @@ def run_study(
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     mirror_changes_class: bool | None = None,
+    runs_dir: str | Path | None = None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
     progress: bool = True,
@@ -78,6 +79,7 @@ def run_study(
         image_size: side in pixels of the images that a folder's pictures are made; None: chosen.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
             None: guessed from the data set.
+        runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         timeout: seconds after which to leave; the same call goes on.
         stop: set it from another thread to leave within seconds.
         progress: show it on standard error.
@@ -117,6 +119,7 @@ def run_study(
     crew = Crew(
         device=device,
         data_dir=default_data_dir() if data_dir is None else Path(data_dir),
+        runs_dir=None if runs_dir is None else Path(runs_dir),
         workers=workers,
         trials_per_device=trials_per_device,
         repeatable=seed is not None,
@@ -132,6 +135,7 @@ def run_study(
                 study=study,
                 url=storage,
                 data_dir=crew.data_dir,
+                runs_dir=crew.runs_dir,
                 device=chosen,
             )
             if plan.substitute is not None:

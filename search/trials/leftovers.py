@@ -1,7 +1,7 @@
 """What killed processes have left in a study's folder, deleted at a command's start and end.
 
-Nothing that may still be of use goes: no file of a process that lives, no checkpoint of a trial
-that has not ended, and none that another study has written.
+Nothing that may still be of use goes: no file of a process that lives, and no checkpoint of a trial
+that has not ended.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 from optuna.trial import TrialState
 from sqlalchemy import select
 
-from search.training.checkpoint import CheckpointError, load_checkpoint
 from search.training.temporary import delete_abandoned
 from search.trials.frozen_trials import TRIALS
 from search.trials.history import results_of
@@ -36,7 +35,11 @@ class _File(NamedTuple):
 
 
 def sweep(db: Database, study: optuna.Study, folder: Path) -> None:
-    """Delete left-overs from the study's folder; what goes wrong with it is only told."""
+    """Delete left-overs from the study's folder; what goes wrong with it is only told.
+
+    Args:
+        folder: the study's own, see `search.trials.study_folder`.
+    """
     try:
         delete_abandoned(folder)
         for file in [*_of_ended_trials(db, study, folder), *_of_final_trainings(db, study, folder)]:
@@ -51,37 +54,18 @@ def sweep(db: Database, study: optuna.Study, folder: Path) -> None:
 def _of_ended_trials(db: Database, study: optuna.Study, folder: Path) -> Iterator[_File]:
     # First the files and then the states: whatever has written one was in the database before.
     files = list(_files(folder, _OF_TRIAL))
-    columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start)
-    query = select(*columns).where(
+    query = select(TRIALS.c.number).where(
         TRIALS.c.study_id == study._study_id,
         TRIALS.c.number.in_({file.number for file in files}),
+        TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING]),
     )
 
-    def attempt() -> dict[int, Any]:
+    def attempt() -> set[int]:
         with snapshot(db) as connection:
-            return {row.number: row for row in connection.execute(query)}
+            return set(connection.scalars(query))
 
-    trials = with_retry(db, attempt) if files else {}
-    for file in files:
-        trial = trials.get(file.number)
-        if trial is not None and trial.state in (TrialState.RUNNING, TrialState.WAITING):
-            continue
-        owner = _owner(file.path)
-        if owner is None or (
-            trial is not None
-            and (owner.get("trial"), owner.get("started"))
-            == (trial.trial_id, str(trial.datetime_start))
-        ):
-            yield file
-
-
-def _owner(checkpoint: Path) -> dict[str, Any] | None:
-    """See `checkpoint_identity`; None for a damaged file."""
-    try:
-        found = load_checkpoint(checkpoint).get("identity")
-    except CheckpointError:
-        return None
-    return found if isinstance(found, dict) else {}
+    open_ones = with_retry(db, attempt) if files else set()
+    yield from (file for file in files if file.number not in open_ones)
 
 
 def _of_final_trainings(db: Database, study: optuna.Study, folder: Path) -> Iterator[_File]:

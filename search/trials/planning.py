@@ -23,12 +23,13 @@ from search.trials.catalog import (
 )
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
-from search.trials.folders import run_folder
+from search.trials.folders import runs_folder, study_folders, usable
 from search.trials.journal import journal_from_environment
 from search.trials.leftovers import sweep
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
+from search.trials.study_folder import study_folder
 from search.trials.transfer import check_sources, with_weights
 from search.trials.view import load_facts
 from search.trials.wish import Wish, read_wish
@@ -40,7 +41,7 @@ class Plan:
     """What is to be done, with everything checked that a person can get wrong, and nothing written.
 
     Attributes:
-        folder: where the study's checkpoints will be kept.
+        runs: where the study will have its folder.
         substitute: why the data set is only a substitute, if it is one.
         url: of the database.
         db, existing: the database and the study in it, where they are there already.
@@ -49,7 +50,7 @@ class Plan:
     name: str
     spec: StudySpec
     task: Task
-    folder: Path
+    runs: Path
     substitute: str | None
     url: str
     db: Database | None
@@ -64,6 +65,7 @@ def make_plan(
     study: str | None,
     url: str,
     data_dir: Path,
+    runs_dir: Path | None = None,
     device: torch.device,
 ) -> Plan:
     """The plan for a study file with flags over it, or for going on with a study that there is.
@@ -73,6 +75,7 @@ def make_plan(
         flags: fields of `StudySpec` that replace the file's.
         weights: file in place of the weights that the study file starts from.
         study: its name; None for one made of the file's and the data set's.
+        runs_dir: see `runs_folder`.
 
     Raises:
         SpecError, StudyFileError: the study cannot be, or differs from the one that exists.
@@ -99,11 +102,13 @@ def make_plan(
             )
     except SpecError as error:
         raise wish.with_line(error) from error
+    runs = runs_folder(url, runs_dir)
+    usable(next(study_folders(runs, name)))
     return Plan(
         name=name,
         spec=spec,
         task=task,
-        folder=run_folder(name),
+        runs=runs,
         substitute=substitute,
         url=url,
         db=db,
@@ -136,13 +141,14 @@ def begin(plan: Plan, stop: threading.Event, *, trials_at_a_time: int | None) ->
     )
     set_total(study, spec.trials)
     note_environment(study, describe_hardware(task.device))
-    sweep(db, study, plan.folder)
+    folder = study_folder(db, study, plan.runs)
+    sweep(db, study, folder)
     return Worker(
         db=db,
         study=study,
         spec=spec,
         task=task,
-        folder=plan.folder,
+        folder=folder,
         stop=stop,
         journal=journal_from_environment(),
         trials_at_a_time=trials_at_a_time,

@@ -72,6 +72,7 @@ class Team:
     url: str
     devices: list[str]
     data_dir: Path
+    runs_dir: Path | None
     threads: int
     trials_per_device: int | None = None
     fork: Callable[[list[str]], object] | None = None
@@ -137,6 +138,7 @@ class Team:
             *("--quiet", "--parent", str(os.getpid())),
             *("--study", TOLD_LATER, "--device", device),
             *("--data-dir", str(self.data_dir), "--threads", str(self.threads)),
+            *(() if self.runs_dir is None else ("--runs-dir", str(self.runs_dir))),
             *("--trials-per-device", str(self.trials_per_device or "auto")),
         ]
 

@@ -58,12 +58,13 @@ def test_checkpoints_go_when_their_trials_have_ended(
     assert files(tmp_path) == ["trial-3.previous.pt", "trial-3.pt"]
 
 
-def test_another_studys_checkpoint_stays(db: Database, study: optuna.Study, tmp_path: Path) -> None:
-    """An earlier version had one folder for all studies of a name."""
-    study.tell(study.ask(), 0.5)
-    write(tmp_path, study.trials[0], started="2001-01-01 00:00:00")
+def test_a_checkpoint_goes_whose_trial_is_gone(
+    db: Database, study: optuna.Study, tmp_path: Path
+) -> None:
+    """As when the database is an older copy of itself."""
+    write(tmp_path, study.ask().study.trials[0]).rename(tmp_path / "checkpoints" / "trial-7.pt")
     sweep(db, study, tmp_path)
-    assert files(tmp_path) == ["trial-0.previous.pt", "trial-0.pt"]
+    assert files(tmp_path) == ["trial-0.previous.pt"]
 
 
 def test_a_damaged_checkpoint_goes_with_its_trial(

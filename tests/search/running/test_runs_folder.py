@@ -1,0 +1,100 @@
+"""Where a study's files go, whichever folder it is run in and whoever else runs one of its name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import report, worker
+from search.running.final import finalise
+from search.running.predict import bundle_folder
+from search.running.study import run_study
+from search.trials.storage import StorageError
+
+TINY: dict[str, Any] = {
+    "dataset": "digits",
+    "limit": 100,
+    "epochs": 1,
+    "seed": 0,
+    "space": {"depth": 1, "width": 4, "hidden": [], "learning_rate": [1e-3, 2e-3]},
+    "progress": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _three_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEARCH_RUNS_DIR", raising=False)
+    for name in ("here", "there", "data"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_beside_the_database_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study, begun in one folder and finalised in another, writes into neither."""
+    data = tmp_path / "data"
+    url = f"sqlite:///{data / 'studies.db'}"
+    run_study(study="s", storage=url, trials=1, **TINY)
+    monkeypatch.chdir(tmp_path / "there")
+    final = finalise("s", storage=url, seeds=1)
+    assert report.main(["--study", "s", "--storage", url, "--formats", "svg"]) == 0
+    assert final.folder.is_relative_to(data / "runs" / "s")
+    assert {path.name for path in data.iterdir() if "studies.db" not in path.name} == {"runs"}
+    assert (data / "runs" / "s" / "report.html").exists()
+    assert len(list((data / "runs" / "artifacts").iterdir())) == 2
+    assert not any((tmp_path / "here").iterdir())
+    assert not any((tmp_path / "there").iterdir())
+    monkeypatch.chdir(data)
+    assert bundle_folder(study="s") == Path("runs/s/final")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEARCH_STORAGE", url)
+    assert bundle_folder(study="s") == Path("data/runs/s/final") == bundle_folder()
+    assert bundle_folder(study="s", runs_dir="x") == Path("x/s/final")
+
+
+def test_two_databases_in_one_folder_take_nothing_from_each_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Final pages, models and pictures all stay."""
+    run_study(study="s", storage="sqlite:///a.db", trials=1, **TINY)
+    finalise("s", storage="sqlite:///a.db", seeds=1)
+    before = files(Path("runs"))
+    run_study(study="s", storage="sqlite:///b.db", trials=1, **TINY)
+    assert "runs/s holds the files of another study" in caplog.text
+    final = finalise("s", storage="sqlite:///b.db", seeds=1)
+    assert final.folder.is_relative_to("runs/s-2")
+    assert files(Path("runs")).items() >= before.items()
+
+
+def test_where_a_person_says_also_for_a_team(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, url = tmp_path / "data" / "runs", "sqlite:///studies.db"
+    run_study(study="s", storage=url, runs_dir=runs, workers=2, trials=2, **TINY)
+    assert not Path("runs").exists()
+    assert {path.name for path in runs.iterdir()} == {"s", "artifacts"}
+    monkeypatch.setenv("SEARCH_RUNS_DIR", str(runs))
+    assert worker.main(["--study", "s", "--storage", url, "--device", "cpu"]) == 0
+    assert not Path("runs").exists()
+
+
+def test_a_folder_of_another_name_is_found_by_its_identity() -> None:
+    run_study(study="s", trials=1, **TINY)
+    shutil.move("runs/s", "runs/elsewhere")
+    assert report.main(["--study", "s", "--formats", "svg"]) == 0
+    assert Path("runs/elsewhere/report.html").exists()
+
+
+def test_a_place_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "here" / "file").touch()
+    with pytest.raises(StorageError, match="file is not a folder"):
+        run_study(study="s", runs_dir="file", trials=1, **TINY)
+    assert [path.name for path in Path().iterdir()] == ["file"]
