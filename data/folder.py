@@ -18,7 +18,7 @@ from data.examples import DataError, DatasetInfo, Examples
 from data.held_out import file_digest, held_out, keep
 from data.listing import listed, shown
 from data.mirroring import mirror_changes_class
-from data.pictures import read_pictures
+from data.pictures import check_pictures, read_pictures
 from data.preparation import Reading
 from data.prepared import Prepared, prepare
 from data.scan import LeftOut
@@ -69,7 +69,7 @@ class Layout:
 
 
 def load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
-    layout = read_layout(name, data_dir, version=reading.version)
+    layout = read_layout(name, data_dir, version=reading.version, check=True)
     prepared = prepare(layout.root, layout.learned, reading)
     examples = layout.examples(layout.learned, prepared)
     classes, own = layout.class_names, len(layout.validation)
@@ -116,16 +116,21 @@ def root_of(name: str) -> Path:
     return root
 
 
-def read_layout(name: str, data_dir: Path, *, version: int = Reading().version) -> Layout:
-    """The files behind "folder:PATH" by split, none decoded; stores a held-out split once drawn."""
+def read_layout(
+    name: str, data_dir: Path, *, version: int = Reading().version, check: bool = False
+) -> Layout:
+    """The files behind "folder:PATH" by split, none decoded; stores a held-out split once drawn.
+
+    `check`: before any is held out, and out of reach, refuse those that are no pictures.
+    """
     root = root_of(name)
     try:
-        return _layout(root, data_dir, version)
+        return _layout(root, data_dir, version, check=check)
     except OSError as error:
         raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
 
 
-def _layout(root: Path, data_dir: Path, version: int) -> Layout:
+def _layout(root: Path, data_dir: Path, version: int, *, check: bool) -> Layout:
     skipped = LeftOut()
     split = _training_folder(root, version)
     training = scan_classes(root, split, skipped)
@@ -137,7 +142,7 @@ def _layout(root: Path, data_dir: Path, version: int) -> Layout:
     notes = [f"validation: the {len(validation)} pictures of {own}/"] if own else []
     drawn = not (split and (root / "test").is_dir())
     if drawn:
-        test = _held_out(root, training, data_dir, version)
+        test = _held_out(root, training, data_dir, version, check=check)
         training = [file for file in training if file not in test]
         notes.append(
             f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
@@ -220,7 +225,9 @@ def _share(count: int, classes: int) -> int:
     return max(round(HELD_OUT * count), classes)
 
 
-def _held_out(root: Path, files: list[str], data_dir: Path, version: int) -> dict[str, str]:
+def _held_out(
+    root: Path, files: list[str], data_dir: Path, version: int, *, check: bool
+) -> dict[str, str]:
     """The test images among `files`, see `data.held_out`."""
 
     def draw() -> list[str]:
@@ -230,6 +237,8 @@ def _held_out(root: Path, files: list[str], data_dir: Path, version: int) -> dic
         folder = root / _training_folder(root, version)
         least = 3  # for training, validation and test
         _require_of_each_class(files, classes, least, folder, version)
+        if check:
+            check_pictures([root / file for file in files])
         _, drawn = train_test_split(
             files,
             test_size=_share(len(files), len(classes)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ STRIP_PIXELS = 1 << 20  # looked at at a time: a float copy of a whole scan take
 DIM = 64  # of 256: colours of 16 bits of which the brightest is darker do not fill them
 _BITS, _PHOTOMETRIC, _MINIMUM, _MAXIMUM, _S_MINIMUM, _S_MAXIMUM = 258, 262, 280, 281, 340, 341
 _TOPS = (1.0, 255.0, 65535.0)  # usual white levels of floats
+
+
+class Scale(NamedTuple):
+    """black, white: levels shown so. clear: level that stands for nothing at all, shown white.
+    cut: as Pillow does it, by leaving fractions away."""
+
+    black: float
+    white: float
+    clear: int | None = None
+    cut: bool = False
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -47,8 +57,6 @@ def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.I
 
 def declared(image: Image.Image) -> Range | None:
     """Black and white as the file's format fixes them for it; None where it does not."""
-    if image.format == "PPM" and image.mode == "I":
-        return 0, 65535  # Pillow has scaled by the file's largest level
     bits = _tag(image, _BITS)
     if bits is not None and image.mode.startswith("I;16") and bits < 16:
         return 0, 2**bits - 1
@@ -100,20 +108,29 @@ def range_for(image: Image.Image, preparation: Preparation) -> tuple[Range, bool
     return common_range([] if own is None else [own], integers=integers) or (0, 1), True
 
 
-def to_8_bits(image: Image.Image, preparation: Preparation) -> Image.Image:
-    """The picture in mode L, its levels scaled, those beyond the range cut off."""
-    if image.mode == "F" and not preparation.heeds_files:
-        return image.convert("L")
+def scale_of(image: Image.Image, preparation: Preparation) -> Scale:
+    """How the levels of a picture of more than 8 bits are brought to 8."""
+    if not preparation.heeds_files and image.mode == "F":
+        return Scale(0, 255, cut=True)
     (black, white), _ = range_for(image, preparation)
-    if preparation.heeds_files and _tag(image, _PHOTOMETRIC) == 0:  # white is zero
+    if not preparation.heeds_files:
+        return Scale(black, white)
+    if _tag(image, _PHOTOMETRIC) == 0:  # white is zero
         black, white = white, black
-    clear = image.info.get("transparency") if preparation.heeds_files else None
+    clear = image.info.get("transparency")
+    return Scale(black, white, clear=clear if isinstance(clear, int) else None)
+
+
+def to_8_bits(image: Image.Image, scale: Scale) -> Image.Image:
+    """The picture, or a part of it, in mode L; levels beyond black and white are cut off."""
+    if scale.cut:
+        return image.convert("L")
     levels_HW = np.empty((image.height, image.width), dtype=np.uint8)
     for top, strip in strips(image):
         values = np.asarray(strip).astype(np.float64)
-        scaled = np.rint((values - black) * (255 / (white - black)))
-        if isinstance(clear, int):  # this level stands for nothing at all, which is white
-            scaled[values == clear] = 255
+        scaled = np.rint((values - scale.black) * (255 / (scale.white - scale.black)))
+        if scale.clear is not None:
+            scaled[values == scale.clear] = 255
         levels_HW[top : top + strip.height] = np.nan_to_num(scaled).clip(0, 255)
     return Image.fromarray(levels_HW)
 

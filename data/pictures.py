@@ -23,7 +23,8 @@ from torch import Tensor
 from data.cores import available_cores
 from data.examples import DataError
 from data.faults import PictureError, damaged, foreign, missing, refuse_faults, too_large
-from data.levels import is_deep, range_for, strips, to_8_bits, words
+from data.levels import Scale, is_deep, range_for, scale_of, strips, to_8_bits, words
+from data.listing import shown
 from data.preparation import Fit, Preparation
 from data.scan import FORMATS, foreign_format
 
@@ -75,6 +76,16 @@ def read_pictures(
 
     refuse_faults([fault for fault in each(read_into, range(len(paths))) if fault is not None])
     return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
+
+
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Raises DataError for those that cannot be decoded, all at once."""
+
+    def decode(path: Path) -> None:
+        with loaded(path, (1, 1), "pad"):
+            pass
+
+    refuse_faults([fault for fault in each(decode, paths) if fault is not None])
 
 
 def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result | DataError]:
@@ -143,7 +154,7 @@ def _is_grey(path: Path, size: int | None) -> bool:
 
 
 def _has_grey_pixels(strip: Image.Image) -> bool:
-    pixels_HWC = np.asarray(_flat(strip, _AS_IT_IS, "RGB"))
+    pixels_HWC = np.asarray(_flat(strip, "RGB"))
     return bool((pixels_HWC == pixels_HWC[:, :, :1]).all())
 
 
@@ -158,13 +169,14 @@ class Loaded(NamedTuple):
     ) -> Image.Image:
         """In that mode, on `ground` where it is transparent, turned as its EXIF tag says."""
         image, factor = self
+        scale = scale_of(image, preparation) if is_deep(image) else None
         if factor == 1:
-            flat = _flat(image, preparation, mode, ground)
+            flat = _flat(image, mode, ground, scale)
         else:
             size = (-(-image.width // factor), -(-image.height // factor))
             flat = Image.new(mode, size)
             for top, strip in strips(image, factor):
-                part = _flat(strip, preparation, mode, ground).reduce(factor)
+                part = _flat(strip, mode, ground, scale).reduce(factor)
                 flat.paste(part, (0, top // factor))
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
         return flat if turn is None else flat.transpose(turn)
@@ -221,11 +233,14 @@ def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image
 
 
 def _flat(
-    image: Image.Image, preparation: Preparation, mode: Literal["L", "RGB"], ground: str = "white"
+    image: Image.Image,
+    mode: Literal["L", "RGB"],
+    ground: str = "white",
+    scale: Scale | None = None,
 ) -> Image.Image:
-    """`image` with 8 bits a channel, laid on `ground` where it is transparent, in `mode`."""
-    if is_deep(image):
-        image = to_8_bits(image, preparation)
+    """`image` in `mode`, laid on `ground` where it is transparent. `scale`: of more than 8 bits."""
+    if scale is not None:
+        image = to_8_bits(image, scale)
     elif image.has_transparency_data:
         below = Image.new("RGBA", image.size, ground)
         image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
@@ -251,10 +266,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
     if name is not None:
         raise PictureError(path, foreign(name))
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             yield image
     except DataError:
         raise
+    except PermissionError as error:
+        raise DataError(
+            f"cannot read {shown(path)} ({error.strerror}); check its rights"
+        ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(path, too_large()) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files

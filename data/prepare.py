@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.datasets import DATASET_NAMES, DataError, DatasetInfo, default_data_dir, verify
+from data.listing import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,14 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _described(info: DatasetInfo, test_count: int) -> str:
     channels, height, width = info.image_shape
     kind = "grey" if channels == 1 else "RGB"
+    own = " of their own" if info.has_own_validation else ""
+    usual = "" if info.has_own_validation else " unless told otherwise"
     return "\n".join(
         [
             f"{info.title} ({info.name})",
             f"images      {width}x{height} {kind}",
-            f"training    {info.training_count:>7,}, of which {info.validation_count:,} serve for "
-            "validation unless told otherwise",
+            f"training    {info.training_count:>7,}, of which {info.validation_count:,}{own} serve "
+            f"for validation{usual}",
             f"test        {test_count:>7,}",
-            f"classes     {len(info.class_names):>7,}: {', '.join(info.class_names)}",
+            f"classes     {len(info.class_names):>7,}: {', '.join(map(shown, info.class_names))}",
+            *map(shown, info.notes),
         ]
     )
 

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from data.prepare import main
 
@@ -48,3 +49,19 @@ def test_a_call_without_a_name_is_bad_usage(capsys: Any) -> None:
         main([])
     assert caught.value.code == 2
     assert "DATASET" in capsys.readouterr().err
+
+
+def test_it_says_what_was_done_to_a_folder(tmp_path: Path, capsys: Any) -> None:
+    for split, count in (("train", 4), ("val", 2), ("test", 1)):
+        for name in ("a\u200fnt", "bee"):
+            for index in range(count):
+                path = tmp_path / f"{split}/{name}/{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (30, 40), index).save(path)
+    (tmp_path / "train/bee/notes.txt").write_text("x")
+    assert main([f"folder:{tmp_path}", "--data-dir", str(tmp_path / "data")]) == 0
+    out = capsys.readouterr().out
+    assert "12, of which 4 of their own serve for validation\n" in out
+    assert "a\\u200fnt, bee" in out
+    assert "pictures of 30x40 scaled to 28x28 grey" in out
+    assert "skipped 1 file that is no picture (notes.txt)" in out
