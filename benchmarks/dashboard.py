@@ -39,8 +39,8 @@ from search.serving.origins import LOOPBACK_NAMES
 from search.serving.server import THREADS
 from search.trials.connections import forbid_writing
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.storage import Database, transaction
-from search.trials.view import view_study
 
 REFRESHED = 10  # trials that an open page asks for again
 WRITES, PICTURES = 5, 20  # timed

@@ -26,7 +26,7 @@ from search.training.device import choose_device, describe_hardware
 from search.trials.catalog import require_study, versions
 from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
 from search.trials.opening import open_database
-from search.trials.view import view_study
+from search.trials.reading import view_study
 
 REPORTS_A_KILL = 70
 STUDY = """\
@@ -68,7 +68,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         code = process.wait()
         seconds = time.monotonic() - started
         db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
-        view = view_study(db, require_study(db, "s"))
+        view = view_study(db, require_study(db, "s"), most=None)
         rows = [row for trial in view.trials for row in trial.reports]
         lost = len(unrecorded(journal, rows))
         db.close()

@@ -12,8 +12,8 @@ from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.folders import runs_folder
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.study_folder import study_folder
-from search.trials.view import view_study
 
 EXAMPLES = """
 python -m search.report                       # the study that was worked on last

@@ -20,12 +20,13 @@ from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.opening import open_database
 from search.trials.planning import Plan, make_plan
+from search.trials.reading import view_study
 from search.trials.status import status
 from search.trials.stopping import StopOnSignal
 from search.trials.storage import Database
 from search.trials.team import threads_for
-from search.trials.view import view_study
 
+STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
 FLAGS = (
     "dataset",
     "trials",
@@ -188,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.status:
         db = open_database(args.storage, must_exist=True)
         study = require_study(db, args.study)
-        print(status_text(view_study(db, study), status(db, study)))
+        print(status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study)))
         return 0
     prepare_process()
     device = choose_device(args.device)

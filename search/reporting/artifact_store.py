@@ -16,8 +16,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from search.reporting.trial_artifacts import draw
 from search.training.checkpoint import write_atomically
 from search.trials.pictures import announced, announcer, is_artifact_id
+from search.trials.reading import view_study
 from search.trials.storage import Database, StorageError
-from search.trials.view import view_study
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ArtifactStore(FileSystemArtifactStore):
         try:
             name = self._db.optuna.get_study_name_from_id(owner.study_id)
             study = optuna.load_study(study_name=name, storage=self._db.optuna)
-            view = view_study(self._db, study)
+            view = view_study(self._db, study, also=(owner.number,))
         except StorageError:
             return None
         trial = next(trial for trial in view.trials if trial.trial_id == owner.trial_id)

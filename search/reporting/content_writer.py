@@ -15,8 +15,8 @@ from search.reporting.dashboard_content import (
     write_study_content,
 )
 from search.reporting.trial_artifacts import TrialArtifacts
+from search.trials.reading import view_study
 from search.trials.storage import Database, transaction
-from search.trials.view import view_study
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content

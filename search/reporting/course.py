@@ -85,7 +85,8 @@ def fit_course(view: StudyView) -> Course:
 
 def judged(view: StudyView) -> list[TrialView]:
     """Trials that were chosen and stopped as later ones will be."""
-    return [t for t in view.trials[UNJUDGED[view.spec.pruner] :] if not t.is_baseline]
+    first = UNJUDGED[view.spec.pruner]
+    return [t for t in view.typical if t.number >= first and not t.is_baseline]
 
 
 def epochs_trained(trial: TrialView) -> float:
@@ -108,7 +109,7 @@ def _prior_shares(view: StudyView, rank: int) -> tuple[float, float]:
 
     They fall with time: early rivals are few and not selected, late ones many and good.
     """
-    spec, begun = view.spec, len(view.trials)
+    spec, begun = view.spec, view.count()
     if spec.pruner == "median":
         share = MEDIAN_SHARES[min(rank, len(MEDIAN_SHARES) - 1)]
         return share, share

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from search.reporting.style import in_figure
-from search.reporting.wording import data_in_words, grouped
+from search.reporting.wording import considered, data_in_words, grouped
 from search.training.task import EARLY_LOOK
 from search.trials.view import StudyView, TrialView
 
@@ -78,5 +78,5 @@ def subtitle(view: StudyView, remark: str) -> str:
     """Data set and counts; below, progress and the remark: at most about 75 characters."""
     return (
         f"{in_figure(data_in_words(view))}<br>{grouped(view.finished)} of "
-        f"{grouped(view.spec.trials)} trials finished; {remark}"
+        f"{grouped(view.spec.trials)} trials finished{considered(view)}; {remark}"
     )

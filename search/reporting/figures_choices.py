@@ -110,11 +110,11 @@ def _add_kinds(
 
 
 def _measured(view: StudyView, state: State) -> list[TrialView]:
-    """Without the baseline, whose kinds nobody chose."""
+    """Those that stand for all, without the baseline, whose kinds nobody chose."""
     return [
         trial
-        for trial in view.in_state(state)
-        if not trial.is_baseline and lowest(trial) is not None
+        for trial in view.typical
+        if trial.state == state and not trial.is_baseline and lowest(trial) is not None
     ]
 
 

@@ -147,7 +147,8 @@ def best_so_far(view: StudyView) -> go.Figure:
     dress(figure, "Best so far", subtitle(view, "complete ones, one run each"))
     figure.update_yaxes(type="log")
     figure.update_yaxes(title_text=LOSS, col=1)
-    figure.update_xaxes(title_text="trials finished", rangemode="tozero", col=1)
+    counted = "trials finished" if view.left_out is None else "trials begun"
+    figure.update_xaxes(title_text=counted, rangemode="tozero", col=1)
     figure.update_xaxes(title_text=f"{unit}, pauses included", rangemode="tozero", col=2)
     if not figure.data:
         note_absence(figure, "no trial has finished yet")
@@ -161,9 +162,12 @@ def _add_history(
     ended: Sequence[TrialView],
 ) -> None:
     """`times`: when each of `ended` did, earliest first."""
+    counts = list(range(1, len(ended) + 1))
+    if view.left_out is not None:  # how many had ended by then is not known of a few of them
+        counts = [trial.number + 1 for trial in ended]
     values = [  # trials finished, time, lowest loss, number
         (count, time, loss, trial.number)
-        for count, (time, trial) in enumerate(zip(times, ended, strict=True), start=1)
+        for count, time, trial in zip(counts, times, ended, strict=True)
         if trial.state == "complete" and (loss := lowest(trial)) is not None
     ]
     if not values:
@@ -172,7 +176,7 @@ def _add_history(
     for value in values:
         if value[2] < steps[-1][2]:
             steps.append(value)
-    end = (len(ended), times[-1], steps[-1][2])
+    end = (max(counts), times[-1], steps[-1][2])
     baseline = None if view.baseline is None else lowest(view.baseline)
     shown = thinned(values, MOST_POINTS["complete"])
     for column in (0, 1):
@@ -211,13 +215,13 @@ def _add_history(
 def time_by_outcome(view: StudyView) -> go.Figure:
     """Where the time went, added up over the trials of each state."""
     figure = go.Figure()
-    groups = [(state, view.in_state(state)) for state in LOOKS]
-    spent = [(state, trials, trial_seconds(trials)) for state, trials in groups if trials]
+    groups = [(state, view.count(state)) for state in LOOKS]
+    spent = [(state, count, trial_seconds(view, state)) for state, count in groups if count]
     total = sum(seconds for _, _, seconds in spent)
     unit, unit_seconds = time_unit(total)
     if total > 0:
         figure.add_bar(
-            y=[f"{state} ({len(trials)})" for state, trials, _ in spent],
+            y=[f"{state} ({count})" for state, count, _ in spent],
             x=[short(seconds / unit_seconds) for _, _, seconds in spent],
             text=[f"{duration(seconds)}, {percent(seconds / total, 0)}" for _, _, seconds in spent],
             orientation="h",

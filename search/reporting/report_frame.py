@@ -24,6 +24,7 @@ from search.trials.config import SamplerName, TrialConfig
 from search.trials.view import StudyView, TrialView
 
 MOST_REASON = 200  # characters
+MOST_FAILURES = 100  # in the table
 SAMPLERS: dict[SamplerName, str] = {
     "gp": "a Gaussian process",
     "tpe": "TPE",
@@ -55,6 +56,12 @@ def head(view: StudyView, now: datetime) -> Iterator[Block]:
         f"stratified split by seed {spec.seed}; at most {spec.epochs} epochs a trial{patience}.",
         kind="lead",
     )
+    if view.left_out is not None:
+        yield Paragraph(
+            text=f"Counts, times and the best are of all {grouped(view.count())} trials. Whatever "
+            f"is told of single ones considers {grouped(len(view.trials))} of them: the best, the "
+            f"latest, each new best, the running ones, and every {view.left_out.step}th."
+        )
     if view.finished < spec.trials:
         yield Paragraph(
             text=f"Not finished: {view.finished} of {grouped(spec.trials)} trials "
@@ -64,11 +71,13 @@ def head(view: StudyView, now: datetime) -> Iterator[Block]:
 
 
 def failures(view: StudyView) -> Iterator[Block]:
-    """Every failed trial with its reason."""
-    failed = view.in_state("failed")
+    """Failed trials with their reasons, the latest ones."""
+    failed = view.in_state("failed")[-MOST_FAILURES:]
     if not failed:
         return
     yield Heading(text="Trials that failed")
+    if view.count("failed") > len(failed):
+        yield Paragraph(text=f"The latest {len(failed)} of {grouped(view.count('failed'))}.")
     with_arm = view.spec.is_comparison
     yield Table(
         header=("trial", *(("arm", "repeat") if with_arm else ()), "epochs", "why"),

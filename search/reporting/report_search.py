@@ -29,7 +29,7 @@ from search.reporting.speed import time_spent
 from search.reporting.states import counts_in_words
 from search.reporting.summary import gain_in_words, score_in_words
 from search.reporting.uncertainty import accuracy_of, legend
-from search.reporting.wording import grouped, printable
+from search.reporting.wording import considered, grouped, printable
 from search.trials.view import StudyView, TrialView
 
 TOP = 10
@@ -83,7 +83,7 @@ def _summary(view: StudyView) -> Iterator[Block]:
             yield Paragraph(text=sentence)
     yield Paragraph(
         text=f"{legend(images)} Each trial ran with a seed of its own. The best of "
-        f"{len(view.leaderboard)} complete trials was picked on the images that it is judged by, "
+        f"{view.count('complete')} complete trials was picked on the images that it is judged by, "
         "and so looks a little better than it is."
     )
 
@@ -95,15 +95,15 @@ def _trials(view: StudyView) -> Iterator[Block]:
     yield Heading(text="Trials")
     yield _table(
         ranked[:TOP],
-        f"The best {min(TOP, len(ranked))} of {len(ranked)} complete trials, at the epoch of the "
-        "lowest validation loss (cross entropy, nats); one run each. Training figures are means "
-        "over the epoch, while the weights change, with augmentation and dropout; with label "
-        "smoothing the loss holds that, too.",
+        f"The best {min(TOP, len(ranked))} of {grouped(view.count('complete'))} complete trials, "
+        "at the epoch of the lowest validation loss (cross entropy, nats); one run each. Training "
+        "figures are means over the epoch, while the weights change, with augmentation and "
+        "dropout; with label smoothing the loss holds that, too.",
     )
     others = [trial for trial in view.in_state("complete", "pruned", "failed") if trial.best]
     if len(others) > len(ranked[:TOP]):
         yield Details(
-            summary=f"All {len(others)} trials with a finished epoch",
+            summary=f"All {len(others)} trials{considered(view)} with a finished epoch",
             blocks=(_table(others, "In the order of their numbers."),),
         )
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 
 from search.reporting.wording import duration
-from search.trials.view import StudyView, TrialView
+from search.trials.view import State, StudyView
 
 RECENT_SECONDS = 60.0
 
@@ -21,17 +21,22 @@ Span = tuple[float, float]  # start and end, in seconds since 1970
 
 def busy_seconds(view: StudyView) -> float:
     """By the clock, while at least one trial was in training: pauses count for nothing."""
+    if view.left_out is not None:
+        return view.left_out.busy_seconds
     return _covered(span for span, _ in _work(view))
 
 
-def trial_seconds(trials: Iterable[TrialView]) -> float:
-    """Training and validation added up over trials."""
-    return sum(trial.seconds for trial in trials)
+def trial_seconds(view: StudyView, *states: State) -> float:
+    """Training and validation added up over trials in these states, or over all."""
+    left_out = {} if view.left_out is None else view.left_out.seconds
+    shown = view.in_state(*states) if states else view.trials
+    others = (spent for state, spent in left_out.items() if state in states or not states)
+    return sum(trial.seconds for trial in shown) + sum(others)
 
 
 def time_spent(view: StudyView) -> str:
     """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
-    wall, total = busy_seconds(view), trial_seconds(view.trials)
+    wall, total = busy_seconds(view), trial_seconds(view)
     several = total > (1 + SAME) * wall and duration(total) != duration(wall)
     added = f" ({duration(total)} added up over trials)" if several else ""
     return f"{duration(wall)}{added}, pauses not counted"

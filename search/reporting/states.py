@@ -28,7 +28,7 @@ ENDED: Sequence[State] = ("complete", "pruned", "failed")
 
 def counts_in_words(view: StudyView, states: Sequence[State] = ENDED) -> str:
     """`6 complete, 11 pruned, 1 failed`; what there is none of is left out, but for the first."""
-    counted = [(len(view.in_state(state)), state) for state in states]
+    counted = [(view.count(state), state) for state in states]
     first = states[0]
     return ", ".join(f"{grouped(n)} {WORDS[state]}" for n, state in counted if n or state == first)
 

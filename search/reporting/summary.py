@@ -7,7 +7,7 @@ import re
 import shlex
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from search.reporting.command_line import as_called
 from search.reporting.describe import describe_network, describe_training
@@ -30,6 +30,7 @@ from search.trials.view import StudyView, TrialView
 
 WIDTH = 80
 
+MOST_FAILURES = 10  # told one by one
 FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
 
 
@@ -114,7 +115,7 @@ def status_text(view: StudyView, status: Status) -> str:
             f"  trial {number}, {_course(trials.get(number), view)}" for number in status.abandoned
         ]
     if view.in_state("failed"):
-        lines += ["", "Failed:", *_failures(view.in_state("failed"))]
+        lines += ["", "Failed:", *_failures(view)]
     if view.best:
         lines += ["", *_best_lines(view)]
     return "\n".join([*lines, *_next(view)])
@@ -170,14 +171,14 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     yield ""
     yield from _wrap(
         f"{legend(view.dataset.validation_count)} The best of "
-        f"{len(view.leaderboard)} complete trials, picked on the images that it is judged by, "
+        f"{view.count('complete')} complete trials, picked on the images that it is judged by, "
         "looks a little better than it is: finalize scores it on the test set, without that bias."
     )
 
 
 def _no_best_lines(view: StudyView) -> Iterator[str]:
     yield "No trial has run to its end yet, so there is no best one."
-    yield from _failures(view.in_state("failed")[-3:])
+    yield from _failures(view, 3)
 
 
 def _next(view: StudyView) -> Iterator[str]:
@@ -219,8 +220,12 @@ def _epoch_in_words(trial: TrialView) -> str:
     return f"epoch {trial.best.epoch} of {len(trial.curve)}"
 
 
-def _failures(trials: Iterable[TrialView]) -> Iterator[str]:
-    for trial in trials:
+def _failures(view: StudyView, most: int = MOST_FAILURES) -> Iterator[str]:
+    """The latest."""
+    shown = view.in_state("failed")[-most:]
+    if view.count("failed") > len(shown):
+        yield f"  the latest {len(shown)} of {grouped(view.count('failed'))}:"
+    for trial in shown:
         reason = printable(trial.reason or "for an unknown reason")
         yield from _wrap(f"trial {trial.number}: {reason}", "  ", "    ")
 

@@ -22,9 +22,10 @@ from search.trials.history import count_reports
 from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.planning import Plan, begin
+from search.trials.reading import view_study
 from search.trials.storage import Database
 from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
-from search.trials.view import StudyView, view_study
+from search.trials.view import MOST, StudyView
 from search.trials.worker import Worker
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def carry_out(
     timeout: float | None,
     progress: bool,
     on_database: Callable[[Database], None] = lambda _: None,
+    most: int | None = MOST,
 ) -> StudyView:
     """Make the study or take it up again, and train until its total, the time limit or `stop`.
 
@@ -108,6 +110,7 @@ def carry_out(
         timeout: seconds; None: no limit.
         progress: show it on standard error.
         on_database: told of the database that is written to.
+        most: see `view_study`.
 
     Raises:
         StudyBrokenError, StorageError, CheckpointUnwritableError: see `work`.
@@ -123,7 +126,7 @@ def carry_out(
     try:
         _search(worker, team, timeout, progress=progress)
         sweep(worker.db, worker.study, worker.folder)
-        return view_study(worker.db, worker.study)
+        return view_study(worker.db, worker.study, most=most)
     finally:
         worker.db.close()
 

@@ -42,11 +42,12 @@ from search.trials.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
 from search.trials.history import add_result, complete_result
 from search.trials.leftovers import sweep
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.seed_team import THREADS, train_apart
 from search.trials.storage import Database
 from search.trials.study_folder import study_folder
 from search.trials.team import default_workers
-from search.trials.view import StudyView, view_study
+from search.trials.view import StudyView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -168,7 +169,7 @@ def _finalise(
     stop: threading.Event,
     progress: bool,
 ) -> Final:
-    view = view_study(db, study)
+    view = view_study(db, study, also=() if choice[0] is None else (choice[0],))
     chosen = choose_trial(view, *choice)
     folder = study_folder(db, study, place)
     reading = view.spec.reading

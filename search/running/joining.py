@@ -15,10 +15,11 @@ from search.trials.journal import journal_from_environment
 from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.stopping import StopOnSignal, stop_with_parent
 from search.trials.study_folder import study_folder
 from search.trials.team import TOLD_LATER
-from search.trials.view import load_spec, view_study
+from search.trials.view import load_spec
 from search.trials.worker import Worker
 
 # Of data sets, of their split, and of torch's optimisers.

@@ -13,7 +13,8 @@ from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.opening import open_database
-from search.trials.view import StudyView, TrialView, view_study
+from search.trials.reading import view_study
+from search.trials.view import StudyView, TrialView
 
 MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
 
@@ -41,7 +42,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         check_study_name(study)
     db = open_database(storage, must_exist=True)
     try:
-        return view_study(db, require_study(db, study))
+        return view_study(db, require_study(db, study), most=None)
     finally:
         db.close()
 

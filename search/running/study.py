@@ -141,7 +141,13 @@ def run_study(
             if plan.substitute is not None:
                 warnings.warn(fallback_words(plan.substitute), stacklevel=2)
             return carry_out(
-                plan, crew, team, stop=stop or threading.Event(), timeout=timeout, progress=progress
+                plan,
+                crew,
+                team,
+                stop=stop or threading.Event(),
+                timeout=timeout,
+                progress=progress,
+                most=None,
             )
 
 

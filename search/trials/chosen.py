@@ -53,7 +53,7 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
 def _numbered(view: StudyView, number: int) -> TrialView:
     trial = next((trial for trial in view.trials if trial.number == number), None)
     if trial is None:
-        there = f"it has 0 to {len(view.trials) - 1}" if view.trials else "it has none yet"
+        there = f"it has 0 to {view.count() - 1}" if view.trials else "it has none yet"
         raise StorageError(f"study {view.name!r} has no trial {number}; {there}")
     if trial.state not in ("complete", "pruned"):
         raise StorageError(

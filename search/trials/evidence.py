@@ -7,32 +7,16 @@ most, and compares them with the others; of ten thousand the best and the latest
 from __future__ import annotations
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, bindparam, select
+from optuna.trial import FrozenTrial
+from sqlalchemy import Connection
 
 from search.trials.config import StudySpec
 from search.trials.frozen_trials import trials_by_id
+from search.trials.selection import best, latest, running
 from search.trials.storage import Database, snapshot
 from search.trials.stored_params import lies_in_space
-from search.trials.tables import trial_values, trials
 
 BEST, LATEST = 200, 200  # complete trials, and any; a study of so many together is shown whole
-
-_of_study = trials.c.study_id == bindparam("of_study")
-_latest = (
-    select(trials.c.trial_id)
-    .where(_of_study)
-    .order_by(trials.c.trial_id.desc())
-    .limit(bindparam("most"))
-)
-_running = select(trials.c.trial_id).where(_of_study, trials.c.state == TrialState.RUNNING)
-_best = (
-    select(trials.c.trial_id)
-    .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
-    .where(_of_study, trials.c.state == TrialState.COMPLETE, trial_values.c.objective == 0)
-    .order_by(trial_values.c.value, trials.c.trial_id)
-    .limit(bindparam("most"))
-)
 
 
 class Evidence:
@@ -54,10 +38,8 @@ class Evidence:
         return sorted(shown, key=lambda trial: trial.number)
 
     def _choose(self, connection: Connection) -> list[int]:
-        study = {"of_study": self._study_id}
-        latest = list(connection.scalars(_latest, {**study, "most": BEST + LATEST + 1}))
-        if len(latest) <= BEST + LATEST:
-            return sorted(latest)
-        running = connection.scalars(_running, study)
-        best = connection.scalars(_best, {**study, "most": BEST})
-        return sorted({*latest[:LATEST], *running, *best})
+        newest = latest(connection, self._study_id, BEST + LATEST + 1)
+        if len(newest) <= BEST + LATEST:
+            return sorted(newest)
+        others = best(connection, self._study_id, BEST) + running(connection, self._study_id)
+        return sorted({*newest[:LATEST], *others})

@@ -28,10 +28,11 @@ from sqlalchemy import (
     union_all,
 )
 
+from search.trials.tables import AT_ONCE
+
 TABLES: Mapping[str, Table] = models.BaseModel.metadata.tables
 TRIALS = TABLES["trials"]
 _FEW = 100  # trials that are asked for by their ids, and not by a range
-_AT_ONCE = 500  # ids in a statement: SQLite takes a limited number of them
 
 _newer = (
     select(TRIALS)
@@ -110,8 +111,8 @@ def newer_trials(connection: Connection, study_id: int, than: int) -> list[Froze
 def trials_by_id(connection: Connection, trial_ids: Sequence[int]) -> list[FrozenTrial]:
     """Those of the trials that there are; in the order of their ids, if that is how they come."""
     read = []
-    for start in range(0, len(trial_ids), _AT_ONCE):
-        some = trial_ids[start : start + _AT_ONCE]
+    for start in range(0, len(trial_ids), AT_ONCE):
+        some = trial_ids[start : start + AT_ONCE]
         read += _with_parts(connection, connection.execute(_by_id, {"trial_ids": some}).all())
     return read
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from search.trials.leases import Lease, fence, note_progress
 from search.trials.storage import Database, snapshot, transaction, with_retry
-from search.trials.tables import DatabaseClock, epochs, insert_for, results
+from search.trials.tables import AT_ONCE, DatabaseClock, epochs, insert_for, results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,12 +194,15 @@ def epochs_of(db: Database, study_id: int) -> list[EpochRow]:
 
 
 def epochs_of_trials(db: Database, trial_ids: Sequence[int]) -> list[EpochRow]:
-    """All reports of some trials, by trial number and epoch.
+    """All reports of some trials, by epoch.
 
     Raises:
         StorageError: the database stayed away.
     """
-    return _epochs_where(db, epochs.c.trial_id.in_(trial_ids))
+    found: list[EpochRow] = []
+    for start in range(0, len(trial_ids), AT_ONCE):
+        found += _epochs_where(db, epochs.c.trial_id.in_(trial_ids[start : start + AT_ONCE]))
+    return found
 
 
 def epochs_of_trial(db: Database, trial_id: int) -> list[EpochRow]:

@@ -90,6 +90,7 @@ class Announcer(NamedTuple):
 
     study_id: int
     trial_id: int
+    number: int
 
 
 def announcer(db: Database, artifact_id: str) -> Announcer | None:
@@ -100,7 +101,7 @@ def announcer(db: Database, artifact_id: str) -> Announcer | None:
     """
     attributes = TABLES["trial_system_attributes"]
     query = (
-        select(TRIALS.c.study_id, TRIALS.c.trial_id)
+        select(TRIALS.c.study_id, TRIALS.c.trial_id, TRIALS.c.number)
         .join(attributes, attributes.c.trial_id == TRIALS.c.trial_id)
         .where(attributes.c.key == f"{_ARTIFACT}{artifact_id}")
     )

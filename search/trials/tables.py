@@ -28,6 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 metadata = MetaData()
+AT_ONCE = 500  # ids in a statement: SQLite takes a limited number of them
 
 # Optuna's, as far as we read them. Optuna alone creates, migrates and writes them.
 studies = Table(

@@ -1,38 +1,34 @@
-"""A study as it stands in the database, read-only: what every table, figure and page is made of."""
+"""A study as it stood when it was read: what every table, figure and page is made of.
+
+`search.trials.reading` reads it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from models import ArchitectureError
-from models.anatomy import count_parameters
 from models.checks import is_count
-from search.trials.claims import is_abandoned, running_trials
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.history import (
     EpochRow,
     ResultRow,
     best_epoch,
-    epochs_of,
-    epochs_of_trials,
-    results_of,
 )
-from search.trials.space import OVERRIDES, check_values, suggest
-from search.trials.storage import Database, StorageError, snapshot, with_retry
-from search.trials.stored_params import true_params
+from search.trials.space import check_values
+from search.trials.storage import StorageError
 
 # Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
+MOST = 1000  # trials that a view holds, see `search.trials.selection`
 State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",  # or interrupted, as its lease says
@@ -125,8 +121,30 @@ class TrialView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Of a long study, what the trials come to that a view does not hold.
+
+    Attributes:
+        counts, seconds: by state; seconds of training and validation, added up over trials.
+        busy_seconds: of the whole study by the clock, while at least one trial was in training.
+        step: trials whose number it divides are in the view, whatever became of them.
+    """
+
+    counts: Mapping[State, int]
+    seconds: Mapping[State, float]
+    busy_seconds: float
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyView:
-    """A study: trials by number, and every reading of the test set."""
+    """A study: trials by number, and every reading of the test set.
+
+    Attributes:
+        trials: of a study of more than MOST, the best and the latest ones, those that are running,
+            and one in so many of all.
+        left_out: the others, added up; None where there are none.
+    """
 
     name: str
     storage: str  # without password
@@ -136,6 +154,19 @@ class StudyView:
     versions: Mapping[str, str]
     trials: tuple[TrialView, ...]
     results: tuple[ResultRow, ...] = field(default=())
+    left_out: LeftOut | None = None
+
+    def count(self, *states: State) -> int:
+        """How many trials the study has in these states, or at all; also of those left out."""
+        shown = len(self.in_state(*states) if states else self.trials)
+        counts = {} if self.left_out is None else self.left_out.counts
+        return shown + sum(n for state, n in counts.items() if state in states or not states)
+
+    @property
+    def typical(self) -> tuple[TrialView, ...]:
+        """Trials that stand for all of the study, chosen by nothing that became of them."""
+        step = 1 if self.left_out is None else self.left_out.step
+        return tuple(trial for trial in self.trials if trial.number % step == 0)
 
     def in_state(self, *states: State) -> list[TrialView]:
         return [trial for trial in self.trials if trial.state in states]
@@ -144,7 +175,7 @@ class StudyView:
     def finished(self) -> int:
         """What counts towards the study's total: complete or pruned, in a comparison failed too."""
         failed: tuple[State, ...] = ("failed",) if self.spec.is_comparison else ()
-        return len(self.in_state("complete", "pruned", *failed))
+        return self.count("complete", "pruned", *failed)
 
     @property
     def leaderboard(self) -> list[TrialView]:
@@ -205,113 +236,3 @@ def load_facts(study: optuna.Study) -> DatasetFacts:
         )
     except _DAMAGES as error:
         raise _unreadable(study, error) from error
-
-
-def view_study(db: Database, study: optuna.Study) -> StudyView:
-    """Read the study as it is now.
-
-    Asked again with the same `study`, it reads the trials that have not ended, and those that ended
-    since: a live view of ten thousand trials would otherwise take seconds for each look.
-    """
-    spec, facts = load_spec(study), load_facts(study)
-    return StudyView(
-        name=study.study_name,
-        storage=db.url,
-        spec=spec,
-        dataset=facts,
-        hardware=study.user_attrs.get(HARDWARE, "unknown"),
-        versions=study.user_attrs.get(VERSIONS, {}),
-        trials=_view_trials(db, study, spec, facts),
-        results=tuple(results_of(db, study.study_name)),
-    )
-
-
-# Of each study that was viewed, by trial number: nothing changes in a trial that has ended.
-_ended = WeakKeyDictionary[optuna.Study, dict[int, tuple[FrozenTrial, TrialView]]]()
-_FEW = 200  # trials whose epochs are asked for one by one, and not with all others
-
-
-def _view_trials(
-    db: Database, study: optuna.Study, spec: StudySpec, facts: DatasetFacts
-) -> tuple[TrialView, ...]:
-    # First the trials and then their epochs: one that had ended by then has all of its own.
-    trials = study.get_trials(deepcopy=False)
-    known = _ended.setdefault(study, {})
-    # Optuna, too, reads a trial that has ended once, and keeps the object.
-    fresh = [t for t in trials if t.number not in known or known[t.number][0] is not t]
-    if len(fresh) <= _FEW:
-        reports = epochs_of_trials(db, [trial._trial_id for trial in fresh])
-    else:
-        reports = epochs_of(db, study._study_id)
-    rows: dict[int, list[EpochRow]] = {}
-    for row in reports:
-        rows.setdefault(row.trial_id, []).append(row)
-    open_ones: dict[int, TrialView] = {}
-    for trial in fresh:
-        view = _view_trial(trial, spec, facts, rows.get(trial._trial_id, []))
-        if trial.state.is_finished():
-            known[trial.number] = trial, view
-        else:
-            open_ones[trial.number] = view
-    started = {number: view for number, view in open_ones.items() if view.state == "running"}
-    if started:
-        open_ones |= _held_or_interrupted(db, study, started)
-    return tuple(open_ones.get(t.number) or known[t.number][1] for t in trials)
-
-
-def _held_or_interrupted(
-    db: Database, study: optuna.Study, views: Mapping[int, TrialView]
-) -> dict[int, TrialView]:
-    """The running ones with their workers; those without are interrupted."""
-
-    def attempt() -> dict[int, TrialView]:
-        with snapshot(db) as connection:
-            leases = running_trials(connection, study._study_id)
-        return {
-            row.number: replace(
-                views[row.number],
-                state="interrupted" if is_abandoned(row) else "running",
-                worker=row.worker,
-            )
-            for row in leases
-            if row.number in views
-        }
-
-    return with_retry(db, attempt)
-
-
-def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:
-    if config is None:
-        return None
-    try:
-        return count_parameters(config.architecture, facts.image_shape, len(facts.class_names))
-    except ArchitectureError:
-        return None
-
-
-def _view_trial(
-    trial: FrozenTrial, spec: StudySpec, facts: DatasetFacts, rows: list[EpochRow]
-) -> TrialView:
-    attributes = trial.user_attrs
-    try:
-        config = suggest(trial, spec)
-    except ValueError:  # parameters not suggested yet, or of a broken trial
-        config = None
-    arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
-    return TrialView(
-        trial_id=trial._trial_id,
-        number=trial.number,
-        state=STATES[trial.state],
-        params=true_params(trial, spec),
-        config=config,
-        parameters=_parameters(config, facts),
-        curve=tuple(row for row in rows if row.epoch > 0),
-        early_look=next((row for row in rows if row.epoch == 0), None),
-        started=trial.datetime_start,
-        finished=trial.datetime_complete,
-        reason=attributes.get(REASON),
-        is_baseline=OVERRIDES in attributes,
-        arm=None if arm is None else arm.name,
-        repeat=repeat,
-        system_attributes=trial.system_attrs,
-    )

@@ -21,7 +21,7 @@ from benchmarks.coordinators import (
 from benchmarks.trials_present import make_up_trials
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
-from search.trials.view import view_study
+from search.trials.reading import view_study
 
 PRESENT, TRIALS = 30, 3
 

@@ -20,7 +20,8 @@ import pytest
 from search.reporting.dashboard_content import figures_of
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
-from search.trials.view import StudyView, view_study
+from search.trials.reading import view_study
+from search.trials.view import StudyView
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\

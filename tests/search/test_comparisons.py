@@ -7,7 +7,8 @@ from pathlib import Path
 
 from search.trials.catalog import find_study
 from search.trials.opening import open_database
-from search.trials.view import StudyView, view_study
+from search.trials.reading import view_study
+from search.trials.view import StudyView
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")

@@ -21,7 +21,8 @@ from search.trials.history import epochs_of
 from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
 from search.trials.opening import open_database
 from search.trials.pictures import announced
-from search.trials.view import StudyView, view_study
+from search.trials.reading import view_study
+from search.trials.view import StudyView
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from search.running import final, scoring
 from search.training.bundle import BundleError, read_bundle
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
-from search.trials.view import view_study
+from search.trials.reading import view_study
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from search.trials.catalog import require_study
 from search.trials.opening import open_database
-from search.trials.view import view_study
+from search.trials.reading import view_study
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ import search.study
 import search.worker
 from search.trials.catalog import find_study
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.storage import snapshot
 from search.trials.tables import leases
-from search.trials.view import view_study
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\

@@ -16,7 +16,8 @@ from optuna_dashboard import get_note
 
 from search.trials.catalog import find_study
 from search.trials.opening import open_database
-from search.trials.view import StudyView, view_study
+from search.trials.reading import view_study
+from search.trials.view import StudyView
 
 ChildrenOf = Callable[[int], dict[int, str]]
 ROOT = Path(__file__).parents[2]

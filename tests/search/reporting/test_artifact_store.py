@@ -28,8 +28,8 @@ from search.trials.history import record_epoch
 from search.trials.leases import Lease, finish
 from search.trials.opening import open_database
 from search.trials.pictures import announced, announcement
+from search.trials.reading import view_study
 from search.trials.storage import Database
-from search.trials.view import view_study
 
 
 @pytest.fixture

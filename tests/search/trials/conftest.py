@@ -14,10 +14,12 @@ import optuna
 import pytest
 from sqlalchemy import event
 
+from search.trials.config import StudySpec
 from search.trials.history import epochs_of, record_epoch
 from search.trials.leases import Lease
 from search.trials.opening import open_database
 from search.trials.storage import Database
+from tests.search.trials.long_studies import SPEC, Fill, fill
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("laborers.py")
@@ -161,6 +163,21 @@ def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
 @pytest.fixture
 def workplace(database_url: str, crews: Callable[[str], Workplace]) -> Workplace:
     return crews(database_url)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[Fill]:
+    """Makes long studies; see `fill`."""
+    opened: list[Database] = []
+
+    def make(count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+        db, study = fill(tmp_path / f"{len(opened)}.db", count, spec)
+        opened.append(db)
+        return db, study
+
+    yield make
+    for db in opened:
+        db.close()
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from search.trials.domains import Choice, Fixed, SpecError
 from search.trials.endings import DivergedError
 from search.trials.loop import work
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.space import check_space, suggest
-from search.trials.view import StudyView, view_study
+from search.trials.view import StudyView
 from search.trials.worker import Worker
 
 TINY = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}

@@ -1,64 +1,22 @@
 """What a draw and a claim read does not grow with the study."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmarks.trials_present import insert_trials, make_up_trials
-from data.datasets import DatasetInfo
 from search.trials import evidence
-from search.trials.catalog import create_study, find_study, latest_study
+from search.trials.catalog import find_study, latest_study
 from search.trials.choosing import make_sampler
 from search.trials.claims import claim
 from search.trials.config import SamplerName, StudySpec
 from search.trials.evidence import Evidence
 from search.trials.leases import Lease, finish, release, sample
-from search.trials.opening import open_database
-from search.trials.space import read_parameter, suggest
+from search.trials.space import suggest
 from search.trials.storage import Database
-
-SPEC = StudySpec(
-    dataset="digits",
-    space={
-        "learning_rate": read_parameter("learning_rate", {"low": 1e-4, "high": 1e-2, "log": True}),
-        "dropout": read_parameter("dropout", {"low": 0.0, "high": 0.5}),
-        "depth": read_parameter("depth", [1, 2, 3]),
-    },
-)
-INFO = DatasetInfo(
-    name="digits",
-    title="digits",
-    class_names=tuple("0123456789"),
-    image_shape=(1, 8, 8),
-    mirror_changes_class=True,
-    validation_count=287,
-    training_count=1437,
-)
-
-Fill = Callable[..., tuple[Database, optuna.Study]]
-
-
-@pytest.fixture
-def filled(tmp_path: Path) -> Iterator[Fill]:
-    """Makes studies with so many trials that have ended, and opens them as a start would."""
-    opened: list[Database] = []
-
-    def fill(count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
-        db = open_database(f"sqlite:///{tmp_path / f'{len(opened)}.db'}")
-        opened.append(db)
-        study = create_study(db, "s", spec, INFO, validation_count=287)
-        insert_trials(db.engine, study._study_id, spec, make_up_trials(spec, count), ours=True)
-        found = find_study(db, "s")
-        assert found is not None
-        return db, found
-
-    yield fill
-    for db in opened:
-        db.close()
+from tests.search.trials.long_studies import SPEC, Fill
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from search.trials.config import StudySpec
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.packing import Packing
+from search.trials.reading import view_study
 from search.trials.space import read_parameter
-from search.trials.view import view_study
 from search.trials.worker import Worker
 
 pytestmark = [

@@ -24,10 +24,10 @@ from search.trials.endings import MAX_FAILURES_IN_A_ROW, StudyBrokenError
 from search.trials.loop import trial_seed, work
 from search.trials.opening import open_database
 from search.trials.pictures import announced, confusion_of
+from search.trials.reading import view_study
 from search.trials.resuming import checkpoint_path
 from search.trials.space import read_parameter
 from search.trials.tables import epochs
-from search.trials.view import view_study
 from search.trials.worker import Worker
 
 

@@ -19,9 +19,9 @@ from search.trials.catalog import create_study
 from search.trials.config import StudySpec
 from search.trials.loop import trial_seed, work
 from search.trials.opening import open_database
+from search.trials.reading import view_study
 from search.trials.space import read_parameter
 from search.trials.tables import leases
-from search.trials.view import view_study
 from search.trials.worker import Worker
 
 

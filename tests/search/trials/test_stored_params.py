@@ -14,6 +14,7 @@ from search.trials.catalog import create_study
 from search.trials.choosing import make_sampler
 from search.trials.config import StudySpec
 from search.trials.evidence import Evidence
+from search.trials.reading import view_study
 from search.trials.space import OVERRIDES, choice_label, read_parameter, suggest
 from search.trials.storage import Database
 from search.trials.stored_params import (
@@ -23,7 +24,6 @@ from search.trials.stored_params import (
     true_params,
 )
 from search.trials.study_file import read_study_file, ready_made
-from search.trials.view import view_study
 
 INFO = DatasetInfo(
     name="digits",
