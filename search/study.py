@@ -64,7 +64,8 @@ def parser() -> Parser:
         "--trials",
         type=positive_int,
         metavar="N",
-        help="finished trials (complete or pruned) to end with, in all (default: 50)",
+        help="total number of finished trials, complete or pruned (default: the study file's; 50 "
+        "in the default one)",
     )
     own.add_argument(
         "--repeats",
@@ -88,7 +89,10 @@ def parser() -> Parser:
     )
     own.add_storage()
     own.add_argument(
-        "--epochs", type=positive_int, metavar="E", help="most epochs of a trial (default: 12)"
+        "--epochs",
+        type=positive_int,
+        metavar="E",
+        help="maximum epochs per trial (default: the study file's; 10 in the default one)",
     )
     own.add_argument(
         "--limit",
@@ -121,7 +125,7 @@ def parser() -> Parser:
         type=positive_int,
         metavar="W",
         help="processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
-        "with --seed, since only one alone repeats a study exactly)",
+        "with --seed, since several race for the sampler's draws)",
     )
     own.add_device()
     own.add_trials_per_device()
@@ -129,7 +133,9 @@ def parser() -> Parser:
         "--seed",
         type=seed,
         metavar="S",
-        help="decides split, draws and initial weights; implies --workers 1 (default: 0)",
+        help="decides split, draws and initial weights; implies --workers 1 and "
+        "--trials-per-device 1. On a CPU with as many threads and the same versions, the same seed "
+        "gives the same values to the bit (default: the study file's; 0 in the default one)",
     )
     own.add_data_dir()
     own.add_runs_dir()
@@ -226,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         again = same_command(argv or sys.argv[1:])
         print(
-            f"Stopped, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
+            f"Interrupted, nothing is lost: {view.finished} of {view.spec.trials} trials finished. "
             f"Go on with: {again}",
             file=sys.stderr,
         )

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from search.reporting.command_line import as_called
 from search.reporting.describe import describe_config, short_config
 from search.reporting.findings import named, overfitting_in_words, stop_in_words
 from search.reporting.leaderboard import LeaderboardRow, leaderboard_rows, stopped_rows
-from search.reporting.reproduce import command, study_file
+from search.reporting.reproduce import AGAIN, REPEATABLE, command, study_file
 from search.reporting.speed import time_spent
 from search.reporting.states import MEANINGS, all_counts
 from search.reporting.summary import gain_in_words, score_in_words, standing_in_words
@@ -208,11 +209,7 @@ def _commands(view: StudyView) -> Iterator[str]:
         flag, total = "--repeats", view.spec.repeats
     more = command("study", view, flag, str(2 * total))
     yield _code(f"{more}\n{command('finalize', view)}")
-    yield (
-        "From the start: save this as `again.toml` and run "
-        "`python -m search.study --config again.toml --study again`. On a CPU, one worker with as "
-        "many threads and the same versions finds the same values."
-    )
+    yield (f"From the start: save this as `again.toml` and run `{as_called(AGAIN)}`. {REPEATABLE}")
     yield _code(study_file(view.spec), "toml")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from models.anatomy import anatomy
+from search.reporting.command_line import as_called
 from search.reporting.describe import describe_network, describe_training
 from search.reporting.document import (
     Block,
@@ -17,7 +18,7 @@ from search.reporting.document import (
     Table,
 )
 from search.reporting.note import in_utc, reading_in_words
-from search.reporting.reproduce import command, study_file
+from search.reporting.reproduce import AGAIN, REPEATABLE, command, study_file
 from search.reporting.states import all_counts
 from search.reporting.wording import data_in_words, grouped, percent, printable
 from search.trials.config import SamplerName, TrialConfig
@@ -151,11 +152,8 @@ def test_readings(view: StudyView) -> Iterator[Block]:
 
 def repetition(view: StudyView) -> Iterator[Block]:
     yield Heading(text="How to repeat it")
-    yield Paragraph(
-        text="Save this as again.toml. On a CPU, one worker with as many threads and the same "
-        "versions finds the same values."
-    )
-    yield Listing(text="python -m search.study --config again.toml --study again", language="sh")
+    yield Paragraph(text=f"Save this as again.toml. {REPEATABLE}")
+    yield Listing(text=as_called(AGAIN), language="sh")
     yield Details(
         summary="again.toml", blocks=(Listing(text=study_file(view.spec), language="toml"),)
     )

@@ -13,6 +13,12 @@ from search.trials.storage_url import without_password
 from search.trials.study_file import STUDY_KEYS
 from search.trials.view import StudyView
 
+AGAIN = "python -m search.study --config again.toml --study again --workers 1"
+REPEATABLE = (
+    "The values are the same to the bit if both times one worker trains, one trial at a time, on a "
+    "CPU with as many threads and the same versions; several workers race for the sampler's draws."
+)
+
 
 def command(module: str, view: StudyView, *more: str) -> str:
     """A command for this study, to paste into a shell; without a password."""

@@ -260,8 +260,8 @@ def train(
         seed: decides initial weights, order of the examples, augmentation and dropout. On one
             machine with one number of threads, the same seed gives the same curve to the bit
             on a CPU.
-        state: from `Training.state()` of the same arguments: goes on from there, on a CPU to
-            the bit as if it had never stopped.
+        state: from `Training.state()` of the same arguments: goes on from there, on a CPU with
+            as many threads to the bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
         early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
 
