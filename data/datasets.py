@@ -25,6 +25,7 @@ __all__ = [
     "choose_dataset",
     "default_data_dir",
     "has_own_size",
+    "has_same_test",
     "load_test",
     "load_training",
     "normalisation",
@@ -117,6 +118,17 @@ def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Exam
     if name == "digits":
         return digits.load_test()
     return _published(name).load_test(data_dir)
+
+
+def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:
+    """Whether classes and test images of a data set are still those of `info`; decodes none.
+
+    `version`: see `Reading`.
+    """
+    if not info.name.startswith(folder.PREFIX):
+        return True
+    layout = folder.read_layout(info.name, data_dir, version=version)
+    return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
 def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[DatasetInfo, int]:

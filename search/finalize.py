@@ -24,12 +24,14 @@ def parser() -> Parser:
     own = Parser(
         description="Take the best trial of a study, train it again on the full training set "
         "(validation images included) with several seeds, and score it on the test set. Writes "
-        "model, figures and a page to runs/<study>/final/. Each reading of the test set is "
+        "model, figures and a page to runs/<study>/final-N/ for the N-th test evaluation; "
+        "runs/<study>/final leads to the first one, which is the one to trust. Each evaluation is "
         "recorded in the database.",
         examples=EXAMPLES,
     )
     own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
     own.add_storage()
+    own.add_moved_dataset()
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
     which = own.add_mutually_exclusive_group()
     which.add_argument(
@@ -43,6 +45,9 @@ def parser() -> Parser:
         "(default: the first of class 0)",
     )
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
+    own.add_argument(
+        "--now", action="store_true", help="also if the study has not all of its trials yet"
+    )
     own.add_device()
     own.add_data_dir()
     own.add_runs_dir()

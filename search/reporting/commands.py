@@ -150,6 +150,13 @@ class Parser(argparse.ArgumentParser):
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
+    def add_moved_dataset(self) -> None:
+        self.add_argument(
+            "--dataset",
+            metavar="folder:PATH",
+            help="where the study's pictures lie here, if not where they lay before",
+        )
+
     def add_trials_per_device(self) -> None:
         self.add_argument(
             "--trials-per-device",

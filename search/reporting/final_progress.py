@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.reporting.final_words import opened_before
+from search.reporting.note import in_utc
 from search.reporting.progress import can_be_live
 from search.reporting.wording import duration, printable
 from search.training.train import Epoch
 from search.trials.chosen import Chosen
+from search.trials.history import ResultRow
 from search.trials.view import StudyView
 
 
@@ -30,6 +32,14 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
     print(
         f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
         f"{seeds} {'time' if seeds == 1 else 'times'}",
+        file=sys.stderr,
+    )
+
+
+def announce_recorded(row: ResultRow) -> None:
+    print(
+        f"Note: these networks were tested on {in_utc(row.opened_at)} already; the numbers on "
+        "record are used, and no test evaluation is added.",
         file=sys.stderr,
     )
 

@@ -58,6 +58,8 @@ class FinalResult:
         runs: one for each seed, in order; the first one's weights are kept.
         training_count, test_count: images that the runs were trained on and tested on.
         opened_at: when the test set was opened.
+        evaluation: the number of this test evaluation among the study's, from 1.
+        fingerprint: of the data set's content.
         confusion_KK: counts on the test set, added up over the runs: its sum is runs x test_count.
         kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
             height, width); None where there is none.
@@ -81,6 +83,8 @@ class FinalResult:
     hardware: str
     versions: Mapping[str, str]
     why: str = ""
+    evaluation: int = 1
+    fingerprint: str | None = None
     kernel_report: KernelReport | None = None
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
@@ -191,6 +195,8 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),
         "seconds": [run.seconds for run in final.runs],
         "opened_at": final.opened_at.isoformat(timespec="seconds"),
+        "evaluation": final.evaluation,
+        "fingerprint": final.fingerprint,
         "hardware": final.hardware,
         "versions": dict(final.versions),
     }

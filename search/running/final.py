@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,39 +14,51 @@ from typing import Any
 import optuna
 import torch
 
-from data.composition import measure
 from data.datasets import default_data_dir, verify
 from models.anatomy import anatomy
 from search.reporting.commands import console
 from search.reporting.content_writer import ContentWriter
 from search.reporting.final_page import final_page
 from search.reporting.final_pictures import save_pictures
-from search.reporting.final_progress import FinalProgress, announce
-from search.reporting.final_result import FinalResult, figures_on_test, metrics
+from search.reporting.final_progress import FinalProgress, announce, announce_recorded
+from search.reporting.final_result import FinalResult, metrics
 from search.reporting.inside import choose_image, look_inside
-from search.running.scoring import test
-from search.running.surroundings import check_count, kept_surroundings
+from search.running.evaluation import (
+    begin_evaluation,
+    check_arguments,
+    refuse_unfinished,
+    require_same_test,
+)
+from search.running.final_folder import (
+    METRICS,
+    cannot_write,
+    check_room,
+    final_folder,
+    lead_to_first,
+    make_bundle,
+)
+from search.running.scoring import as_recorded, test, to_record
+from search.running.surroundings import kept_surroundings
 from search.training.bundle import Bundle, write_bundle
 from search.training.checkpoint import write_atomically
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.export import ONNX, Exported, export_onnx, require_onnx
+from search.training.export import ONNX, Exported, export_onnx
 from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
 from search.training.task import Task, load_full_task
 from search.training.train import Epoch, StoppedError
 from search.trials.catalog import require_study, versions
-from search.trials.chosen import Chosen, choose_trial
+from search.trials.chosen import choose_trial
 from search.trials.config import check_study_name
-from search.trials.domains import SpecError
 from search.trials.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
-from search.trials.history import add_result, complete_result
+from search.trials.history import complete_result
 from search.trials.leftovers import sweep
 from search.trials.opening import open_database
 from search.trials.reading import view_study
 from search.trials.seed_team import THREADS, train_apart
 from search.trials.storage import Database
+from search.trials.study_data import find_place, keep_data
 from search.trials.study_folder import study_folder
 from search.trials.team import default_workers
-from search.trials.view import StudyView
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,11 +84,13 @@ def finalise(
     study: str | None = None,
     *,
     storage: str = DEFAULT_STORAGE,
+    dataset: str | None = None,
     seeds: int = 3,
     trial: int | None = None,
     arm: str | None = None,
     image: str | int | Path | None = None,
     export: str | None = None,
+    now: bool = False,
     device: str = "auto",
     data_dir: str | Path | None = None,
     runs_dir: str | Path | None = None,
@@ -86,12 +99,11 @@ def finalise(
 ) -> Final:
     """Repeat a study's best trial on all training images, and score it on the test set.
 
-    What `python -m search.finalize` does. Each call reads the test set, and that is recorded in
-    the database: call it once, when the study is done. Files go to `runs/<study>/final/`
-    beside the database; those of an earlier call are replaced.
+    What `python -m search.finalize` does. Call it once, when the study is done: each evaluation of
+    new weights on the test set is recorded in the database. The files of the N-th go to
+    `runs/<study>/final-N/` beside the database; `runs/<study>/final` leads to the first.
 
-    An interrupt (Ctrl-C, a notebook's stop button) raises KeyboardInterrupt. Before the test set is
-    opened nothing but the epochs under way is lost, and the same call goes on.
+    An interrupt raises KeyboardInterrupt; but for the epochs under way, the same call goes on.
 
     Example:
         >>> final = finalise("digits", seeds=3)
@@ -100,12 +112,14 @@ def finalise(
     Args:
         study: its name; None for the one that was worked on last.
         storage: URL of the database.
+        dataset: `folder:PATH` of the study's pictures where they were moved.
         seeds: how many trainings, from 1 up: the figures are means over them.
         trial: number of another trial than the best.
         arm: take the best repeat of this arm of a comparison.
         image: whose feature maps are drawn: a picture's path, or the index of a training image
             from 0; None for the first one of class 0.
         export: "onnx" writes `model.onnx` too.
+        now: also if the study lacks trials yet.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
         data_dir: where data sets are kept; None: as the commands do.
         runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
@@ -114,15 +128,15 @@ def finalise(
 
     Raises:
         SpecError: an argument that cannot be.
-        StorageError: no such database, study, trial or arm; nothing to finalise in it.
-        DataError: images cannot be had.
-        DeviceError, BundleError: no such device; packages for the export are missing.
+        StorageError: no such database, study, trial or arm; the study is not finished.
+        DataError: images cannot be had, or are not those that the study was made with.
+        DeviceError, BundleError: no such device; files cannot be written or exported.
         RepeatError: a training diverged or died.
         StoppedError: `stop` was set; the same call goes on.
     """
     if study is not None:
         check_study_name(study)
-    _check(seeds, trial, arm, export)
+    check_arguments(seeds, trial, arm, export)
     with kept_surroundings():
         on = choose_device(device)
         prepare_process(THREADS if on.type == "cpu" else None)
@@ -135,6 +149,8 @@ def finalise(
                 choice=(trial, arm),
                 image=None if image is None else str(image),
                 export=export is not None,
+                now=now,
+                dataset=dataset,
                 device=on,
                 data_dir=default_data_dir() if data_dir is None else Path(data_dir),
                 place=runs_folder(storage, runs_dir),
@@ -145,16 +161,6 @@ def finalise(
             db.close()
 
 
-def _check(seeds: int, trial: int | None, arm: str | None, export: str | None) -> None:
-    check_count("seeds", seeds)
-    if trial is not None and arm is not None:
-        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
-    if export not in (None, "onnx"):
-        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
-    if export is not None:
-        require_onnx()
-
-
 def _finalise(
     db: Database,
     study: optuna.Study,
@@ -163,6 +169,8 @@ def _finalise(
     choice: tuple[int | None, str | None],
     image: str | None,
     export: bool,
+    now: bool,
+    dataset: str | None,
     device: torch.device,
     data_dir: Path,
     place: Path,
@@ -171,13 +179,17 @@ def _finalise(
 ) -> Final:
     view = view_study(db, study, also=() if choice[0] is None else (choice[0],))
     chosen = choose_trial(view, *choice)
-    folder = study_folder(db, study, place)
+    if not now:
+        refuse_unfinished(view)
     reading = view.spec.reading
-    verify(
-        view.dataset.name, data_dir, reading=reading
-    )  # a test file that is missing is missed now
-    task = load_full_task(view.dataset.name, data_dir, device, reading=reading)
+    source = find_place(db, study, dataset, data_dir)
+    task = load_full_task(source, data_dir, device, reading=reading)
+    keep_data(db, study, task)
+    verify(source, data_dir, reading=reading)  # a damaged test file is missed now
     shown = choose_image(image, task)
+    layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
+    folder = study_folder(db, study, place)
+    check_room(folder, layers)
     if progress:
         announce(view, chosen, len(seeds))
     job = Job(
@@ -186,46 +198,65 @@ def _finalise(
         epochs=chosen.epochs,
         dataset=view.dataset.name,
         reading=reading,
+        content=task.content,
+        place=source,
         data_dir=data_dir,
         study_seed=view.spec.seed,
         checkpoints=folder / "checkpoints",
     )
     runs = train_all(job, task, seeds, stop, progress=progress)
-
-    opened = add_result(
-        db, study_name=view.name, trial_number=chosen.trial.number, seeds=list(seeds)
-    )
-    opened_at = datetime.now(UTC)
     bundle = make_bundle(view, chosen, task, runs[0])
+    inside = look_inside(bundle, task, shown)
+
+    # Training may have taken hours: what could fail after the test set was opened is tried again.
+    check_room(folder, layers)
+    require_same_test(task, data_dir, reading)
+    evaluation = begin_evaluation(db, study, task, runs, trial_number=chosen.trial.number)
     tested = test(runs, bundle, task, data_dir, reading)
+    if evaluation.row.figures is not None:
+        tested = as_recorded(tested, evaluation.row.figures)
+        if progress:
+            announce_recorded(evaluation.row)
     result = FinalResult(
-        view=view,
+        view=replace(view, results=evaluation.earlier),
         trial=chosen.trial,
         epochs=chosen.epochs,
-        layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
+        layers=layers,
         runs=tested.runs,
         training_count=len(task.training),
         test_count=tested.images,
-        opened_at=opened_at,
+        opened_at=evaluation.row.opened_at,
         confusion_KK=tested.confusion_KK,
         hardware=describe_hardware(device),
         versions=versions(),
         why=chosen.why,
+        evaluation=evaluation.number,
+        fingerprint=None if task.content is None else task.content.digest,
         mistakes=tested.mistakes,
-        **look_inside(bundle, task, shown),
+        **inside,
     )
-    complete_result(db, opened, figures_on_test(result))
-    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
-    final = Final(folder=folder / "final", metrics=plain, result=result, bundle=bundle)
-    write_all(final)
+    complete_result(db, evaluation.row.result_id, to_record(result))
+    final = _write(result, bundle, task, folder, export=export)
     for seed in seeds:
         forget(job, seed)
     sweep(db, study, folder)
     ContentWriter(db, study, artifact_folder(place)).write(stop)
-    if not export:
-        return final
-    exported = export_onnx(bundle, final.folder, task.training.images_NCHW)
-    return replace(final, exported=exported)
+    return final
+
+
+def _write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
+    """All files of an evaluation, into its own folder in the study's."""
+    target = final_folder(folder, result.evaluation)
+    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
+    final = Final(folder=target, metrics=plain, result=result, bundle=bundle)
+    try:
+        write_all(final)
+        if export:
+            final = replace(final, exported=export_onnx(bundle, target, task.training.images_NCHW))
+        lead_to_first(folder)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    return final
 
 
 def train_all(
@@ -259,28 +290,6 @@ def train_all(
     return runs
 
 
-def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
-    """The first seed's network, and what is needed to use it without the data set."""
-    images_NCHW = task.training.images_NCHW
-    return Bundle(
-        study=view.name,
-        trial=chosen.trial.number,
-        seed=first.seed,
-        epochs=chosen.epochs,
-        dataset=view.dataset.name,
-        title=view.dataset.title,
-        class_names=task.info.class_names,
-        image_shape=task.image_shape,
-        mean_C=task.mean_C.cpu(),
-        std_C=task.std_C.cpu(),
-        preparation=task.info.preparation,
-        composition=measure(images_NCHW.cpu().numpy()),
-        architecture=chosen.config.architecture,
-        recipe=chosen.config.recipe.to_dict(),
-        weights=first.weights,
-    )
-
-
 def write_all(final: Final) -> None:
     """Each file whole or not at all; `metrics.json` last."""
     (final.folder / ONNX).unlink(missing_ok=True)  # an earlier network's
@@ -288,4 +297,4 @@ def write_all(final: Final) -> None:
     save_pictures(final.result, final.folder)
     write_atomically(final.folder / "report.html", final_page(final.result).encode())
     text = json.dumps(final.metrics, indent=2, allow_nan=False) + "\n"
-    write_atomically(final.folder / "metrics.json", text.encode())
+    write_atomically(final.folder / METRICS, text.encode())

@@ -17,6 +17,7 @@ from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.reading import view_study
 from search.trials.stopping import StopOnSignal, stop_with_parent
+from search.trials.study_data import find_place, keep_data
 from search.trials.study_folder import study_folder
 from search.trials.team import TOLD_LATER
 from search.trials.view import load_spec
@@ -43,6 +44,7 @@ def parser() -> Parser:
         metavar="NAME",
         help=f"which (default: worked on last); {TOLD_LATER}: its name comes on standard input",
     )
+    own.add_moved_dataset()
     own.add_device()
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
@@ -86,7 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         study = require_study(db, args.study)
         runs = runs_folder(args.storage, args.runs_dir)
         spec = load_spec(study)
-        task = load_study_task(spec, args.data_dir, device)
+        place = find_place(db, study, args.dataset, args.data_dir)
+        task = load_study_task(spec, args.data_dir, device, place=place)
+        keep_data(db, study, task)
         worker = Worker(
             db=db,
             study=study,

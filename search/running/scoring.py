@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.datasets import Reading, load_test
-from search.reporting.final_result import SeedRun
+from search.reporting.final_result import FinalResult, SeedRun, figures_on_test
 from search.reporting.mistakes import Mistake, collect_mistakes
 from search.training.bundle import Bundle
-from search.training.evaluate import logits, score
+from search.training.evaluate import Score, logits, score
 from search.training.repeat import TrainedRun
 from search.training.task import Task
 
@@ -34,7 +35,7 @@ def test(
     """Score every run on the test set."""
     from sklearn.metrics import confusion_matrix  # a second to import
 
-    examples = load_test(bundle.dataset, data_dir, reading=reading).to(task.device)
+    examples = load_test(task.info.name, data_dir, reading=reading).to(task.device)
     labels_N = examples.labels_N.cpu().numpy()
     confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
@@ -62,4 +63,21 @@ def test(
     )
     return Tested(
         runs=tuple(scored), images=len(examples), confusion_KK=confusion_KK, mistakes=mistakes
+    )
+
+
+def to_record(result: FinalResult) -> dict[str, Any]:
+    """What is kept in the database of an evaluation: enough to write its `metrics.json` anew."""
+    return {**figures_on_test(result), "confusion": result.confusion_KK.tolist()}
+
+
+def as_recorded(tested: Tested, figures: Mapping[str, Any]) -> Tested:
+    """The same with the numbers that are on record, whatever scoring once more gave."""
+    of_seed = {
+        each["seed"]: Score(loss=each["loss"], error=each["error"]) for each in figures["per_seed"]
+    }
+    return replace(
+        tested,
+        runs=tuple(replace(run, test=of_seed[run.seed]) for run in tested.runs),
+        confusion_KK=np.array(figures["confusion"], dtype=np.int64),
     )

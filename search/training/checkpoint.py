@@ -115,6 +115,12 @@ def latest_checkpoint(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def is_made_for(identity: dict[str, Any], saved: object) -> bool:
+    """Whether a checkpoint's identity is this one; that of an earlier version names no content."""
+    older = {key: value for key, value in identity.items() if key != "content"}
+    return saved in (identity, older)
+
+
 def delete_checkpoint(path: Path) -> None:
     for candidate in (path, _previous(path)):
         candidate.unlink(missing_ok=True)

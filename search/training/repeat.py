@@ -15,9 +15,15 @@ from typing import Any
 
 import torch
 
+from data.fingerprint import Fingerprint, differences
 from data.preparation import Reading
 from models import Architecture, to_dict
-from search.training.checkpoint import delete_checkpoint, latest_checkpoint, save_checkpoint
+from search.training.checkpoint import (
+    delete_checkpoint,
+    is_made_for,
+    latest_checkpoint,
+    save_checkpoint,
+)
 from search.training.evaluate import Score, evaluate
 from search.training.initial_weights import WeightsError
 from search.training.randomness import derived_seed
@@ -39,6 +45,8 @@ class Job:
         dataset, reading, data_dir: where the images come from.
         study_seed: decides, with a run's own seed, all that is random in it.
         checkpoints: the folder for them.
+        content: fingerprint of all images, where one is to be held to.
+        place: the data set's name where it lies elsewhere now.
     """
 
     architecture: Architecture
@@ -49,6 +57,8 @@ class Job:
     data_dir: Path
     study_seed: int
     checkpoints: Path
+    content: Fingerprint | None = None
+    place: str | None = None
 
     def checkpoint(self, seed: int) -> Path:
         return self.checkpoints / f"final-{seed}.pt"
@@ -61,6 +71,7 @@ class Job:
             "dataset": self.dataset,
             "image_size": self.reading.image_size,
             "epochs": self.epochs,
+            "content": None if self.content is None else self.content.to_dict(),
             "seed": [self.study_seed, seed],
         }
 
@@ -148,6 +159,15 @@ def train_seed(
     )
 
 
+def require_content(content: Fingerprint | None, task: Task) -> None:
+    """Raises RepeatError where a task was loaded from other images than the job is for."""
+    if content is not None and task.content is not None and not content.is_same(task.content):
+        raise RepeatError(
+            f"{task.info.name} was changed meanwhile ({differences(content, task.content)}); put "
+            "the images back, and the same command goes on"
+        )
+
+
 def epochs_done(job: Job, seed: int) -> int:
     """By earlier, interrupted starts."""
     saved = _saved(job, seed)
@@ -161,4 +181,4 @@ def forget(job: Job, seed: int) -> None:
 
 def _saved(job: Job, seed: int) -> dict[str, Any] | None:
     saved = latest_checkpoint(job.checkpoint(seed))
-    return None if saved is None or saved["identity"] != job.identity(seed) else saved
+    return saved if saved and is_made_for(job.identity(seed), saved.get("identity")) else None

@@ -17,6 +17,7 @@ from data.datasets import (
     split,
     thinned,
 )
+from data.fingerprint import Fingerprint, fingerprint
 
 # Bad configurations show after so much of the first epoch, scored on so much of the validation
 # examples: on all of them, scoring a look could cost more than the training ahead of it.
@@ -33,6 +34,7 @@ class Task:
         early_validation: of those for validation what the early look is scored on.
         mean_C, std_C: of the training images, in [0, 1] units; shape (C,).
         info: names, image shape and classes of the data set.
+        content: fingerprint of all of the data set; None where the examples were made by hand.
     """
 
     training: Examples
@@ -40,6 +42,7 @@ class Task:
     mean_C: torch.Tensor
     std_C: torch.Tensor
     info: DatasetInfo
+    content: Fingerprint | None = None
     early_validation: Examples = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +95,7 @@ def load_task(
         limit=limit,
         drawn=not info.has_own_validation,
     )
-    return make_task(info, training, validation, device)
+    return make_task(info, training, validation, device, fingerprint(info, examples))
 
 
 def load_full_task(
@@ -100,11 +103,16 @@ def load_full_task(
 ) -> Task:
     """All training images to train on, and none for validation: for the final training."""
     info, examples = load_training(dataset, data_dir, reading=reading)
-    return make_task(info, examples, examples.select(torch.arange(0)), device)
+    none = examples.select(torch.arange(0))
+    return make_task(info, examples, none, device, fingerprint(info, examples))
 
 
 def make_task(
-    info: DatasetInfo, training: Examples, validation: Examples, device: torch.device
+    info: DatasetInfo,
+    training: Examples,
+    validation: Examples,
+    device: torch.device,
+    content: Fingerprint | None = None,
 ) -> Task:
     """Put the examples on the device, once, as bytes: a quarter of the memory and the traffic.
 
@@ -117,4 +125,5 @@ def make_task(
         mean_C=mean_C.to(device),
         std_C=std_C.to(device),
         info=info,
+        content=content,
     )

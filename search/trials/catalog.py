@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import func, select
 
 from data.datasets import DatasetInfo
+from data.fingerprint import Fingerprint
 from search.training.task import Task, load_task
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
@@ -27,7 +28,7 @@ from search.trials.storage import Database, StorageError, snapshot, with_retry
 from search.trials.stored_params import queued_baseline
 from search.trials.tables import studies, trials
 from search.trials.tables import study_user_attributes as attributes
-from search.trials.view import DATASET, HARDWARE, SPEC, VERSIONS, load_spec
+from search.trials.view import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, load_spec
 
 # Of a stored specification: totals, and what a study of before does not record of its report.
 MAY_CHANGE = ("trials", "repeats", "published")
@@ -99,15 +100,27 @@ def require_study(db: Database, name: str | None) -> optuna.Study:
 
 
 def create_study(
-    db: Database, name: str, spec: StudySpec, info: DatasetInfo, *, validation_count: int
+    db: Database,
+    name: str,
+    spec: StudySpec,
+    info: DatasetInfo,
+    *,
+    validation_count: int,
+    content: Fingerprint | None = None,
 ) -> optuna.Study:
-    """Make the study and queue its baseline; harmless if another start is doing the same."""
+    """Make the study and queue its baseline; harmless if another start is doing the same.
+
+    Args:
+        content: the data set's fingerprint.
+    """
     study = optuna.create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
     # Two starts at once may both get here: the lock lets the second find what the first has made.
     with study_transaction(db, study):
         if SPEC not in study.user_attrs:
+            if content is not None:
+                study.set_user_attr(FINGERPRINT, content.to_dict())
             _furnish(db, study, spec, info, validation_count)
     _equip(db, study, load_spec(study))
     return study
@@ -136,14 +149,19 @@ def _furnish(
     study.set_user_attr(SPEC, spec.to_dict())
 
 
-def load_study_task(spec: StudySpec, data_dir: Path, device: torch.device) -> Task:
+def load_study_task(
+    spec: StudySpec, data_dir: Path, device: torch.device, *, place: str | None = None
+) -> Task:
     """The images that a study trains and validates on, split as it prescribes.
+
+    Args:
+        place: the data set's name where it lies elsewhere now; see `search.trials.study_data`.
 
     Raises:
         DataError: they cannot be had, or not be divided so.
     """
     return load_task(
-        spec.dataset,
+        place or spec.dataset,
         data_dir,
         device,
         seed=spec.seed,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     select,
     union_all,
     update,
@@ -266,18 +267,30 @@ def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
     return min(finite, key=lambda row: row.validation_loss, default=None)
 
 
-def add_result(db: Database, *, study_name: str, trial_number: int, seeds: Sequence[int]) -> str:
+def add_result(
+    db: Database,
+    *,
+    study_name: str,
+    trial_number: int,
+    seeds: Sequence[int],
+    result_id: str | None = None,
+    study_id: int | None = None,
+) -> str:
     """Record that the test set is about to be opened; returns the id for `complete_result`.
 
     Before and not after: a process that dies while it scores has seen the test set, too.
 
+    Args:
+        result_id: at most 32 characters; one that is on record already changes nothing.
+        study_id: to be locked meanwhile, so that `results_of` keeps its order.
+
     Raises:
         StorageError: the database stayed away.
     """
-    result_id = uuid.uuid4().hex
+    result_id = result_id or uuid.uuid4().hex
 
     def attempt() -> None:
-        with transaction(db) as connection:
+        with transaction(db, study_id=study_id) as connection:
             there = select(results.c.result_id).where(results.c.result_id == result_id)
             if connection.execute(there).first() is None:
                 connection.execute(
@@ -295,7 +308,7 @@ def add_result(db: Database, *, study_name: str, trial_number: int, seeds: Seque
 
 
 def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) -> None:
-    """Add what the scoring gave: anything that JSON can hold.
+    """Add what the scoring gave, anything that JSON can hold; what was added first stands.
 
     Raises:
         StorageError: the database stayed away.
@@ -303,7 +316,9 @@ def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) ->
 
     def attempt() -> None:
         with db.engine.begin() as connection:
-            mine = update(results).where(results.c.result_id == result_id)
+            mine = update(results).where(
+                results.c.result_id == result_id, results.c.figures.is_(null())
+            )
             connection.execute(mine.values(figures=dict(figures)))
 
     with_retry(db, attempt)
@@ -315,7 +330,8 @@ def results_of(db: Database, study_name: str) -> list[ResultRow]:
     Raises:
         StorageError: the database stayed away.
     """
-    query = select(results).where(results.c.study_name == study_name).order_by(results.c.opened_at)
+    query = select(results).where(results.c.study_name == study_name)
+    query = query.order_by(results.c.opened_at, results.c.result_id)
 
     def attempt() -> list[ResultRow]:
         with snapshot(db) as connection:

@@ -160,7 +160,7 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
         db, study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
     )
     checkpoint = checkpoint_path(worker.folder, lease.trial_number)
-    identity = checkpoint_identity(lease, started, config)
+    identity = checkpoint_identity(lease, started, config, task.content)
     training = train(
         config.architecture,
         config.recipe,

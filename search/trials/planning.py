@@ -29,9 +29,10 @@ from search.trials.leftovers import sweep
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
+from search.trials.study_data import check_data, find_place, is_folder, keep_data
 from search.trials.study_folder import study_folder
 from search.trials.transfer import check_sources, with_weights
-from search.trials.view import load_facts
+from search.trials.view import load_facts, load_spec
 from search.trials.wish import Wish, read_wish
 from search.trials.worker import Worker
 
@@ -89,9 +90,14 @@ def make_plan(
     dataset, substitute = _choose(wish, study, db, data_dir)
     name = study or wish.study_name(dataset)
     existing = find_study(db, name) if db is not None else None
+    place = dataset
     try:
-        spec = wish.spec(dataset, existing)
-        task = load_study_task(spec, data_dir, device)
+        if db is not None and existing is not None:
+            place = find_place(db, existing, None if wish.dataset is None else dataset, data_dir)
+            if is_folder(place):
+                dataset = load_spec(existing).dataset  # the same, as the study calls it
+        spec = wish.spec(dataset, existing, place)
+        task = load_study_task(spec, data_dir, device, place=place)
         check_space(spec, task.image_shape, task.classes)
         check_sources(spec, task.image_shape, task.classes)
         if existing is None and not has_own_size(dataset):
@@ -102,6 +108,8 @@ def make_plan(
             )
     except SpecError as error:
         raise wish.with_line(error) from error
+    if existing is not None:
+        check_data(existing, task)
     runs = runs_folder(url, runs_dir)
     usable(next(study_folders(runs, name)))
     return Plan(
@@ -137,8 +145,14 @@ def begin(plan: Plan, stop: threading.Event, *, trials_at_a_time: int | None) ->
     """
     db, spec, task = plan.db or open_database(plan.url), plan.spec, plan.task
     study = plan.existing or create_study(
-        db, plan.name, spec, task.info, validation_count=len(task.validation)
+        db,
+        plan.name,
+        spec,
+        task.info,
+        validation_count=len(task.validation),
+        content=task.content,
     )
+    keep_data(db, study, task)
     set_total(study, spec.trials)
     note_environment(study, describe_hardware(task.device))
     folder = study_folder(db, study, plan.runs)

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from search.training.checkpoint import latest_checkpoint, save_checkpoint
+from data.fingerprint import Fingerprint
+from search.training.checkpoint import is_made_for, latest_checkpoint, save_checkpoint
 from search.trials.config import TrialConfig
 from search.trials.history import epochs_of_trial
 from search.trials.leases import Lease
@@ -24,13 +25,17 @@ def checkpoint_path(folder: Path, trial_number: int) -> Path:
 
 
 def checkpoint_identity(
-    lease: Lease, started: datetime | None, config: TrialConfig
+    lease: Lease, started: datetime | None, config: TrialConfig, content: Fingerprint | None
 ) -> dict[str, Any]:
-    """What a checkpoint must agree with: its file may stem from a study since deleted."""
+    """What a checkpoint must agree with: its file may stem from a study since deleted.
+
+    The order of the images is part of it: on it depends which of them are for validation.
+    """
     return {
         "trial": lease.trial_id,
         "started": str(started),
         "config": config.to_dict(),
+        "content": None if content is None else content.to_dict(),
     }
 
 
@@ -38,7 +43,7 @@ def saved_state(
     db: Database, lease: Lease, checkpoint: Path, identity: dict[str, Any]
 ) -> dict[str, Any] | None:
     saved = latest_checkpoint(checkpoint)
-    if saved is None or saved.get("identity") != identity:
+    if saved is None or not is_made_for(identity, saved.get("identity")):
         return None
     state: dict[str, Any] = saved["training"]
     reports = epochs_of_trial(db, lease.trial_id)

@@ -24,7 +24,7 @@ import torch
 from data.examples import DataError
 from models import ArchitectureError
 from search.training.device import prepare_process
-from search.training.repeat import Job, RepeatError, train_seed
+from search.training.repeat import Job, RepeatError, require_content, train_seed
 from search.training.task import load_full_task
 from search.training.train import Epoch, StoppedError
 from search.trials.fresh import ErrorOutput, cause_of_death, start_fresh
@@ -152,7 +152,9 @@ def serve() -> None:
 
         try:
             cpu = torch.device("cpu")
-            task = load_full_task(job.dataset, job.data_dir, cpu, reading=job.reading)
+            place = job.place or job.dataset
+            task = load_full_task(place, job.data_dir, cpu, reading=job.reading)
+            require_content(job.content, task)
             train_seed(job, task, seed, stop=stopping.event, on_epoch=report)
         except StoppedError:
             sys.exit(stopping.exit_code)

@@ -25,6 +25,7 @@ from search.trials.storage import StorageError
 
 # Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
+FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version has none
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 

@@ -57,15 +57,20 @@ class Wish:
             name += f"-limit{self.flags['limit']}"
         return check_study_name(name)
 
-    def spec(self, dataset: str, existing: optuna.Study | None = None) -> StudySpec:
+    def spec(
+        self, dataset: str, existing: optuna.Study | None = None, place: str | None = None
+    ) -> StudySpec:
         """What to run: of an existing study its own specification, but for the total.
+
+        Args:
+            place: what flag or file call the data set, if an existing study calls it otherwise.
 
         Raises:
             SpecError: values or flags that do not go together, or that the existing study differs
                 in.
         """
         stored = None if existing is None else load_spec(existing)
-        fields = self._at(dataset)
+        fields = self._at(place or dataset)
         if stored is not None and not self.chose_file:
             fields = {field.name: getattr(stored, field.name) for field in SPEC_FIELDS}
         wanted = StudySpec(**{**fields, **self._flags_over(fields), "dataset": dataset})

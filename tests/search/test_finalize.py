@@ -16,9 +16,10 @@ from search import finalize, study
 from search.reporting.commands import run
 from search.running import final, scoring
 from search.training.bundle import BundleError, read_bundle
-from search.trials.catalog import require_study
+from search.trials.catalog import require_study, set_total
 from search.trials.opening import open_database
 from search.trials.reading import view_study
+from search.trials.storage import StorageError
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +90,63 @@ def test_the_bundle_alone_gives_the_first_seeds_figures(
     assert accuracy == pytest.approx(metrics["test"]["per_seed"][0]["accuracy"], abs=1e-6)
 
 
-def test_each_reading_of_the_test_set_is_recorded_and_said(
+def test_each_evaluation_is_recorded_said_and_kept_in_a_folder_of_its_own(
     place: Path, metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(view().results)
     assert before >= 1
-    onnx = place / "runs" / "digits" / "final" / "model.onnx"
-    onnx.write_bytes(b"of an earlier network")
+    first = files(place / "runs" / "digits" / "final")
     assert view().results[0].figures["accuracy"] == metrics["test"]["accuracy"]
-    assert finalize.main(["--seeds", "2"]) == 0
+    assert finalize.main(["--seeds", "1"]) == 0
     printed = capsys.readouterr()
-    first = f"{view().results[0].opened_at:%Y-%m-%d}"
+    day = f"{view().results[0].opened_at:%Y-%m-%d}"
     for said in (printed.out, printed.err):  # in the summary, and before the training
         assert "had been opened" in " ".join(said.split())
-        assert first in said
+        assert day in said
     assert len(view().results) == before + 1
+    other = place / "runs" / "digits" / f"final-{before + 1}"
+    assert f"Written to {other.relative_to(place)}" in printed.out
+    assert json.loads((other / "metrics.json").read_text())["test"]["seeds"] == 1
+    assert files(place / "runs" / "digits" / "final") == first
+    assert (place / "runs" / "digits" / "final").readlink() == Path("final-1")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_weights_are_evaluated_once(
+    place: Path, metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = view().results
+    onnx = place / "runs" / "digits" / "final" / "model.onnx"
+    onnx.write_bytes(b"of an earlier network")
+    assert finalize.main(["--seeds", "2"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "these networks were tested on" in said
+    assert view().results == before
     assert not onnx.exists()
     again = json.loads((place / "runs/digits/final/metrics.json").read_text())
-    assert again["test"] == metrics["test"]  # the same seeds on the same machine
+    for name in ("test", "confusion", "opened_at", "evaluation", "fingerprint"):
+        assert again[name] == metrics[name]
+
+
+def test_an_unfinished_study_is_finalised_only_if_told_so(
+    metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = open_database("sqlite:///studies.db", must_exist=True)
+    set_total(require_study(database, "digits"), 4)
+    before = view().results
+    try:
+        with pytest.raises(StorageError, match=r"has 3 of its 4 trials.* give --now"):
+            finalize.main(["--seeds", "2"])
+        assert view().results == before
+        assert finalize.main(["--seeds", "2", "--now"]) == 0
+        assert "still lacks 1 of its trials" in capsys.readouterr().err
+    finally:
+        set_total(require_study(database, "digits"), 3)
+        database.close()
+    assert json.loads(Path("runs/digits/final/metrics.json").read_text())["test"] == metrics["test"]
 
 
 def test_interrupted_it_goes_on_to_the_same_figures(
@@ -147,7 +187,7 @@ def test_another_trial_with_a_picture_of_ones_own_and_onnx(
     said = capsys.readouterr().out
     assert f"Trial {other.number} was named by hand, not the study's best" in " ".join(said.split())
     assert "logits differ from PyTorch's by" in said
-    folder = place / "runs" / "digits" / "final"
+    folder = place / "runs" / "digits" / f"final-{len(view().results)}"
     assert (folder / "model.onnx").exists()
     again = json.loads((folder / "metrics.json").read_text())
     assert again["trial"] == other.number != metrics["trial"]
@@ -205,9 +245,13 @@ def test_the_test_set_is_opened_after_it_is_recorded(monkeypatch: pytest.MonkeyP
     def die(*_: Any, **__: Any) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(scoring, "load_test", die)
     readings = len(view().results)
-    with pytest.raises(RuntimeError, match="power cut"):
-        finalize.main(["--seeds", "1"])
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "load_test", die)
+        with pytest.raises(RuntimeError, match="power cut"):
+            finalize.main(["--seeds", "3"])
     assert len(view().results) == readings + 1
     assert view().results[-1].figures is None
+    assert finalize.main(["--seeds", "3"]) == 0
+    assert len(view().results) == readings + 1
+    assert view().results[-1].figures["seeds"] == 3

@@ -78,7 +78,6 @@ def test_interrupted_study_goes_on_where_it_stopped(place: Path, run: Run) -> No
     assert {state for state, _ in states} <= {"COMPLETE", "PRUNED"}
 
 
-@pytest.mark.xfail(strict=True, reason="a second test evaluation overwrites the first one's files")
 def test_finalised_study_keeps_its_first_result(place: Path, run: Run) -> None:
     final = place / "runs" / "finalised" / "final"
     first = (final / "metrics.json").read_bytes()

@@ -18,6 +18,7 @@ from search.training import checkpoint
 from search.training.checkpoint import (
     CheckpointError,
     delete_checkpoint,
+    is_made_for,
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -28,6 +29,22 @@ from search.training.temporary import delete_abandoned
 
 def state(value: int) -> dict[str, object]:
     return {"epoch": value, "weights": torch.full((1000,), float(value))}
+
+
+@pytest.mark.parametrize(
+    ("saved", "fits"),
+    [
+        ({"trial": 1, "content": "a"}, True),
+        ({"trial": 1, "content": "b"}, False),
+        ({"trial": 2, "content": "a"}, False),
+        ({"trial": 1}, True),  # of an earlier version
+        ({"trial": 2}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_checkpoint_of_other_data_or_another_trial_is_told(saved: Any, fits: bool) -> None:
+    assert is_made_for({"trial": 1, "content": "a"}, saved) == fits
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

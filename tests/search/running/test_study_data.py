@@ -1,0 +1,255 @@
+"""A study goes on with the data that it was made with, wherever they lie, and with no others."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.datasets import DataError
+from search.running import final, joining
+from search.running.final import finalise
+from search.running.results import load_study
+from search.running.study import run_study
+from search.training.repeat import epochs_done
+from search.training.train import StoppedError
+from search.trials.catalog import require_study
+from search.trials.domains import SpecError
+from search.trials.opening import open_database
+from search.trials.study_data import HELD_OUT, PLACES
+from search.trials.view import FINGERPRINT
+from tests.data.pets import draw, make_pets
+
+SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
+Change = Callable[[Path], object]
+
+
+def search(**options: Any) -> Any:
+    given: dict[str, Any] = {"study": "pets", "workers": 1, "progress": False, **options}
+    return run_study(**given)
+
+
+@pytest.fixture(scope="module", params=["drawn", "own"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures, with a test set drawn or its own, and a finished study of them."""
+    folder = tmp_path_factory.mktemp("pets")
+    live = folder / "live"
+    make_pets(live / "pets")
+    if request.param == "own":
+        make_pets(live / "pets", split="test", first_seed=500)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(live)
+        search(dataset="folder:pets", trials=2, epochs=1, seed=0, space=SPACE, data_dir="data")
+    shutil.copytree(live, folder / "pristine")
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as present folder, as it was when the study had been made."""
+    live = made / "live"
+    for path in live.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(made / "pristine", live, dirs_exist_ok=True)
+    monkeypatch.chdir(live)
+    monkeypatch.setenv("SEARCH_DATA_DIR", "data")
+    monkeypatch.setattr(final, "default_workers", lambda _: 1)
+    monkeypatch.setattr(final, "save_pictures", lambda *_: [])
+    return live
+
+
+def rename_class(root: Path, old: str = "cat", new: str = "zebra") -> None:
+    for split in root.iterdir():
+        (split / old).rename(split / new)
+
+
+def add_class(root: Path) -> None:
+    for index in range(3):
+        draw(root / f"train/ant/{index}.png", 2000 + index)
+
+
+def remove_class(root: Path) -> None:
+    for split in root.iterdir():
+        shutil.rmtree(split / "dog")
+
+
+def add_pictures(root: Path) -> None:
+    draw(root / "train/cat/new.png", 2000)
+    draw(root / "train/eel/new.png", 2001)
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "renamed": (rename_class, "class 'cat' is now called 'zebra'"),
+    "new class": (add_class, "class 'ant' is new"),
+    "removed": (remove_class, "class 'dog' is gone"),
+    "more": (add_pictures, "1 more picture in 'cat', 1 more picture in 'eel'"),
+}
+
+
+def stored() -> list[Any]:
+    """All that a study consists of, in the database and beside it."""
+    with sqlite3.connect("studies.db") as connection:
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in sorted(tables)]
+    return [rows, sorted(Path("runs").rglob("*"))]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_other_data_are_refused_by_every_command_and_nothing_is_written(
+    place: Path, name: str
+) -> None:
+    change, said = CHANGES[name]
+    change(place / "pets")
+    before = stored()
+    for command in (
+        lambda: search(trials=3),
+        lambda: search(trials=3, dataset="folder:pets"),
+        lambda: joining.main(["--study", "pets", "--quiet"]),
+        lambda: finalise("pets", seeds=1),
+    ):
+        with pytest.raises(DataError, match=said) as refused:
+            command()
+        assert "--study NAME" in str(refused.value)
+        assert len(str(refused.value).splitlines()) == 1
+        assert stored() == before
+
+
+def test_other_pictures_of_the_same_names_are_refused(place: Path) -> None:
+    for file in (place / "pets/train/cat").iterdir():
+        draw(file, 3000 + int(file.stem))
+    before = stored()
+    with pytest.raises(DataError, match="other pictures in 'cat'"):
+        search(trials=3)
+    with pytest.raises(DataError, match="other pictures in 'cat'"):
+        finalise("pets", seeds=1)
+    assert stored() == before
+
+
+def test_other_test_pictures_are_refused(place: Path) -> None:
+    """Also where finalise would have found them out with the test set open."""
+    info = load_study("pets")
+    assert info.results == ()
+    for file in (place / "pets").glob("test/dog/*"):
+        draw(file, 4000 + int(file.stem))
+    if (place / "pets/test").exists():
+        with pytest.raises(DataError, match="other test pictures in 'dog'"):
+            finalise("pets", seeds=1)
+        assert load_study("pets").results == ()
+
+
+def test_moved_data_are_found_where_they_are_named_and_remembered(
+    place: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.move(place / "pets", moved)
+    for command in (lambda: search(trials=3), lambda: finalise("pets", seeds=1)):
+        with pytest.raises(DataError, match="if they were moved, name their place: --dataset"):
+            command()
+    assert search(trials=3, dataset=f"folder:{moved}").finished == 3
+    view = search(trials=4)  # from there on it is known
+    assert view.finished == 4
+    assert view.dataset.name == f"folder:{place / 'pets'}"
+    metrics = finalise("pets", seeds=1).metrics
+    assert metrics["class_names"] == ["cat", "dog", "eel"]
+
+    # Another host: other folder, other data directory, a worker that is told.
+    shutil.move(moved, tmp_path / "host/pets")
+    database = open_database("sqlite:///studies.db")
+    try:
+        study = require_study(database, "pets")
+        study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": 5})
+        words = ["--study", "pets", "--quiet", "--data-dir", str(tmp_path / "host/data")]
+        with pytest.raises(DataError, match="if they were moved"):
+            joining.main(words)
+        assert joining.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
+        places = database.optuna.get_study_system_attrs(study._study_id)[PLACES]
+        assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
+    finally:
+        database.close()
+    assert load_study("pets").finished == 5
+
+
+@pytest.mark.usefixtures("place")
+def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
+    other = make_pets(tmp_path / "pets", first_seed=900)
+    before = stored()
+    with pytest.raises(DataError, match=r"other data than folder:.* holds: .* pictures in"):
+        search(trials=3, dataset=f"folder:{other}")
+    with pytest.raises(DataError, match="pictures in 'cat'"):
+        finalise("pets", dataset=f"folder:{other}", seeds=1)
+    with pytest.raises(SpecError, match="but got 'digits'"):
+        finalise("pets", dataset="digits", seeds=1)
+    assert stored() == before
+
+
+def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
+    """Of an earlier version's study no more is known than the classes and how many pictures."""
+    database = open_database("sqlite:///studies.db")
+    try:
+        study = require_study(database, "pets")
+        before = study.user_attrs[FINGERPRINT]
+        with sqlite3.connect("studies.db") as connection:
+            connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
+            connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (HELD_OUT,))
+        rename_class(place / "pets")
+        with pytest.raises(DataError, match="class 'zebra' is new, class 'cat' is gone"):
+            search(trials=3)
+        rename_class(place / "pets", "zebra", "cat")
+        assert search(trials=2).finished == 2
+        assert study.user_attrs[FINGERPRINT] == before
+    finally:
+        database.close()
+
+
+def test_changed_while_training_the_test_set_stays_closed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = final.train_all
+
+    def then_rename(*arguments: Any, **options: Any) -> Any:
+        runs = train(*arguments, **options)
+        rename_class(place / "pets")
+        return runs
+
+    monkeypatch.setattr(final, "train_all", then_rename)
+    with pytest.raises(DataError, match="were changed meanwhile"):
+        finalise("pets", seeds=1)
+    assert load_study("pets").results == ()
+
+
+def test_checkpoints_of_other_data_are_not_gone_on_from(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither finalise's, whose study was deleted and made anew with other pictures."""
+    jobs, done = [], []
+    real = final.train_all
+
+    def stopped(job: Any, *arguments: Any, **options: Any) -> Any:
+        jobs.append(job)
+        done.append(epochs_done(job, 0))
+        runs = real(job, *arguments, **options)
+        if len(jobs) == 1:
+            raise StoppedError
+        return runs
+
+    monkeypatch.setattr(final, "train_all", stopped)
+    with pytest.raises(StoppedError):
+        finalise("pets", seeds=1)
+    assert epochs_done(jobs[0], 0) == 1
+
+    add_pictures(place / "pets")
+    count = load_study("pets").dataset.training_count
+    with sqlite3.connect("studies.db") as connection:  # as if the study had been made with these
+        connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
+        connection.execute(
+            "UPDATE study_user_attributes SET value_json = replace(value_json, ?, ?)",
+            (f'"training_count": {count}', f'"training_count": {count + 2}'),
+        )
+    finalise("pets", seeds=1)
+    assert not jobs[0].content.is_same(jobs[1].content)
+    assert done == [0, 0]
