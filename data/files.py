@@ -16,6 +16,9 @@ from pathlib import Path
 
 from data.examples import DataError
 from data.fetch import Archive, FetchError, answering, fetch, one_at_a_time
+from data.reading import read_regular
+
+MOST_BYTES = 2**32  # the largest archive here has 170 MB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +74,7 @@ def _contents(files: Sequence[File], data_dir: Path) -> dict[str, bytes]:
 def _verified(path: Path, md5: str) -> bytes | None:
     """The bytes at `path`; None where there is no file or its MD5 is another."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data.examples import DataError
+from data.reading import parse_json, read_regular
 
 Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
+MOST_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
 
@@ -129,14 +131,14 @@ def _store(path: Path, root: Path, record: Record) -> None:
 
 def _read(path: Path) -> Record:
     try:
-        stored = json.loads(path.read_text())
+        stored = parse_json(read_regular(path, MOST_BYTES))
         files, digests = stored["test"], stored.get("digests", {})  # of an earlier version: none
         if not isinstance(files, list):
             raise TypeError
         record = {file: digests.get(file) for file in files}
         if not all(isinstance(it, str | None) for it in (*record, *record.values())):
             raise TypeError
-    except (AttributeError, ValueError, KeyError, TypeError) as error:
+    except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}, which names the test images of a folder, is damaged; restore it, "
             "or delete it to have new ones drawn"

@@ -57,6 +57,8 @@ def parse_json(content: bytes) -> Any:
 
 
 def _check(facts: os.stat_result, most_bytes: int) -> None:
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
     if facts.st_size > most_bytes:

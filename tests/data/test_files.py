@@ -129,6 +129,14 @@ def test_a_file_that_cannot_be_opened_is_named(small_fashion: Any) -> None:
         read(small_fashion)
 
 
+def test_a_file_without_end_is_named(small_fashion: Any) -> None:
+    small_fashion.put_packed()
+    (small_fashion.raw / IMAGES).unlink()
+    (small_fashion.raw / IMAGES).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"cannot read .*{IMAGES}: it is no regular file"):
+        read(small_fashion)
+
+
 def test_what_is_missing_is_fetched_for_both_splits(
     small_fashion: Any,
     serve: Callable[[dict[str, bytes]], Any],

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,7 +263,7 @@ def test_sizes_out_of_range_are_refused(root: Path, tmp_path: Path, size: int) -
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"test": 3}', '{"test": [1]}', '{"folder": "/"}']
+    "content", ["", "{", "[]", '{"test": 3}', '{"test": [1]}', '{"folder": "/"}', "[" * 9999]
 )
 def test_a_damaged_store_is_named_and_never_drawn_anew(
     root: Path, tmp_path: Path, content: str
@@ -273,6 +274,15 @@ def test_a_damaged_store_is_named_and_never_drawn_anew(
     with pytest.raises(DataError, match=str(stored)):
         read_layout(f"folder:{root}", tmp_path / "data")
     assert stored.read_text() == content
+
+
+def test_a_store_that_is_no_file_is_named(root: Path, tmp_path: Path) -> None:
+    read_layout(f"folder:{root}", tmp_path / "data")
+    [stored] = (tmp_path / "data/folders").iterdir()
+    stored.unlink()
+    os.mkfifo(stored)
+    with pytest.raises(DataError, match=str(stored)):
+        read_layout(f"folder:{root}", tmp_path / "data")
 
 
 def test_a_store_whose_images_are_all_gone_is_named(root: Path, tmp_path: Path) -> None:
