@@ -15,8 +15,9 @@ from search.reporting.dashboard_content import (
     write_study_content,
 )
 from search.reporting.trial_artifacts import TrialArtifacts
+from search.trials.identity import study_transaction, told_if_gone
 from search.trials.reading import view_study
-from search.trials.storage import Database, transaction
+from search.trials.storage import Database, StudyGoneError
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
@@ -52,15 +53,18 @@ class ContentWriter:
     def _write(self, picture_seconds: float, stop: threading.Event | None = None) -> None:
         started = time.monotonic()
         try:
-            seen = note_version(self._study)
-            view = view_study(self._db, self._study)
-            content = make_study_content(view)
-            # One transaction: two workers that write at once would leave torn figures.
-            with transaction(self._db, study_id=self._study._study_id):
-                write_study_content(self._study, content, note_seen=seen)
-            self._artifacts.write(view, picture_seconds, stop)
-            if stop is not None:
-                self._artifacts.sweep()
+            with told_if_gone(self._db, self._study):
+                seen = note_version(self._study)
+                view = view_study(self._db, self._study)
+                content = make_study_content(view)
+                # One transaction: two workers that write at once would leave torn figures.
+                with study_transaction(self._db, self._study):
+                    write_study_content(self._study, content, note_seen=seen)
+                self._artifacts.write(view, picture_seconds, stop)
+                if stop is not None:
+                    self._artifacts.sweep()
+        except StudyGoneError:
+            pass  # the command meets it, too, and ends
         except Exception as error:  # of any kind: trials must go on
             _log.warning("cannot write the study's note and figures: %s", error)
         ended = time.monotonic()

@@ -24,6 +24,7 @@ from search.reporting.findings import named
 from search.reporting.live import epochs_done, frame, latest_ended, outcome, totals_in_words
 from search.reporting.summary import score_in_words, time_left_in_words
 from search.reporting.wording import data_in_words, printable
+from search.trials.storage import StudyGoneError
 from search.trials.view import StudyView, TrialView
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
@@ -87,6 +88,8 @@ class Progress:
                 view = self._read()
                 if not self._closed:
                     self._show(view, self._time_left(view))
+            except StudyGoneError:
+                return  # the command ends with it, and says so
             except Exception as error:  # of any kind: the study must go on without its view
                 with contextlib.suppress(Exception):
                     self._trouble(one_line(str(error)) or type(error).__name__)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import sys
 import threading
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.reporting.commands import console
 from search.reporting.progress import Progress
 from search.reporting.wording import printable
 from search.trials.folders import artifact_folder
 from search.trials.history import count_reports
+from search.trials.identity import check_study, told_if_gone
 from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.planning import Plan, begin
@@ -30,6 +33,9 @@ from search.trials.worker import Worker
 
 if TYPE_CHECKING:
     from search.reporting.content_writer import ContentWriter
+
+
+CHECK_SECONDS = 1.0  # between looks whether the study is still there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +120,7 @@ def carry_out(
 
     Raises:
         StudyBrokenError, StorageError, CheckpointUnwritableError: see `work`.
+        StudyGoneError: the study was deleted, or the database's file taken away.
     """
     worker = begin(plan, stop, trials_at_a_time=crew.trials_at_a_time)
     on_database(worker.db)
@@ -124,9 +131,10 @@ def carry_out(
         each = "a thread" if team.threads == 1 else f"{team.threads} threads"
         print(f"{len(team.devices)} workers with {each} each", file=sys.stderr)
     try:
-        _search(worker, team, timeout, progress=progress)
-        sweep(worker.db, worker.study, worker.folder)
-        return view_study(worker.db, worker.study, most=most)
+        with told_if_gone(worker.db, worker.study):
+            _search(worker, team, timeout, progress=progress)
+            sweep(worker.db, worker.study, worker.folder)
+            return view_study(worker.db, worker.study, most=most)
     finally:
         worker.db.close()
 
@@ -144,7 +152,8 @@ def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool
     timer.daemon = True
     if timeout is not None:
         timer.start()
-    read = partial(view_study, worker.db, worker.study)
+    told = told_if_gone(worker.db, worker.study)
+    read = told(partial(view_study, worker.db, worker.study))
     shown = Progress(read, console=console()) if progress else nullcontext()
     try:
         with shown:
@@ -163,9 +172,14 @@ def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool
 def _oversee(team: Team, worker: Worker, content: ContentWriter) -> None:
     """Keep the team at work until the study has its total, or until it is to stop."""
     stop = worker.stop
+    checked = time.monotonic()
     try:
         while not stop.is_set() and team.watch():
             stop.wait(WATCH_SECONDS)
             content.write_if_due()
+            if time.monotonic() - checked >= CHECK_SECONDS:
+                with suppress(SQLAlchemyError):  # the workers wait for a database that is away
+                    check_study(worker.db, worker.study)
+                checked = time.monotonic()
     finally:
         team.send_home()

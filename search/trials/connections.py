@@ -3,13 +3,14 @@
 import math
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, exc
 from sqlalchemy.engine import ExceptionContext
 
 from search.trials.outages import is_transient
-from search.trials.storage import HASTY, LOST, READ_ONLY, Database
+from search.trials.storage import HASTY, LOST, READ_ONLY, Database, DatabaseGoneError
 
 # SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
 SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}
@@ -42,8 +43,20 @@ def set_up_sqlite(db: Database) -> None:
     A commit is in the write-ahead log when it returns, which no kill of a process undoes; unless it
     is a hasty one, it is on disk, with all before it. So a power cut costs a running trial at most
     what it reported within a second of another commit, and nothing else.
+
+    A file that was removed or replaced is noticed as a transaction begins: what is open would go on
+    to take writes that nobody will ever read, and new connections would make or open another file.
     """
+    path = db.engine.url.database
+    opened = _file(path)
     synced_at = -math.inf  # by time.monotonic()
+
+    def check_file(*_: Any) -> None:
+        if _file(path) != opened:
+            raise DatabaseGoneError(
+                f"{db.url}: the file was removed or replaced while this ran, and nothing more can "
+                "be stored; put it back, or run the command again to start anew"
+            )
 
     def connected(driver_connection: sqlite3.Connection, _record: Any) -> None:
         driver_connection.isolation_level = None  # Python's own, later BEGIN
@@ -55,6 +68,7 @@ def set_up_sqlite(db: Database) -> None:
             connection.info[_SYNCHRONOUS] = mode
 
     def begin(connection: Connection) -> None:
+        check_file()
         options = connection.get_execution_options()
         if options.get(READ_ONLY):
             connection.exec_driver_sql("BEGIN")
@@ -90,11 +104,21 @@ def set_up_sqlite(db: Database) -> None:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
 
+    event.listen(db.engine, "do_connect", check_file)
     event.listen(db.engine, "connect", connected)
     event.listen(db.engine, "begin", begin)
     event.listen(db.engine, "commit", commit)
     event.listen(db.engine, "handle_error", failed)
     event.listen(db.engine, "handle_error", _note_loss)
+
+
+def _file(path: str | None) -> tuple[int, int] | None:
+    """What tells the file from every other, whatever its name; None where there is none."""
+    try:
+        found = Path(path or "").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _driver_connection(connection: Connection) -> sqlite3.Connection:

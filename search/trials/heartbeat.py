@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from search.trials.leases import Lease, renew
-from search.trials.storage import Database
+from search.trials.storage import Database, StudyGoneError
 
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 1.0  # after a database error
@@ -77,6 +77,8 @@ class Heartbeat:
             try:
                 held = renew(self._db, lease)
                 pause = lease.seconds / 3
+            except StudyGoneError:
+                held, pause = False, 0.0
             except Exception as error:  # whatever it was, the next beat may succeed
                 _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
                 held, pause = True, _AGAIN_SECONDS

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from weakref import WeakKeyDictionary
 
 import optuna
 from sqlalchemy import Connection, bindparam, exc, insert, select
 
 from search.trials.outages import forbids_writing
-from search.trials.storage import Database, StudyGoneError, snapshot, transaction, with_retry
+from search.trials.storage import (
+    Database,
+    DatabaseGoneError,
+    StudyGoneError,
+    snapshot,
+    transaction,
+    with_retry,
+)
 from search.trials.tables import identities
 
 _identity_of = select(identities.c.identity).where(identities.c.study_id == bindparam("of_study"))
@@ -57,12 +64,48 @@ def study_transaction(
             db, study_id=study._study_id, identity=identity, hasty=hasty
         ) as connection:
             yield connection
+    except DatabaseGoneError:
+        raise
     except StudyGoneError as error:
-        raise StudyGoneError(
-            f"{db.url}: study {study.study_name!r} was deleted while this ran (a dashboard's "
-            "renaming, too, makes a copy and deletes the original); run the command again to "
-            "start it anew"
-        ) from error
+        raise _gone(db, study) from error
+
+
+def check_study(db: Database, study: optuna.Study) -> None:
+    """Whether it is still there; asked once, without waiting for a database that is away.
+
+    Raises:
+        StudyGoneError: it was deleted, or the database's file was removed or replaced.
+        SQLAlchemyError: the database does not answer.
+    """
+    known = _known.get(study)
+    if known is not None and _read(db, study) != known:
+        raise _gone(db, study)
+
+
+@contextmanager
+def told_if_gone(db: Database, study: optuna.Study) -> Iterator[None]:
+    """Whatever error comes of the study's having been deleted becomes one that says so.
+
+    What reads meets that as missing rows: as a KeyError here, as a study without attributes there.
+
+    Raises:
+        StudyGoneError: see `check_study`.
+    """
+    try:
+        yield
+    except StudyGoneError:
+        raise
+    except Exception:
+        with suppress(exc.SQLAlchemyError):  # where it does not answer, the error stands
+            check_study(db, study)
+        raise
+
+
+def _gone(db: Database, study: optuna.Study) -> StudyGoneError:
+    return StudyGoneError(
+        f"{db.url}: study {study.study_name!r} was deleted while this ran (a dashboard that "
+        "renames a study copies it and deletes the original); run the command again to start anew"
+    )
 
 
 def _read(db: Database, study: optuna.Study) -> str | None:

@@ -24,6 +24,7 @@ from search.trials.catalog import (
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.folders import runs_folder, study_folders, usable
+from search.trials.identity import study_transaction
 from search.trials.journal import journal_from_environment
 from search.trials.leftovers import sweep
 from search.trials.opening import database_exists, open_database
@@ -153,8 +154,9 @@ def begin(plan: Plan, stop: threading.Event, *, trials_at_a_time: int | None) ->
         content=task.content,
     )
     keep_data(db, study, task)
-    set_total(study, spec.trials)
-    note_environment(study, describe_hardware(task.device))
+    with study_transaction(db, study):  # it may have been deleted while the images were loaded
+        set_total(study, spec.trials)
+        note_environment(study, describe_hardware(task.device))
     folder = study_folder(db, study, plan.runs)
     sweep(db, study, folder)
     return Worker(

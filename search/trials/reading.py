@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -51,7 +52,7 @@ def view_study(
     spec, facts = load_spec(study), load_facts(study)
     selection = _select(db, study, None if spec.is_comparison else most, also)
     shown = _view_trials(db, study, spec, facts, selection.trial_ids)
-    return StudyView(
+    view = StudyView(
         name=study.study_name,
         storage=db.url,
         spec=spec,
@@ -62,6 +63,13 @@ def view_study(
         results=tuple(results_of(db, study.study_name)),
         left_out=None if selection.totals is None else _left_out(selection, shown),
     )
+    return replace(view, spec=_with_room_for(view.finished, spec))
+
+
+def _with_room_for(finished: int, spec: StudySpec) -> StudySpec:
+    """With the total that it has: a copy, or a study whose total was lowered, can have more."""
+    arms = len(spec.arms) or 1
+    return spec if finished <= spec.trials else spec.with_total(arms * math.ceil(finished / arms))
 
 
 def _select(

@@ -40,6 +40,10 @@ class StudyGoneError(StorageError):
     """The study was deleted, and perhaps another one made in its place; nothing was written."""
 
 
+class DatabaseGoneError(StudyGoneError):
+    """The file of the database was removed or replaced; nothing was written."""
+
+
 @dataclass(kw_only=True)
 class Database:
     """An open database. One for each process: a forked child opens its own.

@@ -1,15 +1,43 @@
-"""What tests of the commands share: a browser, and a look at a command's processes."""
+"""What tests of the commands share: a browser, a look at a command's processes, and studies."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from search.trials.catalog import find_study
+from search.trials.history import epochs_of
+from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
+from search.trials.opening import open_database
+from search.trials.reading import view_study
+from search.trials.view import StudyView
+
+ROOT = Path(__file__).parents[2]
+SMALL = """\
+[study]
+trials = {trials}
+epochs = 5
+limit = 400
+dataset = "digits"
+pruner = "{pruner}"
+
+[space]
+depth = {{ low = 1, high = 2 }}
+width = {{ low = 4, high = 12 }}
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
+dropout = {{ low = 0.0, high = 0.4 }}
+hidden = [32]
+augmentation = "flip-crop-erase"
+"""
 
 
 @pytest.fixture
@@ -48,3 +76,81 @@ def children_of() -> Callable[[int], dict[int, str]]:
         return {int(child): command for child, _, command in parts}
 
     return find
+
+
+class Site:
+    """A folder in which a study runs, its database, and its journal."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.journal = folder / "journal"
+        self.journal.mkdir(parents=True)
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SEARCH_STORAGE": self.url,
+                FOLDER_VARIABLE: str(self.journal),
+                "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        self._started.append(process)
+        return process
+
+    def search(self, trials: int, *words: str, pruner: str = "halving") -> subprocess.Popen[str]:
+        (self.folder / "small.toml").write_text(SMALL.format(trials=trials, pruner=pruner))
+        return self.start(
+            *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
+            *words,
+        )
+
+    def finish(self, trials: int, pruner: str = "halving") -> None:
+        process = self.search(trials, "--workers", "1", pruner=pruner)
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, out
+
+    def view(self) -> StudyView:
+        db = open_database(self.url, must_exist=True)
+        try:
+            study = find_study(db, "s")
+            assert study is not None
+            rows = epochs_of(db, study._study_id)
+            assert unrecorded(self.journal, rows) == []
+            return view_study(db, study)
+        finally:
+            db.close()
+
+    def wait_for_reports(self, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(read_journals(self.journal)) < count:
+            assert time.monotonic() < deadline, "reports did not come"
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    sites = []
+
+    def make(name: str = "site", url: str | None = None) -> Site:
+        folder = tmp_path / name
+        sites.append(Site(folder, url or f"sqlite:///{folder / 'studies.db'}"))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,112 +15,13 @@ from typing import Any
 
 import pytest
 
-from search.trials.catalog import find_study
-from search.trials.history import epochs_of
-from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
-from search.trials.opening import open_database
+from search.trials.journal import read_journals
 from search.trials.pictures import announced
-from search.trials.reading import view_study
 from search.trials.view import StudyView
 
 pytestmark = pytest.mark.faults
-ROOT = Path(__file__).parents[2]
-SMALL = """\
-[study]
-trials = {trials}
-epochs = 5
-limit = 400
-dataset = "digits"
-pruner = "{pruner}"
-
-[space]
-depth = {{ low = 1, high = 2 }}
-width = {{ low = 4, high = 12 }}
-learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
-dropout = {{ low = 0.0, high = 0.4 }}
-hidden = [32]
-augmentation = "flip-crop-erase"
-"""
 Times = Callable[[int, int], int]
 ChildrenOf = Callable[[int], dict[int, str]]
-
-
-class Site:
-    """A folder in which a study runs, its database, and its journal."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
-        self.journal = folder / "journal"
-        self.journal.mkdir(parents=True)
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, *words: str, **options: Any) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "SEARCH_STORAGE": self.url,
-                FOLDER_VARIABLE: str(self.journal),
-                "OMP_NUM_THREADS": "1",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **options,
-        )
-        self._started.append(process)
-        return process
-
-    def search(self, trials: int, *words: str, pruner: str = "halving") -> "subprocess.Popen[str]":
-        (self.folder / "small.toml").write_text(SMALL.format(trials=trials, pruner=pruner))
-        return self.start(
-            *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
-            *words,
-        )
-
-    def finish(self, trials: int, pruner: str = "halving") -> None:
-        process = self.search(trials, "--workers", "1", pruner=pruner)
-        out, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, out
-
-    def view(self) -> StudyView:
-        db = open_database(self.url, must_exist=True)
-        try:
-            study = find_study(db, "s")
-            assert study is not None
-            rows = epochs_of(db, study._study_id)
-            assert unrecorded(self.journal, rows) == []
-            return view_study(db, study)
-        finally:
-            db.close()
-
-    def wait_for_reports(self, count: int) -> None:
-        deadline = time.monotonic() + 120
-        while len(read_journals(self.journal)) < count:
-            assert time.monotonic() < deadline, "reports did not come"
-            time.sleep(0.005)
-
-    def close(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    sites = []
-
-    def make(name: str = "site", url: str | None = None) -> Site:
-        folder = tmp_path / name
-        sites.append(Site(folder, url or f"sqlite:///{folder / 'studies.db'}"))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.close()
 
 
 def outcome(view: StudyView) -> list[Any]:
@@ -136,7 +36,7 @@ def outcome(view: StudyView) -> list[Any]:
 
 
 def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
-    make_site: Callable[..., Site], times: Times
+    make_site: Callable[..., Any], times: Times
 ) -> None:
     """One worker, killed after so many reports and then some milliseconds, started anew."""
     kills = times(3, 20)
@@ -162,7 +62,7 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_workers_of_a_team_killed_at_random(
-    make_site: Callable[..., Site], database_url: str, times: Times, children_of: ChildrenOf
+    make_site: Callable[..., Any], database_url: str, times: Times, children_of: ChildrenOf
 ) -> None:
     kills, trials = times(3, 40), times(10, 60)
     site = make_site(url=database_url)
@@ -186,7 +86,7 @@ def test_workers_of_a_team_killed_at_random(
 
 
 def test_the_study_command_itself_killed_takes_its_workers_along(
-    make_site: Callable[..., Site], children_of: ChildrenOf
+    make_site: Callable[..., Any], children_of: ChildrenOf
 ) -> None:
     site = make_site()
     process = site.search(10, "--workers", "2")
@@ -238,7 +138,7 @@ def full_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[bool], None]]]:
 
 
 def test_no_room_for_checkpoints(
-    make_site: Callable[..., Site], full_disk: tuple[Path, Callable[[bool], None]]
+    make_site: Callable[..., Any], full_disk: tuple[Path, Callable[[bool], None]]
 ) -> None:
     disk, fill = full_disk
     whole = make_site("whole")
@@ -259,7 +159,7 @@ def test_no_room_for_checkpoints(
 
 
 def test_no_room_for_pictures_of_trials(
-    make_site: Callable[..., Site], full_disk: tuple[Path, Callable[[bool], None]]
+    make_site: Callable[..., Any], full_disk: tuple[Path, Callable[[bool], None]]
 ) -> None:
     disk, fill = full_disk
     site = make_site()

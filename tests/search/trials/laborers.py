@@ -22,9 +22,10 @@ from sqlalchemy import event
 from search.trials.claims import Done, Wait, claim
 from search.trials.heartbeat import Heartbeat
 from search.trials.history import record_epoch
+from search.trials.identity import study_identity, told_if_gone
 from search.trials.leases import Lease, LostLeaseError, finish, sample
 from search.trials.opening import open_database
-from search.trials.storage import Database
+from search.trials.storage import Database, StudyGoneError
 
 STUDY = "study"
 
@@ -40,7 +41,8 @@ def labor(db: Database, study: optuna.Study, options: argparse.Namespace) -> Non
     )
     with Heartbeat(db) as heartbeat:
         while True:
-            claimed = claim(db, study, total=options.total, lease_seconds=options.lease)
+            with told_if_gone(db, study):
+                claimed = claim(db, study, total=options.total, lease_seconds=options.lease)
             match claimed:
                 case Done():
                     return
@@ -95,8 +97,11 @@ def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> in
         study = optuna.load_study(study_name=STUDY, storage=db.optuna, sampler=sampler)
         if die_at is not None:
             die_before_statement(db, die_at)
+        study_identity(db, study)
         labor(db, study, options)
         code = 0
+    except StudyGoneError:
+        code = 2
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -8,11 +8,18 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from sqlalchemy import text, update
+
+from search.trials.history import epochs_of
+from search.trials.opening import open_database
+from search.trials.storage import transaction
+from search.trials.tables import leases
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
@@ -78,12 +85,89 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         workplace.wait_for(seen + 1)
         os.kill(sleeper.pids[0], signal.SIGSTOP)
         other = workplace.start(**options)
-        time.sleep(1.5)  # the other takes the trial over, and has it or will have finished it
+        # The other takes the trial over after a second term, since the holder exists on this host,
+        # and has it or will have finished it.
+        time.sleep(2.5)
         os.kill(sleeper.pids[0], signal.SIGCONT)
         assert (sleeper.wait(), other.wait()) == (0, 0)
         losses = [line for line in workplace.lines() if line[0] == "lost"]
         assert len(losses) == number + 1  # the late writer was fenced, and then went on
         workplace.check(total)
+
+
+def attempts(url: str) -> set[int]:
+    """Of all reports: 1 where no trial was ever taken over."""
+    with closing(open_database(url)) as db:
+        study = optuna.load_study(study_name="study", storage=db.optuna)
+        return {row.attempt for row in epochs_of(db, study._study_id)}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
+    """All are stopped together for longer than their leases, and go on together."""
+    sleeps = times(1, 10)
+    crew = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
+    for number in range(sleeps):
+        workplace.wait_for(3 + 18 * number)
+        os.killpg(crew.process.pid, signal.SIGSTOP)
+        time.sleep(2.0)
+        os.killpg(crew.process.pid, signal.SIGCONT)
+    assert crew.wait() == 0
+    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.check(6 * sleeps)
+    assert attempts(workplace.url) == {1}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
+    """By an hour, for the database: every lease has run out."""
+    jumps = times(2, 50)
+    crew = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
+    for number in range(jumps):
+        workplace.wait_for(3 + 30 * number)
+        with closing(open_database(workplace.url)) as db, db.engine.begin() as connection:
+            connection.execute(update(leases).values(expires_at=leases.c.expires_at - 3600))
+    assert crew.wait() == 0
+    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.check(12 * jumps)
+    assert attempts(workplace.url) == {1}
+
+
+def make_anew(url: str) -> None:
+    """Delete the study and make one of its name, in one step for all others."""
+    with closing(open_database(url)) as db, transaction(db) as connection:
+        if db.engine.dialect.name == "postgresql":
+            # Optuna gives up in silence where something is written to the study meanwhile.
+            connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
+        optuna.delete_study(study_name="study", storage=db.optuna)
+        optuna.create_study(study_name="study", storage=db.optuna)
+
+
+def test_a_study_deleted_and_made_anew_under_living_workers(
+    database_url: str,
+    crews: Callable[[str], Any],
+    times: Times,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """SQLite gives the ids of the old study and its trials to the new one."""
+    for _ in range(times(1, 20)):
+        old_place, place = crews(database_url), crews(database_url)
+        old = old_place.start(total=10_000, processes=3, epochs=5, seconds=0.02)
+        old_place.wait_for(10)
+        while len(list(old_place.notes.iterdir())) < 3:  # each has found the study
+            time.sleep(0.01)
+        make_anew(database_url)
+        new = place.start(total=12, processes=3, epochs=5, seconds=0.02)
+        assert old.wait() == 1
+        assert new.wait() == 0
+        place.check(12)
+        assert attempts(database_url) == {1}
+        with closing(open_database(database_url)) as db:
+            study = optuna.load_study(study_name="study", storage=db.optuna)
+            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study._study_id)}
+            assert writers <= set(new.pids)
+            optuna.delete_study(study_name="study", storage=db.optuna)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

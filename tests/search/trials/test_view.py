@@ -9,12 +9,14 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from data.datasets import DatasetInfo
-from search.trials.catalog import create_study, find_study
+from search.reporting.summary import status_text
+from search.trials.catalog import create_study, find_study, set_total
 from search.trials.claims import claim
 from search.trials.config import StudySpec
 from search.trials.leases import Lease, finish, release, sample
 from search.trials.reading import view_study
 from search.trials.space import read_parameter, suggest
+from search.trials.status import status
 from search.trials.storage import Database
 from search.trials.view import StudyView
 
@@ -121,3 +123,19 @@ def test_a_study_made_anew_shows_nothing_of_the_old_one(
     begin(db, again)
     (trial,) = view_study(db, again).trials
     assert (trial.state, trial.curve) == ("running", ())
+
+
+def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
+    db: Database, study: optuna.Study
+) -> None:
+    for _ in range(3):
+        finish(db, begin(db, study), study, state=TrialState.COMPLETE, value=1.0)
+    optuna.copy_study(
+        from_study_name="study", from_storage=db.optuna, to_storage=db.optuna, to_study_name="copy"
+    )
+    copy = find_study(db, "copy")
+    assert copy is not None
+    set_total(copy, 2)
+    shown = view_study(db, copy)
+    assert (shown.finished, shown.spec.trials) == (3, 3)
+    assert "3 of 3 trials finished" in status_text(shown, status(db, copy))

@@ -1,0 +1,142 @@
+"""The ground is pulled away under real studies: each ends on one line, with exit code 2.
+
+A few times in CI; often with `pytest -m faults --all-faults`.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import exc, text
+
+from search.trials.history import epochs_of
+from search.trials.opening import open_database
+from search.trials.storage import Database, transaction
+
+pytestmark = pytest.mark.faults
+Times = Callable[[int, int], int]
+ChildrenOf = Callable[[int], dict[int, str]]
+MANY = 500  # trials: more than there is time for
+
+
+def errors_of(process: "subprocess.Popen[str]", children: dict[int, str]) -> list[str]:
+    """The lines that say an error; and that the study and its workers are gone."""
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 2, out
+    assert "Traceback" not in out
+    assert "nothing is lost" not in out
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert "cannot" not in out.split("error: ")[0]
+    return [line for line in out.splitlines() if "error: " in line]
+
+
+@pytest.mark.parametrize(("workers", "replaced"), [(1, True), (2, False)])
+def test_the_database_file_taken_away(
+    make_site: Callable[..., Any], children_of: ChildrenOf, workers: int, replaced: bool
+) -> None:
+    site = make_site()
+    process = site.search(MANY, "--workers", str(workers), pruner="none")
+    site.wait_for_reports(3)
+    children = children_of(process.pid)
+    database = site.folder / "studies.db"
+    if replaced:
+        shutil.copy(database, site.folder / "other.db")
+        (site.folder / "other.db").replace(database)
+    else:
+        database.unlink()
+    (line,) = errors_of(process, children)
+    assert line == (
+        f"search.study: error: sqlite:///{database}: the file was removed or replaced while this "
+        "ran, and nothing more can be stored; put it back, or run the command again to start anew"
+    )
+    assert database.exists() == replaced
+
+
+def delete(url: str, *, rename: bool = False) -> None:
+    """As optuna-dashboard does: it renames by copying."""
+    with closing(open_database(url)) as db:
+        db.hurry()
+        with transaction(db) as connection:
+            if db.engine.dialect.name == "postgresql":
+                # Optuna gives up in silence where something is written to the study meanwhile.
+                connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
+            _delete(db, rename=rename)
+
+
+def _delete(db: Database, *, rename: bool) -> None:
+    if rename:
+        optuna.copy_study(
+            from_study_name="s", from_storage=db.optuna, to_storage=db.optuna, to_study_name="t"
+        )
+    optuna.delete_study(study_name="s", storage=db.optuna)
+
+
+@pytest.mark.parametrize("rename", [False, True])
+def test_the_study_deleted_or_renamed_in_a_dashboard(
+    make_site: Callable[..., Any],
+    database_url: str,
+    children_of: ChildrenOf,
+    times: Times,
+    rename: bool,
+) -> None:
+    if not times(rename and not database_url.startswith("sqlite"), True):
+        pytest.skip("only with --all-faults")
+    site = make_site(url=database_url)
+    process = site.search(MANY, "--workers", "1", pruner="none")
+    site.wait_for_reports(3)
+    children = children_of(process.pid)
+    delete(database_url, rename=rename)
+    (line,) = errors_of(process, children)
+    assert "study 's' was deleted while this ran" in line
+    assert line.endswith("run the command again to start anew")
+    with closing(open_database(database_url)) as db:
+        assert optuna.get_all_study_names(db.optuna) == ["t"] * rename
+
+
+def stop_and_delete(pids: Sequence[int], url: str) -> None:
+    """Stop them while none holds a lock on the study, and delete it."""
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.1)
+        with suppress(StorageInternalError, exc.OperationalError):
+            return delete(url)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def test_deleted_and_made_anew_under_living_workers(
+    make_site: Callable[..., Any], database_url: str, children_of: ChildrenOf, times: Times
+) -> None:
+    """Stopped while it happens, they go on when the new study's trials have the ids of theirs."""
+    for number in range(times(int(database_url.startswith("sqlite")), 20)):
+        old_site, new_site = (make_site(f"{age}{number}", database_url) for age in ("old", "new"))
+        old = old_site.search(MANY, "--workers", "2", pruner="none")
+        old_site.wait_for_reports(3)
+        children = children_of(old.pid)
+        stop_and_delete((*children, old.pid), database_url)
+        new = new_site.search(6, "--workers", "2", pruner="none")
+        new_site.wait_for_reports(3)
+        for pid in (*children, old.pid):
+            os.kill(pid, signal.SIGCONT)
+        (line,) = errors_of(old, children)
+        assert "study 's' was deleted while this ran" in line
+        out, _ = new.communicate(timeout=120)
+        assert new.returncode == 0, out
+        view = new_site.view()  # nothing reported to it is missing
+        assert view.finished == len(view.trials) == 6
+        with closing(open_database(database_url)) as db:
+            study = optuna.load_study(study_name="s", storage=db.optuna)
+            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study._study_id)}
+            assert writers.isdisjoint(children)
+        delete(database_url)
