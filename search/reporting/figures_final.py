@@ -102,6 +102,8 @@ def confusion_matrix(
                 [
                     f"{names[i]} taken for {names[j]}:<br>{grouped(int(confusion_KK[i, j]))} "
                     f"({percent(shares_KK[i, j], 1)} of {names[i]})"
+                    if confusion_KK[i].any()
+                    else f"no pictures of {names[i]}"
                     for j in range(classes)
                 ]
                 for i in range(classes)

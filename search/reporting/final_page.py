@@ -11,6 +11,7 @@ from search.reporting.final_result import FinalResult, test_accuracy
 from search.reporting.final_words import (
     SCORES,
     baseline_in_words,
+    class_rows,
     confused_rows,
     in_figures,
     key_to_scores,
@@ -20,6 +21,7 @@ from search.reporting.final_words import (
     score_rows,
     test_loss_in_words,
     tested_on,
+    untested_in_words,
 )
 from search.reporting.note import in_utc, reading_in_words
 from search.reporting.page import (
@@ -36,7 +38,13 @@ from search.reporting.page import (
 )
 from search.reporting.reproduce import command, study_file
 from search.reporting.summary import WIDTH
-from search.reporting.wording import data_in_words, duration, grouped, printable
+from search.reporting.wording import (
+    data_in_words,
+    duration,
+    grouped,
+    notes_in_words,
+    printable,
+)
 
 PAIRS, PAIRS_IN_TEXT = 10, 3
 
@@ -64,6 +72,9 @@ def final_text(final: FinalResult) -> str:
     pairs = confused_rows(final, PAIRS_IN_TEXT)
     if pairs:
         lines += ["", "Most confused:", *_aligned(pairs)]
+    untested = untested_in_words(final)
+    if untested is not None:
+        lines += ["", *textwrap.wrap(untested, WIDTH)]
     warning = opened_before(final.view)
     if warning:
         lines += ["", *textwrap.wrap(warning, WIDTH), *map(reading_in_words, final.view.results)]
@@ -123,6 +134,15 @@ def _confusions(final: FinalResult) -> Iterator[Html]:
         caption=f"Most confused pairs, both ways together; {tested_on(final)}.",
         numbers=(1,),
     )
+    untested = untested_in_words(final)
+    if untested is not None:
+        yield paragraph(untested, "warning")
+    yield table(
+        ("class", "test images", "accuracy (%)"),
+        class_rows(final),
+        caption=f"Class by class; {tested_on(final)}.",
+        numbers=(1, 2),
+    )
     if final.mistakes:
         alt = "Examples of test images that were taken for another class"
         caption = (
@@ -165,6 +185,8 @@ def _repetition(final: FinalResult) -> Iterator[Html]:
     yield listing(command("finalize", final.view, *options(final)))
     yield paragraph("The study itself, as a file for python -m search.study --config FILE:")
     yield listing(study_file(final.view.spec))
+    for note in notes_in_words(final.view):
+        yield paragraph(note)
     versions = ", ".join(f"{name} {number}" for name, number in final.versions.items())
     yield footer(f"{data_in_words(final.view)}. {final.hardware}. {versions}.")
 

@@ -115,6 +115,15 @@ class ConfusedPair:
         return self.first_as_second + self.second_as_first
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassResult:
+    """images: of the class in the test set; accuracy: over the runs, None without any image."""
+
+    name: str
+    images: int
+    accuracy: float | None
+
+
 def most_confused(
     confusion_KK: NDArray[np.int64], class_names: Sequence[str], n: int = 5
 ) -> list[ConfusedPair]:
@@ -141,6 +150,22 @@ def most_confused(
 
 def test_accuracy(final: FinalResult) -> Accuracy:
     return accuracy_of([run.test.error for run in final.runs], final.test_count)
+
+
+def by_class(final: FinalResult) -> list[ClassResult]:
+    """How each class does on the test set, in the order of their labels."""
+    totals_K = final.confusion_KK.sum(axis=1).tolist()
+    right_K = final.confusion_KK.diagonal().tolist()
+    return [
+        ClassResult(
+            name=name,
+            images=total // len(final.runs),
+            accuracy=right / total if total else None,
+        )
+        for name, right, total in zip(
+            final.view.dataset.class_names, right_K, totals_K, strict=True
+        )
+    ]
 
 
 def figures_on_test(final: FinalResult) -> dict[str, Any]:
@@ -190,6 +215,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         },
         "confusion": final.confusion_KK.tolist(),
         "class_names": list(final.view.dataset.class_names),
+        "per_class": [dataclasses.asdict(one) for one in by_class(final)],
         "parameters": final.parameters,
         "epochs": final.epochs,
         "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from search.reporting.describe import describe_config
-from search.reporting.final_result import FinalResult, most_confused, test_accuracy
+from search.reporting.final_result import FinalResult, by_class, most_confused, test_accuracy
 from search.reporting.note import in_utc
 from search.reporting.summary import gain_in_words, score_in_words
 from search.reporting.uncertainty import Accuracy, accuracy_of, legend, seeds_in_words
@@ -21,6 +21,8 @@ from search.training.evaluate import Score
 from search.trials.view import StudyView
 
 SCORES = ("", "loss (nats)", "error (%)", "accuracy (%)", "sampling error (points)", "images")
+
+MOST_NAMES = 10  # of classes in a sentence
 
 
 def recipe_in_words(final: FinalResult) -> str:
@@ -129,6 +131,27 @@ def confused_rows(final: FinalResult, n: int) -> list[tuple[str, str, str]]:
         )
         rows.append((f"{first} / {second}", grouped(pair.total), ways))
     return rows
+
+
+def class_rows(final: FinalResult) -> list[tuple[str, str, str]]:
+    """(class, its test images, accuracy over the runs in %)."""
+    return [
+        (
+            printable(one.name),
+            grouped(one.images) if one.images else "no pictures",
+            "" if one.accuracy is None else f"{100 * one.accuracy:.2f}",
+        )
+        for one in by_class(final)
+    ]
+
+
+def untested_in_words(final: FinalResult) -> str | None:
+    """Which classes the test says nothing of; None where it has pictures of all."""
+    names = [printable(one.name) for one in by_class(final) if not one.images]
+    if not names:
+        return None
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"The test set has no pictures of {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def layer_rows(final: FinalResult) -> Iterator[tuple[str, ...]]:

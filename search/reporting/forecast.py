@@ -243,6 +243,7 @@ def _empty_view(name: str, spec: StudySpec, task: Task) -> StudyView:
             image_shape=info.image_shape,
             training_count=info.training_count,
             validation_count=len(task.validation),
+            own_validation=info.has_own_validation,
             notes=info.notes,
         ),
         hardware=describe_hardware(task.device),

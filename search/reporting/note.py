@@ -15,7 +15,14 @@ from search.reporting.speed import time_spent
 from search.reporting.states import MEANINGS, all_counts
 from search.reporting.summary import gain_in_words, score_in_words, standing_in_words
 from search.reporting.uncertainty import recorded_accuracy, seeds_in_words
-from search.reporting.wording import data_in_words, grouped, percent, printable
+from search.reporting.wording import (
+    data_in_words,
+    grouped,
+    notes_in_words,
+    percent,
+    printable,
+    split_in_words,
+)
 from search.trials.history import ResultRow
 from search.trials.view import StudyView, TrialView
 
@@ -195,7 +202,8 @@ def _data(view: StudyView) -> Iterator[str]:
     versions = ", ".join(f"{name} {number}" for name, number in view.versions.items())
     lines = (
         f"{data_in_words(view)}, {len(view.dataset.class_names)} classes, {channels} × {height} × "
-        f"{width} pixels; stratified split, seed {view.spec.seed}",
+        f"{width} pixels; {split_in_words(view)}",
+        *notes_in_words(view),
         view.hardware,
         versions,
     )

@@ -20,7 +20,14 @@ from search.reporting.document import (
 from search.reporting.note import in_utc, reading_in_words
 from search.reporting.reproduce import AGAIN, REPEATABLE, command, study_file
 from search.reporting.states import all_counts
-from search.reporting.wording import data_in_words, grouped, percent, printable
+from search.reporting.wording import (
+    data_in_words,
+    grouped,
+    notes_in_words,
+    percent,
+    printable,
+    split_in_words,
+)
 from search.trials.config import SamplerName, TrialConfig
 from search.trials.view import StudyView, TrialView
 
@@ -54,7 +61,7 @@ def head(view: StudyView, now: datetime) -> Iterator[Block]:
     )
     yield Paragraph(
         text=f"Study {view.name}, as of {in_utc(now)}. {kind}{source} Data: {data_in_words(view)}, "
-        f"stratified split by seed {spec.seed}; at most {spec.epochs} epochs a trial{patience}.",
+        f"{split_in_words(view)}; at most {spec.epochs} epochs a trial{patience}.",
         kind="lead",
     )
     if view.left_out is not None:
@@ -159,5 +166,7 @@ def repetition(view: StudyView) -> Iterator[Block]:
     )
     yield Paragraph(text="This report, and the test set with the best trial:")
     yield Listing(text=f"{command('report', view)}\n{command('finalize', view)}", language="sh")
+    for note in notes_in_words(view):
+        yield Paragraph(text=note)
     versions = ", ".join(f"{name} {number}" for name, number in view.versions.items())
     yield Footer(text=printable(f"Data: {data_in_words(view)}. {view.hardware}. {versions}."))

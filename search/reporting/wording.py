@@ -61,6 +61,18 @@ def training_count(view: StudyView) -> int:
     return rest if view.spec.limit is None else min(rest, view.spec.limit)
 
 
+def split_in_words(view: StudyView) -> str:
+    """`stratified split, seed 0`."""
+    if view.dataset.own_validation:
+        return "validation images as the data set has them"
+    return f"stratified split, seed {view.spec.seed}"
+
+
+def notes_in_words(view: StudyView) -> list[str]:
+    """What was done to make a data set of a person's pictures, a sentence each."""
+    return [printable(f"{note[:1].upper()}{note[1:]}.") for note in view.dataset.notes]
+
+
 def data_in_words(view: StudyView) -> str:
     """Data set and split: `Fashion-MNIST, 50 000 training and 10 000 validation images`."""
     return (

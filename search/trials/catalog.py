@@ -141,6 +141,7 @@ def _furnish(
             "image_shape": list(info.image_shape),
             "training_count": info.training_count,
             "validation_count": validation_count,
+            "own_validation": info.has_own_validation,
             "notes": list(info.notes),
         },
     )

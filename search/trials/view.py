@@ -53,6 +53,7 @@ class DatasetFacts:
     image_shape: tuple[int, int, int]
     training_count: int
     validation_count: int
+    own_validation: bool = False  # else a part of the training images is drawn for it
     notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
 
     def __post_init__(self) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from search.reporting.final_result import FinalResult, metrics, most_confused
+from search.reporting.final_page import final_page, final_text
+from search.reporting.final_result import FinalResult, by_class, metrics, most_confused
+from search.reporting.final_words import untested_in_words
 
 MakeFinal = Callable[..., FinalResult]
 
@@ -62,3 +65,20 @@ def test_one_seed_has_no_spread(make_final: MakeFinal) -> None:
 def test_a_confusion_matrix_of_other_images_is_refused(make_final: MakeFinal) -> None:
     with pytest.raises(AssertionError):
         make_final(accuracies=(0.9, 0.9), confusion=np.eye(5, dtype=int) * 3)
+
+
+def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> None:
+    final = make_final(accuracies=(0.93, 0.94))
+    confusion_KK = final.confusion_KK.copy()
+    confusion_KK[0] += confusion_KK[2]
+    confusion_KK[2] = 0
+    final = dataclasses.replace(final, confusion_KK=confusion_KK)
+    found = by_class(final)
+    assert (found[2].images, found[2].accuracy) == (0, None)
+    assert sum(one.images for one in found) == final.test_count
+    assert found[1].accuracy == confusion_KK[1, 1] / confusion_KK[1].sum()
+    assert metrics(final)["per_class"][2]["accuracy"] is None
+    name = final.view.dataset.class_names[2]
+    assert f"The test set has no pictures of {name}." in final_text(final)
+    assert "no pictures" in final_page(final)
+    assert untested_in_words(make_final()) is None

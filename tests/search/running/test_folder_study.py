@@ -1,0 +1,121 @@
+"""A study on a person's own pictures: how they are read is fixed with it, kept, and told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.datasets import DataError
+from data.preparation import Preparation, Reading
+from search.running.final import finalise
+from search.running.predict import predict
+from search.running.results import load_study
+from search.running.study import run_study
+from search.study import MIRROR, parser
+from search.training.task import load_task
+from search.trials.config import StudySpec
+from search.trials.domains import SpecError
+
+SMALL: dict[str, Any] = {
+    "epochs": 1,
+    "seed": 0,
+    "space": {"depth": 1, "width": 8, "hidden": [(8,)]},
+}
+COUNTS = {"train": (12, 12, 12), "val": (3, 2, 1), "test": (2, 2, 0)}
+CLASSES = ("ant", "bee", "cow")
+
+
+def draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng(seed).integers(0, 4096, (30, 45)).astype(np.uint16)
+    levels[0, 0] = 4095
+    Image.fromarray(levels).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Grey pictures of 12 bits in 16; cows have none for the test."""
+    monkeypatch.chdir(tmp_path)
+    for split, counts in COUNTS.items():
+        for label, (name, count) in enumerate(zip(CLASSES, counts, strict=True)):
+            for index in range(count):
+                draw(tmp_path / f"farm/{split}/{name}/{index}.png", 100 * label + index)
+    (tmp_path / "farm/train/ant/Thumbs.db").write_bytes(b"\xd0\xcf")
+    return tmp_path / "farm"
+
+
+def test_from_the_first_trial_to_a_prediction(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    view = run_study(dataset=f"folder:{root}", trials=1, **SMALL)
+    told = capfd.readouterr().err
+    for words in (
+        "pictures of 45x30 scaled to 28x28 grey, proportions kept",
+        "levels 0 to 4095",
+        "validation: the 6 pictures of val/",
+        "warning: no test pictures of class 'cow'",
+        "skipped 1 file that is no picture (Thumbs.db)",
+        "--mirror unsafe forbids it",
+    ):
+        assert words in told
+        assert words in "\n".join(view.dataset.notes)
+    assert (view.spec.image_size, view.spec.mirror_changes_class) == (28, False)
+    assert view.dataset.own_validation
+    assert view.dataset.validation_count == 6
+
+    final = finalise("farm", seeds=1)
+    assert final.metrics["training"]["images"] == 42  # those for validation, too
+    assert final.metrics["per_class"][2] == {"name": "cow", "images": 0, "accuracy": None}
+    assert [one["images"] for one in final.metrics["per_class"]] == [2, 2, 0]
+    page = (final.folder / "report.html").read_text()
+    assert "no pictures" in page
+    assert "proportions kept" in page
+    assert final.bundle.preparation == Preparation(fit="pad", integers=(0, 4095))
+
+    found = predict(root / "test/ant", bundle=final.folder)
+    assert "levels 0 to 4095 made 0 to 255" in found.pictures[0].notes
+    tested = load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0).training
+    assert torch.equal(found.pictures[0].image_CHW, tested.images_NCHW[0])  # drawn with one seed
+
+
+def test_the_size_of_a_study_stays_whatever_pictures_come(root: Path) -> None:
+    run_study(dataset=f"folder:{root}", trials=1, image_size=20, mirror_changes_class=True, **SMALL)
+    spec = load_study("farm").spec
+    assert spec.reading == Reading(image_size=20, mirror_changes_class=True)
+    with pytest.raises(SpecError, match="made with image_size = 20, but got 24"):
+        run_study(dataset=f"folder:{root}", trials=2, image_size=24, **SMALL)
+
+
+def test_a_specification_of_before_the_choice_reads_as_it_did() -> None:
+    stored = StudySpec(dataset="folder:/farm").to_dict()
+    for name in ("reading_version", "mirror_changes_class"):
+        del stored[name]
+    assert StudySpec.from_dict(stored).reading == Reading(version=1)
+    assert StudySpec(dataset="folder:/farm").reading == Reading(version=2)
+
+
+def test_validation_images_of_its_own_are_not_divided_anew(root: Path, tmp_path: Path) -> None:
+    tasks = [
+        load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=seed) for seed in (0, 1)
+    ]
+    assert [len(task.validation) for task in tasks] == [6, 6]
+    assert torch.equal(tasks[0].validation.images_NCHW, tasks[1].validation.images_NCHW)
+    assert tasks[0].validation.labels_N.tolist() == [0, 0, 0, 1, 1, 2]
+    limited = load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0, limit=9)
+    assert (len(limited.training), len(limited.validation)) == (9, 6)
+    with pytest.raises(DataError, match="6 validation images of its own"):
+        load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0, validation_count=5)
+
+
+def test_flags_for_size_and_mirroring(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, changes_class in MIRROR.items():
+        args = parser().parse_args(["--image-size", "64", "--mirror", word])
+        assert (args.image_size, args.mirror_changes_class) == (64, changes_class)
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--mirror", "perhaps"])
+    assert "safe or unsafe" in capsys.readouterr().err
