@@ -10,6 +10,7 @@ from search.reporting.final_pictures import drawings, rendered
 from search.reporting.final_result import FinalResult, test_accuracy
 from search.reporting.final_words import (
     SCORES,
+    SHORT_SCORES,
     baseline_in_words,
     class_rows,
     confused_rows,
@@ -63,7 +64,7 @@ def final_text(final: FinalResult) -> str:
         *textwrap.wrap(recipe_in_words(final), WIDTH),
         *textwrap.wrap(printable(final.why), WIDTH),
         "",
-        *_aligned([SCORES, *score_rows(final)]),
+        *_aligned([SHORT_SCORES, *score_rows(final)]),
         "",
         *textwrap.wrap(key_to_scores(final), WIDTH),
         "",

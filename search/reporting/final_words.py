@@ -21,6 +21,7 @@ from search.training.evaluate import Score
 from search.trials.view import StudyView
 
 SCORES = ("", "loss (nats)", "error (%)", "accuracy (%)", "sampling error (points)", "images")
+SHORT_SCORES = ("", "loss", "error (%)", "accuracy (%)", "sampling", "images")
 
 MOST_NAMES = 10  # of classes in a sentence
 
@@ -84,10 +85,10 @@ def test_loss_in_words(final: FinalResult) -> str:
 
 def key_to_scores(final: FinalResult) -> str:
     """What the signs mean, and what was trained on what."""
-    over = f"± in the table is the standard deviation over {len(final.runs)} seeds. "
+    over = f" ± in a column is the standard deviation over {len(final.runs)} seeds."
     return (
-        f"Test accuracy {test_accuracy(final)}. {over if len(final.runs) > 1 else ''}"
-        f"{legend(final.test_count, len(final.runs))} All in evaluation mode, without "
+        f"Test accuracy {test_accuracy(final)}. {legend(final.test_count, len(final.runs))}"
+        f"{over if len(final.runs) > 1 else ''} All in evaluation mode, without "
         "augmentation. The runs were trained on training and validation images together, the "
         "trial on the former alone."
     )

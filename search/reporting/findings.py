@@ -28,7 +28,7 @@ def named(trial: TrialView) -> str:
 
 
 def trials_since_best(view: StudyView) -> int:
-    """Finished trials that ended after the best one; 0 where there is none."""
+    """Finished trials that ended after the best one, of those read; 0 where there is none."""
     ended = sorted(
         view.in_state("complete", "pruned"),
         key=lambda trial: (trial.finished or datetime.min, trial.number),
@@ -80,18 +80,19 @@ def overfitting_in_words(trial: TrialView) -> str | None:
 
 def all_overfitting_in_words(view: StudyView) -> str | None:
     """How many complete trials over-fit, and which; None where none does."""
-    complete = view.leaderboard
+    complete = [t for t in view.typical if t.state == "complete" and t.best is not None]
     found = [trial for trial in complete if overfits(trial)]
     if not found:
         return None
+    chosen = "" if view.left_out is None else ", evenly chosen,"
     if view.spec.is_comparison:
         which = "; ".join(_of_arms(view, found))
     else:
         which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
         which += ", ..." if len(found) > MOST_NAMED else ""
     return (
-        f"{len(found)} of {len(complete)} complete trials over-fit, their validation loss rising "
-        f"after its lowest while the training loss still falls: {which}."
+        f"{len(found)} of {len(complete)} complete trials{chosen} over-fit, their validation loss "
+        f"rising after its lowest while the training loss still falls: {which}."
     )
 
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from search.reporting.comparison import guessing_loss
 from search.reporting.figure_data import thinned
-from search.reporting.wording import grouped, percent
+from search.reporting.wording import percent
 from search.trials.history import best_epoch
 from search.trials.stored_params import distributions
 from search.trials.view import StudyView, TrialView
@@ -40,7 +40,7 @@ class Importances:
         spread: of each share, the standard deviation when trials are drawn again with replacement.
         trials, pruned: that it is estimated from, and how many of them were pruned later on.
         epoch: after which all were compared; 0: within the first, at the early look.
-        reached: trials that have trained so far; more than `trials` in a long study.
+        thinned: whether those are some of more, evenly chosen: in a long study.
         few: whether this is little more than a hint.
     """
 
@@ -49,7 +49,7 @@ class Importances:
     trials: int
     pruned: int
     epoch: int
-    reached: int
+    thinned: bool
     few: bool
 
 
@@ -58,7 +58,7 @@ def usable(view: StudyView) -> list[TrialView]:
     space = distributions(view.spec)
     return [
         trial
-        for trial in view.trials
+        for trial in view.typical
         if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
     ]
 
@@ -118,7 +118,7 @@ def importances(view: StudyView) -> Importances | None:
         trials=len(trials),
         pruned=sum(trial.state == "pruned" for trial in chosen),
         epoch=epoch,
-        reached=len(reached),
+        thinned=len(reached) > len(trials) or view.left_out is not None,
         few=len(trials) < max(FEW, 2 * len(space)),
     )
 
@@ -140,7 +140,7 @@ def when_in_words(epoch: int) -> str:
 def importances_in_words(found: Importances) -> str:
     """What it rests on, what leads, and how sure that is."""
     leading = next(iter(found.shares))
-    some = f" of {grouped(found.reached)}" if found.reached > found.trials else ""
+    some = " evenly chosen" if found.thinned else ""
     pruned = f", {found.pruned} of which were pruned then or later" if found.pruned else ""
     hint = " So few trials give little more than a hint." if found.few else ""
     return (

@@ -161,7 +161,7 @@ def _mattered(view: StudyView) -> Iterator[str]:
     """What this dashboard's own plot of importances is made from."""
     if view.spec.is_comparison:
         return
-    complete, pruned = (grouped(len(view.in_state(state))) for state in ("complete", "pruned"))
+    complete, pruned = (grouped(view.count(state)) for state in ("complete", "pruned"))
     yield (
         f"The plot “Hyperparameter Importance” of this dashboard (PED-ANOVA) is made from the "
         f"{complete} complete trials alone, without the {pruned} pruned ones, each at its own best "

@@ -65,6 +65,8 @@ def _summary(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
     base = view.spec.arms[0].name
     verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, "validation_loss")}
     beside = verdicts.get(lowest.arm.name)
+    seeds = len(lowest.complete)
+    over = f", ± over {seeds} seeds" if seeds > 1 else ", one seed"
     yield Facts(
         pairs=(
             ("lowest mean validation loss", printable(lowest.arm.name)),
@@ -72,8 +74,8 @@ def _summary(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Block]:
                 "against the base",
                 f"{beside} ({printable(base)})" if beside else "it is the base itself",
             ),
-            ("its loss (nats)", mean_in_words(lowest, "validation_loss")),
-            ("its accuracy (%)", mean_in_words(lowest, "validation_accuracy")),
+            (f"its loss (nats){over}", mean_in_words(lowest, "validation_loss")),
+            (f"its accuracy (%){over}", mean_in_words(lowest, "validation_accuracy")),
             ("trials", counts_in_words(view)),
             ("trained for", time_spent(view)),
         )

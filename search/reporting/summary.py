@@ -22,6 +22,7 @@ from search.reporting.wording import (
     grouped,
     printable,
 )
+from search.training.task import EARLY_LOOK
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status
@@ -39,7 +40,10 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     row = trial.best or trial.early_look
     if row is None or not math.isfinite(row.validation_loss):
         return "no finite loss"
-    accuracy = accuracy_of([row.validation_error], view.dataset.validation_count)
+    images = view.dataset.validation_count
+    if row.epoch == 0:
+        images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
+    accuracy = accuracy_of([row.validation_error], images)
     return f"loss {row.validation_loss:.4f}, accuracy {accuracy}"
 
 
@@ -167,7 +171,8 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
         yield from _entry("gained", gain)
     for sentence in (overfitting_in_words(best), stop_in_words(view)):
-        yield from _wrap(sentence or "")
+        if sentence is not None:
+            yield from ["", *_wrap(sentence)]
     yield ""
     yield from _wrap(
         f"{legend(view.dataset.validation_count)} The best of "

@@ -93,5 +93,5 @@ def legend(images: int, seeds: int = 1) -> str:
     """What the signs mean, as a sentence."""
     sampling = f"± (sampling) is one binomial standard error of {grouped(images)} images"
     if seeds == 1:
-        return f"{sampling}; one seed, so nothing is known of how much seeds differ."
+        return f"{sampling}; of one seed, so how much seeds differ is not in it."
     return f"{sampling}; ± ({seeds} seeds) is the standard deviation over the seeds."

@@ -144,8 +144,8 @@ def test_a_long_study_is_thinned_and_said_to_be(
     monkeypatch.setattr("search.reporting.importances.MOST", 20)
     found = importances(searched(40))
     assert found is not None
-    assert (found.trials, found.reached) == (20, 40)
-    assert "losses of 20 of 40 trials" in importances_in_words(found)
+    assert (found.trials, found.thinned) == (20, True)
+    assert "losses of 20 evenly chosen trials" in importances_in_words(found)
     assert MOST < 1000
 
 

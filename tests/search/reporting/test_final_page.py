@@ -37,7 +37,7 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
         assert "training (2 runs) 0.1000 ± 0.0000 4.00 ± 0.00 96.00 ± 0.00 60 000" in told
         assert "epoch 2) 0.2500 8.33 91.67 0.28 10 000" in told
         assert "test (2 runs) 0.2050 ± 0.0071 6.50 ± 0.71 93.50 ± 0.71 1.10 500" in told
-        assert "± in the table is the standard deviation over 2 seeds." in told
+        assert "± in a column is the standard deviation over 2 seeds." in told
         assert "93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds)" in told
         assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
         assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in told
@@ -48,7 +48,7 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
 def test_one_run_carries_the_binomial_sigma(make_final: MakeFinal) -> None:
     text = " ".join(final_text(make_final(accuracies=(0.93,))).split())
     assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in text
-    assert "one seed, so nothing is known of how much seeds differ" in text
+    assert "of one seed, so how much seeds differ is not in it" in text
     assert "93.00 % ± 1.14 (sampling)" in words(final_page(make_final(accuracies=(0.93,))))
 
 

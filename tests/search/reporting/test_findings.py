@@ -26,7 +26,7 @@ from search.reporting.note import study_note, trial_note
 from search.reporting.report_files import report
 from search.reporting.summary import final_summary, status_text
 from search.trials.status import Status
-from search.trials.view import StudyView, TrialView
+from search.trials.view import LeftOut, StudyView, TrialView
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
@@ -213,3 +213,15 @@ def test_the_report_counts_trials_that_over_fit(
     assert words.startswith("2 of 4 complete trials over-fit")
     assert words.endswith(": “wide” in 2 of 2 seeds.")
     assert words in report_of(some)
+
+
+def test_of_a_long_study_an_even_choice_is_counted(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    """The best and the latest are in the view, too, but stand for no others."""
+    curves = [[0.5, 0.3, 0.32, 0.36, 0.41]] * 3 + [[0.5, 0.4, 0.3, 0.25, 0.2]]
+    trials = [trained(make_trial, c, FALLING, number=n) for n, c in enumerate(curves)]
+    left_out = LeftOut(counts={"complete": 9000}, seconds={}, busy_seconds=1.0, step=2)
+    words = all_overfitting_in_words(dataclasses.replace(make_view(trials), left_out=left_out))
+    assert words is not None
+    assert words.startswith("2 of 2 complete trials, evenly chosen, over-fit")
