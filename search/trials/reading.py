@@ -57,8 +57,8 @@ def view_study(
         storage=db.url,
         spec=spec,
         dataset=facts,
-        hardware=study.user_attrs.get(HARDWARE, "unknown"),
-        versions=study.user_attrs.get(VERSIONS, {}),
+        hardware=_text(study.user_attrs.get(HARDWARE)) or "unknown",
+        versions=_texts(study.user_attrs.get(VERSIONS)),
         trials=shown,
         results=tuple(results_of(db, study.study_name)),
         left_out=None if selection.totals is None else _left_out(selection, shown),
@@ -70,6 +70,17 @@ def _with_room_for(finished: int, spec: StudySpec) -> StudySpec:
     """With the total that it has: a copy, or a study whose total was lowered, can have more."""
     arms = len(spec.arms) or 1
     return spec if finished <= spec.trials else spec.with_total(arms * math.ceil(finished / arms))
+
+
+def _text(stored: object) -> str | None:
+    """An attribute as we write it; None for what others put in its place."""
+    return stored if isinstance(stored, str) else None
+
+
+def _texts(stored: object) -> dict[str, str]:
+    if not isinstance(stored, dict):
+        return {}
+    return {name: value for name, value in stored.items() if isinstance(value, str)}
 
 
 def _select(
@@ -188,7 +199,7 @@ def _view_trial(
         early_look=next((row for row in rows if row.epoch == 0), None),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
-        reason=attributes.get(REASON),
+        reason=_text(attributes.get(REASON)),
         is_baseline=OVERRIDES in attributes,
         arm=None if arm is None else arm.name,
         repeat=repeat,

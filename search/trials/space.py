@@ -143,16 +143,25 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
         return arm_config(spec, arm)
-    overrides = {
-        name: read_value(name, written)
-        for name, written in trial.user_attrs.get(OVERRIDES, {}).items()
-    }
+    overrides = overrides_of(trial.user_attrs)
     values = {
         name: _suggest_one(trial, name, domain_of(spec, name))
         for name in PARAMETERS
         if name not in overrides
     }
     return make_config({**values, **overrides}, spec)
+
+
+def overrides_of(user_attributes: Mapping[str, Any]) -> dict[str, ParameterValue]:
+    """The parameters in which a trial leaves its study's space.
+
+    Raises:
+        SpecError: others than ours have written them.
+    """
+    written = user_attributes.get(OVERRIDES, {})
+    if not isinstance(written, dict):
+        raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
+    return {name: read_value(name, value) for name, value in written.items()}
 
 
 def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:

@@ -19,8 +19,14 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from search.trials.config import StudySpec
-from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range
-from search.trials.space import OVERRIDES, baseline_values, choice_label, domain_of
+from search.trials.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
+from search.trials.space import (
+    OVERRIDES,
+    baseline_values,
+    choice_label,
+    domain_of,
+    overrides_of,
+)
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -86,10 +92,10 @@ def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
 
 
 def _overrides(trial: FrozenTrial) -> dict[str, ParameterValue]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in trial.user_attrs.get(OVERRIDES, {}).items()
-    }
+    try:
+        return overrides_of(trial.user_attrs)
+    except SpecError:  # then the trial makes no configuration, either
+        return {}
 
 
 def _params(values: Mapping[str, ParameterValue], spec: StudySpec) -> dict[str, Any]:

@@ -7,20 +7,35 @@ looks for more, for some minutes. What it has found stands as an example.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from search.reporting.dashboard_content import make_study_content
+from search.reporting.note import study_note
 from search.reporting.reproduce import study_file
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
-from search.trials.space import base_values, check_space, make_config
+from search.trials.opening import open_database
+from search.trials.reading import view_study
+from search.trials.space import OVERRIDES, base_values, check_space, make_config
 from search.trials.storage import StorageError
 from search.trials.study_file import StudyFileError, find_study_file, read_study_file
-from search.trials.view import DATASET, SPEC, load_facts, load_spec
+from search.trials.view import (
+    DATASET,
+    HARDWARE,
+    PARAMETERS,
+    REASON,
+    SPEC,
+    VERSIONS,
+    load_facts,
+    load_spec,
+)
 from tests.hostile import VALUES, damaged, edited, refused_in_a_line
 
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -113,3 +128,26 @@ def test_stored_facts_of_the_data(stored: Any) -> None:
     study: Any = SimpleNamespace(study_name="s", user_attrs={DATASET: stored})
     with refused_in_a_line(StorageError):
         load_facts(study)
+
+
+WRITTEN = [None, True, -1, 10**30, 0.5, math.inf, "", "a\nb", "x" * 1500, [], [[1]], {}, {"x": 1},
+           {"width": "x"}, {"depth": 10**9}, {"hidden": [0]}, {"dropout": {"low": 0}}]  # fmt: skip
+
+
+def test_attributes_that_others_have_written(tmp_path: Path) -> None:
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=db.optuna, study_name="s")
+    study.set_user_attr(SPEC, STORED[0])
+    study.set_user_attr(DATASET, FACTS)
+    for key in (OVERRIDES, REASON, PARAMETERS):
+        for value in WRITTEN:
+            trial = study.ask()
+            trial.set_user_attr(key, value)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    for value in WRITTEN:
+        study.set_user_attr(HARDWARE, value)
+        study.set_user_attr(VERSIONS, value)
+        again = optuna.load_study(storage=db.optuna, study_name="s")
+        assert "0 of " in study_note(view_study(db, again, most=3))
+    assert "0 of " in make_study_content(view_study(db, study, most=None)).note
+    db.close()
