@@ -58,7 +58,10 @@ class Preparation:
 def _range(stored: Any) -> Range | None:
     if stored is None:
         return None
-    black, white = map(float, stored)
+    try:
+        black, white = map(float, stored)
+    except OverflowError as error:
+        raise ValueError("levels are too large") from error
     return black, white
 
 

@@ -24,7 +24,15 @@ _ENDINGS = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"),
     *(".pbm", ".pfm", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"),
 )
-_RAW = dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "camera raw")
+# Most of them begin as a TIFF does, of which Pillow would take the thumbnail.
+_RAW = dict.fromkeys(
+    (
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef"),
+        *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2"),
+        *(".srf", ".srw", ".x3f"),
+    ),
+    "camera raw",
+)
 _FOREIGN = _RAW | {
     ".dcm": "DICOM",
     ".exr": "OpenEXR",

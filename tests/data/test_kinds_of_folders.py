@@ -1,76 +1,36 @@
 """Folders of pictures as people have them: what each is to do.
 
 Every case starts from twelve pictures each of ants and bees; a function changes them, and the case
-says what is read then, or why it is refused.
+says what is read then.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
 
 from data.classes import class_of
-from data.datasets import load_test, load_training
-from data.examples import DataError, DatasetInfo, Examples
 from data.pictures import read_picture
+from tests.data.insects import colour, fill, jpeg, load, make_insects, pattern, save
 
-EACH = 12
 NAMES = (
     *("with space", " lead", "trail ", "-dash", "quote'\"", "<b>bold<b>", "a,b;c", "100%", "$HOME"),
     *("{x}", "[red]", "C#", "\u6c49\u5b57", "\U0001f468\u200d\U0001f469", "L" * 200),
 )
 
 
-def pattern(seed: int, height: int = 24, width: int = 24) -> np.ndarray:  # type: ignore[type-arg]
-    """Grey levels from 0 to 255, both of which are there."""
-    levels = np.random.default_rng(seed).integers(0, 256, (height, width))
-    levels[0, 0], levels[-1, -1] = 0, 255
-    return levels
-
-
-def colour(seed: int) -> Image.Image:
-    return Image.fromarray(np.stack([pattern(3 * seed + k) for k in range(3)], 2).astype("u1"))
-
-
-def save(path: Path, picture: Image.Image, **how: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, **how)
-
-
-def fill(folder: Path, seed: int, count: int = EACH) -> None:
-    for index in range(count):
-        save(folder / f"{index:03d}.png", colour(seed + index))
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    fill(tmp_path / "insects/train/ant", 0)
-    fill(tmp_path / "insects/train/bee", 100)
-    return tmp_path / "insects"
+    return make_insects(tmp_path / "insects")
 
 
-def load(root: Path) -> tuple[DatasetInfo, Examples, Examples]:
-    name, data_dir = f"folder:{root}", root.parent / "data"
-    info, training = load_training(name, data_dir)
-    return info, training, load_test(name, data_dir)
-
-
-def jpeg() -> bytes:
-    stream = io.BytesIO()
-    colour(0).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-# --- read, all of them ---
 def nothing(root: Path) -> None:
     pass
 
@@ -218,86 +178,6 @@ def test_it_is_read(root: Path, change: Callable[[Path], None], count: int, said
     assert all("\n" not in note for note in info.notes)
 
 
-# --- refused, with the path ---
-def damaged(root: Path) -> None:
-    (root / "train/ant/empty.jpg").write_bytes(b"")
-    (root / "train/ant/half.jpg").write_bytes(jpeg()[: len(jpeg()) // 2])
-    (root / "train/bee/page.jpg").write_text("<html>404 Not Found</html>")
-
-
-def many_damaged(root: Path) -> None:
-    for index in range(50):
-        (root / f"train/ant/{index:03d}.jpg").write_bytes(b"")
-
-
-def of_a_foreign_format(root: Path) -> None:
-    (root / "train/ant/a.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(40))
-    (root / "train/ant/b.jpg").write_bytes(bytes(4) + b"ftypmif1" + bytes(40))
-    (root / "train/bee/c.svg").write_text("<svg/>")
-    (root / "train/bee/d.dng").write_bytes(b"II*\0" + bytes(100))
-
-
-def link_to_nothing(root: Path) -> None:
-    (root / "train/ant/x.png").symlink_to("/nonexistent/x.png")
-
-
-def bytes_for_a_name(root: Path) -> None:
-    folder = os.fsencode(root / "train/ant")
-    os.rename(folder + b"/000.png", folder + b"/caf\xe9.png")  # noqa: PTH104
-
-
-def folder_in_a_class(root: Path) -> None:
-    fill(root / "train/ant/red", 0, 1)
-
-
-def nothing_in_a_class(root: Path) -> None:
-    (root / "train/cow").mkdir()
-    (root / "train/dog").mkdir()
-
-
-def notes_alone(root: Path) -> None:
-    (root / "train/cow").mkdir()
-    (root / "train/cow/notes.txt").write_text("no cows yet")
-
-
-def two_for_validation(root: Path) -> None:
-    fill(root / "val/ant", 0, 1)
-    fill(root / "valid/ant", 0, 1)
-
-
-def unknown_in_validation(root: Path) -> None:
-    fill(root / "val/cow", 0, 1)
-
-
-def huge(root: Path) -> None:
-    fill(root / "test/ant", 0, 1)
-    save(root / "train/ant/scan.png", Image.new("1", (10_000, 10_000)))
-
-
-REFUSED: list[tuple[Callable[[Path], None], str]] = [
-    (damaged, "3 files: each cannot be read as a picture; .*empty.jpg, .*half.jpg, .*page.jpg$"),
-    (many_damaged, "50 files: .*000.jpg, .*019.jpg and 30 more$"),
-    (of_a_foreign_format, "a.heic, .*b.jpg;.*c.svg .* SVG is a format .* convert it.*camera raw"),
-    (link_to_nothing, "train/ant/x.png is a link to nothing"),
-    (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name is no text in UTF-8"),
-    (folder_in_a_class, "train/ant/red is not a file; images lie directly"),
-    (nothing_in_a_class, "train/cow, .*train/dog has no images"),
-    (notes_alone, "train/cow has no images"),
-    (two_for_validation, "has folders val, valid; keep one"),
-    (unknown_in_validation, "class 'cow' of .*/val is not in .*/train"),
-    (huge, "scan.png has more than the [0-9]+ pixels that are safe"),
-]
-
-
-@pytest.mark.parametrize(("change", "said"), REFUSED)
-def test_it_is_refused_in_one_line(root: Path, change: Callable[[Path], None], said: str) -> None:
-    change(root)
-    with pytest.raises(DataError, match=said) as caught:
-        load(root)
-    assert str(caught.value).isprintable()
-
-
-# --- and what exactly is read ---
 def test_the_classes_of_a_folder_without_train_are_the_same(root: Path) -> None:
     before = load(root)
     without_train(root)
@@ -367,12 +247,3 @@ def test_thousands_of_files_are_read_at_once(tmp_path: Path) -> None:
     info, training, test = load(tmp_path / "p")
     assert len(training) + len(test) == 3000
     assert info.image_shape == (1, 8, 8)
-
-
-def test_a_damaged_picture_is_found_before_it_can_be_held_out(root: Path) -> None:
-    for name in ("ant", "bee"):
-        for index in range(EACH):
-            (root / f"train/{name}/{index:03d}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="24 files"):
-        load_training(f"folder:{root}", root.parent / "data")
-    assert not (root.parent / "data").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.preparation import FIRST
 from models import MLPConfig
 from search.training.bundle import (
     CONFIG,
@@ -74,6 +75,10 @@ def flip(folder: Path) -> None:
         (edit(lambda content: content.update(image_shape="big")), "damaged"),
         (edit(lambda content: content.update(architecture={"family": "x"})), "family"),
         (edit(lambda content: content.update(composition={"shade": 1})), "damaged"),
+        (edit(lambda content: content.update(preparation={"fit": "pad"})), "KeyError: 'integers'"),
+        (edit(lambda content: content["preparation"].update(fit="crop")), "fit must be one of"),
+        (edit(lambda content: content["preparation"].update(reals=[3, 1])), "two rising levels"),
+        (edit(lambda content: content["preparation"].update(reals=[0, 10**400])), "too large"),
     ],
 )
 def test_what_is_damaged_is_refused_in_a_line(
@@ -93,6 +98,14 @@ def test_folders_that_cannot_be(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError):
         read_bundle(tmp_path / name)
+
+
+def test_pictures_for_a_network_of_before_the_choice_are_prepared_as_they_were(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    write_bundle(bundle, tmp_path)
+    edit(lambda content: content.pop("preparation"))(tmp_path)
+    assert read_bundle(tmp_path).preparation == FIRST
 
 
 def test_weights_of_another_network_are_refused(bundle: Bundle) -> None:
