@@ -23,11 +23,13 @@ from search.trials.leftovers import sweep
 from search.trials.loop import work
 from search.trials.opening import open_database
 from search.trials.reading import view_study
+from search.trials.space import check_space
 from search.trials.stopping import StopOnSignal, stop_with_parent
 from search.trials.storage import Database, StudyGoneError
 from search.trials.study_data import find_place, keep_data
 from search.trials.study_folder import study_folder
 from search.trials.team import TOLD_LATER
+from search.trials.transfer import check_sources
 from search.trials.view import load_spec
 from search.trials.worker import Worker
 
@@ -116,6 +118,10 @@ def _join(
     place = find_place(db, study, args.dataset, args.data_dir)
     task = load_study_task(spec, args.data_dir, device, place=place)
     keep_data(db, study, task)
+    # Whoever made the study has checked it; whoever can write to the database may have not.
+    check_space(spec, task.image_shape, task.classes)
+    if args.parent is None:
+        check_sources(spec, task.image_shape, task.classes)
     worker = Worker(
         db=db,
         study=study,

@@ -7,6 +7,7 @@ and a dead worker is noticed only when its lease runs out.
 """
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def is_alive(worker: str) -> bool:
 def _is_local(worker: str) -> bool:
     """Whether it is one of those processes that /proc shows here under their own numbers."""
     here, parts = this_worker().split(":"), worker.split(":")
-    return len(parts) == 4 and (parts[0], parts[3]) == (here[0], here[3]) and here[3] != _UNKNOWN
+    if len(parts) != 4 or not re.fullmatch("[0-9]{1,9}", parts[1]):
+        return False  # no process of ours wrote that
+    return (parts[0], parts[3]) == (here[0], here[3]) and here[3] != _UNKNOWN
 
 
 def display_name(worker: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from data.fingerprint import Fingerprint
+from models.checks import shown
 from search.training.checkpoint import is_made_for, latest_checkpoint, save_checkpoint
 from search.trials.config import TrialConfig
 from search.trials.history import epochs_of_trial
 from search.trials.leases import Lease
-from search.trials.storage import Database
+from search.trials.storage import Database, StorageError
 
 CHECKPOINTS = "checkpoints"  # in a study's folder
 
@@ -21,6 +22,13 @@ class CheckpointUnwritableError(ValueError):
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:
+    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too.
+
+    Raises:
+        StorageError: the database gives it a number that is none.
+    """
+    if not isinstance(trial_number, int) or trial_number < 0:
+        raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
     return folder / CHECKPOINTS / f"trial-{trial_number}.pt"
 
 

@@ -72,3 +72,12 @@ def test_names_that_it_did_not_make() -> None:
 def test_display_name() -> None:
     assert display_name("host:12:34:scope") == "host:12"
     assert display_name("unknown") == "unknown"
+
+
+@pytest.mark.parametrize("pid", ["x", "-1", "", "9" * 30, "../1", "1 ", "\u0661"])
+def test_a_name_that_is_none_is_neither_dead_nor_alive(pid: str) -> None:
+    """Whoever can write to the database can write any."""
+    host, _, start, scope = this_worker().split(":")
+    name = f"{host}:{pid}:{start}:{scope}"
+    assert not has_died(name)
+    assert not is_alive(name)

@@ -1,0 +1,125 @@
+"""What whoever can write to a database makes a worker do with it: nothing but train, or refuse."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search import study, worker
+from search.running.study import run_study
+from search.trials.opening import open_database
+from search.trials.resuming import checkpoint_path
+from search.trials.space import OVERRIDES
+from search.trials.storage import Database, StorageError
+from search.trials.view import DATASET, SPEC
+
+REFUSED = ValueError  # all errors that a person reads on one line are of this kind
+WORK = ["--study", "s", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a study of one finished trial."""
+    file = tmp_path_factory.mktemp("made") / "studies.db"
+    run_study(
+        study="s",
+        storage=f"sqlite:///{file}",
+        dataset="digits",
+        limit=100,
+        epochs=1,
+        trials=1,
+        seed=0,
+        space={"depth": 1, "width": {"low": 4, "high": 8}, "hidden": []},
+        progress=False,
+    )
+    return file
+
+
+@pytest.fixture
+def db(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The same, of a study that is to have two."""
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect(made) as source, sqlite3.connect("studies.db") as copy:
+        source.backup(copy)
+    opened = open_database("sqlite:///studies.db")
+    change(load(opened), trials=2)
+    return opened
+
+
+def load(db: Database) -> optuna.Study:
+    return optuna.load_study(study_name="s", storage=db.optuna)
+
+
+def change(study: optuna.Study, **fields: Any) -> None:
+    study.set_user_attr(SPEC, {**study.user_attrs[SPEC], **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"space": {"width": 10**9}},
+        {"space": {"width": {"low": 4, "high": 10**9}}},
+        {"space": {"depth": 10**9}},
+        {"space": {"hidden": [[10**9]]}},
+        {"space": {"family": "resnet18", "side": 10**9}},
+        {"space": {"initial_weights": "/etc/passwd"}},
+        {"space": {"initial_weights": "/dev/zero"}},
+        {"space": {"initial_weights": "a\0b"}},
+        {"space": {"__class__": 1}},
+        {"baseline": {"width": 10**9}},
+        {"dataset": "folder:/proc"},
+        {"dataset": "folder:a\0b"},
+        {"dataset": "../../x"},
+        {"dataset": 7},
+        {"image_size": 10**9},
+        {"limit": -1},
+        {"trials": 10**30},
+        {"epochs": "1"},
+        {"arms": [7]},
+        {"space": [1]},
+    ],
+    ids=str,
+)
+def test_a_stored_study_that_cannot_be_is_refused_before_a_trial(
+    db: Database, fields: dict[str, Any]
+) -> None:
+    change(load(db), **fields)
+    db.close()
+    with pytest.raises(REFUSED) as refused:
+        worker.main([*WORK, "--storage", "sqlite:///studies.db"])
+    assert len(str(refused.value)) < 1000
+    assert len(load(db).get_trials()) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"width": 10**9}, {"depth": 10**9}, [1], {"batch_size": "x"}, {"x": 1}, "x"],
+    ids=str,
+)
+def test_a_trial_that_cannot_be_fails_and_the_study_goes_on(
+    db: Database, overrides: object
+) -> None:
+    load(db).enqueue_trial({}, user_attrs={OVERRIDES: overrides})
+    db.close()
+    assert worker.main([*WORK, "--storage", "sqlite:///studies.db"]) == 0
+    states = [trial.state.name for trial in load(db).get_trials()]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert study.main(["--status", "--study", "s"]) == 0
+
+
+@pytest.mark.parametrize("number", ["../../x", "/tmp/x", -1, 1.5, None, "1"])
+def test_a_number_that_is_none_is_no_path(number: Any) -> None:
+    with pytest.raises(StorageError, match="the number"):
+        checkpoint_path(Path(), number)
+
+
+@pytest.mark.parametrize("facts", [None, 7, {}, {"name": "x"}, {"class_names": 10**9}], ids=str)
+def test_facts_that_are_none_are_told_in_a_line(db: Database, facts: object) -> None:
+    load(db).set_user_attr(DATASET, facts)
+    db.close()
+    with pytest.raises(StorageError, match="study 's' cannot be read"):
+        study.main(["--status", "--study", "s"])
