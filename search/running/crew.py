@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.reporting.commands import console
 from search.reporting.progress import Progress
 from search.reporting.wording import printable
+from search.trials.endings import StudyBrokenError
 from search.trials.folders import artifact_folder
 from search.trials.history import count_reports
 from search.trials.identity import check_study, told_if_gone
@@ -178,8 +179,12 @@ def _oversee(team: Team, worker: Worker, content: ContentWriter) -> None:
             stop.wait(WATCH_SECONDS)
             content.write_if_due()
             if time.monotonic() - checked >= CHECK_SECONDS:
+                worker.check()
                 with suppress(SQLAlchemyError):  # the workers wait for a database that is away
                     check_study(worker.db, worker.study)
                 checked = time.monotonic()
+    except StudyBrokenError:
+        worker.check()  # one that finds its ground gone leaves it to this process to say so
+        raise
     finally:
         team.send_home()

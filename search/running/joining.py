@@ -27,7 +27,7 @@ from search.trials.space import check_space
 from search.trials.stopping import StopOnSignal, stop_with_parent
 from search.trials.storage import Database, StudyGoneError
 from search.trials.study_data import find_place, keep_data
-from search.trials.study_folder import study_folder
+from search.trials.study_folder import check_folder, study_folder
 from search.trials.team import TOLD_LATER
 from search.trials.transfer import check_sources
 from search.trials.view import load_spec
@@ -122,13 +122,15 @@ def _join(
     check_space(spec, task.image_shape, task.classes)
     if args.parent is None:
         check_sources(spec, task.image_shape, task.classes)
+    folder = study_folder(db, study, runs)
     worker = Worker(
         db=db,
         study=study,
         spec=spec,
         task=task,
-        folder=study_folder(db, study, runs),
+        folder=folder,
         stop=stop,
+        check=partial(check_folder, db, study, folder),
         journal=journal_from_environment(),
         trials_at_a_time=args.trials_per_device,
     )

@@ -58,6 +58,7 @@ def work(worker: Worker) -> None:
         StudyBrokenError: several trials in a row failed without one success.
         StorageError: the database stayed away for longer than we wait.
         CheckpointUnwritableError: a finished epoch could not be saved.
+        StudyGoneError: the study was deleted, or its database or folder taken away.
     """
     slots = Slots(_packing(worker))
     with Heartbeat(worker.db) as heartbeat:
@@ -180,6 +181,7 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
                 refuse_nonsense(epoch)
                 _record(worker, lease, epoch)
                 if epoch.number > 0:
+                    worker.check()
                     save(checkpoint, {"identity": identity, "training": training.state()})
                 if _is_hopeless(worker, lease, config, epoch.number):
                     return TrialState.PRUNED

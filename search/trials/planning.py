@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
 from search.trials.study_data import check_data, find_place, is_folder, keep_data
-from search.trials.study_folder import study_folder
+from search.trials.study_folder import check_folder, study_folder
 from search.trials.transfer import check_sources, with_weights
 from search.trials.view import load_facts, load_spec
 from search.trials.wish import Wish, read_wish
@@ -166,6 +167,7 @@ def begin(plan: Plan, stop: threading.Event, *, trials_at_a_time: int | None) ->
         task=task,
         folder=folder,
         stop=stop,
+        check=partial(check_folder, db, study, folder),
         journal=journal_from_environment(),
         trials_at_a_time=trials_at_a_time,
     )

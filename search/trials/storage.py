@@ -37,7 +37,7 @@ class StorageError(ValueError):
 
 
 class StudyGoneError(StorageError):
-    """The study was deleted, and perhaps another one made in its place; nothing was written."""
+    """The study was deleted, or what it needs was taken away; nothing was written after that."""
 
 
 class DatabaseGoneError(StudyGoneError):

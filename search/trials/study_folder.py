@@ -25,7 +25,7 @@ from search.trials.folders import RUNS, study_folders, usable
 from search.trials.frozen_trials import TRIALS
 from search.trials.identity import study_identity, study_transaction
 from search.trials.resuming import CHECKPOINTS
-from search.trials.storage import Database, StorageError, snapshot, with_retry
+from search.trials.storage import Database, StorageError, StudyGoneError, snapshot, with_retry
 
 OWNER = "study.json"
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
@@ -67,6 +67,20 @@ def _make(db: Database, study: optuna.Study, runs: Path, owner: dict[str, str]) 
                 _tell(free, next(study_folders(runs, study.study_name)))
                 _bring_checkpoints(db, study, free)
         return folder
+
+
+def check_folder(db: Database, study: optuna.Study, folder: Path) -> None:
+    """Whether it is still the study's.
+
+    Raises:
+        StudyGoneError: it was removed, renamed, or has become another study's.
+    """
+    if owner_of(folder) != study_identity(db, study):
+        raise StudyGoneError(
+            f"{folder} was removed or renamed while the study ran; what was reported is in the "
+            "database: run the same command again to go on, with the trials under way from their "
+            "first epoch"
+        )
 
 
 def owner_of(folder: Path) -> str | None:

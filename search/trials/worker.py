@@ -23,6 +23,7 @@ class Worker:
     Attributes:
         folder: where the study's checkpoints are kept.
         stop: set it to leave at the next training step; the running trials are laid aside.
+        check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
         on_change: called after each trial that ended.
         lease_seconds: how long a trial stays ours after we were last heard of.
         journal: told of every report that the database has acknowledged; for tests.
@@ -35,6 +36,7 @@ class Worker:
     task: Task
     folder: Path
     stop: threading.Event
+    check: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
     lease_seconds: float = LEASE_SECONDS
     journal: Journal | None = None

@@ -61,6 +61,36 @@ def test_the_database_file_taken_away(
     assert database.exists() == replaced
 
 
+@pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
+def test_the_runs_folder_taken_away(
+    make_site: Callable[..., Any],
+    children_of: ChildrenOf,
+    times: Times,
+    workers: int,
+    renamed: bool,
+) -> None:
+    if not times(workers == 2, True):
+        pytest.skip("only with --all-faults")
+    site = make_site()
+    process = site.search(MANY, "--workers", str(workers), pruner="none")
+    site.wait_for_reports(3)
+    children = children_of(process.pid)
+    if renamed:
+        (site.folder / "runs").rename(site.folder / "moved")
+    else:
+        while (site.folder / "runs" / "s" / "study.json").exists():  # they write there meanwhile
+            shutil.rmtree(site.folder / "runs", ignore_errors=True)
+    (line,) = errors_of(process, children)
+    assert "runs/s was removed or renamed while the study ran" in line
+    assert "run the same command again to go on" in line
+    total = len(site.view().trials) + 1
+    words = ("--workers", "1", "--trials", str(total))
+    process = site.search(MANY, *words, pruner="none")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert site.view().finished == total
+
+
 def delete(url: str, *, rename: bool = False) -> None:
     """As optuna-dashboard does: it renames by copying."""
     with closing(open_database(url)) as db:
