@@ -1,7 +1,7 @@
 """A whole search from Python, in cells: open it as a notebook, or run it as a script.
 
 Half a minute on one core. Writes `studies.db` and `runs/` into the present folder; run a second
-time, the study is found done, and only the test set is read once more, which is recorded.
+time, the study is found done, and so is the test evaluation, since the weights are the same.
 """
 
 # %% [markdown]
@@ -70,7 +70,7 @@ shown["curves"].write_html(Path("curves.html"))
 
 # %% [markdown]
 # ## Final training, and the test set
-# Once, when the search is done: each reading of the test set is recorded in the database.
+# Once, when the search is done: each test evaluation is recorded in the database.
 
 # %%
 final = finalise("notebook", seeds=2)
