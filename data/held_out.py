@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from data.reading import parse_json, read_regular
 Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
 MOST_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
+ABANDONED_SECONDS = 3600.0  # a record is stored in far less
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
 
 
@@ -120,6 +122,7 @@ def _store(path: Path, root: Path, record: Record) -> None:
         content = {"folder": str(root), "test": sorted(record), "digests": digests}
         temporary.write_text(json.dumps(content, indent=1))
         temporary.replace(path)
+        _delete_abandoned(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -127,6 +130,14 @@ def _store(path: Path, root: Path, record: Record) -> None:
             f"cannot store in {path.parent} which images of {root} are for the test "
             f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
         ) from error
+
+
+def _delete_abandoned(folder: Path) -> None:
+    """What processes left that were killed while they stored a record."""
+    for path in folder.glob(".*.json.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
 
 
 def _read(path: Path) -> Record:

@@ -70,7 +70,8 @@ def _known_place(study: optuna.Study, own: str, system: dict[str, Any]) -> str:
 
 def _places(system: dict[str, Any]) -> list[str]:
     stored = system.get(PLACES, [])
-    return [place for place in stored if isinstance(place, str) and is_folder(place)]
+    places = stored if isinstance(stored, list) else []
+    return [place for place in places if isinstance(place, str) and is_folder(place)]
 
 
 def _system_attributes(db: Database, study: optuna.Study) -> dict[str, Any]:

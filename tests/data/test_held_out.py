@@ -1,6 +1,7 @@
 """A picture held out for the test stays out of training, whatever becomes of its name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -142,3 +143,15 @@ def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) ->
     both = contents(root, before.training)  # of the files that are left
     assert contents(root, after.training) <= both
     assert set(after.test) <= set(before.test) | set(before.training)
+
+
+def test_what_a_killed_process_left_half_stored_goes(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "folders"
+    folder.mkdir(parents=True)
+    old, new = (folder / f".0123456789abcdef.json.{number}" for number in (1, 2))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    read_layout(f"folder:{root}", tmp_path / "data")
+    assert not old.exists()
+    assert new.exists()  # it may be at it
