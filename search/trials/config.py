@@ -121,6 +121,8 @@ class StudySpec:
         for name, choices in (
             ("sampler", get_args(SamplerName)),
             ("pruner", get_args(PrunerName)),
+            ("mirror_changes_class", (None, False, True)),
+            ("reading_version", (1, 2)),
         ):
             if getattr(self, name) not in choices:
                 raise SpecError(

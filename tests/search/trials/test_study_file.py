@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("[space.learning_rate]\nlow = 2\n", 1, "low = ..., high = ..."),
         ("[space]\nlearning_rate = { low = 2, high = 1 }\n", 2, "above high"),
         ("[baseline]\ndepth = [1, 2]\n", 2, "one value"),
+        ("[study]\nmirror_changes_class = 1\n", 2, "true or false"),
+        ("[study]\nimage_size = true\n", 2, "a whole number"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
@@ -98,9 +101,17 @@ def test_counts_are_from_1_up(field: str, value: object) -> None:
         StudySpec(dataset="digits", **{field: value})
 
 
-@pytest.mark.parametrize(("field", "value"), [("sampler", "grid"), ("pruner", "asha")])
-def test_unknown_samplers_and_pruners(field: str, value: str) -> None:
-    with pytest.raises(SpecError, match=value):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampler", "grid"),
+        ("pruner", "asha"),
+        ("mirror_changes_class", "safe"),
+        ("reading_version", 3),
+    ],
+)
+def test_values_that_are_none_of_the_known(field: str, value: Any) -> None:
+    with pytest.raises(SpecError, match=f"{field}.*{value}"):
         StudySpec(dataset="digits", **{field: value})
 
 
