@@ -13,6 +13,7 @@ from search.reporting.commands import Parser, duration, positive_int, run_proces
 from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
+from search.reporting.wording import printable
 from search.running import joining
 from search.running.crew import Crew, carry_out
 from search.training.device import choose_device, prepare_process
@@ -252,7 +253,8 @@ def rehearse(args: argparse.Namespace, plan: Plan) -> str:
     begun = 0 if plan.existing is None else len(plan.existing.get_trials(deepcopy=False))
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=workers)
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    return f"{notice}{text}\n\nNothing was written. Leave --dry-run out to begin."
+    notes = "".join(f"{printable(note)}\n" for note in plan.task.info.notes)
+    return f"{notice}{text}\n\n{notes}Nothing was written. Leave --dry-run out to begin."
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from PIL import Image
 
 from data.datasets import DataError
 from data.preparation import Preparation, Reading
+from search import study
 from search.running.final import finalise
 from search.running.predict import predict
 from search.running.results import load_study
 from search.running.study import run_study
-from search.study import MIRROR, parser
 from search.training.task import load_task
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
@@ -112,10 +112,15 @@ def test_validation_images_of_its_own_are_not_divided_anew(root: Path, tmp_path:
         load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0, validation_count=5)
 
 
+def test_a_rehearsal_says_it_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study.main(["--dataset", f"folder:{root}", "--epochs", "1", "--dry-run"]) == 0
+    assert "pictures of 45x30 scaled to 28x28 grey" in capsys.readouterr().out
+
+
 def test_flags_for_size_and_mirroring(capsys: pytest.CaptureFixture[str]) -> None:
-    for word, changes_class in MIRROR.items():
-        args = parser().parse_args(["--image-size", "64", "--mirror", word])
+    for word, changes_class in study.MIRROR.items():
+        args = study.parser().parse_args(["--image-size", "64", "--mirror", word])
         assert (args.image_size, args.mirror_changes_class) == (64, changes_class)
     with pytest.raises(SystemExit):
-        parser().parse_args(["--mirror", "perhaps"])
+        study.parser().parse_args(["--mirror", "perhaps"])
     assert "safe or unsafe" in capsys.readouterr().err
