@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -110,6 +111,8 @@ def importances(view: StudyView) -> Importances | None:
     if len({trial.value for trial in trials}) == 1:
         return None  # nothing to explain
     shares = _evaluate(trials, TREES)
+    if not shares:
+        return None
     draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
     again = [_evaluate([trials[place] for place in draw], FEW_TREES) for draw in draws]
     return Importances(
@@ -124,13 +127,28 @@ def importances(view: StudyView) -> Importances | None:
 
 
 def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
-    with warnings.catch_warnings():
+    """Empty where the forest sees no variance: in a draw of few trials, say, of one loss alone."""
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
         study.add_trials(trials)
         evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=0)
-        found = get_param_importances(study, evaluator=evaluator)
+        try:
+            found = get_param_importances(study, evaluator=evaluator)
+        except RuntimeError:
+            return {}
     return {name: float(share) for name, share in found.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna would tell of a study that nobody else gets to see."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def when_in_words(epoch: int) -> str:

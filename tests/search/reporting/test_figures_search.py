@@ -155,6 +155,23 @@ def test_equal_losses_have_none(make_view: Make, make_trial: Make) -> None:
     assert importances(dataclasses.replace(make_view(trials), spec=SPEC)) is None
 
 
+def test_one_other_loss_among_equal_ones(
+    make_view: Make, make_trial: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Trials drawn again are often all alike then: that explains nothing."""
+    trials = [
+        make_trial(
+            n,
+            [0.3 if n == 4 else 0.5],
+            params={"learning_rate": 1e-3 * (n + 1), "depth": 2 + n % 3, "hidden": "64"},
+        )
+        for n in range(FEWEST)
+    ]
+    found = importances(dataclasses.replace(make_view(trials), spec=SPEC))
+    assert found is None or math.isfinite(sum(found.spread.values()))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_huge_loss_counts_as_guessing(
     searched: Callable[[int], StudyView], make_trial: Make
 ) -> None:
