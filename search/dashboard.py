@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import optuna_dashboard
@@ -13,13 +14,14 @@ from search.reporting.artifact_store import ArtifactStore
 from search.reporting.commands import Parser, run_process
 from search.serving.guard import Guard, Policy
 from search.serving.origins import LOOPBACK_NAMES, check_host_name
-from search.serving.refusal import ServingError
+from search.serving.refusal import RefusedError, ServingError
 from search.serving.server import is_loopback, is_wildcard, listen, serve
 from search.serving.token import PARAMETER, load_token
 from search.trials.connections import forbid_writing
 from search.trials.folders import artifact_folder, runs_folder, usable
 from search.trials.opening import open_database
 from search.trials.stopping import StopOnSignal
+from search.trials.storage import Database, DatabaseGoneError, snapshot
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -97,9 +99,17 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         policy = Policy(hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token)
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
         _announce(url, db.url, args, secret)
-        serve(Guard(app, policy), listening, stopping)
+        serve(Guard(app, policy, partial(_check_file, db)), listening, stopping)
         db.close()
     return stopping.exit_code
+
+
+def _check_file(db: Database) -> None:
+    try:
+        with snapshot(db) as connection, connection.begin():
+            pass
+    except DatabaseGoneError as error:
+        raise RefusedError("503 Service Unavailable", str(error)) from error
 
 
 def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:

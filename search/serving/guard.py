@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
@@ -58,14 +58,21 @@ class Policy:
 
 
 class Guard:
-    """The dashboard's application, guarded; itself a WSGI application."""
+    """The dashboard's application, guarded; itself a WSGI application.
 
-    def __init__(self, app: Bottle, policy: Policy) -> None:
-        self._app, self._policy = app, policy
+    Args:
+        check: raises a RefusedError where there is nothing to show any more.
+    """
+
+    def __init__(
+        self, app: Bottle, policy: Policy, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._app, self._policy, self._check = app, policy, check
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         try:
             route = self._admit(environ)
+            self._check()
             return self._ask(environ, start_response, route)
         except RefusedError as refusal:
             return _refuse(environ, start_response, refusal)

@@ -3,11 +3,14 @@
 A few times in CI; often with `pytest -m faults --all-faults`.
 """
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -59,6 +62,25 @@ def test_the_database_file_taken_away(
         "ran, and nothing more can be stored; put it back, or run the command again to start anew"
     )
     assert database.exists() == replaced
+
+
+def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[..., Any]) -> None:
+    site = make_site()
+    open_database(site.url).close()
+    process = site.start("search.dashboard", "--storage", site.url, "--port", "0")
+    address = process.stdout.readline().strip()
+    if not address.startswith("http"):  # what goes to standard error came first
+        address = process.stdout.readline().strip()
+    with urllib.request.urlopen(f"{address}api/studies") as answer:
+        assert json.load(answer) == {"study_summaries": []}
+    (site.folder / "studies.db").unlink()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{address}api/studies")
+    assert caught.value.code == 503
+    assert "the file was removed or replaced" in json.load(caught.value)["reason"]
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert "Traceback" not in out
 
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
