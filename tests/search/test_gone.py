@@ -117,7 +117,7 @@ def delete(url: str, *, rename: bool = False) -> None:
     """As optuna-dashboard does: it renames by copying."""
     with closing(open_database(url)) as db:
         db.hurry()
-        with transaction(db) as connection:
+        with transaction(db, study_id=db.optuna.get_study_id_from_name("s")) as connection:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up in silence where something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))

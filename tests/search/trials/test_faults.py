@@ -135,12 +135,14 @@ def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
 
 def make_anew(url: str) -> None:
     """Delete the study and make one of its name, in one step for all others."""
-    with closing(open_database(url)) as db, transaction(db) as connection:
-        if db.engine.dialect.name == "postgresql":
-            # Optuna gives up in silence where something is written to the study meanwhile.
-            connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
-        optuna.delete_study(study_name="study", storage=db.optuna)
-        optuna.create_study(study_name="study", storage=db.optuna)
+    with closing(open_database(url)) as db:
+        study_id = db.optuna.get_study_id_from_name("study")
+        with transaction(db, study_id=study_id) as connection:
+            if db.engine.dialect.name == "postgresql":
+                # Optuna gives up in silence where something is written to the study meanwhile.
+                connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
+            optuna.delete_study(study_name="study", storage=db.optuna)
+            optuna.create_study(study_name="study", storage=db.optuna)
 
 
 def test_a_study_deleted_and_made_anew_under_living_workers(
