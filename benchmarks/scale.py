@@ -1,0 +1,193 @@
+"""What a long study costs: its status, the start of a worker, a draw, a report, the dashboard.
+
+    python -m benchmarks.scale --trials 10000 30000 --json benchmarks/results/scale.json
+
+Each is done in a process of its own, on a copy of a made-up study that has ended trials alone.
+Commands are measured as a person runs them, imports and all; `imports` is what of that any command
+spends before it begins. Claim and draw are measured within their process: `start` from opening the
+database to the first claim, `first_draw` with all that is read for it, `draw` of a later trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+# Nothing large is loaded here: a process's peak memory begins with that of the one that starts it.
+
+DRAWS = 5
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
+
+
+def measure(trials: int) -> dict[str, Any]:
+    """Everything about a study of this length."""
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place, "studies.db")
+        storage = ["--storage", f"sqlite:///{file}"]
+        _run([*_part("make", file), "--trials", str(trials)], place)
+        found = {
+            "imports": _run(["-c", "import search.study"], place),
+            "status": _run(["-m", "search.study", "--status", *storage], place),
+            "report": _run(["-m", "search.report", *storage], place),
+        }
+        for part in ("claim", "dashboard"):
+            copy = Path(place, f"{part}.db")
+            shutil.copy(file, copy)
+            found[part] = _run(_part(part, copy), place)
+    return {"trials": trials, **found}
+
+
+def _part(name: str, file: Path) -> list[str]:
+    return ["-m", "benchmarks.scale", "--part", name, "--file", str(file)]
+
+
+def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
+    """Seconds by the clock and of the processor, and peak memory, of a Python process."""
+    began = time.perf_counter()
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{arguments} ended with {process.returncode}"
+    return {
+        "wall_seconds": time.perf_counter() - began,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_bytes": used.ru_maxrss * RSS_UNIT,
+        **(json.loads(output.splitlines()[-1]) if "--part" in arguments else {}),
+    }
+
+
+def make(file: Path, trials: int) -> dict[str, float]:
+    from benchmarks.made_up_study import make_up_study
+    from search.trials.catalog import note_environment
+    from search.trials.opening import open_database
+
+    db = open_database(f"sqlite:///{file}")
+    note_environment(make_up_study(db, "made-up", trials), "made up")
+    db.close()
+    return {}
+
+
+def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
+    """Processor seconds."""
+    from search.trials.catalog import require_study
+    from search.trials.claims import claim
+    from search.trials.leases import Lease, sample
+    from search.trials.opening import open_database
+    from search.trials.space import suggest
+    from search.trials.view import load_spec
+
+    clock = _Laps()
+    db = open_database(f"sqlite:///{file}")
+    study = require_study(db, None)
+    spec = load_spec(study)
+
+    def begin() -> Lease:
+        lease = claim(db, study, total=10**9)
+        assert isinstance(lease, Lease)
+        return lease
+
+    def draw(lease: Lease) -> float:
+        clock()
+        sample(db, study, lease, lambda trial: suggest(trial, spec))
+        return clock()
+
+    lease = begin()
+    start = clock()
+    first = draw(lease)
+    draws = [draw(begin()) for _ in range(DRAWS)]
+    db.close()
+    return {"start": start, "first_draw": first, "draw": sorted(draws)[DRAWS // 2]}
+
+
+def dashboard(file: Path, _trials: int) -> dict[str, float]:
+    """What the browser gets of a study's page; optuna-dashboard sends every trial."""
+    import optuna_dashboard
+
+    from search.trials.catalog import require_study
+    from search.trials.opening import open_database
+
+    db = open_database(f"sqlite:///{file}")
+    study_id = require_study(db, None)._study_id
+    clock = _Laps()
+    application = optuna_dashboard.wsgi(db.optuna)
+    environ: dict[str, Any] = {"PATH_INFO": f"/api/studies/{study_id}"}
+    setup_testing_defaults(environ)
+    size = sum(map(len, application(environ, lambda *_: lambda _: None)))
+    return {"page": clock(), "page_bytes": size}
+
+
+class _Laps:
+    """Processor seconds since the last call."""
+
+    def __init__(self) -> None:
+        self._last = time.process_time()
+
+    def __call__(self) -> float:
+        now = time.process_time()
+        lap, self._last = now - self._last, now
+        return lap
+
+
+PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "make": make,
+    "claim": claim_and_draw,
+    "dashboard": dashboard,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, nargs="+", default=[10_000, 30_000])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    parser.add_argument(
+        "--before", type=Path, metavar="FILE", help="result of an earlier version, to go beside it"
+    )
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # done in this process
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part is not None:
+        print(json.dumps(PARTS[args.part](args.file, args.trials[0])))
+        return
+    studies = []
+    for trials in args.trials:
+        studies.append(measure(trials))
+        print(f"{trials} trials")
+        for name, of in studies[-1].items():
+            if isinstance(of, dict):
+                inside = ", ".join(f"{key} {value:.3f}" for key, value in list(of.items())[3:])
+                print(
+                    f"  {name}: {of['cpu_seconds']:.2f} s of CPU, {of['wall_seconds']:.2f} s, "
+                    f"{of['peak_bytes'] / 2**20:.0f} MiB  {inside}"
+                )
+    if args.json:
+        import torch
+
+        from benchmarks.record import environment, write_json
+
+        result = {"studies": studies, **environment("scale", torch.device("cpu"))}
+        if args.before is not None:
+            result["before"] = json.loads(args.before.read_text(encoding="utf-8"))
+        write_json(args.json, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scale import PARTS
+
+
+@pytest.mark.parametrize("parts", [("make", "claim"), ("make", "dashboard")])
+def test_each_part_runs_and_says_what_it_took(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    found: dict[str, float] = {}
+    for part in parts:
+        found = PARTS[part](tmp_path / "studies.db", 12)
+    assert found
+    assert all(value > 0 for value in found.values())
+
+
+def test_what_starts_the_others_is_small() -> None:
+    """A process's peak memory begins with that of the one that starts it."""
+    code = "import sys, json, benchmarks.scale; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert not {"torch", "numpy", "optuna", "sqlalchemy"} & set(loaded)
