@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from search.reporting.wording import fitted, grouped
 
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
-LINES = {"solid": "-", "dash": "--", "dot": ":"}
+LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {  # plotly's name: matplotlib's, and whether it is filled
     "circle": ("o", True),
     "circle-open": ("o", False),

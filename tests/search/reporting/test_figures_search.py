@@ -221,3 +221,19 @@ def test_no_figure_of_plotly_that_compiles_code(searched: Callable[[int], StudyV
     """The page's policy forbids `eval`, which plotly's own parallel coordinates and WebGL need."""
     kinds = {trace.type for trace in parallel_coordinates(searched(10)).data}
     assert kinds == {"scatter"}
+
+
+def test_a_handful_of_trials_breaks_no_report(make_view: Make, make_trial: Make) -> None:
+    """Drawn again by chance, they are often all alike, which has no variance to explain."""
+    losses = [0.5, *[0.4] * FEWEST]
+    trials = [
+        make_trial(
+            number,
+            [2.0, loss],
+            params={"learning_rate": 10**-3, "depth": 2 + number % 3, "hidden": "64"},
+        )
+        for number, loss in enumerate(losses)
+    ]
+    view = dataclasses.replace(make_view(trials), spec=SPEC)
+    found = importances(view)
+    assert found is None or set(found.shares) == set(distributions(SPEC))
