@@ -26,6 +26,7 @@ MARKERS = {  # plotly's name: matplotlib's, and whether it is filled
     "circle-open": ("o", False),
     "diamond": ("D", True),
     "diamond-open": ("D", False),
+    "diamond-wide-open": ("d", False),
     "triangle-up": ("^", True),
     "star": ("*", True),
     "x": ("x", True),

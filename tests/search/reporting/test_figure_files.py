@@ -82,3 +82,10 @@ def test_endless_titles_are_cut() -> None:
     figure.update_xaxes(title_text="x")
     dress(figure, "Title", "x" * 100_000)
     assert len(rendered(partial(drawn, figure.to_dict()), "png")) < 100_000
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "running", "interrupted", "failed"])
+def test_trials_of_every_state_become_files(make_view: Make, make_trial: Make, state: str) -> None:
+    view = make_view([make_trial(0, [0.5, 0.4]), make_trial(1, [0.6, 0.5], state=state)])
+    for draw in (learning_curves, loss_against_parameters, best_so_far, time_by_outcome):
+        assert drawn(draw(view).to_dict()).axes
