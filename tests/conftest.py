@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-faults",
         action="store_true",
-        help="inject as many faults as the README's table says, and not a few of each kind",
+        help="inject as many faults as docs/reliability.md says, and not a few of each kind",
     )
 
 
