@@ -102,3 +102,21 @@ def test_reports_are_written(place: Path, run: Run) -> None:
     for study in ("finalised", "comparison", "interrupted", "pictures"):
         run("search.report", "--study", study)
         assert list((place / "runs" / study).rglob("*.html"))
+
+
+def test_pictures_of_another_place_are_finalised(place: Path, run: Run) -> None:
+    """The study was made in another folder and knows no fingerprint; its split came along."""
+    drawn = json.loads(next((place / "raw" / "folders").glob("*.json")).read_text())["test"]
+    of_study = ("--study", "pictures", "--dataset", f"folder:{place / 'pictures'}")
+
+    run("search.finalize", *of_study, "--data-dir", str(place / "raw"), "--seeds", "1")
+
+    metrics = json.loads((place / "runs" / "pictures" / "final" / "metrics.json").read_text())
+    assert metrics["test"]["seeds"] == 1
+    assert sum(one["images"] for one in metrics["per_class"]) == len(drawn) == 12
+    records = [json.loads(file.read_text()) for file in (place / "raw" / "folders").glob("*.json")]
+    assert any(one["folder"] == str(place / "pictures") for one in records)
+    assert all(sorted(one["test"]) == sorted(drawn) for one in records)  # none was drawn anew
+    # stretched to 32x32, as the study was trained
+    config = json.loads((place / "runs" / "pictures" / "final" / "config.json").read_text())
+    assert config["image_shape"] == [1, 32, 32]

@@ -1,4 +1,4 @@
-"""Real faults in real processes: a few of each; with --all-faults, as many as docs/reliability.md says."""
+"""Real faults in real processes: a few of each; --all-faults: as docs/reliability.md says."""
 
 import os
 import random
