@@ -39,7 +39,7 @@ from search.reporting.commands import Parser, positive_int, run
 from search.training.calibration import fit_temperature, loss_at
 from search.training.device import choose_device, prepare_process
 from search.training.evaluate import logits, score
-from search.training.randomness import derived_seed
+from search.training.seeds import derived_seed
 from search.training.task import Task, load_task, make_task
 from search.training.train import Epoch, Training, train
 from search.trials.config import StudySpec, TrialConfig

@@ -25,13 +25,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from data.augment import Policy, policy
 from data.datasets import Examples
+from data.policies import Policy, policy
 from models import ConvNetConfig, build, plan
 from models.layers import Activation, Pool
-from search.training.evaluate import Score, autocast
+from search.training.evaluate import autocast
 from search.training.optim import learning_rate_factor
 from search.training.recipe import Recipe
+from search.training.score import Score
 from search.training.task import Task
 
 

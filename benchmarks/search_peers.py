@@ -27,11 +27,11 @@ from benchmarks.ray_tune import LOSS, tune_with_asha
 from models import ConvNetConfig
 from search.reporting.commands import Parser, run
 from search.training.device import choose_device
-from search.training.randomness import derived_seed
+from search.training.seeds import derived_seed
 from search.training.task import Task
-from search.trials.catalog import load_study_task
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.space import suggest
+from search.trials.study_data import load_study_task
 from search.trials.study_file import read_study_file
 from search.trials.team import default_workers, threads_for
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.examples import DataError
+from data.errors import DataError
 from data.listing import MOST, is_text, listed, shown
 from data.scan import LeftOut, is_picture, is_system_folder
 

@@ -3,15 +3,14 @@
 Names: those in DATASET_NAMES, and "folder:PATH" for a person's own images.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from data import digits, folder
-from data.examples import DataError, DatasetInfo, Examples, normalisation, split, thinned
+from data.errors import DataError
+from data.examples import DatasetInfo, Examples, normalisation, split, thinned
 from data.mirroring import mirroring_words
+from data.names import DATASET_NAMES, default_data_dir
 from data.preparation import Reading
 from data.published import PUBLISHED, Published
 
@@ -35,29 +34,6 @@ __all__ = [
 ]
 
 _READING = Reading()
-DATASET_NAMES: tuple[str, ...] = (*PUBLISHED, "digits")
-
-
-def default_data_dir() -> Path:
-    """$SEARCH_DATA_DIR; else data/raw in a checkout, and the user's own data folder elsewhere.
-
-    Versions up to 0.1 kept files inside the installed package: where some are, they are found.
-    """
-    given = os.environ.get("SEARCH_DATA_DIR")
-    if given:
-        return Path(given).expanduser()
-    beside = Path(__file__).parent / "raw"
-    if _in_checkout() or (beside.is_dir() and any(beside.iterdir())):
-        return beside
-    return user_data_path("cnn-search", appauthor=False)
-
-
-def _in_checkout() -> bool:
-    try:
-        project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return 'name = "cnn-search"' in project
 
 
 def canonical_name(name: str) -> str:

@@ -11,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.errors import DataError
 from data.preparation import Preparation
-
-
-class DataError(ValueError):
-    """What is wrong with a data set, in one line that names the value and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.examples import DataError
+from data.errors import DataError
 from data.listing import listed, shown
 from data.scan import FORMATS
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.examples import DataError
+from data.errors import DataError
 from data.fetch import Archive, FetchError, answering, fetch, one_at_a_time
 from data.reading import read_regular
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from data.classes import class_of, has_classes, refuse_names, scan_classes
-from data.examples import DataError, DatasetInfo, Examples
+from data.errors import DataError
+from data.examples import DatasetInfo, Examples
 from data.held_out import file_digest, held_out, keep
 from data.listing import listed, shown
 from data.mirroring import mirror_changes_class

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data.examples import DataError
+from data.errors import DataError
 from data.reading import parse_json, read_regular
 
 Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone

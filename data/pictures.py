@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from data.cores import available_cores
-from data.examples import DataError
+from data.errors import DataError
 from data.faults import PictureError, damaged, foreign, missing, refuse_faults, too_large
 from data.levels import Scale, is_deep, range_for, scale_of, strips, to_8_bits, words
 from data.listing import shown

@@ -7,9 +7,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data.datasets import DATASET_NAMES, DataError, DatasetInfo, default_data_dir, verify
+from data.errors import DataError
 from data.listing import shown
+from data.names import DATASET_NAMES, default_data_dir
+
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
+        from data.datasets import verify  # with torch, seconds to import
+
         info, test_count = verify(options.dataset, options.data_dir)
     except DataError as error:
         print(f"data.prepare: {error}", file=sys.stderr)
@@ -45,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _described(info: DatasetInfo, test_count: int) -> str:
+def _described(info: "DatasetInfo", test_count: int) -> str:
     channels, height, width = info.image_shape
     kind = "grey" if channels == 1 else "RGB"
     own = " of their own" if info.has_own_validation else ""

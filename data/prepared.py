@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.examples import DataError
+from data.errors import DataError
 from data.levels import words
 from data.pictures import channels_of
 from data.preparation import FIRST, Preparation, Reading

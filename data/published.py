@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.examples import DataError, DatasetInfo, Examples
+from data.errors import DataError
+from data.examples import DatasetInfo, Examples
 from data.fetch import Archive
 from data.files import File, read
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from data.examples import DataError
+from data.errors import DataError
 from data.levels import DIM, common_range, declared, extent, is_cut, is_deep, strips
 from data.pictures import each, loaded, opened
 from data.preparation import Range

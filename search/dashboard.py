@@ -8,9 +8,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import optuna_dashboard
-
-from search.reporting.artifact_store import ArtifactStore
 from search.reporting.commands import Parser, run_process
 from search.serving.guard import Guard, Policy
 from search.serving.origins import LOOPBACK_NAMES, check_host_name
@@ -88,6 +85,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
+    # Not needed for --help, and with all that draws they take seconds to import.
+    import optuna_dashboard
+
+    from search.reporting.artifact_store import ArtifactStore
+
     folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
     token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
     with StopOnSignal() as stopping:

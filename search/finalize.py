@@ -6,10 +6,6 @@ import argparse
 import sys
 
 from search.reporting.commands import Parser, positive_int, run_process
-from search.reporting.final_page import final_text
-from search.running.final import finalise
-from search.training.export import ONNX
-from search.training.train import StoppedError
 from search.trials.stopping import StopOnSignal
 
 EXAMPLES = """
@@ -62,6 +58,12 @@ def trial_number(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    # Not needed for --help, and with torch they take seconds to import.
+    from search.reporting.final_page import final_text
+    from search.running.final import finalise
+    from search.training.export import ONNX
+    from search.training.train import StoppedError
+
     with StopOnSignal() as stopping:
         try:
             final = finalise(**vars(args), stop=stopping.event, progress=True)

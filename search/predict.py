@@ -6,14 +6,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.reporting.commands import Parser, positive_int, run_process
-from search.reporting.contact_sheet import MOST
 from search.reporting.wording import percent, printable
-from search.running.predict import Predictions, bundle_folder, predict
-from search.training.bundle import Bundle
-from search.training.predicting import Prediction, Skipped
+
+if TYPE_CHECKING:
+    from search.running.predict import Predictions
+    from search.training.bundle import Bundle
+    from search.training.predicting import Prediction, Skipped
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly
@@ -53,6 +54,10 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    # Not needed for --help, and with torch they take seconds to import.
+    from search.reporting.contact_sheet import MOST
+    from search.running.predict import bundle_folder, predict
+
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet
     found = predict(args.pictures, bundle=folder, sheet=sheet)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from search.reporting.commands import Parser, run_process
-from search.reporting.journal import evaluate_journal
-from search.reporting.report_files import KINDS, report, write_report
+from search.reporting.file_kinds import KINDS
 from search.reporting.wording import printable
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
@@ -48,6 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         check_study_name(args.study)
     db = open_database(args.storage, must_exist=True)
     study = require_study(db, args.study)
+    # Not needed to say what is wrong, and with all that draws they take seconds to import.
+    from search.reporting.journal import evaluate_journal
+    from search.reporting.report_files import report, write_report
+
     view = view_study(db, study)
     folder = study_folder(db, study, runs_folder(args.storage, args.runs_dir))
     files = write_report(report(view, datetime.now(UTC)), folder, args.formats)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
-
-import torch
+from typing import TYPE_CHECKING, NoReturn
 
 from search.reporting.command_line import same_command
 from search.reporting.commands import Parser, duration, positive_int, run_process, seed
-from search.reporting.forecast import forecast
 from search.reporting.ready_made import listing
 from search.reporting.summary import fallback_notice, final_summary, status_text
 from search.reporting.wording import printable
 from search.running import joining
-from search.running.crew import Crew, carry_out
-from search.training.device import choose_device, prepare_process
 from search.trials.catalog import require_study
 from search.trials.config import check_study_name
 from search.trials.opening import open_database
-from search.trials.planning import Plan, make_plan
 from search.trials.reading import view_study
 from search.trials.status import status
 from search.trials.stopping import StopOnSignal
 from search.trials.storage import Database
 from search.trials.team import threads_for
+
+# What trains is imported where it is needed: to load torch takes longer than all of --status.
+if TYPE_CHECKING:
+    import torch
+
+    from search.running.crew import Crew
+    from search.trials.planning import Plan
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
 FLAGS = (
@@ -163,6 +164,8 @@ def changes_class(text: str) -> bool:
 
 
 def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
+    from search.trials.planning import make_plan
+
     return make_plan(
         config=args.config,
         flags={name: value for name in FLAGS if (value := getattr(args, name)) is not None},
@@ -176,6 +179,8 @@ def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
 
 
 def crew_for(args: argparse.Namespace) -> Crew:
+    from search.running.crew import Crew
+
     return Crew(
         device=args.device,
         data_dir=args.data_dir,
@@ -198,6 +203,9 @@ def main(argv: list[str] | None = None) -> int:
         study = require_study(db, args.study)
         print(status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study)))
         return 0
+    from search.running.crew import carry_out
+    from search.training.device import choose_device, prepare_process
+
     prepare_process()
     device = choose_device(args.device)
     if args.dry_run:
@@ -247,6 +255,10 @@ def work_as_copy(arguments: list[str]) -> NoReturn:
 
 def rehearse(args: argparse.Namespace, plan: Plan) -> str:
     """What would be trained, and how long that may take."""
+    import torch
+
+    from search.reporting.forecast import forecast
+
     workers = len(crew_for(args).devices(plan.task.device))
     if plan.task.device.type == "cpu":
         torch.set_num_threads(threads_for(workers))

@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.reporting.trial_artifacts import draw
-from search.training.checkpoint import write_atomically
+from search.training.temporary import write_atomically
 from search.trials.pictures import announced, announcer, is_artifact_id
 from search.trials.reading import view_study
 from search.trials.storage import Database, StorageError

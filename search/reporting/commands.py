@@ -18,7 +18,8 @@ from typing import NoReturn, TextIO
 import optuna
 from rich.console import Console
 
-from data.datasets import DataError, default_data_dir
+from data.errors import DataError
+from data.names import default_data_dir
 from models import ArchitectureError
 from search.reporting.command_line import (
     as_called,
@@ -27,14 +28,11 @@ from search.reporting.command_line import (
     this_command,
     wipe_passwords,
 )
-from search.training.bundle import BundleError
-from search.training.device import DeviceError
+from search.training.errors import BundleError, DeviceError, RepeatError
 from search.training.recipe import RecipeError
-from search.training.repeat import RepeatError
 from search.trials.domains import SpecError
-from search.trials.endings import StudyBrokenError
+from search.trials.errors import CheckpointUnwritableError, StudyBrokenError
 from search.trials.folders import DEFAULT_STORAGE, RUNS_VARIABLE, default_storage
-from search.trials.resuming import CheckpointUnwritableError
 from search.trials.storage import StorageError
 from search.trials.storage_url import STORAGE_VARIABLE
 from search.trials.study_file import StudyFileError

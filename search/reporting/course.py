@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
 
-from search.training.task import EARLY_LOOK
+from search.training.recipe import EARLY_LOOK
 from search.trials.choosing import STARTUP_TRIALS
 from search.trials.config import PrunerName, StudySpec
 from search.trials.halving import RIVALS, rungs, worth_continuing

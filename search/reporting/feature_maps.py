@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from search.reporting.pixels import as_rgb
-from search.training.features import StageMaps
+
+if TYPE_CHECKING:
+    from search.training.features import StageMaps
 
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps a row

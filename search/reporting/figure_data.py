@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from search.reporting.style import in_figure
 from search.reporting.wording import considered, data_in_words, grouped
-from search.training.task import EARLY_LOOK
+from search.training.recipe import EARLY_LOOK
 from search.trials.view import StudyView, TrialView
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from search.reporting.final_words import tested_on
 from search.reporting.mistakes import draw_mistakes
 from search.reporting.style import BLUE, GREY, VERMILION
 from search.reporting.wording import data_in_words, fitted, grouped
-from search.training.checkpoint import write_atomically
+from search.training.temporary import write_atomically
 
 DPI = 150
 MOST_TITLE = 70  # characters

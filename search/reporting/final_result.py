@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from search.reporting.kernels import KernelReport
 from search.reporting.mistakes import Mistake
 from search.reporting.uncertainty import Accuracy, accuracy_of
 from search.reporting.wording import spread
-from search.training.evaluate import Score
-from search.training.train import Epoch
+from search.training.score import Score
 from search.trials.view import StudyView, TrialView
+
+if TYPE_CHECKING:
+    from search.training.train import Epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from search.reporting.wording import (
     printable,
     spread,
 )
-from search.training.evaluate import Score
+from search.training.score import Score
 from search.trials.view import StudyView
 
 SCORES = ("", "loss (nats)", "error (%)", "accuracy (%)", "sampling error (points)", "images")

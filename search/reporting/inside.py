@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from data.composition import measure
-from data.examples import DataError
+from data.errors import DataError
 from data.recompose import read_alike
 from search.reporting.feature_maps import FeatureMaps
 from search.reporting.kernels import inspect_kernels

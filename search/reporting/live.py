@@ -24,7 +24,7 @@ from search.reporting.summary import (
     time_left_in_words,
 )
 from search.reporting.wording import data_in_words, grouped, percent, printable
-from search.training.task import EARLY_LOOK
+from search.training.recipe import EARLY_LOOK
 from search.trials.view import State, StudyView, TrialView
 
 OTHER_LINES = 10  # of a frame: all but the rows of its table

@@ -6,20 +6,18 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
 
 from search.reporting.document import Block, Document, as_html, as_markdown
 from search.reporting.figure_files import drawn
+from search.reporting.file_kinds import KINDS, Kind
 from search.reporting.final_pictures import rendered
 from search.reporting.report_comparison import comparison_blocks
 from search.reporting.report_frame import head, repetition, test_readings, title
 from search.reporting.report_journal import journal_blocks
 from search.reporting.report_search import search_blocks
-from search.training.checkpoint import write_atomically
+from search.training.temporary import write_atomically
 from search.trials.view import StudyView
 
-Kind = Literal["png", "svg"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 FIGURES = "figures"  # folder beside the page
 NAMES = (  # of all figures that a report may have
     *("history", "curves", "parameters", "time", "importances", "parallel", "kinds", "dropout"),

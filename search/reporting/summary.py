@@ -22,7 +22,7 @@ from search.reporting.wording import (
     grouped,
     printable,
 )
-from search.training.task import EARLY_LOOK
+from search.training.recipe import EARLY_LOOK
 from search.trials.folders import DEFAULT_STORAGE
 from search.trials.holder import display_name
 from search.trials.status import RunningTrial, Status

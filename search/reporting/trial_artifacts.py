@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search.reporting.trial_pictures import confusion_png, curves_png
-from search.training.checkpoint import write_atomically
-from search.training.temporary import delete_abandoned
+from search.training.temporary import delete_abandoned, write_atomically
 from search.trials.pictures import Picture, announced, confusion_of
 from search.trials.view import StudyView, TrialView
 

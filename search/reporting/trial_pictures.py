@@ -22,7 +22,7 @@ from PIL import Image
 from search.reporting.figures_final import MOST_NUMBERS, row_shares
 from search.reporting.style import BLUE, VERMILION
 from search.reporting.wording import data_in_words, fitted, grouped, percent
-from search.training.task import EARLY_LOOK
+from search.training.recipe import EARLY_LOOK
 from search.trials.view import StudyView, TrialView
 
 DPI = 100

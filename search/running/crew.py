@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.reporting.commands import console
 from search.reporting.progress import Progress
 from search.reporting.wording import printable
-from search.trials.endings import StudyBrokenError
+from search.trials.errors import StudyBrokenError
 from search.trials.folders import artifact_folder
 from search.trials.history import count_reports
 from search.trials.identity import check_study, told_if_gone

@@ -40,11 +40,11 @@ from search.running.final_folder import (
 from search.running.scoring import as_recorded, test, to_record
 from search.running.surroundings import kept_surroundings
 from search.training.bundle import Bundle, write_bundle
-from search.training.checkpoint import write_atomically
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.training.export import ONNX, Exported, export_onnx
 from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
 from search.training.task import Task, load_full_task
+from search.training.temporary import write_atomically
 from search.training.train import Epoch, StoppedError
 from search.trials.catalog import require_study, versions
 from search.trials.chosen import choose_trial

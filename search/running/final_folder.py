@@ -14,7 +14,8 @@ from pathlib import Path
 
 from data.composition import measure
 from models.anatomy import LayerRow
-from search.training.bundle import Bundle, BundleError
+from search.training.bundle import Bundle
+from search.training.errors import BundleError
 from search.training.repeat import TrainedRun
 from search.training.task import Task
 from search.trials.chosen import Chosen

@@ -9,10 +9,11 @@ from typing import Any
 
 from search.reporting.contact_sheet import contact_sheet
 from search.running.surroundings import check_count, kept_surroundings
-from search.training.bundle import Bundle, BundleError, latest_bundle, read_bundle
-from search.training.checkpoint import write_atomically
+from search.training.bundle import Bundle, latest_bundle, read_bundle
 from search.training.device import prepare_process
+from search.training.errors import BundleError
 from search.training.predicting import Prediction, Skipped, classify
+from search.training.temporary import write_atomically
 from search.trials.config import check_study_name
 from search.trials.domains import SpecError
 from search.trials.folders import default_storage, folder_name, runs_folder

@@ -27,8 +27,9 @@ from data.reading import parse_json, read_regular
 from models import Architecture, ArchitectureError, build, from_dict, plan, to_dict
 from models.checks import shown
 from models.layers import flat
-from search.training.checkpoint import write_atomically
+from search.training.errors import BundleError
 from search.training.evaluate import logits
+from search.training.temporary import write_atomically
 
 FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -37,10 +38,6 @@ MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
 LONGEST_TEXT = 5000  # characters, of a name; a folder's path is the longest
 LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
 _LONGEST_REASON = 200
-
-
-class BundleError(ValueError):
-    """A folder that holds no network that can be used; names the file and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

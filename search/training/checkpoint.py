@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from data.reading import open_regular
-from search.training.temporary import HAS_LOCKS, own_temporary
+from search.training.temporary import write_atomically
 from search.training.torch_files import load_tensors
 
 MAGIC = b"cnn-search checkpoint 1\n"
@@ -26,31 +26,6 @@ MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments
 
 class CheckpointError(Exception):
     """A file that is not the checkpoint it should be; names the file and what is wrong."""
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with own_temporary(path) as (temporary, file):
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-        if not HAS_LOCKS:
-            file.close()  # Windows renames no open file
-        temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; systems that cannot open folders do without."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except (PermissionError, IsADirectoryError):
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

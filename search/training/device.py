@@ -9,14 +9,11 @@ import sys
 import torch
 
 from data.cores import available_cores
+from search.training.errors import DeviceError
 
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 M_MMAP_THRESHOLD = -3
 KEEP_BYTES = 1 << 30
-
-
-class DeviceError(ValueError):
-    """A device that is not there; names it and the ones that are."""
 
 
 def choose_device(name: str) -> torch.device:

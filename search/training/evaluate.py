@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,22 +14,11 @@ from torch import nn
 
 from data.batches import to_unit
 from data.datasets import Examples
+from search.training.score import Score
 
 # Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
 # enough to fill it.
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """loss: mean cross entropy in nats; error: share of wrong predictions, in [0, 1]."""
-
-    loss: float
-    error: float
-
-    @property
-    def accuracy(self) -> float:
-        return 1 - self.error
 
 
 @torch.inference_mode()

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from search.training.bundle import Bundle, BundleError
-from search.training.checkpoint import write_atomically
+from search.training.bundle import Bundle
+from search.training.errors import BundleError
+from search.training.temporary import write_atomically
 
 ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxscript")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from data.examples import DataError
+from data.errors import DataError
 from data.listing import shown
 from data.recompose import read_alike
 from data.scan import FORMATS, LeftOut, pictures_below

@@ -7,14 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from data.augment import MAX_STRENGTH, POLICY_NAMES
+from data.policies import MAX_STRENGTH, POLICY_NAMES
 
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
 
-
 MOST_BATCH = 10**6  # images a step
+# Bad configurations show after so much of the first epoch, scored on so much of the validation
+# examples: on all of them, scoring a look could cost more than the training ahead of it.
+EARLY_LOOK = 1 / 3
 
 
 class RecipeError(ValueError):
@@ -40,7 +42,7 @@ class Recipe:
             the weights as they are.
         label_smoothing: in [0, 1).
         gradient_clip: largest global gradient norm, or None.
-        augmentation, augmentation_strength: a policy of `data.augment` and its strength.
+        augmentation, augmentation_strength: a policy of `data.policies` and its strength.
         initial_weights: where all layers but the last start, see
             `search.training.initial_weights`; None: random.
         frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.

@@ -24,16 +24,14 @@ from search.training.checkpoint import (
     latest_checkpoint,
     save_checkpoint,
 )
-from search.training.evaluate import Score, evaluate
+from search.training.errors import RepeatError
+from search.training.evaluate import evaluate
 from search.training.initial_weights import WeightsError
-from search.training.randomness import derived_seed
 from search.training.recipe import Recipe
+from search.training.score import Score
+from search.training.seeds import derived_seed
 from search.training.task import Task
 from search.training.train import Epoch, train
-
-
-class RepeatError(Exception):
-    """A final training that cannot be ended; says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

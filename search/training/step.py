@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.augment import augment, policy
+from data.augment import augment
 from data.batches import batch_indices, gather, to_unit
+from data.policies import policy
 from search.training.averaging import RunningMean, newest_share
 from search.training.evaluate import autocast, normalise
 from search.training.graphs import UNROLLED, Pool, Replayed

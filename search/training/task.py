@@ -18,10 +18,8 @@ from data.datasets import (
     thinned,
 )
 from data.fingerprint import Fingerprint, fingerprint
+from search.training.recipe import EARLY_LOOK
 
-# Bad configurations show after so much of the first epoch, scored on so much of the validation
-# examples: on all of them, scoring a look could cost more than the training ahead of it.
-EARLY_LOOK = 1 / 3
 _READING = Reading()
 
 

@@ -54,6 +54,31 @@ def _create(path: Path) -> tuple[Path, BinaryIO]:
         file.close()
 
 
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with own_temporary(path) as (temporary, file):
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+        if not HAS_LOCKS:
+            file.close()  # Windows renames no open file
+        temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; systems that cannot open folders do without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def delete_abandoned(folder: Path) -> list[Path]:
     """Delete the temporary files below a folder whose writers are gone; returns them.
 

@@ -8,16 +8,11 @@ import warnings
 from collections.abc import Collection
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import torch
 from sqlalchemy import func, select
 
-from data.datasets import DatasetInfo
-from data.fingerprint import Fingerprint
-from search.training.task import Task, load_task
 from search.trials.choosing import make_pruner, make_sampler
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
@@ -29,6 +24,10 @@ from search.trials.stored_params import queued_baseline
 from search.trials.tables import studies, trials
 from search.trials.tables import study_user_attributes as attributes
 from search.trials.view import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, load_spec
+
+if TYPE_CHECKING:
+    from data.datasets import DatasetInfo
+    from data.fingerprint import Fingerprint
 
 # Of a stored specification: totals, and what a study of before does not record of its report.
 MAY_CHANGE = ("trials", "repeats", "published")
@@ -148,28 +147,6 @@ def _furnish(
     if spec.baseline is not None:
         db.optuna.create_new_trial(study._study_id, queued_baseline(spec))
     study.set_user_attr(SPEC, spec.to_dict())
-
-
-def load_study_task(
-    spec: StudySpec, data_dir: Path, device: torch.device, *, place: str | None = None
-) -> Task:
-    """The images that a study trains and validates on, split as it prescribes.
-
-    Args:
-        place: the data set's name where it lies elsewhere now; see `search.trials.study_data`.
-
-    Raises:
-        DataError: they cannot be had, or not be divided so.
-    """
-    return load_task(
-        place or spec.dataset,
-        data_dir,
-        device,
-        seed=spec.seed,
-        reading=spec.reading,
-        validation_count=spec.validation_count,
-        limit=spec.limit,
-    )
 
 
 def note_environment(study: optuna.Study, hardware: str) -> None:

@@ -26,7 +26,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.training.randomness import derived_seed
+from search.training.seeds import derived_seed
 from search.trials.config import StudySpec
 from search.trials.gaussian_process import GaussianProcessSampler
 from search.trials.halving import HalvingPruner, rungs

@@ -12,6 +12,7 @@ from sqlalchemy import Row, select
 
 from models.anatomy import count_parameters
 from search.training.train import Epoch
+from search.trials.errors import StudyBrokenError
 from search.trials.history import best_epoch, epochs_of_trial
 from search.trials.leases import Lease, finish
 from search.trials.pictures import announcement, drawable
@@ -22,10 +23,6 @@ from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, 
 from search.trials.worker import Worker
 
 MAX_FAILURES_IN_A_ROW = 5
-
-
-class StudyBrokenError(ValueError):
-    """Trial after trial fails: something is wrong that no other configuration will mend."""
 
 
 class DivergedError(Exception):

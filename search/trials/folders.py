@@ -19,6 +19,7 @@ DEFAULT_STORAGE = "sqlite:///studies.db"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
+CHECKPOINTS = "checkpoints"  # in a study's folder
 LONGEST_NAME = 100
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 

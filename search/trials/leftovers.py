@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 
 from search.training.temporary import delete_abandoned
+from search.trials.folders import CHECKPOINTS
 from search.trials.frozen_trials import TRIALS
 from search.trials.history import results_of
-from search.trials.resuming import CHECKPOINTS
 from search.trials.storage import Database, StorageError, snapshot, with_retry
 
 _log = logging.getLogger(__name__)

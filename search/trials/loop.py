@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
-from search.training.randomness import derived_seed
+from search.training.seeds import derived_seed
 from search.training.train import Epoch, StoppedError, train
 from search.trials.choosing import is_hopeless
 from search.trials.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
@@ -26,18 +26,13 @@ from search.trials.endings import (
     is_out_of_memory,
     refuse_nonsense,
 )
+from search.trials.errors import CheckpointUnwritableError
 from search.trials.heartbeat import Heartbeat
 from search.trials.history import record_epoch
 from search.trials.leases import Lease, LostLeaseError, release, sample
 from search.trials.packing import Packing
 from search.trials.pictures import record_confusion
-from search.trials.resuming import (
-    CheckpointUnwritableError,
-    checkpoint_identity,
-    checkpoint_path,
-    save,
-    saved_state,
-)
+from search.trials.resuming import checkpoint_identity, checkpoint_path, save, saved_state
 from search.trials.slots import Course, CrowdedError, Slots
 from search.trials.space import suggest
 from search.trials.storage import StorageError, with_retry

@@ -15,13 +15,7 @@ import torch
 from data.datasets import canonical_name, choose_dataset, has_own_size
 from search.training.device import describe_hardware
 from search.training.task import Task
-from search.trials.catalog import (
-    create_study,
-    find_study,
-    load_study_task,
-    note_environment,
-    set_total,
-)
+from search.trials.catalog import create_study, find_study, note_environment, set_total
 from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.folders import runs_folder, study_folders, usable
@@ -31,7 +25,7 @@ from search.trials.leftovers import sweep
 from search.trials.opening import database_exists, open_database
 from search.trials.space import check_space
 from search.trials.storage import Database
-from search.trials.study_data import check_data, find_place, is_folder, keep_data
+from search.trials.study_data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.trials.study_folder import check_folder, study_folder
 from search.trials.transfer import check_sources, with_weights
 from search.trials.view import load_facts, load_spec

@@ -10,15 +10,11 @@ from data.fingerprint import Fingerprint
 from models.checks import shown
 from search.training.checkpoint import is_made_for, latest_checkpoint, save_checkpoint
 from search.trials.config import TrialConfig
+from search.trials.errors import CheckpointUnwritableError
+from search.trials.folders import CHECKPOINTS
 from search.trials.history import epochs_of_trial
 from search.trials.leases import Lease
 from search.trials.storage import Database, StorageError
-
-CHECKPOINTS = "checkpoints"  # in a study's folder
-
-
-class CheckpointUnwritableError(ValueError):
-    """No room or no right to write a checkpoint; going on would put finished epochs at risk."""
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:

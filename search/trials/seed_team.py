@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from data.examples import DataError
+from data.errors import DataError
 from models import ArchitectureError
 from search.training.device import prepare_process
-from search.training.repeat import Job, RepeatError, require_content, train_seed
+from search.training.errors import RepeatError
+from search.training.repeat import Job, require_content, train_seed
 from search.training.task import load_full_task
 from search.training.train import Epoch, StoppedError
 from search.trials.fresh import ErrorOutput, cause_of_death, start_fresh

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import optuna
 
-from data.augment import POLICY_NAMES
+from data.policies import POLICY_NAMES
 from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, ResNetConfig, plan
 from models.architecture import FAMILIES
 from models.checks import MOST_LAYERS, shown

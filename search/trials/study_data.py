@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 
 from data import folder
 from data.datasets import DataError, canonical_name
 from data.fingerprint import Fingerprint, differences, rough_differences
-from search.training.task import Task
+from search.training.task import Task, load_task
+from search.trials.config import StudySpec
 from search.trials.domains import SpecError
 from search.trials.identity import study_transaction
 from search.trials.storage import Database, StorageError
@@ -76,6 +78,28 @@ def _places(system: dict[str, Any]) -> list[str]:
 
 def _system_attributes(db: Database, study: optuna.Study) -> dict[str, Any]:
     return db.optuna.get_study_system_attrs(study._study_id)
+
+
+def load_study_task(
+    spec: StudySpec, data_dir: Path, device: torch.device, *, place: str | None = None
+) -> Task:
+    """The images that a study trains and validates on, split as it prescribes.
+
+    Args:
+        place: the data set's name where it lies elsewhere now, see `find_place`.
+
+    Raises:
+        DataError: they cannot be had, or not be divided so.
+    """
+    return load_task(
+        place or spec.dataset,
+        data_dir,
+        device,
+        seed=spec.seed,
+        reading=spec.reading,
+        validation_count=spec.validation_count,
+        limit=spec.limit,
+    )
 
 
 def check_data(study: optuna.Study, task: Task) -> None:

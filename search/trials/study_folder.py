@@ -19,12 +19,10 @@ from typing import Any
 import optuna
 from sqlalchemy import select
 
-from search.training.checkpoint import CheckpointError, load_checkpoint
 from search.training.temporary import own_temporary
-from search.trials.folders import RUNS, study_folders, usable
+from search.trials.folders import CHECKPOINTS, RUNS, study_folders, usable
 from search.trials.frozen_trials import TRIALS
 from search.trials.identity import study_identity, study_transaction
-from search.trials.resuming import CHECKPOINTS
 from search.trials.storage import Database, StorageError, StudyGoneError, snapshot, with_retry
 
 OWNER = "study.json"
@@ -190,6 +188,9 @@ def _own_ones(db: Database, study: optuna.Study, checkpoints: list[Path]) -> lis
 
 def _trial_of(checkpoint: Path) -> tuple[Any, Any] | None:
     """See `search.trials.resuming.checkpoint_identity`; None for a damaged file."""
+    # Few folders have moved, and to read these files takes torch, a second to import.
+    from search.training.checkpoint import CheckpointError, load_checkpoint
+
     try:
         identity = load_checkpoint(checkpoint).get("identity")
     except CheckpointError:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from data.cores import available_cores
-from search.trials.endings import StudyBrokenError
+from search.trials.errors import StudyBrokenError
 from search.trials.forked import ForkedProcess
 from search.trials.fresh import KILLED, ErrorOutput, cause_of_death, start_fresh
 from search.trials.storage_url import STORAGE_VARIABLE

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from benchmarks.dataloader import LoaderTraining, Pictures, plain_network, torchvision_transforms
 from benchmarks.workload import NETWORKS, recipe
-from data.augment import POLICY_NAMES, Policy, augment, policy
+from data.augment import augment
 from data.batches import to_unit
+from data.policies import POLICY_NAMES, Policy, policy
 from models import build
 from models.anatomy import count_parameters
 from search.training.evaluate import evaluate, normalise

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import RandomErasing, RandomResizedCrop
 
-from data.augment import POLICY_NAMES, Policy, augment, draw, policy
+from data.augment import augment, draw
+from data.policies import POLICY_NAMES, Policy, policy
 from data.transforms import Draws
 
 VARYING = [name for name in POLICY_NAMES if name != "none"]

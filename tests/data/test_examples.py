@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.examples import DataError, Examples, normalisation, split, thinned
+from data.errors import DataError
+from data.examples import Examples, normalisation, split, thinned
 
 
 def numbered(counts: list[int], channels: int = 1) -> Examples:

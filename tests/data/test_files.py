@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torchvision.datasets import FashionMNIST
 
-from data.examples import DataError
+from data.errors import DataError
 from data.published import PUBLISHED
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"

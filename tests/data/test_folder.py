@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from data.datasets import canonical_name, load_test, load_training, verify
-from data.examples import DataError, split
+from data.errors import DataError
+from data.examples import split
 from data.folder import read_layout
 from data.preparation import Reading
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.files import DataError
+from data.errors import DataError
 from data.folder import read_layout
 
 

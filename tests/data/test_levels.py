@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.datasets import load_test, load_training
-from data.examples import DataError
+from data.errors import DataError
 from data.levels import common_range
 from data.pictures import read_picture
 from data.preparation import FIRST, Preparation

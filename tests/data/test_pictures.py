@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.examples import DataError
+from data.errors import DataError
 from data.pictures import channels_of, read_picture, read_pictures
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR100, FashionMNIST
 
-from data.datasets import default_data_dir
-from data.examples import DataError
+from data.datasets import DATASET_NAMES, default_data_dir
+from data.errors import DataError
 from data.published import PUBLISHED
 
 RAW = default_data_dir() / "FashionMNIST/raw"
@@ -91,6 +91,10 @@ def test_a_pickle_with_another_md5_is_never_loaded(small_cifar100: Path, tmp_pat
     with pytest.raises(DataError, match="damaged"):
         PUBLISHED["cifar100"].load_training("cifar100", small_cifar100)
     assert not (tmp_path / "executed").exists()
+
+
+def test_commands_name_all_of_them() -> None:
+    assert (*PUBLISHED, "digits") == DATASET_NAMES
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

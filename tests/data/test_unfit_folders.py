@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.datasets import load_training
-from data.examples import DataError
+from data.errors import DataError
 from tests.data.insects import EACH, fill, jpeg, load, make_insects, save
 
 

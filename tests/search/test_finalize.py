@@ -15,7 +15,8 @@ from data.datasets import default_data_dir, load_test
 from search import finalize, study
 from search.reporting.commands import run
 from search.running import final, scoring
-from search.training.bundle import BundleError, read_bundle
+from search.training.bundle import read_bundle
+from search.training.errors import BundleError
 from search.trials.catalog import require_study, set_total
 from search.trials.opening import open_database
 from search.trials.reading import view_study

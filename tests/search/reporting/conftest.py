@@ -14,8 +14,8 @@ import pytest
 from models import ConvNetConfig
 from models.anatomy import anatomy, count_parameters
 from search.reporting.final_result import FinalResult, SeedRun
-from search.training.evaluate import Score
 from search.training.recipe import Recipe
+from search.training.score import Score
 from search.training.train import Epoch
 from search.trials.config import StudySpec, TrialConfig
 from search.trials.design import Arm, JournalEntry

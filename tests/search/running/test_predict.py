@@ -12,7 +12,8 @@ from data.composition import measure
 from data.digits import load_training
 from models import ConvNetConfig, build
 from search.running.predict import predict
-from search.training.bundle import Bundle, BundleError, read_bundle, write_bundle
+from search.training.bundle import Bundle, read_bundle, write_bundle
+from search.training.errors import BundleError
 from search.training.recipe import Recipe
 from search.trials.domains import SpecError
 

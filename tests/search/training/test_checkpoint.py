@@ -22,9 +22,8 @@ from search.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    write_atomically,
 )
-from search.training.temporary import delete_abandoned
+from search.training.temporary import delete_abandoned, write_atomically
 
 
 def state(value: int) -> dict[str, object]:

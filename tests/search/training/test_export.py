@@ -14,7 +14,8 @@ import torch
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.training import export
-from search.training.bundle import Bundle, BundleError
+from search.training.bundle import Bundle
+from search.training.errors import BundleError
 from search.training.export import ONNX, export_onnx, require_onnx
 
 NETWORKS = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.examples import DataError
+from data.errors import DataError
 from search.training.bundle import Bundle
 from search.training.predicting import classify, find_pictures
 

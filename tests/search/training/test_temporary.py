@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.training import temporary
-from search.training.checkpoint import write_atomically
-from search.training.temporary import delete_abandoned, own_temporary
+from search.training.temporary import delete_abandoned, own_temporary, write_atomically
 
 
 def hold(target: Path, seconds: float = 60.0) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from search.trials import fresh, team
-from search.trials.endings import StudyBrokenError
+from search.trials.errors import StudyBrokenError
 from search.trials.fresh import ErrorOutput, cause_of_death
 from search.trials.team import MAX_DEATHS, Team
 

@@ -20,7 +20,8 @@ from search.training.train import Epoch, StoppedError
 from search.trials import loop
 from search.trials.catalog import create_study, find_study
 from search.trials.config import StudySpec
-from search.trials.endings import MAX_FAILURES_IN_A_ROW, StudyBrokenError
+from search.trials.endings import MAX_FAILURES_IN_A_ROW
+from search.trials.errors import StudyBrokenError
 from search.trials.loop import trial_seed, work
 from search.trials.opening import open_database
 from search.trials.pictures import announced, confusion_of

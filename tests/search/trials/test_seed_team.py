@@ -14,8 +14,9 @@ import torch
 from data.datasets import default_data_dir
 from data.preparation import Reading
 from models import ConvNetConfig
+from search.training.errors import RepeatError
 from search.training.recipe import Recipe
-from search.training.repeat import Job, RepeatError, epochs_done, train_seed
+from search.training.repeat import Job, epochs_done, train_seed
 from search.training.task import load_full_task
 from search.training.train import Epoch, StoppedError
 from search.trials import seed_team

@@ -1,0 +1,92 @@
+"""What only answers does not wait for PyTorch, which takes longer to load than all the rest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.datasets import DatasetInfo
+from search.trials.catalog import create_study
+from search.trials.config import StudySpec
+from search.trials.opening import open_database
+
+ROOT = Path(__file__).parent.parent
+INFO = DatasetInfo(
+    name="digits",
+    title="Digits",
+    class_names=tuple("0123456789"),
+    image_shape=(1, 8, 8),
+    mirror_changes_class=True,
+    validation_count=300,
+    training_count=1437,
+)
+SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
+COMMANDS = ("study", "worker", "finalize", "report", "predict", "dashboard")
+
+
+def loaded(words: list[str], folder: Path, code: int) -> set[str]:
+    """The slow libraries that a command has loaded when it ends, with this exit code."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr[-2000:]
+    modules = re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.MULTILINE)
+    assert "encodings" in modules
+    return SLOW.intersection(modules)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder whose studies.db holds a study."""
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    create_study(db, "s", StudySpec(dataset="digits"), INFO, validation_count=300)
+    db.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--status --study s", 0),
+        ("--status --study t", 2),
+        ("--status --storage sqlite:///none.db", 2),
+        ("--list", 0),
+        ("--trials many", 2),
+        ("--study a/b", 2),
+    ],
+)
+def test_the_study_command_answers_without(words: str, code: int, study: Path) -> None:
+    assert loaded(["search.study", *words.split()], study, code) == set()
+
+
+@pytest.mark.parametrize("command", [f"search.{name}" for name in COMMANDS])
+def test_no_command_needs_them_for_help(command: str, tmp_path: Path) -> None:
+    assert loaded([command, "--help"], tmp_path, 0) == set()
+    assert loaded([command, "--no-such-option"], tmp_path, 2) == set()
+
+
+@pytest.mark.parametrize("command", ["search.cli", "models.anatomy", "data.prepare"])
+def test_nor_do_the_others(command: str, tmp_path: Path) -> None:
+    assert loaded([command, "--help"], tmp_path, 0) == set()
+
+
+def test_a_report_needs_no_torch(study: Path) -> None:
+    words = ["search.report", "--study", "s", "--formats", "svg"]
+    assert not {"torch", "torchvision"} & loaded(words, study, 0)
+
+
+def test_a_worker_is_copied_with_all_loaded_that_it_needs() -> None:
+    program = (
+        "import sys; from search.running import joining; joining.load_libraries();"
+        "before = set(sys.modules); import search.running.member, torch;"
+        "assert set(sys.modules) == before, set(sys.modules) - before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": str(ROOT)})
