@@ -319,6 +319,7 @@ def test_the_study_command_refuses(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, whatever the machine has
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # keeps the proxies of its first use
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     before, had_database = traces(tmp_path), (tmp_path / "studies.db").exists()
