@@ -100,7 +100,7 @@ def test_sigterm_lays_all_trials_aside(tmp_path: Path, start: Start) -> None:
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in err
     view, held = look(tmp_path)
-    assert [trial.state for trial in view.trials] == ["running"] * 3
+    assert [trial.state for trial in view.trials] == ["interrupted"] * 3
     assert held == 0
     before = {trial.number: [row.validation_loss for row in trial.reports] for trial in view.trials}
 

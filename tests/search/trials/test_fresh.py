@@ -142,7 +142,7 @@ def test_a_team_whose_workers_die_before_there_is_a_study(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(fresh, "SCRIPT", Path("no such file"))
     monkeypatch.setattr(team, "start_fresh", start)
-    with Team(url="sqlite:///x.db", devices=["cpu"], data_dir=Path(), threads=1):
+    with Team(url="sqlite:///x.db", devices=["cpu"], data_dir=Path(), runs_dir=None, threads=1):
         pass
 
 
@@ -182,7 +182,7 @@ def test_a_team_says_why_its_workers_die(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(team, "start_fresh", dying(program))
-    crew = Team(url="sqlite:///x.db", devices=["cpu"], data_dir=Path(), threads=1)
+    crew = Team(url="sqlite:///x.db", devices=["cpu"], data_dir=Path(), runs_dir=None, threads=1)
 
     def run() -> None:
         with crew:
