@@ -23,7 +23,7 @@ import multiprocessing
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, partial
 from pathlib import Path
@@ -207,6 +207,19 @@ def _check_alike(known: list[dict[str, Any]], args: argparse.Namespace) -> None:
                 )
 
 
+def _trained(
+    job: Callable[[int, int], dict[str, Any]], pairs: Sequence[tuple[int, int]], workers: int
+) -> Iterator[dict[str, Any]]:
+    """As they come: in processes of their own where several train at a time, else in this one."""
+    if workers == 1:
+        yield from (job(*pair) for pair in pairs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        waiting = [pool.submit(job, *pair) for pair in pairs]
+        yield from (future.result() for future in as_completed(waiting))
+
+
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     known = list(read(args.file))
@@ -221,20 +234,16 @@ def main(argv: list[str] | None = None) -> int:
     workers = args.workers or default_workers(device.type)
     made_on: Mapping[str, Any] = environment("curves", device)
     job = partial(record, args=args, threads=threads_for(workers) if args.workers is None else 1)
-    context = multiprocessing.get_context("spawn")
     started = time.monotonic()
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        waiting = [pool.submit(job, *pair) for pair in missing]
-        for count, future in enumerate(as_completed(waiting), 1):
-            one = {**future.result(), "made_on": made_on}
-            _write(args.file, [one], "ab")
-            left = (time.monotonic() - started) / count * (len(missing) - count)
-            print(
-                f"{len(known) + count} runs on record, {len(missing) - count} to go, about "
-                f"{left / 60:.0f} min: configuration {one['number']}, seed {one['seed']}, "
-                f"validation loss {one['reports'][-1]['validation_loss']}",
-                file=sys.stderr,
-            )
+    for count, one in enumerate(_trained(job, missing, workers), 1):
+        _write(args.file, [{**one, "made_on": made_on}], "ab")
+        left = (time.monotonic() - started) / count * (len(missing) - count)
+        print(
+            f"{len(known) + count} runs on record, {len(missing) - count} to go, about "
+            f"{left / 60:.0f} min: configuration {one['number']}, seed {one['seed']}, "
+            f"validation loss {one['reports'][-1]['validation_loss']}",
+            file=sys.stderr,
+        )
     return 0
 
 

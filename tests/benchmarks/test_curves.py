@@ -10,8 +10,11 @@ from benchmarks import curves
 ARGUMENTS = ["--dataset", "digits", "--epochs", "2", "--limit", "600", "--held-out", "100"]
 
 
-def run(file: Path, *words: str) -> list[dict[str, Any]]:
-    assert curves.main([str(file), *ARGUMENTS, "--workers", "1", "--device", "cpu", *words]) == 0
+def run(file: Path, *words: str, workers: int = 1) -> list[dict[str, Any]]:
+    assert (
+        curves.main([str(file), *ARGUMENTS, "--workers", str(workers), "--device", "cpu", *words])
+        == 0
+    )
     return list(curves.read(file))
 
 
@@ -29,7 +32,7 @@ def test_records_carries_on_and_mends_an_unfinished_line(tmp_path: Path) -> None
             assert 0 <= report["holdout_error"] <= 1
 
     file.write_bytes(file.read_bytes()[:-7])  # a kill while a line was being written
-    second = run(file, "--configs", "2", "--seeds", "2")
+    second = run(file, "--configs", "2", "--seeds", "2", workers=2)
     assert sorted((one["number"], one["seed"]) for one in second) == [
         (0, 0),
         (0, 1),
