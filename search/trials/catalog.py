@@ -41,7 +41,7 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
         StorageError: a study of that name was made by something else.
     """
     try:
-        study = optuna.load_study(study_name=name, storage=db.optuna)
+        study = with_retry(db, lambda: optuna.load_study(study_name=name, storage=db.optuna))
     except KeyError:
         return None
     if SPEC not in study.user_attrs and not study.get_trials(deepcopy=False):

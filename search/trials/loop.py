@@ -177,7 +177,11 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
                 _record(worker, lease, epoch)
                 if epoch.number > 0:
                     worker.check()
-                    save(checkpoint, {"identity": identity, "training": training.state()})
+                    try:
+                        save(checkpoint, {"identity": identity, "training": training.state()})
+                    except CheckpointUnwritableError:
+                        worker.check()  # the folder may have been taken away at this very moment
+                        raise
                 if _is_hopeless(worker, lease, config, epoch.number):
                     return TrialState.PRUNED
             yield

@@ -50,8 +50,10 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
         try:
             return _open(address, name, must_exist=must_exist)
         except (exc.SQLAlchemyError, StorageInternalError) as error:
-            # A lock passes; a server that cannot be reached is more likely a wrong URL.
-            passing = is_creation_race(error) or (sqlite and is_transient(error))
+            # A lock passes, and a server that hung up in the midst comes back; one that cannot be
+            # reached at all is more likely a wrong URL.
+            hung_up = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+            passing = is_creation_race(error) or hung_up or (sqlite and is_transient(error))
             if not passing or time.monotonic() - started > PATIENCE_SECONDS:
                 raise StorageError(f"cannot open {name}: {explain(error)}") from error
         except ModuleNotFoundError as error:

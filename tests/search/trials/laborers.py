@@ -25,7 +25,7 @@ from search.trials.history import record_epoch
 from search.trials.identity import study_identity, told_if_gone
 from search.trials.leases import Lease, LostLeaseError, finish, sample
 from search.trials.opening import open_database
-from search.trials.storage import Database, StudyGoneError
+from search.trials.storage import Database, StudyGoneError, with_retry
 
 STUDY = "study"
 
@@ -94,7 +94,9 @@ def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> in
     try:
         db = open_database(options.url)
         sampler = optuna.samplers.RandomSampler()
-        study = optuna.load_study(study_name=STUDY, storage=db.optuna, sampler=sampler)
+        study = with_retry(
+            db, lambda: optuna.load_study(study_name=STUDY, storage=db.optuna, sampler=sampler)
+        )
         if die_at is not None:
             die_before_statement(db, die_at)
         study_identity(db, study)
