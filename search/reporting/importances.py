@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -22,6 +21,7 @@ from search.reporting.comparison import guessing_loss
 from search.reporting.figure_data import thinned
 from search.reporting.wording import percent
 from search.trials.history import best_epoch
+from search.trials.optuna_log import warnings_only
 from search.trials.stored_params import distributions
 from search.trials.view import StudyView, TrialView
 
@@ -128,7 +128,7 @@ def importances(view: StudyView) -> Importances | None:
 
 def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
     """Empty where the forest sees no variance: in a draw of few trials, say, of one loss alone."""
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), warnings_only():  # nobody else gets to see this study
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
         study.add_trials(trials)
@@ -138,17 +138,6 @@ def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
         except RuntimeError:
             return {}
     return {name: float(share) for name, share in found.items()}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna would tell of a study that nobody else gets to see."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def when_in_words(epoch: int) -> str:

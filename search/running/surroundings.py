@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import optuna
 import torch
 
 from search.trials.domains import SpecError
+from search.trials.optuna_log import warnings_only
 
 
 @contextmanager
@@ -17,13 +17,12 @@ def kept_surroundings() -> Iterator[None]:
 
     Meanwhile Optuna tells warnings only: what it tells of trials, the progress shows.
     """
-    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-        torch.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    with warnings_only():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def check_count(name: str, value: int | None) -> None:
