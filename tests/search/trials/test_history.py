@@ -143,7 +143,9 @@ def test_results_tell_when_the_test_set_was_opened(db: Database) -> None:
     add_result(db, study_name="other", trial_number=1, seeds=[])
     figures = {"accuracy": 0.93, "confusion": [[1, 0], [0, 1]], "text": "Größe"}
     complete_result(db, second, figures)
-    opened, scored = results_of(db, "study")
+    rows = results_of(db, "study")
+    assert rows == sorted(rows, key=lambda row: row.opened_at)  # SQLite's clock has milliseconds
+    opened, scored = sorted(rows, key=lambda row: row.trial_number)
     assert (opened.result_id, opened.trial_number, opened.seeds) == (first, 7, (1, 2, 3))
     assert opened.figures is None  # it was opened, whatever became of it
     assert (scored.result_id, scored.figures) == (second, figures)
