@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.record import environment, spread, write_json
 from benchmarks.workload import NETWORKS, Job, recipe, without_validation
-from search.reporting.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task
 from search.training.train import train

@@ -18,9 +18,9 @@ from benchmarks.workload import (
     without_validation,
 )
 from data.cores import available_cores
+from search.running.team import default_workers, threads_for
 from search.training.evaluate import evaluate
 from search.training.train import Epoch, train
-from search.trials.team import default_workers, threads_for
 
 WARM_UP_BATCHES = 10
 PACKED = (4, 16, 32)  # trials at a time on one GPU
@@ -172,7 +172,7 @@ class OurRunner:
 
 
 def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
-    """One epoch of each, a slice at a time, as `search.trials.loop` advances packed trials."""
+    """One epoch of each, a slice at a time, as `search.running.loop` advances packed trials."""
     epochs = []
     waiting = deque(courses)
     while waiting:

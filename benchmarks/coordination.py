@@ -36,7 +36,7 @@ from benchmarks.coordinators import (
 )
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.trials_present import distributions_of, make_up_trials
-from search.reporting.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device, prepare_process
 
 OURS, RAY = "ours", "ray_asha"

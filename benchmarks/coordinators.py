@@ -20,15 +20,15 @@ import torch
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from benchmarks.trials_present import MadeUpTrial, insert_trials
 from data.datasets import default_data_dir
+from search.running import loop
+from search.running.worker import Worker
+from search.spec.config import StudySpec
+from search.spec.space import suggest
+from search.spec.study_file import find_study_file, read_study_file
+from search.store.catalog import create_study, find_study
+from search.store.opening import open_database
 from search.training.task import Task, load_task
 from search.training.train import Epoch
-from search.trials import loop
-from search.trials.catalog import create_study, find_study
-from search.trials.config import StudySpec
-from search.trials.opening import open_database
-from search.trials.space import suggest
-from search.trials.study_file import find_study_file, read_study_file
-from search.trials.worker import Worker
 
 EPOCHS = 10
 STUDY = "coordination"

@@ -35,17 +35,17 @@ import torch
 from benchmarks.record import environment
 from data.datasets import Examples, split, thinned
 from models.anatomy import anatomy
-from search.reporting.commands import Parser, positive_int, run
+from search.running.team import default_workers, threads_for
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.space import suggest
+from search.spec.study_file import read_study_file
+from search.terminal.commands import Parser, positive_int, run
 from search.training.calibration import fit_temperature, loss_at
 from search.training.device import choose_device, prepare_process
 from search.training.evaluate import logits, score
 from search.training.seeds import derived_seed
 from search.training.task import Task, load_task, make_task
 from search.training.train import Epoch, Training, train
-from search.trials.config import StudySpec, TrialConfig
-from search.trials.space import suggest
-from search.trials.study_file import read_study_file
-from search.trials.team import default_workers, threads_for
 
 SPACE = Path(__file__).with_suffix(".toml")
 CLEAN = 2000  # training images on which the clean training loss is measured

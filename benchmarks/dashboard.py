@@ -31,16 +31,16 @@ from waitress import create_server
 
 from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
-from search.reporting.content_writer import INTERVAL_SECONDS, SHARE
-from search.reporting.dashboard_content import make_study_content, write_study_content
-from search.reporting.trial_artifacts import TrialArtifacts
-from search.serving.guard import Guard, Policy
-from search.serving.origins import LOOPBACK_NAMES
-from search.serving.server import THREADS
-from search.trials.connections import forbid_writing
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.storage import Database, transaction
+from search.dashboard.content_writer import INTERVAL_SECONDS, SHARE
+from search.dashboard.dashboard_content import make_study_content, write_study_content
+from search.dashboard.guard import Guard, Policy
+from search.dashboard.origins import LOOPBACK_NAMES
+from search.dashboard.server import THREADS
+from search.dashboard.trial_artifacts import TrialArtifacts
+from search.store.connections import forbid_writing
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import Database, transaction
 
 REFRESHED = 10  # trials that an open page asks for again
 WRITES, PICTURES = 5, 20  # timed

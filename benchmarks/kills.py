@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from search.running.journal import FOLDER_VARIABLE, read_journals, unrecorded
+from search.store.catalog import require_study, versions
+from search.store.opening import open_database
+from search.store.reading import view_study
 from search.training.device import choose_device, describe_hardware
-from search.trials.catalog import require_study, versions
-from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
-from search.trials.opening import open_database
-from search.trials.reading import view_study
 
 REPORTS_A_KILL = 70
 STUDY = """\

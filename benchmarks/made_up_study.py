@@ -14,14 +14,14 @@ from sqlalchemy import Connection, insert, select
 
 from data.datasets import default_data_dir, load_training
 from models.anatomy import count_parameters
-from search.trials.catalog import create_study
-from search.trials.config import StudySpec
-from search.trials.pictures import CONFUSION, announcement, drawable, pack_confusion
-from search.trials.space import suggest
-from search.trials.storage import Database, transaction
-from search.trials.study_file import find_study_file, read_study_file
-from search.trials.tables import epochs
-from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.spec.config import StudySpec
+from search.spec.space import suggest
+from search.spec.study_file import find_study_file, read_study_file
+from search.store.catalog import create_study
+from search.store.pictures import CONFUSION, announcement, drawable, pack_confusion
+from search.store.storage import Database, transaction
+from search.store.tables import epochs
+from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 
 TRIALS: Any = models.TrialModel.__table__
 COPIED: tuple[Any, ...] = tuple(

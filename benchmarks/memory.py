@@ -23,7 +23,7 @@ import torch
 from benchmarks.contenders import OurRunner
 from benchmarks.record import environment, write_json
 from benchmarks.workload import NETWORKS, Job
-from search.reporting.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device, prepare_process
 
 PACKED = (1, 4, 16)

@@ -26,15 +26,15 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from benchmarks.record import environment, write_json
-from search.reporting.commands import Parser, positive_int, run
+from search.running.team import default_workers, threads_for
+from search.spec.config import StudySpec
+from search.spec.space import suggest
+from search.spec.study_file import find_study_file, read_study_file
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device, prepare_process
 from search.training.evaluate import evaluate
 from search.training.task import Task, load_task
 from search.training.train import train
-from search.trials.config import StudySpec
-from search.trials.space import suggest
-from search.trials.study_file import find_study_file, read_study_file
-from search.trials.team import default_workers, threads_for
 
 WEIGHTS, MEAN = "weights", "mean"
 TRAINING = "training"  # its losses are written down too: they say how much is yet to be learned

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from data.cores import available_cores
+from search.store.catalog import versions
 from search.training.device import describe_hardware
-from search.trials.catalog import versions
 
 ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it takes no part

@@ -77,8 +77,8 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.made_up_study import make_up_study
-    from search.trials.catalog import note_environment
-    from search.trials.opening import open_database
+    from search.store.catalog import note_environment
+    from search.store.opening import open_database
 
     db = open_database(f"sqlite:///{file}")
     note_environment(make_up_study(db, "made-up", trials), "made up")
@@ -88,12 +88,12 @@ def make(file: Path, trials: int) -> dict[str, float]:
 
 def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     """Processor seconds."""
-    from search.trials.catalog import require_study
-    from search.trials.claims import claim
-    from search.trials.leases import Lease, sample
-    from search.trials.opening import open_database
-    from search.trials.space import suggest
-    from search.trials.view import load_spec
+    from search.spec.space import suggest
+    from search.store.catalog import require_study
+    from search.store.claims import claim
+    from search.store.leases import Lease, sample
+    from search.store.opening import open_database
+    from search.store.view import load_spec
 
     clock = _Laps()
     db = open_database(f"sqlite:///{file}")
@@ -122,8 +122,8 @@ def dashboard(file: Path, _trials: int) -> dict[str, float]:
     """What the browser gets of a study's page; optuna-dashboard sends every trial."""
     import optuna_dashboard
 
-    from search.trials.catalog import require_study
-    from search.trials.opening import open_database
+    from search.store.catalog import require_study
+    from search.store.opening import open_database
 
     db = open_database(f"sqlite:///{file}")
     study_id = require_study(db, None)._study_id

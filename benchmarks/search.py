@@ -31,7 +31,7 @@ from benchmarks.crew import Crew
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.speed import speed
 from benchmarks.workload import Job
-from search.reporting.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device
 
 TITLES = {

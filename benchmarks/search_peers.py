@@ -25,15 +25,15 @@ import torch
 from benchmarks.dataloader import LoaderTraining
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from models import ConvNetConfig
-from search.reporting.commands import Parser, run
+from search.running.team import default_workers, threads_for
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.space import suggest
+from search.spec.study_file import read_study_file
+from search.store.study_data import load_study_task
+from search.terminal.commands import Parser, run
 from search.training.device import choose_device
 from search.training.seeds import derived_seed
 from search.training.task import Task
-from search.trials.config import StudySpec, TrialConfig
-from search.trials.space import suggest
-from search.trials.study_data import load_study_task
-from search.trials.study_file import read_study_file
-from search.trials.team import default_workers, threads_for
 
 
 def parser() -> Parser:

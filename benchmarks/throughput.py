@@ -32,7 +32,7 @@ from benchmarks.record import NO_RAY, environment, ray_version, spread, write_js
 from benchmarks.speed import Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
 from models.anatomy import count_parameters
-from search.reporting.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device
 from search.training.task import Task
 

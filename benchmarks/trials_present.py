@@ -21,10 +21,10 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, Table, insert
 
-from search.trials.config import StudySpec
-from search.trials.space import suggest
-from search.trials.tables import epochs
-from search.trials.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS
+from search.spec.config import StudySpec
+from search.spec.space import suggest
+from search.store.tables import epochs
+from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS
 
 COMPLETE = 3  # one in so many
 PRUNED_AT = (0, 0, 1, 1, 2, 4)

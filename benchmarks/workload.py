@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from models import ConvNetConfig
-from search.training.recipe import Recipe
+from search.spec.recipe import Recipe
 from search.training.task import Task, load_task
 
 SEED = 0  # of the split

@@ -14,7 +14,15 @@ from pathlib import Path
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from search import epochs_table, figures, finalise, load_study, predict, run_study, trials_table
+from search import (
+    epochs_table,
+    finalise,
+    load_study,
+    predict,
+    run_study,
+    study_figures,
+    trials_table,
+)
 
 # %% [markdown]
 # ## Search
@@ -63,7 +71,7 @@ print(f"best, trial {view.best.number}, by epoch:", *(f"{loss:.4f}" for loss in 
 # Plotly's: show them, change them, save them.
 
 # %%
-shown = figures(view)
+shown = study_figures(view)
 print("figures:", *shown)
 shown["curves"].update_layout(title_text="How each trial learned")
 shown["curves"].write_html(Path("curves.html"))

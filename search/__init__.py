@@ -22,28 +22,28 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from search.running.final import finalise
-    from search.running.predict import predict
-    from search.running.results import epochs_table, figures, load_study, trials_table
+    from search.final.final import finalise
+    from search.final.predict import predict
+    from search.running.results import epochs_table, load_study, study_figures, trials_table
     from search.running.study import run_study
 
 __all__ = [
     "epochs_table",
-    "figures",
     "finalise",
     "load_study",
     "predict",
     "run_study",
+    "study_figures",
     "trials_table",
 ]
 _HOMES = {
-    "epochs_table": "results",
-    "figures": "results",
-    "finalise": "final",
-    "load_study": "results",
-    "predict": "predict",
-    "run_study": "study",
-    "trials_table": "results",
+    "epochs_table": "search.running.results",
+    "finalise": "search.final.final",
+    "load_study": "search.running.results",
+    "predict": "search.final.predict",
+    "run_study": "search.running.study",
+    "study_figures": "search.running.results",
+    "trials_table": "search.running.results",
 }
 
 
@@ -98,7 +98,7 @@ _refuse_strangers()
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"search.running.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

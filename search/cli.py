@@ -54,7 +54,7 @@ def main() -> None:
         case _ if name not in COMMANDS:
             refuse(name)
         case _:
-            # A command sees by this how it was called, see search.reporting.command_line.
+            # A command sees by this how it was called, see search.terminal.command_line.
             sys.argv = [f"cnn-search {name}", *rest]
             runpy.run_module(COMMANDS[name][0], run_name="__main__")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.reporting.commands import Parser, positive_int, run_process
-from search.trials.stopping import StopOnSignal
+from search.running.stopping import StopOnSignal
+from search.terminal.commands import Parser, positive_int, run_process
 
 EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
@@ -59,9 +59,9 @@ def trial_number(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Not needed for --help, and with torch they take seconds to import.
-    from search.reporting.final_page import final_text
-    from search.running.final import finalise
-    from search.training.export import ONNX
+    from search.final.export import ONNX
+    from search.final.final import finalise
+    from search.pages.final_page import final_text
     from search.training.train import StoppedError
 
     with StopOnSignal() as stopping:

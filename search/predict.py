@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.reporting.commands import Parser, positive_int, run_process
-from search.reporting.wording import percent, printable
+from search.analysis.wording import percent, printable
+from search.terminal.commands import Parser, positive_int, run_process
 
 if TYPE_CHECKING:
-    from search.running.predict import Predictions
+    from search.final.predict import Predictions
     from search.training.bundle import Bundle
     from search.training.predicting import Prediction, Skipped
 
@@ -55,8 +55,8 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Not needed for --help, and with torch they take seconds to import.
-    from search.reporting.contact_sheet import MOST
-    from search.running.predict import bundle_folder, predict
+    from search.figures.contact_sheet import MOST
+    from search.final.predict import bundle_folder, predict
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.reporting.commands import Parser, run_process
-from search.reporting.file_kinds import KINDS
-from search.reporting.wording import printable
-from search.trials.catalog import require_study
-from search.trials.config import check_study_name
-from search.trials.folders import runs_folder
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.study_folder import study_folder
+from search.analysis.wording import printable
+from search.figures.file_kinds import KINDS
+from search.spec.config import check_study_name
+from search.store.catalog import require_study
+from search.store.folders import runs_folder
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.study_folder import study_folder
+from search.terminal.commands import Parser, run_process
 
 EXAMPLES = """
 python -m search.report                       # the study that was worked on last
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     db = open_database(args.storage, must_exist=True)
     study = require_study(db, args.study)
     # Not needed to say what is wrong, and with all that draws they take seconds to import.
-    from search.reporting.journal import evaluate_journal
-    from search.reporting.report_files import report, write_report
+    from search.analysis.hypotheses import evaluate_journal
+    from search.pages.report_files import report, write_report
 
     view = view_study(db, study)
     folder = study_folder(db, study, runs_folder(args.storage, args.runs_dir))

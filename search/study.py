@@ -6,27 +6,27 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from search.reporting.command_line import same_command
-from search.reporting.commands import Parser, duration, positive_int, run_process, seed
-from search.reporting.ready_made import listing
-from search.reporting.summary import fallback_notice, final_summary, status_text
-from search.reporting.wording import printable
+from search.analysis.wording import printable
 from search.running import joining
-from search.trials.catalog import require_study
-from search.trials.config import check_study_name
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.status import status
-from search.trials.stopping import StopOnSignal
-from search.trials.storage import Database
-from search.trials.team import threads_for
+from search.running.stopping import StopOnSignal
+from search.running.team import threads_for
+from search.spec.config import check_study_name
+from search.spec.ready_made import listing
+from search.store.catalog import require_study
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.status import status
+from search.store.storage import Database
+from search.terminal.command_line import same_command
+from search.terminal.commands import Parser, duration, positive_int, run_process, seed
+from search.terminal.summary import fallback_notice, final_summary, status_text
 
 # What trains is imported where it is needed: to load torch takes longer than all of --status.
 if TYPE_CHECKING:
     import torch
 
     from search.running.crew import Crew
-    from search.trials.planning import Plan
+    from search.running.planning import Plan
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
 FLAGS = (
@@ -164,7 +164,7 @@ def changes_class(text: str) -> bool:
 
 
 def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
-    from search.trials.planning import make_plan
+    from search.running.planning import make_plan
 
     return make_plan(
         config=args.config,
@@ -257,7 +257,7 @@ def rehearse(args: argparse.Namespace, plan: Plan) -> str:
     """What would be trained, and how long that may take."""
     import torch
 
-    from search.reporting.forecast import forecast
+    from search.terminal.forecast import forecast
 
     workers = len(crew_for(args).devices(plan.task.device))
     if plan.task.device.type == "cpu":

@@ -1,7 +1,7 @@
 """Lend this process, or this host, to a running study."""
 
-from search.reporting.commands import run_process
 from search.running.joining import main
+from search.terminal.commands import run_process
 
 __all__ = ["main"]
 

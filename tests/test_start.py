@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from data.datasets import DatasetInfo
-from search.trials.catalog import create_study
-from search.trials.config import StudySpec
-from search.trials.opening import open_database
+from search.spec.config import StudySpec
+from search.store.catalog import create_study
+from search.store.opening import open_database
 
 ROOT = Path(__file__).parent.parent
 INFO = DatasetInfo(

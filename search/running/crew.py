@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.reporting.commands import console
-from search.reporting.progress import Progress
-from search.reporting.wording import printable
-from search.trials.errors import StudyBrokenError
-from search.trials.folders import artifact_folder
-from search.trials.history import count_reports
-from search.trials.identity import check_study, told_if_gone
-from search.trials.leftovers import sweep
-from search.trials.loop import work
-from search.trials.planning import Plan, begin
-from search.trials.reading import view_study
-from search.trials.storage import Database
-from search.trials.team import WATCH_SECONDS, Team, default_workers, threads_for
-from search.trials.view import MOST, StudyView
-from search.trials.worker import Worker
+from search.analysis.wording import printable
+from search.running.loop import work
+from search.running.planning import Plan, begin
+from search.running.team import WATCH_SECONDS, Team, default_workers, threads_for
+from search.running.worker import Worker
+from search.store.errors import StudyBrokenError
+from search.store.folders import artifact_folder
+from search.store.history import count_reports
+from search.store.identity import check_study, told_if_gone
+from search.store.leftovers import sweep
+from search.store.reading import view_study
+from search.store.storage import Database
+from search.store.view import MOST, StudyView
+from search.terminal.commands import console
+from search.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from search.reporting.content_writer import ContentWriter
+    from search.dashboard.content_writer import ContentWriter
 
 
 CHECK_SECONDS = 1.0  # between looks whether the study is still there
@@ -146,7 +146,7 @@ def _search(worker: Worker, team: Team, timeout: float | None, *, progress: bool
             worker.study.study_name, partial(count_reports, worker.db, worker.study._study_id)
         )
     # Its libraries take half a second to load, in which the team is at work already.
-    from search.reporting.content_writer import ContentWriter
+    from search.dashboard.content_writer import ContentWriter
 
     content = ContentWriter(worker.db, worker.study, artifact_folder(worker.folder.parent))
     timer = threading.Timer(timeout or 0, worker.stop.set)

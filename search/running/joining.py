@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from search.reporting.commands import Parser, positive_int
-from search.trials.config import check_study_name
-from search.trials.stopping import stop_with_parent
-from search.trials.team import TOLD_LATER
+from search.running.stopping import stop_with_parent
+from search.running.team import TOLD_LATER
+from search.spec.config import check_study_name
+from search.terminal.commands import Parser, positive_int
 
 # All that trains; and what that loads when first used: for data sets, their split, optimisers.
 LOADED_LATE = (

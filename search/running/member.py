@@ -10,25 +10,25 @@ from functools import partial
 import optuna
 import torch
 
-from search.reporting.commands import BAD_INPUT, console
-from search.reporting.progress import Progress
+from search.running.journal import journal_from_environment
+from search.running.loop import work
+from search.running.stopping import StopOnSignal
+from search.running.worker import Worker
+from search.spec.space import check_space
+from search.store.catalog import require_study
+from search.store.folders import artifact_folder, runs_folder
+from search.store.identity import told_if_gone
+from search.store.leftovers import sweep
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import Database, StudyGoneError
+from search.store.study_data import find_place, keep_data, load_study_task
+from search.store.study_folder import check_folder, study_folder
+from search.store.view import load_spec
+from search.terminal.commands import BAD_INPUT, console
+from search.terminal.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.trials.catalog import require_study
-from search.trials.folders import artifact_folder, runs_folder
-from search.trials.identity import told_if_gone
-from search.trials.journal import journal_from_environment
-from search.trials.leftovers import sweep
-from search.trials.loop import work
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.space import check_space
-from search.trials.stopping import StopOnSignal
-from search.trials.storage import Database, StudyGoneError
-from search.trials.study_data import find_place, keep_data, load_study_task
-from search.trials.study_folder import check_folder, study_folder
-from search.trials.transfer import check_sources
-from search.trials.view import load_spec
-from search.trials.worker import Worker
+from search.training.transfer import check_sources
 
 
 def take_part(args: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ def _join(
     with Progress(read, console=console()):
         work(worker)
     # One of a team, which starts often, is spared the libraries for pictures.
-    from search.reporting.content_writer import ContentWriter
+    from search.dashboard.content_writer import ContentWriter
 
     ContentWriter(db, study, artifact_folder(runs)).write(stop)
     sweep(db, study, worker.folder)

@@ -7,14 +7,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.reporting.metrics import METRICS, measured
-from search.reporting.report_files import report
-from search.trials.catalog import require_study
-from search.trials.config import check_study_name
-from search.trials.folders import DEFAULT_STORAGE
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.view import StudyView, TrialView
+from search.analysis.metrics import METRICS, measured
+from search.pages.report_files import report
+from search.spec.config import check_study_name
+from search.store.catalog import require_study
+from search.store.folders import DEFAULT_STORAGE
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.view import StudyView, TrialView
 
 MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
 
@@ -127,11 +127,11 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
     ]
 
 
-def figures(view: StudyView) -> dict[str, go.Figure]:
+def study_figures(view: StudyView) -> dict[str, go.Figure]:
     """The figures of the study's report, by the names of their files, in its order.
 
     Example:
-        >>> shown = figures(load_study("digits"))
+        >>> shown = study_figures(load_study("digits"))
         >>> shown["history"].show()
 
     Args:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets import default_data_dir
-from search.reporting.summary import fallback_words
 from search.running.crew import Crew, carry_out
+from search.running.planning import make_plan
 from search.running.surroundings import check_count, kept_surroundings
+from search.spec.config import check_study_name
+from search.spec.domains import SpecError
+from search.spec.space import read_parameter
+from search.store.folders import DEFAULT_STORAGE
+from search.store.view import StudyView
+from search.terminal.summary import fallback_words
 from search.training.device import choose_device, prepare_process
-from search.trials.config import check_study_name
-from search.trials.domains import SpecError
-from search.trials.folders import DEFAULT_STORAGE
-from search.trials.planning import make_plan
-from search.trials.space import read_parameter
-from search.trials.view import StudyView
 
 
 def run_study(

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from search.trials.domains import SpecError
-from search.trials.optuna_log import warnings_only
+from search.spec.domains import SpecError
+from search.store.optuna_log import warnings_only
 
 
 @contextmanager

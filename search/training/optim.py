@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from search.training.recipe import Recipe, ScheduleName
+from search.spec.recipe import Recipe, ScheduleName
 
 STEP_MILESTONES = (0.5, 0.75)  # where `step` divides the learning rate by ten (He et al. 2015)
 WARM_UP = 0.2  # the share of a one-cycle schedule in which the rate rises

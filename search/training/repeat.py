@@ -18,6 +18,7 @@ import torch
 from data.fingerprint import Fingerprint, differences
 from data.preparation import Reading
 from models import Architecture, to_dict
+from search.spec.recipe import Recipe
 from search.training.checkpoint import (
     delete_checkpoint,
     is_made_for,
@@ -27,7 +28,6 @@ from search.training.checkpoint import (
 from search.training.errors import RepeatError
 from search.training.evaluate import evaluate
 from search.training.initial_weights import WeightsError
-from search.training.recipe import Recipe
 from search.training.score import Score
 from search.training.seeds import derived_seed
 from search.training.task import Task

@@ -14,6 +14,7 @@ from torch import nn
 from data.augment import augment
 from data.batches import batch_indices, gather, to_unit
 from data.policies import policy
+from search.spec.recipe import Recipe
 from search.training.averaging import RunningMean, newest_share
 from search.training.evaluate import autocast, normalise
 from search.training.graphs import UNROLLED, Pool, Replayed
@@ -27,7 +28,6 @@ from search.training.optim import (
     recordable,
 )
 from search.training.randomness import OwnRandomness
-from search.training.recipe import Recipe
 from search.training.task import Task
 
 

@@ -18,7 +18,7 @@ from data.datasets import (
     thinned,
 )
 from data.fingerprint import Fingerprint, fingerprint
-from search.training.recipe import EARLY_LOOK
+from search.spec.recipe import EARLY_LOOK
 
 _READING = Reading()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from models import Architecture
-from search.training.recipe import Recipe
+from search.spec.recipe import Recipe
 from search.training.task import Task
 from search.training.train import train
 

@@ -19,12 +19,12 @@ import torch
 
 from data.datasets import Examples
 from models import Architecture, build
+from search.spec.recipe import EARLY_LOOK, Recipe
 from search.training.evaluate import confusion, evaluate, logits, loss_and_error
 from search.training.graphs import Replayed, graph_pool, mark, own_stream
 from search.training.initial_weights import start_from
 from search.training.optim import load_optimizer
 from search.training.randomness import OwnRandomness
-from search.training.recipe import EARLY_LOOK, Recipe
 from search.training.score import Score
 from search.training.step import Step
 from search.training.task import Task

@@ -19,9 +19,9 @@ from benchmarks.coordinators import (
     run_ours,
 )
 from benchmarks.trials_present import make_up_trials
-from search.trials.catalog import require_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
+from search.store.catalog import require_study
+from search.store.opening import open_database
+from search.store.reading import view_study
 
 PRESENT, TRIALS = 30, 3
 

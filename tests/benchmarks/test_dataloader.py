@@ -13,8 +13,8 @@ from data.batches import to_unit
 from data.policies import POLICY_NAMES, Policy, policy
 from models import build
 from models.anatomy import count_parameters
+from search.spec.recipe import Recipe
 from search.training.evaluate import evaluate, normalise
-from search.training.recipe import Recipe
 from search.training.task import Task
 from search.training.train import train
 

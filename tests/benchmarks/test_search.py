@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import search
 from benchmarks.courses import Course, write_study
-from search.trials.domains import Fixed
-from search.trials.study_file import find_study_file, read_study_file
+from search.spec.domains import Fixed
+from search.spec.study_file import find_study_file, read_study_file
 
 
 def test_ours_and_optunas_whole_studies(

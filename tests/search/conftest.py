@@ -14,12 +14,34 @@ from typing import Any
 
 import pytest
 
-from search.trials.catalog import find_study
-from search.trials.history import epochs_of
-from search.trials.journal import FOLDER_VARIABLE, read_journals, unrecorded
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.view import StudyView
+from search.running.journal import FOLDER_VARIABLE, read_journals, unrecorded
+from search.store.catalog import find_study
+from search.store.history import epochs_of
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.view import StudyView
+
+# Fixtures of their own files, for every test below this folder.
+from tests.search.blobs import bundle, network, task  # noqa: F401
+from tests.search.made_up_views import (  # noqa: F401
+    big_study,
+    make_comparison,
+    make_final,
+    make_trial,
+    make_view,
+    result_row,
+    small_study,
+)
+from tests.search.searched import place, searched  # noqa: F401
+from tests.search.workplaces import (  # noqa: F401
+    _report,
+    crews,
+    db,
+    filled,
+    rows_read,
+    study,
+    workplace,
+)
 
 ROOT = Path(__file__).parents[2]
 SMALL = """\
@@ -119,15 +141,15 @@ class Site:
         assert process.returncode == 0, out
 
     def view(self) -> StudyView:
-        db = open_database(self.url, must_exist=True)
+        opened = open_database(self.url, must_exist=True)
         try:
-            study = find_study(db, "s")
+            study = find_study(opened, "s")
             assert study is not None
-            rows = epochs_of(db, study._study_id)
+            rows = epochs_of(opened, study._study_id)
             assert unrecorded(self.journal, rows) == []
-            return view_study(db, study)
+            return view_study(opened, study)
         finally:
-            db.close()
+            opened.close()
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data.datasets import default_data_dir
 from search import finalize, study, worker
-from search.reporting.commands import run
+from search.terminal.commands import run
 
 Prepare = Callable[[Path], None]
 FASHION = "FashionMNIST/raw"

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from search.reporting.dashboard_content import figures_of
-from search.trials.catalog import require_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.view import StudyView
+from search.dashboard.dashboard_content import figures_of
+from search.store.catalog import require_study
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.view import StudyView
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\

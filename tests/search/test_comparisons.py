@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search.trials.catalog import find_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.view import StudyView
+from search.store.catalog import find_study
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.view import StudyView
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")

@@ -22,10 +22,10 @@ import plotly.graph_objects as go
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from search import dashboard
-from search.reporting.commands import run
-from search.trials.folders import ARTIFACTS
-from search.trials.opening import open_database
+from search.dashboard import __main__ as dashboard
+from search.store.folders import ARTIFACTS
+from search.store.opening import open_database
+from search.terminal.commands import run
 
 ROOT = Path(__file__).parents[2]
 # Neither the environment's proxy nor one that another test left in urllib's own opener.

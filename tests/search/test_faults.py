@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from search.trials.journal import read_journals
-from search.trials.pictures import announced
-from search.trials.view import StudyView
+from search.running.journal import read_journals
+from search.store.pictures import announced
+from search.store.view import StudyView
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]

@@ -13,14 +13,14 @@ from PIL import Image
 
 from data.datasets import default_data_dir, load_test
 from search import finalize, study
-from search.reporting.commands import run
-from search.running import final, scoring
+from search.final import final, scoring
+from search.store.catalog import require_study, set_total
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import StorageError
+from search.terminal.commands import run
 from search.training.bundle import read_bundle
 from search.training.errors import BundleError
-from search.trials.catalog import require_study, set_total
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.storage import StorageError
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
 
-from search.trials.history import epochs_of
-from search.trials.opening import open_database
-from search.trials.storage import Database, transaction
+from search.store.history import epochs_of
+from search.store.opening import open_database
+from search.store.storage import Database, transaction
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]

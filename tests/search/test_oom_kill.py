@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from search.trials.catalog import require_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
+from search.store.catalog import require_study
+from search.store.opening import open_database
+from search.store.reading import view_study
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]

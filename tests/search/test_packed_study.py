@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 import search.study
 import search.worker
-from search.trials.catalog import find_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.storage import snapshot
-from search.trials.tables import leases
+from search.store.catalog import find_study
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import snapshot
+from search.store.tables import leases
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\

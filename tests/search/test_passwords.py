@@ -19,9 +19,9 @@ import pytest
 from optuna_dashboard import get_note
 from sqlalchemy import inspect
 
-from search.reporting import command_line
-from search.reporting.command_line import hide_passwords, same_command
-from search.trials.opening import open_database
+from search.store.opening import open_database
+from search.terminal import command_line
+from search.terminal.command_line import hide_passwords, same_command
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-of-the-guarded"
@@ -143,7 +143,7 @@ def test_errors_about_arguments(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from search import study
-    from search.reporting import commands
+    from search.terminal import commands
 
     monkeypatch.setattr(sys, "argv", ["search", *words])
     with pytest.raises(SystemExit) as caught:

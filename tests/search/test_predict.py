@@ -19,9 +19,9 @@ from data.composition import measure
 from data.digits import load_training
 from data.preparation import Reading
 from models import ConvNetConfig
-from search.reporting.commands import run
+from search.spec.recipe import Recipe
+from search.terminal.commands import run
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, write_bundle
-from search.training.recipe import Recipe
 from search.training.repeat import Job, train_seed
 from search.training.task import make_task
 

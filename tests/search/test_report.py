@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search import report, study
-from search.reporting.commands import run
+from search.terminal.commands import run
 
 COMPARISON = """
 [study]

@@ -14,10 +14,10 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from search.trials.catalog import find_study
-from search.trials.opening import open_database
-from search.trials.reading import view_study
-from search.trials.view import StudyView
+from search.store.catalog import find_study
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.view import StudyView
 
 ChildrenOf = Callable[[int], dict[int, str]]
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ from PIL import Image
 from data.datasets import DataError
 from data.preparation import Preparation, Reading
 from search import study
-from search.running.final import finalise
-from search.running.predict import predict
+from search.final.final import finalise
+from search.final.predict import predict
 from search.running.results import load_study
 from search.running.study import run_study
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
 from search.training.task import load_task
-from search.trials.config import StudySpec
-from search.trials.domains import SpecError
 
 SMALL: dict[str, Any] = {
     "epochs": 1,

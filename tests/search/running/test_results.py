@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from search import report
-from search.running.results import epochs_table, figures, load_study, trials_table
-from search.trials.domains import SpecError
-from search.trials.storage import StorageError
+from search.running.results import epochs_table, load_study, study_figures, trials_table
+from search.spec.domains import SpecError
+from search.store.storage import StorageError
 
 
 @pytest.mark.usefixtures("place")
@@ -67,7 +67,7 @@ def test_pandas_takes_the_tables() -> None:
 def test_figures_are_those_of_the_report(place: Path) -> None:
     assert report.main(["--study", "digits", "--formats", "svg"]) == 0
     written = {file.stem for file in (place / "runs" / "digits" / "figures").iterdir()}
-    shown = figures(load_study("digits"))
+    shown = study_figures(load_study("digits"))
     assert set(shown) == written
     assert {"history", "curves", "parameters", "time"} <= written
     page = (place / "runs" / "digits" / "report.html").read_text()
@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_report(place: Path) -> None:
         assert title in page
     # What is done to one leaves the next call's alone.
     shown["curves"].update_layout(title_text="mine")
-    assert figures(load_study("digits"))["curves"].layout.title.text != "mine"
+    assert study_figures(load_study("digits"))["curves"].layout.title.text != "mine"
 
 
 @pytest.mark.usefixtures("place")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from search import report, worker
-from search.running.final import finalise
-from search.running.predict import bundle_folder
+from search.final.final import finalise
+from search.final.predict import bundle_folder
 from search.running.study import run_study
-from search.trials.storage import StorageError
+from search.store.storage import StorageError
 
 TINY: dict[str, Any] = {
     "dataset": "digits",

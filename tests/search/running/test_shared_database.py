@@ -10,12 +10,12 @@ import optuna
 import pytest
 
 from search import study, worker
+from search.running.resuming import checkpoint_path
 from search.running.study import run_study
-from search.trials.opening import open_database
-from search.trials.resuming import checkpoint_path
-from search.trials.space import OVERRIDES
-from search.trials.storage import Database, StorageError
-from search.trials.view import DATASET, SPEC
+from search.spec.space import OVERRIDES
+from search.store.opening import open_database
+from search.store.storage import Database, StorageError
+from search.store.view import DATASET, SPEC
 
 REFUSED = ValueError  # all errors that a person reads on one line are of this kind
 WORK = ["--study", "s", "--device", "cpu", "--quiet"]

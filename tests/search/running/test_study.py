@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from search import study
+from search.running import planning
 from search.running.results import epochs_table, load_study
 from search.running.study import run_study
-from search.trials import planning
-from search.trials.domains import SpecError
-from search.trials.study_file import StudyFileError
-from search.trials.view import StudyView
+from search.spec.domains import SpecError
+from search.spec.study_file import StudyFileError
+from search.store.view import StudyView
 
 SMALL: dict[str, Any] = {"dataset": "digits", "trials": 3, "epochs": 2, "seed": 0}
 SPACE: dict[str, Any] = {

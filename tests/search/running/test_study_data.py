@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from data.datasets import DataError
-from search.running import final, joining
-from search.running.final import finalise
+from search.final import final
+from search.final.final import finalise
+from search.running import joining
 from search.running.results import load_study
 from search.running.study import run_study
+from search.spec.domains import SpecError
+from search.store.catalog import require_study
+from search.store.opening import open_database
+from search.store.study_data import HELD_OUT, PLACES
+from search.store.view import FINGERPRINT
 from search.training.repeat import epochs_done
 from search.training.train import StoppedError
-from search.trials.catalog import require_study
-from search.trials.domains import SpecError
-from search.trials.opening import open_database
-from search.trials.study_data import HELD_OUT, PLACES
-from search.trials.view import FINGERPRINT
 from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from models import ConvNetConfig
+from search.spec.recipe import Recipe
 from search.training.averaging import RunningMean, newest_share
 from search.training.evaluate import evaluate
-from search.training.recipe import Recipe
 from search.training.task import Task
 from search.training.train import Epoch, Training, train
 

@@ -20,10 +20,10 @@ import torch
 from data.datasets import DatasetInfo, Examples
 from models import ConvNetConfig, MLPConfig
 from models.architecture import Architecture
+from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.device import MemoryGauge
 from search.training.randomness import OwnRandomness
-from search.training.recipe import Recipe
 from search.training.task import Task, make_task
 from search.training.train import Epoch, Training, train
 

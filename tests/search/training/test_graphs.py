@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from models import ConvNetConfig
+from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
 from search.training.graphs import UNROLLED, WARM_UP_CALLS, Replayed
 from search.training.randomness import OwnRandomness
-from search.training.recipe import Recipe
 from search.training.task import Task
 from search.training.train import Epoch, StoppedError, train
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from search.spec.recipe import Recipe, RecipeError
 from search.training.optim import (
     decay_weights,
     learning_rate_factor,
@@ -15,7 +16,6 @@ from search.training.optim import (
     needs_decay_before_step,
     recordable,
 )
-from search.training.recipe import Recipe, RecipeError
 
 STRENGTH = 0.1
 RECIPE = Recipe(epochs=2, learning_rate=0.05, weight_decay=STRENGTH)

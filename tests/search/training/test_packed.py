@@ -8,7 +8,7 @@ import torch
 
 from models import ConvNetConfig, MLPConfig
 from models.architecture import Architecture
-from search.training.recipe import Recipe
+from search.spec.recipe import Recipe
 from search.training.task import Task
 from search.training.train import Epoch, Training, train
 

@@ -11,9 +11,9 @@ import torch
 
 from data.preparation import Reading
 from models import ConvNetConfig
+from search.spec.recipe import Recipe
 from search.training import repeat
 from search.training.errors import RepeatError
-from search.training.recipe import Recipe
 from search.training.repeat import Job, epochs_done, forget, train_seed
 from search.training.task import Task
 from search.training.train import Epoch, StoppedError

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models import ConvNetConfig
+from search.spec.recipe import Recipe
 from search.training import timing
-from search.training.recipe import Recipe
 from search.training.task import Task
 from search.training.timing import epoch_seconds
 from search.training.train import train

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from data.batches import batch_indices
 from models import ConvNetConfig, build
+from search.spec.recipe import Recipe
 from search.training.evaluate import evaluate, logits, score
 from search.training.randomness import OwnRandomness
-from search.training.recipe import Recipe
 from search.training.task import Task
 from search.training.train import Epoch, StoppedError, train
 

@@ -1,0 +1,150 @@
+"""Arms and their differences in words and table cells: all unescaped."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from search.analysis.comparison import ArmRuns, Difference, Verdict
+from search.analysis.metrics import HUGE, METRICS
+from search.analysis.wording import mean_and_spread, printable, spread
+from search.spec.config import StudySpec
+from search.spec.design import Arm
+from search.spec.domains import ParameterValue
+from search.spec.space import base_values
+
+SPREAD = "Mean ± sample standard deviation over the seeds"
+INTERVAL = "interval after Holm"  # of Difference.low and high, wherever it is shown
+INTERVAL_MEANS = (
+    "The interval is that of the corrected test: the 95 % confidence interval of a test made "
+    "alone, wider where several are corrected."
+)
+VERDICTS: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "no evidence": "no evidence of a difference",
+}
+MANY = 3  # equal numbers from which a list of them is written as a product
+
+
+def mean_in_words(runs: ArmRuns, metric: str) -> str:
+    """`0.0958 ± 0.0127`, `97.10 ± 0.31`, `9 850`; empty where nothing was measured."""
+    values = runs.values(metric)
+    if not values:
+        return ""
+    kind = METRICS[metric]
+    if len(set(values)) == 1 and kind.digits == 0:
+        return kind.shown(values[0])
+    if mean(values) >= HUGE and kind.digits:
+        around = spread(values)
+        return kind.shown(mean(values)) + ("" if around is None else f" ± {around:.2e}")
+    return mean_and_spread(values, kind.digits, kind.factor)
+
+
+def trained_in_words(runs: ArmRuns) -> str:
+    """`3`, `2 of 3, 1 diverged`, `0 of 3, 2 failed`: trained to the end, of how many."""
+    trained, other = len(runs.complete), len(runs.failed) - runs.diverged
+    parts = [str(trained) if trained == runs.repeats else f"{trained} of {runs.repeats}"]
+    parts += [f"{runs.diverged} diverged"] * bool(runs.diverged)
+    return ", ".join([*parts, *[f"{other} failed"] * bool(other)])
+
+
+def changes_in_words(spec: StudySpec, arm: Arm) -> str:
+    """`dropout 0 → 0.2, batch norm no → yes`: what an arm changes in the base arm."""
+    start = base_values(spec)
+    before, after = {**start, **spec.arms[0].values}, {**start, **arm.values}
+    changed = [
+        f"{name.replace('_', ' ')} {value_in_words(before[name])} → {value_in_words(after[name])}"
+        for name in start
+        if before[name] != after[name]
+    ]
+    return ", ".join(changed) or "nothing"
+
+
+def value_in_words(value: ParameterValue) -> str:
+    """`0.2`, `yes`, `32-64`, `8 × 128`, `none`."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case ():
+            return "none"
+        case tuple() if len(value) > MANY and len(set(value)) == 1:
+            return f"{len(value)} × {value[0]}"
+        case tuple():
+            return "-".join(map(str, value))
+        case _:
+            return printable(str(value))
+
+
+def interval_in_words(difference: Difference) -> str:
+    """`−0.0205 to −0.0061`; empty without a test."""
+    if difference.low is None or difference.high is None:
+        return ""
+    metric = METRICS[difference.metric]
+    return f"{metric.signed(difference.low)} to {metric.signed(difference.high)}"
+
+
+def p_in_words(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict_in_words(difference: Difference) -> str:
+    """The verdict, and where no test could be made, why."""
+    match difference.standing:
+        case "tested":
+            return VERDICTS[difference.verdict]
+        case "one seed":
+            return "no evidence: one seed, no test possible"
+        case "no pair":
+            return "no evidence: no seed with which both were trained to the end"
+        case "equal" if not any(difference.by_repeat.values()):
+            return "no difference at all, to the last digit"
+        case "equal":
+            return "no evidence: the same difference in each seed, so no spread to test with"
+        case "counted":
+            return {"better": "fewer", "worse": "more"}.get(
+                difference.direction or "", "equally many"
+            )
+        case "diverged":
+            return "worse: it diverged in every seed"
+        case "other diverged":
+            return f"better: {printable(difference.than)} diverged in every seed"
+
+
+def finding_in_words(difference: Difference) -> str:
+    """A sentence without its full stop: which way, by how much, how sure."""
+    arm, than = f"“{printable(difference.arm)}”", f"“{printable(difference.than)}”"
+    metric = METRICS[difference.metric]
+    if difference.standing in ("diverged", "other diverged"):
+        bad, good = (arm, than) if difference.standing == "diverged" else (than, arm)
+        return f"{bad} diverged in every seed, which counts as worse than {good}, which trained"
+    middle = difference.mean
+    if middle is None:
+        return f"there is no seed with which both {arm} and {than} were trained to the end"
+    head = f"the {metric.words} of {arm} " + (
+        "equals" if middle == 0 else "is lower than" if middle < 0 else "is higher than"
+    )
+    size = f" by {metric.signed(abs(middle)).lstrip('+')}{_unit(difference)}" if middle else ""
+    head = f"{head} that of {than}{size}"
+    pairs = "1 seed" if difference.pairs == 1 else f"{difference.pairs} seeds"
+    match difference.standing:
+        case "tested":
+            p = p_in_words(difference.p_holm)
+            sign = "" if p.startswith("<") else "= "
+            return (
+                f"{head} (mean of {pairs}; {INTERVAL} {interval_in_words(difference)}; p {sign}{p} "
+                "after Holm)"
+            )
+        case "counted":
+            return f"{head}, which is counted and needs no test"
+        case "one seed":
+            return f"{head}, but one seed allows no test"
+        case _:
+            return f"{head} in each of {pairs}, which leaves no spread to test with"
+
+
+def _unit(difference: Difference) -> str:
+    return " points" if METRICS[difference.metric].unit else ""

@@ -1,0 +1,239 @@
+"""What `finalize` found out, and what is counted from it.
+
+K classes; a confusion matrix holds images, rows by their true class, columns by the predicted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.anatomy import LayerRow
+from search.analysis.feature_maps import FeatureMaps
+from search.analysis.kernels import KernelReport
+from search.analysis.mistakes import Mistake
+from search.analysis.uncertainty import Accuracy, accuracy_of
+from search.analysis.wording import spread
+from search.store.view import StudyView, TrialView
+from search.training.score import Score
+
+if TYPE_CHECKING:
+    from search.training.train import Epoch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedRun:
+    """The winner trained once more, on training and validation images together.
+
+    Attributes:
+        curve: its epochs. Their validation figures mean nothing here, since those images were
+            trained on; they are not shown.
+        training: score on all images that it was trained on, in evaluation mode.
+        test: score on the test images.
+        seconds: spent on training.
+    """
+
+    seed: int
+    curve: tuple[Epoch, ...]
+    training: Score
+    test: Score
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FinalResult:
+    """Everything that finalize's page, pictures, metrics and summary are made from.
+
+    Attributes:
+        view: the study as it was before this: `view.results` are the earlier readings of the test
+            set, about which people are warned.
+        trial: the winner.
+        epochs: how many each run was trained.
+        layers: of the winner's network.
+        runs: one for each seed, in order; the first one's weights are kept.
+        training_count, test_count: images that the runs were trained on and tested on.
+        opened_at: when the test set was opened.
+        evaluation: the number of this test evaluation among the study's, from 1.
+        fingerprint: of the data set's content.
+        confusion_KK: counts on the test set, added up over the runs: its sum is runs x test_count.
+        kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
+            height, width); None where there is none.
+        hardware, versions: of this process.
+        why: how the trial was chosen, where it is not simply the study's best; else empty.
+        kernel_report: on `kernels`; None where there are none.
+        features: one image's way through the first run's network; None for an MLP.
+        mistakes: of the first run, for each of the most confused pairs of classes.
+    """
+
+    view: StudyView
+    trial: TrialView
+    epochs: int
+    layers: tuple[LayerRow, ...]
+    runs: tuple[SeedRun, ...]
+    training_count: int
+    test_count: int
+    opened_at: datetime
+    confusion_KK: NDArray[np.int64]
+    kernels: NDArray[np.float32] | None
+    hardware: str
+    versions: Mapping[str, str]
+    why: str = ""
+    evaluation: int = 1
+    fingerprint: str | None = None
+    kernel_report: KernelReport | None = None
+    features: FeatureMaps | None = None
+    mistakes: tuple[tuple[Mistake, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        classes = len(self.view.dataset.class_names)
+        assert self.runs, "a result needs at least one run"
+        assert self.confusion_KK.shape == (classes, classes)
+        assert self.confusion_KK.sum() == len(self.runs) * self.test_count
+        assert self.kernels is None or self.kernels.ndim == 4
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusedPair:
+    """Two classes, and how many images of each were taken for the other."""
+
+    first: str
+    second: str
+    first_as_second: int
+    second_as_first: int
+
+    @property
+    def total(self) -> int:
+        return self.first_as_second + self.second_as_first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassResult:
+    """images: of the class in the test set; accuracy: over the runs, None without any image."""
+
+    name: str
+    images: int
+    accuracy: float | None
+
+
+def most_confused(
+    confusion_KK: NDArray[np.int64], class_names: Sequence[str], n: int = 5
+) -> list[ConfusedPair]:
+    """The n unordered pairs of classes with most mistakes between them, most first.
+
+    Within a pair the class that is mistaken more often stands first. Pairs without a mistake are
+    left out.
+    """
+    pairs = []
+    for i in range(len(class_names)):
+        for j in range(i):
+            a, b = (i, j) if confusion_KK[i, j] >= confusion_KK[j, i] else (j, i)
+            pairs.append(
+                ConfusedPair(
+                    first=class_names[a],
+                    second=class_names[b],
+                    first_as_second=int(confusion_KK[a, b]),
+                    second_as_first=int(confusion_KK[b, a]),
+                )
+            )
+    mistaken = [pair for pair in pairs if pair.total > 0]
+    return sorted(mistaken, key=lambda pair: -pair.total)[:n]
+
+
+def test_accuracy(final: FinalResult) -> Accuracy:
+    return accuracy_of([run.test.error for run in final.runs], final.test_count)
+
+
+def by_class(final: FinalResult) -> list[ClassResult]:
+    """How each class does on the test set, in the order of their labels."""
+    totals_K = final.confusion_KK.sum(axis=1).tolist()
+    right_K = final.confusion_KK.diagonal().tolist()
+    return [
+        ClassResult(
+            name=name,
+            images=total // len(final.runs),
+            accuracy=right / total if total else None,
+        )
+        for name, right, total in zip(
+            final.view.dataset.class_names, right_K, totals_K, strict=True
+        )
+    ]
+
+
+def figures_on_test(final: FinalResult) -> dict[str, Any]:
+    """The test set's part of `metrics.json`, and what is recorded with the reading.
+
+    Means over the seeds; `std` and `loss_std` are sample standard deviations over them, null for
+    one seed. `uncertainty` names both of what makes the accuracy uncertain.
+    """
+    scores = [run.test for run in final.runs]
+    return {
+        "accuracy": mean(score.accuracy for score in scores),
+        "error": mean(score.error for score in scores),
+        "loss": mean(score.loss for score in scores),
+        "std": spread([score.accuracy for score in scores]),
+        "loss_std": spread([score.loss for score in scores]),
+        "seeds": len(final.runs),
+        "images": final.test_count,
+        "uncertainty": test_accuracy(final).to_dict(),
+        "chosen": final.why or "the study's best",
+        "per_seed": [_of_seed(run.seed, run.test) for run in final.runs],
+    }
+
+
+def metrics(final: FinalResult) -> dict[str, Any]:
+    """The content of `metrics.json`. Losses are in nats, accuracies and errors in [0, 1]."""
+    best = final.trial.best
+    assert best is not None
+    return {
+        "study": final.view.name,
+        "trial": final.trial.number,
+        "chosen": final.why or "the study's best",
+        "dataset": final.view.dataset.name,
+        "test": figures_on_test(final),
+        "training": {
+            "images": final.training_count,
+            "per_seed": [_of_seed(run.seed, run.training) for run in final.runs],
+        },
+        "validation": {
+            "accuracy": 1 - best.validation_error,
+            "error": best.validation_error,
+            "loss": best.validation_loss,
+            "images": final.view.dataset.validation_count,
+            "seeds": 1,
+            "uncertainty": accuracy_of(
+                [best.validation_error], final.view.dataset.validation_count
+            ).to_dict(),
+        },
+        "confusion": final.confusion_KK.tolist(),
+        "class_names": list(final.view.dataset.class_names),
+        "per_class": [dataclasses.asdict(one) for one in by_class(final)],
+        "parameters": final.parameters,
+        "epochs": final.epochs,
+        "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),
+        "seconds": [run.seconds for run in final.runs],
+        "opened_at": final.opened_at.isoformat(timespec="seconds"),
+        "evaluation": final.evaluation,
+        "fingerprint": final.fingerprint,
+        "hardware": final.hardware,
+        "versions": dict(final.versions),
+    }
+
+
+def _of_seed(seed: int, score: Score) -> dict[str, float]:
+    return {
+        "seed": seed,
+        "accuracy": score.accuracy,
+        "error": score.error,
+        "loss": score.loss,
+    }

@@ -1,0 +1,104 @@
+"""What a study's trials show, in sentences that stand only where the numbers say so.
+
+Whether the best is the baseline, whether none has beaten it for long, and which trials over-fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from search.analysis.wording import printable
+from search.store.view import StudyView, TrialView
+
+LONG, LONGEST = 10, 20  # trials without a gain: the former where they are a third of all
+THIRD = 3
+LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
+RISE = 0.05  # of the validation loss from there to the last epoch, as a share: at least
+MOST_NAMED = 10  # trials that a sentence names
+
+
+def named(trial: TrialView) -> str:
+    """`trial 7`, `trial 0, the baseline itself`, `trial 3, arm dropout 0.2`; not escaped."""
+    which = ", the baseline itself" if trial.is_baseline else ""
+    if trial.arm is not None:
+        which = f", arm {printable(trial.arm)}"
+    return f"trial {trial.number}{which}"
+
+
+def trials_since_best(view: StudyView) -> int:
+    """Finished trials that ended after the best one, of those read; 0 where there is none."""
+    ended = sorted(
+        view.in_state("complete", "pruned"),
+        key=lambda trial: (trial.finished or datetime.min, trial.number),
+    )
+    best = view.best
+    numbers = [trial.number for trial in ended]
+    return 0 if best is None else len(numbers) - 1 - numbers.index(best.number)
+
+
+def stop_in_words(view: StudyView) -> str | None:
+    """That one could stop, where nothing was gained for long; None else, and of a comparison."""
+    if view.spec.is_comparison:
+        return None
+    without = trials_since_best(view)
+    if without < LONG or (without < LONGEST and THIRD * without < view.finished):
+        return None
+    found = f"None of the last {without} trials beat the best"
+    if view.finished >= view.spec.trials:
+        return f"{found}: more of them promise little."
+    return f"{found}: you could stop here and finalize."
+
+
+def overfits(trial: TrialView) -> bool:
+    """Whether its validation loss has risen for long while its training loss went on falling."""
+    best = trial.best
+    if trial.state != "complete" or best is None:
+        return False
+    last = trial.curve[-1]
+    return (
+        last.epoch - best.epoch >= max(LATER[0], LATER[1] * last.epoch)
+        and last.train_loss < best.train_loss
+        and math.isfinite(last.validation_loss)
+        and last.validation_loss >= (1 + RISE) * best.validation_loss
+    )
+
+
+def overfitting_in_words(trial: TrialView) -> str | None:
+    """Of one trial; None where it does not over-fit."""
+    best = trial.best
+    if best is None or not overfits(trial):
+        return None
+    last = trial.curve[-1]
+    return (
+        f"Trial {trial.number} over-fits: its validation loss is lowest in epoch {best.epoch} of "
+        f"{last.epoch} ({best.validation_loss:.4f}) and rises to {last.validation_loss:.4f} by the "
+        f"last, while its training loss falls from {best.train_loss:.4f} to {last.train_loss:.4f}."
+    )
+
+
+def all_overfitting_in_words(view: StudyView) -> str | None:
+    """How many complete trials over-fit, and which; None where none does."""
+    complete = [t for t in view.typical if t.state == "complete" and t.best is not None]
+    found = [trial for trial in complete if overfits(trial)]
+    if not found:
+        return None
+    chosen = "" if view.left_out is None else ", evenly chosen,"
+    if view.spec.is_comparison:
+        which = "; ".join(_of_arms(view, found))
+    else:
+        which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
+        which += ", ..." if len(found) > MOST_NAMED else ""
+    return (
+        f"{len(found)} of {len(complete)} complete trials{chosen} over-fit, their validation loss "
+        f"rising after its lowest while the training loss still falls: {which}."
+    )
+
+
+def _of_arms(view: StudyView, found: list[TrialView]) -> Iterator[str]:
+    for arm in view.spec.arms:
+        count = sum(trial.arm == arm.name for trial in found)
+        seeds = sum(trial.arm == arm.name for trial in view.leaderboard)
+        if count:
+            yield f"“{printable(arm.name)}” in {count} of {seeds} seeds"

@@ -1,0 +1,166 @@
+"""What became of the hypotheses of a study's journal: decided by tests, not by taste.
+
+Each expectation of an entry is one comparison of two arms, seed by seed:
+- "better" and "worse" hold if the paired t test finds a difference in that direction, and are
+  contradicted if it finds one in the other;
+- "no different" holds if two one-sided t tests place the difference within the margin (TOST;
+  Schuirmann 1987, Lakens 2017, doi 10.1177/1948550617697177), and is contradicted if the
+  confidence interval of the difference lies beyond it.
+All at ALPHA, corrected after Holm over the expectations of the entry. Else it is undecided, which
+says that there are too few seeds, not that the hypothesis is wrong. An arm that diverged in every
+seed is worse than one that trained. The interval that is shown is the corrected test's: it excludes
+0, lies within the margin or lies beyond it exactly where that test says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats
+
+from search.analysis.comparison import (
+    ALPHA,
+    ArmRuns,
+    Difference,
+    compare,
+    holm,
+    interval,
+    level,
+    runs_by_arm,
+)
+from search.spec.design import Expectation, JournalEntry
+from search.store.view import StudyView
+
+Outcome = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """An expectation and what the comparison says of it.
+
+    Attributes:
+        difference: its p_holm and interval are those of the test that decides, corrected over the
+            entry's expectations.
+        p: of that test; None where none was made.
+        p_holm: the same, corrected.
+    """
+
+    expectation: Expectation
+    difference: Difference
+    outcome: Outcome
+    p: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def needs_test(self) -> bool:
+        return self.difference.standing == "tested"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """An entry and its verdict: contradicted if any check is, supported if there are checks and
+    all support it."""
+
+    entry: JournalEntry
+    checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        outcomes = {check.outcome for check in self.checks}
+        if "contradicted" in outcomes:
+            return "contradicted"
+        return "supported" if outcomes == {"supported"} else "undecided"
+
+
+def evaluate_journal(view: StudyView) -> list[Evaluation]:
+    """Every entry of the study's journal, in order."""
+    runs = runs_by_arm(view)
+    return [evaluate(entry, runs) for entry in view.spec.journal]
+
+
+def evaluate(entry: JournalEntry, runs: Mapping[str, ArmRuns]) -> Evaluation:
+    """One entry, by the trials of the arms that it names."""
+    checks = [_check(expectation, runs) for expectation in dict.fromkeys(entry.expect)]
+    # What is certain without a test, a count or an arm that always diverged, needs no correction.
+    tested = [check.p for check in checks if check.needs_test and check.p is not None]
+    corrected = iter(holm(tested))
+    tests = len(tested)
+    return Evaluation(
+        entry=entry,
+        checks=tuple(
+            _corrected(check, next(corrected), tests) if check.needs_test else check
+            for check in checks
+        ),
+    )
+
+
+def _corrected(check: Check, p_holm: float, tests: int) -> Check:
+    assert check.p is not None
+    alpha = level(check.p, p_holm, tests)
+    if check.expectation.outcome == "no different" and check.outcome == "supported":
+        alpha *= 2  # two one-sided tests at alpha have the interval at 1 - 2 alpha within
+    low, high = interval(list(check.difference.by_repeat.values()), alpha)
+    return dataclasses.replace(
+        check,
+        outcome=check.outcome if p_holm < ALPHA else "undecided",
+        p_holm=p_holm,
+        difference=dataclasses.replace(check.difference, p_holm=p_holm, low=low, high=high),
+    )
+
+
+def _check(expectation: Expectation, runs: Mapping[str, ArmRuns]) -> Check:
+    """Before correction: with its p, the outcome is the direction in which the p points."""
+    pair = (expectation.arm, expectation.than, expectation.metric)
+    (difference,) = compare(runs, [pair])
+    same = expectation.outcome == "no different"
+    outcome, p = _same(expectation, difference) if same else _ordered(expectation, difference)
+    return Check(expectation=expectation, difference=difference, outcome=outcome, p=p)
+
+
+def _ordered(expectation: Expectation, difference: Difference) -> tuple[Outcome, float | None]:
+    match difference.standing:
+        case "tested" | "diverged" | "other diverged" | "counted":  # equal counts are not better
+            return _agreement(difference.direction == expectation.outcome), difference.p
+        case _:
+            return "undecided", None
+
+
+def _same(expectation: Expectation, difference: Difference) -> tuple[Outcome, float | None]:
+    margin, middle = expectation.margin, difference.mean
+    assert margin is not None
+    match difference.standing:
+        case "tested":
+            within, beyond = _margin_tests(list(difference.by_repeat.values()), margin)
+            return _agreement(within < beyond), min(within, beyond)
+        case "counted":
+            assert middle is not None
+            return _agreement(abs(middle) <= margin), None
+        case "equal":  # also alike to the last digit, which needs no test
+            alike = not any(difference.by_repeat.values())
+            return ("supported" if alike else "undecided"), None
+        case "diverged" | "other diverged":
+            return "contradicted", None
+        case _:
+            return "undecided", None
+
+
+def _margin_tests(differences: list[float], margin: float) -> tuple[float, float]:
+    """p of two tests whose null hypotheses part all differences: at least the margin, at most.
+
+    The first is TOST. The second is doubled for its two sides: below ALPHA exactly where the
+    confidence interval at 1 - ALPHA lies beyond the margin.
+    """
+
+    def one_sided(border: float, alternative: Literal["less", "greater"]) -> float:
+        return float(stats.ttest_1samp(differences, border, alternative=alternative).pvalue)
+
+    within = max(one_sided(-margin, "greater"), one_sided(margin, "less"))
+    beyond = 2 * min(one_sided(-margin, "less"), one_sided(margin, "greater"))
+    return within, beyond
+
+
+def _agreement(agrees: bool) -> Outcome:
+    return "supported" if agrees else "contradicted"

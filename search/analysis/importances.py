@@ -1,0 +1,158 @@
+"""How much of the spread of the losses each searched parameter explains: Optuna's fANOVA.
+
+Hutter, Hoos and Leyton-Brown (2014), "An efficient approach for assessing hyperparameter
+importance": a random forest is fitted to the losses, and its variance divided among parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import stdev
+
+import numpy as np
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, create_trial
+
+from search.analysis.comparison import guessing_loss
+from search.analysis.wording import percent
+from search.figures.figure_data import thinned
+from search.spec.stored_params import distributions
+from search.store.history import best_epoch
+from search.store.optuna_log import warnings_only
+from search.store.view import StudyView, TrialView
+
+FEWEST = 5  # trials that anything can be said of
+FEW = 12  # below it, or below twice the parameters, little more than a hint
+MOST = 150  # trials that the forest is fitted to: its cost grows faster than their number
+SHARE = 1 / 3  # of the trials, at least, that have trained for so many epochs
+TREES, FEW_TREES = 64, 16
+RESAMPLES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importances:
+    """Shares of the variance, highest first, adding up to 1.
+
+    Attributes:
+        spread: of each share, the standard deviation when trials are drawn again with replacement.
+        trials, pruned: that it is estimated from, and how many of them were pruned later on.
+        epoch: after which all were compared; 0: within the first, at the early look.
+        thinned: whether those are some of more, evenly chosen: in a long study.
+        few: whether this is little more than a hint.
+    """
+
+    shares: Mapping[str, float]
+    spread: Mapping[str, float]
+    trials: int
+    pruned: int
+    epoch: int
+    thinned: bool
+    few: bool
+
+
+def usable(view: StudyView) -> list[TrialView]:
+    """Trials of the space that have reported a loss: not the baseline."""
+    space = distributions(view.spec)
+    return [
+        trial
+        for trial in view.typical
+        if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
+    ]
+
+
+def common_epoch(trials: Sequence[TrialView]) -> int | None:
+    """The last epoch that a third of the trials have trained, and FEWEST; None if there is none.
+
+    Losses of different epochs cannot be compared, and the longer trials have trained the fewer are
+    left: so pruned trials count with what they had shown by then.
+    """
+    most = max((len(trial.curve) for trial in trials), default=0)
+    wanted = max(FEWEST, SHARE * len(trials))
+    for epoch in range(most, -1, -1):
+        if sum(_has_come_to(trial, epoch) for trial in trials) >= wanted:
+            return epoch
+    return None
+
+
+def _has_come_to(trial: TrialView, epoch: int) -> bool:
+    return len(trial.curve) >= epoch > 0 or (epoch == 0 and trial.early_look is not None)
+
+
+def _loss_at(trial: TrialView, epoch: int) -> float:
+    """The lowest up to that epoch, or of the early look alone."""
+    row = best_epoch(trial.curve[:epoch]) if epoch else trial.early_look
+    return math.inf if row is None else row.validation_loss
+
+
+def importances(view: StudyView) -> Importances | None:
+    """None where fewer than FEWEST trials or fewer than two parameters can be compared.
+
+    Losses above guessing's count as guessing's; a few huge ones would be all there is to explain.
+    Always the same for the same trials.
+    """
+    space, guessing, candidates = distributions(view.spec), guessing_loss(view), usable(view)
+    epoch = common_epoch(candidates)
+    if epoch is None or len(space) < 2:
+        return None
+    reached = [trial for trial in candidates if _has_come_to(trial, epoch)]
+    chosen = thinned(reached, MOST)
+    trials = [
+        create_trial(
+            params={name: trial.params[name] for name in space},
+            distributions=dict(space),
+            value=loss if (loss := _loss_at(trial, epoch)) < guessing else guessing,  # nan, too
+        )
+        for trial in chosen
+    ]
+    if len({trial.value for trial in trials}) == 1:
+        return None  # nothing to explain
+    shares = _evaluate(trials, TREES)
+    if not shares:
+        return None
+    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
+    again = [_evaluate([trials[place] for place in draw], FEW_TREES) for draw in draws]
+    return Importances(
+        shares=shares,
+        spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
+        trials=len(trials),
+        pruned=sum(trial.state == "pruned" for trial in chosen),
+        epoch=epoch,
+        thinned=len(reached) > len(trials) or view.left_out is not None,
+        few=len(trials) < max(FEW, 2 * len(space)),
+    )
+
+
+def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
+    """Empty where the forest sees no variance: in a draw of few trials, say, of one loss alone."""
+    with warnings.catch_warnings(), warnings_only():  # nobody else gets to see this study
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study()
+        study.add_trials(trials)
+        evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=0)
+        try:
+            found = get_param_importances(study, evaluator=evaluator)
+        except RuntimeError:
+            return {}
+    return {name: float(share) for name, share in found.items()}
+
+
+def when_in_words(epoch: int) -> str:
+    return f"after epoch {epoch}" if epoch else "at the early look within epoch 1"
+
+
+def importances_in_words(found: Importances) -> str:
+    """What it rests on, what leads, and how sure that is."""
+    leading = next(iter(found.shares))
+    some = " evenly chosen" if found.thinned else ""
+    pruned = f", {found.pruned} of which were pruned then or later" if found.pruned else ""
+    hint = " So few trials give little more than a hint." if found.few else ""
+    return (
+        f"From the losses of {found.trials}{some} trials {when_in_words(found.epoch)}{pruned}: "
+        f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "
+        f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
+        "crowd, as a good sampler makes them, a parameter looks less important than it is."
+    )

@@ -1,0 +1,86 @@
+"""Figures in words: the one place that decides digits, units and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from search.store.view import StudyView
+
+MOST_NAME = 24  # characters of a class name on an axis
+
+
+def grouped(number: int) -> str:
+    """Digits in groups of three: 221 950."""
+    return f"{number:,}".replace(",", " ")
+
+
+def percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units that tell something: `45 s`, `12 min`, `1 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (n - 1); None of a single value, which has no spread."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
+    """`93.01 ± 0.12`, or the value alone where there is one. `factor`: 100 for percent.
+
+    For columns whose head or caption says that ± is over seeds.
+    """
+    middle = f"{factor * mean(values):.{digits}f}"
+    around = spread(values)
+    return middle if around is None else f"{middle} ± {factor * around:.{digits}f}"
+
+
+def printable(text: str) -> str:
+    """Text that people typed, on one line and without control characters."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def fitted(name: str, most: int = MOST_NAME) -> str:
+    """A name that people typed, cut to so many characters; not escaped."""
+    clean = printable(name)
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
+def training_count(view: StudyView) -> int:
+    """Images that a trial is trained on."""
+    rest = view.dataset.training_count - view.dataset.validation_count
+    return rest if view.spec.limit is None else min(rest, view.spec.limit)
+
+
+def split_in_words(view: StudyView) -> str:
+    """`stratified split, seed 0`."""
+    if view.dataset.own_validation:
+        return "validation images as the data set has them"
+    return f"stratified split, seed {view.spec.seed}"
+
+
+def notes_in_words(view: StudyView) -> list[str]:
+    """What was done to make a data set of a person's pictures, a sentence each."""
+    return [printable(f"{note[:1].upper()}{note[1:]}.") for note in view.dataset.notes]
+
+
+def data_in_words(view: StudyView) -> str:
+    """Data set and split: `Fashion-MNIST, 50 000 training and 10 000 validation images`."""
+    return (
+        f"{printable(view.dataset.title)}, {grouped(training_count(view))} training and "
+        f"{grouped(view.dataset.validation_count)} validation images"
+    )
+
+
+def considered(view: StudyView) -> str:
+    """`, 960 of them considered` of a study too long for every trial; else nothing."""
+    return "" if view.left_out is None else f", {grouped(len(view.trials))} of them considered"

@@ -1,0 +1,129 @@
+"""Browse studies in a web browser: optuna-dashboard, created, fed and guarded."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+from search.dashboard.guard import Guard, Policy
+from search.dashboard.origins import LOOPBACK_NAMES, check_host_name
+from search.dashboard.refusal import RefusedError, ServingError
+from search.dashboard.server import is_loopback, is_wildcard, listen, serve
+from search.dashboard.token import PARAMETER, load_token
+from search.running.stopping import StopOnSignal
+from search.store.connections import forbid_writing
+from search.store.folders import artifact_folder, runs_folder, usable
+from search.store.opening import open_database
+from search.store.storage import Database, DatabaseGoneError, snapshot
+from search.terminal.commands import Parser, run_process
+
+EXAMPLES = """
+python -m search.dashboard                      # http://127.0.0.1:8080, read-only
+python -m search.dashboard --edit               # with notes, attributes and deletion
+ssh -L 8080:127.0.0.1:8080 gpu7                 # then open http://127.0.0.1:8080 at home
+python -m search.dashboard --host 0.0.0.0 --allow-host gpu7 --token-file dashboard.token
+"""
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Browse studies in a web browser: notes, learning curves, what the search has "
+        "found. Read-only unless told otherwise, and for this host only unless there is a token.",
+        examples=EXAMPLES,
+    )
+    own.add_storage()
+    own.add_runs_dir()
+    own.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="where to listen; one that others reach needs a token, which plain HTTP shows to "
+        "whoever is on the way",
+    )
+    own.add_argument("--port", type=port, default=8080, help="0 takes any free one")
+    own.add_argument("--edit", action="store_true", help="let pages change and delete studies")
+    own.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="ask everyone for the secret in this file, which is made if there is none",
+    )
+    own.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        help="a further name that browsers may call this server by; may be repeated",
+    )
+    return own
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 0 up and below 65536, but got {text!r}"
+        )
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    own = parser()
+    args = own.parse_args(argv)
+    try:
+        host, *allowed = map(check_host_name, [args.host, *(args.allow_host or ())])
+        with listen(host, args.port) as listening:
+            if args.token_file is None and not is_loopback(listening):
+                raise ServingError(
+                    f"--host {args.host} lets other hosts in, and nobody asks them who they are; "
+                    "add --token-file FILE, or keep 127.0.0.1 and come through ssh -L"
+                )
+            return _serve(args, listening, allowed if is_wildcard(listening) else [host, *allowed])
+    except ServingError as error:
+        own.error(str(error))
+
+
+def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
+    # Not needed for --help, and with all that draws they take seconds to import.
+    import optuna_dashboard
+
+    from search.dashboard.artifact_store import ArtifactStore
+
+    folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
+    token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
+    with StopOnSignal() as stopping:
+        db = open_database(args.storage)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not args.edit:
+            forbid_writing(db)
+        app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder, db))
+        policy = Policy(hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token)
+        url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
+        _announce(url, db.url, args, secret)
+        serve(Guard(app, policy, partial(_check_file, db)), listening, stopping)
+        db.close()
+    return stopping.exit_code
+
+
+def _check_file(db: Database) -> None:
+    try:
+        with snapshot(db) as connection, connection.begin():
+            pass
+    except DatabaseGoneError as error:
+        raise RefusedError("503 Service Unavailable", str(error)) from error
+
+
+def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:
+    """The address on standard output; the token only where a person reads it, not into a log."""
+    mode = "changes are let through" if args.edit else "read-only (--edit to change)"
+    print(url, flush=True)
+    print(f"The dashboard of {storage}: {mode}. Ctrl-C ends it.", file=sys.stderr)
+    if secret and sys.stdout.isatty():
+        print(f"Log in once by {url}?{PARAMETER}={secret}", flush=True)
+    elif secret:
+        print(f"Log in once by {url}?{PARAMETER}=..., from {args.token_file}.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_process(main)

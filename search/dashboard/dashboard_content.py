@@ -1,0 +1,112 @@
+"""What optuna-dashboard shows beside its own: notes, figures, and a column for each measurement.
+
+Its own storage calls are used, which make a row of each 2 kB: a reader may see parts of two
+versions for a moment, and the dashboard then keeps the figure that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import optuna
+import plotly.graph_objects as go
+
+from search.figures.figures_arms import loss_by_arm
+from search.figures.figures_choices import (
+    chosen_kinds,
+    error_against_dropout,
+    kinds_side_by_side,
+    searches_dropout,
+)
+from search.figures.figures_curves import learning_curves
+from search.figures.figures_study import best_so_far, loss_against_parameters, time_by_outcome
+from search.pages.note import study_note, trial_note
+from search.pages.note_section import placed
+from search.spec.config import StudySpec
+from search.store.view import StudyView
+
+# Each note of a trial is a row that the dashboard compares with every trial at every reading.
+MOST_TRIAL_NOTES = 100
+
+Draw = Callable[[StudyView], go.Figure]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyContent:
+    """What there is to show.
+
+    Attributes:
+        note: our part of the study's, in Markdown.
+        figures: by their ids; one saved again under its id replaces the last one.
+        trial_notes: of the last trials that there is something to say of, by trial id.
+    """
+
+    note: str
+    figures: Mapping[str, go.Figure]
+    trial_notes: Mapping[int, str] = field(default_factory=dict)
+
+
+def figures_of(spec: StudySpec) -> dict[str, Draw]:
+    """What has sense for such a study, in the order of its page."""
+    drawn: dict[str, Draw] = {"learning-curves": learning_curves}
+    if spec.is_comparison:
+        drawn["arms"] = loss_by_arm
+    drawn["loss-against-parameters"] = loss_against_parameters
+    drawn["best-so-far"] = best_so_far
+    if chosen_kinds(spec):
+        drawn["weight-decay-and-augmentation"] = kinds_side_by_side
+    if searches_dropout(spec):
+        drawn["error-against-dropout"] = error_against_dropout
+    drawn["time-by-outcome"] = time_by_outcome
+    return drawn
+
+
+def make_study_content(view: StudyView) -> StudyContent:
+    """The work of it, without touching a database."""
+    noted = [(t.trial_id, n) for t in view.trials if (n := trial_note(t)) is not None]
+    return StudyContent(
+        note=study_note(view),
+        figures={name: draw(view) for name, draw in figures_of(view.spec).items()},
+        trial_notes=dict(noted[-MOST_TRIAL_NOTES:]),
+    )
+
+
+def note_version(study: optuna.Study) -> int:
+    """Raised whenever a person saves the study's note; 0 where there is none."""
+    from optuna_dashboard._note import note_ver_key
+
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    return int(attributes.get(note_ver_key(None), 0))
+
+
+def write_study_content(
+    study: optuna.Study, content: StudyContent, *, note_seen: int | None = None
+) -> None:
+    """Replace our part of the study's note, and its figures; add notes to trials that have none.
+
+    The note keeps its version: the dashboard refuses to save what was begun at an older one, so a
+    person who writes while the study runs would never get it stored.
+
+    Two processes at once would leave a mixture, unless each calls this within a
+    `search.store.storage.transaction`. Raises what the storage raises.
+
+    Args:
+        note_seen: `note_version` of some time ago. If it is another by now, a person is saving the
+            note at this moment, row by row, and it is left for the next time.
+    """
+    # A second to import, which commands that write nothing are spared.
+    from optuna_dashboard import get_note, save_plotly_graph_object
+    from optuna_dashboard._note import note_ver_key, save_note_with_version
+
+    storage, study_id = study._storage, study._study_id
+    version = note_version(study)
+    if note_seen in (None, version):
+        note = placed(content.note, get_note(study))
+        save_note_with_version(storage, study_id, None, max(version, 1), note)
+    for name, figure in content.figures.items():
+        save_plotly_graph_object(study, figure, graph_object_id=name)
+    there = storage.get_study_system_attrs(study_id)
+    for trial_id, note in content.trial_notes.items():
+        if note_ver_key(trial_id) not in there:  # nor one that a person wrote
+            save_note_with_version(storage, study_id, trial_id, 1, note)

@@ -1,0 +1,132 @@
+"""The secret that lets others than this host in: a file, a cookie, a header.
+
+Who knows the token may log in: once through the address that carries it, after which the browser
+has a cookie, or with each request through `Authorization: Bearer TOKEN`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any
+
+from search.dashboard.refusal import ServingError
+
+LEAST_BITS = 128
+COOKIE = "cnn-search"
+SESSION_SECONDS = 12 * 3600  # then one logs in again
+PARAMETER = "token"
+_MADE_BYTES = 32
+_ALPHABETS = ("0-9", "0-9a-f", "0-9A-F", "A-Za-z0-9_.~-")
+_LEAST_DISTINCT = 8  # characters; fewer were typed by someone in a hurry
+_LARGEST_FILE = 4096
+
+
+class Token:
+    """A secret, which no representation shows."""
+
+    def __init__(self, secret: str) -> None:
+        self._digest = _digest(secret)
+        self._key = _digest(f"cnn-search dashboard {secret}")
+
+    def matches(self, candidate: str) -> bool:
+        """In a time that depends neither on how much of it is right nor on its length."""
+        return hmac.compare_digest(_digest(candidate), self._digest)
+
+    def is_borne(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request has it in its Authorization header."""
+        scheme, _, candidate = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return scheme.lower() == "bearer" and self.matches(candidate.strip())
+
+    def is_in_cookie(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request has a session that has not ended."""
+        try:
+            found = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
+        except CookieError:
+            return False
+        if found is None or not hmac.compare_digest(
+            _digest(found.value), _digest(self._session(found.value.partition(".")[0]))
+        ):
+            return False
+        return time.time() < int(found.value.partition(".")[0])  # ours: it was signed
+
+    def cookie(self) -> str:
+        """The value of Set-Cookie: a session, which ends by itself, also where it was copied to.
+
+        It is sent with every request, also to other programs on this host (cookies know no ports),
+        so it is not the token itself.
+        """
+        session = self._session(str(int(time.time()) + SESSION_SECONDS))
+        return f"{COOKIE}={session}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict; Path=/"
+
+    def _session(self, ends: str) -> str:
+        """Signed; `ends` in seconds since 1970."""
+        signature = hmac.new(self._key, ends.encode("utf-8", "surrogateescape"), "sha256")
+        return f"{ends}.{signature.hexdigest()}"
+
+
+def load_token(path: Path) -> tuple[Token, str]:
+    """The token in a file, which is made with a new one where there is none; and its text.
+
+    Raises:
+        ServingError: the file is not private, or its content no secret of at least 128 bits.
+    """
+    try:
+        secret = _read(path) if path.exists() or path.is_symlink() else _make(path)
+    except OSError as error:
+        raise ServingError(
+            f"cannot use the token file {path}: {error.strerror}; name another --token-file"
+        ) from error
+    return Token(secret), secret
+
+
+def _make(path: Path) -> str:
+    secret = secrets.token_urlsafe(_MADE_BYTES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{secret}\n")
+    return secret
+
+
+def _read(path: Path) -> str:
+    # Without waiting, in case it is a pipe; what was opened is checked, not what the name meant.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ServingError(f"the token file {path} is no plain file; name another one")
+        if facts.st_mode & 0o077:
+            raise ServingError(
+                f"the token file {path} is open to others (mode {facts.st_mode & 0o777:03o}); "
+                f"chmod 600 {path}, and change the token if somebody may have read it"
+            )
+        if facts.st_uid not in (os.geteuid(), 0):
+            raise ServingError(f"the token file {path} belongs to another user; name another one")
+        content = file.read(_LARGEST_FILE)
+    secret = content.decode("ascii", "replace").strip()
+    if _bits(secret) < LEAST_BITS or len(set(secret)) < _LEAST_DISTINCT:
+        raise ServingError(
+            f"the token file {path} holds no secret of {LEAST_BITS} bits in letters, digits and "
+            "_.~-; delete it, and a new one is made"
+        )
+    return secret
+
+
+def _bits(secret: str) -> float:
+    """What it holds if it was drawn evenly from the smallest alphabet that it fits; 0 for none."""
+    for alphabet, size in zip(_ALPHABETS, (10, 16, 16, 66), strict=True):
+        if re.fullmatch(f"[{alphabet}]+", secret):
+            return len(secret) * math.log2(size)
+    return 0.0
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

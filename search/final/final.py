@@ -1,0 +1,300 @@
+"""A study's winner trained again on the full training set, and scored on the test set, once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from data.datasets import default_data_dir, verify
+from models.anatomy import anatomy
+from search.analysis.final_result import FinalResult, metrics
+from search.analysis.inside import choose_image, look_inside
+from search.dashboard.content_writer import ContentWriter
+from search.figures.final_pictures import save_pictures
+from search.final.chosen import choose_trial
+from search.final.evaluation import (
+    begin_evaluation,
+    check_arguments,
+    refuse_unfinished,
+    require_same_test,
+)
+from search.final.export import ONNX, Exported, export_onnx
+from search.final.final_folder import (
+    METRICS,
+    cannot_write,
+    check_room,
+    final_folder,
+    lead_to_first,
+    make_bundle,
+)
+from search.final.final_progress import FinalProgress, announce, announce_recorded
+from search.final.scoring import as_recorded, test, to_record
+from search.pages.final_page import final_page
+from search.running.seed_team import THREADS, train_apart
+from search.running.surroundings import kept_surroundings
+from search.running.team import default_workers
+from search.spec.config import check_study_name
+from search.store.catalog import require_study, versions
+from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
+from search.store.history import complete_result
+from search.store.leftovers import sweep
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import Database
+from search.store.study_data import find_place, keep_data
+from search.store.study_folder import study_folder
+from search.terminal.commands import console
+from search.training.bundle import Bundle, write_bundle
+from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
+from search.training.task import Task, load_full_task
+from search.training.temporary import write_atomically
+from search.training.train import Epoch, StoppedError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Final:
+    """A finalised study.
+
+    Attributes:
+        folder: with `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
+        metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
+        result: what the page and the pictures are made from.
+        bundle: the first seed's network with all that is needed to use it.
+        exported: how far the ONNX model is from torch's; None where none was asked for.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    result: FinalResult
+    bundle: Bundle
+    exported: Exported | None = None
+
+
+def finalise(
+    study: str | None = None,
+    *,
+    storage: str = DEFAULT_STORAGE,
+    dataset: str | None = None,
+    seeds: int = 3,
+    trial: int | None = None,
+    arm: str | None = None,
+    image: str | int | Path | None = None,
+    export: str | None = None,
+    now: bool = False,
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+    runs_dir: str | Path | None = None,
+    stop: threading.Event | None = None,
+    progress: bool = False,
+) -> Final:
+    """Repeat a study's best trial on all training images, and score it on the test set.
+
+    What `python -m search.finalize` does. Call it once, when the study is done: each evaluation of
+    new weights on the test set is recorded in the database. The files of the N-th go to
+    `runs/<study>/final-N/` beside the database; `runs/<study>/final` leads to the first.
+
+    An interrupt raises KeyboardInterrupt; but for the epochs under way, the same call goes on.
+
+    Example:
+        >>> final = finalise("digits", seeds=3)
+        >>> final.metrics["test"]["accuracy"], final.metrics["test"]["std"]
+
+    Args:
+        study: its name; None for the one that was worked on last.
+        storage: URL of the database.
+        dataset: `folder:PATH` of the study's pictures where they were moved.
+        seeds: how many trainings, from 1 up: the figures are means over them.
+        trial: number of another trial than the best.
+        arm: take the best repeat of this arm of a comparison.
+        image: whose feature maps are drawn: a picture's path, or the index of a training image
+            from 0; None for the first one of class 0.
+        export: "onnx" writes `model.onnx` too.
+        now: also if the study lacks trials yet.
+        device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
+        data_dir: where data sets are kept; None: as the commands do.
+        runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
+        stop: set it from another thread to stop at the next training step.
+        progress: tell of each epoch, and of earlier readings of the test set, on standard error.
+
+    Raises:
+        SpecError: an argument that cannot be.
+        StorageError: no such database, study, trial or arm; the study is not finished.
+        DataError: images cannot be had, or are not those that the study was made with.
+        DeviceError, BundleError: no such device; files cannot be written or exported.
+        RepeatError: a training diverged or died.
+        StoppedError: `stop` was set; the same call goes on.
+    """
+    if study is not None:
+        check_study_name(study)
+    check_arguments(seeds, trial, arm, export)
+    with kept_surroundings():
+        on = choose_device(device)
+        prepare_process(THREADS if on.type == "cpu" else None)
+        db = open_database(storage, must_exist=True)
+        try:
+            return _finalise(
+                db,
+                require_study(db, study),
+                seeds=range(seeds),
+                choice=(trial, arm),
+                image=None if image is None else str(image),
+                export=export is not None,
+                now=now,
+                dataset=dataset,
+                device=on,
+                data_dir=default_data_dir() if data_dir is None else Path(data_dir),
+                place=runs_folder(storage, runs_dir),
+                stop=stop or threading.Event(),
+                progress=progress,
+            )
+        finally:
+            db.close()
+
+
+def _finalise(
+    db: Database,
+    study: optuna.Study,
+    *,
+    seeds: Sequence[int],
+    choice: tuple[int | None, str | None],
+    image: str | None,
+    export: bool,
+    now: bool,
+    dataset: str | None,
+    device: torch.device,
+    data_dir: Path,
+    place: Path,
+    stop: threading.Event,
+    progress: bool,
+) -> Final:
+    view = view_study(db, study, also=() if choice[0] is None else (choice[0],))
+    chosen = choose_trial(view, *choice)
+    if not now:
+        refuse_unfinished(view)
+    reading = view.spec.reading
+    source = find_place(db, study, dataset, data_dir)
+    task = load_full_task(source, data_dir, device, reading=reading)
+    keep_data(db, study, task)
+    verify(source, data_dir, reading=reading)  # a damaged test file is missed now
+    shown = choose_image(image, task)
+    layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
+    folder = study_folder(db, study, place)
+    check_room(folder, layers)
+    if progress:
+        announce(view, chosen, len(seeds))
+    job = Job(
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        reading=reading,
+        content=task.content,
+        place=source,
+        data_dir=data_dir,
+        study_seed=view.spec.seed,
+        checkpoints=folder / "checkpoints",
+    )
+    runs = train_all(job, task, seeds, stop, progress=progress)
+    bundle = make_bundle(view, chosen, task, runs[0])
+    inside = look_inside(bundle, task, shown)
+
+    # Training may have taken hours: what could fail after the test set was opened is tried again.
+    check_room(folder, layers)
+    require_same_test(task, data_dir, reading)
+    evaluation = begin_evaluation(db, study, task, runs, trial_number=chosen.trial.number)
+    tested = test(runs, bundle, task, data_dir, reading)
+    if evaluation.row.figures is not None:
+        tested = as_recorded(tested, evaluation.row.figures)
+        if progress:
+            announce_recorded(evaluation.row)
+    result = FinalResult(
+        view=replace(view, results=evaluation.earlier),
+        trial=chosen.trial,
+        epochs=chosen.epochs,
+        layers=layers,
+        runs=tested.runs,
+        training_count=len(task.training),
+        test_count=tested.images,
+        opened_at=evaluation.row.opened_at,
+        confusion_KK=tested.confusion_KK,
+        hardware=describe_hardware(device),
+        versions=versions(),
+        why=chosen.why,
+        evaluation=evaluation.number,
+        fingerprint=None if task.content is None else task.content.digest,
+        mistakes=tested.mistakes,
+        **inside,
+    )
+    complete_result(db, evaluation.row.result_id, to_record(result))
+    final = _write(result, bundle, task, folder, export=export)
+    for seed in seeds:
+        forget(job, seed)
+    sweep(db, study, folder)
+    ContentWriter(db, study, artifact_folder(place)).write(stop)
+    return final
+
+
+def _write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
+    """All files of an evaluation, into its own folder in the study's."""
+    target = final_folder(folder, result.evaluation)
+    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
+    final = Final(folder=target, metrics=plain, result=result, bundle=bundle)
+    try:
+        write_all(final)
+        if export:
+            final = replace(final, exported=export_onnx(bundle, target, task.training.images_NCHW))
+        lead_to_first(folder)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    return final
+
+
+def train_all(
+    job: Job, task: Task, seeds: Sequence[int], stop: threading.Event, *, progress: bool
+) -> list[TrainedRun]:
+    """Every seed's run: side by side on a CPU with several cores, else one after another.
+
+    Raises:
+        StoppedError: `stop` was set; the same call goes on.
+        RepeatError: a run died or diverged.
+    """
+    processes = min(len(seeds), default_workers(task.device.type))
+    shown = FinalProgress(console(), seeds=len(seeds), epochs=job.epochs) if progress else None
+    with shown or nullcontext():
+        if shown is not None:
+            for seed in seeds:
+                shown.resumed(seed, epochs_done(job, seed))
+
+        def on_epoch(seed: int, epoch: Epoch) -> None:
+            if shown is not None:
+                shown.epoch(seed, epoch)
+
+        if processes > 1:
+            train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
+        runs = [
+            train_seed(job, task, seed, stop=stop, on_epoch=partial(on_epoch, seed))
+            for seed in seeds
+        ]
+    if stop.is_set():  # too late for the last epoch, but not too late for the test set
+        raise StoppedError
+    return runs
+
+
+def write_all(final: Final) -> None:
+    """Each file whole or not at all; `metrics.json` last."""
+    (final.folder / ONNX).unlink(missing_ok=True)  # an earlier network's
+    write_bundle(final.bundle, final.folder)
+    save_pictures(final.result, final.folder)
+    write_atomically(final.folder / "report.html", final_page(final.result).encode())
+    text = json.dumps(final.metrics, indent=2, allow_nan=False) + "\n"
+    write_atomically(final.folder / METRICS, text.encode())

@@ -1,0 +1,111 @@
+"""What finalize writes, and where: `runs/<study>/final-N` for the N-th test evaluation.
+
+`runs/<study>/final` leads to the first one, which is the one to trust: it is a link or, where the
+file system has none, a copy. What an earlier version wrote there stays.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.composition import measure
+from models.anatomy import LayerRow
+from search.final.chosen import Chosen
+from search.store.view import StudyView
+from search.training.bundle import Bundle
+from search.training.errors import BundleError
+from search.training.repeat import TrainedRun
+from search.training.task import Task
+
+FIRST = "final"
+METRICS = "metrics.json"  # written last: a folder that has it is whole
+BYTES_A_WEIGHT = 8  # as a network, and as ONNX
+ROOM = 64 << 20  # bytes for page and pictures, with some to spare
+
+
+def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
+    """The first seed's network, and what is needed to use it without the data set."""
+    images_NCHW = task.training.images_NCHW
+    return Bundle(
+        study=view.name,
+        trial=chosen.trial.number,
+        seed=first.seed,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        title=view.dataset.title,
+        class_names=task.info.class_names,
+        image_shape=task.image_shape,
+        mean_C=task.mean_C.cpu(),
+        std_C=task.std_C.cpu(),
+        preparation=task.info.preparation,
+        composition=measure(images_NCHW.cpu().numpy()),
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe.to_dict(),
+        weights=first.weights,
+    )
+
+
+def final_folder(runs: Path, number: int) -> Path:
+    return runs / f"{FIRST}-{number}"
+
+
+def check_room(runs: Path, layers: Sequence[LayerRow]) -> None:
+    """Whether an evaluation of a network can be written below `runs`, which is made.
+
+    Raises:
+        BundleError: it cannot.
+    """
+    first = runs / FIRST
+    if first.exists() and not first.is_dir():
+        raise BundleError(f"{first} is not a folder; move that file away")
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=runs) as file:
+            file.write(b"room")
+        free = shutil.disk_usage(runs).free
+    except OSError as error:
+        raise cannot_write(runs, error) from error
+    needed = ROOM + BYTES_A_WEIGHT * sum(layer.parameters for layer in layers)
+    if free < needed:
+        raise BundleError(
+            f"{runs} has {free >> 20} MB of room left, but {needed >> 20} MB are needed; make room"
+        )
+
+
+def cannot_write(folder: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"cannot write {folder} ({error.strerror}); make room or mend its rights, and the same "
+        "command goes on: nothing is evaluated twice"
+    )
+
+
+def lead_to_first(runs: Path) -> None:
+    """Let `final` lead to the first evaluation that is whole. Raises OSError."""
+    whole = [path for path in runs.glob(f"{FIRST}-*") if (path / METRICS).is_file()]
+    first = min(whole, key=_number)
+    link = runs / FIRST
+    if link.is_symlink() or not link.exists():
+        temporary = runs / f".{FIRST}.{os.getpid()}"
+        try:
+            temporary.symlink_to(first.name, target_is_directory=True)
+        except (OSError, NotImplementedError):
+            shutil.copytree(first, link, dirs_exist_ok=True)
+        else:
+            temporary.replace(link)
+    elif _is_copy(link, first):
+        shutil.copytree(first, link, dirs_exist_ok=True)
+
+
+def _number(folder: Path) -> int:
+    digits = folder.name.removeprefix(f"{FIRST}-")
+    return int(digits) if digits.isdecimal() else 1 << 30
+
+
+def _is_copy(folder: Path, of: Path) -> bool:
+    """Whether they are of one evaluation: when it was begun is in both."""
+    copy, original = folder / METRICS, of / METRICS
+    return copy.is_file() and copy.read_bytes() == original.read_bytes()

@@ -1,0 +1,141 @@
+"""One's own pictures, classified by a finished network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.figures.contact_sheet import contact_sheet
+from search.running.surroundings import check_count, kept_surroundings
+from search.spec.config import check_study_name
+from search.spec.domains import SpecError
+from search.store.folders import default_storage, folder_name, runs_folder
+from search.training.bundle import Bundle, latest_bundle, read_bundle
+from search.training.device import prepare_process
+from search.training.errors import BundleError
+from search.training.predicting import Prediction, Skipped, classify
+from search.training.temporary import write_atomically
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predictions:
+    """What a network makes of pictures.
+
+    Attributes:
+        bundle: the network.
+        pictures: in the order given, a folder's sorted.
+        skipped: files of folders that are no pictures, and why.
+    """
+
+    bundle: Bundle
+    pictures: tuple[Prediction, ...]
+    skipped: tuple[Skipped, ...]
+
+    def table(self, top: int = 3) -> list[dict[str, Any]]:
+        """A row for each picture, plain values that `pandas.DataFrame` and `json.dumps` take.
+
+        Args:
+            top: how many classes to name, from 1 up.
+
+        Returns:
+            `file`; `label`: the likeliest class's name; `probability`: its, in [0, 1]; `top`: the
+            likeliest classes, each with label and probability; `prepared`: what was done to the
+            picture before, in words.
+
+        Raises:
+            SpecError: `top` is no such number.
+        """
+        check_count("top", top)
+        names = self.bundle.class_names
+        return [
+            {
+                "file": str(picture.path),
+                "label": names[picture.label],
+                "probability": picture.probability,
+                "top": [
+                    {"label": names[label], "probability": share}
+                    for label, share in picture.ranking[:top]
+                ],
+                "prepared": list(picture.notes),
+            }
+            for picture in self.pictures
+        ]
+
+
+def predict(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    bundle: str | Path | Bundle | None = None,
+    study: str | None = None,
+    runs_dir: str | Path | None = None,
+    sheet: str | Path | None = None,
+) -> Predictions:
+    """Classify pictures: files, and folders with all below them.
+
+    What `python -m search.predict` does. Needs neither data set nor database.
+
+    Example:
+        >>> found = predict(["drawing.png", "photos/"], study="digits")
+        >>> [(row["file"], row["label"], row["probability"]) for row in found.table()]
+
+    Args:
+        paths: one or several. Any size, grey or colour; where the training images are figures on a
+            plain ground, a picture is inverted, scaled and centred like them.
+        bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
+        study: whose network, in place of `bundle`: the name of its folder in `runs_dir`. With
+            neither, the one that was finished last there.
+        runs_dir: None: $SEARCH_RUNS_DIR, or runs/ beside the database that $SEARCH_STORAGE names,
+            or ./runs.
+        sheet: write a contact sheet there, a PNG file.
+
+    Raises:
+        SpecError: a name that no study can have, or both a bundle and a study.
+        BundleError: no network there, or the sheet cannot be written.
+        DataError: a path that is not there, a named file that is no picture, or no picture at all.
+    """
+    if sheet is not None and Path(sheet).suffix.lower() != ".png":
+        raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
+    if bundle is not None and study is not None:
+        raise SpecError("study", f"either a bundle or a study, but got both, {study=}")
+    network = (
+        bundle
+        if isinstance(bundle, Bundle)
+        else read_bundle(bundle_folder(bundle, study, runs_dir))
+    )
+    given = [paths] if isinstance(paths, str | Path) else paths
+    with kept_surroundings():
+        prepare_process()
+        pictures, skipped = classify(network, [Path(path) for path in given])
+    if sheet is not None:
+        _write_sheet(Path(sheet), network, pictures)
+    return Predictions(bundle=network, pictures=tuple(pictures), skipped=tuple(skipped))
+
+
+def bundle_folder(
+    bundle: str | Path | None = None,
+    study: str | None = None,
+    runs_dir: str | Path | None = None,
+) -> Path:
+    """Where the network lies: a folder by its path or its study, else the latest one's.
+
+    Raises:
+        SpecError: a name that no study can have.
+        BundleError: neither was given, and there is no finished network.
+    """
+    if bundle is not None:
+        return Path(bundle)
+    runs = runs_folder(default_storage(), runs_dir)
+    if study is not None:
+        return runs / folder_name(check_study_name(study)) / "final"
+    return latest_bundle(runs)
+
+
+def _write_sheet(path: Path, bundle: Bundle, pictures: Sequence[Prediction]) -> None:
+    try:
+        write_atomically(path, contact_sheet(bundle, pictures))
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the contact sheet {path} ({error.strerror}); give another --sheet"
+        ) from error

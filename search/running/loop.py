@@ -1,0 +1,213 @@
+"""The trial loop: claim trials, advance them in turn, report, prune, tell.
+
+Optuna decides (sampler, pruner, storage), the loop drives: only so can a trial be carried on by
+another process, be counted exactly, and outlive its worker. See `search.store.claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from functools import partial
+
+from optuna.trial import TrialState
+
+from search.running.endings import (
+    describe,
+    end,
+    give_up_if_broken,
+    is_out_of_memory,
+    refuse_nonsense,
+)
+from search.running.packing import Packing
+from search.running.resuming import checkpoint_identity, checkpoint_path, save, saved_state
+from search.running.slots import Course, CrowdedError, Slots
+from search.running.worker import Worker
+from search.sampling.choosing import is_hopeless
+from search.spec.config import TrialConfig
+from search.spec.space import suggest
+from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
+from search.store.errors import CheckpointUnwritableError
+from search.store.heartbeat import Heartbeat
+from search.store.history import record_epoch
+from search.store.leases import Lease, LostLeaseError, release, sample
+from search.store.pictures import record_confusion
+from search.store.storage import StorageError, with_retry
+from search.training.checkpoint import delete_checkpoint
+from search.training.device import MemoryGauge, return_memory
+from search.training.seeds import derived_seed
+from search.training.train import Epoch, StoppedError, train
+
+WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
+
+
+def trial_seed(study_seed: int, trial_number: int) -> int:
+    """A trial's seed: a function of the study's seed and the trial's number alone."""
+    return derived_seed(study_seed, "trial", trial_number)
+
+
+def work(worker: Worker) -> None:
+    """Train trials until the study has its total, or `stop` is set; lay aside what is left then.
+
+    Raises:
+        StudyBrokenError: several trials in a row failed without one success.
+        StorageError: the database stayed away for longer than we wait.
+        CheckpointUnwritableError: a finished epoch could not be saved.
+        StudyGoneError: the study was deleted, or its database or folder taken away.
+    """
+    slots = Slots(_packing(worker))
+    with Heartbeat(worker.db) as heartbeat:
+        try:
+            while not worker.stop.is_set():
+                _claim_more(worker, slots, heartbeat)
+                if not slots:
+                    return
+                _advance(worker, slots)
+        except StoppedError:
+            pass
+        except StorageError:
+            slots.clear()  # whose leases run out by themselves: nothing can be written now
+            raise
+        finally:
+            held = slots.leases
+            slots.clear()
+            for lease in held:
+                release(worker.db, lease)
+
+
+def _packing(worker: Worker) -> Packing:
+    if worker.trials_at_a_time is not None:
+        return Packing(limit=worker.trials_at_a_time)
+    device = worker.task.device
+    return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
+
+
+def _claim_more(worker: Worker, slots: Slots, heartbeat: Heartbeat) -> None:
+    """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
+    while slots.has_room() and not worker.stop.is_set():
+        match claim(
+            worker.db,
+            worker.study,
+            total=worker.spec.trials,
+            counted=COUNTED_OF_ARMS if worker.spec.is_comparison else COUNTED,
+            lease_seconds=worker.lease_seconds,
+        ):
+            case Lease() as lease:
+                start = partial(_course, worker, lease, heartbeat, slots)
+                slots.add(lease, start, heartbeat.keep(lease))
+            case Wait() if not slots:
+                worker.stop.wait(WAIT_SECONDS)
+            case Done() if not slots:
+                return
+            case _:
+                slots.rest(WAIT_SECONDS)
+
+
+def _advance(worker: Worker, slots: Slots) -> None:
+    """Train one trial for a slice; complete, prune or fail it if that was the last one."""
+    slot, crowded = slots.next(), False
+    try:
+        ending = slots.advance(slot)
+        if ending is None:
+            return
+        state, reason = ending
+        end(worker, slot.lease, state, reason)
+    except LostLeaseError:
+        slots.remove(slot)  # another worker took the trial over; its checkpoint is in use there
+        return
+    except CrowdedError:
+        crowded = True
+    # Out here no error holds on to tensors any more.
+    if crowded:
+        slots.crowd_out(slot)
+        return_memory()
+        return
+    slots.remove(slot)
+    delete_checkpoint(checkpoint_path(worker.folder, slot.lease.trial_number))
+    return_memory(of_gpu=not slots)
+    if state == TrialState.FAIL:
+        give_up_if_broken(worker)
+    worker.on_change()
+
+
+def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) -> Course:
+    """The training of one trial, a slice for each `next()`; its value is how the trial ended."""
+    if lease.exhausted:
+        vanished = lease.attempt - 1
+        return TrialState.FAIL, (
+            f"abandoned {vanished} times without a new epoch: each time its worker was gone"
+        )
+    try:
+        return (yield from _train(worker, lease, heartbeat)), None
+    except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) and not slots.is_alone():
+            raise CrowdedError from error
+        # Whatever a configuration does to its training is its own fault, and not the study's.
+        reason = describe(error)
+    return TrialState.FAIL, reason
+
+
+def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
+    """Train the trial from where it stands to its end; says whether it was pruned."""
+    db, study, spec, task = worker.db, worker.study, worker.spec, worker.task
+    config, started = sample(
+        db, study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
+    )
+    checkpoint = checkpoint_path(worker.folder, lease.trial_number)
+    identity = checkpoint_identity(lease, started, config, task.content)
+    training = train(
+        config.architecture,
+        config.recipe,
+        task,
+        seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
+        state=saved_state(worker.db, lease, checkpoint, identity),
+        stop=worker.stop,
+        early_look=True,
+    )
+    with closing(training):
+        if training.epoch > 0 and _is_hopeless(worker, lease, config, training.epoch):
+            return TrialState.PRUNED  # what the worker before us died too early to say
+        for epoch in training.slices():
+            if epoch is not None:
+                if heartbeat.lost(lease):
+                    raise LostLeaseError(f"trial {lease.trial_number} was taken over")
+                refuse_nonsense(epoch)
+                _record(worker, lease, epoch)
+                if epoch.number > 0:
+                    worker.check()
+                    try:
+                        save(checkpoint, {"identity": identity, "training": training.state()})
+                    except CheckpointUnwritableError:
+                        worker.check()  # the folder may have been taken away at this very moment
+                        raise
+                if _is_hopeless(worker, lease, config, epoch.number):
+                    return TrialState.PRUNED
+            yield
+        record_confusion(db, lease, training.confusion().numpy())
+    return TrialState.COMPLETE
+
+
+def _is_hopeless(worker: Worker, lease: Lease, config: TrialConfig, epoch: int) -> bool:
+    """What the pruner says after an epoch; after the last one the trial is complete anyway."""
+    if epoch == config.recipe.epochs:
+        return False
+    return with_retry(worker.db, lambda: is_hopeless(worker.study, lease.trial_id, epoch))
+
+
+def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
+    record_epoch(
+        worker.db,
+        lease,
+        epoch=epoch.number,
+        train_loss=epoch.train_loss,
+        train_error=epoch.train_error,
+        validation_loss=epoch.validation_loss,
+        validation_error=epoch.validation_error,
+        learning_rate=epoch.learning_rate,
+        seconds=epoch.seconds,
+        images=epoch.images,
+    )
+    if worker.journal is not None:
+        worker.journal.acknowledge(lease.trial_number, epoch.number, epoch.validation_loss)

@@ -1,0 +1,160 @@
+"""A study's data: where they lie now, and whether they are those that it was made with.
+
+A folder of pictures may be moved, or be mounted elsewhere on another host: it is the same data as
+long as its fingerprint is. The study remembers every place where it was found.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+
+from data import folder
+from data.datasets import DataError, canonical_name
+from data.fingerprint import Fingerprint, differences, rough_differences
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.store.identity import study_transaction
+from search.store.storage import Database, StorageError
+from search.store.view import FINGERPRINT, load_facts, load_spec
+from search.training.task import Task, load_task
+
+# System attributes of a study, which dashboards do not show.
+PLACES, HELD_OUT = "cnn_search:places", "cnn_search:held_out"
+MOST_PLACES = 8
+
+
+def is_folder(name: str) -> bool:
+    return name.startswith(folder.PREFIX)
+
+
+def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: Path) -> str:
+    """The name under which the study's data set can be loaded here.
+
+    Args:
+        named: by a person; None: where it was found before, the latest such place first.
+        data_dir: gets to know which pictures the study holds out for the test.
+
+    Raises:
+        SpecError: the named one cannot be the study's.
+        DataError: its folder is nowhere to be found.
+    """
+    own, system = load_spec(study).dataset, _system_attributes(db, study)
+    place = own if named is None else canonical_name(named)
+    if place != own and not (is_folder(place) and is_folder(own)):
+        raise SpecError(
+            "dataset",
+            f"study {study.study_name!r} was made with dataset = {own!r}, but got {place!r}; give "
+            "another --study NAME, or leave it out to carry on",
+        )
+    if not is_folder(place):
+        return place
+    if named is None:
+        place = _known_place(study, own, system)
+    record = system.get(HELD_OUT)
+    if isinstance(record, dict):
+        folder.keep_held_out(place, data_dir, {str(k): str(v) for k, v in record.items()})
+    return place
+
+
+def _known_place(study: optuna.Study, own: str, system: dict[str, Any]) -> str:
+    for place in [*_places(system), own]:
+        if folder.root_of(place).is_dir():
+            return place
+    raise DataError(
+        f"there is no folder {folder.root_of(own)}, where the pictures of study "
+        f"{study.study_name!r} were; if they were moved, name their place: --dataset folder:PATH"
+    )
+
+
+def _places(system: dict[str, Any]) -> list[str]:
+    stored = system.get(PLACES, [])
+    places = stored if isinstance(stored, list) else []
+    return [place for place in places if isinstance(place, str) and is_folder(place)]
+
+
+def _system_attributes(db: Database, study: optuna.Study) -> dict[str, Any]:
+    return db.optuna.get_study_system_attrs(study._study_id)
+
+
+def load_study_task(
+    spec: StudySpec, data_dir: Path, device: torch.device, *, place: str | None = None
+) -> Task:
+    """The images that a study trains and validates on, split as it prescribes.
+
+    Args:
+        place: the data set's name where it lies elsewhere now, see `find_place`.
+
+    Raises:
+        DataError: they cannot be had, or not be divided so.
+    """
+    return load_task(
+        place or spec.dataset,
+        data_dir,
+        device,
+        seed=spec.seed,
+        reading=spec.reading,
+        validation_count=spec.validation_count,
+        limit=spec.limit,
+    )
+
+
+def check_data(study: optuna.Study, task: Task) -> None:
+    """Refuse other data than the study was made with.
+
+    Raises:
+        DataError: says what has changed.
+    """
+    told = _changes(study, task)
+    if told:
+        raise DataError(
+            f"study {study.study_name!r} was made with other data than {task.info.name} holds: "
+            f"{told}; put the data back (if they lie elsewhere: --dataset folder:PATH), or start "
+            "another study with --study NAME"
+        )
+
+
+def _changes(study: optuna.Study, task: Task) -> str:
+    if task.content is None:
+        return ""
+    stored = study.user_attrs.get(FINGERPRINT)
+    if stored is None:  # a study of an earlier version
+        facts = load_facts(study)
+        return rough_differences(
+            facts.class_names, facts.image_shape, facts.training_count, task.content
+        )
+    try:
+        return differences(Fingerprint.from_dict(stored), task.content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"attribute {FINGERPRINT!r} of study {study.study_name!r} is damaged ({error}); "
+            "start another study with --study NAME"
+        ) from error
+
+
+def keep_data(db: Database, study: optuna.Study, task: Task) -> None:
+    """Check the data once more, and store what is not stored of them yet.
+
+    Raises:
+        DataError: another start has made the study with other data; nothing was written.
+    """
+    check_data(study, task)
+    info, system = task.info, _system_attributes(db, study)
+    found: dict[str, Any] = {}
+    if info.test_is_drawn and HELD_OUT not in system:
+        found[HELD_OUT] = dict(info.test_digests)
+    places = [*_places(system), load_spec(study).dataset]
+    if is_folder(info.name) and info.name != places[0]:
+        others = [place for place in places[:-1] if place != info.name]
+        found[PLACES] = [info.name, *others][:MOST_PLACES]
+    lacking = task.content is not None and FINGERPRINT not in study.user_attrs
+    if not found and not lacking:
+        return
+    with study_transaction(db, study):
+        for key, value in found.items():
+            db.optuna.set_study_system_attr(study._study_id, key, value)
+        if lacking and task.content is not None:
+            study.set_user_attr(FINGERPRINT, task.content.to_dict())

@@ -1,0 +1,240 @@
+"""A study as it stood when it was read: what every table, figure and page is made of.
+
+`search.store.reading` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from models.checks import is_count
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.space import check_values
+from search.store.history import (
+    EpochRow,
+    ResultRow,
+    best_epoch,
+)
+from search.store.storage import StorageError
+
+# Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
+SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
+FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version has none
+PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
+BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
+
+MOST = 1000  # trials that a view holds, see `search.store.selection`
+State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
+STATES: Mapping[TrialState, State] = {
+    TrialState.RUNNING: "running",  # or interrupted, as its lease says
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.WAITING: "waiting",
+}
+
+# What reading a specification raises that no study of ours has written into the database.
+_DAMAGES = (AttributeError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFacts:
+    """What pages say of the data, without loading it."""
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    training_count: int
+    validation_count: int
+    own_validation: bool = False  # else a part of the training images is drawn for it
+    notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
+
+    def __post_init__(self) -> None:
+        numbers = (self.training_count, self.validation_count, *self.image_shape)
+        texts = (self.name, self.title, *self.class_names, *self.notes)
+        if len(self.image_shape) != 3 or not all(map(is_count, numbers)):
+            raise TypeError("its data's counts must be whole numbers")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("its data's names must be text")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialView:
+    """One trial.
+
+    Attributes:
+        state: Optuna's, but for the running ones that no worker holds: they are `interrupted`, and
+            the next worker to claim a trial carries one on.
+        params: as Optuna stores them, but for those that an older study's baseline did not have.
+        config: None where the parameters make no configuration (a trial that failed early).
+        parameters: number of trained weights and biases; None while unknown.
+        curve: its finished epochs in order, without the early look.
+        early_look: the report inside the first epoch, where there was one.
+        reason: why it failed.
+        is_baseline: the hand-made model that the study starts with.
+        worker: who holds it or held it last, as `search.store.holder` names processes; None of
+            one that has ended.
+        arm, repeat: of a comparison's trial: the arm's name, and the how-manieth training of it,
+            from 0.
+        system_attributes: as Optuna keeps them; see `search.store.pictures`.
+    """
+
+    trial_id: int
+    number: int
+    state: State
+    params: Mapping[str, Any]
+    config: TrialConfig | None
+    parameters: int | None
+    curve: tuple[EpochRow, ...]
+    early_look: EpochRow | None
+    started: datetime | None
+    finished: datetime | None
+    reason: str | None
+    is_baseline: bool
+    worker: str | None = None
+    arm: str | None = None
+    repeat: int | None = None
+    system_attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The epoch with the lowest validation loss."""
+        return best_epoch(self.curve)
+
+    @property
+    def reports(self) -> tuple[EpochRow, ...]:
+        return self.curve if self.early_look is None else (self.early_look, *self.curve)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training and validation."""
+        return sum(row.seconds for row in self.reports)
+
+    @property
+    def images(self) -> int:
+        return sum(row.images for row in self.reports)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Of a long study, what the trials come to that a view does not hold.
+
+    Attributes:
+        counts, seconds: by state; seconds of training and validation, added up over trials.
+        busy_seconds: of the whole study by the clock, while at least one trial was in training.
+        step: trials whose number it divides are in the view, whatever became of them.
+    """
+
+    counts: Mapping[State, int]
+    seconds: Mapping[State, float]
+    busy_seconds: float
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyView:
+    """A study: trials by number, and every reading of the test set.
+
+    Attributes:
+        trials: of a study of more than MOST, the best and the latest ones, those that are running,
+            and one in so many of all.
+        left_out: the others, added up; None where there are none.
+    """
+
+    name: str
+    storage: str  # without password
+    spec: StudySpec
+    dataset: DatasetFacts
+    hardware: str
+    versions: Mapping[str, str]
+    trials: tuple[TrialView, ...]
+    results: tuple[ResultRow, ...] = field(default=())
+    left_out: LeftOut | None = None
+
+    def count(self, *states: State) -> int:
+        """How many trials the study has in these states, or at all; also of those left out."""
+        shown = len(self.in_state(*states) if states else self.trials)
+        counts = {} if self.left_out is None else self.left_out.counts
+        return shown + sum(n for state, n in counts.items() if state in states or not states)
+
+    @property
+    def typical(self) -> tuple[TrialView, ...]:
+        """Trials that stand for all of the study, chosen by nothing that became of them."""
+        step = 1 if self.left_out is None else self.left_out.step
+        return tuple(trial for trial in self.trials if trial.number % step == 0)
+
+    def in_state(self, *states: State) -> list[TrialView]:
+        return [trial for trial in self.trials if trial.state in states]
+
+    @property
+    def finished(self) -> int:
+        """What counts towards the study's total: complete or pruned, in a comparison failed too."""
+        failed: tuple[State, ...] = ("failed",) if self.spec.is_comparison else ()
+        return self.count("complete", "pruned", *failed)
+
+    @property
+    def leaderboard(self) -> list[TrialView]:
+        """Complete trials, lowest validation loss first."""
+        complete = [trial for trial in self.in_state("complete") if trial.best is not None]
+        return sorted(complete, key=_best_loss)
+
+    @property
+    def best(self) -> TrialView | None:
+        return next(iter(self.leaderboard), None)
+
+    @property
+    def baseline(self) -> TrialView | None:
+        return next((trial for trial in self.trials if trial.is_baseline), None)
+
+
+def _best_loss(trial: TrialView) -> float:
+    assert trial.best is not None
+    return trial.best.validation_loss
+
+
+def load_spec(study: optuna.Study) -> StudySpec:
+    """The specification stored with the study.
+
+    Raises:
+        StorageError: the study was not made by `search.study`.
+    """
+    stored = study.user_attrs.get(SPEC)
+    if not isinstance(stored, dict):
+        raise StorageError(
+            f"study {study.study_name!r} was not made by cnn-search; give another --study"
+        )
+    try:
+        spec = StudySpec.from_dict(stored)
+        check_values(spec)
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error
+    return spec
+
+
+def _unreadable(study: optuna.Study, error: Exception) -> StorageError:
+    reason = str(error)[:200] or type(error).__name__
+    return StorageError(
+        f"study {study.study_name!r} cannot be read ({reason}); give another --study"
+    )
+
+
+def load_facts(study: optuna.Study) -> DatasetFacts:
+    try:
+        stored = study.user_attrs[DATASET]
+        return DatasetFacts(
+            **{
+                **stored,
+                "class_names": tuple(stored["class_names"]),
+                "image_shape": tuple(stored["image_shape"]),
+                "notes": tuple(stored.get("notes", ())),  # not of an earlier version
+            }
+        )
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error

@@ -1,0 +1,99 @@
+"""How this command was called, and what of its arguments may be shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from search.store.storage_url import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
+
+PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
+CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli
+_MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
+ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat behind the command's name
+
+
+def program() -> str:
+    """The running command as it is named in messages: `search.study`, or `cnn-search study`."""
+    if _by_script():
+        return sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+
+
+def this_command() -> str:
+    """As it is typed: `python -m search.study`, or `cnn-search study`."""
+    return program() if _by_script() else f"python -m {program()}"
+
+
+def as_called(text: str) -> str:
+    """A text that names our commands, with them named as this one was called."""
+    return _MODULE.sub(CONSOLE_SCRIPT, text) if _by_script() else text
+
+
+def _by_script() -> bool:
+    return sys.argv[0].startswith(CONSOLE_SCRIPT)
+
+
+def same_command(arguments: Iterable[str]) -> str:
+    """The command line to paste into a shell; passwords are left out, and that is said."""
+    given = list(arguments)
+    url = os.environ.get(STORAGE_VARIABLE)
+    if url and not any(word.startswith("--storage") for word in given):
+        given += ["--storage", url]  # the next shell may not have it
+    shown = [_replaced(word, without_password(_url_in(word))) for word in given]
+    hint = "" if shown == given else f"  ({PASSWORD_HINT})"
+    return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
+
+
+def hide_passwords(text: str) -> str:
+    """A text that may quote this process's arguments, with `***` for passwords in them."""
+    for word in sys.argv[1:]:
+        url = _url_in(word)
+        masked = mask_password(url)
+        if masked != url:
+            shown = "***" if masked == NOT_SHOWN else masked
+            for quoted in (url, repr(url)[1:-1], " ".join(url.split())):
+                text = text.replace(quoted, shown)
+    return text
+
+
+def wipe_passwords() -> None:
+    """Hide passwords in this process's arguments from other users' `ps`, where Linux lets us.
+
+    The memory that /proc/PID/cmdline shows is overwritten, in copies of this process too; Python
+    has its own copy of the arguments.
+    """
+    hidden = {word: masked for word in sys.argv[1:] if (masked := hide_passwords(word)) != word}
+    if not hidden or sys.platform != "linux":
+        return
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+        start, end = int(fields[ARG_START]), int(fields[ARG_END])
+        with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            words = memory.read(end - start).split(b"\0")
+            memory.seek(start)
+            memory.write(b"\0".join(_fitted(word, hidden) for word in words))
+
+
+def _fitted(word: bytes, hidden: Mapping[str, str]) -> bytes:
+    """What is to be shown of an argument, exactly as long as it."""
+    given = os.fsdecode(word)
+    return os.fsencode(hidden.get(given, given))[: len(word)].ljust(len(word))
+
+
+def _url_in(word: str) -> str:
+    """The URL of an argument, `--storage=URL` too; empty for one that holds none."""
+    value = word.partition("=")[2] if word.startswith("-") else word
+    return value if "://" in value or ("@" in value and "postgres" in value) else ""
+
+
+def _replaced(word: str, shown: str) -> str:
+    url = _url_in(word)
+    return word.removesuffix(url) + shown if url else word

@@ -1,0 +1,247 @@
+"""What every command shares: arguments, errors on one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import io
+import os
+import re
+import select
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+import optuna
+from rich.console import Console
+
+from data.errors import DataError
+from data.names import default_data_dir
+from models import ArchitectureError
+from search.spec.domains import SpecError
+from search.spec.recipe import RecipeError
+from search.spec.study_file import StudyFileError
+from search.store.errors import CheckpointUnwritableError, StudyBrokenError
+from search.store.folders import DEFAULT_STORAGE, RUNS_VARIABLE, default_storage
+from search.store.storage import StorageError
+from search.store.storage_url import STORAGE_VARIABLE
+from search.terminal.command_line import (
+    as_called,
+    hide_passwords,
+    program,
+    this_command,
+    wipe_passwords,
+)
+from search.training.errors import BundleError, DeviceError, RepeatError
+
+BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
+HELP_WIDTH = 80
+LONGEST = 366 * 24 * 3600  # seconds
+
+# What people can mend: each says on one line what is wrong and what to do.
+USER_ERRORS = (
+    DataError,
+    ArchitectureError,
+    BundleError,
+    CheckpointUnwritableError,
+    DeviceError,
+    RecipeError,
+    RepeatError,
+    SpecError,
+    StorageError,
+    StudyBrokenError,
+    StudyFileError,
+)
+
+
+def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """Run a command's `main` on the process's arguments and exit.
+
+    The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
+    line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
+    """
+    wipe_passwords()
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
+    try:
+        code = main(None)
+        sys.stdout.flush()
+    except USER_ERRORS as error:
+        print(
+            f"{program()}: error: {one_line(as_called(hide_passwords(str(error))))}",
+            file=sys.stderr,
+        )
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_gone(sys.stdout):
+            raise
+        # Python flushes standard output once more at exit, which would fail noisily.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
+    sys.exit(code)
+
+
+def run_process(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """`run` as the last thing that a process does.
+
+    Python would then take every loaded module apart, which takes PyTorch two seconds, and Ctrl-C
+    shall end a command at once. What was registered to be done at exit is done.
+    """
+    code: int | str | None = None
+    try:
+        run(main)
+    except SystemExit as end:
+        code = end.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or its reader is gone
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0)
+
+
+def one_line(text: str) -> str:
+    """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
+    joined = " ".join(text.split())
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in joined
+    )
+
+
+def console() -> Console:
+    """For progress and warnings: standard error. Texts are printed as they are, without markup."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command: defaults are shown, examples keep their lines, errors take one.
+
+    Args:
+        description: what the command does.
+        examples: command lines with comments, for the end of --help.
+    """
+
+    def __init__(self, *, description: str, examples: str) -> None:
+        super().__init__(
+            prog=this_command(),
+            description=textwrap.fill(description, HELP_WIDTH),
+            epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,  # a script's --data would break when another option begins so
+        )
+
+    def add_storage(self) -> None:
+        self.add_argument(
+            "--storage",
+            metavar="URL",
+            default=default_storage(),
+            help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password "
+            "is best left to ~/.pgpass",
+        )
+
+    def add_device(self) -> None:
+        self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+    def add_moved_dataset(self) -> None:
+        self.add_argument(
+            "--dataset",
+            metavar="folder:PATH",
+            help="where the study's pictures lie here, if not where they lay before",
+        )
+
+    def add_trials_per_device(self) -> None:
+        self.add_argument(
+            "--trials-per-device",
+            type=trials_per_device,
+            metavar="K",
+            default=None,
+            help="trials that a process trains at a time, in turn (default: auto, which is as many "
+            "as pay on a GPU, one on a CPU and with --seed)",
+        )
+
+    def add_data_dir(self) -> None:
+        self.add_argument(
+            "--data-dir",
+            type=Path,
+            metavar="DIR",
+            default=default_data_dir(),
+            help="where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
+        )
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
+
+    def add_runs_dir(self) -> None:
+        self.add_argument(
+            "--runs-dir",
+            type=Path,
+            metavar="DIR",
+            help="where checkpoints, models, reports and pictures are kept (default: "
+            f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        line = one_line(hide_passwords(message))
+        self.exit(BAD_INPUT, f"{program()}: error: {line} (--help shows all options)\n")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_it = action.help is None or "default" in action.help
+        if says_it or action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+def positive_int(text: str) -> int:
+    """An argument that counts something."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, but got {text!r}")
+    return int(text)
+
+
+def trials_per_device(text: str) -> int | None:
+    """An argument that counts trials; None for `auto`."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"must be auto or a whole number from 1 to 9999, but got {text!r}"
+        )
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """An argument in [0, 2**63)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 0 up and below 2**63, but got {text!r}"
+        )
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """An argument in seconds: `45`, `90s`, `30m`, `1h30m`."""
+    number = r"(\d{1,9}(?:\.\d{1,9})?)"
+    pattern = f"(?:{number}h)?(?:{number}m)?(?:{number}s)?"
+    found = re.fullmatch(pattern, f"{text}s" if text.isdigit() else text, re.ASCII)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not 0 < total <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"must be a time like 90s, 30m or 1h30m, at most a year, but got {text!r}"
+        )
+    return total
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    """Whether the stream is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors are reported unasked
+    return any(event & select.POLLERR for _, event in poll.poll(0))

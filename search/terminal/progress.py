@@ -1,0 +1,230 @@
+"""Progress of a study while it runs: a live view on a terminal, plain lines elsewhere.
+
+It reads the database and nothing else, so it shows the work of all workers, wherever they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from search.analysis.estimate import counted_down, time_left, workers_now
+from search.analysis.findings import named
+from search.analysis.wording import data_in_words, printable
+from search.store.storage import StudyGoneError
+from search.store.view import StudyView, TrialView
+from search.terminal.commands import one_line
+from search.terminal.live import epochs_done, frame, latest_ended, outcome, totals_in_words
+from search.terminal.summary import score_in_words, time_left_in_words
+
+LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
+POLLING_SHARE = 0.05  # of the time, at most
+LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
+
+
+class Progress:
+    """Context manager: shows the study from the beginning of a `with` block to its end.
+
+    A thread of its own polls the study. Whatever goes wrong in it (a locked database, a closed
+    terminal) is a line in the view at most, and is tried again at the next poll. What others print
+    meanwhile through `sys.stderr` appears above the live view.
+
+    Args:
+        read: the study as it stands; called from the thread.
+        console: where to show it: standard error, see `search.terminal.commands.console`.
+        interval: seconds between two reads; longer where reading takes long, so that it stays a
+            small part of the work.
+        heartbeat: plain lines come at least so often, in seconds.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], StudyView],
+        *,
+        console: Console,
+        interval: float = 1.0,
+        heartbeat: float = 30.0,
+    ) -> None:
+        self._read, self._interval = read, interval
+        self._time_left = _Countdown()
+        self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
+        self._over = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._poll, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._show.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._over.set()
+            self._thread.join(LEAVE_SECONDS)
+        finally:  # after a second Ctrl-C, too
+            self._closed = True
+            self._show.stop()
+
+    def _poll(self) -> None:
+        over = False
+        while not self._closed:
+            began = time.monotonic()
+            try:
+                view = self._read()
+                if not self._closed:
+                    self._show(view, self._time_left(view))
+            except StudyGoneError:
+                return  # the command ends with it, and says so
+            except Exception as error:  # of any kind: the study must go on without its view
+                with contextlib.suppress(Exception):
+                    self._trouble(one_line(str(error)) or type(error).__name__)
+            if over:
+                return
+            pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
+            over = self._over.wait(max(self._interval, pause))  # and then once more, for the end
+
+    def _trouble(self, what: str) -> None:
+        if not self._closed:
+            self._show.trouble(what)
+
+
+def can_be_live(console: Console) -> bool:
+    """Whether the console is a terminal that can move its cursor, and no log of a CI job."""
+    is_terminal = console.is_terminal and console.file.isatty()
+    return is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
+class _Countdown:
+    """What `time_left_now` gives, but that the estimate is made anew only with each report."""
+
+    def __init__(self) -> None:
+        self._made_for: tuple[int, ...] | None = None
+        self._estimate: float | None = None
+
+    def __call__(self, view: StudyView) -> float | None:
+        reports = sum(len(trial.reports) for trial in view.trials)
+        now = time.time()
+        workers = len(workers_now(view, now)) or 1
+        made_for = (reports, view.finished, view.spec.trials, workers)
+        if made_for != self._made_for:
+            self._made_for, self._estimate = made_for, time_left(view, workers)
+        return counted_down(self._estimate, view, now)
+
+
+class _LiveView:
+    def __init__(self, console: Console) -> None:
+        self._began = time.monotonic()
+        self._console = console
+        self._frame: RenderableType = Text("reading the study ...", "dim")
+        self._live = Live(
+            self._frame,
+            console=console,
+            auto_refresh=False,
+            vertical_overflow="crop",
+            # Lines printed on the same terminal go above the view; results in a file stay there.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+        )
+
+    def start(self) -> None:
+        self._live.start()
+        # Shown all the time, as after SIGKILL nobody would show it again.
+        self._console.show_cursor(True)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # the terminal was closed
+            self._live.stop()
+
+    def __call__(self, view: StudyView, left: float | None) -> None:
+        elapsed = time.monotonic() - self._began
+        self._frame = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
+        self._update(self._frame)
+
+    def trouble(self, what: str) -> None:
+        self._update(
+            Group(self._frame, Text(f"no news: {what}", no_wrap=True, overflow="ellipsis"))
+        )
+
+    def _update(self, shown: RenderableType) -> None:
+        self._live.update(shown, refresh=True)
+
+
+class _PlainLines:
+    def __init__(self, console: Console, heartbeat: float) -> None:
+        self._console, self._heartbeat = console, heartbeat
+        self._known: set[int] | None = None  # numbers of the trials that had ended
+        self._printed_at = 0.0
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def __call__(self, view: StudyView, left: float | None) -> None:
+        for line in self._news(view, left) or self._sign_of_life(view, left):
+            self._print(line)
+
+    def trouble(self, what: str) -> None:
+        if self._is_due():
+            self._print(f"no news: {what}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        self._printed_at = time.monotonic()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._printed_at >= self._heartbeat
+
+    def _news(self, view: StudyView, left: float | None) -> list[str]:
+        ended = latest_ended(view)[::-1]
+        totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
+        if self._known is None:
+            self._known = {trial.number for trial in ended}
+            return [f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}", totals]
+        new = [trial for trial in ended if trial.number not in self._known]
+        self._known.update(trial.number for trial in new)
+        lines = [_ended(trial, view) for trial in new]
+        if new:  # what holds for all of them, once
+            lines[-1] = "; ".join([lines[-1], *_best(view, new), totals])
+        return lines
+
+    def _sign_of_life(self, view: StudyView, left: float | None) -> list[str]:
+        if not self._is_due():
+            return []
+        running = [_running(trial, view) for trial in view.in_state("running")]
+        return ["; ".join([*running, f"{totals_in_words(view)}, {time_left_in_words(view, left)}"])]
+
+
+def _ended(trial: TrialView, view: StudyView) -> str:
+    if trial.state == "failed":
+        return f"trial {trial.number} failed: {printable(trial.reason or 'unknown reason')}"
+    return f"trial {trial.number} {outcome(trial)}: {score_in_words(trial, view)}"
+
+
+def _running(trial: TrialView, view: StudyView) -> str:
+    latest = f", loss {trial.reports[-1].validation_loss:.4f}" if trial.reports else ""
+    return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"
+
+
+def _best(view: StudyView, new: Sequence[TrialView]) -> Iterator[str]:
+    best = view.best
+    if best is None:
+        return
+    if any(trial.number == best.number for trial in new):
+        yield f"{named(best)} is the best so far"
+    else:
+        yield f"best is {named(best)}: {score_in_words(best, view)}"

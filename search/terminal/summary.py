@@ -1,0 +1,249 @@
+"""A study in plain words and tables: at its end, for `--status`, and for reports."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+
+from search.analysis.describe import describe_network, describe_training
+from search.analysis.estimate import time_left_now, workers_now
+from search.analysis.findings import named, overfitting_in_words, stop_in_words
+from search.analysis.speed import images_per_second, time_spent
+from search.analysis.states import all_counts
+from search.analysis.uncertainty import accuracy_of, legend, sampling_error
+from search.analysis.wording import (
+    data_in_words,
+    duration,
+    grouped,
+    printable,
+)
+from search.spec.recipe import EARLY_LOOK
+from search.store.folders import DEFAULT_STORAGE
+from search.store.holder import display_name
+from search.store.status import RunningTrial, Status
+from search.store.storage_url import without_password
+from search.store.view import StudyView, TrialView
+from search.terminal.command_line import as_called
+
+WIDTH = 80
+
+MOST_FAILURES = 10  # told one by one
+FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
+
+
+def score_in_words(trial: TrialView, view: StudyView) -> str:
+    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or else early look."""
+    row = trial.best or trial.early_look
+    if row is None or not math.isfinite(row.validation_loss):
+        return "no finite loss"
+    images = view.dataset.validation_count
+    if row.epoch == 0:
+        images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
+    accuracy = accuracy_of([row.validation_error], images)
+    return f"loss {row.validation_loss:.4f}, accuracy {accuracy}"
+
+
+def gain_in_words(view: StudyView) -> str | None:
+    """What the best trial gained over the baseline; None where there is nothing to compare."""
+    best, baseline = view.best, view.baseline
+    if best is None or baseline is None or best.best is None or baseline.best is None:
+        return None
+    if best.number == baseline.number:
+        return "no trial beat the baseline"
+    loss = baseline.best.validation_loss - best.best.validation_loss
+    points = 100 * (baseline.best.validation_error - best.best.validation_error)
+    if loss < 0:  # a baseline that has not run to its end takes no part in the leaderboard
+        return f"nothing, its loss is {-loss:.4f} higher than the baseline's so far"
+    link, course = ("and", "higher") if points >= 0 else ("but", "lower")
+    sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
+    noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
+    return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}{noise}"
+
+
+def standing_in_words(view: StudyView, now: float | None = None) -> str:
+    """The time left, and whether anybody trains; see `time_left_now`."""
+    now = time.time() if now is None else now
+    idle = not workers_now(view, now)
+    return time_left_in_words(view, time_left_now(view, now), idle=idle)
+
+
+def time_left_in_words(view: StudyView, seconds: float | None, *, idle: bool = False) -> str:
+    """`about 14 min left`, `no estimate yet`, `done`.
+
+    Args:
+        idle: nobody trains now; the estimate is of one worker.
+    """
+    if view.finished >= view.spec.trials:
+        return "done"
+    if seconds is None:
+        return "no estimate yet"
+    rough = ", a first guess" if view.finished < FIRST_GUESSES else ""
+    nobody = " with one worker; none is training now" if idle else ""
+    return f"about {duration(seconds)} left{rough}{nobody}" if seconds >= 1 else "moments left"
+
+
+def final_summary(view: StudyView) -> str:
+    """What a study found and what to do next, for standard output; also for an unfinished one."""
+    return "\n".join(
+        [
+            *_wrap(f"Study {view.name}: {_finished(view)}"),
+            *_data(view),
+            *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
+            "",
+            *(_best_lines(view) if view.best else _no_best_lines(view)),
+            *_next(view),
+        ]
+    )
+
+
+def status_text(view: StudyView, status: Status) -> str:
+    """How a study stands: for `--status`, on standard output."""
+    lines = [
+        *_wrap(f"Study {view.name}: {_finished(view)}"),
+        *_data(view),
+        *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
+    ]
+    if view.finished < view.spec.trials:
+        lines += _wrap(f"Time: {standing_in_words(view)}.")
+    trials = {trial.number: trial for trial in view.trials}
+    if status.running:
+        lines += ["", "Running:"]
+        lines += [_running_line(running, trials, view) for running in status.running]
+    if status.abandoned:
+        lines += ["", "Interrupted, for the next worker to carry on:"]
+        lines += [
+            f"  trial {number}, {_course(trials.get(number), view)}" for number in status.abandoned
+        ]
+    if view.in_state("failed"):
+        lines += ["", "Failed:", *_failures(view)]
+    if view.best:
+        lines += ["", *_best_lines(view)]
+    return "\n".join([*lines, *_next(view)])
+
+
+def fallback_notice(reason: str) -> str:
+    """Prominent, for the start and the end of a study that nobody gave a data set."""
+    rule = "!" * WIDTH
+    lines = _wrap(fallback_words(reason), width=WIDTH - 4)
+    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
+
+
+def fallback_words(reason: str) -> str:
+    """The same as plain sentences."""
+    return (
+        f"Fashion-MNIST could not be had: {printable(reason).rstrip('.')}. This study runs on "
+        "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its figures "
+        "say nothing about Fashion-MNIST."
+    )
+
+
+def next_commands(view: StudyView) -> list[str]:
+    """What to type next, without a password."""
+    url = shlex.quote(without_password(view.storage))
+    stored = "" if view.storage == DEFAULT_STORAGE else f" --storage {url}"
+    named = f"--study {shlex.quote(view.name)}{stored}"
+    missing = view.spec.trials - view.finished
+    call = as_called("python -m search.")
+    commands = []
+    if missing > 0:
+        commands.append(f"{call}study {named}   # the other {missing} trials")
+    if view.best is not None:
+        commands.append(f"{call}report {named}")
+        commands.append(f"{call}finalize {named}")
+    return [*commands, f"{call}dashboard{stored}"]
+
+
+def _best_lines(view: StudyView) -> Iterator[str]:
+    best = view.best
+    assert best is not None
+    yield f"Best: {named(best)}"
+    if best.config is not None:
+        yield from _entry("network", describe_network(best.config.architecture, best.parameters))
+        yield from _entry("training", describe_training(best.config))
+    yield from _entry("validation", f"{score_in_words(best, view)}, {_epoch_in_words(best)}")
+    gain, baseline = gain_in_words(view), view.baseline
+    if gain is not None and baseline is not None:
+        where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
+        yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
+        yield from _entry("gained", gain)
+    for sentence in (overfitting_in_words(best), stop_in_words(view)):
+        if sentence is not None:
+            yield from ["", *_wrap(sentence)]
+    yield ""
+    yield from _wrap(
+        f"{legend(view.dataset.validation_count)} The best of "
+        f"{view.count('complete')} complete trials, picked on the images that it is judged by, "
+        "looks a little better than it is: finalize scores it on the test set, without that bias."
+    )
+
+
+def _no_best_lines(view: StudyView) -> Iterator[str]:
+    yield "No trial has run to its end yet, so there is no best one."
+    yield from _failures(view, 3)
+
+
+def _next(view: StudyView) -> Iterator[str]:
+    yield ""
+    yield "Next:"
+    yield from (f"  {command}" for command in next_commands(view))
+
+
+def _finished(view: StudyView) -> str:
+    total = f"{view.finished} of {view.spec.trials} trials finished"
+    return f"{total} ({all_counts(view)})"
+
+
+def _data(view: StudyView) -> list[str]:
+    return _wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+
+
+def _pace(view: StudyView) -> str:
+    speed = images_per_second(view)
+    return "" if speed is None else f"; {grouped(round(speed))} images a second lately"
+
+
+def _running_line(running: RunningTrial, trials: Mapping[int, TrialView], view: StudyView) -> str:
+    where = printable(display_name(running.worker))
+    again = f", attempt {running.attempt}" if running.attempt > 1 else ""
+    number = running.trial_number
+    return f"  trial {number}, {_course(trials.get(number), view)}, on {where}{again}"
+
+
+def _course(trial: TrialView | None, view: StudyView) -> str:
+    if trial is None or not trial.reports:
+        return "nothing reported yet"
+    done = f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"
+    return f"{done}, validation loss {trial.reports[-1].validation_loss:.4f}"
+
+
+def _epoch_in_words(trial: TrialView) -> str:
+    assert trial.best is not None
+    return f"epoch {trial.best.epoch} of {len(trial.curve)}"
+
+
+def _failures(view: StudyView, most: int = MOST_FAILURES) -> Iterator[str]:
+    """The latest."""
+    shown = view.in_state("failed")[-most:]
+    if view.count("failed") > len(shown):
+        yield f"  the latest {len(shown)} of {grouped(view.count('failed'))}:"
+    for trial in shown:
+        reason = printable(trial.reason or "for an unknown reason")
+        yield from _wrap(f"trial {trial.number}: {reason}", "  ", "    ")
+
+
+def _entry(name: str, text: str) -> list[str]:
+    """A name and its text, which hangs beside it over as many lines as it needs."""
+    return _wrap(text, f"  {name:<12}", " " * 14)
+
+
+def _wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
+    """Lines of at most `width` that do not part `50 000`, `± 0.26` or `92.93 %`."""
+    whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
+    lines = textwrap.wrap(
+        whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return [line.replace("\u00a0", " ") for line in lines]

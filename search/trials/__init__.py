@@ -1,1 +1,0 @@
-"""How configurations are chosen, run and remembered."""

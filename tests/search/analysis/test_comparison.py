@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from search.analysis.comparison import (
+    DIVERGED,
+    Difference,
+    against_base,
+    compare,
+    holm,
+    runs_by_arm,
+)
+from search.running.endings import DivergedError, describe
+from search.store.view import StudyView
+
+Make = Callable[..., Any]
+BASE = [0.50, 0.52, 0.49, 0.51]
+
+
+def difference(view: StudyView, metric: str = "validation_loss") -> Difference:
+    (only,) = against_base(view, metric)
+    return only
+
+
+def test_the_paired_test_is_the_textbook_one(make_comparison: Make) -> None:
+    arm = [0.41, 0.45, 0.38, 0.44]
+    found = difference(make_comparison({"base": BASE, "arm": arm}))
+    d = [a - b for a, b in zip(arm, BASE, strict=True)]
+    n, error = len(d), stdev(d) / math.sqrt(len(d))
+    critical = stats.t.ppf(0.975, n - 1)
+    assert found.mean == pytest.approx(mean(d))
+    assert found.low == pytest.approx(mean(d) - critical * error)
+    assert found.high == pytest.approx(mean(d) + critical * error)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(mean(d) / error), n - 1))
+    assert found.p_holm == found.p  # the only test
+    assert found.effect == pytest.approx(mean(d) / stdev(d))
+    assert found.effect * math.sqrt(n) == pytest.approx(mean(d) / error)  # d_z √n = t
+    assert found.verdict == "better"
+
+
+def test_the_direction_follows_the_metric(make_comparison: Make) -> None:
+    arm = [0.41, 0.45, 0.38, 0.44]
+    view = make_comparison({"base": BASE, "arm": arm})
+    for metric in ("validation_error", "validation_accuracy", "train_loss", "train_accuracy"):
+        assert difference(view, metric).verdict == "better", metric
+    turned = make_comparison({"base": arm, "arm": BASE})
+    for metric in ("validation_error", "validation_accuracy"):
+        assert difference(turned, metric).verdict == "worse", metric
+    accuracy, error = (difference(view, f"validation_{name}") for name in ("accuracy", "error"))
+    assert accuracy.mean == pytest.approx(-(error.mean or 0))
+    assert accuracy.p == pytest.approx(error.p)
+
+
+def test_pairs_are_of_the_same_seed_only(make_comparison: Make) -> None:
+    # The common ups and downs of the seeds are far larger than the difference.
+    base = [0.5, 0.7, 0.3, 0.9]
+    arm = [0.51, 0.7095, 0.3105, 0.91]
+    assert difference(make_comparison({"base": base, "arm": arm})).verdict == "worse"
+    mixed = [0.91, 0.3105, 0.7095, 0.51]
+    assert difference(make_comparison({"base": base, "arm": mixed})).verdict == "no evidence"
+    some = difference(make_comparison({"base": [0.5, None, 0.3], "arm": [0.4, 0.6, 0.25]}))
+    assert dict(some.by_repeat) == pytest.approx({0: -0.1, 2: -0.05})
+
+
+def test_what_cannot_be_tested_is_no_evidence(make_comparison: Make) -> None:
+    one = difference(make_comparison({"base": [0.5], "arm": [0.1]}))
+    assert (one.standing, one.verdict, one.p, one.low) == ("one seed", "no evidence", None, None)
+    same = difference(make_comparison({"base": BASE, "arm": BASE}))
+    assert (same.standing, same.verdict, same.p) == ("equal", "no evidence", None)
+    # But for rounding the same in each seed: p would be 0 for want of a spread.
+    shifted = difference(make_comparison({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
+    assert (shifted.standing, shifted.verdict) == ("equal", "no evidence")
+    none = difference(make_comparison({"base": [0.5, None], "arm": [None, 0.4]}))
+    assert (none.standing, none.verdict, none.mean) == ("no pair", "no evidence", None)
+
+
+def test_an_arm_that_always_diverged_is_worse(make_comparison: Make) -> None:
+    view = make_comparison({"base": [0.5, 0.6], "arm": [None, None]})
+    assert (difference(view).standing, difference(view).verdict) == ("diverged", "worse")
+    turned = make_comparison({"base": [None, None], "arm": [0.5, 0.6]})
+    assert difference(turned).verdict == "better"
+    both = make_comparison({"base": [None, None], "arm": [None, None]})
+    assert difference(both).verdict == "no evidence"
+    # Not where it may still train, nor where something else stopped it.
+    going_on = make_comparison({"base": [0.5, 0.6], "arm": [None]}, repeats=2)
+    assert difference(going_on).verdict == "no evidence"
+    crashed = make_comparison({"base": [0.5, 0.6], "arm": [None, None]}, reason="out of memory")
+    assert difference(crashed).verdict == "no evidence"
+    assert runs_by_arm(crashed)["arm"].diverged == 0
+
+
+def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
+    assert describe(DivergedError("diverged: train loss became nan")).startswith(DIVERGED)
+    assert not describe(RuntimeError("diverged")).startswith(DIVERGED)
+    assert not describe(MemoryError()).startswith(DIVERGED)
+
+
+def test_parameters_are_counted_not_tested(make_comparison: Make) -> None:
+    values = {"wide": {"channels": (16, 32)}, "dropout": {"dropout": 0.5}}
+    view = make_comparison({"base": [0.5], "wide": [0.4], "dropout": [None]}, values=values)
+    wide, dropout = against_base(view, "parameters")
+    assert (wide.standing, wide.verdict, wide.p) == ("counted", "worse", None)
+    assert (
+        wide.mean
+        == runs_by_arm(view)["wide"].values("parameters")[0]
+        - (runs_by_arm(view)["base"].values("parameters")[0])
+    )
+    assert (dropout.mean, dropout.verdict) == (0, "no evidence")  # though it diverged
+
+
+def test_holm_steps_down() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.02, 0.02, 0.5, 0.9]) == pytest.approx([0.08, 0.08, 1.0, 1.0])
+    assert holm([0.3]) == [0.3]
+    assert holm([]) == []
+
+
+def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 9):
+        raw = rng.uniform(0, 0.3, size)
+        found = np.array(holm(list(raw)))
+        assert np.all(found >= raw)
+        assert np.all(found <= np.minimum(1, size * raw) + 1e-12)
+        assert np.all(np.diff(found[np.argsort(raw)]) >= 0)  # the order stays
+
+
+def test_arms_are_corrected_together_and_a_pair_counts_once(make_comparison: Make) -> None:
+    arms = {"base": BASE, "a": [0.46, 0.47, 0.45, 0.46], "b": [0.48, 0.53, 0.44, 0.49]}
+    view = make_comparison({**arms, "lost": [None] * 4})
+    a, b, lost = against_base(view, "validation_loss")
+    assert a.p is not None
+    assert b.p is not None
+    assert [a.p_holm, b.p_holm, lost.p_holm] == [*holm([a.p, b.p]), None]
+    pair = ("a", "base", "validation_loss")
+    assert [d.p_holm for d in compare(runs_by_arm(view), [pair, pair])] == [a.p, a.p]
+
+
+def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
+    """Arms that differ from the base by chance alone, 200 studies of four arms and five seeds."""
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(200):
+        losses = rng.normal(0.5, 0.02, (4, 5))
+        view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
+        wrong += any(d.verdict != "no evidence" for d in against_base(view, "validation_loss"))
+    assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_an_interval_excludes_0_exactly_where_the_verdict_is_a_difference(
+    make_comparison: Make, seed: int
+) -> None:
+    """Of arms that differ a lot, a little and not at all, so that each step of Holm's decides."""
+    rng = np.random.default_rng(seed)
+    arms, seeds = int(rng.integers(2, 7)), int(rng.integers(2, 9))
+    shifts = rng.choice([0.0, 0.01, 0.03, 0.2], arms) * rng.choice([-1, 1], arms)
+    losses = rng.normal(0.5, 0.02, (arms, seeds)) + shifts[:, None]
+    view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
+    for metric in ("validation_loss", "validation_accuracy"):
+        found = against_base(view, metric)
+        for d in found:
+            assert d.low is not None
+            assert d.high is not None
+            assert (d.low > 0 or d.high < 0) == (d.verdict != "no evidence")
+            # Between the interval of the test alone and Bonferroni's.
+            values = list(d.by_repeat.values())
+            half = (d.high - d.low) / 2
+            assert d.mean == pytest.approx((d.low + d.high) / 2)
+            alone, bonferroni = (
+                stats.t.isf(0.025 / m, seeds - 1) * stdev(values) / math.sqrt(seeds)
+                for m in (1, len(found))
+            )
+            assert alone - 1e-12 <= half <= bonferroni + 1e-12
+
+
+def test_an_interval_alone_would_have_contradicted_its_verdict(make_comparison: Make) -> None:
+    """p between 0.025 and 0.05, beside a second arm: found alone, and no evidence of two."""
+    base = [0.50, 0.52, 0.49, 0.51, 0.50]
+    shifted = [0.49, 0.505, 0.487, 0.507, 0.481]
+    noise = [0.51, 0.51, 0.50, 0.49, 0.51]
+    (alone,) = against_base(make_comparison({"a": base, "b": shifted}), "validation_loss")
+    beside, _ = against_base(
+        make_comparison({"a": base, "b": shifted, "c": noise}), "validation_loss"
+    )
+    assert alone.p == beside.p
+    assert 0.025 < (alone.p or 0) < 0.05
+    assert alone.verdict == "better"
+    assert (alone.high or 0) < 0
+    assert beside.verdict == "no evidence"
+    assert (beside.low or 0) < 0 < (beside.high or 0)

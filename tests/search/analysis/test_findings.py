@@ -1,0 +1,227 @@
+"""Each sentence is said where it is true of made-up trials, and not where it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.analysis.findings import (
+    all_overfitting_in_words,
+    overfits,
+    overfitting_in_words,
+    stop_in_words,
+    trials_since_best,
+)
+from search.dashboard.dashboard_content import make_study_content
+from search.pages.document import as_markdown
+from search.pages.note import study_note, trial_note
+from search.pages.report_files import report
+from search.store.status import Status
+from search.store.view import LeftOut, StudyView, TrialView
+from search.terminal.live import frame
+from search.terminal.summary import final_summary, status_text
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
+BEATEN = "the best is the baseline itself"
+
+
+def report_of(view: StudyView) -> str:
+    return as_markdown(report(view, datetime(2026, 3, 1, tzinfo=UTC)), "figures", "png")
+
+
+def frame_of(view: StudyView) -> str:
+    console = Console(file=io.StringIO(), width=100, height=24)
+    console.print(frame(view, height=23, elapsed=1, left=None))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def everywhere(view: StudyView) -> dict[str, str]:
+    """What people read of a study, on one line each."""
+    texts = {
+        "summary": final_summary(view),
+        "status": status_text(view, NOBODY),
+        "note": study_note(view),
+        "report": report_of(view),
+    }
+    return {name: " ".join(text.split()) for name, text in texts.items()}
+
+
+@pytest.mark.parametrize("baseline_loss", [0.3, 0.5])
+def test_the_best_is_said_to_be_the_baseline_where_it_is(
+    make_trial: MakeTrial, make_view: MakeView, baseline_loss: float
+) -> None:
+    view = make_view([make_trial(0, [baseline_loss], is_baseline=True), make_trial(1, [0.4])])
+    is_best = baseline_loss < 0.4
+    texts = {**everywhere(view), "live view": frame_of(view)}
+    for name, text in texts.items():
+        assert ("trial 0, the baseline itself" in text) == is_best, name
+
+
+@pytest.fixture
+def gained(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]:
+    """A search whose best trial ended as number `at` of so many."""
+
+    def make(at: int, trials: int, total: int = 50) -> StudyView:
+        made = [make_trial(n, [0.3 if n == at else 0.4 + n / 1000]) for n in range(trials)]
+        view = make_view(made)
+        return dataclasses.replace(view, spec=view.spec.with_total(total))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("at", "trials", "says"),
+    [
+        (0, 10, False),  # nine trials are not long
+        (0, 11, True),
+        (8, 16, False),
+        (4, 15, True),  # ten, which are two thirds
+        (24, 35, False),  # ten are less than a third of 35
+        (20, 31, False),
+        (20, 33, True),  # twelve of 33 are more
+        (0, 21, True),
+        (90, 100, False),
+        (79, 100, True),  # twenty are long in any study
+        (80, 100, False),
+    ],
+)
+def test_one_could_stop_where_nothing_was_gained_for_long(
+    gained: Callable[..., StudyView], at: int, trials: int, says: bool
+) -> None:
+    view = gained(at, trials, 200)
+    assert trials_since_best(view) == trials - 1 - at
+    words = f"None of the last {trials - 1 - at} trials beat the best: you could stop here"
+    for name, text in everywhere(view).items():
+        assert (words in text) == says, name
+        assert ("beat the best" in text) == says, name
+
+
+def test_a_study_that_is_done_is_told_otherwise(gained: Callable[..., StudyView]) -> None:
+    words = stop_in_words(gained(5, 50))
+    assert words == "None of the last 44 trials beat the best: more of them promise little."
+
+
+def test_what_counts_is_when_trials_ended(
+    gained: Callable[..., StudyView], make_comparison: MakeView
+) -> None:
+    """A slow trial that began early and ended last is a gain of now."""
+    view = gained(2, 30)
+    late = dataclasses.replace(view.trials[2], finished=view.trials[-1].finished)
+    assert late.finished is not None
+    late = dataclasses.replace(late, finished=late.finished + timedelta(minutes=1))
+    slow = dataclasses.replace(view, trials=(*view.trials[:2], late, *view.trials[3:]))
+    assert stop_in_words(view) is not None
+    assert (trials_since_best(slow), stop_in_words(slow)) == (0, None)
+    arms = make_comparison({"a": [0.1] + [0.5] * 29, "b": [0.5] * 30})
+    assert stop_in_words(arms) is None  # trained to be compared, not to win
+    assert stop_in_words(dataclasses.replace(view, trials=())) is None
+
+
+def trained(
+    make_trial: MakeTrial,
+    validation: Sequence[float],
+    training: Sequence[float],
+    *,
+    number: int = 0,
+    **more: Any,
+) -> TrialView:
+    trial = make_trial(number, validation, **more)
+    rows = zip(trial.curve, training, strict=True)
+    curve = tuple(dataclasses.replace(row, train_loss=loss) for row, loss in rows)
+    return dataclasses.replace(trial, curve=curve)
+
+
+FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("validation", "training", "says"),
+    [
+        ([0.5, 0.3, 0.32, 0.36, 0.41], FALLING, True),
+        ([0.5, 0.4, 0.3, 0.25, 0.2], FALLING, False),  # best at the end
+        ([0.5, 0.4, 0.3, 0.2, 0.3], FALLING, False),  # an epoch ago
+        ([0.5, 0.3, 0.31, 0.3, 0.31], FALLING, False),  # has not risen by a twentieth
+        ([0.5, 0.3, 0.32, 0.36, 0.41], [0.5, 0.3, 0.31, 0.36, 0.4], False),  # it got worse in all
+        ([0.5, 0.3, 0.32, 0.36, math.nan], FALLING, False),
+    ],
+)
+def test_over_fitting_is_said_of_curves_that_show_it(
+    make_trial: MakeTrial,
+    make_view: MakeView,
+    validation: list[float],
+    training: list[float],
+    says: bool,
+) -> None:
+    trial = trained(make_trial, validation, training)
+    assert overfits(trial) == says
+    view = make_view([trial])
+    for name, text in everywhere(view).items():
+        assert ("over-fit" in text) == says, name
+    assert ((trial_note(trial) or "") != "") == says
+    assert (trial.trial_id in make_study_content(view).trial_notes) == says
+    if says:
+        assert overfitting_in_words(trial) == (
+            "Trial 0 over-fits: its validation loss is lowest in epoch 2 of 5 (0.3000) and rises "
+            "to 0.4100 by the last, while its training loss falls from 0.3000 to 0.0500."
+        )
+
+
+def test_a_short_rise_of_a_long_training_is_none(make_trial: MakeTrial) -> None:
+    falling = [1 / (n + 1) for n in range(40)]
+    for rise, says in ((5, False), (10, True)):
+        validation = [*falling[: 40 - rise], *[0.5] * rise]
+        assert overfits(trained(make_trial, validation, falling)) == says
+
+
+def test_only_trials_that_ran_to_their_end_over_fit(make_trial: MakeTrial) -> None:
+    for state in ("pruned", "running", "failed"):
+        trial = trained(make_trial, [0.5, 0.3, 0.32, 0.36, 0.41], FALLING, state=state)
+        assert overfitting_in_words(trial) is None
+
+
+def test_the_report_counts_trials_that_over_fit(
+    make_trial: MakeTrial, make_view: MakeView, make_comparison: MakeView
+) -> None:
+    curves = [[0.5, 0.3, 0.32, 0.36, 0.41], [0.5, 0.4, 0.3, 0.25, 0.2]]
+    trials = [trained(make_trial, c, FALLING, number=n) for n, c in enumerate(curves)]
+    words = all_overfitting_in_words(make_view(trials))
+    assert words is not None
+    assert words.startswith("1 of 2 complete trials over-fit")
+    assert words.endswith(": #0.")
+    assert all_overfitting_in_words(make_view(trials[1:])) is None
+    arms = make_comparison({"wide": [0.3, 0.3], "narrow": [0.3, 0.3]})
+    assert all_overfitting_in_words(arms) is None
+    over = [
+        dataclasses.replace(trials[0], number=t.number, arm=t.arm, repeat=t.repeat)
+        if t.arm == "wide"
+        else t
+        for t in arms.trials
+    ]
+    some = dataclasses.replace(arms, trials=tuple(over))
+    words = all_overfitting_in_words(some)
+    assert words is not None
+    assert words.startswith("2 of 4 complete trials over-fit")
+    assert words.endswith(": “wide” in 2 of 2 seeds.")
+    assert words in report_of(some)
+
+
+def test_of_a_long_study_an_even_choice_is_counted(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    """The best and the latest are in the view, too, but stand for no others."""
+    curves = [[0.5, 0.3, 0.32, 0.36, 0.41]] * 3 + [[0.5, 0.4, 0.3, 0.25, 0.2]]
+    trials = [trained(make_trial, c, FALLING, number=n) for n, c in enumerate(curves)]
+    left_out = LeftOut(counts={"complete": 9000}, seconds={}, busy_seconds=1.0, step=2)
+    words = all_overfitting_in_words(dataclasses.replace(make_view(trials), left_out=left_out))
+    assert words is not None
+    assert words.startswith("2 of 2 complete trials, evenly chosen, over-fit")

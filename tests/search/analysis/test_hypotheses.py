@@ -1,0 +1,206 @@
+"""Hypotheses that are true, false and undecidable by construction, on synthetic curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.analysis.comparison import holm
+from search.analysis.hypotheses import Evaluation, evaluate_journal
+from search.pages.report_journal import conclusion
+from search.spec.design import Expectation, JournalEntry
+
+Make = Callable[..., Any]
+
+
+def expect(
+    outcome: Any = "better",
+    *,
+    arm: str = "arm",
+    metric: str = "validation_loss",
+    margin: float | None = None,
+) -> Expectation:
+    return Expectation(arm=arm, than="base", metric=metric, outcome=outcome, margin=margin)
+
+
+def entry(*expectations: Expectation) -> JournalEntry:
+    return JournalEntry(objective="Find out.", hypothesis="It is so.", expect=expectations)
+
+
+@pytest.fixture
+def judge(make_comparison: Make) -> Callable[..., Evaluation]:
+    def make(losses: dict[str, Sequence[float | None]], *expectations: Expectation) -> Evaluation:
+        view = make_comparison(losses, journal=[entry(*expectations)])
+        (evaluation,) = evaluate_journal(view)
+        return evaluation
+
+    return make
+
+
+def around(middle: float, spread: float, seeds: int = 5, rng_seed: int = 0) -> list[float]:
+    """Losses of several seeds that vary by chance."""
+    return list(np.random.default_rng(rng_seed).normal(middle, spread, seeds))
+
+
+BASE = around(0.50, 0.005)
+LOWER = around(0.40, 0.005, rng_seed=1)
+HIGHER = around(0.60, 0.005, rng_seed=2)
+ALIKE = around(0.50, 0.005, rng_seed=3)
+NOISE = around(0.48, 0.2, rng_seed=4)
+
+
+def test_a_hypothesis_that_is_true(judge: Callable[..., Evaluation]) -> None:
+    evaluation = judge({"base": BASE, "arm": LOWER}, expect("better"))
+    assert evaluation.outcome == "supported"
+    assert conclusion(evaluation).startswith(
+        "Supported: the validation loss of “arm” is lower than that of “base” by 0.0991"
+    )
+    assert "5 seeds" in conclusion(evaluation)
+    assert judge({"base": BASE, "arm": HIGHER}, expect("worse")).outcome == "supported"
+    for metric in ("validation_error", "validation_accuracy", "train_loss"):
+        better = expect("better", metric=metric)
+        assert judge({"base": BASE, "arm": LOWER}, better).outcome == "supported", metric
+
+
+def test_a_hypothesis_that_is_false(judge: Callable[..., Evaluation]) -> None:
+    evaluation = judge({"base": BASE, "arm": HIGHER}, expect("better"))
+    assert evaluation.outcome == "contradicted"
+    assert conclusion(evaluation).startswith("Contradicted: the validation loss of “arm” is higher")
+    assert judge({"base": BASE, "arm": LOWER}, expect("worse")).outcome == "contradicted"
+
+
+def test_a_hypothesis_that_cannot_be_decided(judge: Callable[..., Evaluation]) -> None:
+    evaluation = judge({"base": BASE, "arm": NOISE}, expect("better"))
+    assert evaluation.outcome == "undecided"
+    assert conclusion(evaluation).startswith("Undecided: the validation loss of “arm” is")
+    assert judge({"base": BASE, "arm": NOISE}, expect("worse")).outcome == "undecided"
+    one_seed = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
+    assert one_seed.outcome == "undecided"
+    assert "one seed allows no test" in conclusion(one_seed)
+    untrained = judge({"base": [0.5, 0.5], "arm": []}, expect("better"))
+    assert untrained.outcome == "undecided"
+
+
+def test_no_difference_is_shown_not_assumed(judge: Callable[..., Evaluation]) -> None:
+    same = expect("no different", margin=0.02)
+    assert judge({"base": BASE, "arm": ALIKE}, same).outcome == "supported"
+    # Not found different, yet not shown alike: a margin that these seeds cannot resolve.
+    assert judge({"base": BASE, "arm": NOISE}, same).outcome == "undecided"
+    narrow = expect("no different", margin=0.0005)
+    assert judge({"base": BASE, "arm": ALIKE}, narrow).outcome == "undecided"
+    assert judge({"base": BASE, "arm": LOWER}, same).outcome == "contradicted"
+    assert judge({"base": BASE, "arm": HIGHER}, same).outcome == "contradicted"
+    # Different for certain, but by less than the margin.
+    assert judge({"base": BASE, "arm": LOWER}, expect("no different", margin=0.2)).outcome == (
+        "supported"
+    )
+    assert judge({"base": BASE, "arm": BASE}, same).outcome == "supported"
+    # Significantly different, though the interval reaches into the margin.
+    middle = sum(LOWER) / 5 - sum(BASE) / 5
+    assert judge({"base": BASE, "arm": LOWER}, expect("no different", margin=-middle)).outcome == (
+        "undecided"
+    )
+
+
+def test_contradicted_exactly_where_the_interval_lies_beyond_the_margin(
+    judge: Callable[..., Evaluation],
+) -> None:
+    (check,) = judge({"base": BASE, "arm": LOWER}, expect("better")).checks
+    nearest = -(check.difference.high or 0)  # of the interval to 0; the arm is lower
+    for factor, outcome in ((0.999, "contradicted"), (1.001, "undecided")):
+        same = expect("no different", margin=nearest * factor)
+        assert judge({"base": BASE, "arm": LOWER}, same).outcome == outcome
+
+
+def test_an_arm_that_always_diverged_is_worse(judge: Callable[..., Evaluation]) -> None:
+    lost: dict[str, Any] = {"base": BASE, "arm": [None] * 5}
+    assert judge(lost, expect("worse")).outcome == "supported"
+    better = judge(lost, expect("better"))
+    assert better.outcome == "contradicted"
+    assert "“arm” diverged in every seed, which counts as worse" in conclusion(better)
+    assert judge(lost, expect("no different", margin=0.1)).outcome == "contradicted"
+    base_lost: dict[str, Any] = {"base": [None] * 5, "arm": LOWER}
+    assert judge(base_lost, expect("better")).outcome == "supported"
+    assert judge({"base": [None] * 5, "arm": [None] * 5}, expect("better")).outcome == "undecided"
+
+
+def test_counts_need_no_test(make_comparison: Make) -> None:
+    view = make_comparison(
+        {"base": [0.5], "arm": [0.4], "wide": [0.4]},
+        values={"arm": {"dropout": 0.2}, "wide": {"channels": (16, 32)}},
+        journal=[
+            entry(expect("no different", metric="parameters", margin=1)),
+            entry(expect("worse", arm="wide", metric="parameters")),
+            entry(expect("no different", arm="wide", metric="parameters", margin=1)),
+            entry(expect("better", metric="parameters")),
+        ],
+    )
+    outcomes = [evaluation.outcome for evaluation in evaluate_journal(view)]
+    assert outcomes == ["supported", "supported", "contradicted", "contradicted"]
+
+
+def test_all_must_be_supported_and_one_contradiction_is_enough(
+    judge: Callable[..., Evaluation],
+) -> None:
+    arms = {"base": BASE, "low": LOWER, "high": HIGHER, "noise": NOISE}
+    low, high, noise = (expect("better", arm=name) for name in ("low", "high", "noise"))
+    assert judge(arms, low).outcome == "supported"
+    assert judge(arms, low, noise).outcome == "undecided"
+    assert judge(arms, low, noise, high).outcome == "contradicted"
+    text = conclusion(judge(arms, low, noise))
+    assert text.startswith("Undecided as a whole. One by one, supported: ")
+    nothing = judge(arms)
+    assert nothing.outcome == "undecided"
+    assert "expects nothing" in conclusion(nothing)
+
+
+def test_expectations_are_corrected_together(judge: Callable[..., Evaluation]) -> None:
+    # A difference that is barely significant on its own, and not beside others.
+    arm = [0.46, 0.52, 0.455, 0.495, 0.48]
+    arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "low": LOWER, "noise": NOISE}
+    (alone,) = judge(arms, expect("better")).checks
+    assert alone.p is not None
+    assert 0.01 < alone.p < 0.05  # five times as much is not
+    assert alone.outcome == "supported"
+    others = [expect("better", arm="noise"), expect("worse", arm="noise", metric="train_loss")]
+    many = [expect("worse", arm="noise", metric=f"validation_{m}") for m in ("error", "accuracy")]
+    together = judge(arms, expect("better"), *others, *many).checks
+    raw = [check.p for check in together if check.p is not None]
+    assert [check.p_holm for check in together] == pytest.approx(holm(raw))
+    assert together[0].p_holm is not None
+    assert together[0].p_holm > alone.p
+    assert together[0].outcome == "undecided"
+
+
+def test_the_same_expectation_twice_is_one_test(judge: Callable[..., Evaluation]) -> None:
+    evaluation = judge({"base": BASE, "arm": LOWER}, expect("better"), expect("better"))
+    assert len(evaluation.checks) == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_interval_that_is_shown_agrees_with_each_outcome(
+    judge: Callable[..., Evaluation], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    seeds, margin = int(rng.integers(2, 9)), float(rng.choice([0.01, 0.03, 0.1]))
+    arms = {
+        name: list(rng.normal(0.5, 0.02, seeds) + shift)
+        for name, shift in zip(["base", *"abcd"], [0, *rng.normal(0, 0.05, 4)], strict=True)
+    }
+    same = [expect("no different", arm=name, margin=margin) for name in "abcd"]
+    checks = judge(arms, *same[:2], expect("better", arm="c"), expect("worse", arm="d")).checks
+    for check in checks:
+        low, high = check.difference.low, check.difference.high
+        assert low is not None
+        assert high is not None
+        if check.expectation.outcome == "no different":
+            assert (check.outcome == "supported") == (-margin < low and high < margin)
+            assert (check.outcome == "contradicted") == (low > margin or high < -margin)
+        else:
+            better = "supported" if check.expectation.outcome == "better" else "contradicted"
+            worse = "contradicted" if better == "supported" else "supported"
+            assert (check.outcome == better) == (high < 0)
+            assert (check.outcome == worse) == (low > 0)

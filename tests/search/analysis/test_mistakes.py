@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+
+from search.analysis.mistakes import EACH, PAIRS, collect_mistakes, draw_mistakes
+
+
+def shares(predicted: list[int], sure: list[float], classes: int) -> np.ndarray:
+    rows = np.zeros((len(predicted), classes), np.float32)
+    for row, (label, share) in enumerate(zip(predicted, sure, strict=True)):
+        rows[row] = (1 - share) / (classes - 1)
+        rows[row, label] = share
+    return rows
+
+
+def test_the_surest_mistakes_of_the_commonest_pairs_come_first() -> None:
+    true = np.array([0, 0, 1, 1, 2, 2, 3])
+    predicted = [1, 0, 0, 0, 3, 2, 3]
+    images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
+    confusion = np.zeros((4, 4), np.int64)
+    np.add.at(confusion, (true, predicted), 1)
+    pairs = collect_mistakes(
+        images, true, shares(predicted, [0.5, 0.9, 0.7, 0.9, 0.6, 0.9, 0.9], 4), confusion
+    )
+    found = [[(int(m.image_CHW[0, 0, 0]), m.true, m.predicted) for m in pair] for pair in pairs]
+    assert found == [[(3, 1, 0), (2, 1, 0), (0, 0, 1)], [(4, 2, 3)]]
+    assert pairs[0][0].probability == np.float32(0.9)
+
+
+def test_a_faultless_network_has_none() -> None:
+    true = np.arange(3)
+    images = np.zeros((3, 1, 2, 2), np.uint8)
+    assert collect_mistakes(images, true, np.eye(3, dtype=np.float32), np.eye(3, dtype=int)) == ()
+
+
+def test_many_are_cut_and_drawn_with_any_name() -> None:
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, 12, 3000), rng.integers(0, 12, 3000)
+    confusion = np.zeros((12, 12), np.int64)
+    np.add.at(confusion, (true, predicted), 1)
+    images = rng.integers(0, 256, (3000, 3, 4, 4), dtype=np.uint8)
+    found = collect_mistakes(images, true, shares(predicted.tolist(), [0.9] * 3000, 12), confusion)
+    assert len(found) == PAIRS
+    assert all(len(pair) == EACH for pair in found)
+    names = ["a\x1b[31m" * 9] + ["<b>"] * 11
+    picture = draw_mistakes(found, names, "title")
+    assert sum(len(axes.images) for axes in picture.axes) == PAIRS * EACH
+    assert not any("\x1b" in axes.get_title() for axes in picture.axes)

@@ -1,0 +1,243 @@
+"""The real server on a real socket: whatever is sent, it answers and lives on."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from search.dashboard.refusal import ServingError
+from search.dashboard.server import is_loopback, is_wildcard, listen, serve
+from search.running.stopping import StopOnSignal
+
+SECURE = b"X-Content-Type-Options: nosniff"
+
+
+class Served:
+    """A server in a thread, which a real one is not: stopped through its signal's handler."""
+
+    def __init__(self, application: Any) -> None:
+        self.listening = listen("127.0.0.1", 0)
+        self.port: int = self.listening.getsockname()[1]
+        self._stopping = StopOnSignal()
+        self._thread = threading.Thread(
+            target=serve, args=(application, self.listening, self._stopping), daemon=True
+        )
+        self._thread.start()
+
+    def send(self, raw: bytes, *, patience: float = 5.0) -> bytes:
+        """The answer to these bytes, as far as one came before the server hung up."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as connection:
+            answer = b""
+            try:
+                connection.sendall(raw)
+                connection.shutdown(socket.SHUT_WR)
+                while chunk := connection.recv(65536):
+                    answer += chunk
+            except OSError:
+                pass  # it had hung up before all was sent
+        return answer
+
+    def is_well(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/api/meta", headers={"Host": "localhost"})
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def served(
+    template: Any, place_at: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served") / "place"
+    shutil.copytree(template, folder)
+    with place_at(folder) as place:
+        found = Served(place.guard())
+        deadline = time.monotonic() + 10
+        while not found.is_well():
+            assert time.monotonic() < deadline
+        yield found
+
+
+MALFORMED = {
+    "nothing": b"",
+    "no HTTP": b"hello\r\n\r\n",
+    "binary": bytes(range(256)) * 4,
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
+    "NUL in the path": b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "bare NUL": b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "traversal": b"GET /static/../../_app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "coded traversal": b"GET /static/%2e%2e/_app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "backslashes": b"GET /static/..%5c_app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no UTF-8": b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "CRLF in the path": b"GET /%0d%0aSet-Cookie:%20x=y HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "CRLF in a header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n",
+    "folded header": b"GET / HTTP/1.1\r\nHost: localhost\r\n evil\r\n\r\n",
+    "huge header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+    "huge path": b"GET /" + b"a" * 30_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    "other host in the line": b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "broken host in the line": b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "HTTP/9.9": b"GET / HTTP/9.9\r\nHost: evil.example\r\n\r\n",
+    "unknown method": b"BREW /dashboard HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "length too large": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: 9999999999\r\n\r\n",
+    "length negative": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: -1\r\n\r\n",
+    "length no number": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: many\r\n\r\n",
+    "length of many digits": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: " + b"1" * 5000 + b"\r\n\r\n",
+    "length longer than the body": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: 100\r\n\r\n{}",
+    "two lengths": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "length and chunks": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "broken chunks": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+    "chunk of no end": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 5000 + b"\r\n",
+    "unknown encoding": b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: gzip\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST /api/studies HTTP/1.0\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "query": b"GET /api/studies/1?after=%00%ff&after=x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "cookie": b"GET /api/meta HTTP/1.1\r\nHost: evil\r\nCookie: \xff\xfe;;;=;\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
+def test_what_is_malformed_is_refused_and_the_next_is_served(raw: bytes, served: Served) -> None:
+    answer = served.send(raw)
+    if answer:
+        status = int(answer.split(None, 2)[1])
+        assert 400 <= status < 600 or raw.startswith((b"GET /\r", b"GET http"))
+        assert SECURE in answer.partition(b"\r\n\r\n")[0]
+        assert b"Set-Cookie" not in answer
+        assert b"def " not in answer, "a source file"
+        assert b"Traceback" not in answer
+    assert served.is_well()
+
+
+def test_random_bytes_in_requests(served: Served) -> None:
+    """Three hundred requests with some bytes changed: all are answered, or hung up on."""
+    rng = random.Random(0)
+    whole = (
+        b"POST /api/studies/1/2/note HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 27\r\nConnection: close\r\n\r\n"
+        b'{"version": 1, "body": "a"}'
+    )
+    statuses = set()
+    for _ in range(300):
+        raw = bytearray(whole)
+        for _ in range(rng.randint(1, 6)):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+        answer = served.send(bytes(raw), patience=2.0)
+        if answer:
+            statuses.add(int(answer.split(None, 2)[1]))
+            assert SECURE in answer.partition(b"\r\n\r\n")[0]
+    assert served.is_well()
+    assert statuses <= {204, 302, 400, 403, 404, 409, 413, 415, 431, 501}
+
+
+def test_chunks_are_read_whole_and_checked(served: Served) -> None:
+    head = (
+        b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    for name, status in ((b"chunked", b"201"), (b"../x", b"400")):
+        body = b'{"study_name": "' + name + b'", "directions": ["minimize"]}'
+        first, second = body[:9], body[9:]
+        chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(first), first, len(second), second)
+        assert served.send(head + chunks).split(None, 2)[1] == status
+
+
+@contextmanager
+def crowd(port: int, count: int, says: bytes = b"") -> Iterator[list[socket.socket]]:
+    """So many connections that say this and then nothing."""
+    with ExitStack() as stack:
+        held = []
+        for _ in range(count):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            one.sendall(says)
+            held.append(one)
+        yield held
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"", b"GET / HTTP/1.1\r\nHost: local", b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n"],
+)
+def test_two_hundred_idle_connections_keep_nobody_out(says: bytes, served: Served) -> None:
+    with crowd(served.port, 200, says) as held:
+        for _ in range(10):
+            began = time.monotonic()
+            assert served.is_well()
+            assert time.monotonic() - began < 5
+            for one in held:  # a byte now and then does not make them worth more
+                with suppress(OSError):
+                    one.sendall(b"a")
+    assert served.is_well()
+
+
+def test_who_was_served_keeps_the_connection_while_others_idle(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    with closing(connection):
+        connection.connect()
+        own = connection.sock
+        for _ in range(3):
+            connection.request("GET", "/api/meta", headers={"Host": "localhost"})
+            assert connection.getresponse().read()
+            with crowd(served.port, 200):
+                assert served.is_well()
+        assert connection.sock is own
+
+
+def test_who_is_refused_does_not_keep_the_connection(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"Connection: close" in answer
+
+
+def test_addresses_that_cannot_be_had_say_what_to_do() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServingError, match=f"port {port} of 127.0.0.1 is taken.*--port"):
+            listen("127.0.0.1", port)
+    for host in ("192.0.2.1", "no.such.host.invalid", "a" * 300):
+        with pytest.raises(ServingError, match=r"--host 127\.0\.0\.1"):
+            listen(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback", "wildcard"),
+    [
+        ("127.0.0.1", True, False),
+        ("127.1.2.3", True, False),
+        ("localhost", True, False),
+        ("0.0.0.0", False, True),
+        ("0", False, True),
+    ],
+)
+def test_who_can_reach_an_address(host: str, loopback: bool, wildcard: bool) -> None:
+    with listen(host, 0) as listening:
+        assert is_loopback(listening) == loopback
+        assert is_wildcard(listening) == wildcard

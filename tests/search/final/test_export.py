@@ -1,0 +1,84 @@
+"""The ONNX file gives what torch gives, for any number of images, as bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import Architecture, ConvNetConfig, MLPConfig, build
+from search.final import export
+from search.final.export import ONNX, export_onnx, require_onnx
+from search.training.bundle import Bundle
+from search.training.errors import BundleError
+
+NETWORKS = [
+    ConvNetConfig(channels=(4, 6), batch_norm=True, hidden=(16,), dropout_linear=0.5),
+    ConvNetConfig(channels=(4, 6, 6), residual=True, head="global", activation="gelu"),
+    MLPConfig(hidden=(8,), batch_norm=True),
+]
+
+
+def images(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    return torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.usefixtures("in_float32")
+@pytest.mark.parametrize("architecture", NETWORKS, ids=["cnn", "residual", "mlp"])
+def test_it_gives_torchs_figures(
+    architecture: Architecture, bundle: Bundle, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    weights = build(architecture, (1, 28, 28), 4).state_dict()
+    bundle = dataclasses.replace(bundle, architecture=architecture, weights=weights)
+    made = export_onnx(bundle, tmp_path, images(10))
+    assert made.difference < 1e-4
+    assert made.images == 10
+    session = runtime.InferenceSession(tmp_path / ONNX, providers=["CPUExecutionProvider"])
+    for count in (1, 3, 65):
+        _, shares = session.run(None, {"images": images(count).numpy()})
+        assert shares == pytest.approx(bundle.probabilities(images(count)).numpy(), abs=1e-5)
+    properties = {item.key: item.value for item in onnx.load(tmp_path / ONNX).metadata_props}
+    assert json.loads(properties["class_names"]) == list(bundle.class_names)
+    assert not list(tmp_path.glob("*.data"))  # the weights are inside
+
+
+def test_without_onnxruntime_the_reference_checks(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    made = export_onnx(bundle, tmp_path, images(2))
+    assert "reference" in made.checker
+    assert made.difference < 1e-4
+
+
+def test_a_model_that_differs_is_not_written(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    computed = export._computed
+
+    def wrong(*arguments: object) -> tuple[str, np.ndarray]:
+        checker, logits_NK = computed(*arguments)
+        return checker, logits_NK + 0.01
+
+    monkeypatch.setattr(export, "_computed", wrong)
+    with pytest.raises(BundleError, match=r"differs from torch by 0\.01"):
+        export_onnx(bundle, tmp_path, images(2))
+    assert not (tmp_path / ONNX).exists()
+
+
+def test_missing_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BundleError, match=r"onnx and onnxscript; pip install 'cnn-search\[onnx\]'"):
+        require_onnx()

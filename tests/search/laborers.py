@@ -1,0 +1,168 @@
+"""A program, not a test: processes that work on a study, to be killed, stopped and cut off.
+
+    python laborers.py URL --processes 4 --total 100 --acknowledged FOLDER
+
+Each claims, samples, reports and finishes trials as the trial loop does, training nothing. It
+notes every report that was acknowledged in FOLDER/<pid>, as `trial_number epoch loss`, and a lease
+that it lost as `lost trial_number`.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy import event
+
+from search.store.claims import Done, Wait, claim
+from search.store.heartbeat import Heartbeat
+from search.store.history import record_epoch
+from search.store.identity import study_identity, told_if_gone
+from search.store.leases import Lease, LostLeaseError, finish, sample
+from search.store.opening import open_database
+from search.store.storage import Database, StudyGoneError, with_retry
+
+STUDY = "study"
+
+
+def loss_after(x: float, epoch: int) -> float:
+    """What any worker reports for a trial: a function of its parameter and the epoch alone."""
+    return x + 1 / (epoch + 1)
+
+
+def labor(db: Database, study: optuna.Study, options: argparse.Namespace) -> None:
+    notes = os.open(
+        options.acknowledged / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644
+    )
+    with Heartbeat(db) as heartbeat:
+        while True:
+            with told_if_gone(db, study):
+                claimed = claim(db, study, total=options.total, lease_seconds=options.lease)
+            match claimed:
+                case Done():
+                    return
+                case Wait():
+                    time.sleep(0.05)
+                case Lease() as lease:
+                    try:
+                        with heartbeat.keep(lease):
+                            labor_on(db, study, lease, options, notes)
+                    except LostLeaseError:
+                        os.write(notes, f"lost {lease.trial_number}\n".encode())
+
+
+def labor_on(
+    db: Database, study: optuna.Study, lease: Lease, options: argparse.Namespace, notes: int
+) -> None:
+    if lease.exhausted:
+        finish(db, lease, study, state=TrialState.FAIL, attributes={"reason": "abandoned"})
+        return
+    x = sample(db, study, lease, lambda trial: trial.suggest_float("x", 0, 1))
+    for epoch in range(options.epochs):
+        time.sleep(options.seconds)
+        report(db, lease, epoch, loss_after(x, epoch))
+        os.write(notes, f"{lease.trial_number} {epoch} {loss_after(x, epoch)!r}\n".encode())
+    finish(db, lease, study, state=TrialState.COMPLETE, value=x)
+
+
+def report(db: Database, lease: Lease, epoch: int, loss: float) -> None:
+    record_epoch(
+        db,
+        lease,
+        epoch=epoch,
+        train_loss=loss,
+        train_error=0.5,
+        validation_loss=loss,
+        validation_error=0.5,
+        learning_rate=0.1,
+        seconds=1.0,
+        images=1,
+    )
+
+
+def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> int:
+    """Forks while no connection and no thread exists, which spares the import. Returns the pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        db = open_database(options.url)
+        sampler = optuna.samplers.RandomSampler()
+        study = with_retry(
+            db, lambda: optuna.load_study(study_name=STUDY, storage=db.optuna, sampler=sampler)
+        )
+        if die_at is not None:
+            die_before_statement(db, die_at)
+        study_identity(db, study)
+        labor(db, study, options)
+        code = 0
+    except StudyGoneError:
+        code = 2
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def die_before_statement(db: Database, number: int) -> None:
+    left = number
+
+    def before(*_arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(db.engine, "before_cursor_execute", before)
+    event.listen(db.engine, "commit", before)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--total", type=int, required=True)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=0.0, help="an epoch takes")
+    parser.add_argument("--lease", type=float, default=60.0)
+    parser.add_argument("--acknowledged", type=Path, required=True)
+    parser.add_argument(
+        "--die-every",
+        type=int,
+        help="one process after another, each killed so many statements later than the one before",
+    )
+    parser.add_argument(
+        "--replace", type=int, help="1: start another for each that is killed, and print its pid"
+    )
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    db = open_database(options.url)  # also loads what children would each have to load
+    optuna.create_study(study_name=STUDY, storage=db.optuna, load_if_exists=True)
+    db.close()
+    if options.die_every:
+        deaths = 0
+        while os.waitpid(start_child(options, die_at=deaths * options.die_every), 0)[1] != 0:
+            deaths += 1
+        print(deaths)
+        return 0
+    pids = {start_child(options) for _ in range(options.processes)}
+    print(*pids, flush=True)
+    codes = []
+    while pids:  # all are waited for, whatever becomes of the first
+        pid, code = os.wait()
+        pids.discard(pid)
+        if options.replace and os.WIFSIGNALED(code):
+            pids.add(successor := start_child(options))
+            print(successor, flush=True)
+        else:
+            codes.append(code)
+    return int(any(codes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Studies with so many trials that have ended, made in a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+
+from benchmarks.trials_present import insert_trials, make_up_trials
+from data.datasets import DatasetInfo
+from search.spec.config import StudySpec
+from search.spec.space import read_parameter
+from search.store.catalog import create_study, find_study
+from search.store.opening import open_database
+from search.store.storage import Database
+
+SPEC = StudySpec(
+    dataset="digits",
+    space={
+        "learning_rate": read_parameter("learning_rate", {"low": 1e-4, "high": 1e-2, "log": True}),
+        "dropout": read_parameter("dropout", {"low": 0.0, "high": 0.5}),
+        "depth": read_parameter("depth", [1, 2, 3]),
+    },
+)
+INFO = DatasetInfo(
+    name="digits",
+    title="digits",
+    class_names=tuple("0123456789"),
+    image_shape=(1, 8, 8),
+    mirror_changes_class=True,
+    validation_count=287,
+    training_count=1437,
+)
+
+Fill = Callable[..., tuple[Database, optuna.Study]]
+
+
+def fill(file: Path, count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+    """A new database with one study, opened as a start would open it."""
+    db = open_database(f"sqlite:///{file}")
+    study = create_study(db, "s", spec, INFO, validation_count=287)
+    insert_trials(db.engine, study._study_id, spec, make_up_trials(spec, count), ours=True)
+    found = find_study(db, "s")
+    assert found is not None
+    return db, found

@@ -1,0 +1,331 @@
+"""Studies made by hand: views of any size without a database."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import ConvNetConfig
+from models.anatomy import anatomy, count_parameters
+from search.analysis.final_result import FinalResult, SeedRun
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.design import Arm, JournalEntry
+from search.spec.domains import Choice, Fixed, Range
+from search.spec.recipe import Recipe
+from search.spec.space import arm_config
+from search.store.history import EpochRow, ResultRow
+from search.store.view import DatasetFacts, State, StudyView, TrialView
+from search.training.score import Score
+from search.training.train import Epoch
+
+START = datetime(2026, 3, 1, 9, 0)
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+PLAIN = TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12))
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+MakeFinal = Callable[..., FinalResult]
+
+
+def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
+    return EpochRow(
+        trial_id=100 + trial,
+        trial_number=trial,
+        epoch=epoch,
+        train_loss=loss * 0.9,
+        train_error=error * 0.9,
+        validation_loss=loss,
+        validation_error=error,
+        best_validation_loss=loss,
+        learning_rate=1e-3,
+        seconds=10.0,
+        images=50_000,
+        worker="host:1",
+        attempt=1,
+        reported_at=START.timestamp() + 60 * trial + epoch,
+    )
+
+
+def _trial(
+    number: int,
+    losses: Sequence[float] = (),
+    *,
+    state: State = "complete",
+    early: float | None = None,
+    parameters: int | None = 221_950,
+    params: dict[str, Any] | None = None,
+    config: TrialConfig = PLAIN,
+    reason: str | None = None,
+    is_baseline: bool = False,
+) -> TrialView:
+    """A trial whose error is a third of its loss, up to 1."""
+    return TrialView(
+        trial_id=100 + number,
+        number=number,
+        state=state,
+        params={"depth": 3, "learning_rate": 2.13e-3} if params is None else params,
+        config=config,
+        parameters=parameters,
+        curve=tuple(
+            _row(number, epoch, loss, min(1.0, loss / 3))
+            for epoch, loss in enumerate(losses, start=1)
+        ),
+        early_look=None if early is None else _row(number, 0, early, min(1.0, early / 3)),
+        started=START + timedelta(minutes=number),
+        finished=None if state in ("running", "waiting") else START + timedelta(minutes=number + 2),
+        reason=reason,
+        is_baseline=is_baseline,
+        worker="host:1" if state in ("running", "interrupted") else None,
+    )
+
+
+def _view(
+    trials: Sequence[TrialView] = (),
+    *,
+    results: Sequence[ResultRow] = (),
+    title: str = "A study",
+    data_title: str = "Fashion-MNIST",
+    class_names: tuple[str, ...] = CLASSES,
+    storage: str = "sqlite:///studies.db",
+) -> StudyView:
+    return StudyView(
+        name="fashion",
+        storage=storage,
+        spec=StudySpec(
+            dataset="fashion_mnist",
+            title=title,
+            seed=7,
+            space={
+                "depth": Range(low=2, high=4),
+                "learning_rate": Range(low=5e-4, high=1e-2, log=True),
+                "hidden": Choice(values=((128,), (120, 84))),
+                "batch_norm": Fixed(value=True),
+                "kernel_sizes": Fixed(value=(3,)),
+            },
+            baseline={"channels": (32, 64), "padding": 0, "schedule": "constant"},
+        ),
+        dataset=DatasetFacts(
+            name="fashion_mnist",
+            title=data_title,
+            class_names=class_names,
+            image_shape=(1, 28, 28),
+            training_count=60_000,
+            validation_count=10_000,
+        ),
+        hardware="2 cores of a test machine",
+        versions={"torch": "2.15.0"},
+        trials=tuple(trials),
+        results=tuple(results),
+    )
+
+
+@pytest.fixture
+def make_trial() -> MakeTrial:
+    return _trial
+
+
+@pytest.fixture
+def make_view() -> MakeView:
+    return _view
+
+
+@pytest.fixture
+def result_row() -> ResultRow:
+    return ResultRow(
+        result_id="r",
+        study_name="fashion",
+        trial_number=3,
+        opened_at=datetime(2026, 3, 2, 10, 30, tzinfo=UTC),
+        seeds=(0, 1, 2),
+        figures={
+            "accuracy": 0.9312,
+            "error": 0.0688,
+            "loss": 0.2101,
+            "std": 0.0012,
+            "loss_std": 0.003,
+            "seeds": 3,
+            "images": 10_000,
+        },
+    )
+
+
+@pytest.fixture
+def small_study() -> StudyView:
+    """All states, a baseline, an early look, losses that are not finite."""
+    return _view(
+        [
+            _trial(0, [0.9, 0.5, 0.4], is_baseline=True, params={}),
+            _trial(1, [0.8, 0.35, 0.3], early=1.2, parameters=400_000),
+            _trial(2, [0.7, 0.6], state="pruned", early=1.5, parameters=90_000),
+            _trial(3, [0.6, 0.25, 0.28], parameters=300_000),
+            _trial(4, state="failed", parameters=None, reason="out of memory: <b>GPU</b>"),
+            _trial(5, [math.nan, math.inf, math.nan], state="failed", parameters=120_000),
+            _trial(6, [0.5], state="running", parameters=150_000),
+            _trial(7, state="waiting", parameters=None, params={}),
+            _trial(8, state="pruned", early=2.0, parameters=80_000),
+            _trial(9, [0.45, 0.44], parameters=60_000),
+        ]
+    )
+
+
+def _big(trials: int, epochs: int) -> StudyView:
+    """A long study: one in four trials complete, the others pruned early."""
+    made = []
+    for number in range(trials):
+        complete = number % 4 == 0
+        length = epochs if complete else 1 + number % 3
+        parameters = 50_000 + 997 * (number * 37 % 1000)
+        floor = 0.15 + 0.1 * math.sin(number + 1) ** 2 + 5_000 / parameters
+        made.append(
+            _trial(
+                number,
+                [floor + 0.9 / (epoch + 1) for epoch in range(length)],
+                state="complete" if complete else "pruned",
+                early=1.9,
+                parameters=parameters,
+                config=TrialConfig(
+                    architecture=ConvNetConfig(
+                        channels=(17, 34, 68, 68), batch_norm=True, dropout_linear=number % 10 / 21
+                    ),
+                    recipe=Recipe(
+                        epochs=12,
+                        learning_rate=2.13e-3,
+                        weight_decay_kind="decoupled",
+                        weight_decay=1.2e-4,
+                        augmentation="zoom-translate-flip",
+                        augmentation_strength=0.2 + number % 9 / 11,
+                    ),
+                ),
+                is_baseline=number == 0,
+            )
+        )
+    return _view(made)
+
+
+@pytest.fixture
+def big_study() -> Callable[[int, int], StudyView]:
+    return _big
+
+
+def _epoch(number: int) -> Epoch:
+    return Epoch(
+        number=number,
+        train_loss=0.5 / number,
+        train_error=0.2 / number,
+        validation_loss=99.0,  # on images that were trained on: must not be shown
+        validation_error=0.99,
+        learning_rate=1e-3,
+        seconds=10.0,
+        images=60_000,
+    )
+
+
+def _final(
+    *,
+    accuracies: Sequence[float] = (0.93, 0.94),
+    view: StudyView | None = None,
+    kernels: tuple[int, int, int, int] | None = (8, 1, 3, 3),
+    confusion: Sequence[Sequence[int]] | None = None,
+) -> FinalResult:
+    """500 test images of five classes, a hundred each, unless the view has other classes."""
+    if view is None:
+        view = _view([_trial(0, [0.5, 0.4], is_baseline=True), _trial(1, [0.4, 0.25, 0.26])])
+    classes, runs = len(view.dataset.class_names), len(accuracies)
+    matrix = np.diag([100 * runs] * classes) if confusion is None else np.array(confusion)
+    rng = np.random.default_rng(0)
+    return FinalResult(
+        view=view,
+        trial=view.leaderboard[0],
+        epochs=2,
+        layers=anatomy(ConvNetConfig(channels=(8, 16)), (1, 28, 28), classes),
+        runs=tuple(
+            SeedRun(
+                seed=seed,
+                curve=(_epoch(1), _epoch(2)),
+                training=Score(loss=0.1, error=0.04),
+                test=Score(loss=0.2 + seed / 100, error=1 - accuracy),
+                seconds=60.0,
+            )
+            for seed, accuracy in enumerate(accuracies)
+        ),
+        training_count=60_000,
+        test_count=int(matrix.sum()) // runs,
+        opened_at=datetime(2026, 3, 5, 8, 0, tzinfo=UTC),
+        confusion_KK=matrix,
+        kernels=None if kernels is None else rng.normal(size=kernels).astype(np.float32),
+        hardware="2 cores of a test machine",
+        versions={"torch": "2.15.0"},
+    )
+
+
+@pytest.fixture
+def make_final() -> MakeFinal:
+    return _final
+
+
+def _comparison(
+    losses: Mapping[str, Sequence[float | None]],
+    *,
+    values: Mapping[str, Mapping[str, Any]] | None = None,
+    reported: Mapping[str, Mapping[str, float]] | None = None,
+    journal: Sequence[JournalEntry] = (),
+    repeats: int | None = None,
+    reason: str = "diverged: train loss became nan",
+    results: Sequence[ResultRow] = (),
+    title: str = "A comparison",
+    data_title: str = "Fashion-MNIST",
+    class_names: tuple[str, ...] = CLASSES,
+) -> StudyView:
+    """Arms by name with the lowest loss of each seed, None for a failed one; the first is the base.
+
+    Every curve falls over three epochs to its loss; errors are a third of losses, and training
+    losses nine tenths.
+    """
+    planned = repeats or max(map(len, losses.values()))
+    arms = tuple(
+        Arm(name=name, values=(values or {}).get(name, {}), reported=(reported or {}).get(name, {}))
+        for name in losses
+    )
+    spec = StudySpec(
+        dataset="fashion_mnist",
+        title=title,
+        trials=len(arms) * planned,
+        epochs=3,
+        sampler="grid",
+        pruner="none",
+        arms=arms,
+        base=arms[0].name,
+        repeats=planned,
+        journal=tuple(journal),
+        space={"channels": Fixed(value=(8, 16)), "hidden": Fixed(value=(32,))},
+    )
+    view = _view(results=results, title=title, data_title=data_title, class_names=class_names)
+    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
+    trials = []
+    for column, arm in enumerate(arms):
+        config = arm_config(spec, arm)
+        for repeat, loss in enumerate(losses[arm.name]):
+            number = repeat * len(arms) + column
+            trial = _trial(
+                number,
+                () if loss is None else (loss + 0.4, loss + 0.1, loss),
+                state="failed" if loss is None else "complete",
+                reason=reason if loss is None else None,
+                params={"arm": arm.name, "repeat": repeat},
+                config=config,
+                parameters=count_parameters(config.architecture, shape, classes),
+            )
+            trials.append(dataclasses.replace(trial, arm=arm.name, repeat=repeat))
+    trials.sort(key=lambda trial: trial.number)
+    return dataclasses.replace(view, spec=spec, trials=tuple(trials))
+
+
+@pytest.fixture
+def make_comparison() -> MakeView:
+    return _comparison

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from search.analysis.final_result import FinalResult
+from search.pages.final_page import final_page, final_text
+from search.store.history import ResultRow
+from search.store.view import StudyView
+
+MakeFinal = Callable[..., FinalResult]
+MakeTrial = Callable[..., Any]
+MakeView = Callable[..., StudyView]
+CONFUSION = [
+    [190, 10, 0, 0, 0],
+    [4, 196, 0, 0, 0],
+    [0, 0, 200, 0, 0],
+    [0, 0, 0, 200, 0],
+    [1, 0, 0, 0, 199],
+]
+
+
+def words(page: str) -> str:
+    """What a reader sees of the page, scripts and styles left out."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
+    final = make_final(accuracies=(0.93, 0.94), confusion=CONFUSION)
+    page, text = words(final_page(final)), final_text(final)
+    for told in (page, re.sub(r"\s+", " ", text)):
+        # training, validation of the trial, test: loss, error, accuracy, images
+        assert "training (2 runs) 0.1000 ± 0.0000 4.00 ± 0.00 96.00 ± 0.00 60 000" in told
+        assert "epoch 2) 0.2500 8.33 91.67 0.28 10 000" in told
+        assert "test (2 runs) 0.2050 ± 0.0071 6.50 ± 0.71 93.50 ± 0.71 1.10 500" in told
+        assert "± in a column is the standard deviation over 2 seeds." in told
+        assert "93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds)" in told
+        assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
+        assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in told
+        assert "500 test images × 2 runs" in told
+    assert "conv1 8×28×28 (28 - 3 + 2*1)/1 + 1 = 28" in page
+
+
+def test_one_run_carries_the_binomial_sigma(make_final: MakeFinal) -> None:
+    text = " ".join(final_text(make_final(accuracies=(0.93,))).split())
+    assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in text
+    assert "of one seed, so how much seeds differ is not in it" in text
+    assert "93.00 % ± 1.14 (sampling)" in words(final_page(make_final(accuracies=(0.93,))))
+
+
+def test_an_earlier_reading_is_warned_of(
+    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, result_row: ResultRow
+) -> None:
+    first = make_final()
+    assert "had been opened" not in final_page(first) + final_text(first)
+    again = make_final(view=make_view([make_trial(0, [0.4])], results=[result_row]))
+    for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
+        assert "had been opened once before, first on 2026-03-02 10:30 UTC" in told
+        assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
+    assert 'class="warning"' in final_page(again)
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_study_whose_winner_is_or_lacks_the_baseline(
+    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, baseline: bool
+) -> None:
+    view = make_view([make_trial(0, [0.4], is_baseline=baseline)])
+    expected = "the study's baseline itself" if baseline else "no baseline to compare with"
+    assert expected in final_text(make_final(view=view))
+
+
+def test_a_network_without_convolutions_has_no_kernels(make_final: MakeFinal) -> None:
+    assert "First-layer kernels" in final_page(make_final())
+    assert "First-layer kernels" not in final_page(make_final(kernels=None))
+
+
+def test_names_of_classes_and_data_stay_text(
+    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial
+) -> None:
+    hostile = "</script><img src=x onerror=alert(1)>\x1b[31m"
+    view = make_view(
+        [make_trial(0, [0.4])], data_title=hostile, class_names=(hostile, "b", "c", "d", "e")
+    )
+    final = make_final(view=view, confusion=CONFUSION)
+    page, text = final_page(final), final_text(final)
+    assert "<img" not in page
+    # In figures plotly reads HTML of its own: there, too, it is text.
+    assert "\\u003cimg" not in page
+    assert "\x1b" not in page + text

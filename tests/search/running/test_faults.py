@@ -1,0 +1,252 @@
+"""Real faults in real processes: a few of each; --all-faults: as docs/reliability.md says."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from sqlalchemy import text, update
+
+from search.store.history import epochs_of
+from search.store.opening import open_database
+from search.store.storage import transaction
+from search.store.tables import leases
+
+pytestmark = pytest.mark.faults
+Times = Callable[[int, int], int]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_workers_on_sqlite_take_each_trial_once(workplace: Any, times: Times) -> None:
+    total = times(40, 1600)
+    assert workplace.start(total=total, processes=4, epochs=1).wait() == 0
+    workplace.check(total)
+    assert len(workplace.lines()) == total  # each trial was trained by one of them, once
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_on_postgresql_take_each_trial_once(workplace: Any, times: Times) -> None:
+    total = times(40, 800)
+    assert workplace.start(total=total, processes=times(8, 16), epochs=1).wait() == 0
+    workplace.check(total)
+    assert len(workplace.lines()) == total
+
+
+def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
+    # One trial takes about 90 statements. With a step of 1, each of them is a place to die.
+    workplace.start(total=20, epochs=2, die_every=times(23, 1)).wait()
+    workplace.check(20)
+
+
+def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
+    kills = times(8, 200)
+    chance = random.Random(0)
+    # Each trial takes 0.1 s and more, and a kill with its successor's start as long as that of four
+    # to eight trials: by the last kill there are some left, or the test fails.
+    total = 12 * kills
+    crew = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.0, 0.1))
+        crew.kill(chance.choice(crew.pids))
+        crew.await_successor()
+    assert crew.wait() == 0
+    workplace.check(total)
+
+
+def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
+    step, processes = times(16, 50), times(4, 8)
+    for total in range(step, step * times(1, 5) + 1, step):  # a study may also be given more
+        done = len(workplace.lines())
+        for reports in (done + step // 3, done + step):
+            crew = workplace.start(total=total, processes=processes, epochs=2, seconds=0.02)
+            workplace.wait_for(reports)
+            for pid in list(crew.pids):
+                crew.kill(pid)
+            assert crew.wait() != 0
+        assert workplace.start(total=total, processes=processes, epochs=2).wait() == 0
+        workplace.check(total)
+
+
+def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
+    for number in range(times(1, 10)):
+        total = 8 * (number + 1)
+        seen = len(workplace.lines())
+        options = {"total": total, "epochs": 3, "seconds": 0.2, "lease": 0.6}
+        sleeper = workplace.start(**options)
+        workplace.wait_for(seen + 1)
+        os.kill(sleeper.pids[0], signal.SIGSTOP)
+        other = workplace.start(**options)
+        # The other takes the trial over after a second term, since the holder exists on this host,
+        # and has it or will have finished it.
+        time.sleep(2.5)
+        os.kill(sleeper.pids[0], signal.SIGCONT)
+        assert (sleeper.wait(), other.wait()) == (0, 0)
+        losses = [line for line in workplace.lines() if line[0] == "lost"]
+        assert len(losses) == number + 1  # the late writer was fenced, and then went on
+        workplace.check(total)
+
+
+def attempts(url: str) -> set[int]:
+    """Of all reports: 1 where no trial was ever taken over."""
+    with closing(open_database(url)) as db:
+        study = optuna.load_study(study_name="study", storage=db.optuna)
+        return {row.attempt for row in epochs_of(db, study._study_id)}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
+    """All are stopped together for longer than their leases, and go on together."""
+    sleeps = times(1, 10)
+    crew = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
+    for number in range(sleeps):
+        workplace.wait_for(3 + 18 * number)
+        os.killpg(crew.process.pid, signal.SIGSTOP)
+        time.sleep(2.0)
+        os.killpg(crew.process.pid, signal.SIGCONT)
+    assert crew.wait() == 0
+    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.check(6 * sleeps)
+    assert attempts(workplace.url) == {1}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
+    """By an hour, for the database: every lease has run out, though none twice in one term.
+
+    A lease is extended once until its holder renews it, half a second later here. At fifty jumps in
+    half a minute another jump would fall into that time now and then.
+    """
+    jump = (
+        update(leases)
+        .where(leases.c.extended.is_(None))
+        .values(expires_at=leases.c.expires_at - 3600)
+    )
+    jumps = times(2, 50)
+    crew = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
+    for number in range(jumps):
+        workplace.wait_for(3 + 30 * number)
+        with closing(open_database(workplace.url)) as db, db.engine.begin() as connection:
+            connection.execute(jump)
+    assert crew.wait() == 0
+    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.check(12 * jumps)
+    assert attempts(workplace.url) == {1}
+
+
+def make_anew(url: str) -> None:
+    """Delete the study and make one of its name, in one step for all others."""
+    with closing(open_database(url)) as db:
+        study_id = db.optuna.get_study_id_from_name("study")
+        with transaction(db, study_id=study_id) as connection:
+            if db.engine.dialect.name == "postgresql":
+                # Optuna gives up in silence where something is written to the study meanwhile.
+                connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
+            optuna.delete_study(study_name="study", storage=db.optuna)
+            optuna.create_study(study_name="study", storage=db.optuna)
+
+
+def test_a_study_deleted_and_made_anew_under_living_workers(
+    database_url: str,
+    crews: Callable[[str], Any],
+    times: Times,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """SQLite gives the ids of the old study and its trials to the new one."""
+    for _ in range(times(1, 20)):
+        old_place, place = crews(database_url), crews(database_url)
+        old = old_place.start(total=10_000, processes=3, epochs=5, seconds=0.02)
+        old_place.wait_for(10)
+        while len(list(old_place.notes.iterdir())) < 3:  # each has found the study
+            time.sleep(0.01)
+        make_anew(database_url)
+        new = place.start(total=12, processes=3, epochs=5, seconds=0.02)
+        assert old.wait() == 1
+        assert new.wait() == 0
+        place.check(12)
+        assert attempts(database_url) == {1}
+        with closing(open_database(database_url)) as db:
+            study = optuna.load_study(study_name="study", storage=db.optuna)
+            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study._study_id)}
+            assert writers <= set(new.pids)
+            optuna.delete_study(study_name="study", storage=db.optuna)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times: Times) -> None:
+    locks = [2.0] if times(1, 2) == 1 else [10.0, 60.0]
+    crew = workplace.start(total=20 * len(locks), processes=2, seconds=0.01)
+    for number, seconds in enumerate(locks):
+        workplace.wait_for(20 * number + 2)
+        other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+        other.close()
+    assert crew.wait() == 0
+    workplace.check(20 * len(locks))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_disk_full(
+    small_disk: Path, crews: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    workplace = crews(f"sqlite:///{small_disk / 'studies.db'}")
+    crew = workplace.start(total=30, processes=2, seconds=0.02)
+    workplace.wait_for(3)
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(b"x" * 4096):
+            pass
+    time.sleep(2.0)
+    (small_disk / "filler").unlink()
+    assert crew.wait() == 0
+    assert "its disk is full; free some space; trying again" in capfd.readouterr().err
+    workplace.check(30)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_connections_terminated(workplace: Any, postgres: Any, times: Times) -> None:
+    terminations = times(4, 50)
+    total = 8 * terminations
+    crew = workplace.start(total=total, processes=4, seconds=0.005)
+    workplace.wait_for(2)
+    for _ in range(terminations):
+        time.sleep(random.uniform(0.02, 0.2))
+        postgres.terminate_connections()
+    assert crew.wait() == 0
+    workplace.check(total)
+    assert all(line[0] != "lost" for line in workplace.lines())
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("crash", [False, True])
+def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times, crash: bool) -> None:
+    outages = [0.0] * times(1, 20) if crash else [2.0, 10.0, 30.0][: times(1, 3)]
+    crew = workplace.start(total=30 * len(outages), processes=4, seconds=0.02)
+    for number, seconds in enumerate(outages):
+        workplace.wait_for(20 * (number + 1))
+        postgres.stop(crash=crash)
+        time.sleep(seconds)
+        postgres.start()
+    assert crew.wait() == 0
+    workplace.check(30 * len(outages))
+    assert all(line[0] != "lost" for line in workplace.lines())

@@ -1,0 +1,107 @@
+"""Seeds in processes of their own, on the digits: the same bits; what happens to killed ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.datasets import default_data_dir
+from data.preparation import Reading
+from models import ConvNetConfig
+from search.running import seed_team
+from search.running.seed_team import train_apart
+from search.spec.recipe import Recipe
+from search.training.errors import RepeatError
+from search.training.repeat import Job, epochs_done, train_seed
+from search.training.task import load_full_task
+from search.training.train import Epoch, StoppedError
+
+
+def make_job(folder: Path, epochs: int = 2) -> Job:
+    return Job(
+        architecture=ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,)),
+        recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop"),
+        epochs=epochs,
+        dataset="digits",
+        reading=Reading(),
+        data_dir=default_data_dir(),
+        study_seed=3,
+        checkpoints=folder,
+    )
+
+
+def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
+    together, alone = make_job(tmp_path / "together"), make_job(tmp_path / "alone")
+    told: list[tuple[int, int]] = []
+    train_apart(
+        together,
+        [0, 1],
+        processes=2,
+        stop=threading.Event(),
+        on_epoch=lambda seed, epoch: told.append((seed, epoch.number)),
+    )
+    assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    for seed in (0, 1):
+        theirs = train_seed(together, task, seed, on_epoch=lambda _: pytest.fail("trained again"))
+        mine = train_seed(alone, task, seed)
+        assert theirs.training == mine.training
+        assert all(torch.equal(theirs.weights[name], mine.weights[name]) for name in mine.weights)
+
+
+def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
+    job = make_job(tmp_path, epochs=500)
+    children: list[int] = []
+    start = seed_team._start
+
+    def remember(job: Job, seed: int) -> seed_team._Process:
+        one = start(job, seed)
+        children.append(one.process.pid)
+        return one
+
+    def kill(_seed: int, _epoch: Epoch) -> None:
+        os.kill(children[0], signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seed_team, "_start", remember)
+        with pytest.raises(RepeatError, match=r"seed 0 died \(SIGKILL.*same command goes on"):
+            train_apart(job, [0, 1], processes=2, stop=threading.Event(), on_epoch=kill)
+    assert len(children) == 2
+    for pid in children:  # the other was sent home, and none is left as a zombie
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -> None:
+    job = make_job(tmp_path, epochs=500)
+    stop = threading.Event()
+    asked: list[float] = []
+
+    def tell(_seed: int, epoch: Epoch) -> None:
+        if epoch.number == 2 and not stop.is_set():
+            asked.append(time.monotonic())
+            stop.set()
+
+    with pytest.raises(StoppedError):
+        train_apart(job, [0, 1, 2], processes=2, stop=stop, on_epoch=tell)
+    assert time.monotonic() - asked[0] < 5
+    assert max(epochs_done(job, 0), epochs_done(job, 1)) >= 2
+    assert epochs_done(job, 2) == 0
+
+
+def test_what_a_person_must_mend_is_told_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    job = make_job(tmp_path / "file" / "below")  # no folder can be made there
+    with pytest.raises(RepeatError, match="error above"):
+        train_apart(job, [0], processes=1, stop=threading.Event(), on_epoch=lambda *_: None)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "seed 0" in lines[0]

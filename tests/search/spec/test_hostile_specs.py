@@ -1,0 +1,153 @@
+"""Whatever a study file or a stored specification holds: read, or refused in one line.
+
+Made up by hypothesis, a few examples at each run; `pytest --hypothesis-profile=long` on this file
+looks for more, for some minutes. What it has found stands as an example.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from search.dashboard.dashboard_content import make_study_content
+from search.pages.note import study_note
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import OVERRIDES, base_values, check_space, make_config
+from search.spec.study_file import StudyFileError, find_study_file, read_study_file
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import StorageError
+from search.store.view import (
+    DATASET,
+    HARDWARE,
+    PARAMETERS,
+    REASON,
+    SPEC,
+    VERSIONS,
+    load_facts,
+    load_spec,
+)
+from search.terminal.reproduce import study_file
+from tests.hostile import VALUES, damaged, edited, refused_in_a_line
+
+SHAPE, CLASSES = (1, 28, 28), 10
+
+# Study files
+
+STUDY = find_study_file("default").read_text()
+ARMS = find_study_file("d_lenet").read_text()
+KEYS = [line.split("=")[0].strip() for line in (STUDY + ARMS).splitlines() if "=" in line]
+LINES = st.builds("{} = {}".format, st.sampled_from(KEYS), VALUES.map(
+    lambda value: json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf")
+))  # fmt: skip
+
+
+def use_study_file(path: Path) -> None:
+    """As a command uses it, up to the first trial; and once more from its own page."""
+    with refused_in_a_line(StudyFileError, SpecError):
+        spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
+        check_space(spec, SHAPE, CLASSES)
+        make_config(base_values(spec), spec)
+        stored = json.loads(json.dumps(spec.to_dict(), allow_nan=False))
+        assert StudySpec.from_dict(stored) == spec
+        path.write_text(study_file(spec))
+        assert StudySpec(**{"dataset": "digits", **read_study_file(path)}) == spec
+
+
+@given(edited((STUDY + ARMS[:400]).encode()))
+@example(b"[space]\nwidth = " + b"[" * 900 + b"]" * 900)
+@example(b"[study]\ntrials = " + b"9" * 5000)
+@example(b"[study]\ntrials = " + b"9" * 4000)
+@example(b"[space]\nlearning_rate = " + b"9" * 400)
+@example(b"[space]\nwidth = { low = 1, high = 1e9 }")
+@example(b"[space]\nwidth = { low = 1, high = 1000000000 }")
+@example(b"[space]\nhidden = [1000000000]")
+@example(b"[space]\ndepth = 1000000000")
+@example(b"[space]\nchannels = [" + b"1, " * 100_000 + b"]")
+@example(b"[space]\nwidth = [" + b", ".join(b"%d" % n for n in range(1, 100_001)) + b"]")
+@example(b"[space]\npadding = 1000000000")
+@example(b"[space]\nfamily = 'resnet18'\nside = 1000000000")
+@example(b"a" + b".a" * 50_000 + b" = 1")
+@example(b"a" * 500_000)
+@example(b"".join(b"[[arm]]\nname = 'a%d'\n" % n for n in range(20_000)))
+@example("[study]\ntrials = 3".encode("utf-16"))
+@example(b"[study]\ntitle = '\xe4'")
+@example(b"[study]\ntrials = 3\ntrials = 4")
+@example(b"[study]\ntrials = 3\0")
+def test_study_files(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(content)
+    use_study_file(path)
+
+
+@given(
+    st.sampled_from(["study", "space", "baseline", "arm"]), st.lists(LINES, min_size=1, max_size=6)
+)
+def test_study_files_of_known_keys(tmp_path: Path, section: str, lines: list[str]) -> None:
+    path = tmp_path / "study.toml"
+    head = '[[arm]]\nname = "a"' if section == "arm" else f"[{section}]"
+    path.write_text("\n".join([head, *lines]), errors="replace")
+    use_study_file(path)
+
+
+def test_a_study_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xef\xbb\xbf[study]\ntrials = 3\n")
+    assert read_study_file(path)["trials"] == 3
+
+
+# Specifications in a database that others may write to
+
+STORED = [
+    json.loads(json.dumps(StudySpec(**{"dataset": "digits", **read_study_file(path)}).to_dict()))
+    for path in map(find_study_file, ("default", "d_lenet"))
+]
+FACTS = {"name": "digits", "title": "Digits", "class_names": ["0", "1"], "image_shape": [1, 8, 8],
+         "training_count": 9, "validation_count": 3}  # fmt: skip
+
+
+@given(st.one_of(*map(damaged, STORED)))
+def test_stored_specifications(stored: Any) -> None:
+    study: Any = SimpleNamespace(study_name="s", user_attrs={SPEC: stored})
+    with refused_in_a_line(StorageError, SpecError):
+        check_space(load_spec(study), SHAPE, CLASSES)
+
+
+@given(damaged(FACTS))
+@example(None)
+@example({})
+def test_stored_facts_of_the_data(stored: Any) -> None:
+    study: Any = SimpleNamespace(study_name="s", user_attrs={DATASET: stored})
+    with refused_in_a_line(StorageError):
+        load_facts(study)
+
+
+WRITTEN = [None, True, -1, 10**30, 0.5, math.inf, "", "a\nb", "x" * 1500, [], [[1]], {}, {"x": 1},
+           {"width": "x"}, {"depth": 10**9}, {"hidden": [0]}, {"dropout": {"low": 0}}]  # fmt: skip
+
+
+def test_attributes_that_others_have_written(tmp_path: Path) -> None:
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=db.optuna, study_name="s")
+    study.set_user_attr(SPEC, STORED[0])
+    study.set_user_attr(DATASET, FACTS)
+    for key in (OVERRIDES, REASON, PARAMETERS):
+        for value in WRITTEN:
+            trial = study.ask()
+            trial.set_user_attr(key, value)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    for value in WRITTEN:
+        study.set_user_attr(HARDWARE, value)
+        study.set_user_attr(VERSIONS, value)
+        again = optuna.load_study(storage=db.optuna, study_name="s")
+        assert "0 of " in study_note(view_study(db, again, most=3))
+    assert "0 of " in make_study_content(view_study(db, study, most=None)).note
+    db.close()

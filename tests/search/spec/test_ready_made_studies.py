@@ -1,0 +1,113 @@
+"""The ready-made study files: all can be run, and the networks are those of the reports."""
+
+from pathlib import Path
+
+import pytest
+
+from models.anatomy import count_parameters
+from search.spec.config import StudySpec
+from search.spec.space import arm_config, check_space
+from search.spec.study_file import READY_MADE, find_study_file, read_study_file, ready_made
+
+SHAPES = {
+    "fashion_mnist": ((1, 28, 28), 10),
+    "mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100_coarse": ((3, 32, 32), 20),
+}
+REPORTS = {
+    **dict.fromkeys(("a1_architectures", "a3_weight_decay", "a4_dropout"), "A"),
+    **dict.fromkeys(("a5_augmentation", "a6_final"), "A"),
+    **dict.fromkeys(("b_depth", "b_dropout_places"), "B"),
+    **dict.fromkeys(("c_networks", "c_optimizers", "c_random_adam", "c_random_sgd"), "C"),
+    **dict.fromkeys(("c_final_adam", "c_final_sgd"), "C"),
+    **dict.fromkeys(("d_lenet", "d_learning_rate", "d_feature_maps", "d_cifar100_coarse"), "D"),
+    **dict.fromkeys(("e_convnets", "e_activation_and_kernel"), "E"),
+}
+
+
+def spec_of(name: str) -> StudySpec:
+    fields = read_study_file(find_study_file(name))
+    return StudySpec(**{"dataset": "fashion_mnist", **fields})
+
+
+def test_every_report_has_its_studies() -> None:
+    assert set(REPORTS) <= {file.stem for file in ready_made()}
+
+
+@pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
+def test_a_file_can_be_run(file: Path) -> None:
+    spec = spec_of(file.stem)
+    check_space(spec, *SHAPES[spec.dataset])
+    assert StudySpec.from_dict(spec.to_dict()) == spec
+    assert spec.title
+    assert len(spec.title) <= 85
+    assert file.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize(("name", "report"), REPORTS.items())
+def test_a_study_of_a_report_names_it(name: str, report: str) -> None:
+    assert spec_of(name).source.startswith(f"Report {report}, ")
+
+
+def parameters(name: str, arm: str) -> int:
+    spec = spec_of(name)
+    config = arm_config(spec, next(each for each in spec.arms if each.name == arm))
+    return count_parameters(config.architecture, *SHAPES[spec.dataset])
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "count"),
+    [
+        ("a1_architectures", "16", 335_774),
+        ("a1_architectures", "16, 32", 111_934),
+        ("a1_architectures", "32, 64 (baseline)", 221_950),
+        ("a4_dropout", "dropout 0.2", 221_950),
+        ("a6_final", "final", 221_950),
+        ("b_depth", "3 layers", 314_250),
+        ("b_depth", "3 layers, batch norm", 315_018),
+        ("b_dropout_places", "no dropout", 314_250),
+        ("d_lenet", "LeNet", 61_706),
+        ("e_convnets", "three convolutions", 390_410),
+    ],
+)
+def test_networks_have_the_size_that_their_report_gives(name: str, arm: str, count: int) -> None:
+    assert parameters(name, arm) == count
+
+
+def test_reported_sizes_are_those_of_the_networks() -> None:
+    reported = [
+        (file.stem, arm.name, arm.reported["parameters"])
+        for file in ready_made()
+        for arm in spec_of(file.stem).arms
+        if "parameters" in arm.reported
+    ]
+    assert len(reported) >= 8
+    assert [parameters(name, arm) for name, arm, _ in reported] == [size for *_, size in reported]
+
+
+def test_the_search_of_report_c_has_27_combinations() -> None:
+    for name in ("c_random_adam", "c_random_sgd"):
+        spec = spec_of(name)
+        open_ones = {key: value for key, value in spec.space.items() if hasattr(value, "values")}
+        assert set(open_ones) == {"batch_size", "hidden", "learning_rate"}
+        assert all(len(domain.values) == 3 for domain in open_ones.values())
+        assert spec.trials == 16
+        assert spec.sampler == "random"
+
+
+def test_the_weight_decays_are_three_kinds_of_three_strengths() -> None:
+    arms = spec_of("a3_weight_decay").arms
+    assert arms[0].values == {}
+    assert [(arm.values["weight_decay_kind"], arm.values["weight_decay"]) for arm in arms[1:]] == [
+        (kind, strength)
+        for kind in ("l2", "coupled", "decoupled")
+        for strength in (1e-3, 1e-4, 1e-5)
+    ]
+    for arm in arms[1:]:
+        assert arm.name == f"{arm.values['weight_decay_kind']} 1e-{arm.name[-1]}"
+        assert arm.values["weight_decay"] == float(arm.name.split()[1])
+
+
+def test_only_study_files_lie_there() -> None:
+    assert {path.suffix for path in READY_MADE.iterdir()} <= {".toml", ".py", ""}

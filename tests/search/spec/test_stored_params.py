@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from data.datasets import DatasetInfo
+from models import ConvNetConfig
+from models.anatomy import count_parameters
+from search.sampling.choosing import make_sampler
+from search.spec.config import StudySpec
+from search.spec.space import OVERRIDES, choice_label, read_parameter, suggest
+from search.spec.stored_params import (
+    distributions,
+    lies_in_space,
+    queued_baseline,
+    true_params,
+)
+from search.spec.study_file import read_study_file, ready_made
+from search.store.catalog import create_study
+from search.store.evidence import Evidence
+from search.store.reading import view_study
+from search.store.storage import Database
+
+INFO = DatasetInfo(
+    name="digits",
+    title="digits",
+    class_names=tuple("0123456789"),
+    image_shape=(1, 8, 8),
+    mirror_changes_class=True,
+    validation_count=287,
+    training_count=1437,
+)
+FASHION = ((1, 28, 28), 10)
+DEFAULT = next(path for path in ready_made() if path.stem == "default")
+
+
+def spec_of(baseline: dict[str, object], **space: object) -> StudySpec:
+    read = {name: read_parameter(name, written) for name, written in space.items()}
+    return StudySpec(dataset="digits", space=read, baseline=baseline)
+
+
+@pytest.fixture
+def default() -> StudySpec:
+    return StudySpec(**{**read_study_file(DEFAULT), "dataset": "fashion_mnist"})
+
+
+def first_trial(db: Database, spec: StudySpec) -> optuna.Study:
+    """A study whose trial 0 was sampled as the loop samples it, and completed."""
+    study = create_study(db, "s", spec, INFO, validation_count=287)
+    trial = study.ask()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        suggest(trial, spec)
+    study.tell(trial, 0.5)
+    return study
+
+
+@pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)
+def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
+    """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
+    spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
+    study = optuna.create_study(sampler=make_sampler(spec))
+    if spec.baseline is not None:
+        study._storage.create_new_trial(study._study_id, queued_baseline(spec))
+    trial = study.ask()
+    config = suggest(trial, spec)
+    if spec.is_comparison:
+        assert trial.params == {"arm": spec.arms[0].name, "repeat": 0}
+        return
+    network = config.architecture
+    assert isinstance(network, ConvNetConfig)
+    trained = {
+        **config.recipe.to_dict(),
+        "depth": len(network.channels),
+        "width": network.channels[0],
+        "hidden": choice_label(network.hidden),
+        "dropout": network.dropout_linear,
+    }
+    assert trial.params
+    assert trial.params == {name: trained[name] for name in trial.params}
+
+
+def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> None:
+    trial = first_trial(db, default).get_trials(deepcopy=False)[0]
+    config = suggest(trial, default)
+    assert count_parameters(config.architecture, *FASHION) == 221_950
+    assert (config.recipe.learning_rate, config.recipe.batch_size) == (3e-4, 64)
+    assert (config.recipe.schedule, config.recipe.augmentation) == ("constant", "none")
+    assert trial.params["learning_rate"] == 3e-4  # below the range, and true
+    assert trial.params["weight_decay_kind"] == "none"
+    assert "augmentation" not in trial.params  # Optuna has no word for it
+    # Optuna's importances take the parameters that all trials have under one distribution.
+    assert trial.distributions.items() <= distributions(default).items()
+
+
+def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
+    spec = spec_of(
+        {"weight_decay": 0.0, "hidden": (7,)},
+        weight_decay={"low": 1e-5, "high": 1e-2, "log": True},
+        hidden=[[64], [128]],
+        dropout={"low": 0.1, "high": 0.5},
+    )
+    assert queued_baseline(spec).params == {"dropout": 0.0}  # the default, which it trains with
+    assert suggest(queued_baseline(spec), spec).recipe.weight_decay == 0.0
+
+
+def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
+    db: Database, default: StudySpec
+) -> None:
+    """It was stored with the space's nearest ends, and with choices drawn at random."""
+    study = create_study(db, "s", default, INFO, validation_count=287)
+    assert default.baseline is not None
+    overrides = {k: list(v) if isinstance(v, tuple) else v for k, v in default.baseline.items()}
+    stored = {
+        "depth": 2,
+        "width": 32,
+        "learning_rate": 5e-4,
+        "weight_decay_kind": "none",
+        "weight_decay": 3e-3,
+        "dropout": 0.0,
+        "augmentation": "flip-crop",
+        "augmentation_strength": 0.5,
+    }
+    study.add_trial(
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=0.5,
+            params=stored,
+            distributions=distributions(default),
+            user_attrs={OVERRIDES: overrides},
+        )
+    )
+    trial = study.get_trials(deepcopy=False)[-1]
+    assert suggest(trial, default).recipe.learning_rate == 3e-4
+    left = stored.keys() - true_params(trial, default).keys()
+    assert left == {"learning_rate", "augmentation"}
+    assert view_study(db, study).trials[-1].params == true_params(trial, default)
+    assert not lies_in_space(trial, default)
+
+
+def test_a_baseline_from_outside_does_not_narrow_what_the_sampler_draws_together(
+    db: Database,
+) -> None:
+    """Optuna's relative sampling takes the parameters that all trials it is shown have."""
+    outside = spec_of(
+        {"augmentation": "none"},
+        augmentation=["flip-crop", "flip-rotate-crop"],
+        dropout={"low": 0.0, "high": 0.5},
+    )
+    study = first_trial(db, outside)
+    for value in range(12):
+        trial = study.ask()
+        suggest(trial, outside)
+        study.tell(trial, 1 + value / 10)
+    trial = study.ask()
+    space = study.sampler.infer_relative_search_space(
+        study, study._storage.get_trial(trial._trial_id)
+    )
+    assert set(space) == {"augmentation", "dropout"}
+    assert [trial.number for trial in Evidence(db, study, outside)()] == list(range(1, 14))
+
+
+def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
+    inside = spec_of(
+        {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
+    )
+    study = first_trial(db, inside)
+    assert [trial.number for trial in Evidence(db, study, inside)()] == [0]

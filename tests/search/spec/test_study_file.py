@@ -1,0 +1,138 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.domains import Choice, Fixed, Range, SpecError
+from search.spec.study_file import (
+    READY_MADE,
+    StudyFileError,
+    find_study_file,
+    read_study_file,
+)
+
+WHOLE = """\
+[study]
+title = "Mine"
+trials = 7
+epochs = 3
+
+[space]
+depth = { low = 2, high = 3 }
+augmentation = ["none", "flip-crop"]
+dropout = 0.25
+
+[baseline]
+depth = 2
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    fields = read_study_file(written(tmp_path, WHOLE))
+    spec = StudySpec(**fields, dataset="digits")
+    assert (spec.title, spec.trials, spec.epochs) == ("Mine", 7, 3)
+    assert spec.space == {
+        "depth": Range(low=2, high=3),
+        "augmentation": Choice(values=("none", "flip-crop")),
+        "dropout": Fixed(value=0.25),
+    }
+    assert spec.baseline == {"depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("[study\n", 1, "malformed TOML"),
+        ("[study]\ntrials = 3\ntrials = 4\n", 3, "malformed TOML"),
+        ("[stduy]\ntrials = 3\n", 1, "'stduy'"),
+        ("trials = 3\n", 1, "'trials'"),
+        ("[study]\nepochs = 3\ntrails = 3\n", 3, "'trails'"),
+        ("[study]\ntrials = '3'\n", 2, "whole number"),
+        ("[study]\ntrials = true\n", 2, "whole number"),
+        ("[study]\ndataset = 3\n", 2, "text"),
+        ('[study]\ntitle = "a\\nb"\n', 2, "one line"),
+        ("[space]\ndepth = 2\n\nlearning_rat = 3\n", 4, "learning_rat"),
+        ("[space]\ndepth = 'deep'\n", 2, "whole number"),
+        ("[space.learning_rate]\nlow = 2\n", 1, "low = ..., high = ..."),
+        ("[space]\nlearning_rate = { low = 2, high = 1 }\n", 2, "above high"),
+        ("[baseline]\ndepth = [1, 2]\n", 2, "one value"),
+        ("[study]\nmirror_changes_class = 1\n", 2, "true or false"),
+        ("[study]\nimage_size = true\n", 2, "a whole number"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(StudyFileError) as caught:
+        read_study_file(written(tmp_path, text))
+    message = str(caught.value)
+    assert says in message
+    assert f"mine.toml:{line}" in message or f"line {line}" in message
+    assert "\n" not in message
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    for name in ("absent", str(tmp_path), "../default"):
+        with pytest.raises(StudyFileError, match="default"):
+            find_study_file(name)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyFileError, match="UTF-8"):
+        read_study_file(binary)
+
+
+def test_ready_made_studies_are_found_by_name_and_valid() -> None:
+    files = sorted(READY_MADE.glob("*.toml"))
+    assert files
+    for file in files:
+        assert find_study_file(file.stem) == file
+        StudySpec(**{"dataset": "digits", **read_study_file(file)})
+
+
+@pytest.mark.parametrize("field", ["trials", "epochs", "limit", "patience", "validation_count"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_counts_are_from_1_up(field: str, value: object) -> None:
+    with pytest.raises(SpecError, match=field):
+        StudySpec(dataset="digits", **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampler", "grid"),
+        ("pruner", "asha"),
+        ("mirror_changes_class", "safe"),
+        ("reading_version", 3),
+    ],
+)
+def test_values_that_are_none_of_the_known(field: str, value: Any) -> None:
+    with pytest.raises(SpecError, match=f"{field}.*{value}"):
+        StudySpec(dataset="digits", **{field: value})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", "a b", "-x", "a\nb", "a\0b", "é", "<b>", "x" * 101, "artifacts"],
+)
+def test_study_names_that_are_refused(name: str) -> None:
+    with pytest.raises(SpecError):
+        check_study_name(name)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("fashion_mnist", "fashion_mnist"),
+        ("folder:/home/me/my photos/", "my-photos"),
+        ("folder:/<img>", "img"),
+        ("folder:/", "images"),
+        ("folder:/Artifacts", "images"),
+    ],
+)
+def test_a_study_is_named_for_its_data(dataset: str, name: str) -> None:
+    assert check_study_name(study_name_for(dataset)) == name

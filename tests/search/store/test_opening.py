@@ -1,0 +1,222 @@
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg
+import pytest
+from sqlalchemy import inspect, text
+
+from search.store.opening import database_exists, open_database
+from search.store.storage import Database, StorageError
+from search.store.tables import OURS
+
+ROOT = Path(__file__).parents[3]
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def message(url: str, *, must_exist: bool = False) -> str:
+    """The one line that this URL is refused with."""
+    with pytest.raises(StorageError) as caught:
+        open_database(url, must_exist=must_exist).close()
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_creates_both_programs_tables(db: Database) -> None:
+    tables = set(inspect(db.engine).get_table_names())
+    assert tables >= {"studies", "trials", "alembic_version"} | {table.name for table in OURS}
+
+
+def test_opens_again_and_finds_the_study(study: optuna.Study, database_url: str) -> None:
+    with closing(open_database(database_url, must_exist=True)) as again:
+        assert optuna.get_all_study_names(again.optuna) == [study.study_name]
+
+
+def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "plain.db")
+    optuna.create_study(study_name="theirs", storage=url)
+    with closing(open_database(url)) as db:
+        assert set(inspect(db.engine).get_table_names()) >= {table.name for table in OURS}
+        assert optuna.get_all_study_names(db.optuna) == ["theirs"]
+
+
+def test_many_processes_create_one_database(database_url: str) -> None:
+    program = """
+import os, sys
+from search.store.opening import open_database
+
+pids = []
+for _ in range(6):
+    pids.append(os.fork())
+    if pids[-1] == 0:
+        code = 1
+        try:
+            open_database(sys.argv[1]).close()
+            code = 0
+        finally:
+            os._exit(code)
+sys.exit(any([os.waitpid(pid, 0)[1] for pid in pids]))
+"""
+    subprocess.run([sys.executable, "-c", program, database_url], cwd=ROOT, check=True, timeout=60)
+    with closing(open_database(database_url)) as db, db.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
+
+
+def test_a_creation_cut_off_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "cut.db"
+    with closing(sqlite3.connect(path)) as connection:  # as Optuna leaves it when it is killed
+        connection.execute(
+            "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name VARCHAR(512) NOT NULL)"
+        )
+    with closing(open_database(sqlite_url(path))) as db:
+        assert optuna.create_study(storage=db.optuna).trials == []
+
+
+def test_sqlite_survives_power_cuts_and_locks_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    with closing(open_database(sqlite_url(path))) as db, db.engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        with closing(sqlite3.connect(path, timeout=0)) as other:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+            assert other.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("studies.db", "write sqlite:///FILE.db or postgresql://"),
+        ("", "write sqlite:///FILE.db"),
+        ("mysql://me@host/db", "write sqlite:///FILE.db or postgresql://"),
+        ("postgresql+asyncpg://me@host/db", "write sqlite"),
+        ("postgresql://me:secret@host:port/db", "write sqlite"),
+        ("sqlite://", "it names no file"),
+        ("sqlite:///:memory:", "it names no file"),
+        ("sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder; create it"),
+        ("sqlite:////proc/x.db", "check the permissions of file and folder"),
+        ("sqlite:////", "is a folder; name a file in it"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "check the server and the URL"),
+        ("postgresql://me@/db?host=/nowhere&password=secret", "check the server and the URL"),
+    ],
+)
+def test_bad_urls(url: str, hint: str) -> None:
+    line = message(url)
+    assert hint in line
+    assert "secret" not in line
+
+
+def test_database_exists(tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    assert not database_exists(sqlite_url(path))
+    assert not path.exists()
+    path.touch()
+    assert database_exists(sqlite_url(path))
+    assert database_exists("postgresql://me@nowhere/db")
+
+
+def test_must_exist_creates_nothing(tmp_path: Path) -> None:
+    line = message(sqlite_url(tmp_path / "none.db"), must_exist=True)
+    assert "no such file; run python -m search.study first" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_must_exist_refuses_an_empty_database(database_url: str, tmp_path: Path) -> None:
+    if database_url.startswith("sqlite"):
+        (tmp_path / "studies.db").touch()
+    assert "empty; run python -m search.study first" in message(database_url, must_exist=True)
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"not a database, and long enough to have a header " * 20)
+    before = path.read_bytes()
+    assert "not an SQLite database; name another one" in message(sqlite_url(path))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "places.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (id INTEGER)")
+    before = path.read_bytes()
+    assert "belongs to another program (tables bookmarks)" in message(sqlite_url(path))
+    assert path.read_bytes() == before
+
+
+def test_another_programs_alembic_on_a_server(postgres: Any) -> None:
+    url = postgres.new_database()
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+    assert "belongs to another program" in message(url)
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        )
+        assert found.fetchall() == [("alembic_version",)]
+
+
+def test_another_programs_table_of_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "plain.db"
+    optuna.create_study(storage=sqlite_url(path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE results (id INTEGER)")
+    assert "its table 'results' is another program's" in message(sqlite_url(path))
+
+
+def test_another_version_of_optuna(db: Database, database_url: str) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'v9.9.9.a'"))
+    db.close()
+    assert "another version of Optuna (schema v9.9.9.a, here " in message(database_url)
+
+
+def guard(postgres: Any, password: str) -> None:
+    """A new database `guarded`, which the role `guarded` enters with a password only."""
+    postgres.execute("DROP DATABASE IF EXISTS guarded")
+    postgres.execute("DROP ROLE IF EXISTS guarded")
+    postgres.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{password}'")
+    postgres.execute("CREATE DATABASE guarded OWNER guarded")
+
+
+def test_passwords_stay_out_of_errors(postgres: Any) -> None:
+    guard(postgres, "right{%}@/word")
+    url = postgres.url("guarded", user="guarded:wrong-secret")
+    with pytest.raises(StorageError) as caught:
+        open_database(url)
+    assert "password authentication failed" in str(caught.value)
+    error: BaseException | None = caught.value
+    while error is not None:  # a traceback shows the whole chain
+        assert "wrong-secret" not in f"{error} {error!r}"
+        error = error.__cause__
+
+    right = postgres.url("guarded", user="guarded:right%7B%25%7D%40%2Fword")
+    with closing(open_database(right)) as db:
+        assert "word" not in repr(db)
+        assert ":***@" in db.url
+
+
+def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard(postgres, "in-a-file")
+    url = postgres.url("guarded", user="guarded")
+    assert "no password supplied" in message(url)
+    passfile = tmp_path / "pgpass"
+    passfile.write_text("*:*:*:guarded:in-a-file\n")
+    passfile.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    open_database(url).close()
+
+
+def test_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    line = message("postgresql://me@host/db")
+    assert "its driver is missing; pip install 'cnn-search[postgres]'" in line

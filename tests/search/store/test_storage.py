@@ -1,0 +1,201 @@
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy import event, exc, func, select, text
+
+from search.store.opening import open_database
+from search.store.storage import (
+    Database,
+    StorageError,
+    snapshot,
+    transaction,
+    with_retry,
+)
+from search.store.tables import studies, trials
+
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def count_trials(db: Database) -> int:
+    with snapshot(db) as connection:
+        return connection.execute(select(func.count()).select_from(trials)).scalar_one()
+
+
+def test_transaction_takes_optuna_back_too(db: Database, study: optuna.Study) -> None:
+    def cut_off() -> None:
+        with transaction(db, study_id=study._study_id):
+            trial = study.ask()
+            trial.suggest_float("x", 0, 1)
+            study.tell(trial, 1.0)
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        cut_off()
+    assert count_trials(db) == 0
+    with transaction(db):
+        study.tell(study.ask(), 1.0)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+
+
+def test_transaction_is_not_seen_before_its_end(db: Database, study: optuna.Study) -> None:
+    with transaction(db):
+        study.ask()
+        with snapshot(db) as connection:  # and on SQLite, reading does not wait
+            seen = connection.execute(select(func.count()).select_from(trials)).scalar_one()
+        assert seen == 0
+    assert count_trials(db) == 1
+
+
+def test_optuna_outside_of_a_transaction_commits_by_itself(
+    db: Database, study: optuna.Study
+) -> None:
+    with transaction(db):
+        pass
+    study.ask()
+    assert count_trials(db) == 1
+
+
+def test_study_lock_keeps_others_waiting(db: Database, study: optuna.Study) -> None:
+    order = []
+
+    def other() -> None:
+        with transaction(db, study_id=study._study_id):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with transaction(db, study_id=study._study_id):
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "other"]
+
+
+def test_deleted_study(db: Database, study: optuna.Study) -> None:
+    db.optuna.delete_study(study._study_id)
+    with pytest.raises(StorageError, match="was deleted"), transaction(db, study_id=1):
+        pass
+
+
+def query(db: Database) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(select(studies)).all()
+
+
+@sqlite_only
+def test_waits_for_a_lock(study: optuna.Study, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(1.5, lambda: other.execute("ROLLBACK")).start()
+    started = time.monotonic()
+    study.ask()  # Optuna's own calls wait, too, though nothing retries them
+    assert time.monotonic() - started > 1.0
+    other.close()
+
+
+@sqlite_only
+def test_hurry_ends_waiting(db: Database, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "studies.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, db.hurry).start()
+        started = time.monotonic()
+        with pytest.raises(StorageError):
+            with_retry(db, lambda: query(db))
+    assert time.monotonic() - started < 4
+
+
+@sqlite_only
+def test_gives_up_on_a_lock(db: Database, tmp_path: Path) -> None:
+    db.patience_seconds = 0.5
+    with closing(sqlite3.connect(tmp_path / "studies.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another process keeps it locked; end that process"):
+            with_retry(db, lambda: query(db))
+    with_retry(db, lambda: query(db))
+
+
+@sqlite_only
+def test_full_disk(db: Database, study: optuna.Study) -> None:
+    """SQLite's own limit gives the same error as a disk without space; see also the faults."""
+    db.patience_seconds = 0.2
+
+    def limit(connection: Any) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(db.engine, "begin", limit)
+
+    def write() -> None:
+        with transaction(db):
+            study.set_user_attr("small", "x")
+            study.set_user_attr("large", "x" * 100_000)
+
+    def overfill() -> None:
+        with transaction(db):
+            with pytest.raises(StorageInternalError):
+                study.set_user_attr("large", "x" * 100_000)
+            study.set_user_attr("afterwards", "x")
+
+    for operation in (write, overfill):
+        with pytest.raises(StorageError, match="disk is full; free some space"):
+            with_retry(db, operation)
+        assert study.user_attrs == {}  # nothing by halves, though SQLite rolled back by itself
+    event.remove(db.engine, "begin", limit)
+    db.close()  # the limit belongs to the connection
+    with_retry(db, write)
+    assert set(study.user_attrs) == {"small", "large"}
+
+
+def test_bugs_are_not_retried(db: Database) -> None:
+    calls = []
+
+    def operation() -> None:
+        calls.append(1)
+        with db.engine.begin() as connection:
+            connection.execute(text("SELECT nothing FROM nowhere"))
+
+    with pytest.raises((exc.ProgrammingError, StorageError)):
+        with_retry(db, operation)
+    assert len(calls) == 1
+
+
+def test_optunas_wrapping_is_seen_through(db: Database) -> None:
+    calls = []
+
+    def operation() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            locked = sqlite3.OperationalError("database is locked")
+            locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise StorageInternalError from exc.OperationalError("BEGIN", {}, locked)
+        return "done"
+
+    assert with_retry(db, operation) == "done"
+    assert len(calls) == 3
+
+
+def test_a_server_that_stays_away(postgres: Any) -> None:
+    with closing(open_database(postgres.new_database())) as db:
+        db.patience_seconds = 0.3
+        postgres.stop()
+        try:
+            with pytest.raises(StorageError, match=r"did not answer for \d s: .*carry on with"):
+                with_retry(db, lambda: query(db))
+        finally:
+            postgres.start()
+        with_retry(db, lambda: query(db))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stopped_worker_does_not_keep_its_locks(db: Database) -> None:
+    with db.engine.connect() as connection:
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
+        assert connection.scalar(text("SHOW lock_timeout")) == "30s"

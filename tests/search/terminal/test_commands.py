@@ -1,0 +1,215 @@
+"""What every command shares."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from search.spec.domains import SpecError
+from search.terminal.commands import (
+    USER_ERRORS,
+    Parser,
+    console,
+    duration,
+    one_line,
+    positive_int,
+    program,
+    run,
+    seed,
+)
+
+
+def exit_code(main: Callable[[list[str] | None], int | None]) -> object:
+    with pytest.raises(SystemExit) as exit_:
+        run(main)
+    return exit_.value.code
+
+
+def raising(error: BaseException) -> Callable[[list[str] | None], int | None]:
+    def main(_argv: list[str] | None) -> int | None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(("result", "code"), [(0, 0), (None, None), (143, 143)])
+def test_exit_code_is_what_main_returns(result: int | None, code: int | None) -> None:
+    assert exit_code(lambda _argv: result) == code
+
+
+@pytest.mark.parametrize("kind", USER_ERRORS, ids=lambda kind: kind.__name__)
+def test_users_errors_end_in_one_line(
+    kind: type[ValueError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = "no such thing:\n  'x'; give another\x1b[31m\u202e"
+    error = SpecError("key", message) if kind is SpecError else kind(message)
+    assert exit_code(raising(error)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    expected = r"error: no such thing: 'x'; give another\x1b[31m\u202e"
+    assert err == f"{program()}: {expected}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), TypeError("a bug"), OSError("a bug")])
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error), match="a bug"):
+        run(raising(error))
+
+
+def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_pipe_elsewhere_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is well: the pipe was another, such as to a process of ours."""
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with pytest.raises(BrokenPipeError):
+            run(raising(BrokenPipeError()))
+
+
+def test_a_reader_that_went_away_ends_it_quietly(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in `... | head -1`. What is still in the buffer must not fail at exit, either."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert exit_code(lambda _argv: print("x" * 100_000)) == 141
+        pipe.write("more")
+        pipe.flush()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_little_output_for_nobody_is_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fits the buffer, so that only the flush at the end fails."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert exit_code(lambda _argv: print("x")) == 141
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("search.study", "search.study"), ("tool.__main__", "tool"), (None, "tool.py")],
+)
+def test_commands_are_named_as_people_start_them(
+    module: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = None if module is None else ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", ["/some/where/tool.py"])
+    assert program() == name
+
+
+def test_a_terminal_without_our_signs_shows_question_marks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert exit_code(lambda _argv: print("± 0.26 \udcff")) is None
+    ascii_only.seek(0)
+    assert ascii_only.read() == "? 0.26 ?\n"
+
+
+def test_one_line_keeps_what_can_be_printed() -> None:
+    assert one_line("  größer\t\n als ±  ") == "größer als ±"
+    assert one_line("a\x00b\x9bc\udcff") == r"a\x00b\x9bc\udcff"
+
+
+@pytest.mark.parametrize("text", ["1", "50", "007", "999999999999999999"])
+def test_counts(text: str) -> None:
+    assert positive_int(text) == int(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "00", "-1", "1.5", "1e3", "1_000", " 5", "", "٣", "9" * 5000]
+)
+def test_what_is_no_count(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number from 1 up, but got"):
+        positive_int(text)
+
+
+def test_seeds() -> None:
+    assert seed("0") == 0
+    assert seed(str(2**63 - 1)) == 2**63 - 1
+    for text in ("-1", str(2**63), "x", "", "1.0", "9" * 5000):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"below 2\*\*63, but got"):
+            seed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("45", 45),
+        ("90s", 90),
+        ("30m", 1800),
+        ("1h30m", 5400),
+        ("1h30m5s", 5405),
+        ("1.5h", 5400),
+        ("0.5s", 0.5),
+        ("0h5m", 300),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0s", "-5m", "m", "1h30", "5 m", "30min", "1m1h", "nan", "inf", "٣s", "9" * 400],
+)
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="like 90s, 30m or 1h30m"):
+        duration(text)
+
+
+def test_help_shows_defaults_and_keeps_the_examples() -> None:
+    parser = Parser(
+        description="Does this. " * 20,
+        examples="""
+            python -m search.tool --count 5   # five
+            python -m search.tool             # one
+        """,
+    )
+    parser.add_argument("--count", type=int, default=7, help="how many")
+    parser.add_argument("--name", help="what")
+    parser.add_argument("--depth", default=3, help="how deep (default: it depends)")
+    parser.add_argument("--quiet", action="store_true", help="say less")
+    text = parser.format_help()
+    assert "how many (default: 7)" in text
+    assert "None" not in text
+    assert "False" not in text
+    assert text.count("default: it depends") == 1
+    assert "(default: 3)" not in text
+    assert "  python -m search.tool --count 5   # five\n  python -m search.tool " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_wrong_arguments_end_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser(description="", examples="")
+    parser.add_argument("--count", type=positive_int)
+    for arguments in (["--count", "x\x1b[2J\ny"], ["--unknown"], ["--cou", "3"], ["--count"]):
+        with pytest.raises(SystemExit) as exit_:
+            parser.parse_args(arguments)
+        assert exit_.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"{program()}: error: ")
+        assert err.count("\n") == 1
+        assert "\x1b" not in err
+
+
+def test_console_prints_texts_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print("[bold]a[/bold] :smile: 1.5")
+    assert capsys.readouterr() == ("", "[bold]a[/bold] :smile: 1.5\n")

@@ -1,0 +1,311 @@
+"""Progress: plain lines, and the live view in a real terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from search.store.view import StudyView, TrialView
+from search.terminal import progress
+from search.terminal.progress import Progress, can_be_live
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+ROOT = Path(__file__).parents[3]
+
+
+class Feed:
+    """A study that changes when told, and counts how often it was read."""
+
+    def __init__(self, view: StudyView) -> None:
+        self.view: StudyView | Exception = view
+        self.reads = 0
+
+    def __call__(self) -> StudyView:
+        self.reads += 1
+        if isinstance(self.view, Exception):
+            raise self.view
+        return self.view
+
+    def change(self, view: StudyView | Exception) -> None:
+        """And wait until that was shown."""
+        self.view = view
+        self.pass_time()
+
+    def pass_time(self, reads: int = 3) -> None:
+        until, deadline = self.reads + reads, time.monotonic() + 10
+        while self.reads < until:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+
+@dataclass
+class Output:
+    console: Console
+    file: io.StringIO
+
+    def lines(self) -> list[str]:
+        return self.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def output() -> Output:
+    file = io.StringIO()
+    return Output(console=Console(file=file, width=80), file=file)
+
+
+def showing(feed: Feed, output: Output, *, heartbeat: float = 60.0) -> Progress:
+    return Progress(feed, console=output.console, interval=0.002, heartbeat=heartbeat)
+
+
+def test_a_line_for_each_trial_that_ends(
+    make_trial: MakeTrial, make_view: MakeView, output: Output
+) -> None:
+    baseline = make_trial(0, [0.4], is_baseline=True)
+    running = make_trial(1, [0.5], state="running")
+    feed = Feed(make_view([baseline, running]))
+    with showing(feed, output):
+        feed.pass_time()
+        assert output.lines()[0].startswith("fashion: Fashion-MNIST, 50 000 training and 10 000")
+        assert output.lines()[1].startswith("1/50 trials (1 complete), ")
+        assert len(output.lines()) == 2  # the baseline had ended before
+        feed.change(make_view([baseline, replace(running, state="pruned")]))
+        assert output.lines()[2].startswith(
+            "trial 1 pruned at epoch 1: loss 0.5000, accuracy 83.33 % ± 0.37 (sampling); best is "
+            "trial 0, the baseline itself: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling); 2/50 "
+            "trials (1 complete, 1 pruned), "
+        )
+        assert output.lines()[2].endswith("left, a first guess")
+        failed = make_trial(2, state="failed", reason="out of\nmemory \x1b[31m")
+        best = make_trial(3, [0.3])
+        feed.change(make_view([baseline, replace(running, state="pruned"), failed, best]))
+        assert "trial 2 failed: out of" in output.lines()[3]
+        assert output.lines()[4].startswith("trial 3 complete: loss 0.3000")
+        assert "; trial 3 is the best so far; 3/50 trials" in output.lines()[4]
+    assert len(output.lines()) == 5
+    assert "\x1b" not in output.file.getvalue()
+
+
+def test_a_trial_that_ends_with_the_study_is_told(
+    make_trial: MakeTrial, make_view: MakeView, output: Output
+) -> None:
+    feed = Feed(make_view([]))
+    with Progress(feed, console=output.console, interval=60):
+        while not output.lines():
+            time.sleep(0.001)
+        feed.view = make_view([make_trial(0, [0.4])])
+    assert output.lines()[-1].startswith("trial 0 complete")
+
+
+def test_signs_of_life_come_at_most_so_often(
+    make_trial: MakeTrial, make_view: MakeView, output: Output
+) -> None:
+    feed = Feed(make_view([make_trial(4, [0.5, 0.45], state="running")]))
+    with showing(feed, output, heartbeat=0.1):
+        started = time.monotonic()
+        while len(output.lines()) < 4:
+            assert time.monotonic() - started < 10
+            time.sleep(0.001)
+        assert time.monotonic() - started >= 0.18
+    assert output.lines()[2].startswith("trial 4 at epoch 2/12, loss 0.4500; 0/50 trials")
+
+
+def test_failing_reads_are_passed_over(
+    make_trial: MakeTrial, make_view: MakeView, output: Output, capfd: pytest.CaptureFixture[str]
+) -> None:
+    feed = Feed(make_view([]))
+    feed.view = RuntimeError("the database\nis away")
+    with showing(feed, output):
+        feed.pass_time(20)
+        feed.change(make_view([make_trial(0, [0.4])]))
+        assert any(line.startswith("1/50 trials") for line in output.lines())
+        feed.change(RuntimeError(""))
+    assert output.lines()[0] == "no news: the database is away"
+    assert len([line for line in output.lines() if "no news" in line]) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_reading_stays_a_small_part_of_the_work(make_view: MakeView, output: Output) -> None:
+    reads = 0
+
+    def read_slowly() -> StudyView:
+        nonlocal reads
+        reads += 1
+        time.sleep(0.02)
+        return make_view([])
+
+    with Progress(read_slowly, console=output.console, interval=0.001):
+        time.sleep(0.6)
+    assert reads <= 3  # each is followed by 0.4 s of rest; and the last
+
+
+def test_a_console_that_is_gone_harms_nothing(
+    make_view: MakeView, output: Output, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output.file.close()
+    feed = Feed(make_view([]))
+    with showing(feed, output):
+        feed.pass_time()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_exception_in_the_block_comes_through(make_view: MakeView, output: Output) -> None:
+    with pytest.raises(ZeroDivisionError), showing(Feed(make_view([])), output):
+        raise ZeroDivisionError
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_read_that_hangs_is_left_behind(
+    make_view: MakeView, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LEAVE_SECONDS", 0.05)
+    database_is_back, inside = threading.Event(), threading.Event()
+
+    def read() -> StudyView:
+        inside.set()
+        database_is_back.wait(10)
+        return make_view([])
+
+    with Progress(read, console=output.console):
+        inside.wait(10)
+        left = time.monotonic()
+    assert time.monotonic() - left < 2
+    database_is_back.set()
+    for thread in threading.enumerate():
+        if thread.name == "progress":
+            thread.join(10)
+    assert output.lines() == []  # nothing is printed after the end
+
+
+def test_the_time_left_goes_down_between_reports(
+    make_trial: MakeTrial, make_view: MakeView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = make_view([make_trial(0, [0.5]), make_trial(1, [0.5], state="running")])
+    now = view.trials[1].curve[-1].reported_at
+    monkeypatch.setattr(time, "time", lambda: now)
+    countdown = progress._Countdown()
+    assert countdown(make_view([])) is None
+    first = countdown(view)
+    assert first is not None
+    now += 7
+    assert countdown(view) == pytest.approx(first - 7)
+    now += 1e9
+    assert countdown(view) == 0
+    later = countdown(make_view([make_trial(0, [0.5]), make_trial(1, [0.5])]))  # none running
+    assert later is not None
+    assert later > 100
+
+
+# In a real terminal.
+
+CHILD = """
+import pickle, sys, time, warnings
+from search.terminal.commands import console, run
+from search.terminal.progress import Progress
+view = pickle.load(open(sys.argv[1], "rb"))
+def main(argv):
+    with Progress(lambda: view, console=console(), interval=0.02):
+        print("a result", flush=True)
+        warnings.warn("something is odd")
+        time.sleep(60)
+run(main)
+"""
+CURSOR = re.compile(r"\x1b\[\?25[hl]")
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """The two ends of a pseudo-terminal; the second is the process's."""
+    ends = pty.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def read_until(end: int, text: str, *, quiet: float | None = None) -> str:
+    """What was printed, up to `text`, and on until nothing came for `quiet` seconds."""
+    printed, deadline = "", time.monotonic() + 60
+    while text not in printed or (quiet is not None and select.select([end], [], [], quiet)[0]):
+        assert time.monotonic() < deadline, printed
+        if select.select([end], [], [], 0.1)[0]:
+            printed += os.read(end, 65536).decode()
+    return printed
+
+
+def test_the_live_view_in_a_terminal_and_ctrl_c(
+    small_study: StudyView, tmp_path: Path, terminal: tuple[int, int]
+) -> None:
+    (tmp_path / "view").write_bytes(pickle.dumps(small_study))
+    variables = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR")}
+    variables |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONPATH": str(ROOT)}
+    ours, theirs = terminal
+    with (tmp_path / "results").open("w") as results:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path / "view")],
+            stdin=subprocess.DEVNULL,
+            stdout=results,
+            stderr=theirs,
+            env=variables,
+        )
+    try:
+        printed = read_until(ours, "something is odd")
+        printed += read_until(ours, "best    ")
+        # Already now: whatever kills it cannot hide the cursor.
+        assert CURSOR.findall(printed)[-1] == "\x1b[?25h"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+        process.wait()
+    printed += read_until(ours, "", quiet=0.2)
+    assert "6/50 trials" in printed
+    assert "Traceback" not in printed
+    assert "KeyboardInterrupt" not in printed
+    assert CURSOR.findall(printed)[-1] == "\x1b[?25h"
+    assert CURSOR.sub("", printed).endswith("\n")
+    # What goes to a file is not drawn into the view.
+    assert (tmp_path / "results").read_text() == "a result\n"
+    assert "a result" not in printed
+
+
+@pytest.mark.parametrize(
+    ("variables", "live"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+    ],
+)
+def test_which_terminals_get_a_live_view(
+    variables: dict[str, str],
+    live: bool,
+    terminal: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with os.fdopen(os.dup(terminal[1]), "w") as file:
+        assert can_be_live(Console(file=file)) is live
+
+
+def test_a_file_gets_no_live_view_even_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert can_be_live(Console(file=io.StringIO())) is False

@@ -1,0 +1,229 @@
+"""A study in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from search.analysis.leaderboard import leaderboard_rows, stopped_rows
+from search.store.status import RunningTrial, Status
+from search.store.view import StudyView, TrialView
+from search.terminal.summary import (
+    WIDTH,
+    fallback_notice,
+    final_summary,
+    gain_in_words,
+    next_commands,
+    score_in_words,
+    status_text,
+    time_left_in_words,
+)
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+
+NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
+
+
+def flat(text: str) -> str:
+    """Without line breaks and indents."""
+    return " ".join(text.split())
+
+
+def test_leaderboard_has_complete_trials_by_loss_at_their_best_epoch(
+    small_study: StudyView,
+) -> None:
+    rows = leaderboard_rows(small_study, 3)
+    assert [(row.rank, row.number, row.loss) for row in rows] == [
+        (1, 3, 0.25),
+        (2, 1, 0.3),
+        (3, 0, 0.4),
+    ]
+    assert (rows[0].epoch, rows[0].epochs) == (2, 3)
+    error = 0.25 / 3
+    assert rows[0].accuracy == pytest.approx(1 - error)
+    assert rows[0].sigma == pytest.approx(math.sqrt(error * (1 - error) / 10_000))
+    assert [row.is_baseline for row in rows] == [False, False, True]
+    assert len(leaderboard_rows(small_study, 100)) == 4
+
+
+def test_summary_says_what_was_found(small_study: StudyView) -> None:
+    text = flat(final_summary(small_study))
+    assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed, " in text
+    assert "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores" in text
+    assert "Best: trial 3" in text
+    assert "2 convolutions of 32, 64 channels" in text
+    assert "300 000 parameters" in text
+    assert "validation loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2 of 3" in text
+    assert "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), trial 0, epoch 3" in text
+    assert "gained loss 0.1500 lower and accuracy 5.00 points higher" in text
+    assert "± (sampling) is one binomial standard error of 10 000 images" in text
+    assert "The best of 4 complete trials" in text
+    assert "python -m search.finalize --study fashion" in text
+
+
+def test_summary_fits_the_width_and_parts_no_figure(small_study: StudyView) -> None:
+    for line in final_summary(small_study).splitlines():
+        assert len(line) <= WIDTH
+        assert not line.endswith(("±", " 10", " 50"))
+        assert not line.lstrip().startswith(("±  ", "%", "000"))
+
+
+def test_the_baseline_may_stay_the_best(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.4])])
+    assert gain_in_words(view) == "no trial beat the baseline"
+    assert "Best: trial 0, the baseline itself" in final_summary(view)
+
+
+def test_a_lower_loss_with_a_lower_accuracy_is_said(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    better = make_trial(1, [0.29])
+    better = replace(better, curve=(replace(better.curve[0], validation_error=0.12),))
+    view = make_view([make_trial(0, [0.3], is_baseline=True), better])
+    assert gain_in_words(view) == "loss 0.0100 lower but accuracy 2.00 points lower"
+
+
+def test_a_gain_within_the_noise_is_said(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.299])])
+    gain = "loss 0.0010 lower and accuracy 0.03 points higher, which is within the sampling error"
+    assert gain_in_words(view) == gain
+
+
+def test_a_baseline_ahead_of_all_complete_trials_is_said(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    """With several workers others may end before the baseline does."""
+    baseline = make_trial(0, [0.3], is_baseline=True, state="running")
+    view = make_view([baseline, make_trial(1, [0.4])])
+    assert gain_in_words(view) == "nothing, its loss is 0.1000 higher than the baseline's so far"
+
+
+def test_without_baseline_nothing_is_compared(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(0, [0.4])])
+    assert gain_in_words(view) is None
+    assert "baseline" not in final_summary(view)
+
+
+def test_without_complete_trials_the_failures_are_told(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    failed = make_trial(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
+    text = final_summary(make_view([failed]))
+    assert "no best one" in text
+    assert "trial 0: loss is nan" in text
+    assert "\x1b" not in text
+    assert "search.finalize" not in text
+    assert "python -m search.study --study fashion   # the other 50 trials" in text
+
+
+def test_stopped_trials_are_ordered_by_how_far_they_came(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
+    view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
+    rows = stopped_rows(view, 3)
+    assert [(row.number, row.epochs, row.rank) for row in rows] == [
+        (2, 2, None),
+        (0, 2, None),
+        (1, 1, None),
+    ]
+    assert len(stopped_rows(view, 1)) == 1
+
+
+def test_an_empty_study_has_a_summary(make_view: MakeView) -> None:
+    assert "0 of 50 trials finished (0 complete)" in final_summary(make_view([]))
+
+
+def test_a_trial_stopped_at_the_early_look_shows_that(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    view = make_view([])
+    assert score_in_words(make_trial(1, early=0.9, state="pruned"), view) == (
+        "loss 0.9000, accuracy 70.00 % ± 0.79 (sampling)"  # on a third of the images
+    )
+    assert score_in_words(make_trial(1, early=math.nan, state="failed"), view) == "no finite loss"
+    assert score_in_words(make_trial(1), view) == "no finite loss"
+
+
+def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
+    assert next_commands(small_study) == [
+        "python -m search.study --study fashion   # the other 44 trials",
+        "python -m search.report --study fashion",
+        "python -m search.finalize --study fashion",
+        "python -m search.dashboard",
+    ]
+    done = replace(small_study, spec=replace(small_study.spec, trials=6))
+    elsewhere = replace(done, storage="postgresql://me:***@host/db?sslmode=require")
+    stored = "--storage 'postgresql://me@host/db?sslmode=require'"
+    assert next_commands(elsewhere) == [
+        f"python -m search.report --study fashion {stored}",
+        f"python -m search.finalize --study fashion {stored}",
+        f"python -m search.dashboard {stored}",
+    ]
+
+
+def test_an_estimate_of_the_first_trials_is_called_a_guess(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    early, later = (make_view([make_trial(n, [1.0]) for n in range(count)]) for count in (2, 3))
+    assert time_left_in_words(early, None) == "no estimate yet"
+    assert time_left_in_words(early, 840) == "about 14 min left, a first guess"
+    assert time_left_in_words(later, 840) == "about 14 min left"
+    assert time_left_in_words(later, 0.4) == "moments left"
+    assert time_left_in_words(replace(later, spec=replace(later.spec, trials=3)), 0.0) == "done"
+
+
+def test_status_says_who_trains_what(small_study: StudyView) -> None:
+    status = replace(
+        NOBODY,
+        running=(
+            RunningTrial(trial_number=6, worker="red:12:99:boot-1", epoch=1, attempt=2),
+            RunningTrial(trial_number=7, worker="blue:7:99:boot-2", epoch=None, attempt=1),
+        ),
+        abandoned=(99,),
+    )
+    left = replace(small_study.trials[6], number=99, state="interrupted")
+    text = status_text(replace(small_study, trials=(*small_study.trials, left)), status)
+    assert "2 failed, 1 running, 1 interrupted, 1 queued)" in flat(text)
+    assert "  trial 6, epoch 1 of 12, validation loss 0.5000, on red:12, attempt 2\n" in text
+    assert "  trial 7, nothing reported yet, on blue:7\n" in text
+    assert "Interrupted, for the next worker to carry on:\n  trial 99" in text
+    assert "  trial 4: out of memory: <b>GPU</b>\n  trial 5: for an unknown reason\n" in text
+    assert "left" in text
+    assert "images a second" in flat(text)
+    assert "Best: trial 3" in text
+
+
+def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
+    trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
+    text = flat(status_text(replace(small_study, trials=tuple(trials)), NOBODY))
+    assert "min left with one worker; none is training now." in text
+    assert "Running:" not in text
+    assert "with one worker" not in flat(status_text(small_study, NOBODY))
+    done = replace(small_study, spec=replace(small_study.spec, trials=6))
+    assert "left" not in status_text(done, NOBODY)
+
+
+def test_fallback_notice_is_a_box_around_the_reason() -> None:
+    notice = fallback_notice("no files in /a/very/long" * 9 + "\x1b[31m, and no network.")
+    lines = notice.splitlines()
+    assert {len(line) for line in lines} == {WIDTH}
+    assert "\x1b" not in notice
+    assert "runs on digits instead" in flat(notice.replace("!", ""))
+    assert "network. This" in flat(notice.replace("!", ""))
+
+
+def test_names_that_people_typed_cannot_steer_the_terminal(small_study: StudyView) -> None:
+    hostile = "\x1b]0;pwned\x07\u202e\nBest: trial 666"
+    view = replace(
+        small_study,
+        hardware=hostile,
+        dataset=replace(small_study.dataset, title=hostile),
+    )
+    for text in (final_summary(view), status_text(view, NOBODY)):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+        assert not any(line.startswith("Best: trial 666") for line in text.splitlines())

@@ -1,0 +1,200 @@
+"""Fixtures: an open database of each kind, and processes that work on it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from sqlalchemy import event
+
+from search.spec.config import StudySpec
+from search.store.history import epochs_of, record_epoch
+from search.store.leases import Lease
+from search.store.opening import open_database
+from search.store.storage import Database
+from tests.search.long_studies import SPEC, Fill, fill
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("laborers.py")
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def study(db: Database) -> optuna.Study:
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    return optuna.create_study(study_name="study", storage=db.optuna, sampler=sampler)
+
+
+def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
+    """Records an epoch of which only its number and loss matter."""
+    record_epoch(
+        db,
+        lease,
+        epoch=epoch,
+        train_loss=loss,
+        train_error=0.5,
+        validation_loss=loss,
+        validation_error=0.5,
+        learning_rate=0.1,
+        seconds=1.0,
+        images=1,
+    )
+
+
+@pytest.fixture(name="report")
+def _report() -> Callable[..., None]:
+    return report
+
+
+@dataclass
+class Laborers:
+    """Processes started by one call of laborers.py."""
+
+    process: subprocess.Popen[str]
+    pids: list[int]
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self.pids.remove(pid)
+
+    def await_successor(self) -> None:
+        """The one that takes a killed one's place, with replace=1."""
+        assert self.process.stdout is not None
+        self.pids.append(int(self.process.stdout.readline()))
+
+    def wait(self) -> int:
+        """Their common exit code: 0 if all ended well."""
+        return self.process.wait(timeout=120)
+
+
+class Workplace:
+    """Starts laborers on a database, and checks what they leave."""
+
+    def __init__(self, url: str, notes: Path) -> None:
+        self.url, self.notes = url, notes
+        self._all: list[subprocess.Popen[str]] = []
+
+    def start(self, *, total: int, **options: object) -> Laborers:
+        """Options: processes, epochs, seconds, lease, replace, die_every; see laborers.py."""
+        words = [self.url, "--total", str(total), "--acknowledged", str(self.notes)]
+        for name, value in options.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        self._all.append(process)
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        return Laborers(process=process, pids=pids)
+
+    def lines(self) -> list[list[str]]:
+        """What the laborers noted, in words."""
+        return [
+            line.split() for file in self.notes.iterdir() for line in file.read_text().splitlines()
+        ]
+
+    def wait_for(self, reports: int) -> None:
+        """Until so many reports were acknowledged."""
+        deadline = time.monotonic() + 60
+        while len(self.lines()) < reports:
+            assert time.monotonic() < deadline, f"{reports} reports did not come"
+            time.sleep(0.01)
+
+    def check(self, total: int) -> None:
+        """What must hold when all is over: exact totals, and nothing acknowledged lost."""
+        database = open_database(self.url)
+        study = optuna.load_study(study_name="study", storage=database.optuna)
+        trials = study.get_trials(deepcopy=False)
+        states = [trial.state.name for trial in trials]
+        assert states.count("COMPLETE") == total
+        assert set(states) <= {"COMPLETE", "FAIL"}
+        assert [trial.number for trial in trials] == list(range(len(trials)))
+        rows = epochs_of(database, study._study_id)
+        stored = {(row.trial_number, row.epoch): row.validation_loss for row in rows}
+        for number, epoch, loss in (line for line in self.lines() if line[0] != "lost"):
+            assert stored[int(number), int(epoch)] == float(loss)
+        for trial in trials:  # and Optuna's table agrees with ours, report for report
+            ours = {key[1]: loss for key, loss in stored.items() if key[0] == trial.number}
+            assert trial.intermediate_values == ours
+        database.close()
+
+    def close(self) -> None:
+        for process in self._all:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+@pytest.fixture
+def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
+    """Makes the workplace of a URL."""
+    places = []
+
+    def make(url: str) -> Workplace:
+        notes = tmp_path / f"notes-{len(places)}"
+        notes.mkdir()
+        places.append(Workplace(url, notes))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.close()
+
+
+@pytest.fixture
+def workplace(database_url: str, crews: Callable[[str], Workplace]) -> Workplace:
+    return crews(database_url)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[Fill]:
+    """Makes long studies; see `fill`."""
+    opened: list[Database] = []
+
+    def make(count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+        db, study = fill(tmp_path / f"{len(opened)}.db", count, spec)
+        opened.append(db)
+        return db, study
+
+    yield make
+    for db in opened:
+        db.close()
+
+
+@pytest.fixture
+def rows_read() -> Callable[[Database], list[Any]]:
+    """Of a SQLite database: makes a list to which each row is added that is fetched from now on."""
+
+    def start(db: Database) -> list[Any]:
+        rows: list[Any] = []
+
+        def keep(_cursor: Any, row: Any) -> Any:
+            rows.append(row)
+            return row
+
+        def watch(connection: Any, *_: Any) -> None:
+            connection.row_factory = keep
+
+        event.listen(db.engine, "checkout", watch)
+        return rows
+
+    return start
