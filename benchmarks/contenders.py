@@ -17,8 +17,8 @@ from benchmarks.workload import (
     recipe,
     without_validation,
 )
-from data.cores import available_cores
 from search.running.team import default_workers, threads_for
+from search.training.cores import available_cores
 from search.training.evaluate import evaluate
 from search.training.train import Epoch, train
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from data.cores import available_cores
 from search.store.catalog import versions
+from search.training.cores import available_cores
 from search.training.device import describe_hardware
 
 ROOT = Path(__file__).parents[1]

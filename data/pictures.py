@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from data.cores import available_cores
 from data.errors import DataError
 from data.faults import PictureError, damaged, foreign, missing, refuse_faults, too_large
 from data.levels import Scale, is_deep, range_for, scale_of, strips, to_8_bits, words
@@ -98,7 +97,7 @@ def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Resu
             return error
 
     # Pillow decodes and resizes without holding the interpreter's lock.
-    with hushed(), ThreadPoolExecutor(min(8, available_cores())) as pool:
+    with hushed(), ThreadPoolExecutor(8) as pool:
         return list(pool.map(attempt, items))
 
 

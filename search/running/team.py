@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from data.cores import available_cores
 from search.running.forked import ForkedProcess
 from search.running.fresh import KILLED, ErrorOutput, cause_of_death, start_fresh
 from search.store.errors import StudyBrokenError
 from search.store.storage_url import STORAGE_VARIABLE
+from search.training.cores import available_cores
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2

@@ -79,8 +79,8 @@ class Finder:  # as an editable install has it: asked after the folders of the p
 
 sys.meta_path.append(Finder)
 sys.path.insert(0, {folder!r})
-import search, data.cores, models
-print(data.cores.__file__, models.__file__)
+import search, data.errors, models
+print(data.errors.__file__, models.__file__)
 """
 
 
@@ -92,7 +92,7 @@ def test_a_mere_folder_of_such_a_name_is_not_in_the_way(tmp_path: Path) -> None:
         [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{ROOT / 'data/cores.py'} {ROOT / 'models/__init__.py'}\n"
+    assert done.stdout == f"{ROOT / 'data/errors.py'} {ROOT / 'models/__init__.py'}\n"
 
 
 def test_it_loads_nothing_heavy() -> None:

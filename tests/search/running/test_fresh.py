@@ -24,15 +24,15 @@ from search.store.errors import StudyBrokenError
 ROOT = Path(__file__).parents[3]
 PROBE = """
 import json, sys
-import data.cores, models, search
-report = {name: sys.modules[name].__file__ for name in ("data", "data.cores", "models", "search")}
+import data.errors, models, search
+report = {name: sys.modules[name].__file__ for name in ("data", "data.errors", "models", "search")}
 print(json.dumps({**report, "path": sys.path, "said": sys.argv[1:], "heard": sys.stdin.read()}))
 """
 PARENT = """
 import sys
 sys.path.insert(0, {package!r})
 import search
-import data.cores, models
+import data.errors, models
 sys.path.insert(0, {project!r})  # what is loaded already stays what it is
 import subprocess
 from search.running.fresh import ErrorOutput, start_fresh
@@ -79,7 +79,7 @@ def test_it_has_the_path_and_the_packages_of_its_parent(package: Path, project: 
     probe, path = map(json.loads, done.stdout.splitlines())
     assert probe == {
         "data": str(package / "data" / "__init__.py"),
-        "data.cores": str(package / "data" / "cores.py"),
+        "data.errors": str(package / "data" / "errors.py"),
         "models": str(package / "models" / "__init__.py"),
         "search": str(package / "search" / "__init__.py"),
         "path": path,

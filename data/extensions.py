@@ -1,0 +1,94 @@
+"""A person's own Python file, imported once by its path. Loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from data.errors import DataError
+from data.reading import read_regular
+
+MAX_BYTES = 2**22
+
+_lock = threading.RLock()  # reentrant: a file may load another
+_loaded: dict[tuple[Path, str], LoadedFile] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedFile:
+    """path: absolute. sha256: of the file's bytes, hexadecimal. module: what it defined."""
+
+    path: Path
+    sha256: str
+    source: str
+    module: ModuleType
+
+
+def load_file(path: str | Path) -> LoadedFile:
+    """Run the Python file once per process; a later call returns the same module.
+
+    A file that has changed since is run anew, as another module. Nothing is written beside it.
+    Raises DataError (a ValueError, one line) for a file that is missing or that raises.
+    """
+    try:
+        absolute = Path(path).expanduser().resolve()
+        content = read_regular(absolute, MAX_BYTES)
+        source = importlib.util.decode_source(content)
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the Python file {path} ({reason}); check the path") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    with _lock:
+        if (absolute, sha256) not in _loaded:
+            module = _run(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
+            _loaded[absolute, sha256] = LoadedFile(
+                path=absolute, sha256=sha256, source=source, module=module
+            )
+        return _loaded[absolute, sha256]
+
+
+def is_reference(name: str) -> bool:
+    """Whether `name` has the form FILE.py:FUNCTION."""
+    file, colon, function = name.rpartition(":")
+    return bool(colon) and file.endswith(".py") and function.isidentifier()
+
+
+def load_function(reference: str) -> tuple[LoadedFile, Callable[..., Any]]:
+    """The function that "FILE.py:FUNCTION" names, and its file. Raises DataError."""
+    if not is_reference(reference):
+        raise DataError(f"{reference!r} does not name a function; give FILE.py:FUNCTION")
+    file, _, name = reference.rpartition(":")
+    loaded = load_file(file)
+    function = getattr(loaded.module, name, None)
+    if not callable(function):
+        raise DataError(f"{loaded.path} has no function {name!r}; define it, or name another")
+    return loaded, function
+
+
+def _run(path: Path, source: str, name: str) -> ModuleType:
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise DataError(f"{describe_error(path, error)}; correct the file") from error
+    return module
+
+
+def describe_error(path: Path, error: BaseException) -> str:
+    """`mydata.py, line 3: NameError: name 'x' is not defined`, on one line."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    where = f", line {line}" if line is not None else ""
+    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{path}{where}: {type(error).__name__}{f': {message}' if message else ''}"

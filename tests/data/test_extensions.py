@@ -1,0 +1,57 @@
+"""A person's own Python file."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import DataError
+from data.extensions import is_reference, load_file, load_function
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
+    path = write(tmp_path, "calls = []\n\ndef load():\n    calls.append(1)\n    return calls\n")
+    loaded, load = load_function(f"{path}:load")
+    assert load() == [1]
+    assert load_file(path) is loaded
+    assert loaded.source == path.read_text()
+    assert list(tmp_path.iterdir()) == [path]  # no __pycache__
+    write(tmp_path, "def load():\n    return 'new'\n")
+    changed, load = load_function(f"{path}:load")
+    assert changed.sha256 != loaded.sha256
+    assert load() == "new"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nraise KeyError('a\\nb')\n", "mine.py, line 2: KeyError: 'a"),
+        ("import nowhere_at_all\n", "mine.py, line 1: ModuleNotFoundError: No module named"),
+        ("def load(:\n", "mine.py, line 1: SyntaxError: "),
+        ("raise SystemExit(3)\n", "mine.py, line 1: SystemExit: 3"),
+        ("load = 3\n", "mine.py has no function 'load'; define it, or name another"),
+        ("# \N{PILE OF POO}\n".encode("utf-16"), "cannot read the Python file"),
+        (None, "mine.py (No such file or directory); check the path"),
+    ],
+)
+def test_what_is_wrong_with_it_is_one_line(
+    text: str | bytes | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as caught:
+        load_function(f"{path}:load")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_references() -> None:
+    assert is_reference("a/b.py:load")
+    assert is_reference(r"C:\a\b.py:load")
+    assert not any(map(is_reference, ("fashion_mnist", "folder:a.py", "a.py", "a.py:1x", "b.py:")))
