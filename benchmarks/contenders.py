@@ -18,9 +18,9 @@ from benchmarks.workload import (
     without_validation,
 )
 from search.running.team import default_workers, threads_for
-from search.training.cores import available_cores
+from search.training.epoch import Epoch
 from search.training.evaluate import evaluate
-from search.training.train import Epoch, train
+from search.training.train import train
 
 WARM_UP_BATCHES = 10
 PACKED = (4, 16, 32)  # trials at a time on one GPU

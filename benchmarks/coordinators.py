@@ -27,8 +27,8 @@ from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.catalog import create_study, find_study
 from search.store.opening import open_database
+from search.training.epoch import Epoch
 from search.training.task import Task, load_task
-from search.training.train import Epoch
 
 EPOCHS = 10
 STUDY = "coordination"
@@ -121,7 +121,7 @@ class _NoTraining:
         for self.epoch in range(EPOCHS + 1):
             loss = loss_of(self._number, self.epoch)
             yield Epoch(
-                number=self.epoch,
+                epoch=self.epoch,
                 train_loss=loss,
                 train_error=0.1,
                 validation_loss=loss,

@@ -42,10 +42,10 @@ from search.spec.study_file import read_study_file
 from search.terminal.commands import Parser, positive_int, run
 from search.training.calibration import fit_temperature, loss_at
 from search.training.device import choose_device, prepare_process
+from search.training.epoch import Epoch, derived_seed
 from search.training.evaluate import logits, score
-from search.training.seeds import derived_seed
 from search.training.task import Task, load_task, make_task
-from search.training.train import Epoch, Training, train
+from search.training.train import Training, train
 
 SPACE = Path(__file__).with_suffix(".toml")
 CLEAN = 2000  # training images on which the clean training loss is measured
@@ -127,7 +127,7 @@ def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> di
 def _seen(epoch: Epoch, cpu_seconds: float) -> dict[str, Any]:
     """What the training itself reports; seconds include validation, as in a study."""
     return {
-        "epoch": epoch.number,
+        "epoch": epoch.epoch,
         "train_loss": _rounded(epoch.train_loss),
         "train_error": _rounded(epoch.train_error),
         "learning_rate": _rounded(epoch.learning_rate),

@@ -30,9 +30,9 @@ from data.policies import Policy, policy
 from models import ConvNetConfig, build, plan
 from models.layers import Activation, Pool
 from search.spec.recipe import Recipe
+from search.training.epoch import Score
 from search.training.evaluate import autocast
 from search.training.optim import learning_rate_factor
-from search.training.score import Score
 from search.training.task import Task
 
 

@@ -32,7 +32,7 @@ from search.spec.study_file import read_study_file
 from search.store.study_data import load_study_task
 from search.terminal.commands import Parser, run
 from search.training.device import choose_device
-from search.training.seeds import derived_seed
+from search.training.epoch import derived_seed
 from search.training.task import Task
 
 

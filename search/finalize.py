@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     from search.final.export import ONNX
     from search.final.final import finalise
     from search.pages.final_page import final_text
-    from search.training.train import StoppedError
+    from search.training.epoch import StoppedError
 
     with StopOnSignal() as stopping:
         try:

@@ -22,10 +22,10 @@ from search.analysis.mistakes import Mistake
 from search.analysis.uncertainty import Accuracy, accuracy_of
 from search.analysis.wording import spread
 from search.store.view import StudyView, TrialView
-from search.training.score import Score
+from search.training.epoch import Score
 
 if TYPE_CHECKING:
-    from search.training.train import Epoch
+    from search.training.epoch import Epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,7 @@ def training_curves(final: FinalResult) -> go.Figure:
             )
         for rank, (seed, run) in enumerate(by_seed):
             figure.add_scatter(
-                x=[epoch.number for epoch in run],
+                x=[epoch.epoch for epoch in run],
                 y=_shortened(factor * getattr(epoch, f"train_{what}") for epoch in run),
                 mode="lines",
                 line={"color": GREY, "width": 1},

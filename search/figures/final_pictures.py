@@ -127,7 +127,7 @@ def _curves(final: FinalResult) -> Figure:
         for rank, run in enumerate(final.runs):
             values = [factor * getattr(epoch, f"train_{what}") for epoch in run.curve]
             label = "final runs: training" if rank == 0 else None
-            axes.plot([e.number for e in run.curve], values, color=GREY, lw=0.8, label=label)
+            axes.plot([e.epoch for e in run.curve], values, color=GREY, lw=0.8, label=label)
         axes.plot(
             best.epoch,
             factor * getattr(best, f"validation_{what}"),

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from search.training.bundle import Bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 from search.training.temporary import write_atomically
 
 ONNX = "model.onnx"

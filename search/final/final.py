@@ -55,10 +55,10 @@ from search.store.study_folder import study_folder
 from search.terminal.commands import console
 from search.training.bundle import Bundle, write_bundle
 from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.epoch import Epoch, StoppedError
 from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
 from search.training.task import Task, load_full_task
 from search.training.temporary import write_atomically
-from search.training.train import Epoch, StoppedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

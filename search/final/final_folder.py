@@ -17,7 +17,7 @@ from models.anatomy import LayerRow
 from search.final.chosen import Chosen
 from search.store.view import StudyView
 from search.training.bundle import Bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 from search.training.repeat import TrainedRun
 from search.training.task import Task
 

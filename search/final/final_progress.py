@@ -16,7 +16,7 @@ from search.pages.note import in_utc
 from search.store.history import ResultRow
 from search.store.view import StudyView
 from search.terminal.progress import can_be_live
-from search.training.train import Epoch
+from search.training.epoch import Epoch
 
 
 def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
@@ -102,6 +102,6 @@ class FinalProgress:
             )
         else:
             self._console.print(
-                f"seed {seed}: epoch {epoch.number} of {self._epochs}, training loss "
+                f"seed {seed}: epoch {epoch.epoch} of {self._epochs}, training loss "
                 f"{epoch.train_loss:.4f}, {left}"
             )

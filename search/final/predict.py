@@ -14,7 +14,7 @@ from search.spec.domains import SpecError
 from search.store.folders import default_storage, folder_name, runs_folder
 from search.training.bundle import Bundle, latest_bundle, read_bundle
 from search.training.device import prepare_process
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 from search.training.predicting import Prediction, Skipped, classify
 from search.training.temporary import write_atomically
 

@@ -14,9 +14,9 @@ from data.datasets import Reading, load_test
 from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
 from search.analysis.mistakes import Mistake, collect_mistakes
 from search.training.bundle import Bundle
+from search.training.epoch import Score
 from search.training.evaluate import logits, score
 from search.training.repeat import TrainedRun
-from search.training.score import Score
 from search.training.task import Task
 
 

@@ -18,7 +18,7 @@ from search.analysis.wording import (
 from search.pages.note import in_utc
 from search.store.view import StudyView
 from search.terminal.summary import gain_in_words, score_in_words
-from search.training.score import Score
+from search.training.epoch import Score
 
 SCORES = ("", "loss (nats)", "error (%)", "accuracy (%)", "sampling error (points)", "images")
 SHORT_SCORES = ("", "loss", "error (%)", "accuracy (%)", "sampling", "images")

@@ -20,7 +20,7 @@ from search.store.pictures import announcement, drawable
 from search.store.storage import snapshot, with_retry
 from search.store.tables import trials
 from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
-from search.training.train import Epoch
+from search.training.epoch import Epoch
 
 MAX_FAILURES_IN_A_ROW = 5
 

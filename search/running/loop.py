@@ -35,8 +35,8 @@ from search.store.pictures import record_confusion
 from search.store.storage import StorageError, with_retry
 from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
-from search.training.seeds import derived_seed
-from search.training.train import Epoch, StoppedError, train
+from search.training.epoch import Epoch, StoppedError, derived_seed
+from search.training.train import train
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
 
@@ -175,14 +175,14 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
                     raise LostLeaseError(f"trial {lease.trial_number} was taken over")
                 refuse_nonsense(epoch)
                 _record(worker, lease, epoch)
-                if epoch.number > 0:
+                if epoch.epoch > 0:
                     worker.check()
                     try:
                         save(checkpoint, {"identity": identity, "training": training.state()})
                     except CheckpointUnwritableError:
                         worker.check()  # the folder may have been taken away at this very moment
                         raise
-                if _is_hopeless(worker, lease, config, epoch.number):
+                if _is_hopeless(worker, lease, config, epoch.epoch):
                     return TrialState.PRUNED
             yield
         record_confusion(db, lease, training.confusion().numpy())
@@ -200,7 +200,7 @@ def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
     record_epoch(
         worker.db,
         lease,
-        epoch=epoch.number,
+        epoch=epoch.epoch,
         train_loss=epoch.train_loss,
         train_error=epoch.train_error,
         validation_loss=epoch.validation_loss,
@@ -210,4 +210,4 @@ def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
         images=epoch.images,
     )
     if worker.journal is not None:
-        worker.journal.acknowledge(lease.trial_number, epoch.number, epoch.validation_loss)
+        worker.journal.acknowledge(lease.trial_number, epoch.epoch, epoch.validation_loss)

@@ -27,10 +27,9 @@ from search.running.fresh import ErrorOutput, cause_of_death, start_fresh
 from search.running.stopping import StopOnSignal, stop_with_parent
 from search.running.team import wait_or_kill
 from search.training.device import prepare_process
-from search.training.errors import RepeatError
+from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job, require_content, train_seed
 from search.training.task import load_full_task
-from search.training.train import Epoch, StoppedError
 
 LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
 WATCH_SECONDS = 0.2

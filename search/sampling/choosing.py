@@ -32,7 +32,7 @@ from search.sampling.tpe import Memory, RememberingTPESampler, Shown
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT
 from search.store.history import Standing
-from search.training.seeds import derived_seed
+from search.training.epoch import derived_seed
 
 STARTUP_TRIALS = 10  # drawn at random before the sampler models anything
 

@@ -189,7 +189,8 @@ def _own_ones(db: Database, study: optuna.Study, checkpoints: list[Path]) -> lis
 def _trial_of(checkpoint: Path) -> tuple[Any, Any] | None:
     """See `search.running.resuming.checkpoint_identity`; None for a damaged file."""
     # Few folders have moved, and to read these files takes torch, a second to import.
-    from search.training.checkpoint import CheckpointError, load_checkpoint
+    from search.training.checkpoint import load_checkpoint
+    from search.training.epoch import CheckpointError
 
     try:
         identity = load_checkpoint(checkpoint).get("identity")

@@ -35,7 +35,7 @@ from search.terminal.command_line import (
     this_command,
     wipe_passwords,
 )
-from search.training.errors import BundleError, DeviceError, RepeatError
+from search.training.epoch import BundleError, DeviceError, RepeatError
 
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
 HELP_WIDTH = 80

@@ -16,16 +16,13 @@ from typing import Any
 import torch
 
 from data.reading import open_regular
+from search.training.epoch import CheckpointError
 from search.training.temporary import write_atomically
 from search.training.torch_files import load_tensors
 
 MAGIC = b"cnn-search checkpoint 1\n"
 DIGEST_BYTES = 32
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
-
-
-class CheckpointError(Exception):
-    """A file that is not the checkpoint it should be; names the file and what is wrong."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import sys
 
 import torch
 
-from search.training.cores import available_cores
-from search.training.errors import DeviceError
+from data.cores import available_cores
+from search.training.epoch import DeviceError
 
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 M_MMAP_THRESHOLD = -3

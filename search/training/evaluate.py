@@ -14,7 +14,7 @@ from torch import nn
 
 from data.batches import to_unit
 from data.datasets import Examples
-from search.training.score import Score
+from search.training.epoch import Score
 
 # Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
 # enough to fill it.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from data.reading import read_regular
 from models import Architecture, ResNetConfig
 from models.resnet import torchvision_name
+from search.training.epoch import WeightsError
 from search.training.torch_files import load_tensors
 
 IMAGENET = "imagenet"
@@ -28,10 +29,6 @@ IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # to
 TIMEOUT_SECONDS = 20.0
 NEW_LAYER = "output."
 SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit: one line, with the remedy."""
 
 
 def check_initial_weights(network: nn.Module, architecture: Architecture, source: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from search.training.seeds import derived_seed
+from search.training.epoch import derived_seed
 
 
 class OwnRandomness:

@@ -25,13 +25,10 @@ from search.training.checkpoint import (
     latest_checkpoint,
     save_checkpoint,
 )
-from search.training.errors import RepeatError
+from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
 from search.training.evaluate import evaluate
-from search.training.initial_weights import WeightsError
-from search.training.score import Score
-from search.training.seeds import derived_seed
 from search.training.task import Task
-from search.training.train import Epoch, train
+from search.training.train import train
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +108,7 @@ def train_seed(
         RepeatError: the weights to start from cannot be had, or the loss is not finite in the end.
     """
     saved = _saved(job, seed) or {"curve": [], "training": None, "score": None}
-    curve = [Epoch(**epoch) for epoch in saved["curve"]]
+    curve = [_epoch(saved_epoch) for saved_epoch in saved["curve"]]
     try:
         training = train(
             job.architecture,
@@ -180,3 +177,8 @@ def forget(job: Job, seed: int) -> None:
 def _saved(job: Job, seed: int) -> dict[str, Any] | None:
     saved = latest_checkpoint(job.checkpoint(seed))
     return saved if saved and is_made_for(job.identity(seed), saved.get("identity")) else None
+
+
+def _epoch(saved: dict[str, Any]) -> Epoch:
+    """Earlier versions called the field `epoch` `number`."""
+    return Epoch(**{"epoch" if key == "number" else key: value for key, value in saved.items()})

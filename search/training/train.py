@@ -20,47 +20,18 @@ import torch
 from data.datasets import Examples
 from models import Architecture, build
 from search.spec.recipe import EARLY_LOOK, Recipe
+from search.training.epoch import Epoch, Score, StoppedError
 from search.training.evaluate import confusion, evaluate, logits, loss_and_error
 from search.training.graphs import Replayed, graph_pool, mark, own_stream
 from search.training.initial_weights import start_from
 from search.training.optim import load_optimizer
 from search.training.randomness import OwnRandomness
-from search.training.score import Score
 from search.training.step import Step
 from search.training.task import Task
 
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
 SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
-
-
-class StoppedError(Exception):
-    """The training was asked to stop between two steps; its last `state()` still holds."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Epoch:
-    """What one epoch did.
-
-    Attributes:
-        number: 1 for the first; 0 is the early look, taken inside the first epoch.
-        train_loss, train_error: means over the epoch's steps, as the weights changed, on
-            augmented images and with dropout; cross entropy without label smoothing.
-        validation_loss, validation_error: afterwards, on unaugmented images, without dropout; at
-            the early look on `Task.early_validation` only.
-        learning_rate: at the last step.
-        seconds, images: spent and trained on since the last report (validation included). Time
-            in which other trainings had their turn is theirs.
-    """
-
-    number: int
-    train_loss: float
-    train_error: float
-    validation_loss: float
-    validation_error: float
-    learning_rate: float
-    seconds: float
-    images: int
 
 
 class Training(Iterator[Epoch]):
@@ -190,7 +161,7 @@ class Training(Iterator[Epoch]):
         self._enqueued.clear()  # all done
         loss_sum, error_sum, validation_loss, validation_error = figures.values.tolist()
         return Epoch(
-            number=number,
+            epoch=number,
             train_loss=loss_sum / steps,
             train_error=error_sum / steps,
             validation_loss=validation_loss,

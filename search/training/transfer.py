@@ -10,7 +10,8 @@ from models import build
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
-from search.training.initial_weights import WeightsError, check_initial_weights
+from search.training.epoch import WeightsError
+from search.training.initial_weights import check_initial_weights
 
 WEIGHTS = "initial_weights"
 

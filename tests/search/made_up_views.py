@@ -21,8 +21,7 @@ from search.spec.recipe import Recipe
 from search.spec.space import arm_config
 from search.store.history import EpochRow, ResultRow
 from search.store.view import DatasetFacts, State, StudyView, TrialView
-from search.training.score import Score
-from search.training.train import Epoch
+from search.training.epoch import Epoch, Score
 
 START = datetime(2026, 3, 1, 9, 0)
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
@@ -215,7 +214,7 @@ def big_study() -> Callable[[int, int], StudyView]:
 
 def _epoch(number: int) -> Epoch:
     return Epoch(
-        number=number,
+        epoch=number,
         train_loss=0.5 / number,
         train_error=0.2 / number,
         validation_loss=99.0,  # on images that were trained on: must not be shown

@@ -20,7 +20,7 @@ from search.store.reading import view_study
 from search.store.storage import StorageError
 from search.terminal.commands import run
 from search.training.bundle import read_bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.final import export
 from search.final.export import ONNX, export_onnx, require_onnx
 from search.training.bundle import Bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 
 NETWORKS = [
     ConvNetConfig(channels=(4, 6), batch_norm=True, hidden=(16,), dropout_linear=0.5),

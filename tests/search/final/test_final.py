@@ -13,7 +13,7 @@ from search.final import final
 from search.final.final import finalise
 from search.final.predict import predict
 from search.running.results import load_study
-from search.training.train import StoppedError
+from search.training.epoch import StoppedError
 
 OF_THE_MOMENT = ("seconds", "opened_at")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from search.final.final_folder import check_room, final_folder, lead_to_first
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 
 
 def write(runs: Path, number: int) -> None:

@@ -15,7 +15,7 @@ from search.final.predict import predict
 from search.spec.domains import SpecError
 from search.spec.recipe import Recipe
 from search.training.bundle import Bundle, read_bundle, write_bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 
 command = importlib.import_module("search.predict")  # `from search import predict` is the function
 

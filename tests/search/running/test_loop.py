@@ -28,8 +28,8 @@ from search.store.pictures import announced, confusion_of
 from search.store.reading import view_study
 from search.store.tables import epochs
 from search.training.checkpoint import save_checkpoint
+from search.training.epoch import Epoch, StoppedError
 from search.training.task import Task, load_task
-from search.training.train import Epoch, StoppedError
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ class FedTraining:
             raise loss
         self.epoch += 1
         return Epoch(
-            number=self.epoch,
+            epoch=self.epoch,
             train_loss=loss,
             train_error=0.2,
             validation_loss=loss,

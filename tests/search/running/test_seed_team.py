@@ -17,10 +17,9 @@ from models import ConvNetConfig
 from search.running import seed_team
 from search.running.seed_team import train_apart
 from search.spec.recipe import Recipe
-from search.training.errors import RepeatError
+from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job, epochs_done, train_seed
 from search.training.task import load_full_task
-from search.training.train import Epoch, StoppedError
 
 
 def make_job(folder: Path, epochs: int = 2) -> Job:
@@ -44,7 +43,7 @@ def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
         [0, 1],
         processes=2,
         stop=threading.Event(),
-        on_epoch=lambda seed, epoch: told.append((seed, epoch.number)),
+        on_epoch=lambda seed, epoch: told.append((seed, epoch.epoch)),
     )
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
@@ -84,7 +83,7 @@ def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -
     asked: list[float] = []
 
     def tell(_seed: int, epoch: Epoch) -> None:
-        if epoch.number == 2 and not stop.is_set():
+        if epoch.epoch == 2 and not stop.is_set():
             asked.append(time.monotonic())
             stop.set()
 

@@ -21,8 +21,9 @@ from search.store.catalog import create_study
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.tables import leases
+from search.training.epoch import Epoch
 from search.training.task import Task, load_task
-from search.training.train import Epoch, Training, train
+from search.training.train import Training, train
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def check_curves(worker: Worker) -> None:
             seed=trial_seed(worker.spec.seed, trial.number),
             early_look=True,
         )
-        curve: dict[int, Epoch] = {epoch.number: epoch for epoch in alone}
+        curve: dict[int, Epoch] = {epoch.epoch: epoch for epoch in alone}
         for row in trial.reports:
             assert row.train_loss == curve[row.epoch].train_loss
             assert row.validation_loss == curve[row.epoch].validation_loss

@@ -19,8 +19,8 @@ from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.study_data import HELD_OUT, PLACES
 from search.store.view import FINGERPRINT
+from search.training.epoch import StoppedError
 from search.training.repeat import epochs_done
-from search.training.train import StoppedError
 from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}

@@ -7,9 +7,10 @@ from torch import nn
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.training.averaging import RunningMean, newest_share
+from search.training.epoch import Epoch
 from search.training.evaluate import evaluate
 from search.training.task import Task
-from search.training.train import Epoch, Training, train
+from search.training.train import Training, train
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=1e-2, weight_averaging=0.3)
 

@@ -15,7 +15,7 @@ import torch
 from data.preparation import FIRST
 from models import MLPConfig
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, latest_bundle, read_bundle, write_bundle
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 from search.training.evaluate import logits
 
 

@@ -16,13 +16,13 @@ import torch
 
 from search.training import checkpoint
 from search.training.checkpoint import (
-    CheckpointError,
     delete_checkpoint,
     is_made_for,
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
+from search.training.epoch import CheckpointError
 from search.training.temporary import delete_abandoned, write_atomically
 
 

@@ -23,9 +23,10 @@ from models.architecture import Architecture
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.device import MemoryGauge
+from search.training.epoch import Epoch
 from search.training.randomness import OwnRandomness
 from search.training.task import Task, make_task
-from search.training.train import Epoch, Training, train
+from search.training.train import Training, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -103,7 +104,7 @@ def eagerly(monkeypatch: pytest.MonkeyPatch, run: Callable[[], list[Epoch]]) -> 
 
 
 def check_close(ours: list[Epoch], reference: list[Epoch], tolerance: float = 0.03) -> None:
-    assert [epoch.number for epoch in ours] == [epoch.number for epoch in reference]
+    assert [epoch.epoch for epoch in ours] == [epoch.epoch for epoch in reference]
     for one, other in zip(ours, reference, strict=True):
         assert one.learning_rate == other.learning_rate
         assert one.images == other.images

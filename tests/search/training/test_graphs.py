@@ -15,10 +15,11 @@ from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
+from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import UNROLLED, WARM_UP_CALLS, Replayed
 from search.training.randomness import OwnRandomness
 from search.training.task import Task
-from search.training.train import Epoch, StoppedError, train
+from search.training.train import train
 
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=3e-3, augmentation="flip-crop-erase")
 CPU = torch.device("cpu")

@@ -15,7 +15,8 @@ from models import ConvNetConfig, MLPConfig, ResNetConfig, build
 from models.resnet import torchvision_name
 from search.spec.recipe import Recipe, RecipeError
 from search.training import initial_weights
-from search.training.initial_weights import WeightsError, check_initial_weights, start_from
+from search.training.epoch import WeightsError
+from search.training.initial_weights import check_initial_weights, start_from
 from search.training.task import Task
 from search.training.train import train
 

@@ -9,8 +9,9 @@ import torch
 from models import ConvNetConfig, MLPConfig
 from models.architecture import Architecture
 from search.spec.recipe import Recipe
+from search.training.epoch import Epoch
 from search.training.task import Task
-from search.training.train import Epoch, Training, train
+from search.training.train import Training, train
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, augmentation="flip-crop-erase")
 TRAININGS: list[tuple[Architecture, Recipe]] = [

@@ -13,10 +13,9 @@ from data.preparation import Reading
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.training import repeat
-from search.training.errors import RepeatError
+from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job, epochs_done, forget, train_seed
 from search.training.task import Task
-from search.training.train import Epoch, StoppedError
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
     told: list[int] = []
 
     def tell(epoch: Epoch) -> None:
-        told.append(epoch.number)
+        told.append(epoch.epoch)
         stop.set()
 
     with pytest.raises(StoppedError):

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from data.batches import batch_indices
 from models import ConvNetConfig, build
 from search.spec.recipe import Recipe
+from search.training.epoch import Epoch, StoppedError
 from search.training.evaluate import evaluate, logits, score
 from search.training.randomness import OwnRandomness
 from search.training.task import Task
-from search.training.train import Epoch, StoppedError, train
+from search.training.train import train
 
 RECIPE = Recipe(
     epochs=5,
@@ -183,7 +184,7 @@ def test_patience_ends_the_training(task: Task) -> None:
     recipe = replace(recipe, optimizer="sgd", momentum=0.0)
     frozen = ConvNetConfig(channels=(4,))  # no batch norm: nothing at all changes
     epochs = list(train(frozen, recipe, task, seed=3))
-    best = min(epochs, key=lambda epoch: epoch.validation_loss).number
+    best = min(epochs, key=lambda epoch: epoch.validation_loss).epoch
     assert len(epochs) < 50
     assert len(epochs) - best >= 2
 

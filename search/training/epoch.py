@@ -1,0 +1,76 @@
+"""What training reports and raises. Imports no torch, so that whatever only shows it need not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """What one epoch did.
+
+    Attributes:
+        epoch: 1 for the first; 0 is the partial-epoch validation inside the first epoch.
+        train_loss, train_error: means over the epoch's steps, as the weights changed, on
+            augmented images and with dropout; cross entropy in nats, without label smoothing.
+        validation_loss, validation_error: afterwards, on unaugmented images, without dropout; for
+            epoch 0 on `Task.early_validation` only. NaN without validation images.
+        learning_rate: at the last step.
+        seconds, images: spent and trained on since the last report (validation included), without
+            the time in which other trainings of the process had their turn.
+        metrics: further validation metrics by name, see `search.training.metrics.METRICS`.
+    """
+
+    epoch: int
+    train_loss: float
+    train_error: float
+    validation_loss: float
+    validation_error: float
+    learning_rate: float
+    seconds: float
+    images: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """loss: mean cross entropy in nats; error: share of wrong predictions, in [0, 1]."""
+
+    loss: float
+    error: float
+
+    @property
+    def accuracy(self) -> float:
+        return 1 - self.error
+
+
+class StoppedError(Exception):
+    """The training was asked to stop between two steps; its last `state()` still holds."""
+
+
+class CheckpointError(Exception):
+    """A file that is not the checkpoint it should be; names the file and what is wrong."""
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit: one line, with the remedy."""
+
+
+class BundleError(ValueError):
+    """A folder that holds no network that can be used; names the file and the remedy."""
+
+
+class DeviceError(ValueError):
+    """A device that does not exist; names it and those that do."""
+
+
+class RepeatError(Exception):
+    """A final training that cannot be ended; says why and what to do."""
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed in [0, 2**63) that is a function of the parts alone, and differs between them."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
