@@ -39,7 +39,7 @@ def test_one_seed_gives_one_curve(network: ConvNetConfig, task: Task) -> None:
     first = curve(network, RECIPE, task, seed=3)
     assert first == curve(network, RECIPE, task, seed=3)
     assert first != curve(network, RECIPE, task, seed=4)
-    assert [epoch["number"] for epoch in first] == [1, 2, 3, 4, 5]
+    assert [epoch["epoch"] for epoch in first] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -82,7 +82,7 @@ def test_the_callers_randomness_is_left_alone(network: ConvNetConfig, task: Task
 def test_the_early_look_changes_nothing(network: ConvNetConfig, task: Task) -> None:
     plain = curve(network, RECIPE, task, seed=3)
     looked = curve(network, RECIPE, task, seed=3, early_look=True)
-    assert looked[0]["number"] == 0
+    assert looked[0]["epoch"] == 0
     assert looked[0]["images"] == 2 * 32  # a third of the six steps
     assert looked[0]["images"] + looked[1]["images"] == plain[0]["images"]
     for look, whole in zip(looked[1:], plain, strict=True):
