@@ -270,7 +270,7 @@ def test_a_power_cut_may_leave_a_checkpoint_ahead_of_the_database(
 
     def stop_after_two(*args: Any) -> None:
         record(*args)
-        if args[2].number == 2:
+        if args[2].epoch == 2:
             worker.stop.set()
 
     record = loop._record
