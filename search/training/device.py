@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from data.cores import available_cores
+from search.training.cores import available_cores
 from search.training.epoch import DeviceError
 
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
