@@ -15,7 +15,7 @@ COMMANDS = {
     "finalize": ("search.finalize", "train the best trial again and score it on the test set"),
     "report": ("search.report", "one offline page about a study, and its figures as files"),
     "predict": ("search.predict", "classify your own pictures with a finished network"),
-    "dashboard": ("search.dashboard", "browse studies in a web browser"),
+    "dashboard": ("search.dashboard.__main__", "browse studies in a web browser"),
     "anatomy": ("models.anatomy", "print a network layer by layer: sizes, parameters"),
     "prepare": ("data.prepare", "fetch a data set and verify it"),
 }

@@ -90,7 +90,7 @@ def test_it_has_the_path_and_the_packages_of_its_parent(package: Path, project: 
 
 
 def test_it_leaves_when_its_parent_dies_before_it_begins() -> None:
-    script = ROOT / "search" / "trials" / "same_code.py"
+    script = ROOT / "search" / "running" / "same_code.py"
     done = subprocess.run(
         [sys.executable, "-P", str(script), "-m", "search.worker"], input=b"", capture_output=True
     )

@@ -14,7 +14,7 @@ from search.running.team import MAX_DEFAULT_WORKERS
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 
-COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "running.joining")
+COMMANDS = ("dashboard.__main__", "finalize", "predict", "report", "study", "running.joining")
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
 
 
