@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import json
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -13,29 +13,63 @@ import torch
 
 from models import ArchitectureError
 from models.anatomy import count_parameters
-from search.analysis.course import UNJUDGED, fit_course
 from search.analysis.describe import describe_config
-from search.analysis.epoch_cost import draw
-from search.analysis.wording import data_in_words, duration, grouped, printable
+from search.analysis.time_left import TimeLeft, draw_configs, time_ahead
+from search.analysis.wording import data_in_words, duration, grouped, percent, printable
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.design import Arm
-from search.spec.domains import Choice, Domain, Fixed, ParameterValue, Range, SpecError
+from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
 from search.spec.ready_made import size_in_words
-from search.spec.recipe import Recipe
-from search.spec.space import arm_config, base_values, make_config
+from search.spec.space import arm_config
 from search.store.view import DatasetFacts, StudyView
 from search.training.device import describe_hardware
 from search.training.task import Task
-from search.training.timing import epoch_seconds
+from search.training.train import train
 
 ALL_SECONDS = 20.0  # for all measurements, of which none is begun later
 MOST_SECONDS = 2.0  # for one
 DRAWN = 8  # configurations of a search that are measured
-DRAWS_AT_MOST = 100  # until one makes a network
+DRAWS_AT_MOST = 100  # until so many make a network
+NO_END = 1_000_000_000  # epochs
 WIDTH = 80
 
+Timer = Callable[[TrialConfig, Task, float], float]  # with the seconds that it may take
 
-def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers: int = 1) -> str:
+
+def epoch_seconds(config: TrialConfig, task: Task, seconds: float) -> float:
+    """Of one epoch with its validation, extrapolated from single steps.
+
+    Args:
+        seconds: how long to measure. One step is measured in any case, after one that is not: it
+            takes memory from the system and chooses kernels.
+    """
+    batch = min(config.recipe.batch_size, len(task.training))
+    scored = max(1, round(batch * len(task.validation) / len(task.training)))
+    first = torch.arange(max(batch, scored), device=task.device)
+    one_step = replace(
+        task,
+        training=task.training.select(first[:batch]),
+        validation=task.validation.select(first[:scored]),
+    )
+    recipe = replace(config.recipe, epochs=NO_END, patience=None)
+    training = train(config.architecture, recipe, one_step, seed=0)
+    next(training)
+    began, steps = time.perf_counter(), 0
+    while steps == 0 or time.perf_counter() - began < seconds:
+        next(training)
+        steps += 1
+    of_one = (time.perf_counter() - began) / steps
+    return of_one * max(1, len(task.training) // config.recipe.batch_size)
+
+
+def forecast(
+    name: str,
+    spec: StudySpec,
+    task: Task,
+    *,
+    begun: int = 0,
+    workers: int = 1,
+    timer: Timer = epoch_seconds,
+) -> str:
     """The study in words: what it would train, and how long from a few steps of that, done now.
 
     Args:
@@ -44,122 +78,102 @@ def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers:
     """
     view = _empty_view(name, spec, task)
     already = f", {grouped(begun)} of them begun already" if begun else ""
-    total = f": {grouped(spec.trials)} trials in all" if spec.is_comparison else ""
+    total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     head = [
         f"Study {name}: {printable(spec.title)}" if spec.title else f"Study {name}",
         f"{size_in_words(spec)}{total}{already}",
         f"{data_in_words(view)}. {printable(view.hardware)}.",
     ]
-    body = _comparison if spec.is_comparison else _search
-    return "\n".join([*_wrapped(head), "", *body(view, task, begun, workers)])
+    if spec.is_comparison:
+        configs = [arm_config(spec, arm) for arm in spec.arms]
+        costs = measure(configs, task, timer)
+        body = _arms(spec, configs, costs, task)
+    else:
+        configs = _drawn(spec, task)
+        costs = measure(configs, task, timer)
+        body = _space(spec, configs, costs, task)
+    end = _estimate(view, costs, begun, workers)
+    return "\n".join([*_wrapped(head), "", *body, "", *_wrapped([end])])
 
 
-def measure(configs: Sequence[TrialConfig], task: Task) -> list[float | None]:
+def measure(configs: Sequence[TrialConfig], task: Task, timer: Timer) -> list[float | None]:
     """Seconds of an epoch of each; configurations that cost the same are measured once.
 
-    None where the memory did not suffice, or `ALL_SECONDS` did not for so many.
+    None where memory, or the time for all measurements, was too short.
     """
     ends_at = time.monotonic() + ALL_SECONDS
-    kinds = list(dict.fromkeys(map(_cost, configs)))
-    known: dict[TrialConfig, float | None] = {}
-    for position, kind in enumerate(kinds):
+    kinds = {_kind(config): config for config in configs}
+    known: dict[object, float] = {}
+    for position, (kind, config) in enumerate(kinds.items()):
         left = ends_at - time.monotonic()
         if left > 0:
-            # Half of it: what comes before the measured steps takes its time, too.
+            # Half of its share: what comes before the measured steps takes time, too.
             share = min(MOST_SECONDS, left / (len(kinds) - position) / 2)
-            known[kind] = _measure(kind, task, share)
-    return [known.get(_cost(config)) for config in configs]
+            try:
+                known[kind] = timer(config, task, share)
+            except (MemoryError, torch.OutOfMemoryError):
+                continue
+    return [known.get(_kind(config)) for config in configs]
 
 
-def _measure(config: TrialConfig, task: Task, seconds: float) -> float | None:
-    try:
-        return epoch_seconds(config.architecture, config.recipe, task, seconds=seconds)
-    except (MemoryError, torch.OutOfMemoryError):
-        return None
-
-
-def _cost(config: TrialConfig) -> TrialConfig:
-    """The configuration without what changes nothing of an epoch's cost.
-
-    Epochs in which layers are frozen cost less; all are taken to be like the others.
-    """
+def _kind(config: TrialConfig) -> object:
+    """What an epoch's cost depends on; epochs with frozen layers are taken to be like others."""
     recipe = config.recipe
-    return replace(
-        config,
-        recipe=Recipe(
-            epochs=1,
-            batch_size=recipe.batch_size,
-            optimizer=recipe.optimizer,
-            augmentation=recipe.augmentation,
-            augmentation_strength=recipe.augmentation_strength,
-        ),
-    )
+    return config.architecture, recipe.batch_size, recipe.optimizer, recipe.augmentation
 
 
-def _comparison(view: StudyView, task: Task, begun: int, workers: int) -> Iterator[str]:
-    spec = view.spec
-    configs = [arm_config(spec, arm) for arm in spec.arms]
-    costs = measure(configs, task)
+def _arms(
+    spec: StudySpec, configs: Sequence[TrialConfig], costs: Sequence[float | None], task: Task
+) -> Iterator[str]:
     yield from _wrapped([f"Base: {describe_config(configs[0])}"])
     yield ""
-    names = [printable(arm.name) for arm in spec.arms]
-    widest = max(map(len, (*names, "arm")))
+    widest = max(len("arm"), *(len(printable(arm.name)) for arm in spec.arms))
     yield f"  {'arm':<{widest}}  parameters  s/epoch  changes"
-    for name, arm, config, cost in zip(names, spec.arms, configs, costs, strict=True):
+    for arm, config, cost in zip(spec.arms, configs, costs, strict=True):
         parameters = grouped(_parameters(config, task))
         each = "?" if cost is None else f"{cost:.3g}"
-        yield f"  {name:<{widest}}  {parameters:>10}  {each:>7}  {_changes(arm)}"
-    yield ""
-    measured = [cost for cost in costs if cost is not None]
-    if not measured:
-        yield "No estimate: not one of the arms could be measured, for want of memory or time."
-        return
-    by_name = {
-        arm.name: fmean(measured) if cost is None else cost
-        for arm, cost in zip(spec.arms, costs, strict=True)
-    }
-    trials = [
-        spec.epochs * by_name[spec.place_of(number)[0].name] for number in range(begun, spec.trials)
-    ]
-    seconds = max([sum(trials) / workers, *trials], default=0.0)
-    yield from _wrapped([_estimate(seconds, spec, workers, len(measured), len(costs), "arms")])
+        changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arm.values.items())
+        name = printable(arm.name)
+        yield f"  {name:<{widest}}  {parameters:>10}  {each:>7}  {changes or 'none'}"
 
 
-def _search(view: StudyView, task: Task, begun: int, workers: int) -> Iterator[str]:
-    spec, draws = view.spec, random.Random(0)
-    yield "Open:"
+def _space(
+    spec: StudySpec, configs: Sequence[TrialConfig], costs: Sequence[float | None], task: Task
+) -> Iterator[str]:
+    yield "Searched:"
     for name, domain in spec.space.items():
         if not isinstance(domain, Fixed):
-            yield from _wrapped([f"{name}: {_open(domain)}"], indent="  ")
-    yield from _wrapped([f"For instance: {describe_config(_drawn(spec, task, draws))}"])
-    configs = [_drawn(spec, task, draws) for _ in range(DRAWN)]
-    costs = measure(configs, task)
+            yield from _wrapped([f"{name}: {_searched(domain)}"], indent="  ")
+    yield from _wrapped([f"For instance: {describe_config(configs[0])}"])
+    if measured := [cost for cost in costs if cost is not None]:
+        sizes = [_parameters(config, task) for config in configs]
+        yield ""
+        yield from _wrapped(
+            [
+                f"{len(measured)} configurations drawn from that: {grouped(min(sizes))} to "
+                f"{grouped(max(sizes))} parameters, {min(measured):.3g} to {max(measured):.3g} s "
+                "an epoch"
+            ]
+        )
+
+
+def _estimate(view: StudyView, costs: Sequence[float | None], begun: int, workers: int) -> str:
+    spec = view.spec
     measured = [cost for cost in costs if cost is not None]
-    yield ""
+    what = "arms" if spec.is_comparison else "configurations"
     if not measured:
-        yield "No estimate: none of the networks drawn could be measured, for want of memory."
-        return
-    sizes = [_parameters(config, task) for config in configs]
-    yield from _wrapped(
-        [
-            f"{len(measured)} configurations drawn from that: {grouped(min(sizes))} to "
-            f"{grouped(max(sizes))} parameters, {min(measured):.3g} to {max(measured):.3g} s an "
-            "epoch"
-        ]
-    )
-    course, trials = fit_course(view), max(0, spec.trials - begun)
-    whole = min(trials, max(0, UNJUDGED[spec.pruner] + (spec.baseline is not None) - begun))
-    epochs = whole * course.longest + (trials - whole) * course.expected(0.0)
-    seconds = epochs * fmean(measured) / workers
-    yield from _wrapped(
-        [_estimate(seconds, spec, workers, len(measured), len(costs), "configurations")]
-    )
-
-
-def _estimate(
-    seconds: float, spec: StudySpec, workers: int, measured: int, asked: int, what: str
-) -> str:
-    parts = [f"About {duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}"]
+        return f"No estimate: none of the {what} could be measured, for want of memory or time."
+    if spec.is_comparison:
+        by_name = {
+            arm.name: cost or fmean(measured) for arm, cost in zip(spec.arms, costs, strict=True)
+        }
+        names = [spec.place_of(number)[0].name for number in range(begun, spec.trials)]
+        trials = [spec.epochs * by_name[name] for name in names]
+        left = TimeLeft(max([sum(trials) / workers, *trials], default=0.0), 0.0)
+    else:
+        left = time_ahead(view, measured, begun, workers)
+    parts = [f"About {duration(left.seconds)} with {workers} worker{'s' if workers > 1 else ''}"]
+    parts += [f"give or take {percent(left.spread, 0)}"] * bool(left.spread)
     if spec.pruner != "none":
         parts.append("if trials are stopped as early as they usually are")
     elif spec.patience is not None:
@@ -167,66 +181,53 @@ def _estimate(
             f"if each trains all {spec.epochs} epochs; less, as each stops {spec.patience} epochs "
             "after its best"
         )
-    scope = f"all {measured}" if measured == asked else f"{measured} of {asked}"
+    scope = (
+        f"all {len(measured)}"
+        if len(measured) == len(costs)
+        else f"{len(measured)} of {len(costs)}"
+    )
     return (
         f"{', '.join(parts)}. An estimate: from a few steps of {scope} {what}, trained just now "
         "beside whatever else this machine does."
     )
 
 
-def _drawn(spec: StudySpec, task: Task, draws: random.Random) -> TrialConfig:
-    """A configuration of the space, each as likely as any other.
+def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
+    """A few configurations of the space that make a network for such images.
 
     Raises:
-        SpecError: hardly any makes a network for such images.
+        SpecError: none does.
     """
-    open_ones = spec.space.items()
-    for _ in range(DRAWS_AT_MOST):
-        values = {name: _on_a_step(draw(domain, draws), domain) for name, domain in open_ones}
+    found: list[TrialConfig] = []
+    for config in draw_configs(spec, DRAWS_AT_MOST):
         try:
-            config = make_config({**base_values(spec), **values}, spec)
             _parameters(config, task)
-        except (SpecError, ArchitectureError):  # values that do not go together: a failed trial
+        except ArchitectureError:  # a failed trial
             continue
-        return config
-    raise SpecError(
-        "space", f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it"
-    )
-
-
-def _on_a_step(value: ParameterValue, domain: Domain) -> ParameterValue:
-    """The value that Optuna can draw which is nearest."""
-    if isinstance(domain, Range) and domain.integer and isinstance(value, int):
-        return int(domain.low) + domain.step * round((value - domain.low) / domain.step)
-    return value
+        found.append(config)
+        if len(found) == DRAWN:
+            break
+    if not found:
+        raise SpecError(
+            "space",
+            f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it",
+        )
+    return found
 
 
 def _parameters(config: TrialConfig, task: Task) -> int:
     return count_parameters(config.architecture, task.image_shape, task.classes)
 
 
-def _changes(arm: Arm) -> str:
-    changed = [f"{name} = {_value(value)}" for name, value in arm.values.items()]
-    return ", ".join(changed) or "none"
-
-
-def _value(value: object) -> str:
-    match value:
-        case tuple():
-            return f"[{', '.join(map(str, value))}]"
-        case bool():
-            return str(value).lower()
-    return str(value)
-
-
-def _open(domain: Domain) -> str:
+def _searched(domain: Domain) -> str:
     match domain:
         case Range(low=low, high=high, log=log, step=step):
             steps = f" in steps of {step}" if step != 1 else ""
             return f"{low} to {high}{steps}" + (", evenly in the logarithm" if log else "")
         case Choice(values=values):
-            return ", ".join(map(_value, values))
-    return _value(domain.value)
+            return ", ".join(map(json.dumps, values))
+        case Fixed(value=value):
+            return json.dumps(value)
 
 
 def _empty_view(name: str, spec: StudySpec, task: Task) -> StudyView:
@@ -253,14 +254,11 @@ def _empty_view(name: str, spec: StudySpec, task: Task) -> StudyView:
 
 
 def _wrapped(texts: Sequence[str], indent: str = "") -> list[str]:
+    hanging = f"{indent}  "
     return [
         line
         for text in texts
         for line in textwrap.wrap(
-            text,
-            WIDTH,
-            initial_indent=indent,
-            subsequent_indent=f"{indent}  ",
-            break_on_hyphens=False,
+            text, WIDTH, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False
         )
     ]

@@ -18,6 +18,7 @@ from search.analysis.describe import short_config
 from search.analysis.findings import named
 from search.analysis.speed import images_per_second
 from search.analysis.states import WORDS, all_counts, counts_in_words
+from search.analysis.time_left import TimeLeft
 from search.analysis.wording import data_in_words, grouped, percent, printable
 from search.spec.recipe import EARLY_LOOK
 from search.store.view import State, StudyView, TrialView
@@ -39,11 +40,12 @@ COLUMNS: tuple[tuple[str, int, JustifyMethod], ...] = (
 STYLES: dict[State, str] = {"complete": "green", "pruned": "", "failed": "red"}
 
 
-def frame(view: StudyView, *, height: int, elapsed: float, left: float | None) -> RenderableType:
+def frame(view: StudyView, *, height: int, elapsed: float, left: TimeLeft | None) -> RenderableType:
     """The study as it stands, in at most `height` lines (if that is 14 or more).
 
     Args:
-        elapsed, left: seconds since this command began, and until the study has its total.
+        elapsed: seconds since this command began.
+        left: until the study has its total.
     """
     running, ended = view.in_state("running"), latest_ended(view)
     room = height - OTHER_LINES
@@ -99,7 +101,7 @@ def _line(*parts: tuple[str, str]) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
-def _bar(view: StudyView, elapsed: float, left: float | None) -> Table:
+def _bar(view: StudyView, elapsed: float, left: TimeLeft | None) -> Table:
     done, total = view.finished, view.spec.trials
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(ratio=1)

@@ -18,8 +18,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from search.analysis.estimate import counted_down, time_left, workers_now
 from search.analysis.findings import named
+from search.analysis.time_left import TimeLeft, time_left_now
 from search.analysis.wording import data_in_words, printable
 from search.store.storage import StudyGoneError
 from search.store.view import StudyView, TrialView
@@ -56,7 +56,6 @@ class Progress:
         heartbeat: float = 30.0,
     ) -> None:
         self._read, self._interval = read, interval
-        self._time_left = _Countdown()
         self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
         self._over = threading.Event()
         self._closed = False
@@ -87,7 +86,7 @@ class Progress:
             try:
                 view = self._read()
                 if not self._closed:
-                    self._show(view, self._time_left(view))
+                    self._show(view, time_left_now(view))
             except StudyGoneError:
                 return  # the command ends with it, and says so
             except Exception as error:  # of any kind: the study must go on without its view
@@ -107,23 +106,6 @@ def can_be_live(console: Console) -> bool:
     """Whether the console is a terminal that can move its cursor, and no log of a CI job."""
     is_terminal = console.is_terminal and console.file.isatty()
     return is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
-
-
-class _Countdown:
-    """What `time_left_now` gives, but that the estimate is made anew only with each report."""
-
-    def __init__(self) -> None:
-        self._made_for: tuple[int, ...] | None = None
-        self._estimate: float | None = None
-
-    def __call__(self, view: StudyView) -> float | None:
-        reports = sum(len(trial.reports) for trial in view.trials)
-        now = time.time()
-        workers = len(workers_now(view, now)) or 1
-        made_for = (reports, view.finished, view.spec.trials, workers)
-        if made_for != self._made_for:
-            self._made_for, self._estimate = made_for, time_left(view, workers)
-        return counted_down(self._estimate, view, now)
 
 
 class _LiveView:
@@ -150,7 +132,7 @@ class _LiveView:
         with contextlib.suppress(OSError):  # the terminal was closed
             self._live.stop()
 
-    def __call__(self, view: StudyView, left: float | None) -> None:
+    def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
         elapsed = time.monotonic() - self._began
         self._frame = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
         self._update(self._frame)
@@ -174,7 +156,7 @@ class _PlainLines:
 
     def stop(self) -> None: ...
 
-    def __call__(self, view: StudyView, left: float | None) -> None:
+    def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
         for line in self._news(view, left) or self._sign_of_life(view, left):
             self._print(line)
 
@@ -189,7 +171,7 @@ class _PlainLines:
     def _is_due(self) -> bool:
         return time.monotonic() - self._printed_at >= self._heartbeat
 
-    def _news(self, view: StudyView, left: float | None) -> list[str]:
+    def _news(self, view: StudyView, left: TimeLeft | None) -> list[str]:
         ended = latest_ended(view)[::-1]
         totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
         if self._known is None:
@@ -202,7 +184,7 @@ class _PlainLines:
             lines[-1] = "; ".join([lines[-1], *_best(view, new), totals])
         return lines
 
-    def _sign_of_life(self, view: StudyView, left: float | None) -> list[str]:
+    def _sign_of_life(self, view: StudyView, left: TimeLeft | None) -> list[str]:
         if not self._is_due():
             return []
         running = [_running(trial, view) for trial in view.in_state("running")]

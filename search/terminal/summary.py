@@ -10,15 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 
 from search.analysis.describe import describe_network, describe_training
-from search.analysis.estimate import time_left_now, workers_now
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
 from search.analysis.speed import images_per_second, time_spent
 from search.analysis.states import all_counts
+from search.analysis.time_left import TimeLeft, time_left_now, workers_now
 from search.analysis.uncertainty import accuracy_of, legend, sampling_error
 from search.analysis.wording import (
     data_in_words,
     duration,
     grouped,
+    percent,
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
@@ -32,7 +33,6 @@ from search.terminal.command_line import as_called
 WIDTH = 80
 
 MOST_FAILURES = 10  # told one by one
-FIRST_GUESSES = 3  # finished trials before an estimate deserves to be called one
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
@@ -71,19 +71,20 @@ def standing_in_words(view: StudyView, now: float | None = None) -> str:
     return time_left_in_words(view, time_left_now(view, now), idle=idle)
 
 
-def time_left_in_words(view: StudyView, seconds: float | None, *, idle: bool = False) -> str:
-    """`about 14 min left`, `no estimate yet`, `done`.
+def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = False) -> str:
+    """`about 14 min left, give or take 40 %`, `no estimate yet`, `done`; one standard deviation.
 
     Args:
         idle: nobody trains now; the estimate is of one worker.
     """
     if view.finished >= view.spec.trials:
         return "done"
-    if seconds is None:
+    if left is None:
         return "no estimate yet"
-    rough = ", a first guess" if view.finished < FIRST_GUESSES else ""
+    if left.seconds < 1:
+        return "moments left"
     nobody = " with one worker; none is training now" if idle else ""
-    return f"about {duration(seconds)} left{rough}{nobody}" if seconds >= 1 else "moments left"
+    return f"about {duration(left.seconds)} left, give or take {percent(left.spread, 0)}{nobody}"
 
 
 def final_summary(view: StudyView) -> str:

@@ -51,7 +51,7 @@ def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
     )
 
 
-def _trial(
+def trial_view(
     number: int,
     losses: Sequence[float] = (),
     *,
@@ -84,7 +84,7 @@ def _trial(
     )
 
 
-def _view(
+def study_view(
     trials: Sequence[TrialView] = (),
     *,
     results: Sequence[ResultRow] = (),
@@ -126,12 +126,12 @@ def _view(
 
 @pytest.fixture
 def make_trial() -> MakeTrial:
-    return _trial
+    return trial_view
 
 
 @pytest.fixture
 def make_view() -> MakeView:
-    return _view
+    return study_view
 
 
 @pytest.fixture
@@ -157,18 +157,18 @@ def result_row() -> ResultRow:
 @pytest.fixture
 def small_study() -> StudyView:
     """All states, a baseline, an early look, losses that are not finite."""
-    return _view(
+    return study_view(
         [
-            _trial(0, [0.9, 0.5, 0.4], is_baseline=True, params={}),
-            _trial(1, [0.8, 0.35, 0.3], early=1.2, parameters=400_000),
-            _trial(2, [0.7, 0.6], state="pruned", early=1.5, parameters=90_000),
-            _trial(3, [0.6, 0.25, 0.28], parameters=300_000),
-            _trial(4, state="failed", parameters=None, reason="out of memory: <b>GPU</b>"),
-            _trial(5, [math.nan, math.inf, math.nan], state="failed", parameters=120_000),
-            _trial(6, [0.5], state="running", parameters=150_000),
-            _trial(7, state="waiting", parameters=None, params={}),
-            _trial(8, state="pruned", early=2.0, parameters=80_000),
-            _trial(9, [0.45, 0.44], parameters=60_000),
+            trial_view(0, [0.9, 0.5, 0.4], is_baseline=True, params={}),
+            trial_view(1, [0.8, 0.35, 0.3], early=1.2, parameters=400_000),
+            trial_view(2, [0.7, 0.6], state="pruned", early=1.5, parameters=90_000),
+            trial_view(3, [0.6, 0.25, 0.28], parameters=300_000),
+            trial_view(4, state="failed", parameters=None, reason="out of memory: <b>GPU</b>"),
+            trial_view(5, [math.nan, math.inf, math.nan], state="failed", parameters=120_000),
+            trial_view(6, [0.5], state="running", parameters=150_000),
+            trial_view(7, state="waiting", parameters=None, params={}),
+            trial_view(8, state="pruned", early=2.0, parameters=80_000),
+            trial_view(9, [0.45, 0.44], parameters=60_000),
         ]
     )
 
@@ -178,33 +178,25 @@ def _big(trials: int, epochs: int) -> StudyView:
     made = []
     for number in range(trials):
         complete = number % 4 == 0
-        length = epochs if complete else 1 + number % 3
         parameters = 50_000 + 997 * (number * 37 % 1000)
         floor = 0.15 + 0.1 * math.sin(number + 1) ** 2 + 5_000 / parameters
-        made.append(
-            _trial(
-                number,
-                [floor + 0.9 / (epoch + 1) for epoch in range(length)],
-                state="complete" if complete else "pruned",
-                early=1.9,
-                parameters=parameters,
-                config=TrialConfig(
-                    architecture=ConvNetConfig(
-                        channels=(17, 34, 68, 68), batch_norm=True, dropout_linear=number % 10 / 21
-                    ),
-                    recipe=Recipe(
-                        epochs=12,
-                        learning_rate=2.13e-3,
-                        weight_decay_kind="decoupled",
-                        weight_decay=1.2e-4,
-                        augmentation="zoom-translate-flip",
-                        augmentation_strength=0.2 + number % 9 / 11,
-                    ),
-                ),
-                is_baseline=number == 0,
-            )
+        network = ConvNetConfig(channels=(17, 34, 68, 68), dropout_linear=number % 10 / 21)
+        strength = 0.2 + number % 9 / 11
+        recipe = Recipe(
+            epochs=12, augmentation="zoom-translate-flip", augmentation_strength=strength
         )
-    return _view(made)
+        length = epochs if complete else 1 + number % 3
+        trial = trial_view(
+            number,
+            [floor + 0.9 / (epoch + 1) for epoch in range(length)],
+            state="complete" if complete else "pruned",
+            early=1.9,
+            parameters=parameters,
+            config=TrialConfig(architecture=network, recipe=recipe),
+            is_baseline=number == 0,
+        )
+        made.append(trial)
+    return study_view(made)
 
 
 @pytest.fixture
@@ -213,11 +205,12 @@ def big_study() -> Callable[[int, int], StudyView]:
 
 
 def _epoch(number: int) -> Epoch:
+    """Its validation metrics are of images that were trained on: they must not be shown."""
     return Epoch(
         epoch=number,
         train_loss=0.5 / number,
         train_error=0.2 / number,
-        validation_loss=99.0,  # on images that were trained on: must not be shown
+        validation_loss=99.0,
         validation_error=0.99,
         learning_rate=1e-3,
         seconds=10.0,
@@ -234,7 +227,9 @@ def _final(
 ) -> FinalResult:
     """500 test images of five classes, a hundred each, unless the view has other classes."""
     if view is None:
-        view = _view([_trial(0, [0.5, 0.4], is_baseline=True), _trial(1, [0.4, 0.25, 0.26])])
+        view = study_view(
+            [trial_view(0, [0.5, 0.4], is_baseline=True), trial_view(1, [0.4, 0.25, 0.26])]
+        )
     classes, runs = len(view.dataset.class_names), len(accuracies)
     matrix = np.diag([100 * runs] * classes) if confusion is None else np.array(confusion)
     rng = np.random.default_rng(0)
@@ -304,14 +299,14 @@ def _comparison(
         journal=tuple(journal),
         space={"channels": Fixed(value=(8, 16)), "hidden": Fixed(value=(32,))},
     )
-    view = _view(results=results, title=title, data_title=data_title, class_names=class_names)
+    view = study_view(results=results, title=title, data_title=data_title, class_names=class_names)
     shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
     trials = []
     for column, arm in enumerate(arms):
         config = arm_config(spec, arm)
         for repeat, loss in enumerate(losses[arm.name]):
             number = repeat * len(arms) + column
-            trial = _trial(
+            trial = trial_view(
                 number,
                 () if loss is None else (loss + 0.4, loss + 0.1, loss),
                 state="failed" if loss is None else "complete",

@@ -8,8 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from search.analysis.estimate import time_left_now
 from search.analysis.final_result import FinalResult, figures_on_test
+from search.analysis.time_left import time_left_now
 from search.analysis.wording import duration
 from search.pages.note import escape, reading_in_words, study_note
 from search.store.history import ResultRow
@@ -69,10 +69,11 @@ def test_the_note_says_how_far_the_study_is(
     latest = max(t.reports[-1].reported_at for t in small_study.trials if t.reports)
     left = time_left_now(small_study, latest)
     assert left is not None
-    assert 5 * 60 < left < 120 * 60
-    assert f"\nAbout {duration(left)} left as of 2026-03-01 09:09 UTC: " in study_note(small_study)
+    assert 5 * 60 < left.seconds < 120 * 60
+    about = f"\nAbout {duration(left.seconds)} left, give or take {100 * left.spread:.0f} %"
+    assert f"{about} as of 2026-03-01 09:09 UTC: " in study_note(small_study)
     guess = study_note(make_view([make_trial(0, [0.5], state="running")]))
-    assert "left, a first guess as of 2026-03-01" in guess
+    assert " % as of 2026-03-01" in guess
 
 
 def test_the_gain_is_told_with_its_spread(small_study: StudyView) -> None:

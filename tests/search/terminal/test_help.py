@@ -14,14 +14,15 @@ from search.running.team import MAX_DEFAULT_WORKERS
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 
-COMMANDS = ("dashboard.__main__", "finalize", "predict", "report", "study", "running.joining")
+COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "running.joining")
+MODULES = {"dashboard": "search.dashboard.__main__"}
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
 
 
 def options(command: str) -> Iterator[tuple[argparse.Action, str]]:
     """Each with its help as it is shown."""
     # Not `from search import predict`, which is the function of that name.
-    parser = import_module(f"search.{command}").parser()
+    parser = import_module(MODULES.get(command, f"search.{command}")).parser()
     formatter = parser._get_formatter()
     for action in parser._actions:
         if action.option_strings and action.help and action.dest != "help":

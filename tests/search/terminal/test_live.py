@@ -10,9 +10,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from search.analysis.time_left import TimeLeft
 from search.store.view import StudyView, TrialView
 from search.terminal.live import clock, epochs_done, frame, latest_ended, outcome
 
+LEFT = TimeLeft(840, 0.4)
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
 
@@ -22,7 +24,7 @@ def shown(
     *,
     width: int = 80,
     height: int = 24,
-    left: float | None = 840,
+    left: TimeLeft | None = LEFT,
     color: bool = False,
 ) -> str:
     console = Console(
@@ -45,7 +47,11 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
         lines[0].strip() == "fashion  Fashion-MNIST, 50 000 training and 10 000 validation images"
     )
     assert lines[1].strip() == "2 cores of a test machine"
-    assert lines[2].rstrip().endswith("6/50 trials  8:12 elapsed  about 14 min left")
+    assert (
+        lines[2]
+        .rstrip()
+        .endswith("6/50 trials  8:12 elapsed  about 14 min left, give or take 40 %")
+    )
     assert lines[3].startswith("4 complete, 2 pruned, 2 failed, 1 running")
     assert "images/s" in lines[3]
     running = next(line for line in lines if line.split()[:2] == ["6", "1/12"])

@@ -90,7 +90,7 @@ def test_a_line_for_each_trial_that_ends(
             "trial 0, the baseline itself: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling); 2/50 "
             "trials (1 complete, 1 pruned), "
         )
-        assert output.lines()[2].endswith("left, a first guess")
+        assert re.search(r"left, give or take \d+ %$", output.lines()[2])
         failed = make_trial(2, state="failed", reason="out of\nmemory \x1b[31m")
         best = make_trial(3, [0.3])
         feed.change(make_view([baseline, replace(running, state="pruned"), failed, best]))
@@ -190,25 +190,6 @@ def test_a_read_that_hangs_is_left_behind(
         if thread.name == "progress":
             thread.join(10)
     assert output.lines() == []  # nothing is printed after the end
-
-
-def test_the_time_left_goes_down_between_reports(
-    make_trial: MakeTrial, make_view: MakeView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = make_view([make_trial(0, [0.5]), make_trial(1, [0.5], state="running")])
-    now = view.trials[1].curve[-1].reported_at
-    monkeypatch.setattr(time, "time", lambda: now)
-    countdown = progress._Countdown()
-    assert countdown(make_view([])) is None
-    first = countdown(view)
-    assert first is not None
-    now += 7
-    assert countdown(view) == pytest.approx(first - 7)
-    now += 1e9
-    assert countdown(view) == 0
-    later = countdown(make_view([make_trial(0, [0.5]), make_trial(1, [0.5])]))  # none running
-    assert later is not None
-    assert later > 100
 
 
 # In a real terminal.

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from search.analysis.leaderboard import leaderboard_rows, stopped_rows
+from search.analysis.time_left import TimeLeft
 from search.store.status import RunningTrial, Status
 from search.store.view import StudyView, TrialView
 from search.terminal.summary import (
@@ -166,15 +167,13 @@ def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
     ]
 
 
-def test_an_estimate_of_the_first_trials_is_called_a_guess(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    early, later = (make_view([make_trial(n, [1.0]) for n in range(count)]) for count in (2, 3))
-    assert time_left_in_words(early, None) == "no estimate yet"
-    assert time_left_in_words(early, 840) == "about 14 min left, a first guess"
-    assert time_left_in_words(later, 840) == "about 14 min left"
-    assert time_left_in_words(later, 0.4) == "moments left"
-    assert time_left_in_words(replace(later, spec=replace(later.spec, trials=3)), 0.0) == "done"
+def test_the_time_left_is_told_with_its_spread(make_trial: MakeTrial, make_view: MakeView) -> None:
+    view = make_view([make_trial(n, [1.0]) for n in range(3)])
+    assert time_left_in_words(view, None) == "no estimate yet"
+    assert time_left_in_words(view, TimeLeft(840, 0.4)) == "about 14 min left, give or take 40 %"
+    assert time_left_in_words(view, TimeLeft(0.4, 0.4)) == "moments left"
+    done = replace(view, spec=replace(view.spec, trials=3))
+    assert time_left_in_words(done, TimeLeft(0.0, 0.0)) == "done"
 
 
 def test_status_says_who_trains_what(small_study: StudyView) -> None:
@@ -201,7 +200,7 @@ def test_status_says_who_trains_what(small_study: StudyView) -> None:
 def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     text = flat(status_text(replace(small_study, trials=tuple(trials)), NOBODY))
-    assert "min left with one worker; none is training now." in text
+    assert " with one worker; none is training now." in text
     assert "Running:" not in text
     assert "with one worker" not in flat(status_text(small_study, NOBODY))
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
