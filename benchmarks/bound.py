@@ -23,10 +23,11 @@ from math import prod
 
 import torch
 
-from models import ConvNetConfig, plan
-from models.layers import BatchNorm, Convolution, Linear, Pool
+from models import ConvNetConfig
+from models.summary import anatomy
 
 PASSES = 5
+STORED = {"BatchNorm1d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "AvgPool2d"}
 VALUE_BYTES = 2
 ADAM_BYTES = 8 * 4  # a parameter and step
 REPEATS = 10
@@ -60,13 +61,9 @@ def training_cost(
     batch_size: int,
 ) -> Cost:
     """What one image of a batch costs with bfloat16 values."""
-    layers = plan(architecture, image_shape, classes)
-    values = sum(
-        prod(layer.output)
-        for layer in layers
-        if isinstance(layer, BatchNorm | Convolution | Linear | Pool)
-    )
-    parameters = sum(layer.weights + layer.biases for layer in layers)
+    layers = anatomy(architecture, image_shape, classes)
+    values = sum(prod(layer.output) for layer in layers if layer.kind in STORED)
+    parameters = sum(layer.parameters for layer in layers)
     return Cost(
         flops=3 * 2 * sum(layer.multiply_adds for layer in layers),
         bytes=PASSES * VALUE_BYTES * values + ADAM_BYTES * parameters / batch_size,

@@ -34,7 +34,7 @@ import torch
 
 from benchmarks.record import environment
 from data.datasets import Examples, split, thinned
-from models.anatomy import anatomy
+from models.summary import anatomy
 from search.running.team import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest

@@ -27,8 +27,8 @@ from torchvision import transforms
 
 from data.datasets import Examples
 from data.policies import Policy, policy
-from models import ConvNetConfig, build, plan
-from models.layers import Activation, Pool
+from models import ConvNetConfig, build
+from models.blocks import ACTIVATIONS, sequence
 from search.spec.recipe import Recipe
 from search.training.epoch import Score
 from search.training.evaluate import autocast
@@ -94,16 +94,13 @@ def plain_network(
 
     The modules bear the names that `models.build` gives them, so weights can be exchanged.
     """
-    ours = build(architecture, image_shape, classes)
-    layers = list(plan(architecture, image_shape, classes))
+    layers = list(build(architecture, image_shape, classes).named_children())
+    activation = ACTIVATIONS[architecture.activation]
     for place in range(len(layers) - 1):
         first, second = layers[place : place + 2]
-        if isinstance(first, Pool) and isinstance(second, Activation):
+        if isinstance(first[1], nn.MaxPool2d) and type(second[1]) is activation:
             layers[place : place + 2] = second, first
-    network = nn.Sequential()
-    for layer in layers:
-        network.add_module(layer.name, ours.get_submodule(layer.name))
-    return network
+    return sequence(layers)
 
 
 def plain_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Connection, insert, select
 
 from data.datasets import default_data_dir, load_training
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file

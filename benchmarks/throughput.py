@@ -31,7 +31,7 @@ from benchmarks.ray_tune import time_ray
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.speed import Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device
 from search.training.task import Task

@@ -1,89 +1,47 @@
-"""A network layer by layer, by arithmetic alone: sizes, parameters, multiply-adds.
+"""A command that prints a network layer by layer:
 
-As a command:
-
-    python -m models.anatomy --family cnn --channels 32 64 --kernel-sizes 3 3 --padding 0 \
-        --hidden 120 84 --image 1x28x28 --classes 10
+python -m models.anatomy --family cnn --channels 32 64 --kernel-sizes 3 3 --padding 0 \
+    --hidden 120 84 --image 1x28x28 --classes 10
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, asdict, fields
+from typing import Any, NoReturn
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.architecture import Architecture, plan, to_dict
 from models.checks import ArchitectureError
-from models.layers import Shape, flat
-from models.options import add_architecture_options, architecture_from
+from models.families import FAMILIES, from_dict, to_dict
+from models.family import Parameter
+from models.summary import LayerRow, anatomy
 
 WIDTH = 100  # columns of the table where standard output is no terminal
+EXAMPLES = """\
+examples:
+  # 28x28 -> 26 -> 13 -> 11 -> 5: a small network for Fashion-MNIST, 221 950 parameters
+  python -m models.anatomy --channels 32 64 --kernel-sizes 3 3 --padding 0 --hidden 120 84 \\
+      --image 1x28x28 --classes 10
 
+  # eight convolutions with batch norm for CIFAR-10, pooled so that 4x4 is left
+  python -m models.anatomy --channels 32 32 64 64 64 128 128 128 --batch-norm --residual \\
+      --pool-after auto --head global --image 3x32x32
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LayerRow:
-    """One layer; shapes leave out the batch, multiply-adds are those of one image."""
-
-    name: str
-    output: Shape
-    size: str  # e.g. "(28 - 3 + 2*0)/1 + 1 = 26", for height and width where they differ
-    weights: int
-    biases: int
-    parameters: int
-    computed: str  # e.g. "64*32*3*3 + 64"
-    multiply_adds: int  # of convolutions and linear layers
-    share: float  # of all parameters, 0 to 1
-
-
-def anatomy(
-    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
-) -> tuple[LayerRow, ...]:
-    """One row for each layer in running order; a shortcut's layers follow those it goes around.
-
-    `image_shape` is (channels, height, width). Raises ArchitectureError like `models.build`,
-    whose modules bear the same names.
-    """
-    layers = list(flat(plan(architecture, image_shape, classes)))
-    total = sum(layer.weights + layer.biases for layer in layers)
-    return tuple(
-        LayerRow(
-            name=layer.name,
-            output=layer.output,
-            size=layer.size,
-            weights=layer.weights,
-            biases=layer.biases,
-            parameters=layer.weights + layer.biases,
-            computed=layer.computed,
-            multiply_adds=layer.multiply_adds,
-            share=(layer.weights + layer.biases) / total,
-        )
-        for layer in layers
-    )
-
-
-@lru_cache(maxsize=4096)
-def count_parameters(
-    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
-) -> int:
-    """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
-    rows = anatomy(architecture, image_shape, classes)
-    return sum(row.parameters for row in rows)
+Layers are in running order: max pooling comes before the activation where that gives the same
+values for less work. Multiply-adds are those of one image.
+"""
 
 
 def table(rows: Sequence[LayerRow]) -> Table:
     """The rows for people, with the totals below."""
     view = Table(
-        box=box.SIMPLE_HEAD,
-        show_footer=True,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD, show_footer=True, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
     view.add_column("layer", "total")
     view.add_column("output", justify="right")
@@ -111,21 +69,6 @@ def _spaced(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-EXAMPLES = """\
-examples:
-  # 28x28 -> 26 -> 13 -> 11 -> 5: a small network for Fashion-MNIST, 221 950 parameters
-  python -m models.anatomy --channels 32 64 --kernel-sizes 3 3 --padding 0 --hidden 120 84 \\
-      --image 1x28x28 --classes 10
-
-  # eight convolutions with batch norm for CIFAR-10, pooled so that 4x4 is left
-  python -m models.anatomy --channels 32 32 64 64 64 128 128 128 --batch-norm --residual \\
-      --pool-after auto --head global --image 3x32x32
-
-Layers stand in running order: max pooling comes before the activation where that gives the same
-values for less work. Multiply-adds are those of one image.
-"""
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, in place of the usage and the message."""
@@ -140,6 +83,69 @@ def _image(text: str) -> tuple[int, ...]:
             f"must be channels x height x width like 3x32x32, but got {text!r}"
         )
     return tuple(map(int, sides))
+
+
+def add_family_options(parser: argparse.ArgumentParser) -> None:
+    """--family, and an option for each field of each family's configuration."""
+    descriptions = "; ".join(f"{name}: {family.description}" for name, family in FAMILIES.items())
+    parser.add_argument(
+        "--family", choices=tuple(FAMILIES), default="cnn", help=f"{descriptions} (default: cnn)"
+    )
+    # Without a default: only what was given is handed on, and the family says what it knows.
+    group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
+    owners: dict[str, list[str]] = {}  # names of families by field
+    for name, family in FAMILIES.items():
+        for field in fields(family.config):  # type: ignore[arg-type]
+            owners.setdefault(field.name, []).append(name)
+    for option, names in owners.items():
+        family = FAMILIES[names[0]]
+        parameter = family.parameters.get(family.renamed.get(option, option))
+        if parameter is not None:
+            plain: Any = family.config
+            default = next(one.default for one in fields(plain) if one.name == option)
+            usual = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
+            words = "required" if default is MISSING else f"default: {usual}"
+            text = f"{parameter.description} ({', '.join(names)}; {words})"
+            group.add_argument(f"--{option.replace('_', '-')}", help=text, **_kind(parameter))
+
+
+def _kind(parameter: Parameter) -> dict[str, Any]:
+    """How argparse reads a parameter's values."""
+    kinds = set(parameter.kinds)
+    if kinds == {bool}:
+        return {"action": "store_true"}
+    if tuple in kinds:
+        words = (*parameter.options, "none") if str in kinds else ()
+        return {"nargs": "*", "type": _numbers_or(words) if words else int, "metavar": "N"}
+    if str in kinds:
+        return {"choices": tuple(parameter.options)}
+    return {"type": float if float in kinds else int, "metavar": "X"}
+
+
+def _numbers_or(words: Sequence[str]) -> Callable[[str], int | str]:
+    """A converter for options that take whole numbers or one of the given words."""
+
+    def convert(text: str) -> int | str:
+        if text in words:
+            return text
+        try:
+            return int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"must be whole numbers or {' / '.join(words)}, but got {text!r}"
+            ) from None
+
+    return convert
+
+
+def _written(option: str, value: Any) -> Any:
+    """An option's words as the configuration writes them."""
+    if value == ["none"]:
+        return []
+    if option == "batch_norm" and value == []:
+        return True
+    one = isinstance(value, list) and len(value) == 1
+    return value[0] if one and (isinstance(value[0], str) or option == "padding") else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -158,27 +164,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--json", action="store_true", help="the same for programs")
-    add_architecture_options(parser)
+    add_family_options(parser)
     options = vars(parser.parse_args(arguments))
     image, classes, as_json = (options.pop(name) for name in ("image", "classes", "json"))
     try:
-        architecture = architecture_from(options)
+        architecture = from_dict({name: _written(name, value) for name, value in options.items()})
         rows = anatomy(architecture, image, classes)
     except ArchitectureError as error:
         parser.error(str(error))
     # Both ways through the console, which leaves quietly when `| head` has read enough.
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    if as_json:
-        report = _report(architecture, image, classes, rows)
-        console.out(json.dumps(report, indent=2), highlight=False)
-    else:
+    if not as_json:
         console.print(table(rows))
-
-
-def _report(
-    architecture: Architecture, image: Shape, classes: int, rows: Sequence[LayerRow]
-) -> dict[str, object]:
-    return {
+        return
+    report = {
         "architecture": to_dict(architecture),
         "image": image,
         "classes": classes,
@@ -186,6 +185,7 @@ def _report(
         "multiply_adds": sum(row.multiply_adds for row in rows),
         "layers": [asdict(row) for row in rows],
     }
+    console.out(json.dumps(report, indent=2), highlight=False)
 
 
 if __name__ == "__main__":

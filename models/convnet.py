@@ -1,9 +1,16 @@
-"""Convolutional networks: convolutions with pooling between them, then linear layers."""
+"""Convolutional networks: convolutions with pooling between them, then linear layers.
 
+`convnet_build` makes the modules; here are the configuration, its words and its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from models.checks import (
+    MOST_LAYERS,
     ArchitectureError,
     check_choice,
     check_counts,
@@ -14,14 +21,31 @@ from models.checks import (
     is_count,
     shown,
 )
-from models.layers import ActivationName, PoolName
+from models.family import (
+    Architecture,
+    Family,
+    ImageShape,
+    Parameter,
+    choice,
+    compact,
+    count,
+    listed,
+    number,
+)
+from models.mlp import ACTIVATION_WORDS, ActivationName, hidden_words
+from models.mlp import PARAMETERS as LINEAR_PARAMETERS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NormPlace = Literal["conv", "pool"]
+PoolName = Literal["max", "average"]
 HeadName = Literal["flatten", "global"]
+GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvNetConfig:
+class ConvNetConfig(Architecture):
     """A stack of convolutions (stride 1), each followed by its activation and, where said, by
     batch norm and 2x2 pooling; then the head and the linear layers. Layers count from 1.
 
@@ -33,7 +57,7 @@ class ConvNetConfig:
     batch_norm_place: "conv", between convolution and activation (Ioffe & Szegedy 2015), or
         "pool", after the pooling; there True means after every pooling.
     pool_after: "every" convolution, those listed (none for an empty list), or "auto": as many as
-        leave a map of 3x3 or more, spread evenly (`models.pooling`), however deep the network.
+        leave a map of 3x3 or more, spread evenly, however deep the network.
     residual: shortcuts (He et al. 2015, arXiv 1512.03385, equations 1 and 2): the first
         convolution is the stem; of those after it each two (a last one left over: alone) make a
         block y = activation(F(x) + W x), whose F has no activation at its end. W is the identity,
@@ -114,3 +138,96 @@ class ConvNetConfig:
         if isinstance(self.padding, tuple):
             return self.padding
         return (self.padding,) * len(self.channels)
+
+
+def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
+    from models.convnet_build import build
+
+    return build(config, image_shape, classes)
+
+
+def _configure(values: Mapping[str, Any]) -> ConvNetConfig:
+    depth, width = values["depth"], values["width"]
+    if depth > MOST_LAYERS:
+        raise ArchitectureError(
+            f"depth must be at most {MOST_LAYERS} convolutions, but got {depth}"
+        )
+    grown = tuple(width * 2 ** min(layer, GROWTH_STAGES) for layer in range(depth))
+    same = ("kernel_sizes", "padding", "batch_norm", "batch_norm_place", "activation", "pool",
+            "pool_after", "residual", "head", "hidden", "dropout_conv")  # fmt: skip
+    return ConvNetConfig(
+        channels=values["channels"] or grown,
+        dropout_linear=values["dropout"],
+        **{name: values[name] for name in same},
+    )
+
+
+def _words(net: ConvNetConfig) -> Iterator[str]:
+    many = len(net.channels) > 1
+    kind = "residual convolutions" if net.residual else "convolutions" if many else "convolution"
+    yield f"{len(net.channels)} {kind} of {listed(net.channels)} channels"
+    kernels = net.kernels if len(set(net.kernels)) > 1 else net.kernels[:1]
+    yield ", ".join(f"{side}x{side}" for side in kernels)
+    if net.padding != "same":
+        yield "without padding" if not any(net.paddings) else f"padding {listed(net.paddings)}"
+    if net.batch_norm:
+        behind = " behind the pooling" if net.batch_norm_place == "pool" else ""
+        layers = f" in {listed(net.batch_norm)}" if isinstance(net.batch_norm, tuple) else ""
+        yield f"batch norm{behind}{layers}"
+    if net.pool_after == ():
+        yield "no pooling"
+    else:
+        after = "" if net.pool_after == "auto" else " after each"
+        after = after if isinstance(net.pool_after, str) else f" after {listed(net.pool_after)}"
+        yield f"{net.pool} pooling{after}"
+    if net.head == "global":
+        yield "global average pooling"
+    yield hidden_words(net.hidden)
+    yield ACTIVATION_WORDS[net.activation]
+
+
+def _dropout_words(net: ConvNetConfig) -> list[str]:
+    places = ((net.dropout_linear, ""), (net.dropout_conv, " after convolutions"))
+    return [f"dropout {compact(rate)}{where}" for rate, where in places if rate]
+
+
+PARAMETERS = {
+    "depth": count(3, "number of convolutions"),
+    "width": count(32, "channels of the first; doubled after the first two"),
+    "channels": Parameter(
+        kinds=(tuple,), default=(), description="of each convolution, in place of depth, width"
+    ),
+    "kernel_sizes": Parameter(kinds=(tuple,), default=(3,), description="one for all, or each"),
+    "padding": Parameter(
+        kinds=(int, str, tuple),
+        default="same",
+        options=("same",),
+        description='"same", a number for all, or one for each',
+    ),
+    "batch_norm_place": choice(
+        get_args(NormPlace), "conv", "before the activation or after pooling"
+    ),
+    "pool": choice(get_args(PoolName), "max", "kind of pooling"),
+    "pool_after": Parameter(
+        kinds=(str, tuple),
+        default="auto",
+        options=("auto", "every"),
+        description="convolutions with 2x2 pooling behind; auto: as many as fit",
+    ),
+    "residual": Parameter(kinds=(bool,), default=False, description="shortcuts around each two"),
+    "head": choice(get_args(HeadName), "flatten", "what the linear layers see"),
+    "dropout_conv": number(0.0, "rate after the last convolution"),
+    **LINEAR_PARAMETERS,
+}
+
+FAMILY = Family(
+    description="convolutions with pooling between them, then linear layers",
+    config=ConvNetConfig,
+    build=_build,
+    parameters=PARAMETERS,
+    renamed={"dropout_linear": "dropout"},
+    configure=_configure,
+    words=lambda config: list(_words(config)),
+    dropout_words=_dropout_words,
+    short=lambda config: "-".join(map(str, config.channels)),
+)

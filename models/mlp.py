@@ -1,24 +1,35 @@
 """Fully connected networks, which are also what a convolutional network ends in."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import get_args
+from math import prod
+from typing import TYPE_CHECKING, Literal, get_args
 
 from models.checks import check_choice, check_counts, check_rate, check_switch
-from models.layers import (
-    Activation,
-    ActivationName,
-    BatchNorm,
-    Chain,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    Shape,
+from models.family import (
+    Architecture,
+    Family,
+    ImageShape,
+    Parameter,
+    choice,
+    compact,
+    listed,
+    number,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
+ACTIVATION_WORDS = {
+    "relu": "ReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "gelu": "GELU", "tanh": "tanh",
+    "sigmoid": "sigmoid",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MLPConfig:
+class MLPConfig(Architecture):
     """Hidden layers of `hidden` units each, then one output for each class.
 
     A hidden layer is linear, batch norm if wanted, activation, dropout. Without hidden layers
@@ -37,28 +48,83 @@ class MLPConfig:
         check_switch("batch_norm", self.batch_norm)
 
 
-def mlp_layers(config: MLPConfig, image_shape: Shape, classes: int) -> tuple[Layer, ...]:
-    """The plan of `config` for images of shape (channels, height, width)."""
-    chain = Chain(image_shape)
-    chain.add(Flatten(name="flatten", input=chain.shape))
-    add_linear_layers(chain, config, classes)
-    return tuple(chain.layers)
+def build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:
+    """From images of shape (channels, height, width) to logits."""
+    from torch import nn
+
+    from models.blocks import sequence
+
+    features = prod(image_shape)
+    return sequence([("flatten", nn.Flatten()), *linear_layers(config, features, classes)])
 
 
-def add_linear_layers(chain: Chain, config: MLPConfig, classes: int, convolutions: int = 0) -> None:
-    """Ends `chain`, which must be flat by now, with the linear layers of `config`.
+def linear_layers(
+    config: MLPConfig, features: int, classes: int, convolutions: int = 0
+) -> list[tuple[str, nn.Module]]:
+    """The layers from a flat input of `features` values to the logits.
 
-    Dropout stands before every linear layer but the first, and before the output in any case.
-    Activations go on counting after those of the `convolutions`.
+    Dropout comes before every linear layer but the first, and before the output in any case.
+    Activations are numbered on from those of the `convolutions`.
     """
-    for number, units in enumerate(config.hidden, start=1):
-        chain.add(Linear(name=f"linear{number}", input=chain.shape, features=units))
+    from torch import nn
+
+    from models.blocks import ACTIVATIONS
+
+    layers: list[tuple[str, nn.Module]] = []
+    for layer, units in enumerate(config.hidden, start=1):
+        layers.append((f"linear{layer}", nn.Linear(features, units)))
         if config.batch_norm:
-            chain.add(BatchNorm(name=f"norm{number}", input=chain.shape))
-        name = f"{config.activation}{convolutions + number}"
-        chain.add(Activation(name=name, input=chain.shape, function=config.activation))
+            layers.append((f"norm{layer}", nn.BatchNorm1d(units)))
+        name = f"{config.activation}{convolutions + layer}"
+        layers.append((name, ACTIVATIONS[config.activation]()))
         if config.dropout:
-            chain.add(Dropout(name=f"dropout{number}", input=chain.shape, rate=config.dropout))
+            layers.append((f"dropout{layer}", nn.Dropout(config.dropout)))
+        features = units
     if config.dropout and not config.hidden:
-        chain.add(Dropout(name="dropout1", input=chain.shape, rate=config.dropout))
-    chain.add(Linear(name="output", input=chain.shape, features=classes))
+        layers.append(("dropout1", nn.Dropout(config.dropout)))
+    return [*layers, ("output", nn.Linear(features, classes))]
+
+
+def hidden_words(units: tuple[int, ...]) -> str:
+    """`hidden layers of 120, 84`."""
+    if len(units) > 1:
+        return f"hidden layers of {listed(units)}"
+    return f"a hidden layer of {units[0]}" if units else "no hidden layer"
+
+
+def dropout_words(config: MLPConfig) -> list[str]:
+    return [f"dropout {compact(config.dropout)}"] if config.dropout else []
+
+
+def _words(config: MLPConfig) -> list[str]:
+    return [
+        f"no convolutions, {hidden_words(config.hidden)}",
+        *["batch norm"] * config.batch_norm,
+        ACTIVATION_WORDS[config.activation],
+    ]
+
+
+PARAMETERS = {
+    "batch_norm": Parameter(
+        kinds=(bool, tuple), default=True, description="in all layers, or the listed convolutions"
+    ),
+    "activation": choice(get_args(ActivationName), "relu", "nonlinearity"),
+    "hidden": Parameter(kinds=(tuple,), default=(128,), description="units of the hidden layers"),
+    "dropout": number(0.0, "rate in the linear part"),
+}
+
+FAMILY = Family(
+    description="fully connected network",
+    config=MLPConfig,
+    build=build,
+    parameters=PARAMETERS,
+    configure=lambda values: MLPConfig(
+        hidden=values["hidden"],
+        activation=values["activation"],
+        dropout=values["dropout"],
+        batch_norm=bool(values["batch_norm"]),
+    ),
+    words=_words,
+    dropout_words=dropout_words,
+    short=lambda config: "-".join(map(str, config.hidden)) or "linear",
+)

@@ -1,24 +1,17 @@
-"""ResNet-18 (He et al. 2015, arXiv 1512.03385, table 1), whose ImageNet weights are to be had."""
+"""ResNet-18 (He et al. 2015, arXiv 1512.03385, table 1), which has published ImageNet weights."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.checks import ArchitectureError, check_rate, is_count, shown
-from models.layers import (
-    Activation,
-    BatchNorm,
-    Chain,
-    Colour,
-    Convolution,
-    Dropout,
-    Flatten,
-    GlobalPool,
-    Layer,
-    Linear,
-    OverlappingPool,
-    Residual,
-    Resize,
-    Shape,
-)
+from models.family import Architecture, Family, ImageShape, count
+from models.mlp import PARAMETERS as LINEAR_PARAMETERS
+from models.mlp import dropout_words
+
+if TYPE_CHECKING:
+    from torch import nn
 
 STEM_CHANNELS = 64
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, and stride of the first convolution
@@ -27,10 +20,10 @@ LEAST_SIDE = 32  # the last maps are 1/32 of the image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ResNetConfig:
+class ResNetConfig(Architecture):
     """ResNet-18, layer for layer as torchvision's, so that its weights fit.
 
-    Grey images are shown to it as colour.
+    Grey images are repeated in three channels.
 
     side: images are scaled to side x side first, bilinearly; None: taken as they are. It was
         trained on 224; small images gain from 64 or more, at a cost that grows with the square.
@@ -48,70 +41,68 @@ class ResNetConfig:
         check_rate("dropout", self.dropout)
 
 
-def resnet_layers(config: ResNetConfig, image_shape: Shape, classes: int) -> tuple[Layer, ...]:
-    """The plan of `config` for images of shape (channels, height, width).
+def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
+    """Raises ArchitectureError for images that are neither grey nor colour, or too small."""
+    from torch import nn
 
-    Raises ArchitectureError for images that are neither grey nor colour, or too small.
-    """
-    chain = Chain(image_shape)
-    if image_shape[0] not in (1, 3):
-        raise ArchitectureError(
-            f"a ResNet takes images of 1 or 3 channels, but got {image_shape[0]}"
-        )
+    from models.blocks import GreyToColour, sequence
+
+    _check_images(config, image_shape)
+    layers: list[tuple[str, nn.Module]] = []
     if config.side is not None:
-        chain.add(Resize(name="resize", input=chain.shape, side=config.side))
-    if min(chain.shape[1:]) < LEAST_SIDE:
-        height, width = chain.shape[1:]
+        size = (config.side, config.side)
+        layers.append(("resize", nn.Upsample(size=size, mode="bilinear")))
+    if image_shape[0] == 1:
+        layers.append(("colour", GreyToColour()))
+    layers += _convolution("1", 3, STEM_CHANNELS, kernel=7, stride=2)
+    layers += [("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(3, stride=2, padding=1))]
+    channels = STEM_CHANNELS
+    for stage, (width, stride) in enumerate(STAGES, start=1):
+        for block in range(1, BLOCKS_A_STAGE + 1):
+            layers += _block(f"{stage}_{block}", channels, width, stride if block == 1 else 1)
+            channels = width
+    layers += [("global_pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+    if config.dropout:
+        layers.append(("dropout1", nn.Dropout(config.dropout)))
+    return sequence([*layers, ("output", nn.Linear(channels, classes))])
+
+
+def _check_images(config: ResNetConfig, image_shape: ImageShape) -> None:
+    channels, height, width = image_shape
+    if channels not in (1, 3):
+        raise ArchitectureError(f"a ResNet takes images of 1 or 3 channels, but got {channels}")
+    if config.side is None and min(height, width) < LEAST_SIDE:
         raise ArchitectureError(
             f"a ResNet needs images of {LEAST_SIDE}x{LEAST_SIDE} or more, but got "
             f"{height}x{width}; give a side, such as 64, to which they are scaled"
         )
-    if image_shape[0] == 1:
-        chain.add(Colour(name="colour", input=chain.shape))
-    _add_convolution(chain, "1", STEM_CHANNELS, kernel=7, stride=2)
-    chain.add(Activation(name="relu1", input=chain.shape, function="relu"))
-    chain.add(OverlappingPool(name="pool1", input=chain.shape))
-    for stage, (channels, stride) in enumerate(STAGES, start=1):
-        for block in range(1, BLOCKS_A_STAGE + 1):
-            _add_block(chain, f"{stage}_{block}", channels, stride if block == 1 else 1)
-    chain.add(GlobalPool(name="global_pool", input=chain.shape))
-    chain.add(Flatten(name="flatten", input=chain.shape))
-    if config.dropout:
-        chain.add(Dropout(name="dropout1", input=chain.shape, rate=config.dropout))
-    chain.add(Linear(name="output", input=chain.shape, features=classes))
-    return tuple(chain.layers)
 
 
-def _add_block(chain: Chain, name: str, channels: int, stride: int) -> None:
-    main, shortcut = Chain(chain.shape), Chain(chain.shape)
-    _add_convolution(main, f"{name}a", channels, kernel=3, stride=stride)
-    main.add(Activation(name=f"relu{name}a", input=main.shape, function="relu"))
-    _add_convolution(main, f"{name}b", channels, kernel=3, stride=1)
-    if shortcut.shape != main.shape:
-        _add_convolution(shortcut, f"{name}_skip", channels, kernel=1, stride=stride)
-    chain.add(
-        Residual(
-            name=f"residual{name}",
-            input=chain.shape,
-            main=tuple(main.layers),
-            shortcut=tuple(shortcut.layers),
-        )
+def _block(name: str, before: int, channels: int, stride: int) -> list[tuple[str, nn.Module]]:
+    from torch import nn
+
+    from models.blocks import Residual
+
+    main = [
+        *_convolution(f"{name}a", before, channels, kernel=3, stride=stride),
+        (f"relu{name}a", nn.ReLU()),
+        *_convolution(f"{name}b", channels, channels, kernel=3),
+    ]
+    shortcut = []
+    if before != channels:
+        shortcut = _convolution(f"{name}_skip", before, channels, kernel=1, stride=stride)
+    return [(f"residual{name}", Residual(main, shortcut)), (f"relu{name}b", nn.ReLU())]
+
+
+def _convolution(
+    name: str, before: int, channels: int, *, kernel: int, stride: int = 1
+) -> list[tuple[str, nn.Module]]:
+    from torch import nn
+
+    convolution = nn.Conv2d(
+        before, channels, kernel, stride=stride, padding=kernel // 2, bias=False
     )
-    chain.add(Activation(name=f"relu{name}b", input=chain.shape, function="relu"))
-
-
-def _add_convolution(chain: Chain, name: str, channels: int, *, kernel: int, stride: int) -> None:
-    convolution = Convolution(
-        name=f"conv{name}",
-        input=chain.shape,
-        channels=channels,
-        kernel=kernel,
-        padding=kernel // 2,
-        stride=stride,
-        bias=False,
-    )
-    chain.add(convolution)
-    chain.add(BatchNorm(name=f"norm{name}", input=chain.shape))
+    return [(f"conv{name}", convolution), (f"norm{name}", nn.BatchNorm2d(channels))]
 
 
 def torchvision_name(name: str) -> str:
@@ -130,3 +121,25 @@ def torchvision_name(name: str) -> str:
     if path[1] == "shortcut":
         return f"{layer}.downsample.{int(kind == 'bn')}.{entry}"
     return f"{layer}.{kind}{1 if module.endswith('a') else 2}.{entry}"
+
+
+def _words(config: ResNetConfig) -> list[str]:
+    if config.side is None:
+        return ["ResNet-18"]
+    return ["ResNet-18", f"images scaled to {config.side}x{config.side}"]
+
+
+FAMILY = Family(
+    description="ResNet-18, which can start from ImageNet weights",
+    config=ResNetConfig,
+    build=build,
+    parameters={
+        "side": count(0, "pixels to scale images to first; 0: as they are"),
+        "dropout": LINEAR_PARAMETERS["dropout"],
+    },
+    configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),
+    words=_words,
+    dropout_words=dropout_words,
+    short=lambda _: "ResNet-18",
+    imagenet_name=torchvision_name,
+)

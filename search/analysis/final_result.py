@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.anatomy import LayerRow
+from models.summary import LayerRow
 from search.analysis.feature_maps import FeatureMaps
 from search.analysis.kernels import KernelReport
 from search.analysis.mistakes import Mistake

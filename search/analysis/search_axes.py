@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from search.analysis.describe import compact
+from models.family import compact
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range
 from search.spec.space import choice_label

@@ -13,7 +13,6 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from models import ConvNetConfig
 from search.figures.figure_data import (
     LOSS,
     loss_range,
@@ -218,8 +217,9 @@ def _add_errors(
 def _dropout(trial: TrialView) -> float | None:
     if trial.config is None:
         return None
-    network = trial.config.architecture
-    return network.dropout_linear if isinstance(network, ConvNetConfig) else network.dropout
+    fields = trial.config.architecture.values()
+    rate = fields.get("dropout_linear", fields.get("dropout"))
+    return rate if isinstance(rate, int | float) else None
 
 
 def _error(trial: TrialView) -> float | None:

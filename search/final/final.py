@@ -15,7 +15,7 @@ import optuna
 import torch
 
 from data.datasets import default_data_dir, verify
-from models.anatomy import anatomy
+from models.summary import anatomy
 from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content_writer import ContentWriter

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.composition import measure
-from models.anatomy import LayerRow
+from models.summary import LayerRow
 from search.final.chosen import Chosen
 from search.store.view import StudyView
 from search.training.bundle import Bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import mean
 
-from models.anatomy import LayerRow, anatomy
+from models.summary import LayerRow, anatomy
 from search.analysis.comparison import (
     ArmRuns,
     against_base,

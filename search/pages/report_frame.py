@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from models.anatomy import anatomy
+from models.summary import anatomy
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.states import all_counts
 from search.analysis.wording import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from search.analysis.describe import compact, short_config
+from models.family import compact
+from search.analysis.describe import short_config
 from search.analysis.findings import all_overfitting_in_words, named, stop_in_words
 from search.analysis.importances import FEWEST, importances, importances_in_words, usable
 from search.analysis.metrics import measured

@@ -10,7 +10,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Row, select
 
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.running.worker import Worker
 from search.spec.space import suggest
 from search.store.errors import StudyBrokenError

@@ -7,18 +7,16 @@ and a `FixedTrial`, so nothing needs a second parser.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args
 
 import optuna
 
 from data.policies import POLICY_NAMES
-from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, ResNetConfig, plan
-from models.architecture import FAMILIES
-from models.checks import MOST_LAYERS, shown
-from models.convnet import HeadName, NormPlace
-from models.layers import ActivationName, PoolName
+from models import FAMILIES, Architecture, ArchitectureError
+from models.checks import shown
+from models.family import Parameter, choice, count, number
+from models.summary import anatomy
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.design import MAX_REPEATS, Arm
 from search.spec.domains import (
@@ -41,89 +39,35 @@ from search.spec.recipe import (
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
 OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
-GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """One thing that can be fixed, chosen or searched.
-
-    Attributes:
-        kinds: the types that its values may have; `float` admits whole numbers.
-        default: its value where a study does not name it.
-        help: one line, also shown for a wrong value.
-        options: the only texts it may be; empty for anything else.
-    """
-
-    kinds: tuple[type, ...]
-    default: ParameterValue
-    help: str
-    options: tuple[str, ...] = ()
-
-
-def _text(options: tuple[str, ...], default: str, what: str) -> Parameter:
-    return Parameter(kinds=(str,), default=default, options=options, help=what)
-
-
-def _number(default: float, what: str) -> Parameter:
-    return Parameter(kinds=(float,), default=default, help=what)
 
 
 PARAMETERS: Mapping[str, Parameter] = {
     # the network
-    "family": _text(tuple(FAMILIES), "cnn", "kind of network"),
-    "depth": Parameter(kinds=(int,), default=3, help="number of convolutions"),
-    "width": Parameter(
-        kinds=(int,), default=32, help="channels of the first; doubled after the first two"
-    ),
-    "channels": Parameter(
-        kinds=(tuple,), default=(), help="channels of each convolution, in place of depth, width"
-    ),
-    "kernel_sizes": Parameter(kinds=(tuple,), default=(3,), help="one for all, or one for each"),
-    "padding": Parameter(
-        kinds=(int, str, tuple), default="same", options=("same",), help='"same" or a number'
-    ),
-    "batch_norm": Parameter(
-        kinds=(bool, tuple), default=True, help="after all convolutions, or the listed ones"
-    ),
-    "batch_norm_place": _text(
-        get_args(NormPlace), "conv", "before the activation or after pooling"
-    ),
-    "activation": _text(get_args(ActivationName), "relu", "nonlinearity"),
-    "pool": _text(get_args(PoolName), "max", "kind of pooling"),
-    "pool_after": Parameter(
-        kinds=(str, tuple),
-        default="auto",
-        options=("auto", "every"),
-        help="convolutions that are followed by pooling",
-    ),
-    "residual": Parameter(kinds=(bool,), default=False, help="shortcut connections"),
-    "head": _text(get_args(HeadName), "flatten", "what the linear layers see"),
-    "hidden": Parameter(kinds=(tuple,), default=(128,), help="units of the hidden linear layers"),
-    "dropout": _number(0.0, "rate in the linear part"),
-    "dropout_conv": _number(0.0, "rate after the last convolution"),
-    "side": Parameter(kinds=(int,), default=0, help="pixels to scale to for resnet18; 0: as is"),
+    "family": choice(FAMILIES, "cnn", "kind of network"),
+    **{name: one for family in FAMILIES.values() for name, one in family.parameters.items()},
     # how it is trained
-    "batch_size": Parameter(kinds=(int,), default=128, help="images a step"),
-    "optimizer": _text(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
-    "learning_rate": _number(2e-3, "peak of the schedule"),
-    "momentum": _number(0.9, "of sgd"),
-    "weight_decay_kind": _text(get_args(WeightDecayKind), "decoupled", "see search.training.optim"),
-    "weight_decay": _number(1e-2, "strength of the weight decay"),
-    "schedule": _text(get_args(ScheduleName), "one-cycle", "course of the learning rate"),
-    "weight_averaging": _number(
+    "batch_size": count(128, "images a step"),
+    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
+    "learning_rate": number(2e-3, "peak of the schedule"),
+    "momentum": number(0.9, "of sgd"),
+    "weight_decay_kind": choice(
+        get_args(WeightDecayKind), "decoupled", "see search.training.optim"
+    ),
+    "weight_decay": number(1e-2, "strength of the weight decay"),
+    "schedule": choice(get_args(ScheduleName), "one-cycle", "course of the learning rate"),
+    "weight_averaging": number(
         0.0, "the mean of the weights over this share of the steps is validated and kept; 0: none"
     ),
-    "label_smoothing": _number(0.0, "share of the target spread over all classes"),
-    "gradient_clip": _number(0.0, "largest norm of the gradient; 0: no limit"),
-    "augmentation": _text(POLICY_NAMES, "none", "policy of random image transforms"),
-    "augmentation_strength": _number(1.0, "1 is usual, 0 none"),
+    "label_smoothing": number(0.0, "share of the target spread over all classes"),
+    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
+    "augmentation": choice(POLICY_NAMES, "none", "policy of random image transforms"),
+    "augmentation_strength": number(1.0, "1 is usual, 0 none"),
     "initial_weights": Parameter(
-        kinds=(str,), default="", help='"imagenet", a finalised model\'s folder, a file; "": random'
+        kinds=(str,),
+        default="",
+        description='"imagenet", a finalised model\'s folder, a file; "": random',
     ),
-    "frozen_epochs": Parameter(
-        kinds=(int,), default=0, help="epochs that train the last layer alone"
-    ),
+    "frozen_epochs": count(0, "epochs that train the last layer alone"),
 }
 
 
@@ -221,37 +165,7 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
 
 
 def _architecture(values: Mapping[str, Any]) -> Architecture:
-    if values["family"] == "mlp":
-        return MLPConfig(
-            hidden=values["hidden"],
-            activation=values["activation"],
-            dropout=values["dropout"],
-            batch_norm=bool(values["batch_norm"]),
-        )
-    if values["family"] == "resnet18":
-        return ResNetConfig(side=values["side"] or None, dropout=values["dropout"])
-    if values["depth"] > MOST_LAYERS:
-        raise ArchitectureError(
-            f"depth must be at most {MOST_LAYERS} convolutions, but got {values['depth']}"
-        )
-    channels = values["channels"] or tuple(
-        values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
-    )
-    return ConvNetConfig(
-        channels=channels,
-        kernel_sizes=values["kernel_sizes"],
-        padding=values["padding"],
-        batch_norm=values["batch_norm"],
-        batch_norm_place=values["batch_norm_place"],
-        activation=values["activation"],
-        pool=values["pool"],
-        pool_after=values["pool_after"],
-        residual=values["residual"],
-        head=values["head"],
-        hidden=values["hidden"],
-        dropout_conv=values["dropout_conv"],
-        dropout_linear=values["dropout"],
-    )
+    return FAMILIES[values["family"]].configured(values)
 
 
 def _recipe(values: Mapping[str, Any], spec: StudySpec) -> Recipe:
@@ -285,7 +199,7 @@ def read_parameter(name: str, written: Any) -> Domain:
         raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(PARAMETERS)}")
     domain = domain_from_json(written, name)
     if isinstance(domain, Range) and not set(PARAMETERS[name].kinds) & {int, float}:
-        raise SpecError(name, f"{name} has no range ({PARAMETERS[name].help}); give a list")
+        raise SpecError(name, f"{name} has no range ({PARAMETERS[name].description}); give a list")
     for value in _corners(domain):
         _check_kind(name, value)
     return domain
@@ -325,7 +239,7 @@ def _check_kind(name: str, value: ParameterValue) -> None:
     if not fits:
         expected = " or ".join(parameter.options or [KIND_WORDS[kind] for kind in parameter.kinds])
         raise SpecError(
-            name, f"{name} ({parameter.help}) must be {expected}, but got {shown(value)}"
+            name, f"{name} ({parameter.description}) must be {expected}, but got {shown(value)}"
         )
 
 
@@ -399,7 +313,7 @@ def _misfit(
     architecture: Architecture, image_shape: tuple[int, int, int], classes: int
 ) -> str | None:
     try:
-        plan(architecture, image_shape, classes)
+        anatomy(architecture, image_shape, classes)
     except ArchitectureError as error:
         return str(error)
     return None

@@ -10,9 +10,8 @@ from weakref import WeakKeyDictionary
 import optuna
 from optuna.trial import FrozenTrial
 
-from models import ArchitectureError
-from models.anatomy import count_parameters
-from search.spec.config import StudySpec, TrialConfig
+from models.checks import is_count
+from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES, suggest
 from search.spec.stored_params import true_params
 from search.store.claims import is_abandoned, running_trials
@@ -27,7 +26,6 @@ from search.store.view import (
     REASON,
     STATES,
     VERSIONS,
-    DatasetFacts,
     LeftOut,
     State,
     StudyView,
@@ -51,7 +49,7 @@ def view_study(
     """
     spec, facts = load_spec(study), load_facts(study)
     selection = _select(db, study, None if spec.is_comparison else most, also)
-    shown = _view_trials(db, study, spec, facts, selection.trial_ids)
+    shown = _view_trials(db, study, spec, selection.trial_ids)
     view = StudyView(
         name=study.study_name,
         storage=db.url,
@@ -121,7 +119,6 @@ def _view_trials(
     db: Database,
     study: optuna.Study,
     spec: StudySpec,
-    facts: DatasetFacts,
     trial_ids: Sequence[int],
 ) -> tuple[TrialView, ...]:
     known = _ended.get(study, {})
@@ -132,7 +129,7 @@ def _view_trials(
     rows: dict[int, list[EpochRow]] = {}
     for row in epochs_of_trials(db, unknown):
         rows.setdefault(row.trial_id, []).append(row)
-    views = [_view_trial(trial, spec, facts, rows.get(trial._trial_id, [])) for trial in fresh]
+    views = [_view_trial(trial, spec, rows.get(trial._trial_id, [])) for trial in fresh]
     started = {view.number: view for view in views if view.state == "running"}
     held = _held_or_interrupted(db, study, started) if started else {}
     known |= {view.trial_id: held.get(view.number, view) for view in views}
@@ -170,23 +167,13 @@ def _held_or_interrupted(
     return with_retry(db, attempt)
 
 
-def _parameters(config: TrialConfig | None, facts: DatasetFacts) -> int | None:
-    if config is None:
-        return None
-    try:
-        return count_parameters(config.architecture, facts.image_shape, len(facts.class_names))
-    except ArchitectureError:
-        return None
-
-
-def _view_trial(
-    trial: FrozenTrial, spec: StudySpec, facts: DatasetFacts, rows: list[EpochRow]
-) -> TrialView:
+def _view_trial(trial: FrozenTrial, spec: StudySpec, rows: list[EpochRow]) -> TrialView:
     attributes = trial.user_attrs
     try:
         config = suggest(trial, spec)
     except ValueError:  # parameters not suggested yet, or of a broken trial
         config = None
+    parameters = attributes.get(PARAMETERS)  # counting takes torch
     arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
     return TrialView(
         trial_id=trial._trial_id,
@@ -194,7 +181,7 @@ def _view_trial(
         state=STATES[trial.state],
         params=true_params(trial, spec),
         config=config,
-        parameters=_parameters(config, facts),
+        parameters=parameters if is_count(parameters) else None,
         curve=tuple(row for row in rows if row.epoch > 0),
         early_look=next((row for row in rows if row.epoch == 0), None),
         started=trial.datetime_start,

@@ -24,10 +24,10 @@ from torch import nn
 from data.composition import Composition
 from data.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular
-from models import Architecture, ArchitectureError, build, from_dict, plan, to_dict
+from models import Architecture, ArchitectureError, build, from_dict, to_dict
 from models.checks import shown
-from models.layers import flat
-from search.training.epoch import BundleError
+from models.summary import count_parameters
+from search.training.errors import BundleError
 from search.training.evaluate import logits
 from search.training.temporary import write_atomically
 
@@ -194,8 +194,8 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
 
 def _size(described: Bundle) -> tuple[int, int]:
     """(parameters, the most bytes that their file can have) of a network that can be built."""
-    layers = plan(described.architecture, described.image_shape, len(described.class_names))
-    parameters = sum(layer.weights + layer.biases for layer in flat(layers))
+    classes = len(described.class_names)
+    parameters = count_parameters(described.architecture, described.image_shape, classes)
     return parameters, MOST_HEADER_BYTES + 8 * parameters  # 4 each, and batch norm's running means
 
 

@@ -19,9 +19,7 @@ from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
 from data.reading import read_regular
-from models import Architecture, ResNetConfig
-from models.resnet import torchvision_name
-from search.training.epoch import WeightsError
+from models import Architecture, family_of
 from search.training.torch_files import load_tensors
 
 IMAGENET = "imagenet"
@@ -68,10 +66,9 @@ def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dic
             "a network of an output layer alone has nothing to take over; leave initial_weights out"
         )
     found = _read(source, sum(map(_bytes, own.values())) + SPARE_BYTES)
-    if isinstance(architecture, ResNetConfig) and "layer1.0.conv1.weight" in found:
-        found = {
-            name: found[torchvision_name(name)] for name in own if torchvision_name(name) in found
-        }
+    theirs = family_of(architecture).imagenet_name
+    if theirs is not None and not own.keys() <= found.keys():
+        found = {name: found[theirs(name)] for name in own if theirs(name) in found}
     for name, tensor in own.items():
         if name not in found:
             raise WeightsError(f"weights of {source!r} are of another network: no {name!r} there")

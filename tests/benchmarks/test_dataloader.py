@@ -12,7 +12,7 @@ from data.augment import augment
 from data.batches import to_unit
 from data.policies import POLICY_NAMES, Policy, policy
 from models import build
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.spec.recipe import Recipe
 from search.training.evaluate import evaluate, normalise
 from search.training.task import Task

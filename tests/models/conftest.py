@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, plan
-from models.convnet import HeadName, NormPlace
-from models.layers import ActivationName, PoolName
+from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig
+from models.convnet import HeadName, NormPlace, PoolName
+from models.mlp import ActivationName
+from models.summary import anatomy
 
 Case = tuple[Architecture, tuple[int, int, int], int]
 
@@ -31,7 +32,7 @@ def _cases(rng: random.Random) -> Iterator[Case]:
         classes = rng.choice([2, 10, 100])
         try:
             architecture = _mlp(rng) if rng.random() < 0.1 else _convnet(rng)
-            plan(architecture, image, classes)
+            anatomy(architecture, image, classes)
         except ArchitectureError:
             continue
         yield architecture, image, classes

@@ -1,10 +1,235 @@
-"""What a convolutional configuration may hold, and how shorthand is written out."""
+"""The convolutional family: what it holds, its layers in order, and its forward pass.
 
+The built forward pass is checked against one written down naively.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
-from models import ArchitectureError, ConvNetConfig
+from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, build
+from models.convnet_build import SMALLEST_MAP, automatic
+from models.summary import anatomy
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) -> Tensor:
+    """The textbook order, in training mode, from the configuration alone (dropout left out).
+
+    `weights` are those of the module in its own order: main path, then shortcut.
+    """
+    activation = ACTIVATIONS[config.activation]
+    pool = F.max_pool2d if config.pool == "max" else F.avg_pool2d
+    depth = len(config.channels)
+    every = range(1, depth + 1)
+    assert config.pool_after != "auto"
+    pooled = every if config.pool_after == "every" else config.pool_after
+    place = config.batch_norm_place
+    normed = every if place == "conv" else pooled
+    if not isinstance(config.batch_norm, bool):
+        normed = config.batch_norm
+    elif not config.batch_norm:
+        normed = ()
+
+    def norm(x: Tensor) -> Tensor:
+        return F.batch_norm(x, None, None, next(weights), next(weights), training=True)
+
+    waiting = x  # what the shortcut carries
+    for number in every:
+        first_of_block = config.residual and number % 2 == 0
+        last_of_block = config.residual and (number % 2 == 1 or number == depth) and number > 1
+        if first_of_block:
+            waiting = x
+        x = F.conv2d(x, next(weights), next(weights), padding=config.paddings[number - 1])
+        if number in normed and place == "conv":
+            x = norm(x)
+        if last_of_block:
+            if waiting.shape[1] != x.shape[1]:
+                waiting = F.conv2d(waiting, next(weights))
+                if number in normed and place == "conv":
+                    waiting = norm(waiting)
+            x = x + waiting
+        x = activation(x)
+        if number in pooled:
+            x = pool(x, 2)
+            if not last_of_block:
+                waiting = pool(waiting, 2) if first_of_block else waiting
+        if number in normed and place == "pool":
+            x = norm(x)
+    x = x.mean((2, 3)) if config.head == "global" else x.flatten(1)
+    for _ in config.hidden:
+        x = activation(F.linear(x, next(weights), next(weights)))
+    return F.linear(x, next(weights), next(weights))
+
+
+def agrees_with_naive(config: ConvNetConfig, image: tuple[int, int, int]) -> None:
+    """Logits and all gradients, in float64, where ties and rounding do not blur the matter."""
+    torch.manual_seed(0)
+    model = build(config, image, 10).double()
+    images = torch.randn(4, *image, dtype=torch.float64)
+    target = torch.randn(4, 10, dtype=torch.float64)
+    built = model(images.to(memory_format=torch.channels_last))
+    weights = iter(model.parameters())
+    naive = naive_logits(config, weights, images)
+    assert next(weights, None) is None
+    torch.testing.assert_close(built, naive)
+    parameters = list(model.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad((built * target).sum(), parameters),
+        torch.autograd.grad((naive * target).sum(), parameters),
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("place", ["conv", "pool"])
+def test_every_activation_and_pooling_equals_the_naive_order(activation: Any, place: Any) -> None:
+    config = ConvNetConfig(
+        channels=(6, 8, 8, 5),
+        activation=activation,
+        pool_after=(1, 3),
+        batch_norm=True,
+        batch_norm_place=place,
+        hidden=(12,),
+    )
+    agrees_with_naive(config, (3, 13, 12))
+    agrees_with_naive(replace(config, pool="average"), (3, 13, 12))
+    residual = replace(config, residual=True, head="global", pool_after=(2, 3))
+    agrees_with_naive(residual, (3, 13, 12))
+
+
+def test_random_networks_equal_the_naive_order(
+    random_cases: Callable[[int, int], list[Any]],
+) -> None:
+    checked = 0
+    for architecture, image, _ in random_cases(150, 4):
+        if isinstance(architecture, ConvNetConfig) and architecture.pool_after != "auto":
+            agrees_with_naive(replace(architecture, dropout_conv=0.0, dropout_linear=0.0), image)
+            checked += 1
+    assert checked > 50
+
+
+def names(config: Architecture, image: tuple[int, int, int] = (1, 8, 8)) -> list[str]:
+    return [row.name for row in anatomy(config, image, 10)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_max_pooling_goes_before_a_rising_activation_only(activation: Any) -> None:
+    config = ConvNetConfig(channels=(4,), batch_norm=True, activation=activation)
+    ends = [f"{activation}1", "pool1"] if activation == "gelu" else ["pool1", f"{activation}1"]
+    assert names(config)[1:4] == ["norm1", *ends]
+    assert names(replace(config, pool="average"))[1:4] == ["norm1", f"{activation}1", "pool1"]
+
+
+@pytest.mark.parametrize(
+    ("config", "tail"),
+    [
+        (
+            ConvNetConfig(channels=(4,), hidden=(8, 8), dropout_linear=0.2),
+            "flatten linear1 relu2 dropout1 linear2 relu3 dropout2 output",
+        ),
+        (ConvNetConfig(channels=(4,), dropout_conv=0.5), "relu1 dropout_conv flatten output"),
+        (
+            ConvNetConfig(channels=(4,), head="global", dropout_linear=0.5),
+            "global_pool flatten dropout1 output",
+        ),
+        (
+            MLPConfig(hidden=(64, 32), dropout=0.2),
+            "flatten linear1 relu1 dropout1 linear2 relu2 dropout2 output",
+        ),
+        (
+            MLPConfig(hidden=(64,), batch_norm=True, activation="elu"),
+            "flatten linear1 norm1 elu1 output",
+        ),
+        (MLPConfig(hidden=()), "flatten output"),
+        (MLPConfig(hidden=(), dropout=0.5), "flatten dropout1 output"),
+    ],
+)
+def test_where_dropout_and_batch_norm_are(config: Architecture, tail: str) -> None:
+    wanted = tail.split()
+    assert names(config)[-len(wanted) :] == wanted
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(1, []), (2, [2]), (3, [3]), (4, [3, 4]), (5, [3, 5])]
+)
+def test_every_convolution_but_the_stem_has_one_shortcut(depth: int, blocks: list[int]) -> None:
+    layers = names(ConvNetConfig(channels=(4,) * depth, residual=True), (1, 28, 28))
+    assert [name for name in layers if "residual" in name] == [f"residual{n}" for n in blocks]
+
+
+def test_a_pooling_inside_a_block_is_done_in_its_shortcut_too() -> None:
+    config = ConvNetConfig(channels=(4, 4, 8), residual=True, batch_norm=True, pool_after=(2, 3))
+    assert " ".join(names(config, (1, 28, 28))[3:13]) == (
+        "conv2 norm2 pool2 relu2 conv3 norm3 skip_pool2 skip3 skip_norm3 residual3"
+    )
+
+
+def same(side: int, depth: int) -> tuple[int, ...]:
+    return automatic(side, (3,) * depth, (1,) * depth)
+
+
+@pytest.mark.parametrize(
+    ("side", "depth", "places"),
+    [
+        (28, 1, (1,)),
+        (28, 3, (1, 2, 3)),
+        (28, 4, (1, 3, 4)),
+        (28, 8, (1, 4, 7)),  # report B's own choice: after the first, then after every third
+        (28, 16, (1, 7, 12)),
+        (224, 6, (1, 2, 3, 4, 5, 6)),
+        (8, 3, (1,)),
+        (5, 3, ()),
+    ],
+)
+def test_places_of_automatic_pooling(side: int, depth: int, places: tuple[int, ...]) -> None:
+    assert same(side, depth) == places
+
+
+@given(st.integers(1, 64), st.integers(1, 24))
+def test_as_many_poolings_as_fit_and_evenly(side: int, depth: int) -> None:
+    places = same(side, depth)
+    left = side // 2 ** len(places)
+    assert left >= min(SMALLEST_MAP, side)
+    assert len(places) == depth or left // 2 < SMALLEST_MAP, "room for one more"
+    assert places[:1] in ((), (1,))
+    gaps = [after - before for before, after in pairwise((*places, depth + 1))]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    depth=st.integers(1, 12),
+    kernel=st.sampled_from([1, 3, 5]),
+    residual=st.booleans(),
+)
+def test_automatic_pooling_fits_any_image(
+    height: int, width: int, depth: int, kernel: int, residual: bool
+) -> None:
+    padded = ConvNetConfig(channels=(2,) * depth, kernel_sizes=(kernel,), residual=residual)
+    anatomy(padded, (3, height, width), 10)
+    bare = replace(padded, padding=0, residual=False)
+    if min(height, width) - depth * (kernel - 1) >= 1:
+        assert all(min(row.output) >= 1 for row in anatomy(bare, (3, height, width), 10))
+    else:
+        with pytest.raises(ArchitectureError, match="does not fit its input"):
+            anatomy(bare, (3, height, width), 10)
 
 
 def test_shorthand_is_one_value_for_each_convolution() -> None:

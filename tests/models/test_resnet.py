@@ -5,8 +5,8 @@ import torch
 import torchvision
 
 from models import ArchitectureError, ResNetConfig, build, from_dict, to_dict
-from models.anatomy import anatomy, count_parameters
 from models.resnet import torchvision_name
+from models.summary import anatomy, count_parameters
 
 
 def test_equal_to_torchvisions() -> None:

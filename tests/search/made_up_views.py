@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models import ConvNetConfig
-from models.anatomy import anatomy, count_parameters
+from models.summary import anatomy, count_parameters
 from search.analysis.final_result import FinalResult, SeedRun
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.design import Arm, JournalEntry

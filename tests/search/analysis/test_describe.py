@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from models import Architecture, ConvNetConfig, MLPConfig, ResNetConfig
-from search.analysis.describe import compact, describe_config, describe_network, short_config
+from models.family import compact
+from search.analysis.describe import describe_config, describe_network, short_config
 from search.spec.config import TrialConfig
 from search.spec.recipe import Recipe
 

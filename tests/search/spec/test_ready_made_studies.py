@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.spec.config import StudySpec
 from search.spec.space import arm_config, check_space
 from search.spec.study_file import READY_MADE, find_study_file, read_study_file, ready_made

@@ -175,4 +175,4 @@ def test_the_default_space_fits_every_data_set(spec: StudySpec) -> None:
 def test_every_parameter_has_a_usable_default() -> None:
     check_space(StudySpec(dataset="digits", space={}), *FASHION)
     for name, parameter in PARAMETERS.items():
-        assert parameter.help, name
+        assert parameter.description, name

@@ -1,0 +1,148 @@
+"""What a network family is: all that the rest of the code needs to know of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from models.checks import shown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Value = None | bool | int | float | str | tuple[int, ...]
+ImageShape = tuple[int, int, int]  # channels, height, width
+
+KIND_WORDS: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list of whole numbers",
+    bool: "true or false",
+    str: "a text",
+}
+
+
+class Architecture:
+    """A network's configuration: a frozen dataclass of plain values, hashable."""
+
+    __slots__ = ()
+
+    def values(self) -> dict[str, Value]:
+        """Each field with its value."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One thing that a study can fix, choose or search.
+
+    Attributes:
+        kinds: the types that its values may have; `float` admits whole numbers.
+        default: its value where a study does not name it.
+        description: one line, also shown for a wrong value.
+        options: the only texts it may be, such as a registry; empty for any.
+        required: has no default; a study must name it.
+    """
+
+    kinds: tuple[type, ...]
+    default: Value
+    description: str
+    options: Collection[str] = ()
+    required: bool = False
+
+    def fault(self, value: Value) -> str | None:
+        """What the value should have been; None if it fits."""
+        kinds = (*self.kinds, int) if float in self.kinds else self.kinds
+        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if isinstance(value, str) and self.options and value not in self.options:
+            fits = False
+        if fits:
+            return None
+        return " or ".join(self.options or [KIND_WORDS[kind] for kind in self.kinds])
+
+
+def choice(options: Collection[str], default: str, description: str) -> Parameter:
+    return Parameter(kinds=(str,), default=default, options=options, description=description)
+
+
+def number(default: float, description: str) -> Parameter:
+    return Parameter(kinds=(float,), default=default, description=description)
+
+
+def count(default: int, description: str) -> Parameter:
+    return Parameter(kinds=(int,), default=default, description=description)
+
+
+def plain_words(config: Architecture) -> list[str]:
+    """`Tiny`, `depth 3`, `hidden [120, 84]`, `residual`, `no residual`."""
+    named = [
+        (key if value else f"no {key}") if isinstance(value, bool) else f"{key} {_plain(value)}"
+        for key, value in config.values().items()
+    ]
+    return [type(config).__name__.removesuffix("Config"), *named]
+
+
+def _plain(value: Value) -> str:
+    if isinstance(value, float):
+        return compact(value)
+    return value if isinstance(value, str) else shown(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Family:
+    """A kind of network. What has a default can be left out.
+
+    Attributes:
+        description: one line.
+        config: its configuration, a frozen dataclass of plain values that checks them.
+        build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K).
+            Its last layer is called `output` if it is to be made anew where training starts from
+            trained weights. Imports torch inside.
+        parameters: what a study can say of it in [space].
+        renamed: fields of `config` whose parameter has another name.
+        configure: a value for each parameter -> config. By default each field takes the
+            parameter of its name.
+        words: what describes a configuration beside its dropout, the most telling first.
+        dropout_words: its dropout, none if there is none; None where nothing is known of it.
+        short: a configuration in the few characters that a table has room for.
+        imagenet_name: what torchvision's ImageNet weights call an entry of our `state_dict`.
+        source: Python code, for one that came from a person's own file.
+    """
+
+    description: str
+    config: type[Architecture]
+    build: Callable[[Any, ImageShape, int], nn.Module]
+    parameters: Mapping[str, Parameter]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    configure: Callable[[Mapping[str, Any]], Architecture] | None = None
+    words: Callable[[Any], list[str]] = plain_words
+    dropout_words: Callable[[Any], list[str] | None] = lambda _: None
+    short: Callable[[Any], str] = lambda config: " ".join(plain_words(config))
+    imagenet_name: Callable[[str], str] | None = None
+    source: str | None = None
+
+    def configured(self, values: Mapping[str, Any]) -> Architecture:
+        """The configuration that the values of parameters make; those left out have defaults.
+
+        Raises ArchitectureError.
+        """
+        complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
+        if self.configure is not None:
+            return self.configure(complete)
+        names = [one.name for one in fields(self.config)]  # type: ignore[arg-type]
+        return self.config(**{name: complete[self.renamed.get(name, name)] for name in names})
+
+
+def listed(values: Collection[object]) -> str:
+    """`32, 64, 128`."""
+    return ", ".join(map(str, values))
+
+
+def compact(number: float) -> str:
+    """Two significant digits: `0.0021`, `3.1e-4`, `0.3`."""
+    text = f"{number:.2g}"
+    if number and abs(number) < 1e-3:
+        mantissa, exponent = f"{number:.1e}".split("e")
+        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return text

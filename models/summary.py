@@ -1,0 +1,226 @@
+"""A network layer by layer: sizes, parameters, multiply-adds, seen without memory for them.
+
+The network runs on torch's `meta` device, which has shapes and no values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from models.checks import ArchitectureError
+from models.families import check_images, family_of
+from models.family import Architecture, Family, ImageShape
+from models.own import OwnConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
+MOST_PARAMETERS = 10**9  # 4 GB, and as much again for each of gradient and moments
+MOST_VALUES = 10**8  # that one layer gives for one image: 400 MB, times the batch
+BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerRow:
+    """One layer; shapes leave out the batch, multiply-adds are those of one image."""
+
+    name: str
+    kind: str  # of module: "Conv2d"
+    output: Shape
+    size: str  # e.g. "(28 - 3 + 2*0)/1 + 1 = 26", for height and width where they differ
+    weights: int
+    biases: int
+    parameters: int
+    computed: str  # e.g. "64*32*3*3 + 64"
+    multiply_adds: int  # of convolutions, linear layers and attention
+    share: float = 0.0  # of all parameters, 0 to 1
+
+
+def anatomy(
+    architecture: Architecture, image_shape: ImageShape, classes: int
+) -> tuple[LayerRow, ...]:
+    """One row for each layer in running order; a block's row follows those of its parts.
+
+    `image_shape` is (channels, height, width). Raises ArchitectureError like `models.build`,
+    whose modules bear the same names.
+    """
+    check_images(image_shape, classes)
+    return _anatomy(family_of(architecture), architecture, image_shape, classes)
+
+
+@lru_cache(maxsize=4096)
+def _anatomy(
+    family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
+) -> tuple[LayerRow, ...]:
+    origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
+    try:
+        network = _network(family, architecture, image_shape, classes)
+        rows, output = _observed(network, image_shape)
+        if output != (classes,):
+            wanted = f"logits of shape (N, {classes})"
+            raise ArchitectureError(f"the network must give {wanted}, but gave {_by(output)}")
+        if not any(row.parameters for row in rows):
+            raise ArchitectureError("the network has no parameters to train; give it a layer")
+        _check_size(rows)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{origin}{error}") from error
+    total = sum(row.parameters for row in rows)
+    return tuple(dataclasses.replace(row, share=row.parameters / total) for row in rows)
+
+
+def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
+    """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
+    return sum(row.parameters for row in anatomy(architecture, image_shape, classes))
+
+
+def _network(
+    family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
+) -> nn.Module:
+    """On `meta`. Raises ArchitectureError, also for what a person's own code raises."""
+    import torch
+    from torch import nn
+
+    try:
+        with torch.device("meta"):
+            network = family.build(architecture, image_shape, classes)
+    except ArchitectureError:
+        raise
+    except Exception as error:  # of any kind: the code may be a person's own
+        raise _failure("building it", error) from error
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise ArchitectureError(f"its function must return a torch.nn.Module, but returned {kind}")
+    return network.to("meta").eval()
+
+
+def _observed(network: nn.Module, image_shape: ImageShape) -> tuple[list[LayerRow], Shape]:
+    """The rows, and the shape of the output. A module that never runs has a row without output."""
+    import torch
+    from torch import Tensor, nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    names = dict(_names(network))
+    rows: dict[str, LayerRow] = {}
+    counter, counted, entered = FlopCounterMode(display=False), 0, ""
+
+    def enter(module: nn.Module, _inputs: object) -> None:
+        nonlocal entered
+        entered = names[module]
+
+    def leave(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal counted
+        flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
+        name, before = names[module], inputs[0] if inputs else None
+        if name in rows:  # it runs once more
+            adds = rows[name].multiply_adds + flops // 2 // BATCH
+            rows[name] = dataclasses.replace(rows[name], multiply_adds=adds)
+            return
+        after = output if isinstance(output, Tensor) else None
+        row = _row(module, name, before, after, flops // 2 // BATCH)
+        plain = isinstance(module, nn.Sequential) or module is network
+        if not plain or row.parameters or row.multiply_adds:
+            rows[name] = row
+
+    for module in names:
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+    try:
+        images = torch.empty(BATCH, *image_shape, device="meta")
+        with torch.no_grad(), counter:
+            output = network(images)
+    except Exception as error:  # of any kind: the code may be a person's own
+        raise _failure(f"layer {entered}", error) from error
+    for module, name in names.items():
+        if name not in rows and any(True for _ in module.parameters(recurse=False)):
+            rows[name] = _row(module, name, None, None, 0)
+    if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
+        raise ArchitectureError("the network must give one tensor of logits (N, classes)")
+    return list(rows.values()), tuple(output.shape[1:])
+
+
+def _names(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Each module's name: the last part of its path, where that tells all of them apart."""
+    from torch import nn
+
+    paths = {module: path for path, module in network.named_modules()}
+    shown = [path for module, path in paths.items() if not isinstance(module, nn.Sequential)]
+    short = len({path.rpartition(".")[2] for path in shown}) == len(shown)
+    for module, path in paths.items():
+        yield module, (path.rpartition(".")[2] if short else path) or type(module).__name__
+
+
+def _row(module: nn.Module, name: str, before: Any, after: Any, multiply_adds: int) -> LayerRow:
+    own = list(module.named_parameters(recurse=False))
+    biases = sum(tensor.numel() for key, tensor in own if key.endswith("bias"))
+    parameters = sum(tensor.numel() for _, tensor in own)
+    sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for _, t in own]
+    output = () if after is None else tuple(after.shape[1:])
+    return LayerRow(
+        name=name,
+        kind=type(module).__name__,
+        output=output,
+        size="" if before is None or after is None else _size(module, before.shape[1:], output),
+        weights=parameters - biases,
+        biases=biases,
+        parameters=parameters,
+        computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
+        multiply_adds=multiply_adds,
+    )
+
+
+def _size(module: nn.Module, before: Shape, after: Shape) -> str:
+    """How the output size comes about, once for square images; empty where it is the input's."""
+    from torch import nn
+
+    if isinstance(module, nn.Flatten):
+        return f"{'*'.join(map(str, before))} = {prod(before)}"
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or len(after) != 3:
+        return ""
+    formulas = []
+    for axis, (side, left) in enumerate(zip(before[1:], after[1:], strict=True)):
+        kernel, stride, padding = (
+            value[axis] if isinstance(value, tuple) else value
+            for value in (module.kernel_size, module.stride, module.padding)
+        )
+        if not isinstance(padding, int) or getattr(module, "dilation", 1) not in (1, (1, 1)):
+            return ""
+        padded = f" + 2*{padding}" if padding or isinstance(module, nn.Conv2d) else ""
+        quotient = f"({side} - {kernel}{padded})/{stride}"
+        if (side - int(kernel) + 2 * padding) % int(stride):
+            quotient = f"floor({quotient})"
+        formulas.append(f"{quotient} + 1 = {left}")
+    return ", ".join(dict.fromkeys(formulas))
+
+
+def _check_size(rows: list[LayerRow]) -> None:
+    parameters = 0
+    for row in rows:
+        if prod(row.output) > MOST_VALUES:
+            raise ArchitectureError(
+                f"{row.name} would give {_by(row.output)} values for an image, and {MOST_VALUES} "
+                "are the most that make sense; use smaller images, fewer channels, less padding "
+                "or more pooling"
+            )
+        parameters += row.parameters
+        if parameters > MOST_PARAMETERS:
+            raise ArchitectureError(
+                f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
+                "on; use fewer channels or hidden units, smaller kernels, or more pooling"
+            )
+
+
+def _by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _failure(what: str, error: Exception) -> ArchitectureError:
+    first = (str(error).splitlines() or [""])[0][:300]
+    if "overflow" in first:
+        return ArchitectureError("the network fits no memory; use smaller images or fewer units")
+    return ArchitectureError(f"{what} raised {type(error).__name__}: {first}")

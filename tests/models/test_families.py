@@ -1,0 +1,189 @@
+"""The registry: to JSON and back, what is refused before anything is built, and built modules."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from models import (
+    FAMILIES,
+    Architecture,
+    ArchitectureError,
+    ConvNetConfig,
+    MLPConfig,
+    build,
+    family_of,
+    from_dict,
+    to_dict,
+)
+from models.family import KIND_WORDS
+
+DEEP = ConvNetConfig(
+    channels=(8, 8, 8, 16, 16), batch_norm=True, residual=True, hidden=(16,), dropout_linear=0.1
+)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_complete(name: str) -> None:
+    """Described, with valid defaults, and what they make can be built and put into words."""
+    family = FAMILIES[name]
+    assert family.description
+    for parameter in family.parameters.values():
+        assert parameter.description
+        assert parameter.fault(parameter.default) is None
+        assert set(parameter.kinds) <= set(KIND_WORDS)
+    config = family.configured({})
+    assert family_of(config) is family
+    assert to_dict(config)["family"] == name
+    assert from_dict(to_dict(config)) == config
+    assert build(config, (3, 32, 32), 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert all(family.words(config))
+    assert family.short(config)
+    assert family.dropout_words(config) == []
+
+
+def test_json_round_trip(random_cases: Callable[[int, int], list[Any]]) -> None:
+    for architecture, _, _ in random_cases(100, 3):
+        assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
+
+
+def test_every_field_is_written_and_defaults_may_be_left_out() -> None:
+    assert to_dict(MLPConfig(hidden=(64, 32))) == {
+        "family": "mlp",
+        "hidden": [64, 32],
+        "activation": "relu",
+        "dropout": 0.0,
+        "batch_norm": False,
+    }
+    assert from_dict({"family": "cnn", "channels": [8]}) == ConvNetConfig(channels=(8,))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "must be a table of keys"),
+        ({}, "'family' is missing; give one of cnn, mlp, resnet18"),
+        ({"family": "rnn"}, "family must be one of cnn, mlp, resnet18, but got 'rnn'"),
+        ({"family": ["cnn"]}, "family must be one of cnn, mlp"),
+        ({"family": "cnn"}, "'channels' is missing for family 'cnn'"),
+        ({"family": "cnn", "channels": [8], "chanels": [8]}, "unknown key 'chanels'.*channels"),
+        ({"family": "mlp", "hidden": [8], "residual": True}, "unknown key 'residual'.*'mlp'"),
+        ({"family": "cnn", "channels": [[8]]}, r"channels must be a list .* got \[\[8\]\]"),
+        ({"family": "cnn", "channels": [8], "head": None}, "head must be one of .* got None"),
+        ({"family": "cnn", "channels": [8], "padding": {}}, "padding must be .* but got {}"),
+        ({"family": "mlp", "hidden": 64}, "hidden must be a list of whole numbers .* got 64"),
+        ({"family": "mlp", "hidden": [], "dropout": None}, "dropout must be a number, .* None"),
+        ({"family": "mlp", "hidden": [], "batch_norm": [1]}, "batch_norm must be true or false"),
+    ],
+)
+def test_from_dict_names_the_key(values: Any, message: str) -> None:
+    with pytest.raises(ArchitectureError, match=message) as caught:
+        from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+CNN, MLP = ConvNetConfig, MLPConfig
+GREY = (1, 28, 28)
+IMPOSSIBLE: list[tuple[Architecture, tuple[int, ...], int, str]] = [
+    (
+        CNN(channels=(8,) * 4, padding=0, pool_after="every"),
+        GREY,
+        10,
+        r"convolution 4 \(3x3, padding 0\) does not fit its input of 1x1; use padding 'same'",
+    ),
+    (
+        CNN(channels=(8, 8), kernel_sizes=(7, 5), padding=0, pool_after=()),
+        (1, 28, 10),
+        10,
+        r"convolution 2 \(5x5, padding 0\) does not fit its input of 22x4",
+    ),
+    (
+        CNN(channels=(8,) * 5, pool_after="every"),
+        GREY,
+        10,
+        "pooling after convolution 5 does not fit its input of 1x1; use pool_after 'auto'",
+    ),
+    (
+        CNN(channels=(8, 8), padding=0, residual=True),
+        GREY,
+        10,
+        r"convolution 2 \(3x3, padding 0\) turns 13x13 into 11x11, but a shortcut needs",
+    ),
+    (
+        CNN(channels=(8, 8), batch_norm=(2,), batch_norm_place="pool", pool_after=(1,)),
+        GREY,
+        10,
+        r"pooling of convolution 2, but pooling is only after \[1\]",
+    ),
+    (MLP(hidden=(8,)), (28, 28), 10, r"channels, height and width.* got \[28, 28\]"),
+    (MLP(hidden=(8,)), (1, 0, 28), 10, r"each from 1 up, but got \[1, 0, 28\]"),
+    (MLP(hidden=(8,)), GREY, 1, "at least 2 classes, but got 1"),
+    (MLP(hidden=(10**9,)), GREY, 10, "linear1 would give 1000000000 values"),
+    (MLP(hidden=(10**6, 10**6)), GREY, 10, "more than 1000000000 parameters, from linear2"),
+    (CNN(channels=(8,), padding=10**9), GREY, 10, "fits no memory"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "image", "classes", "message"), IMPOSSIBLE)
+def test_what_does_not_fit_is_refused_before_memory_is_taken(
+    architecture: Architecture, image: Any, classes: int, message: str
+) -> None:
+    with pytest.raises(ArchitectureError, match=message) as caught:
+        build(architecture, image, classes)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_seed_decides_the_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.nn.utils.parameters_to_vector(build(DEEP, (3, 32, 32), 10).parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_memory_format_changes_no_result(random_cases: Callable[[int, int], list[Any]]) -> None:
+    """In particular the flattened order: a model may be trained in one and used in the other."""
+    for architecture, image, classes in random_cases(30, 5):
+        model = build(architecture, image, classes).eval()
+        images = torch.randn(3, *image)
+        expected = model(images)
+        model.to(memory_format=torch.channels_last)
+        actual = model(images.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hook_may_keep_feature_maps_without_cloning(
+    random_cases: Callable[[int, int], list[Any]],
+) -> None:
+    """No later layer writes into an earlier one's output, nor into the images."""
+    for architecture, image, classes in random_cases(20, 7):
+        model = build(architecture, image, classes)
+        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def keep(_module: Any, _inputs: Any, out: torch.Tensor, kept: Any = kept) -> None:
+            kept.append((out, out.clone()))
+
+        for module in model.modules():
+            module.register_forward_hook(keep)
+        images = torch.randn(4, *image)
+        before = images.clone()
+        model(images)
+        assert torch.equal(images, before)
+        assert all(torch.equal(now, then) for now, then in kept)
+
+
+def test_modules_have_the_names_that_checkpoints_know() -> None:
+    assert list(build(DEEP, (3, 32, 32), 10).state_dict())[:22:3] == [
+        "conv1.weight",
+        "norm1.bias",
+        "norm1.num_batches_tracked",
+        "residual3.main.norm2.weight",
+        "residual3.main.norm2.running_var",
+        "residual3.main.conv3.bias",
+        "residual3.main.norm3.running_mean",
+        "residual5.main.conv4.weight",
+    ]
+    assert build(DEEP, (3, 32, 32), 10).get_submodule("residual5.shortcut.skip5").bias is None

@@ -1,0 +1,139 @@
+"""Families made of a person's function, and how one that fails is told."""
+
+# ruff: noqa: ARG001, ARG005
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from models import FAMILIES, ArchitectureError, build, family_from_function, from_dict, to_dict
+from models.summary import anatomy, count_parameters
+
+GREY = (1, 8, 8)
+
+
+def pyramid(
+    image_shape: Any, classes: int, *, width: int = 4, widths: tuple[int, ...] = (), rate: float
+) -> nn.Module:
+    """Two convolutions.
+
+    More.
+    """
+    inner = nn.Sequential(nn.LazyConv2d(width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(inner, nn.Flatten(), nn.Dropout(rate), nn.LazyLinear(classes))
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[[Callable[..., Any]], None]]:
+    def enter(function: Callable[..., Any]) -> None:
+        FAMILIES["mynet.py:build"] = family_from_function("mynet.py:build", function)
+
+    yield enter
+    FAMILIES.pop("mynet.py:build", None)
+
+
+def test_keyword_arguments_are_parameters(register: Any) -> None:
+    register(pyramid)
+    family = FAMILIES["mynet.py:build"]
+    assert family.description == "Two convolutions."
+    assert {name: one.kinds for name, one in family.parameters.items()} == {
+        "width": (int,),
+        "widths": (tuple,),
+        "rate": (float,),
+    }
+    assert [name for name, one in family.parameters.items() if one.required] == ["rate"]
+    with pytest.raises(ArchitectureError, match=r"mynet.py:build needs rate; give it in \[space\]"):
+        family.configured({"width": 8})
+    config = family.configured({"width": 8, "rate": 0.25, "batch_size": 3})
+    assert to_dict(config) == {
+        "family": "mynet.py:build",
+        "width": 8,
+        "widths": [],
+        "rate": 0.25,
+    }
+    assert from_dict(to_dict(config)) == config
+    assert family.words(config) == ["mynet.py:build", "width 8", "widths []", "rate 0.25"]
+
+
+def test_layers_are_seen_through_hooks_and_lazy_ones_are_made(register: Any) -> None:
+    register(pyramid)
+    config = FAMILIES["mynet.py:build"].configured({"rate": 0.0})
+    rows = {row.name: row for row in anatomy(config, GREY, 10)}
+    assert rows["0.0"].size == "(8 - 3 + 2*1)/1 + 1 = 8"
+    assert [row.output for row in rows.values()][-1] == (10,)
+    assert count_parameters(config, GREY, 10) == 4 * 9 + 4 + 4 * 16 * 10 + 10
+    network = build(config, GREY, 10)
+    assert network.training
+    assert network(torch.zeros(3, *GREY)).shape == (3, 10)
+
+
+class Shared(nn.Module):
+    """A parameter of its own, a layer used twice, and one that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(5))
+        self.twice = nn.Linear(64, 64)
+        self.never = nn.Linear(2, 2)
+        self.output = nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.output(self.twice(self.twice(images.flatten(1))))
+        return logits * self.scale.sum()
+
+
+def test_all_parameters_are_counted_once_and_all_work(register: Any) -> None:
+    register(lambda image_shape, classes: Shared())
+    config = FAMILIES["mynet.py:build"].configured({})
+    rows = {row.name: row for row in anatomy(config, GREY, 10)}
+    assert rows["twice"].multiply_adds == 2 * 64 * 64
+    assert rows["Shared"].parameters == 5
+    assert rows["never"].output == ()
+    assert count_parameters(config, GREY, 10) == sum(p.numel() for p in Shared().parameters())
+
+
+def raising(image_shape: Any, classes: int) -> nn.Module:
+    raise RuntimeError("no\nway")
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (raising, "building it raised RuntimeError: no"),
+        (lambda image_shape, classes: 3, "must return a torch.nn.Module, but returned int"),
+        (lambda image_shape, classes: nn.Flatten(), r"logits of shape \(N, 10\), but gave 64"),
+        (lambda image_shape, classes: nn.Identity(), "but gave 1x8x8"),
+        (lambda image_shape, classes: nn.LSTM(8, 10), "one tensor of logits|LSTM|layer"),
+        (
+            lambda image_shape, classes: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(10)),
+            "no parameters",
+        ),
+        (
+            lambda image_shape, classes: nn.Sequential(nn.Flatten(), nn.Linear(3, 10)),
+            "layer 1 raised RuntimeError",
+        ),
+    ],
+)
+def test_one_that_fails_says_where_and_why(register: Any, function: Any, says: str) -> None:
+    register(function)
+    with pytest.raises(ArchitectureError, match=says) as caught:
+        build(FAMILIES["mynet.py:build"].configured({}), GREY, 10)
+    assert str(caught.value).startswith("mynet.py:build: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda: None, "build"),
+        (lambda image_shape: None, "build"),
+        (lambda image_shape, classes, kind=nn.ReLU: None, "its argument kind"),
+        (3, "build"),
+    ],
+)
+def test_a_function_that_is_no_family(function: Any, says: str) -> None:
+    with pytest.raises(ArchitectureError, match=says):
+        family_from_function("mynet.py:build", function)

@@ -1,0 +1,170 @@
+"""Layer tables against the reports' figures, and against built modules."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from models import ConvNetConfig, build
+from models.summary import anatomy, count_parameters
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+
+
+def small(*channels: int, **fields: Any) -> ConvNetConfig:
+    """Report A: 3x3 without padding, pooling after each, linear 120 and 84."""
+    fields = {"padding": 0, "pool_after": "every", "hidden": (120, 84), **fields}
+    return ConvNetConfig(channels=channels, **fields)
+
+
+def journal(depth: int = 3, **fields: Any) -> ConvNetConfig:
+    """Report B: 128 channels throughout, one hidden layer of 128."""
+    return ConvNetConfig(channels=(128,) * depth, hidden=(128,), **fields)
+
+
+REPORTED = {
+    "A1 row 1": (small(16), GREY, 335_774),
+    "A1 row 2": (small(16, 32), GREY, 111_934),
+    "A1 row 3, the baseline": (small(32, 64), GREY, 221_950),
+    "A1 row 4": (small(16, 32, 64), GREY, 42_110),
+    "A1 row 5": (small(32, 64, 64, kernel_sizes=(5, 3, 3)), GREY, 75_070),
+    "A4": (small(32, 64, dropout_linear=0.2), GREY, 221_950),
+    "B base": (journal(padding=0, pool_after="every"), GREY, 314_250),
+    "B batch norm": (journal(padding=0, pool_after="every", batch_norm=True), GREY, 315_018),
+    "B dropout": (journal(padding=0, pool_after="every", dropout_conv=0.5), GREY, 314_250),
+    # 1 280 + 7 * 147 584 for the convolutions, 3*3*128 values left for linear 128 and 10.
+    "B 8 layers": (journal(8, pool_after=(1, 4, 7)), GREY, 1_183_242),
+    "B 8 layers, batch norm": (
+        journal(8, pool_after=(1, 4, 7), batch_norm=True),
+        GREY,
+        1_183_242 + 8 * 256,
+    ),
+    "B 16 layers, batch norm": (
+        journal(16, pool_after=(1, 7, 13), batch_norm=True),
+        GREY,
+        1_183_242 + 8 * 147_584 + 16 * 256,
+    ),
+    # LeCun et al. 1998, all of C3's inputs connected: 156 + 2 416 + 48 120 + 10 164 + 850.
+    "D LeNet": (
+        ConvNetConfig(
+            channels=(6, 16),
+            kernel_sizes=(5,),
+            padding=(2, 0),
+            pool="average",
+            pool_after="every",
+            activation="sigmoid",
+            hidden=(120, 84),
+        ),
+        GREY,
+        61_706,
+    ),
+    "E": (
+        ConvNetConfig(
+            channels=(32, 64, 128), kernel_sizes=(5,), padding=2, pool_after="every", hidden=(64,)
+        ),
+        COLOUR,
+        390_410,
+    ),
+    # 2 432 + 51 264 + 102 464 + 2 * 128 of batch norm + (64*8*8 * 128 + 128) + 1 290.
+    "E improved": (
+        ConvNetConfig(
+            channels=(32, 64, 64),
+            kernel_sizes=(5,),
+            pool_after=(2, 3),
+            batch_norm=True,
+            batch_norm_place="pool",
+            hidden=(128,),
+        ),
+        COLOUR,
+        682_122,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_reported_parameters(name: str) -> None:
+    architecture, image, parameters = REPORTED[name]
+    assert sum(row.parameters for row in anatomy(architecture, image, 10)) == parameters
+    assert count_parameters(architecture, image, 10) == parameters
+
+
+def test_coarse_cifar100_of_report_d_ends_in_its_20_classes() -> None:
+    architecture = ConvNetConfig(
+        channels=(32, 32, 64, 64),
+        batch_norm=True,
+        pool_after=(2, 4),
+        hidden=(128,),
+        dropout_linear=0.5,
+    )
+    names = [row.name for row in anatomy(architecture, COLOUR, 20)]
+    assert " ".join(names) == (
+        "conv1 norm1 relu1 conv2 norm2 pool2 relu2 conv3 norm3 relu3 conv4 norm4 pool4 relu4 "
+        "flatten linear1 relu5 dropout1 output"
+    )
+    assert anatomy(architecture, COLOUR, 20)[-1].output == (20,)
+
+
+def test_batch_norm_follows_the_pooling_in_report_e() -> None:
+    names = [row.name for row in anatomy(REPORTED["E improved"][0], COLOUR, 10)]
+    expected = "conv1 relu1 conv2 pool2 relu2 norm2 conv3 pool3 relu3 norm3"
+    assert " ".join(names[:10]) == expected
+
+
+def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
+    rows = {row.name: row for row in anatomy(small(32, 64), GREY, 10)}
+    sizes = [rows[name].output for name in ("conv1", "pool1", "conv2", "pool2", "flatten")]
+    assert sizes == [(32, 26, 26), (32, 13, 13), (64, 11, 11), (64, 5, 5), (1600,)]
+    counted = {name: row.parameters for name, row in rows.items() if row.parameters}
+    assert counted == {
+        "conv1": 320,
+        "conv2": 18_496,
+        "linear1": 192_120,
+        "linear2": 10_164,
+        "output": 850,
+    }
+    assert (rows["conv2"].weights, rows["conv2"].biases) == (18_432, 64)
+    assert rows["conv2"].computed == "64*32*3*3 + 64"
+    assert rows["conv1"].size == "(28 - 3 + 2*0)/1 + 1 = 26"
+    assert rows["pool2"].size == "floor((11 - 2)/2) + 1 = 5"
+    assert rows["conv2"].multiply_adds == 18_432 * 11 * 11
+    assert rows["linear1"].share == pytest.approx(0.8656, abs=1e-4)
+
+
+def test_height_and_width_are_both_shown_where_they_differ() -> None:
+    row = anatomy(ConvNetConfig(channels=(4,), padding=0), (1, 28, 20), 10)[0]
+    assert row.output == (4, 26, 18)
+    assert row.size == "(28 - 3 + 2*0)/1 + 1 = 26, (20 - 3 + 2*0)/1 + 1 = 18"
+
+
+def test_multiply_adds_and_parameters_are_those_of_the_built_network(
+    random_cases: Callable[[int, int], list[Any]],
+) -> None:
+    for architecture, image, classes in random_cases(60, 1):
+        rows = {row.name: row for row in anatomy(architecture, image, classes)}
+        model = build(architecture, image, classes).eval()
+        modules = {path.rpartition(".")[2]: module for path, module in model.named_modules()}
+        for name, row in rows.items():
+            module, expected = modules[name], 0
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                # Each output value is a sum over one filter, or row, of the weights.
+                expected = module.weight[0].numel() * math.prod(row.output)
+            assert row.multiply_adds == expected
+            assert row.parameters == sum(p.numel() for p in module.parameters(recurse=False))
+        assert sum(row.share for row in rows.values()) == pytest.approx(1)
+        total = sum(row.parameters for row in rows.values())
+        assert total == sum(p.numel() for p in model.parameters())
+
+
+def test_formulas_give_what_they_stand_beside(
+    random_cases: Callable[[int, int], list[Any]],
+) -> None:
+    for architecture, image, classes in random_cases(100, 2):
+        for row in anatomy(architecture, image, classes):
+            if row.computed:
+                assert eval(row.computed) == row.parameters == row.weights + row.biases
+            for formula in filter(None, row.size.split(", ")):
+                left, right = formula.split(" = ")
+                assert eval(left, {"floor": math.floor}) == int(right)
+                assert int(right) in row.output
