@@ -136,7 +136,7 @@ def work(network: Architecture, image_shape: tuple[int, int, int], classes: int)
 
 @lru_cache(maxsize=4096)
 def _work(network: Architecture, image_shape: tuple[int, int, int], classes: int) -> float:
-    from models.anatomy import anatomy
+    from models.summary import anatomy
 
     try:
         rows = anatomy(network, image_shape, classes)

@@ -13,7 +13,6 @@ import torch
 
 from models import ArchitectureError
 from models.summary import count_parameters
-from search.analysis.course import UNJUDGED, fit_course
 from search.analysis.describe import describe_config
 from search.analysis.time_left import TimeLeft, draw_configs, time_ahead
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable

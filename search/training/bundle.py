@@ -27,7 +27,7 @@ from data.reading import parse_json, read_regular
 from models import Architecture, ArchitectureError, build, from_dict, to_dict
 from models.checks import shown
 from models.summary import count_parameters
-from search.training.errors import BundleError
+from search.training.epoch import BundleError
 from search.training.evaluate import logits
 from search.training.temporary import write_atomically
 
