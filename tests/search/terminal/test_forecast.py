@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
+from models import ConvNetConfig
 from models.summary import count_parameters
-from search.spec.config import StudySpec
+from search.spec.config import StudySpec, TrialConfig
 from search.spec.design import Arm
 from search.spec.domains import Choice, Domain, Fixed, Range
 from search.spec.ready_made import listing
