@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from data.reading import read_regular
 from models import Architecture, family_of
+from search.training.epoch import WeightsError
 from search.training.torch_files import load_tensors
 
 IMAGENET = "imagenet"
