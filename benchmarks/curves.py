@@ -33,7 +33,7 @@ import optuna
 import torch
 
 from benchmarks.record import environment
-from data.datasets import Examples, split, thinned
+from data.examples import Examples, split, thinned
 from models.summary import anatomy
 from search.running.team import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig

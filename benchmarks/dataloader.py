@@ -25,8 +25,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from data.datasets import Examples
-from data.policies import Policy, policy
+from data.augmentations import Policy, policy
+from data.examples import Examples
 from models import ConvNetConfig, build
 from models.blocks import ACTIVATIONS, sequence
 from search.spec.recipe import Recipe

@@ -1,63 +1,254 @@
-"""The registry of data sets: choose one, load its training or its test examples.
+"""The registry of data sets: find one, load its training or its test examples. Loads no torch.
 
-Names: those in DATASET_NAMES, and "folder:PATH" for a person's own images.
+Beside the names in DATASETS there are "folder:PATH" for a person's own pictures, "npz:FILE" for an
+archive of arrays and "FILE.py:FUNCTION" for a function that returns them; see `find_dataset`.
 """
 
-from dataclasses import replace
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data import digits, folder
-from data.errors import DataError
-from data.examples import DatasetInfo, Examples, normalisation, split, thinned
-from data.mirroring import mirroring_words
-from data.names import DATASET_NAMES, default_data_dir
-from data.preparation import Reading
-from data.published import PUBLISHED, Published
+from platformdirs import user_data_path
 
-__all__ = [
-    "DATASET_NAMES",
-    "DataError",
-    "DatasetInfo",
-    "Examples",
-    "Reading",
-    "canonical_name",
-    "choose_dataset",
-    "default_data_dir",
-    "has_own_size",
-    "has_same_test",
-    "load_test",
-    "load_training",
-    "normalisation",
-    "split",
-    "thinned",
-    "verify",
-]
+from data.errors import DataError, refuse_names
+from data.extensions import is_reference
+from data.folders.preparation import Reading
+
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo, Examples
 
 _READING = Reading()
+FOLDER, NPZ = "folder:", "npz:"
+# How data sets that are not in the registry are named, and what they are.
+FORMS = {
+    "folder:PATH": "your own pictures, in PATH/train/<class>/ and PATH/test/<class>/",
+    "npz:FILE": "arrays x_train, y_train, x_test, y_test, or as MedMNIST names them",
+    "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """One data set, as an entry of DATASETS or as `find_dataset` makes it of a name.
+
+    Attributes:
+        title: for people: "Fashion-MNIST".
+        description: one line for --help.
+        load_training: (name, data_dir, reading) -> information and all training examples; opens no
+            test image.
+        load_test: (name, data_dir, reading) -> all test examples. For search.finalize alone.
+        has_own_size: False where a study chooses the size of the images.
+        has_same_test: (info, data_dir, reading's version) -> whether classes and test images are
+            still those of `info`; decodes none.
+        path: the person's file or folder, which may be moved; None for a registered one.
+    """
+
+    title: str
+    description: str
+    load_training: Callable[[str, Path, Reading], tuple[DatasetInfo, Examples]]
+    load_test: Callable[[str, Path, Reading], Examples]
+    has_own_size: bool = True
+    has_same_test: Callable[[DatasetInfo, Path, int], bool] = lambda *_: True
+    path: Path | None = None
+
+
+def from_arrays(
+    load: Callable[[bool, Path], Any],
+    *,
+    title: str,
+    description: str,
+    mirror_changes_class: bool | None = None,
+    validation_count: int | None = None,
+) -> Dataset:
+    """A data set that is a function of (train, data_dir) to (images, labels, class names).
+
+    Args:
+        load: images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range,
+            which is then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the
+            test examples, which are not asked for before the final test.
+        mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
+            classes' names.
+        validation_count: how many serve for validation by default; None: a fifth.
+    """
+
+    def load_training(name: str, data_dir: Path, _: Reading) -> tuple[DatasetInfo, Examples]:
+        from data import arrays
+
+        return arrays.load_training(
+            lambda train: load(train, data_dir),
+            name,
+            title=title,
+            mirrors=mirror_changes_class,
+            validation_count=validation_count,
+        )
+
+    def load_test(name: str, data_dir: Path, _: Reading) -> Examples:
+        from data import arrays
+
+        return arrays.load_test(lambda train: load(train, data_dir), name)
+
+    return Dataset(
+        title=title, description=description, load_training=load_training, load_test=load_test
+    )
+
+
+def _published(function: str, *arguments: Any) -> Callable[[bool, Path], Any]:
+    def load(train: bool, data_dir: Path) -> Any:
+        from data import published
+
+        return getattr(published, function)(*arguments, train, data_dir)
+
+    return load
+
+
+DATASETS: dict[str, Dataset] = {
+    "fashion_mnist": from_arrays(
+        _published("load_idx", "FashionMNIST", None),
+        title="Fashion-MNIST",
+        description="70 000 grey images of 28x28, 10 kinds of clothing",
+        validation_count=10_000,
+    ),
+    "mnist": from_arrays(
+        _published("load_idx", "MNIST", "0123456789"),
+        title="MNIST",
+        description="70 000 grey images of 28x28, handwritten digits",
+        validation_count=5_000,
+    ),
+    "kmnist": from_arrays(
+        _published("load_idx", "KMNIST", None),
+        title="Kuzushiji-MNIST",
+        description="70 000 grey images of 28x28, 10 handwritten Japanese characters",
+        mirror_changes_class=True,
+        validation_count=10_000,
+    ),
+    "cifar10": from_arrays(
+        _published("load_cifar", "CIFAR10", ""),
+        title="CIFAR-10",
+        description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
+        validation_count=10_000,
+    ),
+    "cifar100": from_arrays(
+        _published("load_cifar", "CIFAR100", "fine_"),
+        title="CIFAR-100",
+        description="60 000 colour images of 32x32, 100 kinds of things",
+        validation_count=10_000,
+    ),
+    "cifar100_coarse": from_arrays(
+        _published("load_cifar", "CIFAR100", "coarse_"),
+        title="CIFAR-100 (20 super-classes)",
+        description="CIFAR-100 by its 20 super-classes",
+        validation_count=10_000,
+    ),
+    "digits": from_arrays(
+        _published("load_digits"),
+        title="digits",
+        description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
+    ),
+}
+
+
+def dataset_choices() -> str:
+    """`fashion_mnist, mnist, ..., folder:PATH, npz:FILE or FILE.py:FUNCTION`."""
+    *names, last = [*DATASETS, *FORMS]
+    return f"{', '.join(names)} or {last}"
+
+
+def find_dataset(name: str) -> Dataset:
+    """The data set called `name`, registered or of one of the FORMS; nothing is read of it.
+
+    Raises DataError for an unknown name, and a path that can be none.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    if name.startswith(FOLDER):
+        return _folder(_absolute(name, name.removeprefix(FOLDER)))
+    if name.startswith(NPZ):
+        return _npz(_absolute(name, name.removeprefix(NPZ)))
+    if is_reference(name):
+        file, _, function = name.rpartition(":")
+        return _function(_absolute(name, file), function)
+    raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
 
 
 def canonical_name(name: str) -> str:
-    """The name that stays right in another folder: a folder's path made absolute.
-
-    Raises DataError for a path that can be none.
-    """
-    if not name.startswith(folder.PREFIX):
+    """The name that stays right in another folder: with an absolute path. Raises as above."""
+    path = find_dataset(name).path
+    if path is None:
         return name
-    return f"{folder.PREFIX}{folder.root_of(name)}"
+    before, after = (
+        ("", name[name.rindex(":") :]) if is_reference(name) else (name.partition(":")[0] + ":", "")
+    )
+    return f"{before}{path}{after}"
 
 
-def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
-    """What to run on where no data set is named, and why where it is only the substitute.
-
-    ("fashion_mnist", None) where its training files are in `data_dir` or can be fetched, which
-    is then done; ("digits", a sentence) where neither holds: known within about 3 s where nobody
-    answers.
-    """
+def _absolute(name: str, given: str) -> Path:
+    refuse_names([given])
+    if not given:
+        raise DataError(f"{name!r} lacks its path; choose {dataset_choices()}")
     try:
-        PUBLISHED["fashion_mnist"].read(data_dir, train=True)
-    except DataError as error:
-        return "digits", str(error)
-    return "fashion_mnist", None
+        path = Path(given).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
+        raise DataError(f"cannot find {given}: {error}; check the path") from error
+    refuse_names([path])
+    return path
+
+
+def _folder(root: Path) -> Dataset:
+    def load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
+        from data.folders import folder
+
+        return folder.load_training(root, name, data_dir, reading)
+
+    def load_test(_: str, data_dir: Path, reading: Reading) -> Examples:
+        from data.folders import folder
+
+        return folder.load_test(root, data_dir, reading)
+
+    def has_same_test(info: DatasetInfo, data_dir: Path, version: int) -> bool:
+        from data.folders.layout import read_layout
+
+        layout = read_layout(root, data_dir, version=version)
+        return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
+
+    return Dataset(
+        title=root.name,
+        description=FORMS["folder:PATH"],
+        load_training=load_training,
+        load_test=load_test,
+        has_own_size=False,
+        has_same_test=has_same_test,
+        path=root,
+    )
+
+
+def _npz(path: Path) -> Dataset:
+    def load(train: bool, _: Path) -> Any:
+        from data.arrays import read_npz
+
+        return read_npz(path, train)
+
+    def has_same_test(info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
+        from data.arrays import npz_test_digests
+
+        return npz_test_digests(path) == info.test_digests
+
+    entry = from_arrays(load, title=path.stem, description=FORMS["npz:FILE"])
+    return replace(entry, path=path, has_same_test=has_same_test)
+
+
+def _function(path: Path, function: str) -> Dataset:
+    def load(train: bool, _: Path) -> Any:
+        from data.arrays import call
+
+        return call(f"{path}:{function}", train)
+
+    return replace(
+        from_arrays(load, title=path.stem, description=FORMS["FILE.py:FUNCTION"]), path=path
+    )
 
 
 def load_training(
@@ -69,42 +260,18 @@ def load_training(
     `reading`: what a study has fixed. Raises DataError for an unknown name, and for files that are
     absent, damaged or unfit.
     """
-    info, examples = _load_training(name, data_dir, reading)
+    found = _find(name, reading)
+    info, examples = found.load_training(canonical_name(name), data_dir, reading)
     if reading.mirror_changes_class is not None:
         info = replace(info, mirror_changes_class=reading.mirror_changes_class)
-    if info.mirror_changes_class or not has_own_size(name):
-        info = replace(info, notes=(*info.notes, mirroring_words(info.mirror_changes_class)))
+    if info.mirror_changes_class or found.path is not None:
+        info = replace(info, notes=(*info.notes, _mirroring(info.mirror_changes_class)))
     return info, examples
-
-
-def _load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
-    if name.startswith(folder.PREFIX):
-        return folder.load_training(name, data_dir, reading)
-    _refuse_size(name, reading.image_size)
-    if name == "digits":
-        return digits.load_training()
-    return _published(name).load_training(name, data_dir)
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
     """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
-    if name.startswith(folder.PREFIX):
-        return folder.load_test(name, data_dir, reading)
-    _refuse_size(name, reading.image_size)
-    if name == "digits":
-        return digits.load_test()
-    return _published(name).load_test(data_dir)
-
-
-def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:
-    """Whether classes and test images of a data set are still those of `info`; decodes none.
-
-    `version`: see `Reading`.
-    """
-    if not info.name.startswith(folder.PREFIX):
-        return True
-    layout = folder.read_layout(info.name, data_dir, version=version)
-    return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
+    return _find(name, reading).load_test(name, data_dir, reading)
 
 
 def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[DatasetInfo, int]:
@@ -117,20 +284,71 @@ def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[D
     return info, len(load_test(name, data_dir, reading=reading))
 
 
-def _published(name: str) -> Published:
+def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:
+    """Whether classes and test images of a data set are still those of `info`; decodes none.
+
+    `version`: see `Reading`.
+    """
+    return find_dataset(info.name).has_same_test(info, data_dir, version)
+
+
+def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None:
+    """Hold out of a folder what was held out elsewhere, if nothing was here yet."""
+    from data.folders.held_out import keep
+
+    path = find_dataset(name).path
+    if path is not None and name.startswith(FOLDER):
+        keep(path, digests, data_dir)
+
+
+def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
+    """What to run on where no data set is named, and why where it is only the substitute.
+
+    ("fashion_mnist", None) where its training files are in `data_dir` or can be fetched, which
+    is then done; ("digits", a sentence) where neither holds: known within about 3 s where nobody
+    answers.
+    """
+    from data.published import read_idx
+
     try:
-        return PUBLISHED[name]
-    except KeyError:
+        read_idx("FashionMNIST", True, data_dir)
+    except DataError as error:
+        return "digits", str(error)
+    return "fashion_mnist", None
+
+
+def default_data_dir() -> Path:
+    """$SEARCH_DATA_DIR; else data/raw in a checkout, and the user's own data folder elsewhere.
+
+    Versions up to 0.1 kept files inside the installed package: where some are, they are found.
+    """
+    given = os.environ.get("SEARCH_DATA_DIR")
+    if given:
+        return Path(given).expanduser()
+    raw, project = Path(__file__).parent / "raw", Path(__file__).parents[1] / "pyproject.toml"
+    in_checkout = project.is_file() and 'name = "cnn-search"' in project.read_text(encoding="utf-8")
+    if in_checkout or (raw.is_dir() and any(raw.iterdir())):
+        return raw
+    return user_data_path("cnn-search", appauthor=False)
+
+
+def _find(name: str, reading: Reading) -> Dataset:
+    found = find_dataset(name)
+    if found.has_own_size and reading.image_size is not None:
         raise DataError(
-            f"unknown data set {name!r}; choose {', '.join(DATASET_NAMES)} or folder:PATH"
-        ) from None
+            f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
+        )
+    return found
 
 
-def has_own_size(name: str) -> bool:
-    """Whether the images have one, which no study chooses."""
-    return not name.startswith(folder.PREFIX)
-
-
-def _refuse_size(name: str, image_size: int | None) -> None:
-    if name in DATASET_NAMES and image_size is not None:
-        raise DataError(f"{name} has its own image size; leave out {image_size} or use folder:PATH")
+def _mirroring(changes_class: bool) -> str:
+    """What is taken to hold, and how to say otherwise."""
+    if changes_class:
+        return (
+            "mirroring: a mirrored picture may belong to another class, so none is flipped, "
+            "whatever the augmentation is called; --mirror safe allows it"
+        )
+    return (
+        "mirroring: a mirrored picture is taken to belong to the same class, so augmentation may "
+        "flip it; --mirror unsafe forbids it"
+    )

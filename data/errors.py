@@ -1,5 +1,38 @@
-"""The error of this package. Loads nothing, so commands can name it before they load torch."""
+"""The error of this package, and how names and paths appear in messages. Loads no torch."""
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+MAX_LISTED = 20  # paths named one by one
 
 
 class DataError(ValueError):
     """What is wrong with a data set, in one line that names the value and the remedy."""
+
+
+def shown(path: str | Path) -> str:
+    """The path on one line; bytes and characters that cannot be printed as backslash escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def listed(paths: Sequence[str | Path], most: int = MAX_LISTED) -> str:
+    """`a, b, c and 4 more`."""
+    named = ", ".join(shown(path) for path in paths[:most])
+    return named if len(paths) <= most else f"{named} and {len(paths) - most} more"
+
+
+def is_text(name: str) -> bool:
+    """Whether it can be stored and printed: no control characters, no undecodable bytes."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+
+
+def refuse_names(paths: Sequence[str | Path]) -> None:
+    """Raises DataError for paths that can neither be shown nor stored."""
+    bad = [path for path in paths if not is_text(str(path))]
+    if bad:
+        raise DataError(
+            f"{listed(bad)}: the name has control characters or is no text in UTF-8; rename it"
+        )

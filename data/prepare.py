@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import DataError
-from data.listing import shown
-from data.names import DATASET_NAMES, default_data_dir
+from data.datasets import DATASETS, FORMS, default_data_dir, verify
+from data.errors import DataError, shown
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     by_script = sys.argv[0].startswith("cnn-search ")
+    named = {name: entry.description for name, entry in DATASETS.items()} | FORMS
+    width = max(map(len, named))
     parser = argparse.ArgumentParser(
         prog=sys.argv[0] if by_script else "python -m data.prepare",
         description="Fetch a data set, verify its files and say what is in it.",
-        epilog="A search fetches what it lacks itself; this is to fetch ahead, and to check.",
+        epilog="data sets:\n"
+        + "\n".join(f"  {name:<{width}}  {description}" for name, description in named.items())
+        + "\n\nA search fetches what it lacks itself; this is to fetch ahead, and to check.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "dataset",
-        metavar="DATASET",
-        help=f"{', '.join(DATASET_NAMES)}, or folder:PATH for your own images in "
-        "PATH/train/<class>/ and, if you have a test set, PATH/test/<class>/",
-    )
+    parser.add_argument("dataset", metavar="DATASET", help="one of those below")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -39,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        from data.datasets import verify  # with torch, seconds to import
-
         info, test_count = verify(options.dataset, options.data_dir)
     except DataError as error:
         print(f"data.prepare: {error}", file=sys.stderr)
@@ -48,19 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("data.prepare: interrupted; the same command goes on", file=sys.stderr)
         return 130
-    print(_described(info, test_count))
+    print(_describe(info, test_count))
     return 0
 
 
-def _described(info: "DatasetInfo", test_count: int) -> str:
+def _describe(info: "DatasetInfo", test_count: int) -> str:
     channels, height, width = info.image_shape
-    kind = "grey" if channels == 1 else "RGB"
     own = " of their own" if info.has_own_validation else ""
     usual = "" if info.has_own_validation else " unless told otherwise"
     return "\n".join(
         [
-            f"{info.title} ({info.name})",
-            f"images      {width}x{height} {kind}",
+            f"{shown(info.title)} ({shown(info.name)})",
+            f"images      {width}x{height} {'grey' if channels == 1 else 'RGB'}",
             f"training    {info.training_count:>7,}, of which {info.validation_count:,}{own} serve "
             f"for validation{usual}",
             f"test        {test_count:>7,}",

@@ -1,223 +1,253 @@
-"""The published data sets, in torchvision's files: Fashion-MNIST, MNIST, CIFAR-10 and CIFAR-100."""
+"""Published data sets in torchvision's archives, verified at each load and fetched where missing.
 
-import math
+An archive is read where it lies and never extracted to disk, so that no process can meet a
+half-extracted file and a read-only directory will do. Archives are fetched by one process at a
+time, whole or not at all, and never hanging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
 import pickle
-import struct
-from abc import ABC, abstractmethod
+import tarfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from data.errors import DataError
-from data.examples import DatasetInfo, Examples
-from data.fetch import Archive
-from data.files import File, read
+from data.reading import read_regular
 
-# torchvision has the MD5 of each .gz only. These are of what the .gz files hold, so that an
-# extracted file alone is verified too.
-EXTRACTED_MD5 = {
-    "FashionMNIST/raw/train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "FashionMNIST/raw/train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "FashionMNIST/raw/t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "FashionMNIST/raw/t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    "MNIST/raw/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "MNIST/raw/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "MNIST/raw/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "MNIST/raw/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
+PROBE_SECONDS = 3.0  # for a host to answer at all
+STALL_SECONDS = 20.0  # for the next piece of a download
+MAX_BYTES = 2**32  # the largest archive has 170 MB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Published(ABC):
-    """A published data set; the counts and shapes are what its files are checked against.
+class Archive:
+    """A .gz or .tar.gz as published; `path` is below the data directory, as torchvision has it."""
 
-    source: the name of torchvision's class, which knows the addresses, file names and MD5s.
+    path: str
+    md5: str
+    urls: tuple[str, ...]
+
+
+class FetchError(Exception):
+    """Why an archive could not be fetched."""
+
+
+def load_idx(
+    source: str, names: Sequence[str] | None, train: bool, data_dir: Path
+) -> tuple[Any, Any, Sequence[str]]:
+    """(images, labels, class names) of a set in gzipped IDX files, as MNIST.
+
+    source: the name of torchvision's class, which knows addresses, MD5s and, by default, the names.
     """
+    files = [gzip.decompress(content) for content in read_idx(source, train, data_dir)]
+    # The header: 0, 0, type (8: uint8), rank, sizes (big-endian).
+    images, labels = (np.frombuffer(file, np.uint8, offset=4 + 4 * file[3]) for file in files)
+    height, width = np.frombuffer(files[0], ">u4", count=2, offset=8)
+    return images.reshape(-1, height, width), labels, names or _torchvision(source).classes
 
-    title: str
-    source: str
-    classes: int
-    image_shape: tuple[int, int, int]
-    training_count: int
-    test_count: int
-    validation_count: int
-    mirror_changes_class: bool = False
 
-    @property
-    def torchvision_class(self) -> Any:
-        from torchvision import datasets  # a second, which commands that read no file are spared
+def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
+    """The verified archives of one part of a set in IDX files."""
+    published = _torchvision(source)
+    archives = [
+        Archive(
+            path=f"{source}/raw/{name}",
+            md5=md5,
+            urls=tuple(mirror + name for mirror in published.mirrors),
+        )
+        for name, md5 in published.resources
+    ]
+    wanted, others = (archives[:2], archives[2:]) if train else (archives[2:], archives[:2])
+    return read_archives(source, wanted, data_dir, companions=others)
 
-        return getattr(datasets, self.source)
 
-    @abstractmethod
-    def files(self, *, train: bool) -> list[File]:
-        """The files of one split."""
+def load_cifar(
+    source: str, kind: str, train: bool, data_dir: Path
+) -> tuple[Any, Any, Sequence[str]]:
+    """(images, labels, class names) of CIFAR's pickled batches; kind: "", "fine_", "coarse_"."""
+    published = _torchvision(source)
+    archive = Archive(path=published.filename, md5=published.tgz_md5, urls=(published.url,))
+    [content] = read_archives(source, [archive], data_dir)
+    members = [name for name, _ in (published.train_list if train else published.test_list)]
+    # A pickle runs code, so it is only read behind torchvision's MD5.
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        *batches, meta = (
+            pickle.load(tar.extractfile(f"{published.base_folder}/{name}"), encoding="latin1")  # type: ignore[arg-type]
+            for name in [*members, published.meta["filename"]]
+        )
+    pixels_NCHW = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([batch[f"{kind}labels"] for batch in batches])
+    return pixels_NCHW.transpose(0, 2, 3, 1), labels, meta[f"{kind}label_names"]
 
-    @abstractmethod
-    def decode(self, contents: list[bytes], count: int) -> tuple[Tensor, Tensor]:
-        """Images uint8 NCHW and labels int64 N out of one split's files."""
 
-    @abstractmethod
-    def class_names(self, contents: list[bytes]) -> tuple[str, ...]:
-        """The classes' names; `contents` are those of the training files."""
+def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
+    """scikit-learn's 1 797 digits of 8x8 pixels, which come with the library and need no file.
 
-    def read(self, data_dir: Path, *, train: bool) -> list[bytes]:
-        """The verified files of one split, fetched where need be; the other's are not opened."""
-        companions = self.files(train=not train)
-        return read(self.title, self.files(train=train), data_dir, companions=companions)
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+    """
+    from sklearn import datasets  # a second to import
+    from sklearn.model_selection import train_test_split
 
-    def examples(self, contents: list[bytes], *, train: bool) -> Examples:
-        """One split out of its files, with shapes, count and range of labels checked."""
-        count = self.training_count if train else self.test_count
+    images, labels = datasets.load_digits(return_X_y=True)
+    parts = train_test_split(  # a fifth for the test, the same for everyone, always
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
+    chosen = np.sort(parts[0 if train else 1])
+    pixels = np.rint(images[chosen] * (255 / 16)).astype(np.uint8)  # published as 0 to 16
+    return pixels.reshape(-1, 8, 8), labels[chosen], "0123456789"
+
+
+def read_archives(
+    title: str, wanted: Sequence[Archive], data_dir: Path, *, companions: Sequence[Archive] = ()
+) -> list[bytes]:
+    """The verified contents of `wanted`, which belong to the data set called `title`.
+
+    Where one is missing or damaged it is fetched, and with it those of `companions` that are
+    missing: a later reader of them then needs no network. Companions are not opened. Raises
+    DataError where an archive can be had neither way.
+    """
+    from filelock import FileLock
+
+    contents = [_verified(archive, data_dir) for archive in wanted]
+    if None in contents:
         try:
-            images_NCHW, labels_N = self.decode(contents, count)
-        except (KeyError, ValueError, pickle.UnpicklingError) as error:
-            raise DataError(f"{self.title}: its files are not laid out as published") from error
-        if images_NCHW.shape != (count, *self.image_shape) or labels_N.shape != (count,):
-            raise DataError(
-                f"{self.title}: {tuple(images_NCHW.shape)} images and {len(labels_N)} labels, "
-                f"where {(count, *self.image_shape)} were published"
-            )
-        if labels_N.min() < 0 or labels_N.max() >= self.classes:
-            raise DataError(
-                f"{self.title}: labels {labels_N.min()} to {labels_N.max()}, "
-                f"where 0 to {self.classes - 1} were published"
-            )
-        return Examples(images_NCHW=images_NCHW, labels_N=labels_N)
+            _answering(wanted[contents.index(None)])  # before anything is written
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(data_dir / ".lock"):
+                for archive in wanted:  # unless another process has fetched them meanwhile
+                    if _verified(archive, data_dir) is None:
+                        _fetch(archive, data_dir)
+                contents = [_verified(archive, data_dir) for archive in wanted]
+                with contextlib.suppress(FetchError):
+                    for archive in companions:
+                        if not (data_dir / archive.path).exists():
+                            _fetch(archive, data_dir)
+        except (FetchError, OSError) as error:
+            lacking = [a for a, content in zip(wanted, contents, strict=True) if content is None]
+            raise _complaint(title, lacking, companions, data_dir, _one_line(error)) from error
+    return [content for content in contents if content is not None]
 
-    def load_training(self, name: str, data_dir: Path) -> tuple[DatasetInfo, Examples]:
-        contents = self.read(data_dir, train=True)
-        info = DatasetInfo(
-            name=name,
-            title=self.title,
-            class_names=self.class_names(contents),
-            image_shape=self.image_shape,
-            mirror_changes_class=self.mirror_changes_class,
-            validation_count=self.validation_count,
-            training_count=self.training_count,
+
+def _torchvision(source: str) -> Any:
+    from torchvision import datasets  # a second, which commands that read no file are spared
+
+    return getattr(datasets, source)
+
+
+def _verified(archive: Archive, data_dir: Path) -> bytes | None:
+    """The archive's bytes; None where there is no file or its MD5 is another."""
+    path = data_dir / archive.path
+    try:
+        content = read_regular(path, MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
+    return content if _md5(content) == archive.md5 else None
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _answering(archive: Archive) -> str:
+    """The first of the archive's addresses that answers; PROBE_SECONDS are given to each."""
+    reasons = []
+    for url in archive.urls:
+        try:
+            _probe(url)
+            return url
+        except FetchError as error:
+            reasons.append(f"{urlparse(url).netloc}: {error}")
+    raise FetchError("; ".join(reasons))
+
+
+def _probe(url: str) -> None:
+    """Raises FetchError unless `url` answers; a thread, since a name's look-up has no time-out."""
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            outcome.append(None)
+        except (OSError, HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is the response
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if not outcome:
+        raise FetchError(f"no answer within {PROBE_SECONDS:g} s")
+    if outcome[0] is not None:
+        raise FetchError(_one_line(outcome[0])) from outcome[0]
+
+
+def _fetch(archive: Archive, data_dir: Path) -> None:
+    """Puts a verified copy of `archive` in its place, whole or not at all; shows progress."""
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    url = _answering(archive)
+    host, target = urlparse(url).netloc, data_dir / archive.path
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:
+            size = int(response.headers.get("Content-Length", 0))
+            with (
+                wrap_file(
+                    response, size, description=target.name, console=Console(stderr=True)
+                ) as watched,
+                partial.open("wb") as file,
+            ):
+                while file.tell() < MAX_BYTES and (piece := watched.read(1 << 20)):
+                    file.write(piece)
+        if _md5(partial.read_bytes()) != archive.md5:
+            raise FetchError(f"{host}: sent something else than the published {target.name}")
+        partial.replace(target)
+    except (OSError, HTTPException, ValueError) as error:
+        raise FetchError(f"{host}: {_one_line(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _complaint(
+    title: str, lacking: Sequence[Archive], companions: Sequence[Archive], data_dir: Path, why: str
+) -> DataError:
+    damaged = [str(data_dir / a.path) for a in lacking if (data_dir / a.path).is_file()]
+    if damaged:
+        return DataError(
+            f"{title}: damaged, by its MD5: {', '.join(damaged)}; not fetched again ({why}): "
+            "delete it and run again with a network, or put a good copy in its place"
         )
-        return info, self.examples(contents, train=True)
-
-    def load_test(self, data_dir: Path) -> Examples:
-        return self.examples(self.read(data_dir, train=False), train=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Idx(Published):
-    """Images and labels in two gzipped IDX files a split."""
-
-    names: tuple[str, ...] = ()  # torchvision's, where there are none here
-    classes: int = 10
-    image_shape: tuple[int, int, int] = (1, 28, 28)
-    training_count: int = 60_000
-    test_count: int = 10_000
-
-    def files(self, *, train: bool) -> list[File]:
-        source = self.torchvision_class
-        folder = f"{self.source}/raw/"
-        resources = source.resources[:2] if train else source.resources[2:]
-        files = []
-        for packed_name, packed_md5 in resources:
-            path = folder + packed_name.removesuffix(".gz")
-            urls = tuple(mirror + packed_name for mirror in source.mirrors)
-            archive = Archive(path=folder + packed_name, md5=packed_md5, urls=urls)
-            files.append(File(path=path, md5=EXTRACTED_MD5[path], archive=archive))
-        return files
-
-    def decode(self, contents: list[bytes], count: int) -> tuple[Tensor, Tensor]:
-        images, labels = contents
-        shape = (count, *self.image_shape[1:])
-        return _idx(images, shape)[:, None], _idx(labels, (count,)).long()
-
-    def class_names(self, contents: list[bytes]) -> tuple[str, ...]:
-        return self.names or tuple(self.torchvision_class.classes)
-
-
-def _idx(content: bytes, shape: tuple[int, ...]) -> Tensor:
-    """The uint8 tensor of `shape` in an IDX file: 0, 0, type, rank, sizes (big-endian), values."""
-    header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
-    if content[: len(header)] != header or len(content) != len(header) + math.prod(shape):
-        raise ValueError(f"no IDX file of {shape} bytes")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=len(header)).view(shape)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Cifar(Published):
-    """Pickled batches in one tar; `labels` and `names` are keys in them and in their meta file."""
-
-    labels: str
-    names: str
-    image_shape: tuple[int, int, int] = (3, 32, 32)
-    training_count: int = 50_000
-    test_count: int = 10_000
-    validation_count: int = 10_000
-
-    def files(self, *, train: bool) -> list[File]:
-        source = self.torchvision_class
-        archive = Archive(path=source.filename, md5=source.tgz_md5, urls=(source.url,))
-        meta = [(source.meta["filename"], source.meta["md5"])]
-        members = [*source.train_list, *meta] if train else source.test_list
-        return [
-            File(path=f"{source.base_folder}/{name}", md5=md5, archive=archive)
-            for name, md5 in members
-        ]
-
-    def decode(self, contents: list[bytes], count: int) -> tuple[Tensor, Tensor]:
-        batches = [_unpickled(content) for content in contents]
-        batches = [batch for batch in batches if "data" in batch]
-        pixels = np.concatenate([batch["data"] for batch in batches])
-        labels = np.concatenate([batch[self.labels] for batch in batches])
-        return (
-            torch.from_numpy(pixels).view(-1, *self.image_shape),
-            torch.from_numpy(labels.astype(np.int64)),
-        )
-
-    def class_names(self, contents: list[bytes]) -> tuple[str, ...]:
-        return tuple(_unpickled(contents[-1])[self.names])
-
-
-def _unpickled(content: bytes) -> dict[str, Any]:
-    """Of verified bytes only: an MD5 of torchvision's stands for them."""
-    loaded: dict[str, Any] = pickle.loads(content, encoding="latin1")
-    return loaded
-
-
-PUBLISHED: dict[str, Published] = {
-    "fashion_mnist": _Idx(
-        title="Fashion-MNIST",
-        source="FashionMNIST",
-        validation_count=10_000,
-    ),
-    "mnist": _Idx(
-        title="MNIST",
-        source="MNIST",
-        names=tuple("0123456789"),
-        validation_count=5_000,
-        mirror_changes_class=True,
-    ),
-    "cifar10": _Cifar(
-        title="CIFAR-10",
-        source="CIFAR10",
-        classes=10,
-        labels="labels",
-        names="label_names",
-    ),
-    "cifar100": _Cifar(
-        title="CIFAR-100",
-        source="CIFAR100",
-        classes=100,
-        labels="fine_labels",
-        names="fine_label_names",
-    ),
-    "cifar100_coarse": _Cifar(
-        title="CIFAR-100 (20 super-classes)",
-        source="CIFAR100",
-        classes=20,
-        labels="coarse_labels",
-        names="coarse_label_names",
-    ),
-}
+    absent = [data_dir / a.path for a in (*lacking, *companions)]
+    names = [path.name for path in absent if not path.exists()]
+    return DataError(
+        f"{title} is not in {data_dir} and was not fetched ({why}): put {', '.join(names)} into "
+        f"{absent[0].parent}"
+    )

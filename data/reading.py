@@ -1,4 +1,4 @@
-"""Files that come from elsewhere, read within bounds: no device, no pipe, nothing without end."""
+"""Files from elsewhere, read within bounds: no device, no pipe, nothing without end."""
 
 from __future__ import annotations
 
@@ -17,22 +17,16 @@ from typing import Any, BinaryIO, NoReturn
 def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
     """A regular file, or a link to one, of at most so many bytes; a pipe is not waited for.
 
-    Raises:
-        OSError: with `strerror` in words: missing, not readable, no regular file, too large, or a
-            name that no file can have.
+    Raises OSError, with `strerror` in words: missing, not readable, not a regular file, too large,
+    or a name that no file can have.
     """
     try:
-        _check(path.stat(), most_bytes)  # before it is opened, which can set a device going
+        _check(path.stat(), most_bytes)  # before it is opened, which can start a device
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, f"no file can have this name ({error})") from error
-    try:
+    with os.fdopen(descriptor, "rb") as file:
         _check(os.fstat(descriptor), most_bytes)  # what was opened, whatever the name means by now
-        file = os.fdopen(descriptor, "rb")
-    except OSError:
-        os.close(descriptor)
-        raise
-    with file:
         yield file
 
 
@@ -43,11 +37,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON in UTF-8, whose numbers are all finite and whose whole numbers fit into 64 bits.
-
-    Raises:
-        ValueError: it is none; with NaN or Infinity, also by `1e999`; nested too deeply.
-    """
+    """JSON in UTF-8 whose numbers are finite and whose integers fit into 64 bits, or ValueError."""
     try:
         return json.loads(
             content.decode(), parse_constant=_refuse, parse_float=_finite, parse_int=_of_64_bits
@@ -62,9 +52,7 @@ def _check(facts: os.stat_result, most_bytes: int) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
     if facts.st_size > most_bytes:
-        raise OSError(
-            errno.EFBIG, f"it has {facts.st_size} bytes, where at most {most_bytes} make sense"
-        )
+        raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {most_bytes}")
 
 
 def _finite(text: str) -> float:

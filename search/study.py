@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from data.datasets import dataset_choices
 from search.analysis.wording import printable
 from search.running import joining
 from search.running.stopping import StopOnSignal
@@ -81,8 +82,7 @@ def parser() -> Parser:
     own.add_argument(
         "--dataset",
         metavar="NAME",
-        help="fashion_mnist, mnist, cifar10, cifar100, cifar100_coarse, digits or folder:PATH "
-        "(default: fashion_mnist, or digits where that cannot be had)",
+        help=f"{dataset_choices()} (default: fashion_mnist, or digits where that cannot be had)",
     )
     own.add_argument(
         "--study",

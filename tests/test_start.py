@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets import DatasetInfo
+from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.store.catalog import create_study
 from search.store.opening import open_database

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data.composition import measure
 from data.errors import DataError
-from data.recompose import read_alike
+from data.folders.composition import measure
+from data.folders.recompose import read_alike
 from search.analysis.feature_maps import FeatureMaps
 from search.analysis.kernels import inspect_kernels
 from search.analysis.wording import printable

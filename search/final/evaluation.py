@@ -11,7 +11,9 @@ from pathlib import Path
 import optuna
 from safetensors.torch import save as to_safetensors
 
-from data.datasets import DataError, Reading, has_same_test
+from data.datasets import has_same_test
+from data.errors import DataError
+from data.folders.preparation import Reading
 from search.final.export import require_onnx
 from search.running.surroundings import check_count
 from search.spec.domains import SpecError

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.composition import measure
+from data.folders.composition import measure
 from models.summary import LayerRow
 from search.final.chosen import Chosen
 from search.store.view import StudyView

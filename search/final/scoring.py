@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.datasets import Reading, load_test
+from data.datasets import load_test
+from data.folders.preparation import Reading
 from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
 from search.analysis.mistakes import Mistake, collect_mistakes
 from search.training.bundle import Bundle

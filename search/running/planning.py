@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import torch
 
-from data.datasets import canonical_name, choose_dataset, has_own_size
+from data.datasets import canonical_name, choose_dataset, find_dataset
 from search.running.journal import journal_from_environment
 from search.running.wish import Wish, read_wish
 from search.running.worker import Worker
@@ -96,7 +96,7 @@ def make_plan(
         task = load_study_task(spec, data_dir, device, place=place)
         check_space(spec, task.image_shape, task.classes)
         check_sources(spec, task.image_shape, task.classes)
-        if existing is None and not has_own_size(dataset):
+        if existing is None and not find_dataset(dataset).has_own_size:
             spec = replace(
                 spec,
                 image_size=task.image_shape[1],

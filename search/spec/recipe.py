@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from data.policies import MAX_STRENGTH, POLICY_NAMES
+from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
 
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
@@ -42,7 +42,7 @@ class Recipe:
             the weights as they are.
         label_smoothing: in [0, 1).
         gradient_clip: largest global gradient norm, or None.
-        augmentation, augmentation_strength: a policy of `data.policies` and its strength.
+        augmentation, augmentation_strength: a policy of `data.augmentations` and its strength.
         initial_weights: where all layers but the last start, see
             `search.training.initial_weights`; None: random.
         frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.
@@ -82,7 +82,7 @@ class Recipe:
         _check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
         clip = self.gradient_clip
         _check(clip is None or _positive(clip), "gradient_clip", clip, "above 0")
-        _among("augmentation", self.augmentation, POLICY_NAMES)
+        _among("augmentation", self.augmentation, tuple(AUGMENTATIONS))
         strength = self.augmentation_strength
         in_range = 0 <= strength <= MAX_STRENGTH
         _check(in_range, "augmentation_strength", strength, f"in [0, {MAX_STRENGTH:g}]")

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import optuna
 
-from data.policies import POLICY_NAMES
+from data.augmentations import AUGMENTATIONS
 from models import FAMILIES, Architecture, ArchitectureError
 from models.checks import shown
 from models.family import Parameter, choice, count, number
@@ -60,7 +60,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     ),
     "label_smoothing": number(0.0, "share of the target spread over all classes"),
     "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
-    "augmentation": choice(POLICY_NAMES, "none", "policy of random image transforms"),
+    "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
     "augmentation_strength": number(1.0, "1 is usual, 0 none"),
     "initial_weights": Parameter(
         kinds=(str,),

@@ -26,7 +26,7 @@ from search.store.tables import study_user_attributes as attributes
 from search.store.view import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, load_spec
 
 if TYPE_CHECKING:
-    from data.datasets import DatasetInfo
+    from data.examples import DatasetInfo
     from data.fingerprint import Fingerprint
 
 # Of a stored specification: totals, and what a study of before does not record of its report.

@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 import torch
 
-from data import folder
-from data.datasets import DataError, canonical_name
+from data.datasets import canonical_name, find_dataset, keep_held_out
+from data.errors import DataError
 from data.fingerprint import Fingerprint, differences, rough_differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -28,7 +28,8 @@ MOST_PLACES = 8
 
 
 def is_folder(name: str) -> bool:
-    return name.startswith(folder.PREFIX)
+    """Whether it names a person's own file or folder, which may be moved."""
+    return find_dataset(name).path is not None
 
 
 def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: Path) -> str:
@@ -56,17 +57,18 @@ def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: P
         place = _known_place(study, own, system)
     record = system.get(HELD_OUT)
     if isinstance(record, dict):
-        folder.keep_held_out(place, data_dir, {str(k): str(v) for k, v in record.items()})
+        keep_held_out(place, data_dir, {str(k): str(v) for k, v in record.items()})
     return place
 
 
 def _known_place(study: optuna.Study, own: str, system: dict[str, Any]) -> str:
     for place in [*_places(system), own]:
-        if folder.root_of(place).is_dir():
+        path = find_dataset(place).path
+        if path is not None and path.exists():
             return place
     raise DataError(
-        f"there is no folder {folder.root_of(own)}, where the pictures of study "
-        f"{study.study_name!r} were; if they were moved, name their place: --dataset folder:PATH"
+        f"there is no {find_dataset(own).path}, where the pictures of study {study.study_name!r} "
+        "were; if they were moved, name their place: --dataset folder:PATH"
     )
 
 

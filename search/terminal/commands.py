@@ -18,8 +18,8 @@ from typing import NoReturn, TextIO
 import optuna
 from rich.console import Console
 
+from data.datasets import default_data_dir
 from data.errors import DataError
-from data.names import default_data_dir
 from models import ArchitectureError
 from search.spec.domains import SpecError
 from search.spec.recipe import RecipeError

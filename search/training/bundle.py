@@ -21,8 +21,8 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from data.composition import Composition
-from data.preparation import FIRST, Preparation
+from data.folders.composition import Composition
+from data.folders.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular
 from models import Architecture, ArchitectureError, build, from_dict, to_dict
 from models.checks import shown

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.batches import to_unit
-from data.datasets import Examples
+from data.examples import Examples, to_unit
 from search.training.epoch import Score
 
 # Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from data.errors import DataError
-from data.listing import shown
-from data.recompose import read_alike
-from data.scan import FORMATS, LeftOut, pictures_below
+from data.errors import DataError, shown
+from data.folders.files import FORMATS, LeftOut, pictures_below
+from data.folders.recompose import read_alike
 from search.training.bundle import Bundle
 from search.training.evaluate import logits
 
@@ -62,7 +61,7 @@ class Skipped:
 def find_pictures(
     given: Iterable[Path], left_out: LeftOut | None = None
 ) -> Iterator[tuple[Path, bool]]:
-    """(file, whether it was named itself): the pictures below folders sorted, see `data.scan`.
+    """(file, whether it was named itself): the pictures below folders sorted.
 
     Links to folders are not followed. Raises DataError for a path that is not there, and for a
     folder that cannot be read.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from data.fingerprint import Fingerprint, differences
-from data.preparation import Reading
+from data.folders.preparation import Reading
 from models import Architecture, to_dict
 from search.spec.recipe import Recipe
 from search.training.checkpoint import (

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.augment import augment
-from data.batches import batch_indices, gather, to_unit
-from data.policies import policy
+from data.augment import make_augment
+from data.examples import batch_indices, gather, to_unit
 from search.spec.recipe import Recipe
 from search.training.averaging import RunningMean, newest_share
 from search.training.evaluate import autocast, normalise
@@ -64,7 +63,7 @@ class Step:
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._rate = torch.tensor(recipe.learning_rate, device=device)
         self.optimizer = make_optimizer(model, recipe, self._rate)
-        self._policy = policy(
+        self._augment = make_augment(
             recipe.augmentation,
             recipe.augmentation_strength,
             mirror_changes_class=task.info.mirror_changes_class,
@@ -117,7 +116,7 @@ class Step:
         recipe, task, optimizer = self._recipe, self._task, self.optimizer
         indices_B = self._order_SB.index_select(0, self._number)[0]
         images_BCHW = to_unit(gather(task.training.images_NCHW, indices_B))
-        images_BCHW = augment(images_BCHW, self._policy, self._randomness.augmentation)
+        images_BCHW = self._augment(images_BCHW, self._randomness.augmentation)
         labels_B = task.training.labels_N.index_select(0, indices_B)
 
         with autocast(task.device):

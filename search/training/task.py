@@ -7,17 +7,11 @@ from pathlib import Path
 
 import torch
 
-from data.datasets import (
-    DataError,
-    DatasetInfo,
-    Examples,
-    Reading,
-    load_training,
-    normalisation,
-    split,
-    thinned,
-)
+from data.datasets import load_training
+from data.errors import DataError
+from data.examples import DatasetInfo, Examples, normalisation, split, thinned
 from data.fingerprint import Fingerprint, fingerprint
+from data.folders.preparation import Reading
 from search.spec.recipe import EARLY_LOOK
 
 _READING = Reading()

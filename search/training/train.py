@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from data.datasets import Examples
+from data.examples import Examples
 from models import Architecture, build
 from search.spec.recipe import EARLY_LOOK, Recipe
 from search.training.epoch import Epoch, Score, StoppedError

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data.datasets import DatasetInfo, Examples
+from data.examples import DatasetInfo, Examples
 from search.training.task import Task, make_task
 
 COUNT, VALIDATION = 64, 40

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from benchmarks.dataloader import LoaderTraining, Pictures, plain_network, torchvision_transforms
 from benchmarks.workload import NETWORKS, recipe
 from data.augment import augment
-from data.batches import to_unit
-from data.policies import POLICY_NAMES, Policy, policy
+from data.augmentations import AUGMENTATIONS, Policy, policy
+from data.examples import to_unit
 from models import build
 from models.summary import count_parameters
 from search.spec.recipe import Recipe
@@ -82,7 +82,7 @@ def test_pictures_without_augmentation_are_what_our_network_sees(task: Task) -> 
         assert label == task.training.labels_N[index]
 
 
-@pytest.mark.parametrize("name", POLICY_NAMES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_policies_vary_pictures_as_much_as_ours(name: str, task: Task) -> None:
     """Random draws differ, so means over 4 000 pictures are compared: of each pixel, and of how
     far each is from the original. Black margins, as bilinear sampling treats borders in two ways.

@@ -1,6 +1,5 @@
 """Small published sets in torchvision's layout, a local server for them, and no way to the net."""
 
-import dataclasses
 import gzip
 import hashlib
 import io
@@ -9,14 +8,13 @@ import struct
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
-
-from data import published
+from torchvision.datasets import CIFAR10, CIFAR100, KMNIST, MNIST, FashionMNIST
 
 REFUSED = "http://127.0.0.1:9/"  # nobody listens there: refused at once
 
@@ -25,7 +23,7 @@ REFUSED = "http://127.0.0.1:9/"  # nobody listens there: refused at once
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    for source in (FashionMNIST, MNIST):
+    for source in (FashionMNIST, MNIST, KMNIST):
         monkeypatch.setattr(source, "mirrors", [REFUSED])
     for source in (CIFAR10, CIFAR100):
         monkeypatch.setattr(source, "url", REFUSED + source.filename)
@@ -39,61 +37,43 @@ def idx(values: np.ndarray) -> bytes:
     return struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
 
 
-@dataclasses.dataclass
+@dataclass
 class SmallFashion:
     """30 training and 20 test images under Fashion-MNIST's names, not yet on disk."""
 
     raw: Path
     packed: dict[str, bytes]
-    monkeypatch: pytest.MonkeyPatch
 
     @property
     def data_dir(self) -> Path:
         return self.raw.parent.parent
 
-    def put_packed(self, *names: str) -> None:
+    def put(self, *names: str) -> None:
         self.raw.mkdir(parents=True, exist_ok=True)
         for name in names or self.packed:
             (self.raw / name).write_bytes(self.packed[name])
-
-    def put_extracted(self, *names: str) -> None:
-        self.raw.mkdir(parents=True, exist_ok=True)
-        for name in names or self.packed:
-            content = gzip.decompress(self.packed[name])
-            (self.raw / name.removesuffix(".gz")).write_bytes(content)
-
-    def publish(self, name: str, values: np.ndarray | bytes) -> None:
-        """Makes `values` what is published as `name`, MD5s and all."""
-        content = values if isinstance(values, bytes) else idx(values)
-        self.packed[name] = gzip.compress(content, mtime=0)
-        path = f"FashionMNIST/raw/{name.removesuffix('.gz')}"
-        self.monkeypatch.setitem(published.EXTRACTED_MD5, path, md5(content))
-        resources = [(name, md5(packed)) for name, packed in self.packed.items()]
-        self.monkeypatch.setattr(FashionMNIST, "resources", resources)
 
 
 @pytest.fixture
 def small_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallFashion:
     random = np.random.default_rng(0)
-    small = SmallFashion(tmp_path / "data/FashionMNIST/raw", {}, monkeypatch)
+    packed = {}
     for split, count in (("train", 30), ("t10k", 20)):
-        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        small.publish(f"{split}-images-idx3-ubyte.gz", images)
-        small.publish(
-            f"{split}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % np.uint8(10)
-        )
-    entry = dataclasses.replace(
-        published.PUBLISHED["fashion_mnist"], training_count=30, test_count=20, validation_count=10
-    )
-    monkeypatch.setitem(published.PUBLISHED, "fashion_mnist", entry)
-    return small
+        for what, values in (
+            ("images-idx3", random.integers(0, 256, (count, 28, 28), dtype=np.uint8)),
+            ("labels-idx1", np.arange(count, dtype=np.uint8) % np.uint8(10)),
+        ):
+            packed[f"{split}-{what}-ubyte.gz"] = gzip.compress(idx(values), mtime=0)
+    resources = [(name, md5(content)) for name, content in packed.items()]
+    monkeypatch.setattr(FashionMNIST, "resources", resources)
+    return SmallFashion(tmp_path / "data/FashionMNIST/raw", packed)
 
 
 @pytest.fixture
 def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with a cifar-100-python.tar.gz of 40 training and 30 test images."""
     random = np.random.default_rng(0)
-    members = {
+    members: dict[str, dict[str, object]] = {
         "meta": {
             "fine_label_names": [f"fine {k}" for k in range(100)],
             "coarse_label_names": [f"coarse {k}" for k in range(20)],
@@ -121,20 +101,14 @@ def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(CIFAR100, "train_list", [["train", digests["train"]]])
     monkeypatch.setattr(CIFAR100, "test_list", [["test", digests["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digests["meta"]})
-    for name in ("cifar100", "cifar100_coarse"):
-        entry = dataclasses.replace(
-            published.PUBLISHED[name], training_count=40, test_count=30, validation_count=20
-        )
-        monkeypatch.setitem(published.PUBLISHED, name, entry)
     return data_dir
 
 
-@dataclasses.dataclass
+@dataclass
 class Server:
-    """What is served by name, and what was asked for."""
+    """got: the names that were asked for."""
 
     url: str
-    content: dict[str, bytes]
     got: list[str]
 
 
@@ -149,11 +123,8 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
                 self.answer()
 
             def do_GET(self) -> None:
-                body = self.answer()
-                # torchvision follows redirects by a GET whose header says it is a HEAD.
-                if "Method" not in self.headers:
-                    server.got.append(self.path.strip("/"))
-                    self.wfile.write(body)
+                server.got.append(self.path.strip("/"))
+                self.wfile.write(self.answer())
 
             def answer(self) -> bytes:
                 body = content.get(self.path.strip("/"))
@@ -168,7 +139,7 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
         http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         running.append(http)
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-        server = Server(f"http://127.0.0.1:{http.server_port}/", content, [])
+        server = Server(f"http://127.0.0.1:{http.server_port}/", [])
         return server
 
     yield start

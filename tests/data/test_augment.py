@@ -7,11 +7,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import RandomErasing, RandomResizedCrop
 
-from data.augment import augment, draw
-from data.policies import POLICY_NAMES, Policy, policy
-from data.transforms import Draws
+from data.augment import Draws, augment, draw
+from data.augmentations import AUGMENTATIONS, Policy, policy
 
-VARYING = [name for name in POLICY_NAMES if name != "none"]
+VARYING = [name for name in AUGMENTATIONS if name != "none"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -28,7 +27,7 @@ def drawn(draws: Draws) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", POLICY_NAMES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_strength_0_is_the_identity_to_the_bit(name: str) -> None:
     still = policy(name, 0.0, mirror_changes_class=False)
     source = generator()
@@ -56,7 +55,7 @@ def test_policies_do_what_they_are_called(name: str, fields: set[str]) -> None:
         assert drawn(draw(usual, 8, 28, 28, generator())) == fields
 
 
-@pytest.mark.parametrize("name", POLICY_NAMES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_nothing_is_flipped_where_that_changes_the_class(name: str) -> None:
     for strength in (0.3, 1.0, 2.0):
         careful = policy(name, strength, mirror_changes_class=True)
@@ -103,7 +102,7 @@ def test_as_much_is_drawn_whatever_the_strength_and_the_images(name: str) -> Non
     assert torch.equal(states[0], states[2])
 
 
-@pytest.mark.parametrize("name", POLICY_NAMES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_no_value_is_waited_for_and_no_shape_depends_on_one(name: str) -> None:
     usual = policy(name, 1.0, mirror_changes_class=False)
     with FakeTensorMode():  # tensors without values: asking for one raises
@@ -235,7 +234,7 @@ def test_strengths_out_of_range_are_refused(strength: float) -> None:
 
 
 def test_an_unknown_policy_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown augmentation policy 'cutmix'; .*erase"):
+    with pytest.raises(ValueError, match=r"unknown augmentation 'cutmix'; .*erase"):
         policy("cutmix", 1.0, mirror_changes_class=False)
 
 

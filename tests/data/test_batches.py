@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data.batches import batch_indices, gather, to_unit
+from data.examples import batch_indices, gather, to_unit
 
 
 def generator(seed: int = 0) -> torch.Generator:

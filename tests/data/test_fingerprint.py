@@ -13,8 +13,8 @@ import torch
 from data.datasets import load_training
 from data.examples import DatasetInfo, Examples
 from data.fingerprint import Fingerprint, differences, fingerprint, rough_differences
-from data.preparation import Reading
-from tests.data.pets import draw, make_pets
+from data.folders.preparation import Reading
+from tests.data.folders.pets import draw, make_pets
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_what_is_drawn_for_the_test_counts_too(root: Path) -> None:
     before = look(root)
     assert {name: it.count for name, it in before.test.items()} == {"cat": 2, "dog": 2, "eel": 2}
     (root / "train/cat").rename(root / "train/zebra")
-    assert differences(before, look(root)) == "class 'cat' is now called 'zebra'"
+    assert differences(before, look(root)) == "class 'zebra' is new, class 'cat' is gone"
 
 
 def rename_class(root: Path) -> None:
@@ -95,7 +95,7 @@ def exchange_labels(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (rename_class, "class 'cat' is now called 'zebra'"),
+        (rename_class, "class 'zebra' is new, class 'cat' is gone"),
         (add_class, "class 'ant' is new"),
         (remove_class, "class 'dog' is gone"),
         (exchange_pictures, "other pictures in 'cat', other test pictures in 'dog'"),

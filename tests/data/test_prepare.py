@@ -8,7 +8,7 @@ from data.prepare import main
 
 
 def test_it_says_what_is_in_a_data_set(small_fashion: Any, capsys: Any) -> None:
-    small_fashion.put_packed()
+    small_fashion.put()
     assert main(["fashion_mnist", "--data-dir", str(small_fashion.data_dir)]) == 0
     shown = capsys.readouterr()
     lines = [line.split() for line in shown.out.splitlines()]
@@ -29,7 +29,7 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(tmp_path: Path, capsys: Any)
 
 
 def test_a_damaged_test_file_is_found(small_fashion: Any, capsys: Any) -> None:
-    small_fashion.put_packed()
+    small_fashion.put()
     (small_fashion.raw / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
     assert main(["fashion_mnist", "--data-dir", str(small_fashion.data_dir)]) == 2
     assert "t10k-labels-idx1-ubyte.gz" in capsys.readouterr().err
@@ -38,7 +38,7 @@ def test_a_damaged_test_file_is_found(small_fashion: Any, capsys: Any) -> None:
 def test_the_environment_names_the_data_directory(
     small_fashion: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    small_fashion.put_packed()
+    small_fashion.put()
     monkeypatch.setenv("SEARCH_DATA_DIR", str(small_fashion.data_dir))
     assert main(["fashion_mnist"]) == 0
     assert " 30, " in capsys.readouterr().out

@@ -1,31 +1,51 @@
+"""Published data sets: read as torchvision reads them, verified, fetched once and never hanging."""
+
+import gzip
+import hashlib
+import multiprocessing
 import os
 import pickle
+import socket
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR100, FashionMNIST
 
-from data.datasets import DATASET_NAMES, default_data_dir
+from data import published
+from data.datasets import default_data_dir, load_test, load_training
 from data.errors import DataError
-from data.published import PUBLISHED
+from data.published import Archive, read_archives, read_idx
 
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 RAW = default_data_dir() / "FashionMNIST/raw"
-needs_fashion_mnist = pytest.mark.skipif(
-    not (RAW / "train-images-idx3-ubyte.gz").exists() and "CI" not in os.environ,
-    reason=f"Fashion-MNIST is not in {RAW}",
-)
+Serve = Callable[[dict[str, bytes]], Any]
+
+
+def read(small_fashion: Any, *, train: bool = True) -> list[bytes]:
+    return read_idx("FashionMNIST", train, small_fashion.data_dir)
+
+
+@pytest.fixture
+def server(small_fashion: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serves the small Fashion-MNIST, second of two mirrors."""
+    started = serve(small_fashion.packed)
+    monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/", started.url])
+    return started
 
 
 def test_a_set_in_idx_files_reads_as_torchvision_reads_it(small_fashion: Any) -> None:
-    small_fashion.put_packed()
-    info, training = PUBLISHED["fashion_mnist"].load_training(
-        "fashion_mnist", small_fashion.data_dir
-    )
-    test = PUBLISHED["fashion_mnist"].load_test(small_fashion.data_dir)
-    small_fashion.put_extracted()
+    small_fashion.put()
+    info, training = load_training("fashion_mnist", small_fashion.data_dir)
+    test = load_test("fashion_mnist", small_fashion.data_dir)
+    for name, packed in small_fashion.packed.items():
+        (small_fashion.raw / name.removesuffix(".gz")).write_bytes(gzip.decompress(packed))
     for train, examples in ((True, training), (False, test)):
         reference = FashionMNIST(small_fashion.data_dir, train=train)
         assert torch.equal(examples.images_NCHW[:, 0], reference.data)
@@ -35,34 +55,14 @@ def test_a_set_in_idx_files_reads_as_torchvision_reads_it(small_fashion: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "message"),
-    [
-        ("train-labels-idx1-ubyte.gz", np.full(30, 200, np.uint8), "labels 200 to 200"),
-        ("train-labels-idx1-ubyte.gz", np.zeros(29, np.uint8), "not laid out as published"),
-        ("train-images-idx3-ubyte.gz", np.zeros((30, 27, 28), np.uint8), "not laid out"),
-        ("train-images-idx3-ubyte.gz", b"", "not laid out"),
-        ("train-labels-idx1-ubyte.gz", b"\0\0\x08\1\0\0\0\x1e" + bytes(29), "not laid out"),
-        ("train-labels-idx1-ubyte.gz", b"\0\0\x08\1\0\0\0\x1e" + bytes(31), "not laid out"),
-    ],
-)
-def test_counts_shapes_and_labels_are_checked_behind_the_md5(
-    small_fashion: Any, name: str, values: Any, message: str
-) -> None:
-    small_fashion.publish(name, values)
-    small_fashion.put_packed()
-    with pytest.raises(DataError, match=f"Fashion-MNIST: .*{message}"):
-        PUBLISHED["fashion_mnist"].load_training("fashion_mnist", small_fashion.data_dir)
-
-
-@pytest.mark.parametrize(
     ("name", "key", "classes"),
     [("cifar100", "fine_labels", 100), ("cifar100_coarse", "coarse_labels", 20)],
 )
 def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
     small_cifar100: Path, name: str, key: str, classes: int
 ) -> None:
-    info, training = PUBLISHED[name].load_training(name, small_cifar100)
-    test = PUBLISHED[name].load_test(small_cifar100)
+    info, training = load_training(name, small_cifar100)
+    test = load_test(name, small_cifar100)
     assert not (small_cifar100 / "cifar-100-python").exists()
     reference = CIFAR100(small_cifar100, train=True, download=True)  # extracts, fetches nothing
     assert torch.equal(training.images_NCHW, torch.from_numpy(reference.data).permute(0, 3, 1, 2))
@@ -72,62 +72,204 @@ def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
     assert len(info.class_names) == classes
     assert info.class_names[3] == f"{'fine' if classes == 100 else 'coarse'} 3"
 
-    (small_cifar100 / CIFAR100.filename).unlink()
-    again_info, again = PUBLISHED[name].load_training(name, small_cifar100)
-    assert again_info == info
-    assert torch.equal(again.images_NCHW, training.images_NCHW)
 
-
-def test_a_pickle_with_another_md5_is_never_loaded(small_cifar100: Path, tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "executed",))
-
-    extracted = small_cifar100 / "cifar-100-python"
-    extracted.mkdir()
-    (small_cifar100 / CIFAR100.filename).unlink()
-    for name in ("train", "test", "meta"):
-        (extracted / name).write_bytes(pickle.dumps(Hostile()))
+def test_a_pickle_with_another_md5_is_never_loaded(small_cifar100: Path) -> None:
+    archive = small_cifar100 / CIFAR100.filename
+    archive.write_bytes(archive.read_bytes() + b"\0")
     with pytest.raises(DataError, match="damaged"):
-        PUBLISHED["cifar100"].load_training("cifar100", small_cifar100)
-    assert not (tmp_path / "executed").exists()
+        load_training("cifar100", small_cifar100)
 
 
-def test_commands_name_all_of_them() -> None:
-    assert (*PUBLISHED, "digits") == DATASET_NAMES
+def test_digits_are_scikit_learns_and_divided_alike_for_ever(tmp_path: Path) -> None:
+    info, training = load_training("digits", tmp_path)
+    test = load_test("digits", tmp_path)
+    assert (len(training), len(test), info.validation_count) == (1437, 360, 287)
+    assert info.mirror_changes_class
+    images, labels = load_digits(return_X_y=True)
+    known = {
+        np.rint(image * (255 / 16)).astype(np.uint8).tobytes(): label
+        for image, label in zip(images, labels, strict=True)
+    }
+    seen = set()
+    for examples in (training, test):
+        for image, label in zip(examples.images_NCHW, examples.labels_N.tolist(), strict=True):
+            assert known[image.numpy().tobytes()] == label
+            seen.add(image.numpy().tobytes())
+    assert len(seen) == len(known)
+    # A change here would silently move test images into training.
+    digest = hashlib.sha256(test.images_NCHW.numpy().tobytes()).hexdigest()
+    assert digest.startswith("de85aee14a9506dd")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_register_is_sound(name: str) -> None:
-    entry = PUBLISHED[name]
-    assert entry.validation_count < entry.training_count
-    assert entry.mirror_changes_class == (name == "mnist")
-    for train in (True, False):
-        files = entry.files(train=train)
-        assert files
-        for file in files:
-            assert len(file.md5) == len(file.archive.md5) == 32
-            assert not Path(file.path).is_absolute()
-
-
-@needs_fashion_mnist
+@pytest.mark.skipif(
+    not (RAW / IMAGES).exists() and "CI" not in os.environ, reason=f"Fashion-MNIST is not in {RAW}"
+)
 def test_fashion_mnist_itself() -> None:
-    info, training = PUBLISHED["fashion_mnist"].load_training("fashion_mnist", default_data_dir())
+    info, training = load_training("fashion_mnist", default_data_dir())
     assert training.images_NCHW.shape == (60_000, 1, 28, 28)
     assert training.labels_N.bincount().tolist() == [6000] * 10
+    assert (info.validation_count, info.mirror_changes_class) == (10_000, False)
     # The first image of the published set is an ankle boot; its mean brightness is well known.
     assert info.class_names[int(training.labels_N[0])] == "Ankle boot"
     assert training.images_NCHW.double().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)
 
 
-@needs_fashion_mnist
-@pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
-def test_the_md5_of_what_an_archive_holds_is_the_registered_one(name: str) -> None:
-    import gzip
-    import hashlib
+def test_training_opens_no_test_file_needs_none_and_writes_nothing(small_fashion: Any) -> None:
+    small_fashion.put(IMAGES, LABELS)
+    (small_fashion.raw / "t10k-images-idx3-ubyte.gz").mkdir()  # cannot be opened
+    before = sorted(small_fashion.data_dir.rglob("*"))
+    assert len(read(small_fashion)) == 2
+    assert sorted(small_fashion.data_dir.rglob("*")) == before
 
-    for train in (True, False):
-        for file in PUBLISHED[name].files(train=train):
-            packed = (default_data_dir() / file.archive.path).read_bytes()
-            assert hashlib.md5(packed).hexdigest() == file.archive.md5
-            assert hashlib.md5(gzip.decompress(packed)).hexdigest() == file.md5
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+@pytest.mark.parametrize("name", [IMAGES, LABELS])
+def test_a_damaged_file_is_named_with_the_remedy(
+    small_fashion: Any, name: str, damage: Callable[[Path], None]
+) -> None:
+    small_fashion.put()
+    damage(small_fashion.raw / name)
+    with pytest.raises(DataError) as caught:
+        read(small_fashion)
+    message = str(caught.value)
+    assert str(small_fashion.raw / name) in message
+    assert message.count(str(small_fashion.raw)) == 1  # the whole ones are not blamed
+    assert "delete it" in message
+    assert "Connection refused" in message
+    assert "\n" not in message
+
+
+def test_absent_files_are_listed_with_their_place_and_nothing_is_left_behind(
+    small_fashion: Any,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(small_fashion)
+    assert f"put {', '.join(small_fashion.packed)} into {small_fashion.raw}" in str(caught.value)
+    assert not small_fashion.data_dir.exists()
+    small_fashion.put(IMAGES, "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(DataError, match=f"put {LABELS} into"):
+        read(small_fashion)
+
+
+def test_a_file_without_end_is_named(small_fashion: Any) -> None:
+    small_fashion.put()
+    (small_fashion.raw / IMAGES).unlink()
+    (small_fashion.raw / IMAGES).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"cannot read .*{IMAGES}: it is no regular file"):
+        read(small_fashion)
+
+
+def test_what_is_missing_is_fetched_for_both_parts(small_fashion: Any, server: Any) -> None:
+    assert read(small_fashion) == [small_fashion.packed[name] for name in (IMAGES, LABELS)]
+    assert sorted(server.got) == sorted(small_fashion.packed)
+    assert len(read(small_fashion)) == len(read(small_fashion, train=False)) == 2
+    assert len(server.got) == 4  # from disk from now on
+
+
+def test_a_damaged_archive_is_fetched_again_and_nothing_else(
+    small_fashion: Any, server: Any
+) -> None:
+    small_fashion.put()
+    truncate(small_fashion.raw / IMAGES)
+    assert read(small_fashion)[0] == small_fashion.packed[IMAGES]
+    assert server.got == [IMAGES]
+    assert (small_fashion.raw / IMAGES).read_bytes() == small_fashion.packed[IMAGES]
+
+
+def test_test_files_that_are_not_to_be_had_do_not_hinder_training(
+    small_fashion: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve({name: small_fashion.packed[name] for name in (IMAGES, LABELS)})
+    monkeypatch.setattr(FashionMNIST, "mirrors", [server.url])
+    assert len(read(small_fashion)) == 2
+    with pytest.raises(DataError, match=r"404.*put t10k-images-idx3-ubyte\.gz, t10k-labels"):
+        read(small_fashion, train=False)
+
+
+def test_something_else_under_the_address_is_refused_and_removed(
+    small_fashion: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(dict.fromkeys(small_fashion.packed, b"<html>Please log in</html>"))
+    monkeypatch.setattr(FashionMNIST, "mirrors", [server.url])
+    with pytest.raises(DataError, match="sent something else than the published train-images"):
+        read(small_fashion)
+    assert {path.name for path in small_fashion.data_dir.rglob("*") if path.is_file()} <= {".lock"}
+
+
+@pytest.mark.usefixtures("server")
+def test_a_directory_that_cannot_be_written_is_named(small_fashion: Any) -> None:
+    small_fashion.data_dir.write_text("a file where a directory is wanted")
+    with pytest.raises(DataError, match=f"not in {small_fashion.data_dir} .*File exists"):
+        read(small_fashion)
+
+
+CONTENT = gzip.compress(bytes(range(256)) * 400, mtime=0)
+
+
+def part(url: str) -> Archive:
+    return Archive(path="set/part.gz", md5=hashlib.md5(CONTENT).hexdigest(), urls=(url,))
+
+
+def test_a_host_that_is_silent_is_given_up_within_the_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "PROBE_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, but never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/part.gz"
+        start = time.monotonic()
+        with pytest.raises(DataError, match=r"127\.0\.0\.1:\d+: (no answer|timed out)"):
+            read_archives("the set", [part(url)], tmp_path)
+    assert time.monotonic() - start < 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def slow_failure(*_arguments: object, **_more: object) -> None:
+    time.sleep(1.5)
+    raise OSError("late")
+
+
+def test_a_name_that_takes_long_to_look_up_is_given_up_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(socket, "getaddrinfo", slow_failure)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"no answer within 0\.3 s"):
+        read_archives("the set", [part("http://somewhere.invalid/part.gz")], tmp_path)
+    assert time.monotonic() - start < 2
+
+
+def read_to_queue(url: str, data_dir: Path, start: Any, queue: Any) -> None:
+    start.wait()
+    [content] = read_archives("the set", [part(url)], data_dir)
+    queue.put(content == CONTENT)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_processes_that_start_at_once_fetch_once_and_all_read_whole_files(
+    tmp_path: Path, serve: Serve
+) -> None:
+    server = serve({"part.gz": CONTENT})
+    context = multiprocessing.get_context("fork")
+    start, queue = context.Event(), context.Queue()
+    arguments = (f"{server.url}part.gz", tmp_path, start, queue)
+    processes = [context.Process(target=read_to_queue, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    start.set()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert [queue.get(timeout=5) for _ in processes] == [True] * 4
+    assert server.got == ["part.gz"]

@@ -52,7 +52,7 @@ def open_files() -> int:
         (os.mkfifo, "no regular file"),
         (listening, "no regular file"),
         (lambda path: path.mkdir(), "Is a directory"),
-        (sparse, "1099511627776 bytes, where at most 1000"),
+        (sparse, "1099511627776 bytes, more than 1000"),
         (lambda path: path.write_bytes(b"a" * 1001), "1001 bytes"),
         (link("none"), "No such file"),
     ],

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from data.transforms import Draws, apply
+from data.augment import Draws, transform
 
 HEIGHT, WIDTH = 20, 26
 
@@ -35,7 +35,7 @@ def affine(image_CHW: Tensor, degrees: float, right: int, down: int, scale: floa
 
 
 def test_no_draws_change_nothing(images_NCHW: Tensor) -> None:
-    assert apply(images_NCHW, Draws()) is images_NCHW
+    assert transform(images_NCHW, Draws()) is images_NCHW
 
 
 FLIPS = [True, False, True, False, True, True]
@@ -44,7 +44,7 @@ SHIFTS = [(0, 0), (3, 0), (0, -2), (-4, 5), (2, 2), (-30, 30)]
 
 def test_flip_and_shift_equal_hflip_and_a_crop_after_padding_exactly(images_NCHW: Tensor) -> None:
     draws = Draws(flip_N=torch.tensor(FLIPS), shift_N2=torch.tensor(SHIFTS))
-    result = apply(images_NCHW, draws)
+    result = transform(images_NCHW, draws)
     for image, flip, (right, down), varied in zip(images_NCHW, FLIPS, SHIFTS, result, strict=True):
         flipped = reference.hflip(image) if flip else image
         padded = reference.pad(flipped, 30)
@@ -55,19 +55,19 @@ def test_flip_and_shift_equal_hflip_and_a_crop_after_padding_exactly(images_NCHW
 def test_flip_or_shift_alone(images_NCHW: Tensor, alone: str) -> None:
     flip_N, shift_N2 = torch.tensor(FLIPS), torch.tensor(SHIFTS)
     if alone == "flip":
-        result = apply(images_NCHW, Draws(flip_N=flip_N))
+        result = transform(images_NCHW, Draws(flip_N=flip_N))
         both = Draws(flip_N=flip_N, shift_N2=torch.zeros_like(shift_N2))
     else:
-        result = apply(images_NCHW, Draws(shift_N2=shift_N2))
+        result = transform(images_NCHW, Draws(shift_N2=shift_N2))
         both = Draws(flip_N=torch.zeros_like(flip_N), shift_N2=shift_N2)
-    assert torch.equal(result, apply(images_NCHW, both))
+    assert torch.equal(result, transform(images_NCHW, both))
     assert not torch.equal(result, images_NCHW)
 
 
 def test_flip_and_shift_in_channels_last(images_NCHW: Tensor) -> None:
     draws = Draws(flip_N=torch.tensor(FLIPS), shift_N2=torch.tensor(SHIFTS))
     last = images_NCHW.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(apply(last, draws), apply(images_NCHW, draws))
+    assert torch.equal(transform(last, draws), transform(images_NCHW, draws))
 
 
 def test_resampling_equals_hflip_and_affine(images_NCHW: Tensor) -> None:
@@ -83,7 +83,7 @@ def test_resampling_equals_hflip_and_affine(images_NCHW: Tensor) -> None:
         angle_N=torch.tensor(degrees) * (math.pi / 180),
         crop_N4=torch.tensor(crops),
     )
-    result = apply(images_NCHW, draws)
+    result = transform(images_NCHW, draws)
     for i, image in enumerate(images_NCHW):
         flipped = reference.hflip(image) if FLIPS[i] else image
         expected = affine(flipped, degrees[i], *SHIFTS[i], zooms[i])
@@ -92,7 +92,7 @@ def test_resampling_equals_hflip_and_affine(images_NCHW: Tensor) -> None:
 
 def test_rotation_alone_equals_affine(images_NCHW: Tensor) -> None:
     degrees = torch.tensor([0.0, 15.0, -33.0, 90.0, 7.5, -170.0])
-    result = apply(images_NCHW, Draws(angle_N=degrees.deg2rad()))
+    result = transform(images_NCHW, Draws(angle_N=degrees.deg2rad()))
     for image, angle, varied in zip(images_NCHW, degrees.tolist(), result, strict=True):
         torch.testing.assert_close(varied, affine(image, angle, 0, 0, 1.0), atol=2e-5, rtol=0)
 
@@ -100,7 +100,7 @@ def test_rotation_alone_equals_affine(images_NCHW: Tensor) -> None:
 def test_a_crop_anywhere_equals_resized_crop(images_NCHW: Tensor) -> None:
     crops = [(0, 0, 26, 20), (3, 2, 20, 15), (6, 5, 20, 15), (0, 4, 14, 16), (5, 0, 21, 11)]
     crops.append((10, 8, 16, 12))
-    result = apply(images_NCHW, Draws(crop_N4=torch.tensor(crops).float()))
+    result = transform(images_NCHW, Draws(crop_N4=torch.tensor(crops).float()))
     for image, (left, top, width, height), varied in zip(images_NCHW, crops, result, strict=True):
         expected = reference.resized_crop(
             image, top, left, height, width, [HEIGHT, WIDTH], antialias=False
@@ -127,15 +127,15 @@ def test_geometry_happens_in_the_order_crop_flip_rotation_shift() -> None:
     step = affine(step, 0.0, right, down, 1.0)
     inner = slice(20, 40)
     torch.testing.assert_close(
-        apply(plane[None], draws)[0, :, inner, inner], step[:, inner, inner], atol=1e-5, rtol=0
+        transform(plane[None], draws)[0, :, inner, inner], step[:, inner, inner], atol=1e-5, rtol=0
     )
 
 
 def test_brightness_and_contrast_equal_torchvisions(images_NCHW: Tensor) -> None:
     factors = [0.0, 0.5, 0.9, 1.0, 1.3, 2.0]
-    brighter = apply(images_NCHW, Draws(brightness_N=torch.tensor(factors)))
-    starker = apply(images_NCHW, Draws(contrast_N=torch.tensor(factors)))
-    both = apply(
+    brighter = transform(images_NCHW, Draws(brightness_N=torch.tensor(factors)))
+    starker = transform(images_NCHW, Draws(contrast_N=torch.tensor(factors)))
+    both = transform(
         images_NCHW,
         Draws(brightness_N=torch.tensor(factors), contrast_N=torch.tensor(factors)),
     )
@@ -157,7 +157,7 @@ def test_erasing_equals_torchvisions(images_NCHW: Tensor) -> None:
         (0, 0, 26, 20),
         (9, 2, 17, 3),
     ]
-    result = apply(images_NCHW, Draws(erase_N4=torch.tensor(boxes)))
+    result = transform(images_NCHW, Draws(erase_N4=torch.tensor(boxes)))
     for image, (left, top, width, height), varied in zip(images_NCHW, boxes, result, strict=True):
         expected = reference.erase(image, top, left, height, width, torch.zeros(1))
         assert torch.equal(varied, expected)
@@ -167,7 +167,7 @@ def test_erasing_comes_last() -> None:
     images_NCHW = torch.full((1, 1, HEIGHT, WIDTH), 0.5)
     box = torch.tensor([[2, 2, 4, 4]])
     draws = Draws(contrast_N=torch.tensor([0.5]), erase_N4=box, shift_N2=torch.tensor([[1, 1]]))
-    assert (apply(images_NCHW, draws)[0, 0, 2:6, 2:6] == 0).all()
+    assert (transform(images_NCHW, draws)[0, 0, 2:6, 2:6] == 0).all()
 
 
 def test_the_argument_stays_as_it_is(images_NCHW: Tensor) -> None:
@@ -177,5 +177,5 @@ def test_the_argument_stays_as_it_is(images_NCHW: Tensor) -> None:
         Draws(angle_N=torch.ones(6), contrast_N=torch.full((6,), 2.0)),
         Draws(brightness_N=torch.full((6,), 2.0)),
     ):
-        assert not torch.equal(apply(images_NCHW, draws), before)
+        assert not torch.equal(transform(images_NCHW, draws), before)
         assert torch.equal(images_NCHW, before)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from data.composition import Composition
-from data.datasets import DatasetInfo, Examples
+from data.examples import DatasetInfo, Examples
+from data.folders.composition import Composition
 from models import ConvNetConfig, build
 from search.training.bundle import Bundle
 from search.training.task import Task, make_task

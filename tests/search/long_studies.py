@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 
 from benchmarks.trials_present import insert_trials, make_up_trials
-from data.datasets import DatasetInfo
+from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.space import read_parameter
 from search.store.catalog import create_study, find_study

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from data.composition import measure
-from data.digits import load_training
-from data.preparation import Reading
+from data.datasets import load_training
+from data.folders.composition import measure
+from data.folders.preparation import Reading
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.terminal.commands import run
@@ -34,7 +34,7 @@ DRAW = Path(__file__).parent / "draw_digits.py"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs/digits/final, and drawn digits in drawn/; no data, no database."""
     place = tmp_path_factory.mktemp("predict")
-    info, examples = load_training()
+    info, examples = load_training("digits", Path())
     task = make_task(info, examples, examples.select(torch.arange(0)), torch.device("cpu"))
     architecture = ConvNetConfig(channels=(24, 48), batch_norm=True, hidden=(64,))
     job = Job(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from data.composition import measure
-from data.digits import load_training
+from data.datasets import load_training
+from data.folders.composition import measure
 from models import ConvNetConfig, build
 from search.final.predict import predict
 from search.spec.domains import SpecError
@@ -24,7 +24,7 @@ command = importlib.import_module("search.predict")  # `from search import predi
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """runs/digits/final with an untrained network, and drawn/ with pictures; as present folder."""
     monkeypatch.chdir(tmp_path)
-    info, examples = load_training()
+    info, examples = load_training("digits", Path())
     architecture = ConvNetConfig(channels=(4,), hidden=(8,))
     torch.manual_seed(0)
     network = build(architecture, info.image_shape, len(info.class_names))

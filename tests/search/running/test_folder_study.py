@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datasets import DataError
-from data.preparation import Preparation, Reading
+from data.errors import DataError
+from data.folders.preparation import Preparation, Reading
 from search import study
 from search.final.final import finalise
 from search.final.predict import predict

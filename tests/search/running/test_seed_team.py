@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from data.preparation import Reading
+from data.folders.preparation import Reading
 from models import ConvNetConfig
 from search.running import seed_team
 from search.running.seed_team import train_apart

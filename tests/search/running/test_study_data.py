@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.pets import draw, make_pets
 
-from data.datasets import DataError
+from data.errors import DataError
 from search.final import final
 from search.final.final import finalise
 from search.running import joining
@@ -21,7 +22,6 @@ from search.store.study_data import HELD_OUT, PLACES
 from search.store.view import FINGERPRINT
 from search.training.epoch import StoppedError
 from search.training.repeat import epochs_done
-from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
 Change = Callable[[Path], object]
@@ -82,7 +82,7 @@ def add_pictures(root: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "renamed": (rename_class, "class 'cat' is now called 'zebra'"),
+    "renamed": (rename_class, "class 'zebra' is new, class 'cat' is gone"),
     "new class": (add_class, "class 'ant' is new"),
     "removed": (remove_class, "class 'dog' is gone"),
     "more": (add_pictures, "1 more picture in 'cat', 1 more picture in 'eel'"),

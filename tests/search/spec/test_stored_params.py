@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from data.datasets import DatasetInfo
+from data.examples import DatasetInfo
 from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.choosing import make_sampler

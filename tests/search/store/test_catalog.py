@@ -4,7 +4,7 @@ from typing import Any
 import optuna
 import pytest
 
-from data.datasets import DatasetInfo
+from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, read_parameter

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import event
 
-from data.datasets import DatasetInfo
+from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.space import read_parameter, suggest
 from search.store.catalog import create_study, find_study, set_total

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.preparation import FIRST
+from data.folders.preparation import FIRST
 from models import MLPConfig
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, latest_bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError

@@ -17,7 +17,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data.datasets import DatasetInfo, Examples
+from data.examples import DatasetInfo, Examples
 from models import ConvNetConfig, MLPConfig
 from models.architecture import Architecture
 from search.spec.recipe import Recipe

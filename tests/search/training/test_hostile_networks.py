@@ -22,7 +22,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 
-from data.composition import Composition
+from data.folders.composition import Composition
 from models import ConvNetConfig, build
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, read_bundle, write_bundle
 from search.training.checkpoint import MAGIC, load_checkpoint

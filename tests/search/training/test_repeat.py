@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.preparation import Reading
+from data.folders.preparation import Reading
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.training import repeat

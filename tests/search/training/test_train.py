@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data.batches import batch_indices
+from data.examples import batch_indices
 from models import ConvNetConfig, build
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, StoppedError

@@ -1,4 +1,7 @@
-"""How picture files become images of one shape: fixed by the training pictures, used for all."""
+"""How picture files become images of one shape: fixed by the training pictures, used for all.
+
+Loads no torch and no Pillow.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +17,28 @@ Range = tuple[float, float]  # levels shown black and white
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """What was decided once for all pictures of a data set, and for those predicted later.
+    """Decided once for all pictures of a data set, and for those classified later.
 
     Attributes:
         fit: "pad" scales the whole picture into the image and fills the rest with the colour of
             its border, since what tells classes apart may lie at an edge, which cropping would
-            lose; "stretch" lets its proportions give way.
-        integers, reals: the levels shown black and white of pictures of more than 8 bits, in whole
-            numbers and in floating-point ones; None: no training picture was such.
-        heeds_files: use what a file declares itself (12 bits a sample, white is zero).
+            lose; "stretch" changes its proportions.
+        integers, reals: the levels shown black and white of pictures of more than 8 bits, with
+            integer and with floating-point samples; None: no training picture was such.
     """
 
     fit: Fit = "stretch"
     integers: Range | None = None
     reals: Range | None = None
-    heeds_files: bool = True
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):
             raise ValueError(f"fit must be one of {get_args(Fit)}, but is {self.fit!r}")
-        for name in ("integers", "reals"):
-            levels = getattr(self, name)
+        for levels in (self.integers, self.reals):
             if levels is not None and not (
-                len(levels) == 2 and all(map(math.isfinite, levels)) and levels[0] < levels[1]
+                all(map(math.isfinite, levels)) and levels[0] < levels[1]
             ):
-                raise ValueError(f"{name} must be two rising levels, but is {levels!r}")
+                raise ValueError(f"levels must be two rising numbers, but are {levels!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, for `from_dict`."""
@@ -46,27 +46,20 @@ class Preparation:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
-        """Raises ValueError, TypeError, KeyError for what `to_dict` cannot have made."""
-        return cls(
-            fit=stored["fit"],
-            integers=_range(stored["integers"]),
-            reals=_range(stored["reals"]),
-            heeds_files=bool(stored["heeds_files"]),
-        )
+        """Raises ValueError, TypeError or KeyError for what `to_dict` never gives."""
+        integers, reals = (_range(stored[name]) for name in ("integers", "reals"))
+        return cls(fit=stored["fit"], integers=integers, reals=reals)
 
 
 def _range(stored: Any) -> Range | None:
     if stored is None:
         return None
-    try:
-        black, white = map(float, stored)
-    except OverflowError as error:
-        raise ValueError("levels are too large") from error
+    black, white = map(float, stored)
     return black, white
 
 
 # What every picture went through before the choice was there; networks of then still expect it.
-FIRST = Preparation(fit="stretch", integers=(0, 65535), reals=(0, 255), heeds_files=False)
+FIRST = Preparation(fit="stretch", integers=(0, 65535), reals=(0, 255))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from data.errors import DataError
-from data.faults import PictureError, damaged, foreign, missing, refuse_faults, too_large
-from data.levels import Scale, is_deep, range_for, scale_of, strips, to_8_bits, words
-from data.listing import shown
-from data.preparation import Fit, Preparation
-from data.scan import FORMATS, foreign_format
+from data.errors import DataError, shown
+from data.folders.files import FORMATS, PictureError, foreign_format, refuse_faults
+from data.folders.levels import is_deep, range_for, strips, to_8_bits, words
+from data.folders.preparation import Fit, Preparation
 
 LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time, in strips
 _ROOM = 4  # how much larger than asked for a large picture is left when its pixels are averaged
@@ -39,7 +37,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _AS_IT_IS = Preparation()
 _large_one = threading.Lock()
 _Item = TypeVar("_Item")
@@ -52,8 +49,8 @@ def read_picture(
     """The image file at `path` as uint8 CHW of `image_shape`, prepared as a folder's images are.
 
     Turned upright by its EXIF tag, transparent parts white, more than 8 bits scaled to 8 (see
-    `data.levels`), resized to H x W (antialiased) as `preparation` says. Colour profiles are not
-    applied. Raises DataError.
+    `data.folders.levels`), resized to H x W (antialiased) as `preparation` says. Colour profiles
+    are not applied. Raises DataError.
     """
     return read_pictures([path], image_shape, preparation)[0]
 
@@ -114,8 +111,7 @@ def read_grey(
         if picture.image.has_transparency_data and grey.getextrema() == (255, 255):
             grey = picture.upright(preparation, "L", ground="black")
         if max(grey.size) > longest:
-            sides = [max(1, round(side * longest / max(grey.size))) for side in grey.size]
-            grey = grey.resize((sides[0], sides[1]), Image.Resampling.BOX)
+            grey = grey.resize(_inside(grey.size, (longest, longest)), Image.Resampling.BOX)
         levels_HW: NDArray[np.float32] = np.asarray(grey, dtype=np.float32) / np.float32(255)
         return levels_HW
 
@@ -123,8 +119,7 @@ def read_grey(
 def about(path: Path, preparation: Preparation = _AS_IT_IS) -> tuple[int, int, list[str]]:
     """(width, height, what is to be said of the image file). Raises DataError."""
     with hushed(), opened(path) as image:
-        frames = getattr(image, "n_frames", 1)
-        notes = ["first of its frames"] if frames > 1 else []
+        notes = ["first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
         if is_deep(image):
             levels, own = range_for(image, preparation)
             notes.append(f"levels {words(levels)} made 0 to 255{', its own range' * own}")
@@ -147,14 +142,10 @@ def _is_grey(path: Path, size: int | None) -> bool:
             if image.mode in ("1", "L", "LA") or is_deep(image):
                 return True
         with loaded(path, None if size is None else (size, size), "pad") as picture:
-            return all(_has_grey_pixels(strip) for _, strip in strips(picture.image))
+            pixels = (np.asarray(_flat(strip, "RGB")) for _, strip in strips(picture.image))
+            return all(bool((part_HWC == part_HWC[:, :, :1]).all()) for part_HWC in pixels)
     except DataError:
         return True
-
-
-def _has_grey_pixels(strip: Image.Image) -> bool:
-    pixels_HWC = np.asarray(_flat(strip, "RGB"))
-    return bool((pixels_HWC == pixels_HWC[:, :, :1]).all())
 
 
 class Loaded(NamedTuple):
@@ -168,17 +159,21 @@ class Loaded(NamedTuple):
     ) -> Image.Image:
         """In that mode, on `ground` where it is transparent, turned as its EXIF tag says."""
         image, factor = self
-        scale = scale_of(image, preparation) if is_deep(image) else None
+        levels = range_for(image, preparation)[0] if is_deep(image) else None
+
+        def flat(part: Image.Image) -> Image.Image:
+            part = part if levels is None else to_8_bits(part, image, levels)
+            return _flat(part, mode, ground)
+
         if factor == 1:
-            flat = _flat(image, mode, ground, scale)
+            whole = flat(image)
         else:
             size = (-(-image.width // factor), -(-image.height // factor))
-            flat = Image.new(mode, size)
+            whole = Image.new(mode, size)
             for top, strip in strips(image, factor):
-                part = _flat(strip, mode, ground, scale).reduce(factor)
-                flat.paste(part, (0, top // factor))
+                whole.paste(flat(strip).reduce(factor), (0, top // factor))
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        return flat if turn is None else flat.transpose(turn)
+        return whole if turn is None else whole.transpose(turn)
 
 
 @contextmanager
@@ -206,9 +201,9 @@ def loaded(path: Path, box: tuple[int, int] | None, fit: Fit) -> Iterator[Loaded
 
 def _wanted(image: Image.Image, box: tuple[int, int], fit: Fit) -> tuple[int, int]:
     """(width, height) in pixels that the picture, as it is stored, will have in `box`."""
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    width, height = box[::-1] if turn in _SIDEWAYS else box
-    return (width, height) if fit == "stretch" else _inside(image.size, (width, height))
+    if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # lies on its side
+        box = box[::-1]
+    return box if fit == "stretch" else _inside(image.size, box)
 
 
 def _inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
@@ -231,16 +226,9 @@ def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image
     return whole
 
 
-def _flat(
-    image: Image.Image,
-    mode: Literal["L", "RGB"],
-    ground: str = "white",
-    scale: Scale | None = None,
-) -> Image.Image:
-    """`image` in `mode`, laid on `ground` where it is transparent. `scale`: of more than 8 bits."""
-    if scale is not None:
-        image = to_8_bits(image, scale)
-    elif image.has_transparency_data:
+def _flat(image: Image.Image, mode: Literal["L", "RGB"], ground: str = "white") -> Image.Image:
+    """`image`, of 8 bits, in `mode`, laid on `ground` where it is transparent."""
+    if image.has_transparency_data:
         below = Image.new("RGBA", image.size, ground)
         image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
     elif image.mode == "LAB":  # which Pillow converts by way of profiles alone
@@ -259,11 +247,17 @@ def _lab_to_rgb() -> ImageCms.ImageCmsTransform:
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
+    if path.is_symlink() and not path.is_file():
+        raise DataError(
+            f"{shown(path)} is a link to {shown(path.readlink())}, which is not there; "
+            "mend or delete it"
+        )
     if not path.is_file():
-        raise missing(path)
-    name = foreign_format(path)
-    if name is not None:
-        raise PictureError(path, foreign(name))
+        raise DataError(f"there is no picture file {shown(path)}; check the path")
+    foreign = foreign_format(path)
+    if foreign is not None:
+        what = f"cannot be read as a picture: {foreign} is a format that is not supported"
+        raise PictureError(path, what, "convert it to PNG or JPEG")
     try:
         # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -271,13 +265,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except PermissionError as error:
-        raise DataError(
-            f"cannot read {shown(path)} ({error.strerror}); check its rights"
-        ) from error
+        reason = f"cannot read {shown(path)} ({error.strerror}); check its rights"
+        raise DataError(reason) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(path, too_large()) from error
+        what = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
+        raise PictureError(path, what, "shrink it or delete it") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise PictureError(path, damaged()) from error
+        remedy = f"replace it by a whole one ({', '.join(FORMATS)}) or delete it"
+        raise PictureError(path, "cannot be read as a picture", remedy) from error
 
 
 @contextmanager

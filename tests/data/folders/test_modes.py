@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.pictures import channels_of, read_picture
-from data.preparation import Preparation
-from data.scan import FORMATS
+from data.folders.files import FORMATS
+from data.folders.pictures import channels_of, read_picture
+from data.folders.preparation import Preparation
 
 Array = NDArray[np.float64]
 SIDE, BLOCK = 24, 8  # blocks of one colour: JPEG, too, keeps them

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data.composition import Composition, Figure, Grey, find_figure, ink
-from data.pictures import about, read_grey, read_picture
-from data.preparation import Fit, Preparation
+from data.folders.composition import Composition, Figure, Grey, find_figure, ink
+from data.folders.pictures import about, read_grey, read_picture
+from data.folders.preparation import Fit, Preparation
 
 LONGEST = 512  # pixels a side that a drawing is looked at in
 AS_IT_IS = "as it is"

@@ -11,20 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from data import pictures
-from data.pictures import channels_of, read_grey, read_picture, read_pictures
-from data.preparation import Preparation
+from data.folders import pictures
+from data.folders.pictures import channels_of, read_grey, read_picture, read_pictures
+from data.folders.preparation import Preparation
 
 PADDED = Preparation(fit="pad", integers=(0, 65535))
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from data.pictures import channels_of, read_pictures
-from data.survey import survey
-from data.preparation import Preparation
+from data.folders.pictures import channels_of, read_pictures
+from data.folders.survey import prepare
+from data.folders.preparation import Preparation, Reading
 def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, paths = most(), [Path(path) for path in sys.argv[1:]]
-seen = survey(paths)
+prepare(Path(), sys.argv[1:], Reading())
 images = read_pictures(paths, (channels_of(paths, 32), 32, 32), Preparation(fit="pad"))
 print(most() - before, int(images.float().mean()))
 """
@@ -70,7 +70,7 @@ def test_strips_give_what_the_whole_gives(
     shape, path = (channels, 20, 20), tmp_path / "a.tif"
     whole, grey = read_picture(path, shape, PADDED), read_grey(path, 20)
     monkeypatch.setattr(pictures, "LARGE", 1000)
-    monkeypatch.setattr("data.levels.STRIP_PIXELS", 9000)
+    monkeypatch.setattr("data.folders.levels.STRIP_PIXELS", 9000)
     strips = read_picture(path, shape, PADDED)
     assert (whole.int() - strips.int()).abs().max() <= 3
     assert abs(read_grey(path, 20) - grey).max() <= 6 / 255

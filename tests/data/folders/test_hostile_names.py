@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.errors import DataError
-from data.folder import read_layout
+from data.folders.layout import read_layout
 
 
 def test_class_names_are_kept_as_they_are_or_refused(
@@ -25,7 +25,7 @@ def test_class_names_are_kept_as_they_are_or_refused(
                 (root / "train" / one / f"{image}.png").touch()
         else:
             try:
-                layout = read_layout(f"folder:{root}", tmp_path / "data")
+                layout = read_layout(root, tmp_path / "data")
             except DataError as error:
                 refusals.append(str(error))
             else:

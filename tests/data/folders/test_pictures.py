@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from data.errors import DataError
-from data.pictures import channels_of, read_picture, read_pictures
+from data.folders.pictures import channels_of, read_picture, read_pictures
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.composition import Composition, find_figure, measure
+from data.folders.composition import Composition, find_figure, measure
 
 Images = NDArray[np.uint8]
 

@@ -2,22 +2,24 @@
 
 The record of it lies under the data directory. It names each picture and the SHA-256 of its file,
 by which the picture is known again when it, its class or the whole folder was renamed or moved: a
-test picture never comes to be trained on. No picture is decoded for it.
+test picture is never trained on later. No picture is decoded for it.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from data.errors import DataError
 from data.reading import parse_json, read_regular
 
 Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
-MOST_BYTES = 2**28  # of a record: two million pictures
+MAX_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
 ABANDONED_SECONDS = 3600.0  # a record is stored in far less
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
@@ -95,34 +97,29 @@ def _found(root: Path, files: list[str], record: Record) -> dict[str, str]:
 
 def _of_moved(root: Path, files: list[str], folder: Path) -> Record | None:
     """The record of which most pictures are in the folder at `root`, which has none of its own."""
-    others = list(_records(folder))
-    if not others:
+    others = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(DataError):
+            others.append(_read(path))
+    if not any(others):
         return None
     digests = {file_digest(root / file) for file in files}
 
     def share(record: Record) -> float:
-        return sum(digest in digests for digest in record.values()) / len(record)
+        return sum(digest in digests for digest in record.values()) / max(len(record), 1)
 
     best = max(others, key=share)
     return best if share(best) >= ENOUGH else None
 
 
-def _records(folder: Path) -> Iterator[Record]:
-    for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(DataError, OSError):
-            if record := _read(path):
-                yield record
-
-
 def _store(path: Path, root: Path, record: Record) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    digests = {file: digest for file, digest in record.items() if digest is not None}
+    content = {"folder": str(root), "test": sorted(record), "digests": digests}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digests = {file: digest for file, digest in record.items() if digest is not None}
-        content = {"folder": str(root), "test": sorted(record), "digests": digests}
         temporary.write_text(json.dumps(content, indent=1))
         temporary.replace(path)
-        _delete_abandoned(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -130,23 +127,19 @@ def _store(path: Path, root: Path, record: Record) -> None:
             f"cannot store in {path.parent} which images of {root} are for the test "
             f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
         ) from error
-
-
-def _delete_abandoned(folder: Path) -> None:
-    """What processes left that were killed while they stored a record."""
-    for path in folder.glob(".*.json.*"):
+    for left in path.parent.glob(".*.json.*"):  # by processes that were killed while they stored
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink()
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
 
 
 def _read(path: Path) -> Record:
     try:
-        stored = parse_json(read_regular(path, MOST_BYTES))
-        files, digests = stored["test"], stored.get("digests", {})  # of an earlier version: none
-        if not isinstance(files, list):
+        stored = parse_json(read_regular(path, MAX_BYTES))
+        digests = stored.get("digests", {})  # of an earlier version: none
+        if not isinstance(stored["test"], list):
             raise TypeError
-        record = {file: digests.get(file) for file in files}
+        record = {file: digests.get(file) for file in stored["test"]}
         if not all(isinstance(it, str | None) for it in (*record, *record.values())):
             raise TypeError
     except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:

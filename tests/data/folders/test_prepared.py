@@ -9,27 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from data.composition import Composition, find_figure
 from data.datasets import load_test, load_training
-from data.mirroring import mirror_changes_class
-from data.pictures import read_picture
-from data.preparation import Preparation, Reading
-from data.recompose import read_alike
-from data.survey import Survey, choose_size
+from data.folders.composition import Composition, find_figure
+from data.folders.folder import mirror_changes_class
+from data.folders.pictures import read_picture
+from data.folders.preparation import Preparation, Reading
+from data.folders.recompose import read_alike
+from data.folders.survey import choose_size
 
 PADDED = Preparation(fit="pad")
-
-
-def seen(shorter_side: float, count: int = 100) -> Survey:
-    return Survey(
-        count=count,
-        shorter_side=shorter_side,
-        smallest=(1, 1),
-        largest=(1, 1),
-        integers=None,
-        reals=None,
-        brightest=None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +38,7 @@ def seen(shorter_side: float, count: int = 100) -> Survey:
 def test_the_size_is_that_of_half_the_pictures_as_far_as_time_allows(
     shorter_side: float, count: int, size: int
 ) -> None:
-    assert choose_size(seen(shorter_side, count)) == size
+    assert choose_size([(10_000, shorter_side)] * count) == size
 
 
 def save(path: Path, picture: Image.Image) -> Path:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from data.composition import Composition, find_figure
-from data.digits import load_training
-from data.recompose import AS_IT_IS, read_alike
+from data.datasets import load_training
+from data.folders.composition import Composition, find_figure
+from data.folders.recompose import AS_IT_IS, read_alike
 
 SHAPE = (1, 28, 28)
 MNIST = Composition(on_dark=True, ground=0.0, level=1.0, size=20 / 28, centring="mass")
@@ -97,8 +97,8 @@ def test_a_training_image_passes_untouched(tmp_path: Path) -> None:
 
 
 def test_the_bundled_digits_pass_as_they_are(tmp_path: Path) -> None:
-    _, examples = load_training()
-    from data.composition import measure
+    _, examples = load_training("digits", Path())
+    from data.folders.composition import measure
 
     composition = measure(examples.images_NCHW.numpy())
     untouched = 0

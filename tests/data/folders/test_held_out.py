@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets import load_test, load_training
-from data.folder import keep_held_out, read_layout
-from tests.data.pets import draw, make_pets
+from data.datasets import keep_held_out, load_test, load_training
+from data.folders.layout import read_layout
+from tests.data.folders.pets import draw, make_pets
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def contents(root: Path, files: tuple[str, ...]) -> set[bytes]:
 
 
 def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
-    layout = read_layout(f"folder:{root}", data_dir)
+    layout = read_layout(root, data_dir)
     assert contents(root, layout.test) == test
     assert not contents(root, layout.training) & test
     labels = load_test(f"folder:{root}", data_dir).labels_N.tolist()
@@ -32,7 +32,7 @@ def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
 @pytest.fixture
 def held(root: Path, tmp_path: Path) -> set[bytes]:
     """The contents of the files that were held out at first sight."""
-    return contents(root, read_layout(f"folder:{root}", tmp_path / "data").test)
+    return contents(root, read_layout(root, tmp_path / "data").test)
 
 
 def rename_class(root: Path) -> Path:
@@ -93,7 +93,7 @@ def test_it_is_known_again(change, root: Path, tmp_path: Path, held: set[bytes])
 def test_a_file_in_its_place_is_held_out_as_well(
     root: Path, tmp_path: Path, held: set[bytes]
 ) -> None:
-    layout = read_layout(f"folder:{swap_files(root)}", tmp_path / "data")
+    layout = read_layout(swap_files(root), tmp_path / "data")
     assert contents(root, layout.test) >= held
     assert not contents(root, layout.training) & held
 
@@ -103,9 +103,9 @@ def test_a_record_goes_with_a_study_to_another_place(  # type: ignore[no-untyped
     change, root: Path, tmp_path: Path
 ) -> None:
     name = f"folder:{root}"
-    read_layout(name, tmp_path / "data")
+    read_layout(root, tmp_path / "data")
     grow(root)  # another draw would give other test images from here on
-    test = contents(root, read_layout(name, tmp_path / "data").test)
+    test = contents(root, read_layout(root, tmp_path / "data").test)
     record = load_training(name, tmp_path / "data")[0].test_digests
     changed = change(root)
     keep_held_out(f"folder:{changed}", tmp_path / "other", record)
@@ -114,10 +114,10 @@ def test_a_record_goes_with_a_study_to_another_place(  # type: ignore[no-untyped
 
 def test_a_record_that_does_not_fit_is_left_alone(root: Path, tmp_path: Path) -> None:
     other = make_pets(tmp_path / "others", first_seed=500)
-    expected = read_layout(f"folder:{other}", tmp_path / "clean").test
+    expected = read_layout(other, tmp_path / "clean").test
     record = load_training(f"folder:{root}", tmp_path / "data")[0].test_digests
     keep_held_out(f"folder:{other}", tmp_path / "data", record)
-    assert read_layout(f"folder:{other}", tmp_path / "data").test == expected
+    assert read_layout(other, tmp_path / "data").test == expected
 
 
 def test_a_record_of_an_earlier_version_learns_the_digests(
@@ -135,11 +135,11 @@ def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) ->
     """Two names for one picture, drawn apart: the one in training was no test image before."""
     for name in ("cat", "dog"):
         shutil.copytree(root / "train" / name, root / "train" / f"{name}-again")
-    before = read_layout(f"folder:{root}", tmp_path / "data")
+    before = read_layout(root, tmp_path / "data")
     for file in before.test:
         if file.startswith("train/cat/"):
             (root / file).unlink()
-    after = read_layout(f"folder:{root}", tmp_path / "data")
+    after = read_layout(root, tmp_path / "data")
     both = contents(root, before.training)  # of the files that are left
     assert contents(root, after.training) <= both
     assert set(after.test) <= set(before.test) | set(before.training)
@@ -152,6 +152,6 @@ def test_what_a_killed_process_left_half_stored_goes(root: Path, tmp_path: Path)
     for path in (old, new):
         path.touch()
     os.utime(old, (0, 0))
-    read_layout(f"folder:{root}", tmp_path / "data")
+    read_layout(root, tmp_path / "data")
     assert not old.exists()
     assert new.exists()  # it may be at it

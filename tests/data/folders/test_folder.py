@@ -11,8 +11,8 @@ from PIL import Image
 from data.datasets import canonical_name, load_test, load_training, verify
 from data.errors import DataError
 from data.examples import split
-from data.folder import read_layout
-from data.preparation import Reading
+from data.folders.layout import read_layout
+from data.folders.preparation import Reading
 
 CLASSES = ("cat", "dog", "eel")
 
@@ -70,11 +70,11 @@ def test_a_fifth_is_held_out_by_class_for_good(root: Path, tmp_path: Path) -> No
 
 
 def test_the_same_files_are_held_out_wherever_they_are_stored(root: Path, tmp_path: Path) -> None:
-    here = read_layout(f"folder:{root}", tmp_path / "here")
-    there = read_layout(f"folder:{root}", tmp_path / "there")
+    here = read_layout(root, tmp_path / "here")
+    there = read_layout(root, tmp_path / "there")
     assert here == there
     moved = root.rename(tmp_path / "moved")
-    assert read_layout(f"folder:{moved}", tmp_path / "here").test == here.test
+    assert read_layout(moved, tmp_path / "here").test == here.test
 
 
 def test_a_folder_has_one_name_however_it_is_given(
@@ -91,7 +91,7 @@ def test_a_folder_has_one_name_however_it_is_given(
 
 
 def test_training_opens_no_test_image(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(f"folder:{root}", tmp_path)
+    layout = read_layout(root, tmp_path)
     for file in layout.test:
         (root / file).write_bytes(b"never read")
     load_training(f"folder:{root}", tmp_path)
@@ -116,11 +116,11 @@ def test_colour_in_one_training_image_makes_all_rgb_and_in_a_test_image_none(
 def test_hidden_files_and_what_lies_beside_the_classes_is_left_out(
     root: Path, tmp_path: Path
 ) -> None:
-    before = read_layout(f"folder:{root}", tmp_path)
+    before = read_layout(root, tmp_path)
     (root / "train/cat/.DS_Store").write_text("")
     (root / "train/.cache").mkdir()
     (root / "train/readme.txt").write_text("")
-    after = read_layout(f"folder:{root}", tmp_path)
+    after = read_layout(root, tmp_path)
     assert (after.training, after.test) == (before.training, before.test)
 
 
@@ -226,9 +226,9 @@ def no_text(root: Path) -> None:
         (empty_test, "/pets/test has no folders of images"),
         (nested_folder, "/pets/train/cat/siamese is not a file"),
         (page_in_place_of_a_picture, "/pets/train/cat/page.jpg cannot be read as a picture"),
-        (control_character, r"'fox\\x1b\[31m' has control characters"),
-        (line_break_in_a_file_name, r"'one\\ntwo.png' has control characters"),
-        (no_text, r"/pets/train/f\\xffx: the name is no text in UTF-8"),
+        (control_character, r"/fox\\x1b\[31m: the name has control characters"),
+        (line_break_in_a_file_name, r"/one\\ntwo.png: the name has control characters"),
+        (no_text, r"/pets/train/f\\xffx: the name has control characters or is no text in UTF-8"),
     ],
 )
 def test_unfit_folders_are_refused_in_one_line(
@@ -245,7 +245,7 @@ def test_unfit_folders_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ("", "give folder:PATH"),
+        ("", "lacks its path; choose .*folder:PATH"),
         ("/nowhere/at/all", "no folder /nowhere/at/all/train"),
         ("~nobody-of-this-name/pets", "cannot find ~nobody-of-this-name/pets"),
         ("a" * 5000, "cannot (read|find) .*aaa"),
@@ -269,33 +269,33 @@ def test_sizes_out_of_range_are_refused(root: Path, tmp_path: Path, size: int) -
 def test_a_damaged_store_is_named_and_never_drawn_anew(
     root: Path, tmp_path: Path, content: str
 ) -> None:
-    read_layout(f"folder:{root}", tmp_path / "data")
+    read_layout(root, tmp_path / "data")
     [stored] = (tmp_path / "data/folders").iterdir()
     stored.write_text(content)
     with pytest.raises(DataError, match=str(stored)):
-        read_layout(f"folder:{root}", tmp_path / "data")
+        read_layout(root, tmp_path / "data")
     assert stored.read_text() == content
 
 
 def test_a_store_that_is_no_file_is_named(root: Path, tmp_path: Path) -> None:
-    read_layout(f"folder:{root}", tmp_path / "data")
+    read_layout(root, tmp_path / "data")
     [stored] = (tmp_path / "data/folders").iterdir()
     stored.unlink()
     os.mkfifo(stored)
     with pytest.raises(DataError, match=str(stored)):
-        read_layout(f"folder:{root}", tmp_path / "data")
+        read_layout(root, tmp_path / "data")
 
 
 def test_a_store_whose_images_are_all_gone_is_named(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(f"folder:{root}", tmp_path / "data")
+    layout = read_layout(root, tmp_path / "data")
     for file in layout.test:
         (root / file).unlink()
     with pytest.raises(DataError, match="none of the test images"):
-        read_layout(f"folder:{root}", tmp_path / "data")
+        read_layout(root, tmp_path / "data")
 
 
 def test_the_store_says_whose_it_is(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(f"folder:{root}", tmp_path / "data")
+    layout = read_layout(root, tmp_path / "data")
     [stored] = (tmp_path / "data/folders").iterdir()
     content = json.loads(stored.read_text())
     assert (content["folder"], content["test"]) == (str(root), list(layout.test))
@@ -310,7 +310,7 @@ def test_a_store_that_cannot_be_written_is_an_error_with_a_way_out(
 
 
 def test_the_images_are_those_of_the_files(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(f"folder:{root}", tmp_path)
+    layout = read_layout(root, tmp_path)
     _, training = load_training(f"folder:{root}", tmp_path, reading=Reading(image_size=9))
     for file, image_CHW, label in zip(
         layout.training, training.images_NCHW, training.labels_N.tolist(), strict=True

@@ -1,0 +1,239 @@
+"""Data sets that come as arrays: from a function, or from an .npz archive.
+
+Shapes: N images, H x W pixels, C channels (1 grey, 3 RGB); K classes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.errors import DataError, is_text, listed
+from data.examples import DatasetInfo, Examples
+from data.extensions import describe_error, load_function
+from data.folders.folder import mirror_changes_class
+from data.folders.layout import share
+from data.folders.levels import common_range, extent_of, scale, words
+from data.folders.preparation import Preparation, Range
+from data.reading import open_regular
+
+MAX_BYTES = 2**36  # of an archive
+MAX_CLASSES = 10_000  # that are named by their numbers
+# Training, test, and validation images and labels; the second are MedMNIST's.
+_PLAIN_KEYS = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val")
+_MEDMNIST_KEYS = (
+    *("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Training or test examples, as a person's function gives them.
+
+    images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
+    (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
+    some are drawn. keys: what images and labels are called in messages. test_digests: see
+    `DatasetInfo`.
+    """
+
+    images: Any
+    labels: Any
+    class_names: Sequence[str]
+    validation: int = 0
+    keys: tuple[str, ...] = ("images", "labels")
+    test_digests: Mapping[str, str] = field(default_factory=dict)
+
+
+Load = Callable[[bool], Part | Sequence[Any]]  # train -> a Part, or its fields
+
+
+def load_training(
+    load: Load, name: str, *, title: str, mirrors: bool | None, validation_count: int | None
+) -> tuple[DatasetInfo, Examples]:
+    """See `data.datasets.from_arrays`; `name` is the canonical one."""
+    part = _check(load(True), name)
+    levels = _levels(part.images)
+    examples = _examples(part, levels)
+    classes = tuple(part.class_names)
+    count = part.validation or validation_count or share(len(examples), len(classes))
+    notes = [f"validation: {count} images of their own"] if part.validation else []
+    preparation = Preparation()
+    if levels is not None:
+        notes.append(f"levels {words(levels)}, found in the training images, made 0 to 255")
+        deep = {"reals" if part.images.dtype.kind == "f" else "integers": levels}
+        preparation = Preparation(**deep)  # type: ignore[arg-type]
+    channels, height, width = examples.images_NCHW.shape[1:]
+    info = DatasetInfo(
+        name=name,
+        title=title,
+        class_names=classes,
+        image_shape=(channels, height, width),
+        mirror_changes_class=mirror_changes_class(classes) if mirrors is None else mirrors,
+        validation_count=count,
+        training_count=len(examples),
+        test_digests=part.test_digests,
+        has_own_validation=part.validation > 0,
+        preparation=preparation,
+        notes=tuple(notes),
+    )
+    return info, examples
+
+
+def load_test(load: Load, name: str) -> Examples:
+    """The test examples, with the levels of the training images where they are not uint8."""
+    part = _check(load(False), name)
+    if part.images.dtype == np.uint8:
+        return _examples(part, None)
+    return _examples(part, _levels(_check(load(True), name).images))
+
+
+def call(reference: str, train: bool) -> Any:
+    """What the function gives that "FILE.py:FUNCTION" names; what it raises is a DataError here."""
+    file, function = load_function(reference)
+    try:
+        return function(train)
+    except Exception as error:
+        raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
+
+
+def read_npz(path: Path, train: bool) -> Part:
+    """Training or test arrays of an archive; of the other part nothing is read but labels."""
+    with _opened(path) as archive:
+        keys = _keys(path, archive)
+        images, labels = keys[0:2] if train else keys[2:4]
+        if "class_names" in archive:
+            names = archive["class_names"].tolist()
+        else:
+            count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
+            names = list(map(str, range(count)))
+        part = Part(archive[images], archive[labels], names, keys=(images, labels))
+        if not train:
+            return part
+        part = replace(part, test_digests=npz_test_digests(path))
+        if keys[4] not in archive or keys[5] not in archive:
+            return part
+        part = _check(part, str(path))
+        own = _check(Part(archive[keys[4]], archive[keys[5]], names, keys=keys[4:]), str(path))
+        if own.images.shape[1:] != part.images.shape[1:]:
+            raise DataError(
+                f"{path}: {keys[4]} has shape {own.images.shape}, but {images} "
+                f"{part.images.shape}; make them alike"
+            )
+        return replace(
+            part,
+            images=np.concatenate([part.images, own.images]),
+            labels=np.concatenate([part.labels, own.labels]),
+            validation=len(own.labels),
+        )
+
+
+def npz_test_digests(path: Path) -> dict[str, str]:
+    """Sizes and checksums of the test arrays by the archive's directory: no array is read."""
+    with _opened(path) as archive:
+        entries = [archive.zip.getinfo(f"{key}.npy") for key in _keys(path, archive)[2:4]]
+    return {f"npz/test/{e.filename}": f"{e.file_size:x}-{e.CRC:08x}" for e in entries}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The archive; what goes wrong with it inside becomes a DataError."""
+    try:
+        with open_regular(path, MAX_BYTES) as file, np.load(file, allow_pickle=False) as archive:
+            if not hasattr(archive, "zip"):
+                raise ValueError("it is a single array")
+            yield archive
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path} ({error.strerror or error}); check the path"
+        ) from error
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
+        reason = "its arrays hold Python objects" if "ickle" in str(error) else error
+        raise DataError(
+            f"{path} cannot be read as an .npz archive of plain arrays ({reason}); save it with "
+            "numpy.savez"
+        ) from error
+
+
+def _keys(path: Path, archive: Any) -> tuple[str, ...]:
+    """Keys of training, test and validation images and labels; the last two may be absent."""
+    keys = _MEDMNIST_KEYS if _MEDMNIST_KEYS[0] in archive else _PLAIN_KEYS
+    lacking = [key for key in keys[:4] if key not in archive]
+    if lacking:
+        raise DataError(
+            f"{path} has the keys {listed(archive.files) or 'of nothing'} and lacks "
+            f"{', '.join(lacking)}; save {', '.join(_PLAIN_KEYS[:4])}"
+        )
+    return keys
+
+
+def _check(found: Any, source: str) -> Part:
+    """With images and labels as arrays of the right shape and type, and class names as text."""
+    try:
+        part = found if isinstance(found, Part) else Part(*found)
+        images, labels = np.asarray(part.images), np.asarray(part.labels)
+        names = [str(name) for name in part.class_names]
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]} ({error});"
+            " return these three"
+        ) from error
+    images_key, labels_key = part.keys
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if images.dtype == bool:
+        images = images.astype(np.uint8) * np.uint8(255)
+    has_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+    if not has_shape or images.dtype.kind not in "uif" or 0 in images.shape:
+        raise DataError(
+            f"{source}: {images_key} has shape {images.shape} and type {images.dtype}; give numbers"
+            " of shape (N, H, W) or (N, H, W, C) with 1 or 3 channels"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui":
+        raise DataError(
+            f"{source}: {labels_key} has shape {labels.shape} and type {labels.dtype}; give "
+            f"integers of shape ({len(images)},), one for each image"
+        )
+    if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
+        raise DataError(
+            f"{source}: class names {listed(names)} cannot be used; give at least two, each once"
+        )
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise DataError(
+            f"{source}: {labels_key} holds {labels.min()} to {labels.max()}, but there are "
+            f"{len(names)} classes; give labels 0 to {len(names) - 1}"
+        )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise DataError(f"{source}: {images_key} holds numbers that are not finite; replace them")
+    return replace(part, images=images, labels=labels, class_names=names)
+
+
+def _levels(images: NDArray[Any]) -> Range | None:
+    """The levels that become black and white; None for uint8, which stays as it is."""
+    if images.dtype == np.uint8:
+        return None
+    extent = extent_of(images)
+    return common_range([] if extent is None else [extent], integers=images.dtype.kind != "f")
+
+
+def _examples(part: Part, levels: Range | None) -> Examples:
+    images = part.images
+    if levels is not None:
+        images = np.empty(images.shape, dtype=np.uint8)
+        for index, image in enumerate(part.images):  # one by one: a float copy of all is large
+            images[index] = scale(image, levels)
+    images_NHWC = images.reshape(*images.shape[:3], -1)
+    return Examples(
+        images_NCHW=torch.from_numpy(np.array(images_NHWC.transpose(0, 3, 1, 2), order="C")),
+        labels_N=torch.from_numpy(part.labels.astype(np.int64)),
+    )

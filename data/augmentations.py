@@ -1,0 +1,139 @@
+"""The registry of augmentations: how far images may be varied in training. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """How far a sample may be varied; the defaults leave it as it is.
+
+    flip_probability: of mirroring left and right, 0 to 1.
+    shift_fraction: whole pixels along each axis, up to this fraction of the side, 0 to 0.5. The
+        same as a random crop after padding by as much.
+    rotate_degrees: either way, 0 to 180.
+    crop_area: the smallest part of the area that a crop, enlarged to the full size, may have;
+        0 (exclusive) to 1, which is no crop.
+    crop_aspect: the largest ratio of the crop's sides to each other, relative to the image's; 1
+        and up.
+    brightness, contrast: factors from 1 - value to 1 + value, 0 to 1; torchvision's ColorJitter.
+    erase_probability: of blanking one box, 0 to 1; torchvision's RandomErasing, value 0 (Zhong et
+        al., Random Erasing Data Augmentation, arXiv:1708.04896).
+    erase_area, erase_aspect: ranges of the box's part of the area and of its height over width.
+    """
+
+    flip_probability: float = 0.0
+    shift_fraction: float = 0.0
+    rotate_degrees: float = 0.0
+    crop_area: float = 1.0
+    crop_aspect: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    erase_probability: float = 0.0
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    erase_aspect: tuple[float, float] = (0.3, 3.3)
+
+    def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float]] = {
+            "flip_probability": (0, 1),
+            "brightness": (0, 1),
+            "contrast": (0, 1),
+            "erase_probability": (0, 1),
+            "shift_fraction": (0, 0.5),
+            "rotate_degrees": (0, 180),
+            "crop_area": (1e-6, 1),
+            "crop_aspect": (1, 1e6),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be {low} to {high}, but is {getattr(self, name)}")
+        if not 0 < self.erase_area[0] <= self.erase_area[1] <= 1:
+            raise ValueError(f"erase_area must be a range within 0 to 1, but is {self.erase_area}")
+        if not 0 < self.erase_aspect[0] <= self.erase_aspect[1] < math.inf:
+            raise ValueError(f"erase_aspect must be a range over 0, but is {self.erase_aspect}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """One entry of AUGMENTATIONS. At strength 0, which never calls it, images stay as they are.
+
+    description: one line for --help.
+    policy: the policy of a strength, which is 1 by custom and at most MAX_STRENGTH.
+    apply: in its place a function of one's own, `apply(images_NCHW, generator, strength)`, from
+        float images in [0, 1] to as many of the same shape. It draws from `generator` alone, which
+        is on the images' device, and has no shapes that depend on data: CUDA graphs hold it.
+    """
+
+    description: str
+    policy: Callable[[float], Policy] | None = None
+    apply: Callable[[Tensor, torch.Generator, float], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.policy is None) == (self.apply is None):
+            raise ValueError("an augmentation has either a policy or a function `apply`")
+
+
+# What may be done to an image, and how far at a strength.
+_CHANGES: dict[str, Callable[[float], dict[str, float]]] = {
+    # Mirroring more than half of the samples would vary them less again.
+    "mirrored": lambda strength: {"flip_probability": min(0.5, 0.5 * strength)},
+    "shifted": lambda strength: {"shift_fraction": strength / 14},
+    "rotated": lambda strength: {"rotate_degrees": 15 * strength},
+    "zoomed": lambda strength: {
+        "crop_area": 1 - 0.4 * strength,
+        "crop_aspect": (4 / 3) ** strength,
+    },
+    "jittered": lambda strength: {"brightness": 0.2 * strength, "contrast": 0.2 * strength},
+    "a box erased": lambda strength: {"erase_probability": 0.5 * strength},
+}
+
+
+def _combine(*changes: str) -> Augmentation:
+    def policy(strength: float) -> Policy:
+        fields: dict[str, Any] = {}
+        for change in changes:
+            fields |= _CHANGES[change](strength)
+        return Policy(**fields)
+
+    return Augmentation(description=", ".join(changes) or "images as they are", policy=policy)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": _combine(),
+    "flip-crop": _combine("mirrored", "shifted"),
+    "flip-rotate-crop": _combine("mirrored", "shifted", "rotated"),
+    "rotate-jitter-erase": _combine("rotated", "jittered", "a box erased"),
+    "zoom-translate-flip": _combine("mirrored", "shifted", "zoomed"),
+    "flip-crop-erase": _combine("mirrored", "shifted", "a box erased"),
+}
+
+
+def find_augmentation(name: str, strength: float) -> Augmentation:
+    """The entry called `name`. Raises ValueError for an unknown name or strength."""
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"unknown augmentation {name!r}; choose one of {', '.join(AUGMENTATIONS)}")
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise ValueError(f"augmentation strength must be 0 to {MAX_STRENGTH:g}, but is {strength}")
+    return AUGMENTATIONS[name]
+
+
+def policy(name: str, strength: float, *, mirror_changes_class: bool) -> Policy:
+    """The policy called `name` at that strength; it flips none where `mirror_changes_class`.
+
+    Raises ValueError for an unknown name or strength, and for a function of a person's own.
+    """
+    entry = find_augmentation(name, strength)
+    if entry.policy is None:
+        raise ValueError(f"augmentation {name!r} is a function, not a policy")
+    found = entry.policy(strength)
+    return replace(found, flip_probability=0.0) if mirror_changes_class else found

@@ -1,0 +1,1 @@
+"""People's own picture files: found, prepared alike, and divided into parts."""

@@ -1,0 +1,244 @@
+"""Which files of a folder are training, validation and test images; none of them is decoded.
+
+PATH/train/<class>/* and, if given, PATH/test/<class>/*. PATH/val/<class>/* (or valid, validation),
+if given, are the validation images. Without PATH/train the classes lie in PATH itself. Without
+PATH/test a fifth of the images is held out for the test, by class. Which ones is stored under the
+data directory at first sight: they stay test images, and new files join training (see
+`data.folders.held_out`).
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import DataError, listed, refuse_names, shown
+from data.folders.files import LeftOut, is_picture, is_system_folder
+from data.folders.held_out import file_digest, held_out
+from data.folders.pictures import check_pictures
+
+VALIDATION = ("val", "valid", "validation")
+HELD_OUT = 0.2  # for the test where there is no PATH/test, and for validation
+_SPLIT_SEED = 0  # the same files give the same split everywhere
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Files as "train/<class>/<file>" below `root`, or "<class>/<file>" without such a folder.
+
+    training, validation: sorted. validation: empty where it is to be drawn from training.
+    test_digests: the test images alike, with the digests of their files.
+    test_is_drawn: they were held out; the folder has none of its own.
+    notes: what a person should know, a sentence each.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test_digests: Mapping[str, str]
+    test_is_drawn: bool
+    notes: tuple[str, ...]
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        return tuple(self.test_digests)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The files for training, then those for validation."""
+        return self.training + self.validation
+
+
+def read_layout(root: Path, data_dir: Path, *, version: int = 2, check: bool = False) -> Layout:
+    """The files below `root` by split; a split that is drawn is stored in `data_dir`.
+
+    Args:
+        version: see `data.folders.preparation.Reading`.
+        check: before any is held out, and out of reach, refuse those that are no pictures.
+
+    Raises:
+        DataError: the folder is no data set; all that is wrong of one kind at once.
+    """
+    try:
+        return _read_layout(root, data_dir, version, check=check)
+    except OSError as error:
+        raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
+
+
+def class_of(file: str) -> str:
+    """The class of ".../<class>/<file>". One name in two spellings of Unicode is one class."""
+    return unicodedata.normalize("NFC", file.split("/")[-2])
+
+
+def share(count: int, classes: int) -> int:
+    """How many of `count` examples are set aside: HELD_OUT of them, but one of each class."""
+    return max(round(HELD_OUT * count), classes)
+
+
+def _read_layout(root: Path, data_dir: Path, version: int, *, check: bool) -> Layout:
+    skipped = LeftOut()
+    split = _training_folder(root, version)
+    training = _scan_classes(root, split, skipped)
+    names = sorted({class_of(file) for file in training})
+    if len(names) < 2:
+        raise DataError(f"{root / split} has a single class; give at least two folders of images")
+    own = _validation_folder(root, split, version)
+    validation = _scan_classes(root, own, skipped, known=names) if own else []
+    notes = [f"validation: the {len(validation)} pictures of {own}/"] if own else []
+    drawn = not (split and (root / "test").is_dir())
+    if drawn:
+        test = _hold_out(root, root / split, training, data_dir, check=check)
+        training = [file for file in training if file not in test]
+        notes.append(
+            f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
+            "out, drawn by class once and for all"
+        )
+    else:
+        files = _scan_classes(root, "test", skipped, known=names)
+        test = {file: file_digest(root / file) for file in files}
+    _require_of_each_class(training, names, 1 if own else 2, root / split)
+    for part, what in ((list(test), "test"), (validation, "validation")):
+        absent = set(names) - {class_of(file) for file in part}
+        if part and absent:
+            notes.append(f"warning: no {what} pictures of {_quoted(sorted(absent))}")
+    words = skipped.in_words()
+    return Layout(
+        root=root,
+        class_names=tuple(names),
+        training=tuple(training),
+        validation=tuple(validation),
+        test_digests=test,
+        test_is_drawn=drawn,
+        notes=(*notes, words) if words else tuple(notes),
+    )
+
+
+def _training_folder(root: Path, version: int) -> str:
+    """`train`, or nothing where the classes' folders lie in `root` itself."""
+    if (root / "train").is_dir():
+        return "train"
+    if version > 1 and root.is_dir() and not (root / "test").is_dir():
+        classes = (path for path in root.iterdir() if not is_system_folder(path.name))
+        files = (file for path in classes if path.is_dir() for file in path.iterdir())
+        if any(is_picture(file) and file.is_file() for file in files):
+            return ""
+    raise DataError(
+        f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
+        f"one folder for each class, or into {root}/<class>/"
+    )
+
+
+def _validation_folder(root: Path, split: str, version: int) -> str:
+    """The name of the folder beside `train` with images for validation; nothing without one."""
+    found = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
+    if len(found) > 1:
+        raise DataError(f"{root} has folders {listed(found)}; keep one, for the validation images")
+    return found[0] if found else ""
+
+
+def _scan_classes(
+    root: Path, split: str, skipped: LeftOut, known: Sequence[str] | None = None
+) -> list[str]:
+    """The pictures in root/split/<class>/, sorted, as "split/<class>/<file>"; split may be "".
+
+    known: the classes that there may be.
+    """
+    classes: list[Path] = []
+    files: list[Path] = []
+    dangling: list[Path] = []
+    not_files: list[Path] = []
+    empty: list[Path] = []
+    for entry in _entries(root / split):
+        path = Path(entry.path)
+        if entry.is_dir():
+            (skipped.folders if is_system_folder(entry.name) else classes).append(path)
+        elif _is_dangling(entry):
+            dangling.append(path)
+        else:
+            (skipped.strays if is_picture(path) else skipped.files).append(path)
+    refuse_names(classes)
+    for folder in classes:
+        pictures: list[Path] = []
+        for entry in _entries(folder):
+            path = Path(entry.path)
+            if entry.is_file():
+                (pictures if is_picture(path) else skipped.files).append(path)
+            elif entry.is_dir() and is_system_folder(entry.name):
+                skipped.folders.append(path)
+            elif not entry.name.startswith("."):
+                (dangling if _is_dangling(entry) else not_files).append(path)
+        if not pictures:
+            empty.append(folder)
+        files += pictures
+    refuse_names(files)
+    for paths, fault in (
+        (dangling, "is a link to nothing; mend it or delete it"),
+        (not_files, "is not a file; images lie directly in their class's folder"),
+        (empty, "has no images; give it some or delete it"),
+    ):
+        if paths:
+            raise DataError(f"{listed(paths)} {fault}")
+    if not files:
+        raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")
+    found = sorted(file.relative_to(root).as_posix() for file in files)
+    unknown = sorted({class_of(file) for file in found} - set(known)) if known else []
+    if unknown:
+        raise DataError(
+            f"{_quoted(unknown)} of {root / split} is not in {root / 'train'}; "
+            "give it training images or delete it"
+        )
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_dangling(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not Path(entry.path).exists() and not entry.name.startswith(".")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:10]))}{more}"
+
+
+def _require_of_each_class(
+    training: Sequence[str], class_names: Sequence[str], least: int, folder: Path
+) -> None:
+    sizes = Counter(class_of(file) for file in training)
+    for name in class_names:
+        if sizes[name] < least:
+            raise DataError(
+                f"class {name!r} of {folder} has {sizes[name]} images to train with; "
+                f"give it at least {least}, or delete it"
+            )
+
+
+def _hold_out(
+    root: Path, folder: Path, files: list[str], data_dir: Path, *, check: bool
+) -> dict[str, str]:
+    """The test images among `files`, see `data.folders.held_out`."""
+    classes = sorted({class_of(file) for file in files})
+
+    def draw() -> list[str]:
+        from sklearn.model_selection import train_test_split  # a second to import
+
+        _require_of_each_class(files, classes, 3, folder)  # for training, validation and test
+        if check:
+            check_pictures([root / file for file in files])
+        _, drawn = train_test_split(
+            files,
+            test_size=share(len(files), len(classes)),
+            stratify=[class_of(file) for file in files],
+            random_state=_SPLIT_SEED,
+        )
+        return sorted(drawn)
+
+    return held_out(root, files, data_dir, draw)

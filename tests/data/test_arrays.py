@@ -1,0 +1,185 @@
+"""Data sets that come as arrays: .npz archives, and functions in a person's own file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.datasets import find_dataset, load_test, load_training
+from data.errors import DataError
+from data.fingerprint import fingerprint
+
+RANDOM = np.random.default_rng(0)
+
+
+def images(count: int, *shape: int, dtype: str = "uint8", high: int = 256) -> np.ndarray:
+    return RANDOM.integers(0, high, (count, *(shape or (6, 5)))).astype(dtype)
+
+
+def labels(count: int, classes: int = 3) -> np.ndarray:
+    return np.arange(count) % classes
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    arrays = {
+        "x_train": images(30),
+        "y_train": labels(30),
+        "x_test": images(9),
+        "y_test": labels(9),
+        **changes,
+    }
+    return {key: array for key, array in arrays.items() if array is not None}
+
+
+def medmnist(**changes: Any) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in (("train", 30), ("val", 6), ("test", 9)):
+        arrays[f"{part}_images"] = images(count, 6, 5, 3)
+        arrays[f"{part}_labels"] = labels(count)[:, None].astype(np.uint8)
+    return {**arrays, **changes}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mine.npz"
+
+
+def test_an_archive_with_plain_keys(path: Path) -> None:
+    arrays = plain(class_names=np.array(["ant", "bee", "<c>"]))
+    np.savez_compressed(path, **arrays)
+    info, training = load_training(f"npz:{path}", path.parent)
+    assert (info.name, info.title) == (f"npz:{path}", "mine")
+    assert info.class_names == ("ant", "bee", "<c>")
+    assert (info.image_shape, info.training_count, info.validation_count) == ((1, 6, 5), 30, 6)
+    assert np.array_equal(training.images_NCHW[:, 0], arrays["x_train"])
+    test = load_test(f"npz:{path}", path.parent)
+    assert np.array_equal(test.images_NCHW[:, 0], arrays["x_test"])
+    assert test.labels_N.tolist() == arrays["y_test"].tolist()
+
+
+def test_an_archive_of_medmnist_has_its_own_validation_images(path: Path) -> None:
+    arrays = medmnist()
+    np.savez(path, **arrays)
+    info, training = load_training(f"npz:{path}", path.parent)
+    assert (info.has_own_validation, info.validation_count) == (True, 6)
+    assert info.class_names == ("0", "1", "2")
+    together = np.concatenate([arrays["train_images"], arrays["val_images"]])
+    assert np.array_equal(training.images_NCHW.permute(0, 2, 3, 1), together)
+    assert len(load_test(f"npz:{path}", path.parent)) == 9
+
+
+def test_training_reads_no_test_array_and_knows_it_all_the_same(path: Path) -> None:
+    np.savez(path, **plain())
+    before, _ = load_training(f"npz:{path}", path.parent)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("x_test.npy")
+    content[entry.header_offset + entry.file_size // 2 + 60] ^= 1
+    path.write_bytes(content)
+    info, examples = load_training(f"npz:{path}", path.parent)
+    assert info == before
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        load_test(f"npz:{path}", path.parent)
+    np.savez(path, **plain(y_test=labels(9)[::-1]))
+    assert not find_dataset(f"npz:{path}").has_same_test(info, path.parent, 2)
+    assert fingerprint(info, examples).test != fingerprint(*load_training(f"npz:{path}", path)).test
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "white"),
+    [
+        (images(30, dtype="uint16", high=4000), images(9, dtype="uint16", high=4000), 4095),
+        (images(30) / 255, images(9) / 255, 1),
+        (images(30).astype(np.int64), images(9), 255),
+        (images(30, high=2).astype(bool), images(9, high=2).astype(bool), 1),
+    ],
+)
+def test_other_numbers_are_scaled_alike_in_training_and_test(
+    path: Path, train: np.ndarray, test: np.ndarray, white: float
+) -> None:
+    np.savez(path, **plain(x_train=train, x_test=test))
+    for loaded, given in (
+        (load_training(f"npz:{path}", path.parent)[1], train),
+        (load_test(f"npz:{path}", path.parent), test),
+    ):
+        expected = np.rint(given.astype(float) * 255 / white)
+        assert np.array_equal(loaded.images_NCHW[:, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (plain(x_test=None, y_test=None), "has the keys x_train, y_train and lacks x_test, y_test"),
+        ({"a": images(3)}, "lacks x_train, y_train, x_test, y_test; save x_train"),
+        (plain(x_train=images(30, 6, 5, 2)), r"x_train has shape \(30, 6, 5, 2\) and type uint8"),
+        (plain(x_train=images(30, 6)), r"x_train has shape \(30, 6\) .* give numbers of shape"),
+        (plain(x_train=images(0)), r"x_train has shape \(0, 6, 5\)"),
+        (plain(x_train=images(30).astype("<U3")), "x_train has shape .* and type <U3"),
+        (plain(x_train=np.full((30, 6, 5), np.nan)), "x_train holds numbers that are not finite"),
+        (plain(y_train=labels(29)), r"y_train has shape \(29,\) .* integers of shape \(30,\)"),
+        (plain(y_train=labels(30) / 1), "y_train has shape .* and type float64; give integers"),
+        (plain(y_train=labels(60).reshape(30, 2)), r"y_train has shape \(30, 2\)"),
+        (plain(y_train=labels(30) - 1), "y_train holds -1 to 1, .* give labels 0 to 1"),
+        (plain(class_names=np.array(["a", "b"])), "y_train holds 0 to 2, but there are 2 classes"),
+        (plain(class_names=np.array(["a", "b", "a"])), "class names a, b, a cannot be used"),
+        (plain(class_names=np.array(["a", "b", "c\n"])), r"class names a, b, c\\n cannot be used"),
+        (plain(y_train=labels(30) * 0), "class names 0 cannot be used; give at least two"),
+        (plain(x_train=np.array([None] * 30)), "its arrays hold Python objects"),
+        (medmnist(val_images=images(6, 5, 5, 3)), r"val_images has shape \(6, 5, 5, 3\), but"),
+    ],
+)
+def test_an_unfit_archive_is_refused_in_one_line(
+    path: Path, arrays: dict[str, Any], said: str
+) -> None:
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=said) as caught:
+        load_training(f"npz:{path}", path.parent)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4" + bytes(100), b"not an archive", None])
+def test_what_is_no_archive_is_refused(path: Path, content: bytes | None) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    said = "cannot be read as an .npz" if content is not None else "No such file .*; check the path"
+    with pytest.raises(DataError, match=said):
+        load_training(f"npz:{path}", path.parent)
+
+
+MINE = """
+import numpy as np
+
+def load(train):
+    if not train:
+        raise FileNotFoundError("no test images yet")
+    return np.zeros((20, 4, 4)), np.arange(20) % 2, ("dark", "darker")
+
+def broken(train):
+    return 1 / 0
+
+def nothing(train):
+    return None
+"""
+
+
+def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    info, training = load_training("mine.py:load", tmp_path)
+    assert (info.name, info.title) == (f"{tmp_path}/mine.py:load", "mine")
+    assert info.class_names == ("dark", "darker")
+    assert training.labels_N.tolist() == [0, 1] * 10
+    for name, said in (
+        ("broken", "mine.py, line 10: ZeroDivisionError: division by zero; correct the file"),
+        ("nothing", r"mine.py:nothing gave no \(images, labels, class names\) but"),
+        ("absent", "mine.py has no function 'absent'"),
+    ):
+        with pytest.raises(DataError, match=said):
+            load_training(f"mine.py:{name}", tmp_path)
+    with pytest.raises(DataError, match="line 6: FileNotFoundError: no test images yet"):
+        load_test("mine.py:load", tmp_path)
