@@ -48,7 +48,7 @@ def load_file(path: str | Path) -> LoadedFile:
     sha256 = hashlib.sha256(content).hexdigest()
     with _lock:
         if (absolute, sha256) not in _loaded:
-            module = _run(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
+            module = run_source(absolute, source, f"cnn_search_file_{sha256[:12]}_{absolute.stem}")
             _loaded[absolute, sha256] = LoadedFile(
                 path=absolute, sha256=sha256, source=source, module=module
             )
@@ -73,7 +73,11 @@ def load_function(reference: str) -> tuple[LoadedFile, Callable[..., Any]]:
     return loaded, function
 
 
-def _run(path: Path, source: str, name: str) -> ModuleType:
+def run_source(path: Path, source: str, name: str) -> ModuleType:
+    """Run the code as a module of that name; `path`, for messages, need not exist.
+
+    Raises DataError.
+    """
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up there

@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
-from data.folders.preparation import Reading
-from models import Architecture, to_dict
+from data.preparation import Reading
+from models import Architecture, Parameter, to_dict
 from models.checks import shown
-from search.spec.design import Arm, JournalEntry, check_arms, check_journal
+from search.spec.arms import Arm, check_arms
 from search.spec.domains import (
     Domain,
+    Fixed,
     ParameterValue,
     SpecError,
     domain_from_json,
-    domain_to_json,
+    plain_values,
+    stored_values,
 )
+from search.spec.extensions import Extension, needed, require
+from search.spec.journal import JournalEntry, check_journal
+from search.spec.parameters import DEFAULT_FAMILY, FAMILY, is_list, known_parameters
 from search.spec.recipe import Recipe
-from search.store.folders import ARTIFACTS
 
-SamplerName = Literal["gp", "tpe", "random", "grid"]
-PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
+RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
-MOST_TRIALS = MOST_EPOCHS = 10**6
-MOST_SIDE = 10_000  # pixels
-MOST_EXAMPLES = 10**9
+MOST: Mapping[str, int] = {
+    "repeats": 10**6,
+    "trials": 10**6,
+    "epochs": 10**6,
+    "patience": 10**6,
+    "image_size": 10_000,  # pixels
+    "validation_count": 10**9,
+    "limit": 10**9,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +63,7 @@ class StudySpec:
 
     Attributes:
         title: one line for people.
-        source: where its figures and its question are from; one line, may be empty.
+        source: where its reported metrics and its question are from; one line, may be empty.
         dataset: canonical name, or `folder:PATH`.
         image_size, mirror_changes_class, reading_version: how a folder's images are read, see
             `Reading`. A study that is made has the first two filled in.
@@ -63,20 +72,22 @@ class StudySpec:
         trials: finished (complete or pruned) trials that the study ends with. A total: with
             `repeats` the only field that a later start may change. Of a comparison always arms x
             repeats, failed trials included: an arm that diverges is a result.
-        epochs: most epochs a trial trains, and the length of its schedule.
+        epochs: maximum epochs per trial, and the length of its schedule.
         patience: epochs without a lower validation loss before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
-        sampler, pruner: see `search.sampling.choosing`. A comparison has the sampler `grid`, and
-            trains every arm to its end.
-        space: a domain for each parameter of `search.spec.space.PARAMETERS`. Of a comparison
-            one value each: the base configuration.
+        sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
+            `grid`, and trains every arm to its end.
+        space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
+            comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
-        arms: see `search.spec.design`; the base arm first. None in a search.
+        arms: see `search.spec.arms`; the base arm first. None in a search.
         base: the first arm's name, with which the others are compared; None in a search.
         repeats: how many times each arm is trained, with a seed each.
         journal: questions put to the study beforehand.
-        published: the limit, epochs and repeats of the experiment whose figures the arms report,
+        published: the limit, epochs and repeats of the experiment whose metrics the arms report,
             as the study file has them; without a limit where there is none. Empty where unknown.
+        extensions: a person's own files that it needs; those of `dataset` and of the families are
+            filled in.
     """
 
     dataset: str
@@ -91,8 +102,8 @@ class StudySpec:
     epochs: int = 12
     patience: int | None = None
     seed: int = 0
-    sampler: SamplerName = "gp"
-    pruner: PrunerName = "halving"
+    sampler: str = "gp"
+    pruner: str = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
@@ -100,27 +111,19 @@ class StudySpec:
     repeats: int = 1
     journal: tuple[JournalEntry, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
+    extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "title", "source"):
-            if not isinstance(getattr(self, name), str):
-                raise SpecError(name, f"{name} must be text, but got {shown(getattr(self, name))}")
-        for name, most in (
-            ("repeats", MOST_TRIALS),
-            ("trials", MOST_TRIALS),
-            ("epochs", MOST_EPOCHS),
-            ("patience", MOST_EPOCHS),
-            ("image_size", MOST_SIDE),
-            ("validation_count", MOST_EXAMPLES),
-            ("limit", MOST_EXAMPLES),
-        ):
+        for name in ("dataset", "title", "source", "sampler", "pruner"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise SpecError(name, f"{name} must be text, but got {shown(value)}")
+        for name, most in MOST.items():
             if getattr(self, name) is not None or name in ("repeats", "trials", "epochs"):
                 _check_count(name, getattr(self, name), most)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SpecError("seed", f"seed must be in [0, 2**32), but got {shown(self.seed)}")
         for name, choices in (
-            ("sampler", get_args(SamplerName)),
-            ("pruner", get_args(PrunerName)),
             ("mirror_changes_class", (None, False, True)),
             ("reading_version", (1, 2)),
         ):
@@ -129,21 +132,19 @@ class StudySpec:
                     name, f"{name} must be one of {choices}, but got {getattr(self, name)!r}"
                 )
         check_arms(self.arms, self.base, self.repeats, self.trials)
-        check_journal(self.journal, self.arms)
-        if self.is_comparison:
-            self._check_comparison()
-        elif self.sampler == "grid":
+        check_journal(self.journal, [arm.name for arm in self.arms])
+        if not self.arms and self.sampler == "grid":
             raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables, or lists in [space]")
-
-    def _check_comparison(self) -> None:
-        if self.pruner != "none":
+        if self.arms and self.pruner != "none":
             raise SpecError(
                 "pruner",
                 f"arms are trained to their end to be compared, but got pruner = {self.pruner!r}; "
                 'give "none"',
             )
-        if self.baseline is not None:
+        if self.arms and self.baseline is not None:
             raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+        extensions = needed(self.extensions, self.families, self.dataset)
+        object.__setattr__(self, "extensions", extensions)
 
     @property
     def reading(self) -> Reading:
@@ -157,6 +158,18 @@ class StudySpec:
     def is_comparison(self) -> bool:
         """Whether arms are compared; else a space is searched."""
         return bool(self.arms)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Of its networks, the space's first."""
+        named = self.space.get(FAMILY, Fixed(value=DEFAULT_FAMILY)).corners
+        others = [one.get(FAMILY) for one in (self.baseline or {}, *(a.values for a in self.arms))]
+        return tuple(dict.fromkeys(str(name) for name in (*named, *others) if name is not None))
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """What it can fix, choose or search."""
+        return known_parameters(self.families)
 
     def place_of(self, trial_number: int) -> tuple[Arm, int]:
         """The arm of a comparison's trial, and which repeat of it, from 0."""
@@ -175,32 +188,49 @@ class StudySpec:
 
     def to_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["space"] = {name: domain_to_json(domain) for name, domain in self.space.items()}
-        if self.baseline is not None:
-            plain["baseline"] = dict(self.baseline)
-        plain["arms"] = [arm.to_dict() for arm in self.arms]
+        plain["space"] = {name: domain.written for name, domain in self.space.items()}
         plain["published"] = dict(self.published)
-        plain["journal"] = [entry.to_dict() for entry in self.journal]
+        if self.baseline is not None:
+            plain["baseline"] = plain_values(self.baseline)
+        for name in ("arms", "journal", "extensions"):
+            plain[name] = [one.to_dict() for one in plain[name]]
         return {"format": FORMAT, **plain}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
+        """What `to_dict` wrote, of this version or an earlier one; its extensions are loaded.
+
+        Raises:
+            SpecError: of another version of cnn-search, or of an extension.
+        """
         plain = dict(stored)
         if plain.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
-        plain["space"] = {
-            name: domain_from_json(domain, name) for name, domain in plain["space"].items()
-        }
-        if plain["baseline"] is not None:
-            plain["baseline"] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in plain["baseline"].items()
-            }
-        plain.setdefault("reading_version", 1)
-        # Studies of before there were comparisons have neither of the two.
+        # Studies of before there were comparisons, or extensions, have none of them.
+        plain["extensions"] = tuple(map(Extension.from_dict, plain.get("extensions", ())))
         plain["arms"] = tuple(map(Arm.from_dict, plain.get("arms", ())))
         plain["journal"] = tuple(map(JournalEntry.from_dict, plain.get("journal", ())))
+        if plain["baseline"] is not None:
+            plain["baseline"] = stored_values(plain["baseline"])
+        tables = (plain["space"], plain["baseline"] or {}, *(arm.values for arm in plain["arms"]))
+        families = families_in(tables)
+        require(plain["extensions"], families, str(plain["dataset"]))
+        known = known_parameters(families)
+        plain["space"] = {
+            name: domain_from_json(written, name, is_list=is_list(name, known))
+            for name, written in plain["space"].items()
+        }
+        plain.setdefault("reading_version", 1)
         return cls(**plain)
+
+
+def families_in(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The families that [space], [baseline] and [[arm]] name, as they are written."""
+    found: list[Any] = []
+    for table in tables:
+        written = table.get(FAMILY, ())
+        found += written if isinstance(written, list) else [written]
+    return [name for name in found if isinstance(name, str)]
 
 
 def check_study_name(name: str) -> str:
@@ -210,10 +240,10 @@ def check_study_name(name: str) -> str:
         SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot; or
             the name of the folder beside the studies' own.
     """
-    if name.lower() == ARTIFACTS.name:
+    if name.lower() == RESERVED_NAME:
         raise SpecError(
             "study",
-            f"study name {name!r} is not usable: {ARTIFACTS} holds the dashboard's "
+            f"study name {name!r} is not usable: runs/{RESERVED_NAME} holds the dashboard's "
             "pictures; give another",
         )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
@@ -229,9 +259,7 @@ def study_name_for(dataset: str) -> str:
     """The name of a study that nobody named: the data set's, or the folder's."""
     last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
-    if not name or name.lower() == ARTIFACTS.name:
-        return "images"
-    return name[:MAX_NAME]
+    return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"
 
 
 def _check_count(name: str, value: object, most: int) -> None:

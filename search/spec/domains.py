@@ -1,14 +1,17 @@
-"""What values a parameter may take: one, some, or a range."""
+"""What values a parameter may take: one, some, or a range. Loads Optuna where it draws."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.checks import shown
+from models.family import Value as ParameterValue
 
-ParameterValue = None | bool | int | float | str | tuple[int, ...]
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
 
 MOST_CHOICES = 1000  # Optuna's samplers weigh each of them at each draw
 LARGEST = 2**53  # of whole numbers: all up to it are floats, too
@@ -20,7 +23,7 @@ class SpecError(ValueError):
 
     Attributes:
         key: the offending key, so that whoever read it from a file can add the line.
-        table: for a key of one of several tables that are called alike: their name, and the
+        table: for a key of one of several tables of the same name: that name, and the
             table's own name or its number from 0.
     """
 
@@ -36,10 +39,58 @@ class SpecError(ValueError):
 class Fixed:
     value: ParameterValue
 
+    @property
+    def corners(self) -> tuple[ParameterValue, ...]:
+        """Each value, or of a range its ends."""
+        return (self.value,)
+
+    @property
+    def written(self) -> Any:
+        """As in JSON: `domain_from_json` gives the domain back."""
+        return plain(self.value)
+
+    @property
+    def distribution(self) -> BaseDistribution | None:
+        """What Optuna draws from; None where it is not asked."""
+        return None
+
+    def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
+        return self.value
+
+    def contains(self, value: ParameterValue) -> bool:
+        return value == self.value
+
+    def can_store(self, value: ParameterValue) -> bool:
+        """Whether Optuna can keep the value under this domain's distribution."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     values: tuple[ParameterValue, ...]
+
+    @property
+    def corners(self) -> tuple[ParameterValue, ...]:
+        return self.values
+
+    @property
+    def written(self) -> Any:
+        return [plain(value) for value in self.values]
+
+    @property
+    def distribution(self) -> BaseDistribution | None:
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(list(map(choice_label, self.values)))
+
+    def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
+        by_label = {choice_label(value): value for value in self.values}
+        return by_label[trial.suggest_categorical(name, list(by_label))]
+
+    def contains(self, value: ParameterValue) -> bool:
+        return value in self.values
+
+    can_store = contains
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +98,7 @@ class Range:
     """low and high are both included. Integers if both are.
 
     Attributes:
-        log: even in the logarithm.
+        log: uniform in the logarithm.
         step: only low, low + step, ... of integers.
     """
 
@@ -60,15 +111,51 @@ class Range:
     def integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def corners(self) -> tuple[ParameterValue, ...]:
+        return (self.low, self.high)
+
+    @property
+    def written(self) -> Any:
+        written = {"low": self.low, "high": self.high, "log": self.log}
+        return written if self.step == 1 else {**written, "step": self.step}
+
+    @property
+    def distribution(self) -> BaseDistribution | None:
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.integer:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=self.step)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
+        if self.integer:
+            low, high = int(self.low), int(self.high)
+            return trial.suggest_int(name, low, high, log=self.log, step=self.step)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+    def contains(self, value: ParameterValue) -> bool:
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        return not self.integer or (value - self.low) % self.step == 0
+
+    def can_store(self, value: ParameterValue) -> bool:
+        return isinstance(value, int | float) and (value > 0 or not self.log)
+
 
 Domain = Fixed | Choice | Range
 
 
-def domain_from_json(written: Any, name: str = "space") -> Domain:
+def choice_label(value: ParameterValue) -> bool | int | float | str | None:
+    """What Optuna stores for a choice: it takes no lists."""
+    return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
+
+
+def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domain:
     """A domain as people write it (TOML) and as we store it (JSON).
 
     A table `{low, high, log, step}` is a range, a list a choice, anything else one fixed value. For
-    parameters that are lists of numbers themselves (`hidden`), `[120, 84]` is one value and
+    parameters that are lists of numbers themselves (`is_list`), `[120, 84]` is one value and
     `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` that value fixed.
 
     Raises:
@@ -76,101 +163,91 @@ def domain_from_json(written: Any, name: str = "space") -> Domain:
     """
     if isinstance(written, dict):
         return _range(written, name)
-    if isinstance(written, list):
-        if name in LIST_PARAMETERS and all(map(_is_count, written)):
-            return Fixed(value=tuple(written))
-        if not written:
-            raise SpecError(name, f"{name}: an empty list leaves no choice")
-        if len(written) > MOST_CHOICES:
-            raise SpecError(
-                name,
-                f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}; give "
-                "a range {low = ..., high = ...}",
-            )
-        values = tuple(_value(value, name) for value in written)
-        if len(set(map(repr, values))) < len(values):
-            raise SpecError(name, f"{name}: a value stands twice in {shown(written)}")
-        return Choice(values=values)
-    return Fixed(value=_value(written, name))
-
-
-LIST_PARAMETERS = ("channels", "kernel_sizes", "hidden", "pool_after", "batch_norm")
-
-
-def domain_to_json(domain: Domain) -> Any:
-    """The written form: `domain_from_json` gives the domain back."""
-    match domain:
-        case Fixed(value=value):
-            return _plain(value)
-        case Choice(values=values):
-            return [_plain(value) for value in values]
-        case Range(low=low, high=high, log=log, step=step):
-            written = {"low": low, "high": high, "log": log}
-            return {**written, "step": step} if step != 1 else written
+    if not isinstance(written, list):
+        return Fixed(value=_value(written, name))
+    if is_list and all(map(_is_whole, written)):
+        return Fixed(value=tuple(written))
+    if not written:
+        raise SpecError(name, f"{name}: an empty list leaves no choice")
+    if len(written) > MOST_CHOICES:
+        raise SpecError(
+            name,
+            f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}; give "
+            "a range {low = ..., high = ...}",
+        )
+    values = tuple(_value(value, name) for value in written)
+    if len(set(map(repr, values))) < len(values):
+        raise SpecError(name, f"{name}: a value appears twice in {shown(written)}")
+    return Choice(values=values)
 
 
 def _range(written: dict[str, Any], name: str) -> Range:
-    unknown = set(written) - {"low", "high", "log", "step"}
-    if unknown or "low" not in written or "high" not in written:
-        raise SpecError(
-            name, f"{name}: a range is {{low = ..., high = ...}} with log = true or step = ..."
-        )
-    low, high, log = written["low"], written["high"], written.get("log", False)
+    def refuse(message: str) -> SpecError:
+        return SpecError(name, f"{name}: {message}")
+
+    if not {"low", "high"} <= set(written) <= {"low", "high", "log", "step"}:
+        raise refuse("a range is {low = ..., high = ...} with log = true or step = ...")
+    low, high, log, step = written["low"], written["high"], written.get("log", False), 1
     for bound in (low, high):
         if isinstance(bound, int) and abs(bound) > LARGEST:
-            raise SpecError(
-                name, f"{name}: a range's ends are at most {LARGEST}, but got {shown(bound)}"
-            )
-        if not _is_number(bound):
-            raise SpecError(name, f"{name}: a range's ends are numbers, but got {shown(bound)}")
+            raise refuse(f"a range's ends are at most {LARGEST}, but got {shown(bound)}")
+        if not is_number(bound):
+            raise refuse(f"a range's ends are numbers, but got {shown(bound)}")
     if not isinstance(log, bool):
-        raise SpecError(name, f"{name}: log is true or false, but got {shown(log)}")
+        raise refuse(f"log is true or false, but got {shown(log)}")
     if low > high:
-        raise SpecError(name, f"{name}: low = {low} is above high = {high}")
+        raise refuse(f"low = {low} is above high = {high}")
     if log and low <= 0:
-        raise SpecError(name, f"{name}: a logarithmic range starts above 0, but low = {low}")
-    return Range(low=low, high=high, log=log, step=_step(written, name))
-
-
-def _step(written: dict[str, Any], name: str) -> int:
-    if "step" not in written:
-        return 1
-    step, low, high = written["step"], written["low"], written["high"]
-    if written.get("log") or not all(map(_is_count, (step, low, high))) or step < 1:
-        raise SpecError(
-            name, f"{name}: step is a whole number from 1 up, of whole numbers without log"
-        )
-    if (high - low) % step:
-        raise SpecError(name, f"{name}: steps of {step} from {low} do not meet high = {high}")
-    return int(step)
+        raise refuse(f"a logarithmic range starts above 0, but low = {low}")
+    if "step" in written:
+        step = written["step"]
+        if log or not all(map(_is_whole, (step, low, high))) or step < 1:
+            raise refuse("step is a whole number from 1 up, of whole numbers without log")
+        if (high - low) % step:
+            raise refuse(f"steps of {step} from {low} do not meet high = {high}")
+    return Range(low=low, high=high, log=log, step=step)
 
 
 def _value(written: Any, name: str) -> ParameterValue:
-    if isinstance(written, list):
-        if all(map(_is_count, written)):
-            return tuple(written)
-    elif isinstance(written, str) and len(written) > LONGEST_TEXT:
+    if isinstance(written, list) and all(map(_is_whole, written)):
+        return tuple(written)
+    if isinstance(written, str) and len(written) > LONGEST_TEXT:
         raise SpecError(
             name, f"{name}: a text has at most {LONGEST_TEXT} characters, but got {len(written)}"
         )
-    elif isinstance(written, bool | str) or _is_number(written):
+    if isinstance(written, bool | str) or is_number(written):
         value: ParameterValue = written
         return value
-    elif isinstance(written, int):
+    if isinstance(written, int):
         raise SpecError(name, f"{name} must be at most {LARGEST} in size, but got {shown(written)}")
     raise SpecError(
-        name, f"{name}: {shown(written)} is neither a number, a text, a truth nor a list"
+        name, f"{name}: {shown(written)} is neither a number, a text, true, false nor a list"
     )
 
 
-def _is_count(written: Any) -> bool:
-    whole = isinstance(written, int) and not isinstance(written, bool)
-    return whole and abs(written) <= LARGEST
+def _is_whole(written: Any) -> bool:
+    return isinstance(written, int) and is_number(written)
 
 
-def _is_number(written: Any) -> bool:
-    return _is_count(written) or (isinstance(written, float) and math.isfinite(written))
+def is_number(written: Any) -> bool:
+    """Finite, of a size that both kinds of number can have, and no truth value."""
+    if isinstance(written, bool):
+        return False
+    if isinstance(written, int):
+        return abs(written) <= LARGEST
+    return isinstance(written, float) and math.isfinite(written)
 
 
-def _plain(value: ParameterValue) -> Any:
+def plain(value: ParameterValue) -> Any:
+    """As JSON and TOML have it: lists for tuples."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def plain_values(values: Any) -> dict[str, Any]:
+    """Each value as JSON has it."""
+    return {name: plain(value) for name, value in values.items()}
+
+
+def stored_values(stored: Any) -> dict[str, ParameterValue]:
+    """The values that `plain_values` wrote."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}

@@ -7,15 +7,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
+from data.policies import MAX_STRENGTH, POLICY_NAMES
+from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
-ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
 
 MOST_BATCH = 10**6  # images a step
 # Bad configurations show after so much of the first epoch, scored on so much of the validation
-# examples: on all of them, scoring a look could cost more than the training ahead of it.
+# examples: on all of them, scoring it could cost more than the training before it.
 EARLY_LOOK = 1 / 3
 
 
@@ -36,7 +36,7 @@ class Recipe:
         learning_rate: peak of the schedule, > 0.
         momentum: of SGD, in [0, 1). Adam's betas stay at (0.9, 0.999).
         weight_decay_kind, weight_decay: see `search.training.optim`; the strength is >= 0.
-        schedule: see `search.training.optim.learning_rate_factor`.
+        schedule: a name in `search.spec.schedules.SCHEDULES`.
         weight_averaging: what is validated and kept is a mean of the weights that reaches back
             over this share of the steps so far, see `search.training.averaging`; in [0, 1], 0 for
             the weights as they are.
@@ -56,7 +56,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay_kind: WeightDecayKind = "none"
     weight_decay: float = 0.0
-    schedule: ScheduleName = "one-cycle"
+    schedule: str = "one-cycle"
     weight_averaging: float = 0.0
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
@@ -66,33 +66,31 @@ class Recipe:
     frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        _check(self.patience is None or self.patience >= 1, "patience", self.patience, ">= 1")
-        in_range = 1 <= self.batch_size <= MOST_BATCH
-        _check(in_range, "batch_size", self.batch_size, f"from 1 to {MOST_BATCH}")
-        _among("optimizer", self.optimizer, get_args(OptimizerName))
-        _check(_positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0")
-        _check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        _among("weight_decay_kind", self.weight_decay_kind, get_args(WeightDecayKind))
-        finite = math.isfinite(self.weight_decay) and self.weight_decay >= 0
-        _check(finite, "weight_decay", self.weight_decay, "0 or more")
-        _among("schedule", self.schedule, get_args(ScheduleName))
-        reach = self.weight_averaging
-        _check(0 <= reach <= 1, "weight_averaging", reach, "in [0, 1]")
-        _check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
-        clip = self.gradient_clip
-        _check(clip is None or _positive(clip), "gradient_clip", clip, "above 0")
-        _among("augmentation", self.augmentation, tuple(AUGMENTATIONS))
-        strength = self.augmentation_strength
-        in_range = 0 <= strength <= MAX_STRENGTH
-        _check(in_range, "augmentation_strength", strength, f"in [0, {MAX_STRENGTH:g}]")
-        _check(self.frozen_epochs >= 0, "frozen_epochs", self.frozen_epochs, "0 or more")
-        _check(
-            self.frozen_epochs == 0 or self.initial_weights is not None,
-            "frozen_epochs",
-            self.frozen_epochs,
-            "0 without initial_weights: random layers would stay random",
-        )
+        clip, most = self.gradient_clip, MAX_STRENGTH
+        for name, holds, wanted in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("patience", self.patience is None or self.patience >= 1, ">= 1"),
+            ("batch_size", 1 <= self.batch_size <= MOST_BATCH, f"from 1 to {MOST_BATCH}"),
+            ("optimizer", *_among(self.optimizer, get_args(OptimizerName))),
+            ("learning_rate", _positive(self.learning_rate), "above 0"),
+            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
+            ("weight_decay_kind", *_among(self.weight_decay_kind, get_args(WeightDecayKind))),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("schedule", *_among(self.schedule, tuple(SCHEDULES))),
+            ("weight_averaging", 0 <= self.weight_averaging <= 1, "in [0, 1]"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            ("gradient_clip", clip is None or _positive(clip), "above 0"),
+            ("augmentation", *_among(self.augmentation, POLICY_NAMES)),
+            ("augmentation_strength", 0 <= self.augmentation_strength <= most, f"in [0, {most:g}]"),
+            ("frozen_epochs", self.frozen_epochs >= 0, "0 or more"),
+            (
+                "frozen_epochs",
+                self.frozen_epochs == 0 or self.initial_weights is not None,
+                "0 without initial_weights: random layers would stay random",
+            ),
+        ):
+            if not holds:
+                raise RecipeError(f"{name} must be {wanted}, but got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `Recipe(**d)` gives the recipe back."""
@@ -100,14 +98,8 @@ class Recipe:
 
 
 def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
+    return 0 < value < math.inf
 
 
-def _check(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise RecipeError(f"{name} must be {wanted}, but got {value!r}")
-
-
-def _among(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise RecipeError(f"{name} must be one of {', '.join(choices)}, but got {value!r}")
+def _among(value: object, choices: tuple[str, ...]) -> tuple[bool, str]:
+    return value in choices, f"one of {', '.join(choices)}"

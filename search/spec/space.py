@@ -1,77 +1,47 @@
-"""The parameters that can be searched, and how a configuration is made of them.
+"""How a configuration is made of parameters, and what Optuna is told of them.
 
-The only place that calls `trial.suggest_*`. Works alike on a live trial, a stored `FrozenTrial`
+The only place that asks Optuna for values. Works alike on a live trial, a stored `FrozenTrial`
 and a `FixedTrial`, so nothing needs a second parser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
-import optuna
-
-from data.augmentations import AUGMENTATIONS
-from models import FAMILIES, Architecture, ArchitectureError
+from models import FAMILIES, ArchitectureError
 from models.checks import shown
-from models.family import Parameter, choice, count, number
-from models.summary import anatomy
+from search.spec.arms import MAX_REPEATS, Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.design import MAX_REPEATS, Arm
 from search.spec.domains import (
-    Choice,
     Domain,
     Fixed,
     ParameterValue,
-    Range,
     SpecError,
-    domain_from_json,
-    domain_to_json,
+    choice_label,
+    plain,
+    plain_values,
 )
-from search.spec.recipe import (
-    OptimizerName,
-    Recipe,
-    RecipeError,
-    ScheduleName,
-    WeightDecayKind,
+from search.spec.parameters import (
+    DEFAULT_FAMILY,
+    FAMILY,
+    RECIPE,
+    read_parameter,
+    read_value,
+    read_values,
 )
+from search.spec.recipe import Recipe, RecipeError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial, FrozenTrial
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
 OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
+OPTIONAL = ("gradient_clip", "initial_weights")  # of the recipe: None where empty
 
 
-PARAMETERS: Mapping[str, Parameter] = {
-    # the network
-    "family": choice(FAMILIES, "cnn", "kind of network"),
-    **{name: one for family in FAMILIES.values() for name, one in family.parameters.items()},
-    # how it is trained
-    "batch_size": count(128, "images a step"),
-    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
-    "learning_rate": number(2e-3, "peak of the schedule"),
-    "momentum": number(0.9, "of sgd"),
-    "weight_decay_kind": choice(
-        get_args(WeightDecayKind), "decoupled", "see search.training.optim"
-    ),
-    "weight_decay": number(1e-2, "strength of the weight decay"),
-    "schedule": choice(get_args(ScheduleName), "one-cycle", "course of the learning rate"),
-    "weight_averaging": number(
-        0.0, "the mean of the weights over this share of the steps is validated and kept; 0: none"
-    ),
-    "label_smoothing": number(0.0, "share of the target spread over all classes"),
-    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
-    "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
-    "augmentation_strength": number(1.0, "1 is usual, 0 none"),
-    "initial_weights": Parameter(
-        kinds=(str,),
-        default="",
-        description='"imagenet", a finalised model\'s folder, a file; "": random',
-    ),
-    "frozen_epochs": count(0, "epochs that train the last layer alone"),
-}
-
-
-def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
+def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
     """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
 
     Parameters that the trial carries in its user attribute `overrides` replace the study's, and
@@ -89,9 +59,9 @@ def suggest(trial: optuna.trial.BaseTrial, spec: StudySpec) -> TrialConfig:
         return arm_config(spec, arm)
     overrides = overrides_of(trial.user_attrs)
     values = {
-        name: _suggest_one(trial, name, domain_of(spec, name))
-        for name in PARAMETERS
-        if name not in overrides
+        name: spec.space[name].suggest(trial, name)
+        for name in spec.parameters
+        if name in spec.space and name not in overrides
     }
     return make_config({**values, **overrides}, spec)
 
@@ -105,7 +75,7 @@ def overrides_of(user_attributes: Mapping[str, Any]) -> dict[str, ParameterValue
     written = user_attributes.get(OVERRIDES, {})
     if not isinstance(written, dict):
         raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
-    return {name: read_value(name, value) for name, value in written.items()}
+    return read_values(written)
 
 
 def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
@@ -114,35 +84,21 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
     Raises:
         SpecError: the values make no network or recipe.
     """
-    return make_config({**base_values(spec), **arm.values}, spec)
+    return make_config({**_named(spec), **arm.values}, spec)
+
+
+def _named(spec: StudySpec) -> dict[str, ParameterValue]:
+    return {name: domain.corners[0] for name, domain in spec.space.items()}
 
 
 def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
-    """A value for each of PARAMETERS: the one that the space fixes, the first of several."""
-    return {name: _corners(domain_of(spec, name))[0] for name in PARAMETERS}
+    """A value for each parameter: the one that the space fixes, the first of several."""
+    return {name: domain_of(spec, name).corners[0] for name in spec.parameters}
 
 
 def domain_of(spec: StudySpec, name: str) -> Domain:
     """What the study says of a parameter, or its default."""
-    return spec.space.get(name, Fixed(value=PARAMETERS[name].default))
-
-
-def _suggest_one(trial: optuna.trial.BaseTrial, name: str, domain: Domain) -> ParameterValue:
-    match domain:
-        case Fixed(value=value):
-            return value
-        case Choice(values=values):
-            by_label = {choice_label(value): value for value in values}
-            return by_label[trial.suggest_categorical(name, list(by_label))]
-        case Range(low=low, high=high, log=log, step=step) if domain.integer:
-            return trial.suggest_int(name, int(low), int(high), log=log, step=step)
-        case Range(low=low, high=high, log=log):
-            return trial.suggest_float(name, low, high, log=log)
-
-
-def choice_label(value: ParameterValue) -> bool | int | float | str | None:
-    """What Optuna stores for a choice: it takes no lists."""
-    return " ".join(map(str, value)) or "-" if isinstance(value, tuple) else value
+    return spec.space[name] if name in spec.space else Fixed(value=spec.parameters[name].default)
 
 
 def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
@@ -152,95 +108,23 @@ def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
     """
     if spec.baseline is None:
         return {}
+    known = spec.parameters
     searched = [name for name, domain in spec.space.items() if not isinstance(domain, Fixed)]
-    return {**{name: PARAMETERS[name].default for name in searched}, **spec.baseline}
+    return {**{name: known[name].default for name in searched}, **spec.baseline}
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
-    """A configuration from a value for each of PARAMETERS."""
+    """A configuration from values of parameters; those left out have their defaults."""
+    recipe = {name: values.get(name, one.default) for name, one in RECIPE.items()}
+    for name in OPTIONAL:
+        recipe[name] = recipe[name] or None
     try:
-        return TrialConfig(architecture=_architecture(values), recipe=_recipe(values, spec))
+        return TrialConfig(
+            architecture=FAMILIES[values.get(FAMILY, DEFAULT_FAMILY)].configured(values),
+            recipe=Recipe(epochs=spec.epochs, patience=spec.patience, **recipe),
+        )
     except (ArchitectureError, RecipeError) as error:
         raise SpecError("space", str(error)) from error
-
-
-def _architecture(values: Mapping[str, Any]) -> Architecture:
-    return FAMILIES[values["family"]].configured(values)
-
-
-def _recipe(values: Mapping[str, Any], spec: StudySpec) -> Recipe:
-    return Recipe(
-        epochs=spec.epochs,
-        patience=spec.patience,
-        batch_size=values["batch_size"],
-        optimizer=values["optimizer"],
-        learning_rate=values["learning_rate"],
-        momentum=values["momentum"],
-        weight_decay_kind=values["weight_decay_kind"],
-        weight_decay=values["weight_decay"],
-        schedule=values["schedule"],
-        weight_averaging=values["weight_averaging"],
-        label_smoothing=values["label_smoothing"],
-        gradient_clip=values["gradient_clip"] or None,
-        augmentation=values["augmentation"],
-        augmentation_strength=values["augmentation_strength"],
-        initial_weights=values["initial_weights"] or None,
-        frozen_epochs=values["frozen_epochs"],
-    )
-
-
-def read_parameter(name: str, written: Any) -> Domain:
-    """A parameter's domain as written in a study file, checked by type.
-
-    Raises:
-        SpecError: unknown name, or a value of the wrong type.
-    """
-    if name not in PARAMETERS:
-        raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(PARAMETERS)}")
-    domain = domain_from_json(written, name)
-    if isinstance(domain, Range) and not set(PARAMETERS[name].kinds) & {int, float}:
-        raise SpecError(name, f"{name} has no range ({PARAMETERS[name].description}); give a list")
-    for value in _corners(domain):
-        _check_kind(name, value)
-    return domain
-
-
-def read_value(name: str, written: Any) -> ParameterValue:
-    """A parameter's one value as written in a study file, where there can be no choice.
-
-    Raises:
-        SpecError: unknown name, several values, or one of the wrong type.
-    """
-    # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
-    counts = isinstance(written, list) and all(type(item) is int for item in written)
-    plain = counts and name in PARAMETERS and tuple in PARAMETERS[name].kinds
-    domain = read_parameter(name, [written] if plain else written)
-    values = () if isinstance(domain, Range) else _corners(domain)
-    if len(values) != 1:
-        raise SpecError(name, f"{name}: one value is wanted here, but got {shown(written)}")
-    return values[0]
-
-
-KIND_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    tuple: "a list of whole numbers",
-    bool: "true or false",
-    str: "a text",
-}
-
-
-def _check_kind(name: str, value: ParameterValue) -> None:
-    parameter = PARAMETERS[name]
-    kinds = (*parameter.kinds, int) if float in parameter.kinds else parameter.kinds
-    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-    if isinstance(value, str) and parameter.options and value not in parameter.options:
-        fits = False
-    if not fits:
-        expected = " or ".join(parameter.options or [KIND_WORDS[kind] for kind in parameter.kinds])
-        raise SpecError(
-            name, f"{name} ({parameter.description}) must be {expected}, but got {shown(value)}"
-        )
 
 
 def check_values(spec: StudySpec) -> None:
@@ -250,21 +134,12 @@ def check_values(spec: StudySpec) -> None:
         SpecError: an unknown parameter, or a value of the wrong type: the specification was stored
             by another version, or by somebody else.
     """
+    known = spec.parameters
     for name, domain in spec.space.items():
-        read_parameter(name, domain_to_json(domain))
+        read_parameter(name, domain.written, known)
     for values in (spec.baseline or {}, *(arm.values for arm in spec.arms)):
         for name, value in values.items():
-            read_value(name, list(value) if isinstance(value, tuple) else value)
-
-
-def _corners(domain: Domain) -> tuple[ParameterValue, ...]:
-    match domain:
-        case Fixed(value=value):
-            return (value,)
-        case Choice(values=values):
-            return values
-        case Range(low=low, high=high):
-            return (low, high)
+            read_value(name, plain(value), known)
 
 
 def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
@@ -274,56 +149,98 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
         SpecError: with the parameter as its key, where a value is out of range or its network
             does not fit.
     """
-    if spec.is_comparison:
-        _check_arms(spec, image_shape, classes)
-        return
-    for name, values in _variations(spec, base_values(spec)):
-        fault = _fault(values, spec, image_shape, classes)
-        if fault is not None:
-            raise SpecError(name, f"{name}: {fault}")
 
+    def fault(values: Mapping[str, Any]) -> str | None:
+        from models.summary import anatomy  # takes torch
 
-def _check_arms(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
-    base = base_values(spec)
+        try:
+            anatomy(make_config(values, spec).architecture, image_shape, classes)
+        except (SpecError, ArchitectureError) as error:
+            return str(error)
+        return None
+
+    usual = _named(spec)
     for arm in spec.arms:
-        fault = _fault({**base, **arm.values}, spec, image_shape, classes)
-        if fault is None:
-            continue
-        # Which key is to blame, for the line: the first that is enough to break the base.
-        alone = {
-            name: _fault({**base, name: value}, spec, image_shape, classes)
-            for name, value in arm.values.items()
-        }
-        guilty = next((name for name, other in alone.items() if other == fault), "name")
-        raise SpecError(guilty, f"arm {arm.name!r}: {fault}", table=("arm", arm.name))
-
-
-def _fault(
-    values: Mapping[str, Any], spec: StudySpec, image_shape: tuple[int, int, int], classes: int
-) -> str | None:
-    """Why the values make no network for such images, or no recipe; None if they do."""
-    try:
-        return _misfit(make_config(values, spec).architecture, image_shape, classes)
-    except SpecError as error:
-        return str(error)
-
-
-@lru_cache(maxsize=4096)  # most parameters leave the network as it is
-def _misfit(
-    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
-) -> str | None:
-    try:
-        anatomy(architecture, image_shape, classes)
-    except ArchitectureError as error:
-        return str(error)
-    return None
+        if (found := fault({**usual, **arm.values})) is not None:
+            # Which key is to blame, for the line: the first that is enough to break the base.
+            alone = (name for name, it in arm.values.items() if fault({**usual, name: it}) == found)
+            place = ("arm", arm.name)
+            raise SpecError(next(alone, "name"), f"arm {arm.name!r}: {found}", table=place)
+    if not spec.is_comparison:
+        for name, values in _variations(spec, usual):
+            if (found := fault(values)) is not None:
+                raise SpecError(name, f"{name}: {found}")
 
 
 def _variations(
     spec: StudySpec, usual: dict[str, ParameterValue]
 ) -> Iterator[tuple[str, dict[str, ParameterValue]]]:
+    yield FAMILY, usual
     for name, domain in spec.space.items():
-        for value in _corners(domain):
+        for value in domain.corners:
             yield name, {**usual, name: value}
     if spec.baseline is not None:
         yield "baseline", {**usual, **baseline_values(spec)}
+
+
+# What Optuna is told of a trial's parameters: what it trains with, and nothing else. The baseline
+# need not lie in the space: a number outside its range is stored as it is, under the same
+# distribution as any trial's; a choice that the space does not offer cannot be stored.
+
+
+def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """What Optuna draws each searched parameter from."""
+    found = {name: domain.distribution for name, domain in spec.space.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def queued_baseline(spec: StudySpec) -> FrozenTrial:
+    """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
+    from optuna.trial import TrialState, create_trial
+
+    values = baseline_values(spec)
+    params = _params(values, spec)
+    return create_trial(
+        state=TrialState.WAITING,
+        params=params,
+        distributions={name: it for name, it in distributions(spec).items() if name in params},
+        user_attrs={OVERRIDES: plain_values(values)},
+    )
+
+
+def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+    """The stored parameters that the trial trains with.
+
+    Studies made before `queued_baseline` have a baseline with others: the space's nearest ends, and
+    choices drawn at random.
+    """
+    overrides = _overrides(trial)
+    trained = _params(overrides, spec)
+    return {
+        name: value
+        for name, value in trial.params.items()
+        if name not in overrides or (name in trained and trained[name] == value)
+    }
+
+
+def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
+    """Whether the trial tells something of the space: False for a baseline from outside."""
+    overrides = _overrides(trial)
+    inside = all(domain_of(spec, name).contains(value) for name, value in overrides.items())
+    return not overrides or (inside and distributions(spec).keys() <= trial.params.keys())
+
+
+def _overrides(trial: FrozenTrial) -> dict[str, ParameterValue]:
+    try:
+        return overrides_of(trial.user_attrs)
+    except SpecError:  # then the trial makes no configuration, either
+        return {}
+
+
+def _params(values: Mapping[str, ParameterValue], spec: StudySpec) -> dict[str, Any]:
+    """In Optuna's form, as far as it has one."""
+    return {
+        name: choice_label(value)
+        for name, value in values.items()
+        if name in spec.space and spec.space[name].can_store(value)
+    }

@@ -6,22 +6,30 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import tomli_w
+
+from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
-from search.spec.config import StudySpec
-from search.spec.design_file import comparison_fields, read_journal
-from search.spec.domains import Domain, ParameterValue, SpecError
-from search.spec.space import KIND_WORDS, read_parameter, read_value
+from models.family import KIND_WORDS
+from search.spec.arms import MAX_ARMS, check_tables, comparison_fields, read_arm
+from search.spec.config import StudySpec, families_in
+from search.spec.domains import SpecError
+from search.spec.extensions import file_of, load_extension, register_families
+from search.spec.journal import JournalEntry
+from search.spec.parameters import known_parameters, read_parameter, read_values
+
+T = TypeVar("T")
 
 READY_MADE = Path(__file__).parent.parent / "studies"
 SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
 PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 ARRAYS = ("arm", "journal")  # sections of which there may be several
-STUDY_KEYS: dict[str, type[int] | type[str] | type[bool]] = {
+STUDY_KEYS: dict[str, type] = {
     "title": str,
     "source": str,
     "dataset": str,
@@ -37,6 +45,7 @@ STUDY_KEYS: dict[str, type[int] | type[str] | type[bool]] = {
     "pruner": str,
     "repeats": int,
     "base": str,
+    "extensions": list,
 }
 MAX_BYTES = 1_000_000
 # Python's parser takes time that grows with the square of a key's parts.
@@ -86,7 +95,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     try:
-        return _arguments(_content(text))
+        return _arguments(_content(text), path.parent)
     except SpecError as error:
         raise StudyFileError(f"{located(path, error)}: {error}") from error
     except ValueError as error:
@@ -113,28 +122,72 @@ def _content(text: str) -> dict[str, Any]:
         raise ValueError(f"a number has more than {sys.get_int_max_str_digits()} digits") from None
 
 
-def _arguments(content: dict[str, Any]) -> dict[str, Any]:
+def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section in content:
         if section not in SECTIONS:
             raise SpecError(
                 section, f"unknown section or key {shown(section)}; known: {', '.join(SECTIONS)}"
             )
-        if section not in ARRAYS and not isinstance(content[section], dict):
+        if section in ARRAYS:
+            _check_tables(section, content[section])
+        elif not isinstance(content[section], dict):
             raise SpecError(section, f"{section!r} is a table, [{section}]")
     fields = {key: _checked(key, value) for key, value in content.get("study", {}).items()}
-    fields["space"] = _space(content.get("space", {}))
+    space, tables = content.get("space", {}), content.get("arm", [])
+    families = families_in((space, content.get("baseline", {}), *tables))
+    fields |= _extensions(fields, families, folder)
+    known = known_parameters(families)
+    fields["space"] = {name: read_parameter(name, it, known) for name, it in space.items()}
     if "baseline" in content:
-        fields["baseline"] = _baseline(content["baseline"])
-    fields |= comparison_fields(fields, fields["space"], content.get("arm")) or {}
+        fields["baseline"] = read_values(content["baseline"], known)
+    arms = None
+    if "arm" in content:
+        arms = _each("arm", tables, lambda table: read_arm(table, known))
+        check_tables(arms)
+    fields |= comparison_fields(fields, fields["space"], arms)
     if "journal" in content:
-        fields["journal"] = read_journal(content["journal"])
+        fields["journal"] = tuple(_each("journal", content["journal"], JournalEntry.from_dict))
     if any(arm.reported for arm in fields.get("arms", ())):
         fields["published"] = _published(fields, content.get("published"))
     return fields
 
 
+def _check_tables(name: str, written: object) -> None:
+    if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
+        raise SpecError(name, f"{name!r} is a list of tables, each headed [[{name}]]")
+    if name == "arm" and len(written) > MAX_ARMS:
+        raise SpecError("arm", f"at most {MAX_ARMS} arms can be compared, but got {len(written)}")
+
+
+def _each(name: str, tables: list[dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """What `read` makes of each table; an error of it is given the table's place."""
+    found = []
+    for number, table in enumerate(tables):
+        try:
+            found.append(read(table))
+        except SpecError as error:
+            raise SpecError(error.key, str(error), table=(name, number)) from error
+    return found
+
+
+def _extensions(fields: dict[str, Any], families: list[str], folder: Path) -> dict[str, Any]:
+    """The fields that name a person's own files, which are loaded from the study file's folder."""
+    found: dict[str, Any] = {}
+    dataset, names = fields.get("dataset", ""), fields.get("extensions", [])
+    if not all(isinstance(name, str) for name in names):
+        raise SpecError("extensions", f"extensions is a list of files, but got {shown(names)}")
+    if names:
+        found["extensions"] = tuple(load_extension(name, folder / name) for name in names)
+    for name in map(file_of, filter(is_reference, families)):
+        load_extension(name, folder / name)
+    register_families(families)
+    if is_reference(dataset):
+        found["dataset"] = str(folder / dataset)
+    return found
+
+
 def _published(fields: dict[str, Any], written: dict[str, Any] | None) -> dict[str, int]:
-    """Of the experiment that the arms' figures are from: as the file says, or else its own."""
+    """Of the experiment that the arms' metrics are from: as the file says, or else its own."""
     if written is None:
         plain = StudySpec(dataset="")
         own = {key: fields.get(key, getattr(plain, key)) for key in PUBLISHED}
@@ -154,18 +207,34 @@ def _checked(key: str, value: Any) -> Any:
         raise SpecError(key, f"unknown key {shown(key)} in [study]; known: {', '.join(STUDY_KEYS)}")
     wanted = STUDY_KEYS[key]
     if type(value) is not wanted:
-        raise SpecError(key, f"{key} must be {KIND_WORDS[wanted]}, but got {shown(value)}")
+        words = KIND_WORDS.get(wanted, "a list of files")
+        raise SpecError(key, f"{key} must be {words}, but got {shown(value)}")
     if key in ("title", "source") and not str(value).isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
     return value
 
 
-def _space(written: dict[str, Any]) -> dict[str, Domain]:
-    return {name: read_parameter(name, value) for name, value in written.items()}
-
-
-def _baseline(written: dict[str, Any]) -> dict[str, ParameterValue]:
-    return {name: read_value(name, value) for name, value in written.items()}
+def write_study_file(spec: StudySpec) -> str:
+    """The specification in TOML: `read_study_file` gives it back."""
+    plain = spec.to_dict()
+    # What follows from the arms is left out; what there is none of is, too.
+    follows = ("trials", "sampler", "base") if spec.is_comparison else ("repeats",)
+    study = {key: plain[key] for key in STUDY_KEYS if key not in (*follows, "extensions")}
+    named = {file_of(name) for name in (*spec.families, spec.dataset)}
+    study["extensions"] = [one.name for one in spec.extensions if one.name not in named] or None
+    content: dict[str, Any] = {
+        "study": {key: value for key, value in study.items() if value is not None},
+        "space": plain["space"],
+    }
+    if plain["baseline"] is not None:
+        content["baseline"] = plain["baseline"]
+    if any(arm.reported for arm in spec.arms):
+        content["published"] = plain["published"]
+    arms = [{"name": arm["name"], **arm["values"], "reported": arm["reported"]} for arm in plain["arms"]]
+    for name, tables in (("arm", arms), ("journal", plain["journal"])):
+        if tables:
+            content[name] = [{key: it for key, it in one.items() if it or key in known} for one in tables]
+    return tomli_w.dumps(content)
 
 
 def located(path: Path, error: SpecError) -> str:
@@ -214,3 +283,26 @@ def _mentions(line: str, key: str) -> bool:
     name = re.escape(key)
     pattern = rf"""\s*(\[+\s*(\w+\.)*{name}\s*\]+|(\w+\.)*["']?{name}["']?\s*[=.])"""
     return re.match(pattern, line) is not None
+
+
+def listing() -> str:
+    """`name  title: what runs` of each ready-made study, in columns."""
+    files = ready_made()
+    widest = max(len(file.stem) for file in files)
+    return "\n".join(f"{file.stem:<{widest}}  {_line(file)}" for file in files)
+
+
+def _line(file: Path) -> str:
+    fields: dict[str, Any] = {"dataset": "fashion_mnist", **read_study_file(file)}
+    spec = StudySpec(**fields)
+    return f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"
+
+
+def size_in_words(spec: StudySpec) -> str:
+    """`4 arms x 3 repeats of up to 100 epochs`, `50 trials of up to 12 epochs`."""
+    what = f"{spec.trials} trials" if spec.trials > 1 else "1 trial"
+    if spec.is_comparison:
+        arms = f"{len(spec.arms)} arms" if len(spec.arms) > 1 else "1 arm"
+        what = f"{arms} x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
+    limit = "" if spec.limit is None else f" on {spec.limit} images"
+    return f"{what} of up to {spec.epochs} epochs{limit}"

@@ -1,0 +1,224 @@
+"""Controlled comparisons: named arms around a base configuration.
+
+Trial n of a comparison trains arm n % A of its A arms, for the n // A-th time. The seed of a trial
+follows from that repeat alone: arms share initial weights (where their networks are alike), order
+of the data and draws of the augmentation, so that they can be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models import Parameter
+from models.checks import shown
+from search.spec.domains import (
+    Choice,
+    Domain,
+    Fixed,
+    ParameterValue,
+    Range,
+    SpecError,
+    is_number,
+    plain_values,
+    stored_values,
+)
+from search.spec.journal import check_line
+from search.spec.parameters import read_values
+
+SHARES = tuple(f"{part}_{kind}" for part in ("train", "validation", "test")
+               for kind in ("error", "accuracy"))  # fmt: skip
+LOSSES = ("train_loss", "validation_loss", "test_loss")
+REPORTED = (*LOSSES, *SHARES, "parameters")  # metrics that a published report may give
+MAX_ARMS = 200
+MAX_REPEATS = 1000
+MAX_NAME = 200
+FOLLOWS: Mapping[str, str] = {  # settings of a search, and why arms leave them out
+    "trials": "arms x repeats; give repeats",
+    "baseline": "the first [[arm]], or the one that base names",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One of the configurations that are compared.
+
+    Attributes:
+        name: unique in its study, one line.
+        values: what it changes in the base configuration: parameters of [space].
+        reported: metrics of a published report, by names of REPORTED. Errors and accuracies are
+            shares in [0, 1].
+    """
+
+    name: str
+    values: Mapping[str, ParameterValue] = field(default_factory=dict)
+    reported: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_line("name", self.name, MAX_NAME)
+        for key, metric in self.reported.items():
+            _check_reported(key, metric)
+
+    def to_dict(self) -> dict[str, Any]:
+        values, reported = plain_values(self.values), dict(self.reported)
+        return {"name": self.name, "values": values, "reported": reported}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Arm:
+        values = stored_values(stored["values"])
+        return cls(name=stored["name"], values=values, reported=stored["reported"])
+
+
+def _check_reported(key: str, metric: Any) -> None:
+    if key not in REPORTED:
+        raise SpecError(
+            "reported", f"reported: unknown metric {shown(key)}; known: {', '.join(REPORTED)}"
+        )
+    fits, wanted = is_number(metric) and metric >= 0, "a number from 0 up"
+    if key in SHARES:
+        fits, wanted = fits and metric <= 1, "a share in [0, 1]"
+    elif key == "parameters":
+        fits, wanted = fits and isinstance(metric, int), "a whole number"
+    if not fits:
+        raise SpecError("reported", f"reported: {key} must be {wanted}, but got {shown(metric)}")
+
+
+def check_arms(arms: tuple[Arm, ...], base: str | None, repeats: int, trials: int) -> None:
+    """Raises SpecError unless the arms are a comparison, and the total is what they come to."""
+    if not arms:
+        if base is not None:
+            raise SpecError("base", f"base = {base!r} names an arm, but there is no [[arm]]")
+        if repeats != 1:
+            raise SpecError(
+                "repeats", f"repeats = {repeats} are of arms, but there is no [[arm]]; give trials"
+            )
+        return
+    _check_count(len(arms))
+    if repeats > MAX_REPEATS:
+        raise SpecError("repeats", f"repeats must be at most {MAX_REPEATS}, but got {repeats}")
+    _check_names(arms)
+    if base != arms[0].name:
+        raise SpecError("base", f"the base arm is the first, {arms[0].name!r}, but got {base!r}")
+    if trials != len(arms) * repeats:
+        raise SpecError(
+            "trials",
+            f"{len(arms)} arms x {repeats} repeats are {len(arms) * repeats} trials, but got "
+            f"{trials}; leave trials out",
+        )
+
+
+def _check_count(arms: int) -> None:
+    if arms > MAX_ARMS:
+        raise SpecError("arm", f"at most {MAX_ARMS} arms can be compared, but got {arms}")
+
+
+def _check_names(arms: Sequence[Arm]) -> None:
+    names = [arm.name for arm in arms]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise SpecError("name", f"two arms are called {name!r}", table=("arm", number))
+
+
+def comparison_fields(
+    study: Mapping[str, Any], space: Mapping[str, Domain], arms: list[Arm] | None
+) -> dict[str, Any]:
+    """The arguments of `StudySpec` that make a comparison of it; empty for a search.
+
+    Args:
+        study: the keys of [study], and `baseline` where there is that section.
+        space: a domain for each parameter that [space] names.
+        arms: of the [[arm]] tables; None where there are none.
+
+    Raises:
+        SpecError: with the faulty table.
+    """
+    if arms is None and study.get("sampler") != "grid":
+        return {}
+    for key, instead in FOLLOWS.items():
+        if key in study:
+            raise SpecError(key, f"{key} of a study with arms is {instead}")
+    if study.get("sampler", "grid") != "grid":
+        raise SpecError("sampler", f"arms need no sampler, but got {study['sampler']!r}; leave it")
+    if arms is None:
+        arms, fixed = _grid(space)
+    else:
+        fixed = _only_fixed(space)
+    base, repeats = study.get("base", arms[0].name), study.get("repeats", 1)
+    if base not in [arm.name for arm in arms]:
+        names = ", ".join(arm.name for arm in arms)
+        raise SpecError("base", f"base: no arm is called {base!r}; there are: {names}")
+    if not 1 <= repeats <= MAX_REPEATS:
+        raise SpecError("repeats", f"repeats must be 1 to {MAX_REPEATS}, but got {repeats}")
+    return {
+        "sampler": "grid",
+        "pruner": study.get("pruner", "none"),
+        "space": fixed,
+        "arms": tuple(sorted(arms, key=lambda arm: arm.name != base)),  # only the base moves
+        "base": base,
+        "repeats": repeats,
+        "trials": len(arms) * repeats,
+    }
+
+
+def read_arm(table: Mapping[str, Any], known: Mapping[str, Parameter]) -> Arm:
+    """An arm as its [[arm]] table says. Raises SpecError."""
+    if "name" not in table:
+        raise SpecError("name", '[[arm]] needs name = "..."')
+    reported = table.get("reported", {})
+    if not isinstance(reported, dict):
+        raise SpecError("reported", f"reported is a table of metrics, but got {shown(reported)}")
+    values = {key: value for key, value in table.items() if key not in ("name", "reported")}
+    return Arm(name=table["name"], values=read_values(values, known), reported=reported)
+
+
+def check_tables(arms: list[Arm]) -> None:
+    """What must hold before the base arm moves to the front, where lines are still known."""
+    if not arms:
+        raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
+    _check_names(arms)
+
+
+def _only_fixed(space: Mapping[str, Domain]) -> dict[str, Domain]:
+    for name, domain in space.items():
+        if isinstance(domain, Range) or len(domain.corners) > 1:
+            raise SpecError(
+                name,
+                f"{name}: with [[arm]], [space] is the base configuration and holds one value "
+                "each (a list that is one value is written [[1, 2]])",
+            )
+    return dict(space)
+
+
+def _grid(space: Mapping[str, Domain]) -> tuple[list[Arm], dict[str, Domain]]:
+    """An arm for each combination of the lists, and what is fixed."""
+    for name, domain in space.items():
+        if isinstance(domain, Range):
+            raise SpecError(name, f"{name}: a grid has no ranges; list the values: {name} = [...]")
+    lists = {name: domain.corners for name, domain in space.items() if len(domain.corners) > 1}
+    if not lists:
+        raise SpecError("sampler", "sampler = 'grid' needs lists in [space], or [[arm]] tables")
+    size = math.prod(map(len, lists.values()))
+    if size > MAX_ARMS:
+        raise SpecError(
+            "sampler", f"the lists in [space] have {size} combinations; at most {MAX_ARMS} can be "
+            "compared, so shorten them or give sampler = \"random\""
+        )  # fmt: skip
+    combinations = (
+        dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
+    )
+    arms = [
+        Arm(name=", ".join(f"{name} {_in_name(value)}" for name, value in one.items()), values=one)
+        for one in combinations
+    ]
+    return arms, {name: domain for name, domain in space.items() if name not in lists}
+
+
+def _in_name(value: ParameterValue) -> str:
+    if isinstance(value, tuple):
+        return "-".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+

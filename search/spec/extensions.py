@@ -1,0 +1,181 @@
+"""A person's own Python files that a study needs: run once, and held to their version.
+
+A file named in `[study] extensions` adds entries to registries when it is imported. A family
+"FILE.py:FUNCTION" becomes an entry of `FAMILIES` under that name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from data.extensions import LoadedFile, is_reference, load_file, run_source
+from data.reading import read_regular
+from models import FAMILIES, ArchitectureError, family_from_function
+from models.checks import shown
+from search.spec.domains import SpecError
+
+MAX_BYTES = 2**22
+SHOWN = 12  # digits of a SHA-256 in messages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extension:
+    """name: of the file, as the study has it. path: where it was when the study was made."""
+
+    name: str
+    sha256: str
+    path: str = field(compare=False)
+
+    def to_dict(self) -> dict[str, str]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Extension:
+        extension = cls(name=stored["name"], sha256=stored["sha256"], path=stored["path"])
+        for key, value in extension.to_dict().items():
+            if not isinstance(value, str):
+                raise SpecError("extensions", f"{key} must be a text, but got {shown(value)}")
+        return extension
+
+
+_loaded: dict[str, LoadedFile] = {}  # of this process, by the name that studies have for it
+
+
+def file_of(reference: str) -> str:
+    """The file of "FILE.py:FUNCTION"."""
+    return reference.rpartition(":")[0]
+
+
+def load_extension(name: str, path: Path) -> Extension:
+    """Run the file at `path`, which may add entries to registries; once for each version of it.
+
+    Raises:
+        SpecError: it cannot be read, or raises.
+    """
+    before = dict(FAMILIES)
+    try:
+        _loaded[name] = loaded = load_file(path)
+    except DataError as error:
+        raise SpecError("extensions", str(error)) from error
+    for family, entry in FAMILIES.items():
+        if before.get(family) is not entry and entry.source is None:
+            FAMILIES[family] = dataclasses.replace(entry, source=loaded.source)
+    return Extension(name=name, sha256=loaded.sha256, path=str(loaded.path))
+
+
+def register_families(references: Iterable[str]) -> None:
+    """Make entries of `FAMILIES` of those that are "FILE.py:FUNCTION".
+
+    Files that `load_extension` has not loaded are looked for in the present folder.
+
+    Raises:
+        SpecError: the file or the function cannot be used.
+    """
+    for reference in filter(is_reference, references):
+        name = file_of(reference)
+        if name not in _loaded:
+            load_extension(name, Path(name))
+        _enter(reference, _loaded[name].module, _loaded[name].source)
+
+
+def _enter(reference: str, module: object, source: str) -> None:
+    if reference in FAMILIES and FAMILIES[reference].source == source:
+        return
+    function = getattr(module, reference.rpartition(":")[2], None)
+    if function is None:
+        raise SpecError("family", f"{reference}: the file has no such function; define it")
+    try:
+        FAMILIES[reference] = family_from_function(reference, function, source=source)
+    except ArchitectureError as error:
+        raise SpecError("family", str(error)) from error
+
+
+def restore_family(name: str, source: str) -> None:
+    """Make the entry of `FAMILIES` anew from the code that a bundle holds; no file is needed.
+
+    The code runs: use bundles of people you trust.
+
+    Raises:
+        SpecError: it raises, or has no such family.
+    """
+    before = FAMILIES.get(name)
+    if before is not None and before.source == source:
+        return
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    try:
+        module = run_source(Path(name), source, f"cnn_search_bundle_{digest[:SHOWN]}")
+    except DataError as error:
+        raise SpecError("family", str(error)) from error
+    if is_reference(name):
+        _enter(name, module, source)
+    elif FAMILIES.get(name) is before:
+        raise SpecError("family", f"the bundle's code has no family {name!r}")
+    else:
+        FAMILIES[name] = dataclasses.replace(FAMILIES[name], source=source)
+
+
+def needed(
+    extensions: Iterable[Extension], families: Iterable[str], dataset: str
+) -> tuple[Extension, ...]:
+    """The extensions, and those that the families and the data set name besides.
+
+    Raises:
+        SpecError: a file cannot be read or used.
+    """
+    found = {one.name: one for one in extensions}
+    for name in map(file_of, filter(is_reference, (*families, dataset))):
+        if name not in found:
+            path = _loaded[name].path if name in _loaded else Path(name)
+            found[name] = load_extension(name, path)
+    register_families(families)
+    return tuple(found.values())
+
+
+def require(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:
+    """Load what a stored study needs, from where it was or from the present folder.
+
+    The data set's own file is not run, and need not be there before its images are.
+
+    Raises:
+        SpecError: a file is missing, or is another version.
+    """
+    for extension in extensions:
+        name, others = extension.name, []
+        places = [Path(extension.path), Path(Path(name).name)]
+        places += [_loaded[name].path] if name in _loaded else []
+        of_data = is_reference(dataset) and file_of(dataset) == name
+        for place in places:
+            digest = _digest(place)
+            if digest == extension.sha256:
+                if not of_data:
+                    load_extension(name, place)
+                break
+            others += [digest] if digest is not None else []
+        else:
+            if others:
+                raise SpecError(
+                    "extensions",
+                    f"{name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
+                    f"but then {extension.sha256[:SHOWN]}); put that version back, or give "
+                    "another --study NAME",
+                )
+            if not of_data:
+                raise SpecError(
+                    "extensions",
+                    f"the study needs {name}, which is not at {extension.path}; put it there or "
+                    "into the present folder",
+                )
+    register_families(families)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(read_regular(path, MAX_BYTES)).hexdigest()
+    except (OSError, ValueError):
+        return None

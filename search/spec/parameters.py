@@ -1,0 +1,122 @@
+"""Everything that a study can fix, choose or search: the one table behind [space], --help, docs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
+
+from data.extensions import is_reference
+from data.policies import POLICY_NAMES
+from models import FAMILIES, Parameter
+from models.checks import shown
+from models.family import choice, count, number
+from search.spec.domains import (
+    Domain,
+    ParameterValue,
+    Range,
+    SpecError,
+    domain_from_json,
+)
+from search.spec.recipe import OptimizerName, WeightDecayKind
+from search.spec.schedules import SCHEDULES
+
+FAMILY = "family"
+DEFAULT_FAMILY = "cnn"
+# How networks are trained. Registries are the sources of the options, so entries may be added.
+RECIPE: Mapping[str, Parameter] = {
+    "batch_size": count(128, "images a step"),
+    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
+    "learning_rate": number(2e-3, "peak of the schedule"),
+    "momentum": number(0.9, "of sgd"),
+    "weight_decay_kind": choice(
+        get_args(WeightDecayKind), "decoupled", "see search.training.optim"
+    ),
+    "weight_decay": number(1e-2, "strength of the weight decay"),
+    "schedule": choice(SCHEDULES, "one-cycle", "course of the learning rate"),
+    "weight_averaging": number(
+        0.0, "the mean of the weights over this share of the steps is validated and kept; 0: none"
+    ),
+    "label_smoothing": number(0.0, "share of the target spread over all classes"),
+    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
+    "augmentation": choice(POLICY_NAMES, "none", "policy of random image transforms"),
+    "augmentation_strength": number(1.0, "1 is usual, 0 none"),
+    "initial_weights": Parameter(
+        kinds=(str,),
+        default="",
+        description='"imagenet", a finalised model\'s folder, a file; "": random',
+    ),
+    "frozen_epochs": count(0, "epochs that train the last layer alone"),
+}
+
+
+def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
+    """What a study of these families can name.
+
+    With a family from a person's own file among them, the parameters of just these; else those of
+    all that are registered, so that a study may fix what only another family would use.
+    """
+    names = [name for name in FAMILIES if not is_reference(name)]
+    if any(map(is_reference, families)):
+        names = [name for name in families if name in FAMILIES]
+    known = {FAMILY: choice(FAMILIES, DEFAULT_FAMILY, "kind of network")}
+    for name in names:
+        known = {**FAMILIES[name].parameters, **known}
+    return {FAMILY: known.pop(FAMILY), **known, **RECIPE}
+
+
+def is_list(name: str, known: Mapping[str, Parameter]) -> bool:
+    """Whether a list of numbers is one value of the parameter, and not a choice among them."""
+    kinds = known[name].kinds if name in known else ()
+    return tuple in kinds and int not in kinds
+
+
+def read_parameter(
+    name: str, written: Any, known: Mapping[str, Parameter] | None = None
+) -> Domain:
+    """A parameter's domain as written in a study file, checked by type.
+
+    Args:
+        known: from `known_parameters`; None: of all families that are registered.
+
+    Raises:
+        SpecError: unknown name, or a value of the wrong type.
+    """
+    known = known_parameters() if known is None else known
+    if name not in known:
+        raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(known)}")
+    parameter = known[name]
+    domain = domain_from_json(written, name, is_list=is_list(name, known))
+    if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
+        raise SpecError(name, f"{name} has no range ({parameter.description}); give a list")
+    for value in domain.corners:
+        expected = parameter.fault(value)
+        if expected is not None:
+            described = f"{name} ({parameter.description})"
+            raise SpecError(name, f"{described} must be {expected}, but got {shown(value)}")
+    return domain
+
+
+def read_value(
+    name: str, written: Any, known: Mapping[str, Parameter] | None = None
+) -> ParameterValue:
+    """A parameter's one value as written in a study file, where there can be no choice.
+
+    Raises:
+        SpecError: unknown name, several values, or one of the wrong type.
+    """
+    known = known_parameters() if known is None else known
+    # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
+    whole = isinstance(written, list) and all(type(item) is int for item in written)
+    one_list = whole and name in known and tuple in known[name].kinds
+    domain = read_parameter(name, [written] if one_list else written, known)
+    if isinstance(domain, Range) or len(domain.corners) != 1:
+        raise SpecError(name, f"{name}: one value is wanted here, but got {shown(written)}")
+    return domain.corners[0]
+
+
+def read_values(
+    written: Mapping[str, Any], known: Mapping[str, Parameter] | None = None
+) -> dict[str, ParameterValue]:
+    """Each value of a table. Raises SpecError like `read_value`."""
+    return {name: read_value(name, value, known) for name, value in written.items()}
+
