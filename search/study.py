@@ -12,7 +12,7 @@ from search.running import joining
 from search.running.stopping import StopOnSignal
 from search.running.team import threads_for
 from search.spec.config import check_study_name
-from search.spec.ready_made import listing
+from search.spec.study_file import listing
 from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.reading import view_study

@@ -33,7 +33,6 @@ BACKWARDS = {
     ("search.analysis.importances", "search.figures.figure_data"),
     ("search.dashboard.server", "search.running.stopping"),
     ("search.figures.final_pictures", "search.pages.final_words"),
-    ("search.spec.config", "search.store.folders"),
     ("search.store.catalog", "search.sampling.choosing"),
 }
 OURS = {"data", "models", "search", "benchmarks", "tests"}

@@ -24,7 +24,7 @@ from scipy import stats
 
 from search.analysis.metrics import METRICS, measured
 from search.analysis.wording import spread
-from search.spec.design import Arm
+from search.spec.arms import Arm
 from search.store.view import StudyView, TrialView
 
 ALPHA = 0.05

@@ -7,8 +7,8 @@ from statistics import mean
 from search.analysis.comparison import ArmRuns, Difference, Verdict
 from search.analysis.metrics import HUGE, METRICS
 from search.analysis.wording import mean_and_spread, printable, spread
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm
 from search.spec.domains import ParameterValue
 from search.spec.space import base_values
 

@@ -31,7 +31,7 @@ from search.analysis.comparison import (
     level,
     runs_by_arm,
 )
-from search.spec.design import Expectation, JournalEntry
+from search.spec.journal import Expectation, JournalEntry
 from search.store.view import StudyView
 
 Outcome = Literal["supported", "contradicted", "undecided"]

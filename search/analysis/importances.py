@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, create_trial
 from search.analysis.comparison import guessing_loss
 from search.analysis.wording import percent
 from search.figures.figure_data import thinned
-from search.spec.stored_params import distributions
+from search.spec.space import distributions
 from search.store.history import best_epoch
 from search.store.optuna_log import warnings_only
 from search.store.view import StudyView, TrialView

@@ -8,8 +8,7 @@ from typing import Any
 
 from models.family import compact
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, Range
-from search.spec.space import choice_label
+from search.spec.domains import Choice, Range, choice_label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

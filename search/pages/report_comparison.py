@@ -31,7 +31,7 @@ from search.pages.report_effects import effect_blocks
 from search.pages.report_frame import best_network, failures, network
 from search.pages.report_journal import journal_blocks
 from search.pages.report_published import published_blocks
-from search.spec.design import Arm
+from search.spec.arms import Arm
 from search.spec.space import arm_config
 from search.store.view import StudyView
 

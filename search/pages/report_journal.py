@@ -20,7 +20,7 @@ from search.analysis.hypotheses import Check, Evaluation, evaluate_journal
 from search.analysis.metrics import METRICS
 from search.analysis.wording import data_in_words, printable
 from search.pages.document import Block, Heading, Paragraph, Table
-from search.spec.design import Expectation
+from search.spec.journal import Expectation
 from search.spec.space import arm_config
 from search.store.view import StudyView
 

@@ -14,7 +14,7 @@ from search.running.planning import make_plan
 from search.running.surroundings import check_count, kept_surroundings
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.folders import DEFAULT_STORAGE
 from search.store.view import StudyView
 from search.terminal.summary import fallback_words

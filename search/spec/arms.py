@@ -16,9 +16,7 @@ from typing import Any
 from models import Parameter
 from models.checks import shown
 from search.spec.domains import (
-    Choice,
     Domain,
-    Fixed,
     ParameterValue,
     Range,
     SpecError,
@@ -220,5 +218,3 @@ def _in_name(value: ParameterValue) -> str:
     if isinstance(value, tuple):
         return "-".join(map(str, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-

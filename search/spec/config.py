@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from data.preparation import Reading
 from models import Architecture, Parameter, to_dict
@@ -30,6 +30,8 @@ from search.spec.journal import JournalEntry, check_journal
 from search.spec.parameters import DEFAULT_FAMILY, FAMILY, is_list, known_parameters
 from search.spec.recipe import Recipe
 
+SamplerName = Literal["gp", "tpe", "random", "grid"]
+PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
 RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
@@ -102,8 +104,8 @@ class StudySpec:
     epochs: int = 12
     patience: int | None = None
     seed: int = 0
-    sampler: str = "gp"
-    pruner: str = "halving"
+    sampler: SamplerName = "gp"
+    pruner: PrunerName = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
@@ -114,7 +116,7 @@ class StudySpec:
     extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "title", "source", "sampler", "pruner"):
+        for name in ("dataset", "title", "source"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise SpecError(name, f"{name} must be text, but got {shown(value)}")
@@ -124,6 +126,8 @@ class StudySpec:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SpecError("seed", f"seed must be in [0, 2**32), but got {shown(self.seed)}")
         for name, choices in (
+            ("sampler", get_args(SamplerName)),
+            ("pruner", get_args(PrunerName)),
             ("mirror_changes_class", (None, False, True)),
             ("reading_version", (1, 2)),
         ):

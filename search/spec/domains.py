@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.checks import shown
-from models.family import Value as ParameterValue
+from models.family import Value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
+ParameterValue = Value
 MOST_CHOICES = 1000  # Optuna's samplers weigh each of them at each draw
 LARGEST = 2**53  # of whole numbers: all up to it are floats, too
 LONGEST_TEXT = 4000  # characters

@@ -70,9 +70,7 @@ def is_list(name: str, known: Mapping[str, Parameter]) -> bool:
     return tuple in kinds and int not in kinds
 
 
-def read_parameter(
-    name: str, written: Any, known: Mapping[str, Parameter] | None = None
-) -> Domain:
+def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
     Args:
@@ -119,4 +117,3 @@ def read_values(
 ) -> dict[str, ParameterValue]:
     """Each value of a table. Raises SpecError like `read_value`."""
     return {name: read_value(name, value, known) for name, value in written.items()}
-

@@ -11,6 +11,7 @@ from data.policies import MAX_STRENGTH, POLICY_NAMES
 from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
+ScheduleName = str
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 
 MOST_BATCH = 10**6  # images a step

@@ -175,7 +175,6 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
 def _variations(
     spec: StudySpec, usual: dict[str, ParameterValue]
 ) -> Iterator[tuple[str, dict[str, ParameterValue]]]:
-    yield FAMILY, usual
     for name, domain in spec.space.items():
         for value in domain.corners:
             yield name, {**usual, name: value}
@@ -196,15 +195,22 @@ def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
 
 def queued_baseline(spec: StudySpec) -> FrozenTrial:
     """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
-    from optuna.trial import TrialState, create_trial
+    from optuna.trial import FrozenTrial, TrialState
 
     values = baseline_values(spec)
     params = _params(values, spec)
-    return create_trial(
+    return FrozenTrial(  # `create_trial` would refuse values outside the range
+        number=0,
+        trial_id=-1,  # the database gives it its own
         state=TrialState.WAITING,
+        value=None,
+        datetime_start=None,
+        datetime_complete=None,
         params=params,
         distributions={name: it for name, it in distributions(spec).items() if name in params},
         user_attrs={OVERRIDES: plain_values(values)},
+        system_attrs={},
+        intermediate_values={},
     )
 
 

@@ -18,7 +18,7 @@ from models.checks import shown
 from models.family import KIND_WORDS
 from search.spec.arms import MAX_ARMS, check_tables, comparison_fields, read_arm
 from search.spec.config import StudySpec, families_in
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, plain_values
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.journal import JournalEntry
 from search.spec.parameters import known_parameters, read_parameter, read_values
@@ -230,11 +230,19 @@ def write_study_file(spec: StudySpec) -> str:
         content["baseline"] = plain["baseline"]
     if any(arm.reported for arm in spec.arms):
         content["published"] = plain["published"]
-    arms = [{"name": arm["name"], **arm["values"], "reported": arm["reported"]} for arm in plain["arms"]]
-    for name, tables in (("arm", arms), ("journal", plain["journal"])):
-        if tables:
-            content[name] = [{key: it for key, it in one.items() if it or key in known} for one in tables]
+    if spec.arms:
+        content["arm"] = [
+            {"name": arm.name, **plain_values(arm.values), **_given(reported=dict(arm.reported))}
+            for arm in spec.arms
+        ]
+    if spec.journal:
+        content["journal"] = [_given(**entry) for entry in plain["journal"]]
     return tomli_w.dumps(content)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Without what is empty."""
+    return {name: value for name, value in values.items() if value}
 
 
 def located(path: Path, error: SpecError) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from search.sampling.choosing import make_pruner, make_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.stored_params import queued_baseline
+from search.spec.space import queued_baseline
 from search.store.evidence import Evidence
 from search.store.history import standing_at
 from search.store.identity import study_identity, study_transaction

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection
 
 from search.spec.config import StudySpec
-from search.spec.stored_params import lies_in_space
+from search.spec.space import lies_in_space
 from search.store.frozen_trials import trials_by_id
 from search.store.selection import best, latest, running
 from search.store.storage import Database, snapshot

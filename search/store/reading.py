@@ -12,8 +12,7 @@ from optuna.trial import FrozenTrial
 
 from models.checks import is_count
 from search.spec.config import StudySpec
-from search.spec.space import OVERRIDES, suggest
-from search.spec.stored_params import true_params
+from search.spec.space import OVERRIDES, suggest, true_params
 from search.store.claims import is_abandoned, running_trials
 from search.store.frozen_trials import trials_by_id
 from search.store.history import EpochRow, epochs_of_trials, results_of

@@ -18,8 +18,8 @@ from search.analysis.time_left import TimeLeft, draw_configs, time_ahead
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
-from search.spec.ready_made import size_in_words
 from search.spec.space import arm_config
+from search.spec.study_file import size_in_words
 from search.store.view import DatasetFacts, StudyView
 from search.training.device import describe_hardware
 from search.training.task import Task

@@ -16,7 +16,6 @@ are decayed: biases and batch-norm parameters (one dimension) are left alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,10 +24,7 @@ import torch
 from torch import nn
 
 from search.spec.recipe import Recipe, ScheduleName
-
-STEP_MILESTONES = (0.5, 0.75)  # where `step` divides the learning rate by ten (He et al. 2015)
-WARM_UP = 0.2  # the share of a one-cycle schedule in which the rate rises
-START = 0.05  # where a one-cycle schedule starts, as a share of its peak
+from search.spec.schedules import SCHEDULES
 
 
 def learning_rate_factor(schedule: ScheduleName, progress: float) -> float:
@@ -38,17 +34,7 @@ def learning_rate_factor(schedule: ScheduleName, progress: float) -> float:
     one-cycle: up from 0.05 over the first fifth, then down to 0, both straight
     (Smith & Topin 2018; the straight descent as in airbench).
     """
-    match schedule:
-        case "constant":
-            return 1.0
-        case "step":
-            return 0.1 ** sum(progress >= milestone for milestone in STEP_MILESTONES)
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        case "one-cycle":
-            if progress < WARM_UP:
-                return START + (1 - START) * progress / WARM_UP
-            return max(0.0, (1 - progress) / (1 - WARM_UP))
+    return SCHEDULES[schedule].factor(progress)
 
 
 def make_optimizer(

@@ -8,7 +8,7 @@ import optuna
 from benchmarks.trials_present import insert_trials, make_up_trials
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study, find_study
 from search.store.opening import open_database
 from search.store.storage import Database

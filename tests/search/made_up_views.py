@@ -14,9 +14,10 @@ import pytest
 from models import ConvNetConfig
 from models.summary import anatomy, count_parameters
 from search.analysis.final_result import FinalResult, SeedRun
+from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.design import Arm, JournalEntry
 from search.spec.domains import Choice, Fixed, Range
+from search.spec.journal import JournalEntry
 from search.spec.recipe import Recipe
 from search.spec.space import arm_config
 from search.store.history import EpochRow, ResultRow

@@ -11,7 +11,7 @@ import pytest
 from search.analysis.comparison import holm
 from search.analysis.hypotheses import Evaluation, evaluate_journal
 from search.pages.report_journal import conclusion
-from search.spec.design import Expectation, JournalEntry
+from search.spec.journal import Expectation, JournalEntry
 
 Make = Callable[..., Any]
 

@@ -24,8 +24,8 @@ from search.dashboard.dashboard_content import (
 )
 from search.pages.note import study_note
 from search.pages.note_section import placed
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.opening import open_database
 from search.store.storage import transaction

@@ -20,7 +20,7 @@ from search.analysis.search_axes import SearchAxis, search_axes
 from search.figures.figures_search import importances_bars, parallel_coordinates
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range
-from search.spec.stored_params import distributions
+from search.spec.space import distributions
 from search.store.view import StudyView
 
 Make = Callable[..., Any]

@@ -16,7 +16,7 @@ import pytest
 from search.pages import report_comparison, report_effects, report_search
 from search.pages.document import Details, Document, Facts, Table, as_html, as_markdown
 from search.pages.report_files import NAMES, report, write_report
-from search.spec.design import Expectation, JournalEntry
+from search.spec.journal import Expectation, JournalEntry
 from search.store.history import ResultRow
 from search.store.view import StudyView
 

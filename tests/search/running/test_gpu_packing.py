@@ -11,7 +11,7 @@ from search.running.loop import work
 from search.running.packing import Packing
 from search.running.worker import Worker
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study
 from search.store.opening import open_database
 from search.store.reading import view_study

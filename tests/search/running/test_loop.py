@@ -20,7 +20,7 @@ from search.running.loop import trial_seed, work
 from search.running.resuming import checkpoint_path
 from search.running.worker import Worker
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study, find_study
 from search.store.errors import StudyBrokenError
 from search.store.opening import open_database

@@ -16,7 +16,7 @@ from search.running import loop
 from search.running.loop import trial_seed, work
 from search.running.worker import Worker
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study
 from search.store.opening import open_database
 from search.store.reading import view_study

@@ -17,9 +17,10 @@ from search.running.endings import DivergedError
 from search.running.loop import work
 from search.running.worker import Worker
 from search.sampling.choosing import make_sampler
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm, Expectation, JournalEntry
 from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.journal import Expectation, JournalEntry
 from search.spec.space import check_space, suggest
 from search.store.catalog import create_study
 from search.store.opening import open_database

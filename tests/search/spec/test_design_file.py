@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from search.spec.config import StudySpec
-from search.spec.design import Expectation
 from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.journal import Expectation
 from search.spec.space import arm_config, check_space
 from search.spec.study_file import StudyFileError, located, read_study_file
 
@@ -125,7 +125,7 @@ ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'  # lines 6 to 9
         (f"[space]\ndropout = 0.1\n{ARMS}dropout = 'much'\n", 8, "a number"),
         (f"{ARMS}dropout = [0.1, 0.2]\n", 6, "one value"),
         (f"{ARMS}dropout = {{ low = 0.1, high = 0.2 }}\n", 6, "one value"),
-        (f"{ARMS}reported = 0.9\n", 6, "table of figures"),
+        (f"{ARMS}reported = 0.9\n", 6, "table of metrics"),
         (f"{ARMS}reported = {{ accuracy = 0.9 }}\n", 6, "'accuracy'"),
         (f"{ARMS}[arm.reported]\nvalidation_accuracy = 91.5\n", 6, "[0, 1]"),
         (f"[space]\ndropout = [0.1, 0.2]\n{ARMS}", 2, "base configuration"),

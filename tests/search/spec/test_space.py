@@ -6,13 +6,9 @@ from optuna.trial import FixedTrial
 
 from models import ConvNetConfig, MLPConfig
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError, domain_from_json, domain_to_json
-from search.spec.space import (
-    PARAMETERS,
-    check_space,
-    read_parameter,
-    suggest,
-)
+from search.spec.domains import SpecError, domain_from_json
+from search.spec.parameters import RECIPE, read_parameter
+from search.spec.space import check_space, suggest
 from search.spec.study_file import READY_MADE, read_study_file
 
 FASHION = ((1, 28, 28), 10)
@@ -74,8 +70,8 @@ def test_the_spec_survives_json(spec: StudySpec) -> None:
     ],
 )
 def test_domains_are_written_as_they_are_read(written: object) -> None:
-    domain = domain_from_json(written)
-    assert domain_from_json(domain_to_json(domain)) == domain
+    domain = domain_from_json(written, "x")
+    assert domain_from_json(domain.written, "x") == domain
 
 
 def test_lists_are_one_value_for_parameters_that_are_lists() -> None:
@@ -174,5 +170,5 @@ def test_the_default_space_fits_every_data_set(spec: StudySpec) -> None:
 
 def test_every_parameter_has_a_usable_default() -> None:
     check_space(StudySpec(dataset="digits", space={}), *FASHION)
-    for name, parameter in PARAMETERS.items():
+    for name, parameter in RECIPE.items():
         assert parameter.description, name

@@ -12,11 +12,14 @@ from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.choosing import make_sampler
 from search.spec.config import StudySpec
-from search.spec.space import OVERRIDES, choice_label, read_parameter, suggest
-from search.spec.stored_params import (
+from search.spec.domains import choice_label
+from search.spec.parameters import read_parameter
+from search.spec.space import (
+    OVERRIDES,
     distributions,
     lies_in_space,
     queued_baseline,
+    suggest,
     true_params,
 )
 from search.spec.study_file import read_study_file, ready_made

@@ -7,7 +7,8 @@ import pytest
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.space import OVERRIDES, read_parameter
+from search.spec.parameters import read_parameter
+from search.spec.space import OVERRIDES
 from search.store.catalog import (
     carry_on_spec,
     create_study,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from search.spec.arms import Arm
 from search.spec.config import check_study_name, study_name_for
-from search.spec.design import Arm
 from search.spec.domains import SpecError
 
 

@@ -19,7 +19,7 @@ from search.running.loop import work
 from search.running.resuming import checkpoint_path
 from search.running.worker import Worker
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study, find_study
 from search.store.history import add_result, complete_result
 from search.store.leftovers import sweep

@@ -12,8 +12,8 @@ from sqlalchemy import insert
 from search.analysis.speed import busy_seconds, time_spent, trial_seconds
 from search.analysis.states import all_counts
 from search.figures.figures_study import best_so_far, pareto_front, time_by_outcome
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm
 from search.spec.space import suggest
 from search.store.catalog import find_study, require_study
 from search.store.claims import claim

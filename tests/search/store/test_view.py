@@ -10,7 +10,8 @@ from sqlalchemy import event
 
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter, suggest
+from search.spec.parameters import read_parameter
+from search.spec.space import suggest
 from search.store.catalog import create_study, find_study, set_total
 from search.store.claims import claim
 from search.store.leases import Lease, finish, release, sample

@@ -11,12 +11,11 @@ import torch
 from data.datasets import default_data_dir
 from models import ConvNetConfig
 from models.summary import count_parameters
+from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.design import Arm
 from search.spec.domains import Choice, Domain, Fixed, Range
-from search.spec.ready_made import listing
 from search.spec.space import arm_config
-from search.spec.study_file import ready_made
+from search.spec.study_file import listing, ready_made
 from search.terminal.forecast import epoch_seconds, forecast
 from search.training.task import Task, load_task
 from search.training.train import train

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm, Expectation, JournalEntry
 from search.spec.domains import Choice, Fixed, Range
+from search.spec.journal import Expectation, JournalEntry
 from search.spec.study_file import find_study_file, read_study_file, ready_made
 from search.store.view import StudyView
 from search.terminal.reproduce import command, study_file

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from models import ConvNetConfig, build
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.space import arm_config
 from search.training.transfer import check_sources, with_weights
