@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from data.preparation import Reading
+from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
 from search.spec.arms import Arm, check_arms

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
+from data.augmentations import AUGMENTATIONS
 from data.extensions import is_reference
-from data.policies import POLICY_NAMES
 from models import FAMILIES, Parameter
 from models.checks import shown
 from models.family import choice, count, number
@@ -38,7 +38,7 @@ RECIPE: Mapping[str, Parameter] = {
     ),
     "label_smoothing": number(0.0, "share of the target spread over all classes"),
     "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
-    "augmentation": choice(POLICY_NAMES, "none", "policy of random image transforms"),
+    "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
     "augmentation_strength": number(1.0, "1 is usual, 0 none"),
     "initial_weights": Parameter(
         kinds=(str,),

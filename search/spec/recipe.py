@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from data.policies import MAX_STRENGTH, POLICY_NAMES
+from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
 from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
@@ -81,7 +81,7 @@ class Recipe:
             ("weight_averaging", 0 <= self.weight_averaging <= 1, "in [0, 1]"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("gradient_clip", clip is None or _positive(clip), "above 0"),
-            ("augmentation", *_among(self.augmentation, POLICY_NAMES)),
+            ("augmentation", *_among(self.augmentation, AUGMENTATIONS)),
             ("augmentation_strength", 0 <= self.augmentation_strength <= most, f"in [0, {most:g}]"),
             ("frozen_epochs", self.frozen_epochs >= 0, "0 or more"),
             (
