@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -77,7 +78,7 @@ class Recipe:
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("weight_decay_kind", *_among(self.weight_decay_kind, get_args(WeightDecayKind))),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("schedule", *_among(self.schedule, tuple(SCHEDULES))),
+            ("schedule", *_among(self.schedule, SCHEDULES)),
             ("weight_averaging", 0 <= self.weight_averaging <= 1, "in [0, 1]"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("gradient_clip", clip is None or _positive(clip), "above 0"),
@@ -102,5 +103,5 @@ def _positive(value: float) -> bool:
     return 0 < value < math.inf
 
 
-def _among(value: object, choices: tuple[str, ...]) -> tuple[bool, str]:
+def _among(value: object, choices: Collection[str]) -> tuple[bool, str]:
     return value in choices, f"one of {', '.join(choices)}"
