@@ -14,7 +14,7 @@ from data.datasets import load_training
 from data.examples import DatasetInfo, Examples
 from data.fingerprint import Fingerprint, differences, fingerprint, rough_differences
 from data.folders.preparation import Reading
-from tests.data.folders.pets import draw, make_pets
+from tests.data.pets import draw, make_pets
 
 
 @pytest.fixture

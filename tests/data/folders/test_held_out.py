@@ -9,7 +9,7 @@ import pytest
 
 from data.datasets import keep_held_out, load_test, load_training
 from data.folders.layout import read_layout
-from tests.data.folders.pets import draw, make_pets
+from tests.data.pets import draw, make_pets
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from data.folders.layout import class_of
 from data.folders.pictures import read_picture
-from tests.data.folders.insects import colour, fill, jpeg, load, make_insects, pattern, save
+from tests.data.insects import colour, fill, jpeg, load, make_insects, pattern, save
 
 NAMES = (
     *("with space", " lead", "trail ", "-dash", "quote'\"", "<b>bold<b>", "a,b;c", "100%", "$HOME"),

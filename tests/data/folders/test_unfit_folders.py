@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.datasets import load_training
 from data.errors import DataError
-from tests.data.folders.insects import EACH, fill, jpeg, load, make_insects, save
+from tests.data.insects import EACH, fill, jpeg, load, make_insects, save
 
 
 @pytest.fixture
