@@ -40,11 +40,10 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file
 from search.terminal.commands import Parser, positive_int, run
-from search.training.calibration import fit_temperature, loss_at
 from search.training.device import choose_device, prepare_process
 from search.training.epoch import Epoch, derived_seed
-from search.training.evaluate import logits, score
-from search.training.task import Task, load_task, make_task
+from search.training.metrics import fit_temperature, loss_at
+from search.training.task import Task, load_task, logits, make_task, score
 from search.training.train import Training, train
 
 SPACE = Path(__file__).with_suffix(".toml")

@@ -30,10 +30,9 @@ from data.examples import Examples
 from models import ConvNetConfig, build
 from models.blocks import ACTIVATIONS, sequence
 from search.spec.recipe import Recipe
+from search.spec.schedules import SCHEDULES
 from search.training.epoch import Score
-from search.training.evaluate import autocast
-from search.training.optim import learning_rate_factor
-from search.training.task import Task
+from search.training.task import Task, autocast
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -162,7 +161,7 @@ class LoaderTraining:
         self._validation = load(Pictures(task.validation, plain))
         steps = recipe.epochs * len(self._training)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: learning_rate_factor(recipe.schedule, step / steps)
+            self._optimizer, lambda step: SCHEDULES[recipe.schedule].factor(step / steps)
         )
 
     def train_epoch(self, batches: int | None = None) -> int:

@@ -32,8 +32,7 @@ from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device, prepare_process
-from search.training.evaluate import evaluate
-from search.training.task import Task, load_task
+from search.training.task import Task, evaluate, load_task
 from search.training.train import train
 
 WEIGHTS, MEAN = "weights", "mean"

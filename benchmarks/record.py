@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from search.store.catalog import versions
-from search.training.cores import available_cores
-from search.training.device import describe_hardware
+from search.training.device import available_cores, describe_hardware
 
 ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it takes no part

@@ -13,8 +13,7 @@ from search.terminal.commands import Parser, positive_int, run_process
 
 if TYPE_CHECKING:
     from search.final.predict import Predictions
-    from search.training.bundle import Bundle
-    from search.training.predicting import Prediction, Skipped
+    from search.training.bundle import Bundle, Prediction, Skipped
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly

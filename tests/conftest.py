@@ -240,4 +240,4 @@ def hostile_names() -> tuple[str, ...]:
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU that does not compute in bfloat16: for what is compared to the last digit."""
-    monkeypatch.setattr("search.training.evaluate._cpu_computes_in_bfloat16", lambda: False)
+    monkeypatch.setattr("search.training.task._cpu_computes_in_bfloat16", lambda: False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from search.analysis.pixels import as_rgb
 
 if TYPE_CHECKING:
-    from search.training.features import StageMaps
+    from search.training.task import StageMaps
 
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps a row

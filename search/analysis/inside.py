@@ -14,8 +14,7 @@ from search.analysis.feature_maps import FeatureMaps
 from search.analysis.kernels import inspect_kernels
 from search.analysis.wording import printable
 from search.training.bundle import Bundle
-from search.training.features import first_stage_ranges, stage_maps
-from search.training.task import Task
+from search.training.task import Task, first_stage_ranges, stage_maps
 
 MOST_EXAMINED = 1000  # training images on which it is decided which units are dead
 

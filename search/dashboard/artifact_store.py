@@ -17,7 +17,7 @@ from search.dashboard.trial_artifacts import draw
 from search.store.pictures import announced, announcer, is_artifact_id
 from search.store.reading import view_study
 from search.store.storage import Database, StorageError
-from search.training.temporary import write_atomically
+from search.training.files import write_atomically
 
 _log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from search.figures.figures_final import (
 )
 from search.figures.style import BLUE, GREY, VERMILION
 from search.pages.final_words import tested_on
-from search.training.temporary import write_atomically
+from search.training.files import write_atomically
 
 DPI = 150
 MOST_TITLE = 70  # characters

@@ -21,7 +21,7 @@ from torch import nn
 
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
-from search.training.temporary import write_atomically
+from search.training.files import write_atomically
 
 ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxscript")

@@ -56,9 +56,9 @@ from search.terminal.commands import console
 from search.training.bundle import Bundle, write_bundle
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.training.epoch import Epoch, StoppedError
-from search.training.repeat import Job, TrainedRun, epochs_done, forget, train_seed
+from search.training.files import delete_checkpoint, write_atomically
+from search.training.repeat import Job, TrainedRun, epochs_done, train_seed
 from search.training.task import Task, load_full_task
-from search.training.temporary import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -238,7 +238,7 @@ def _finalise(
     complete_result(db, evaluation.row.result_id, to_record(result))
     final = _write(result, bundle, task, folder, export=export)
     for seed in seeds:
-        forget(job, seed)
+        delete_checkpoint(job.checkpoint(seed))
     sweep(db, study, folder)
     ContentWriter(db, study, artifact_folder(place)).write(stop)
     return final

@@ -16,9 +16,8 @@ from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
 from search.analysis.mistakes import Mistake, collect_mistakes
 from search.training.bundle import Bundle
 from search.training.epoch import Score
-from search.training.evaluate import logits, score
 from search.training.repeat import TrainedRun
-from search.training.task import Task
+from search.training.task import Task, logits, score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,7 @@ def test(
                 curve=run.curve,
                 training=run.training,
                 test=score(logits_NK, examples.labels_N),
-                seconds=run.seconds,
+                seconds=sum(epoch.seconds for epoch in run.curve),
             )
         )
     mistakes = collect_mistakes(

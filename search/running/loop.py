@@ -33,9 +33,9 @@ from search.store.history import record_epoch
 from search.store.leases import Lease, LostLeaseError, release, sample
 from search.store.pictures import record_confusion
 from search.store.storage import StorageError, with_retry
-from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import Epoch, StoppedError, derived_seed
+from search.training.files import delete_checkpoint
 from search.training.train import train
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials

@@ -28,7 +28,7 @@ from search.store.view import load_spec
 from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.transfer import check_sources
+from search.training.weights import check_sources
 
 
 def take_part(args: argparse.Namespace) -> int:

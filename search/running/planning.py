@@ -30,7 +30,7 @@ from search.store.study_folder import check_folder, study_folder
 from search.store.view import load_facts, load_spec
 from search.training.device import describe_hardware
 from search.training.task import Task
-from search.training.transfer import check_sources, with_weights
+from search.training.weights import check_sources, with_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

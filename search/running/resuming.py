@@ -14,7 +14,7 @@ from search.store.folders import CHECKPOINTS
 from search.store.history import epochs_of_trial
 from search.store.leases import Lease
 from search.store.storage import Database, StorageError
-from search.training.checkpoint import is_made_for, latest_checkpoint, save_checkpoint
+from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
 
 
 def checkpoint_path(folder: Path, trial_number: int) -> Path:

@@ -20,7 +20,7 @@ from search.running.forked import ForkedProcess
 from search.running.fresh import KILLED, ErrorOutput, cause_of_death, start_fresh
 from search.store.errors import StudyBrokenError
 from search.store.storage_url import STORAGE_VARIABLE
-from search.training.cores import available_cores
+from search.training.device import available_cores
 
 LEAVE_SECONDS = 4.0  # what a worker has after SIGTERM
 WATCH_SECONDS = 0.2

@@ -13,7 +13,7 @@ brackets that do not learn from each other. Here each rung compares with every t
 reached it, see `search.sampling.halving`. The first rung lies inside the first epoch, where most of
 the time of a bad trial would go. The price: trials that start slowly and would end well, such as
 strongly regularised ones, are stopped too, though fewer of them where the mean of the weights is
-validated (`search.training.averaging`); where there is time, `pruner = "none"` in a study file, or
+validated (`search.training.step`); where there is time, `pruner = "none"` in a study file, or
 more trials, is the remedy.
 """
 

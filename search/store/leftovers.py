@@ -21,7 +21,7 @@ from search.store.folders import CHECKPOINTS
 from search.store.frozen_trials import TRIALS
 from search.store.history import results_of
 from search.store.storage import Database, StorageError, snapshot, with_retry
-from search.training.temporary import delete_abandoned
+from search.training.files import delete_abandoned
 
 _log = logging.getLogger(__name__)
 _OF_TRIAL = re.compile(r"trial-([0-9]{1,9})(\.previous)?\.pt")

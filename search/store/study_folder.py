@@ -23,7 +23,7 @@ from search.store.folders import CHECKPOINTS, RUNS, study_folders, usable
 from search.store.frozen_trials import TRIALS
 from search.store.identity import study_identity, study_transaction
 from search.store.storage import Database, StorageError, StudyGoneError, snapshot, with_retry
-from search.training.temporary import own_temporary
+from search.training.files import own_temporary
 
 OWNER = "study.json"
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
@@ -189,8 +189,8 @@ def _own_ones(db: Database, study: optuna.Study, checkpoints: list[Path]) -> lis
 def _trial_of(checkpoint: Path) -> tuple[Any, Any] | None:
     """See `search.running.resuming.checkpoint_identity`; None for a damaged file."""
     # Few folders have moved, and to read these files takes torch, a second to import.
-    from search.training.checkpoint import load_checkpoint
     from search.training.epoch import CheckpointError
+    from search.training.files import load_checkpoint
 
     try:
         identity = load_checkpoint(checkpoint).get("identity")

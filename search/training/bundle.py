@@ -28,8 +28,8 @@ from models import Architecture, ArchitectureError, build, from_dict, to_dict
 from models.checks import shown
 from models.summary import count_parameters
 from search.training.epoch import BundleError
-from search.training.evaluate import logits
-from search.training.temporary import write_atomically
+from search.training.files import write_atomically
+from search.training.task import logits
 
 FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -92,6 +92,39 @@ class Bundle:
     def probabilities(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Of each class, (N, K) float32, for uint8 images of `image_shape`."""
         return logits(self.network(), images_NCHW, self.mean_C, self.std_C).softmax(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prediction:
+    """What the network makes of one picture.
+
+    Attributes:
+        path: as it was given, or found in a folder that was.
+        image_CHW: uint8, the picture as the network saw it.
+        notes: what was done to the picture before, in words.
+        ranking: every class's index and probability, the likeliest first.
+    """
+
+    path: Path
+    image_CHW: torch.Tensor
+    notes: tuple[str, ...]
+    ranking: tuple[tuple[int, float], ...] = field(repr=False)
+
+    @property
+    def label(self) -> int:
+        return self.ranking[0][0]
+
+    @property
+    def probability(self) -> float:
+        return self.ranking[0][1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """A file of a folder that was left out, and why."""
+
+    path: Path
+    reason: str
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
@@ -172,6 +205,9 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     if not all(LEAST_STD <= value <= 1 for value in std):
         raise ValueError(f"std must lie in [{LEAST_STD}, 1]")
     composition, preparation = stored["composition"], stored.get("preparation")
+    names = stored["class_names"]
+    if not isinstance(names, list):
+        raise TypeError(f"class_names must be a list, but got {shown(names)}")
     return Bundle(
         study=_text("study", stored["study"]),
         trial=_whole("trial", stored["trial"]),
@@ -179,7 +215,7 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         epochs=_whole("epochs", stored["epochs"]),
         dataset=_text("dataset", stored["dataset"]),
         title=_text("title", stored["title"]),
-        class_names=tuple(_text("class_names", name) for name in _list(stored["class_names"])),
+        class_names=tuple(_text("class_names", name) for name in names),
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
@@ -213,12 +249,6 @@ def _text(name: str, value: object) -> str:
         raise TypeError(
             f"{name} must be text of at most {LONGEST_TEXT} characters, but got {shown(value)}"
         )
-    return value
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list is wanted, but got {shown(value)}")
     return value
 
 

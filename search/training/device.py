@@ -1,19 +1,31 @@
-"""The device that trains, and how the process is set up for it."""
+"""The device that trains, and how the process is set up for it. Imports torch only to use it."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 import sys
+from typing import TYPE_CHECKING
 
-import torch
-
-from search.training.cores import available_cores
 from search.training.epoch import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 M_MMAP_THRESHOLD = -3
 KEEP_BYTES = 1 << 30
+
+
+def available_cores() -> int:
+    """How many cores this process may use: in a container or under taskset fewer than there are.
+
+    By the process's affinity and its control group's quota, of which 1.5 cores count as 2.
+    """
+    import joblib  # comes with scikit-learn; a tenth of a second to import
+
+    cores: int = joblib.cpu_count()
+    return cores
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,6 +34,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         DeviceError: unknown name, or no such GPU.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -45,6 +59,8 @@ def prepare_process(threads: int | None = None) -> None:
     keeping freed memory gave 1.4 times the speed for a small CNN. Denormals, which Adam's state
     decays into, are slow on x86: flush them to zero.
     """
+    import torch
+
     if _has_glibc():
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
@@ -68,6 +84,8 @@ def return_memory(*, of_gpu: bool = True) -> None:
             others train: torch keeps the memory for the next one, and gives it back by itself
             before it runs out.
     """
+    import torch
+
     if _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)
     if of_gpu and torch.cuda.is_available():
@@ -85,7 +103,9 @@ class MemoryGauge:
         self._data_bytes = self._held_bytes()
 
     def _held_bytes(self) -> int:
-        """What torch has taken of the device: its peak, rather than what is in use just now."""
+        """What torch has taken of the GPU: its peak, rather than what is in use just now."""
+        import torch
+
         return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
 
     def fits(self, trainings: int, running: int) -> bool:
@@ -96,6 +116,8 @@ class MemoryGauge:
         """
         if self._device.type != "cuda":
             return True
+        import torch
+
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
         each = (self._held_bytes() - self._data_bytes) / running
         return 1.5 * each * (trainings - running) <= free_bytes
@@ -107,17 +129,15 @@ def _has_glibc() -> bool:
 
 def describe_hardware(device: torch.device) -> str:
     """What trained, in a few words: for reports and `metrics.json`."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} of {available_cores()} cores"
-
-
-def _processor() -> str:
+    processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+            names = (line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+            processor = next(names, processor)
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return f"{processor}, {torch.get_num_threads()} of {available_cores()} cores"

@@ -19,28 +19,103 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from search.training.randomness import OwnRandomness
+from search.training.epoch import derived_seed
 
 WARM_UP_CALLS = 3
 # So many calls make one long graph: a launch, and the writing of the random offsets ahead of it,
 # is paid once for all of them.
 UNROLLED = 8
+Pool = Any  # a handle: torch does not export its type
 
 _log = logging.getLogger(__name__)
 _idle_streams: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
 
 
-Pool = Any  # a handle: torch does not export its type
+class OwnRandomness:
+    """One training's random states: three streams from one seed, apart from everybody else's.
 
+    Attributes:
+        order: draws the order of the examples. A stream of its own, so that trainings that
+            differ in augmentation or network see the same examples in the same order.
+        augmentation: draws the augmentations.
 
-class Graph(Protocol):
-    """What was recorded: a `torch.cuda.CUDAGraph`."""
+    Within `with randomness:`, torch's default generators (weights, dropout) continue this
+    training's stream; outside they are as they were.
 
-    def replay(self) -> None: ...
+    The CPU's default generator is swapped by value. CUDA's gets another state *object*, by
+    reference: no kernel runs and nothing waits for the device, and above all, CUDA graphs read
+    seed and offset from two numbers on the device that belong to the object. Were it shared, the
+    graphs of several trainings, replayed on several streams, would overwrite each other's.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._device = device
+        self.order = self._generator(derived_seed(seed, "order"))
+        self.augmentation = self._generator(derived_seed(seed, "augmentation"))
+        global_seed = derived_seed(seed, "global")
+        self._own_cpu = torch.Generator().manual_seed(global_seed).get_state()
+        self._own_cuda = self._generator(global_seed) if device.type == "cuda" else None
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(seed)
+
+    def __enter__(self) -> None:
+        self._others_cpu = torch.get_rng_state()
+        torch.set_rng_state(self._own_cpu)
+        if self._own_cuda is not None:
+            default = self._cuda_default()
+            self._others_cuda = default.graphsafe_get_state()
+            default.graphsafe_set_state(self._own_cuda)
+
+    def __exit__(self, *_: object) -> None:
+        self._own_cpu = torch.get_rng_state()
+        torch.set_rng_state(self._others_cpu)
+        if self._own_cuda is not None:
+            self._cuda_default().graphsafe_set_state(self._others_cuda)
+
+    def _cuda_default(self) -> torch.Generator:
+        index = self._device.index
+        current = torch.cuda.current_device() if index is None else index
+        return torch.cuda.default_generators[current]
+
+    def recorded_generators(self) -> list[torch.Generator]:
+        """The generators that a training step draws from on the device: a graph must know them."""
+        return [self.augmentation] + ([] if self._own_cuda is None else [self._own_cuda])
+
+    def renew(self) -> None:
+        """Go on with new generators in the same states; to be called within the context.
+
+        A generator that was being recorded when the recording failed may refuse to draw.
+        """
+        self.augmentation = self._copy(self.augmentation)
+        if self._own_cuda is not None:
+            self._own_cuda = self._copy(self._own_cuda)
+            self._cuda_default().graphsafe_set_state(self._own_cuda)
+
+    def _copy(self, generator: torch.Generator) -> torch.Generator:
+        copy = torch.Generator(self._device)
+        copy.set_state(generator.get_state())
+        return copy
+
+    def state(self) -> dict[str, Any]:
+        own_cuda = [] if self._own_cuda is None else [self._own_cuda.get_state()]
+        return {
+            "global": [self._own_cpu, *own_cuda],
+            "order": self.order.get_state(),
+            "augmentation": self.augmentation.get_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a `state()`; not within the context."""
+        self._own_cpu, *own_cuda = state["global"]
+        if self._own_cuda is not None and own_cuda:
+            self._own_cuda.set_state(own_cuda[0])
+        self.order.set_state(state["order"])
+        self.augmentation.set_state(state["augmentation"])
 
 
 class Replayed:
@@ -69,7 +144,7 @@ class Replayed:
         self._unrolled, self._recording = unrolled, recording
         self._records = can_record(device)
         self._calls_ahead = WARM_UP_CALLS
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def call(self, function: Callable[[], None], times: int = 1) -> None:
         """Call the function, always the same one; on CUDA it has only been enqueued on return.
@@ -84,26 +159,25 @@ class Replayed:
                 times -= 1
                 continue
             calls = self._unrolled if times >= self._unrolled else 1
-            graph = self._graph(function, calls)
-            if graph is not None:
-                graph.replay()
-                times -= calls
+            if calls not in self._graphs:
+                try:
+                    with self._recording():
+                        graph = record(function, calls, self._randomness, self._pool)
+                except RuntimeError as error:
+                    # Nothing of it ran, and no state has changed; but generators that were being
+                    # recorded may still believe so, and the graphs hold the old ones.
+                    self._records = False
+                    self._graphs.clear()
+                    self._randomness.renew()
+                    _warn_once((str(error).splitlines() or [""])[0])
+                    continue
+                self._graphs[calls] = graph
+            self._graphs[calls].replay()
+            times -= calls
 
-    def _graph(self, function: Callable[[], None], calls: int) -> Graph | None:
-        """The graph of so many calls; None where recording failed, and is now given up."""
-        if calls not in self._graphs:
-            try:
-                with self._recording():
-                    self._graphs[calls] = record(function, calls, self._randomness, self._pool)
-            except RuntimeError as error:
-                # Nothing of it ran, and no state has changed; but generators that were being
-                # recorded may still believe so, and the graphs hold the old ones.
-                self._records = False
-                self._graphs.clear()
-                self._randomness.renew()
-                _warn_once((str(error).splitlines() or [""])[0])
-                return None
-        return self._graphs[calls]
+
+def can_record(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def graph_pool(device: torch.device) -> Pool:
@@ -114,13 +188,9 @@ def graph_pool(device: torch.device) -> Pool:
     return torch.cuda.graph_pool_handle() if can_record(device) else None
 
 
-def can_record(device: torch.device) -> bool:
-    return device.type == "cuda"
-
-
 def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
-) -> Graph:
+) -> torch.cuda.CUDAGraph:
     """A graph of `calls` calls, none of which runs now. On the current stream, not the default one.
 
     Raises:
@@ -136,7 +206,7 @@ def record(
 
 def _record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
-) -> Graph:
+) -> torch.cuda.CUDAGraph:
     # Not `with torch.cuda.graph(...)`: that waits for the whole device and empties torch's store
     # of memory, so every trial that starts would hold up all others on the GPU.
     graph = torch.cuda.CUDAGraph()
@@ -150,21 +220,16 @@ def _record(
             for _ in range(calls):
                 function()
         except BaseException:
-            _abandon(graph)
+            try:  # so that the stream can be used; why recording failed matters more
+                graph.capture_end()
+            except RuntimeError as error:
+                _log.debug("a failed recording did not end cleanly: %s", error)
             raise
         graph.capture_end()
     finally:
         if collecting:
             gc.enable()
     return graph
-
-
-def _abandon(graph: torch.cuda.CUDAGraph) -> None:
-    """End a recording that failed, so that the stream can be used; why it failed matters more."""
-    try:
-        graph.capture_end()
-    except RuntimeError as error:
-        _log.debug("a failed recording did not end cleanly: %s", error)
 
 
 @functools.cache

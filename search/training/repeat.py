@@ -19,15 +19,9 @@ from data.fingerprint import Fingerprint, differences
 from data.folders.preparation import Reading
 from models import Architecture, to_dict
 from search.spec.recipe import Recipe
-from search.training.checkpoint import (
-    delete_checkpoint,
-    is_made_for,
-    latest_checkpoint,
-    save_checkpoint,
-)
 from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
-from search.training.evaluate import evaluate
-from search.training.task import Task
+from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
+from search.training.task import Task, evaluate
 from search.training.train import train
 
 
@@ -76,7 +70,7 @@ class TrainedRun:
     """A network trained with one seed, not tested.
 
     Attributes:
-        curve: its epochs; their validation figures are NaN, since no image was held out.
+        curve: its epochs; their validation metrics are NaN, since no image was held out.
         training: score on all images that it was trained on, in evaluation mode.
         weights: in main memory.
     """
@@ -85,10 +79,6 @@ class TrainedRun:
     curve: tuple[Epoch, ...]
     training: Score
     weights: dict[str, torch.Tensor]
-
-    @property
-    def seconds(self) -> float:
-        return sum(epoch.seconds for epoch in self.curve)
 
 
 def train_seed(
@@ -131,10 +121,9 @@ def train_seed(
         save_checkpoint(job.checkpoint(seed), state)
 
     while training.epoch < job.epochs:
-        epoch = next(training)
-        curve.append(epoch)
+        curve.append(next(training))
         save(None)
-        on_epoch(epoch)
+        on_epoch(curve[-1])
     if saved["score"] is None:
         score = evaluate(training.model, task.training, task.mean_C, task.std_C)
         save(score)
@@ -146,12 +135,13 @@ def train_seed(
             "another trial with --trial N"
         )
     state = training.model.state_dict()
-    return TrainedRun(
-        seed=seed,
-        curve=tuple(curve),
-        training=score,
-        weights={name: tensor.cpu().contiguous() for name, tensor in state.items()},
-    )
+    weights = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    return TrainedRun(seed=seed, curve=tuple(curve), training=score, weights=weights)
+
+
+def _epoch(saved: dict[str, Any]) -> Epoch:
+    """Earlier versions called the field `epoch` `number`."""
+    return Epoch(**{"epoch" if key == "number" else key: value for key, value in saved.items()})
 
 
 def require_content(content: Fingerprint | None, task: Task) -> None:
@@ -169,16 +159,6 @@ def epochs_done(job: Job, seed: int) -> int:
     return 0 if saved is None else len(saved["curve"])
 
 
-def forget(job: Job, seed: int) -> None:
-    """Delete the seed's checkpoints."""
-    delete_checkpoint(job.checkpoint(seed))
-
-
 def _saved(job: Job, seed: int) -> dict[str, Any] | None:
     saved = latest_checkpoint(job.checkpoint(seed))
     return saved if saved and is_made_for(job.identity(seed), saved.get("identity")) else None
-
-
-def _epoch(saved: dict[str, Any]) -> Epoch:
-    """Earlier versions called the field `epoch` `number`."""
-    return Epoch(**{"epoch" if key == "number" else key: value for key, value in saved.items()})

@@ -1,11 +1,28 @@
 """One training step, over tensors that stay where they are, so that a CUDA graph can hold it.
 
+The kinds of weight decay, for a weight w, its gradient g of the plain loss and strength λ:
+
+| kind        | what it does                                                              |
+|-------------|---------------------------------------------------------------------------|
+| `none`      | nothing                                                                   |
+| `l2`        | the loss gains λ·Σw², so g becomes g + 2λw                                |
+| `coupled`   | the optimiser adds λw to g, before momentum and Adam's scaling            |
+| `decoupled` | each step shrinks w by lr·λ·w, beside the gradient (Loshchilov, Hutter 2019) |
+
+`l2` and `coupled` differ by the factor 2 alone. Adam divides both by its running gradient size,
+so strongly varying weights are decayed less; `decoupled` treats all weights alike. Only weights
+are decayed: biases and batch-norm parameters (one dimension) are left alone.
+
 Shapes: B images a batch, S steps an epoch, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +31,10 @@ from torch import nn
 from data.augment import make_augment
 from data.examples import batch_indices, gather, to_unit
 from search.spec.recipe import Recipe
-from search.training.averaging import RunningMean, newest_share
-from search.training.evaluate import autocast, normalise
-from search.training.graphs import UNROLLED, Pool, Replayed
-from search.training.initial_weights import freeze
-from search.training.optim import (
-    complete_momentum,
-    decay_weights,
-    learning_rate_factor,
-    make_optimizer,
-    needs_decay_before_step,
-    recordable,
-)
-from search.training.randomness import OwnRandomness
-from search.training.task import Task
+from search.spec.schedules import SCHEDULES
+from search.training.graphs import UNROLLED, OwnRandomness, Pool, Replayed
+from search.training.task import Task, autocast, normalise
+from search.training.weights import freeze
 
 
 class Step:
@@ -43,12 +50,7 @@ class Step:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        task: Task,
-        randomness: OwnRandomness,
-        pool: Pool,
+        self, model: nn.Module, recipe: Recipe, task: Task, randomness: OwnRandomness, pool: Pool
     ) -> None:
         self._model, self._recipe, self._task, self._randomness = model, recipe, task, randomness
         self.batch_size = min(recipe.batch_size, len(task.training))
@@ -58,11 +60,11 @@ class Step:
         self.totals = torch.zeros(2, device=device)
         self._order_SB = torch.zeros(self.steps, self.batch_size, dtype=torch.int64, device=device)
         self._rates_S = torch.zeros(self.steps, device=device)
-        self.mean = RunningMean(model) if recipe.weight_averaging > 0 else None
         self._shares_S = torch.zeros(self.steps, device=device)
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._rate = torch.tensor(recipe.learning_rate, device=device)
         self.optimizer = make_optimizer(model, recipe, self._rate)
+        self.mean = RunningMean(model) if recipe.weight_averaging > 0 else None
         self._augment = make_augment(
             recipe.augmentation,
             recipe.augmentation_strength,
@@ -89,18 +91,16 @@ class Step:
             self._replayed = self._make_replayed()  # what was recorded is another update
         if epoch == recipe.frozen_epochs > 0:
             complete_momentum(self.optimizer)
-        self._order_SB.copy_(
-            batch_indices(len(self._task.training), recipe.batch_size, self._randomness.order)
-        )
+        count, order = len(self._task.training), self._randomness.order
+        self._order_SB.copy_(batch_indices(count, recipe.batch_size, order))
         factors = [
-            learning_rate_factor(recipe.schedule, (epoch + step / self.steps) / recipe.epochs)
+            SCHEDULES[recipe.schedule].factor((epoch + step / self.steps) / recipe.epochs)
             for step in range(self.steps)
         ]
         self.learning_rates = [recipe.learning_rate * factor for factor in factors]
         self._rates_S.copy_(torch.tensor(self.learning_rates))
-        before = epoch * self.steps
         shares = [
-            newest_share(recipe.weight_averaging, before + step, factor)
+            newest_share(recipe.weight_averaging, epoch * self.steps + step, factor)
             for step, factor in enumerate(factors)
         ]
         self._shares_S.copy_(torch.tensor(shares))
@@ -127,7 +127,7 @@ class Step:
         if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._model.parameters(), recipe.gradient_clip)
         self._rate.copy_(self._rates_S.index_select(0, self._number)[0])
-        if needs_decay_before_step(recipe):
+        if recipe.optimizer == "sgd" and recipe.weight_decay_kind == "decoupled":
             decay_weights(optimizer, recipe.weight_decay)
         optimizer.step()
         if self.mean is not None:
@@ -139,3 +139,133 @@ class Step:
             wrong = (logits_BK.argmax(1) != labels_B).float().mean()
             self.totals += torch.stack((loss.detach().float(), wrong))
             self._number += 1
+
+
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, learning_rate: torch.Tensor
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the model's parameters, decaying weights only.
+
+    Fused implementations: one pass over the parameters instead of one kernel for each operation.
+
+    Args:
+        learning_rate: float32 with one element, on the model's device. It stays the optimiser's
+            own, so writing to it sets the rate of the next step, also within a CUDA graph.
+    """
+    learning = [p for p in model.parameters() if p.requires_grad]
+    kind, strength = recipe.weight_decay_kind, recipe.weight_decay
+    in_gradient = {"none": 0.0, "l2": 2 * strength, "coupled": strength, "decoupled": 0.0}[kind]
+    groups = [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": in_gradient},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        # torch has no decoupled SGD: `decay_weights` does that part before each step.
+        momentum = recipe.momentum
+        return torch.optim.SGD(
+            groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True
+        )
+    if kind == "decoupled":
+        groups[0]["weight_decay"] = strength
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+
+
+@torch.no_grad()
+def decay_weights(optimizer: torch.optim.Optimizer, strength: float) -> None:
+    """Shrink the weights (the first group) by lr·strength: decoupled decay for SGD."""
+    group = optimizer.param_groups[0]
+    factor = 1 - group["lr"] * strength
+    for weight in group["params"]:
+        if weight.requires_grad:
+            weight.mul_(factor)
+
+
+def complete_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give weights that were held fixed so far a momentum of zero.
+
+    A fused SGD refuses weights with and without one together. Zero is what it starts from anyway.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            state = optimizer.state[weight]
+            if group["momentum"] > 0 and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(weight)
+
+
+@contextmanager
+def recordable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Within it, steps may be recorded into a CUDA graph.
+
+    torch's Adam refuses to be recorded unless it is marked `capturable`, and warns when it is so
+    marked and not recorded. A fused one works the same either way: its state is on the device.
+    """
+    marked = [group for group in optimizer.param_groups if "capturable" in group]
+    for group in marked:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in marked:
+            group["capturable"] = False
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up an optimiser's `state_dict()`. The learning rate stays the tensor that it was."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def newest_share(reach: float, steps_before: int, rate_factor: float) -> float:
+    """What share of the running mean the newest weights get, in (0, 1].
+
+    Args:
+        reach: over what share of the steps so far the mean reaches back at the peak rate, >= 0.
+        rate_factor: the learning rate as a share of its peak. Where it is 0, the mean becomes the
+            network itself: a one-cycle or cosine schedule ends with the same network as without.
+    """
+    return 1 / (1 + reach * steps_before * rate_factor)
+
+
+class RunningMean:
+    """A second network whose weights, and batch-norm statistics, follow the first one's.
+
+    At a high learning rate weights move around where they are going, and the loss says more of
+    that noise than of the configuration. Their mean over the last steps lies where they are going
+    (Polyak & Juditsky 1992; Izmailov et al. 2018), so trials can be told apart long before their
+    schedules end. It reaches back over a share of the steps so far (Shamir & Zhang 2013).
+
+    Attributes:
+        model: the mean network. In evaluation mode, on the first one's device.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        newest, mean = _tensors(model), _tensors(self.model)
+        # One fused kernel: with these arguments SGD moves the mean by share · (newest - mean).
+        for mean_tensor, newest_tensor in zip(mean, newest, strict=True):
+            mean_tensor.grad = newest_tensor
+        self._share = torch.ones((), device=mean[0].device)
+        self._optimizer = torch.optim.SGD(
+            mean, lr=self._share, weight_decay=1.0, maximize=True, fused=True
+        )
+
+    def update(self, share: torch.Tensor) -> None:
+        """Move towards the first network; nothing waits, so that a CUDA graph can hold it.
+
+        Args:
+            share: from `newest_share`, float32 without dimensions, on the device.
+        """
+        self._share.copy_(share)
+        self._optimizer.step()
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    """All that is learned or measured; not the counters."""
+    found = [*model.parameters(), *model.buffers()]
+    return [tensor.detach() for tensor in found if tensor.is_floating_point()]

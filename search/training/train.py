@@ -6,12 +6,13 @@ Whoever holds the iterator decides: take the next epoch, stop, keep `state()` an
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,18 +21,50 @@ import torch
 from data.examples import Examples
 from models import Architecture, build
 from search.spec.recipe import EARLY_LOOK, Recipe
-from search.training.epoch import Epoch, Score, StoppedError
-from search.training.evaluate import confusion, evaluate, logits, loss_and_error
-from search.training.graphs import Replayed, graph_pool, mark, own_stream
-from search.training.initial_weights import start_from
-from search.training.optim import load_optimizer
-from search.training.randomness import OwnRandomness
-from search.training.step import Step
-from search.training.task import Task
+from search.training.epoch import Epoch, StoppedError
+from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, own_stream
+from search.training.metrics import METRICS, check_metrics
+from search.training.step import Step, load_optimizer
+from search.training.task import Task, confusion, logits, loss_and_error
+from search.training.weights import start_from
 
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
 SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
+
+
+def train(
+    architecture: Architecture,
+    recipe: Recipe,
+    task: Task,
+    *,
+    seed: int,
+    state: dict[str, Any] | None = None,
+    stop: threading.Event | None = None,
+    early_look: bool = False,
+    metrics: Sequence[str] = (),
+) -> Training:
+    """Train one network on the task's device, an epoch for each `next()`.
+
+    Args:
+        seed: decides initial weights, order of the examples, augmentation and dropout. On one
+            machine with one number of threads, the same seed gives the same curve to the bit
+            on a CPU.
+        state: from `Training.state()` of the same arguments: goes on from there, on a CPU with
+            as many threads to the bit as if it had never stopped.
+        stop: once set, `next()` raises `StoppedError` at the next step.
+        early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
+        metrics: names in METRICS, computed for every report.
+
+    Raises:
+        models.ArchitectureError: the architecture does not fit the task's images.
+        WeightsError: the recipe's initial weights cannot be read, or do not fit.
+        SpecError: an unknown metric.
+    """
+    training = Training(architecture, recipe, task, seed, stop, early_look, metrics)
+    if state is not None:
+        training.load(state)
+    return training
 
 
 class Training(Iterator[Epoch]):
@@ -52,8 +85,11 @@ class Training(Iterator[Epoch]):
         seed: int,
         stop: threading.Event | None,
         early_look: bool,
+        metrics: Sequence[str],
     ) -> None:
+        check_metrics(metrics)
         self._recipe, self._task, self._stop = recipe, task, stop
+        self._early_look, self._metrics = early_look, metrics
         self._randomness = OwnRandomness(seed, task.device)
         self._on_stream = own_stream(self, task.device)
         with self._on_stream, self._randomness:
@@ -67,20 +103,19 @@ class Training(Iterator[Epoch]):
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((2,), math.nan, device=task.device)
             self._confusion_KK = task.training.labels_N.new_zeros(task.classes, task.classes)
+            kept = len(task.validation) if metrics else 0
+            self._logits_NK = torch.zeros(kept, task.classes, device=task.device)
             self._validated = False  # as the network is now, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
-        self._best_loss = math.inf
-        self._best_epoch = 0
-        self._early_look = early_look
+        self._best_loss, self._best_epoch = math.inf, 0
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
-        self._clock = _Clock()
+        self._seconds = 0.0
         self._portions = self._run()
 
     def __next__(self) -> Epoch:
-        with self._on_stream, self._randomness, self._clock:
-            while (epoch := next(self._portions)) is None:
-                pass
+        while (epoch := self._advance()) is None:
+            pass
         return epoch
 
     def slices(self) -> Iterator[Epoch | None]:
@@ -88,57 +123,59 @@ class Training(Iterator[Epoch]):
 
         For many trainings that share a GPU and are advanced in turn. A slice is only enqueued
         there, so that the device has work of all of them, and nothing waits but for this
-        training's own slice before last, or for the figures about to be reported.
+        training's own slice before last, or for the numbers about to be reported.
 
         Raises:
             StoppedError: as for `next()`.
         """
-        while True:
-            with self._on_stream, self._randomness, self._clock:
-                try:
-                    portion = next(self._portions)
-                except StopIteration:
-                    return
-            yield portion
+        with suppress(StopIteration):
+            while True:
+                yield self._advance()
+
+    def _advance(self) -> Epoch | None:
+        """The next portion. Only the time spent in here counts as the training's."""
+        began = time.perf_counter()
+        with self._on_stream, self._randomness:
+            epoch = next(self._portions)
+        self._seconds += time.perf_counter() - began
+        if epoch is None:
+            return None
+        seconds, self._seconds = self._seconds, 0.0
+        return dataclasses.replace(epoch, seconds=seconds)
 
     def _run(self) -> Generator[Epoch | None, None, None]:
-        recipe, step = self._recipe, self._step
+        recipe, task, step = self._recipe, self._task, self._step
         look_at = math.ceil(step.steps * EARLY_LOOK)
-        while self.epoch < recipe.epochs and not self._out_of_patience():
-            self._clock.begin_epoch()
-            looks = self._early_look and self.epoch == 0 and look_at < step.steps
+        length = SLICE_STEPS[task.device.type]
+        slice_ends = sorted({*range(length, step.steps, length), look_at, step.steps})
+        patience = recipe.epochs if recipe.patience is None else recipe.patience
+        while self.epoch < recipe.epochs and self.epoch - self._best_epoch < patience:
             self.learning.train()
             step.begin_epoch(self.epoch)
             self._validated = False
-            done = 0
-            for end in _slice_ends(step.steps, SLICE_STEPS[self._task.device.type], look_at):
+            done = reported = 0  # steps
+            for end in slice_ends:
                 if self._stop is not None and self._stop.is_set():
                     raise StoppedError
-                self._wait_for_earlier_slices()
+                # A GPU always has work, and yet hears within moments that it is to stop.
+                while len(self._enqueued) >= SLICES_AHEAD:
+                    self._enqueued.popleft()()
                 step.run(end - done)
-                self._enqueued.append(mark(self._task.device))
+                self._enqueued.append(mark(task.device))
                 done = end
                 yield None
-                if looks and done == look_at:
-                    self._score_on(self._task.early_validation)
-                    figures = self._figures()
-                    yield None
-                    yield self._report(0, figures, done)
-            self._measure()
-            figures = self._figures()
-            yield None
+                if self._early_look and self.epoch == 0 and done == look_at < step.steps:
+                    self._score_on(task.early_validation)
+                    yield (yield from self._report(0, done, done, task.early_validation))
+                    reported = done
+            self._validate_all()
+            epoch = yield from self._report(self.epoch + 1, done, done - reported, task.validation)
             self.epoch += 1
-            epoch = self._report(self.epoch, figures, done)
             if epoch.validation_loss < self._best_loss:
                 self._best_loss, self._best_epoch = epoch.validation_loss, self.epoch
             yield epoch
 
-    def _wait_for_earlier_slices(self) -> None:
-        """So that a GPU always has work, and yet is heard within moments of being told to stop."""
-        while len(self._enqueued) >= SLICES_AHEAD:
-            self._enqueued.popleft()()
-
-    def _measure(self) -> None:
+    def _validate_all(self) -> None:
         """Score the network on all validation examples; nothing waits for it."""
         self._validate.call(partial(self._score_on, self._task.validation))
         self._validated = True
@@ -150,16 +187,24 @@ class Training(Iterator[Epoch]):
         found_NK = logits(self.model, examples.images_NCHW, task.mean_C, task.std_C)
         self._score.copy_(loss_and_error(found_NK, examples.labels_N))
         self._confusion_KK.copy_(confusion(found_NK, examples.labels_N))
+        if self._metrics:
+            self._logits_NK[: len(examples)].copy_(found_NK)
 
-    def _figures(self) -> _Figures:
-        """Have the sums so far sent here; nothing waits for them."""
-        figures = torch.cat((self._step.totals, self._score)).to("cpu", non_blocking=True)
-        return _Figures(values=figures, wait=mark(self._task.device))
-
-    def _report(self, number: int, figures: _Figures, steps: int) -> Epoch:
-        figures.wait()
+    def _report(
+        self, number: int, steps: int, new_steps: int, scored: Examples
+    ) -> Generator[None, None, Epoch]:
+        """What the epoch's first `steps` did; the numbers are on their way while others train."""
+        sums = torch.cat((self._step.totals, self._score)).to("cpu", non_blocking=True)
+        wait = mark(self._task.device)
+        yield None
+        wait()
         self._enqueued.clear()  # all done
-        loss_sum, error_sum, validation_loss, validation_error = figures.values.tolist()
+        loss_sum, error_sum, validation_loss, validation_error = sums.tolist()
+        metrics = {}
+        if self._metrics and len(scored) > 0:
+            logits_NK, labels_N = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
+            for name in self._metrics:
+                metrics[name] = float(METRICS[name].compute(logits_NK, labels_N))
         return Epoch(
             epoch=number,
             train_loss=loss_sum / steps,
@@ -167,26 +212,17 @@ class Training(Iterator[Epoch]):
             validation_loss=validation_loss,
             validation_error=validation_error,
             learning_rate=self._step.learning_rates[steps - 1],
-            seconds=self._clock.lap(),
-            images=self._clock.since_last(steps * self._step.batch_size),
+            seconds=0.0,  # see `_advance`
+            images=new_steps * self._step.batch_size,
+            metrics=metrics,
         )
-
-    def evaluate(self) -> Score:
-        """Score of the network as it is, on the validation examples."""
-        task = self._task
-        with self._on_stream:
-            return evaluate(self.model, task.validation, task.mean_C, task.std_C)
 
     def confusion(self) -> torch.Tensor:
         """Validation examples by true and predicted class, (K, K), of the network as it is."""
         with self._on_stream, self._randomness:
             if not self._validated:  # it was carried on from a checkpoint
-                self._measure()
+                self._validate_all()
             return self._confusion_KK.to("cpu", copy=True)
-
-    def _out_of_patience(self) -> bool:
-        patience = self._recipe.patience
-        return patience is not None and self.epoch - self._best_epoch >= patience
 
     def close(self) -> None:
         """End it here, so that all it holds is freed with the last reference to it, and at once."""
@@ -204,88 +240,13 @@ class Training(Iterator[Epoch]):
             "randomness": self._randomness.state(),
         }
 
-    def _load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a `state()`."""
         self.epoch = state["epoch"]
-        self._best_loss = state["best_loss"]
-        self._best_epoch = state["best_epoch"]
+        self._best_loss, self._best_epoch = state["best_loss"], state["best_epoch"]
         with self._on_stream:
             self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:
                 self.model.load_state_dict(state["mean"])
             load_optimizer(self._step.optimizer, state["optimizer"])
         self._randomness.load(state["randomness"])
-
-
-def train(
-    architecture: Architecture,
-    recipe: Recipe,
-    task: Task,
-    *,
-    seed: int,
-    state: dict[str, Any] | None = None,
-    stop: threading.Event | None = None,
-    early_look: bool = False,
-) -> Training:
-    """Train one network on the task's device, an epoch for each `next()`.
-
-    Args:
-        seed: decides initial weights, order of the examples, augmentation and dropout. On one
-            machine with one number of threads, the same seed gives the same curve to the bit
-            on a CPU.
-        state: from `Training.state()` of the same arguments: goes on from there, on a CPU with
-            as many threads to the bit as if it had never stopped.
-        stop: once set, `next()` raises `StoppedError` at the next step.
-        early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
-
-    Raises:
-        models.ArchitectureError: the architecture does not fit the task's images.
-        WeightsError: the recipe's initial weights cannot be read, or do not fit.
-    """
-    training = Training(architecture, recipe, task, seed, stop, early_look)
-    if state is not None:
-        training._load(state)
-    return training
-
-
-def _slice_ends(steps: int, slice_steps: int, look_at: int) -> list[int]:
-    """After which of the epoch's steps a slice ends; the early look is at the end of one."""
-    return sorted({*range(slice_steps, steps, slice_steps), look_at, steps})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Figures:
-    """Sums of training loss and error, validation loss and error: (4,), valid after `wait()`."""
-
-    values: torch.Tensor
-    wait: Callable[[], None]
-
-
-class _Clock:
-    """Seconds worked and images seen since the last report: a context manager around the work.
-
-    What happens between two portions of the work, to other trainings perhaps, does not count: so
-    the seconds of all trainings of a process add up to the time that it spent on them.
-    """
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._images = 0
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds += time.perf_counter() - self._entered
-
-    def begin_epoch(self) -> None:
-        self._images = 0
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        seconds = self._seconds + now - self._entered
-        self._seconds, self._entered = 0.0, now
-        return seconds
-
-    def since_last(self, images: int) -> int:
-        new, self._images = images - self._images, images
-        return new

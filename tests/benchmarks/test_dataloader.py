@@ -14,8 +14,7 @@ from data.examples import to_unit
 from models import build
 from models.summary import count_parameters
 from search.spec.recipe import Recipe
-from search.training.evaluate import evaluate, normalise
-from search.training.task import Task
+from search.training.task import Task, evaluate, normalise
 from search.training.train import train
 
 CPU = torch.device("cpu")

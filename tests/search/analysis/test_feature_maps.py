@@ -11,7 +11,7 @@ from search.analysis.feature_maps import (
     draw_feature_maps,
     tile,
 )
-from search.training.features import StageMaps
+from search.training.task import StageMaps
 
 
 @pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS])

@@ -11,8 +11,7 @@ from PIL import Image
 from models import MLPConfig
 from search.figures import contact_sheet as sheet
 from search.figures.contact_sheet import contact_sheet
-from search.training.bundle import Bundle
-from search.training.predicting import Prediction
+from search.training.bundle import Bundle, Prediction
 
 
 def bundle(channels: int) -> Bundle:

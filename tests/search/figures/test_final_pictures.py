@@ -17,7 +17,7 @@ from search.analysis.mistakes import Mistake
 from search.figures.final_pictures import save_pictures
 from search.pages.final_page import final_page, final_text
 from search.store.view import StudyView
-from search.training.features import StageMaps
+from search.training.task import StageMaps
 
 MakeFinal = Callable[..., FinalResult]
 NAMES = ("confusion", "curves", "kernels")

@@ -24,7 +24,7 @@ STEPS = (
     "final_page",
     "write_atomically",
     "lead_to_first",
-    "forget",
+    "delete_checkpoint",
 )
 
 

@@ -27,8 +27,8 @@ from search.store.opening import open_database
 from search.store.pictures import announced, confusion_of
 from search.store.reading import view_study
 from search.store.tables import epochs
-from search.training.checkpoint import save_checkpoint
 from search.training.epoch import Epoch, StoppedError
+from search.training.files import save_checkpoint
 from search.training.task import Task, load_task
 
 

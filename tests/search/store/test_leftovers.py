@@ -25,7 +25,7 @@ from search.store.history import add_result, complete_result
 from search.store.leftovers import sweep
 from search.store.opening import open_database
 from search.store.storage import Database, StorageError
-from search.training.checkpoint import save_checkpoint
+from search.training.files import save_checkpoint
 from search.training.task import load_task
 
 

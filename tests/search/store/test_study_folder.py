@@ -16,7 +16,7 @@ from search.store.identity import study_identity
 from search.store.opening import open_database
 from search.store.storage import Database, StorageError
 from search.store.study_folder import OWNER, owner_of, study_folder
-from search.training.checkpoint import save_checkpoint
+from search.training.files import save_checkpoint
 
 Made = tuple[Database, optuna.Study]
 

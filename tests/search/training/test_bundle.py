@@ -16,7 +16,7 @@ from data.folders.preparation import FIRST
 from models import MLPConfig
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, latest_bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
-from search.training.evaluate import logits
+from search.training.task import logits
 
 
 def test_it_comes_back_and_predicts_the_same(bundle: Bundle, tmp_path: Path) -> None:

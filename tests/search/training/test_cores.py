@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from search.training.cores import available_cores
+from search.training.device import available_cores
 
 
 def test_no_more_than_the_machine_has() -> None:
@@ -17,7 +17,7 @@ def test_no_more_than_the_machine_has() -> None:
 def test_affinity_counts() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from search.training.cores import available_cores\n"
+        "from search.training.device import available_cores\n"
         "print(available_cores())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
-from search.training.features import first_stage_ranges, stage_maps, stages
+from search.training.task import first_stage_ranges, stage_maps, stages
 
 MEAN, STD = torch.tensor([0.0]), torch.tensor([1.0])
 

@@ -24,7 +24,7 @@ from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.device import MemoryGauge
 from search.training.epoch import Epoch
-from search.training.randomness import OwnRandomness
+from search.training.graphs import OwnRandomness
 from search.training.task import Task, make_task
 from search.training.train import Training, train
 

@@ -16,8 +16,7 @@ from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
 from search.training.epoch import Epoch, StoppedError
-from search.training.graphs import UNROLLED, WARM_UP_CALLS, Replayed
-from search.training.randomness import OwnRandomness
+from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Replayed
 from search.training.task import Task
 from search.training.train import train
 

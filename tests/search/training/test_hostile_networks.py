@@ -25,9 +25,9 @@ from safetensors.torch import save as to_safetensors
 from data.folders.composition import Composition
 from models import ConvNetConfig, build
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, read_bundle, write_bundle
-from search.training.checkpoint import MAGIC, load_checkpoint
 from search.training.epoch import BundleError, CheckpointError, WeightsError
-from search.training.initial_weights import check_initial_weights
+from search.training.files import MAGIC, load_checkpoint
+from search.training.weights import check_initial_weights
 from tests.hostile import damaged, edited, refused_in_a_line
 
 MEMORY = 8 * 2**30  # bytes of address space beyond what is mapped: a bomb ends as a MemoryError

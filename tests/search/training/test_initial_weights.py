@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from models import ConvNetConfig, MLPConfig, ResNetConfig, build
 from models.resnet import torchvision_name
 from search.spec.recipe import Recipe, RecipeError
-from search.training import initial_weights
+from search.training import weights as initial_weights
 from search.training.epoch import WeightsError
-from search.training.initial_weights import check_initial_weights, start_from
 from search.training.task import Task
 from search.training.train import train
+from search.training.weights import check_initial_weights, start_from
 
 NET = ConvNetConfig(channels=(4, 4), batch_norm=True)
 SHAPE = (1, 8, 8)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from data.errors import DataError
+from search.final.predict import classify, find_pictures
 from search.training.bundle import Bundle
-from search.training.predicting import classify, find_pictures
 
 
 def save(path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", **options: object) -> Path:

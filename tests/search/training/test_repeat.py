@@ -14,7 +14,8 @@ from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.training import repeat
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.repeat import Job, epochs_done, forget, train_seed
+from search.training.files import delete_checkpoint
+from search.training.repeat import Job, epochs_done, train_seed
 from search.training.task import Task
 
 
@@ -54,7 +55,7 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
     third = train_seed(other, task, 0, on_epoch=tell)  # finished: nothing is trained any more
     assert len(told) == 3
     assert third.training == whole.training
-    forget(other, 0)
+    delete_checkpoint(other.checkpoint(0))
     assert epochs_done(other, 0) == 0
 
 

@@ -11,9 +11,8 @@ from data.examples import batch_indices
 from models import ConvNetConfig, build
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, StoppedError
-from search.training.evaluate import evaluate, logits, score
-from search.training.randomness import OwnRandomness
-from search.training.task import Task
+from search.training.graphs import OwnRandomness
+from search.training.task import Task, evaluate, logits, score
 from search.training.train import train
 
 RECIPE = Recipe(
@@ -100,7 +99,8 @@ def test_the_early_look_is_scored_on_a_third_of_each_class(
     assert len(early) == math.ceil(len(task.validation) / 3)
     found = evaluate(training.model, early, task.mean_C, task.std_C)
     assert (look.validation_loss, look.validation_error) == (found.loss, found.error)
-    epoch, whole = next(training), training.evaluate()
+    epoch = next(training)
+    whole = evaluate(training.model, task.validation, task.mean_C, task.std_C)
     assert (epoch.validation_loss, epoch.validation_error) == (whole.loss, whole.error)
 
 

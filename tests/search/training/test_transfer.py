@@ -12,7 +12,7 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.space import arm_config
-from search.training.transfer import check_sources, with_weights
+from search.training.weights import check_sources, with_weights
 
 SHAPE = (1, 8, 8)
 NET = {"channels": Fixed(value=(4,)), "hidden": Fixed(value=())}

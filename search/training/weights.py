@@ -6,9 +6,9 @@ wrote, or a file of weights. Whatever it is, the output layer is made anew: its 
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
 from data.reading import read_regular
-from models import Architecture, family_of
+from models import Architecture, build, family_of
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.domains import Choice, Domain, Fixed, SpecError
+from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
-from search.training.torch_files import load_tensors
+from search.training.files import load_tensors
 
 IMAGENET = "imagenet"
 IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
 TIMEOUT_SECONDS = 20.0
+PARAMETER = "initial_weights"
 NEW_LAYER = "output."
 SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
 
@@ -66,7 +70,7 @@ def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dic
         raise WeightsError(
             "a network of an output layer alone has nothing to take over; leave initial_weights out"
         )
-    found = _read(source, sum(map(_bytes, own.values())) + SPARE_BYTES)
+    found = _read(source, sum(tensor.nbytes for tensor in own.values()) + SPARE_BYTES)
     theirs = family_of(architecture).imagenet_name
     if theirs is not None and not own.keys() <= found.keys():
         found = {name: found[theirs(name)] for name in own if theirs(name) in found}
@@ -81,10 +85,6 @@ def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dic
         if not _is_plain(found[name]):
             raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
     return {name: found[name] for name in own}
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -135,33 +135,80 @@ def _parsed(file: Path, content: bytes) -> Mapping[str, Tensor]:
 def _imagenet() -> Mapping[str, Tensor]:
     """From torch's cache, or fetched into it, checked by the hash in its name."""
     cached = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_URL.rsplit("/", 1)[-1])
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none of its own
     try:
-        with _network_timeout():
-            weights: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
-                IMAGENET_URL,
-                map_location="cpu",
-                progress=False,
-                check_hash=True,
-                weights_only=True,
-            )
+        weights: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
+            IMAGENET_URL, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
     except Exception as error:  # the network's, and torch's of any kind where the file is damaged
         raise WeightsError(
             f"ImageNet weights cannot be fetched from {IMAGENET_URL} ({error}); put that file at "
             f"{cached}, or give initial_weights = FILE"
         ) from error
-    return weights
-
-
-@contextmanager
-def _network_timeout() -> Iterator[None]:
-    """torch.hub gives no time limit; without one, a network that swallows packets hangs it."""
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
     finally:
         socket.setdefaulttimeout(previous)
+    return weights
 
 
 def _by(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """A study's fields with `file` wherever it starts from trained weights.
+
+    Raises:
+        SpecError: it nowhere does.
+    """
+    space: Mapping[str, Domain] = fields.get("space", {})
+    arms = [
+        dataclasses.replace(arm, values={**arm.values, PARAMETER: file})
+        if arm.values.get(PARAMETER)
+        else arm
+        for arm in fields.get("arms", ())
+    ]
+    if PARAMETER in space and space[PARAMETER] != Fixed(value=""):
+        space = {**space, PARAMETER: Fixed(value=file)}
+    elif arms == list(fields.get("arms", ())):
+        raise SpecError(
+            PARAMETER,
+            f"--weights {file!r} has no place in this study: nothing in it starts from trained "
+            "weights; give a --config with initial_weights, such as e_transfer",
+        )
+    return {**fields, "space": space, **({"arms": tuple(arms)} if arms else {})}
+
+
+def check_sources(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+    """Read all weights that the study starts from, and see whether they fit its networks.
+
+    Raises:
+        SpecError: they cannot be had, or are of another network.
+    """
+    seen = set()
+    for config in _configurations(spec):
+        source = config.recipe.initial_weights
+        if source is None or (source, config.architecture) in seen:
+            continue
+        seen.add((source, config.architecture))
+        network = build(config.architecture, image_shape, classes)
+        try:
+            check_initial_weights(network, config.architecture, source)
+        except WeightsError as error:
+            raise SpecError(PARAMETER, str(error)) from error
+
+
+def _configurations(spec: StudySpec) -> Iterator[TrialConfig]:
+    """The arms, or of a search its first network with each of the sources."""
+    if spec.is_comparison:
+        yield from (arm_config(spec, arm) for arm in spec.arms)
+        return
+    match spec.space.get(PARAMETER):
+        case Choice(values=sources):
+            pass
+        case Fixed(value=source):
+            sources = (source,)
+        case _:
+            return
+    for source in sources:
+        yield make_config({**base_values(spec), PARAMETER: source}, spec)

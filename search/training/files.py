@@ -1,0 +1,198 @@
+"""Files written whole or not at all, checkpoints among them. Imports torch only to use it.
+
+A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
+as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training.
+
+A temporary file's name says which process of which host writes it, so that those whose writer was
+killed can be deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+from data.reading import open_regular
+from search.training.epoch import CheckpointError
+
+MAGIC = b"cnn-search checkpoint 1\n"
+DIGEST_BYTES = 32
+MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
+OLD_SECONDS = 24 * 3600.0
+CLOCKS_DIFFER_SECONDS = 600.0  # of a file server and this host, at most
+_TEMPORARY = (
+    re.compile(r".+\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp"),
+    re.compile(r".+\.[0-9a-f]{8}-[0-9a-f]{8}\.tmp"),  # written by earlier versions
+    re.compile(r".+\.(?P<pid>[0-9]{1,10})\.(tmp|link)"),
+)
+
+
+@contextmanager
+def own_temporary(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside `path`, open for writing; gone at the end, unless it was renamed."""
+    writer = f"{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{path.name}.{writer}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield temporary, file
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with own_temporary(path) as (temporary, file):
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+        temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # makes the rename durable
+    finally:
+        os.close(folder)
+
+
+def delete_abandoned(folder: Path) -> list[Path]:
+    """Delete the temporary files below a folder whose writers are gone; returns them.
+
+    Of another host, or of the version before this one, they are deleted after a day.
+    """
+    found = []
+    for path in folder.rglob("*.*"):
+        matches = [pattern.fullmatch(path.name) for pattern in _TEMPORARY]
+        named = next((match.groupdict() for match in matches if match is not None), None)
+        if named is None or path.is_symlink() or not path.is_file():
+            continue
+        with suppress(OSError):  # not ours to delete, or its writer has just renamed it
+            if _is_abandoned(path, named):
+                path.unlink()
+                found.append(path)
+    return found
+
+
+def _is_abandoned(path: Path, named: dict[str, str]) -> bool:
+    changed = path.stat().st_mtime
+    if "pid" not in named or named.get("host", _this_host()) != _this_host():
+        return time.time() - changed > OLD_SECONDS
+    try:
+        process = psutil.Process(int(named["pid"]))
+        is_another = process.create_time() > changed + CLOCKS_DIFFER_SECONDS
+        return is_another or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _this_host() -> str:
+    return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the state, keeping the file that was there as the previous one.
+
+    Raises:
+        OSError: disk full or not writable; the old checkpoint is whole then.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    if path.exists():
+        _keep_as_previous(path)
+    write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+
+
+def _keep_as_previous(path: Path) -> None:
+    """Give the file a second name. `path` itself is there, and whole, at every moment."""
+    previous = _previous(path)
+    previous.unlink(missing_ok=True)
+    try:
+        os.link(path, previous)
+    except (FileExistsError, FileNotFoundError):
+        pass  # two that both take the trial for theirs: the other one was faster
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, previous)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in one file.
+
+    Raises:
+        CheckpointError: missing, cut short, changed since it was written, or more than data: what
+            would have to be executed is not.
+    """
+    try:
+        with open_regular(path, MOST_BYTES) as file:
+            head = file.read(len(MAGIC) + DIGEST_BYTES)
+            payload = file.read() if head.startswith(MAGIC) else b""
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    if head != MAGIC + hashlib.sha256(payload).digest():
+        raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
+    try:
+        state = load_tensors(payload)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not the state of a training") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: not the state of a training")
+    return state
+
+
+def latest_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The newest undamaged state: the file, else the one before it, else None."""
+    for candidate in (path, _previous(path)):
+        with suppress(CheckpointError):
+            return load_checkpoint(candidate)
+    return None
+
+
+def is_made_for(identity: dict[str, Any], saved: object) -> bool:
+    """Whether a checkpoint's identity is this one; that of an earlier version names no content."""
+    older = {key: value for key, value in identity.items() if key != "content"}
+    return saved in (identity, older)
+
+
+def delete_checkpoint(path: Path) -> None:
+    for candidate in (path, _previous(path)):
+        candidate.unlink(missing_ok=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_tensors(content: bytes) -> Any:
+    """What torch.save wrote, whoever did, with its tensors in main memory; nothing is executed.
+
+    Raises:
+        ValueError: it is not what torch.save writes, or more than data; one line.
+    """
+    import torch
+
+    try:
+        if content.startswith(b"PK"):  # as torch tells its formats apart
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if any(entry.compress_type for entry in archive.infolist()):
+                    raise ValueError("it is compressed, which torch.save never does")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that were given up
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's own, pickle's and zipfile's, for whatever it may hold
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise ValueError(reason) from error

@@ -1,0 +1,110 @@
+"""The registry of metrics: what can be measured of a network beside its loss and error.
+
+A study file names those to record each epoch: `[study] metrics = ["macro_f1"]`. To add one, enter
+it in METRICS, also from a file that a study names, see `search.spec.extensions`.
+
+Shapes: N examples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search.spec.domains import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One number measured on the unaugmented validation examples.
+
+    Attributes:
+        description: one line.
+        compute: (float32 logits (N, K), int64 labels (N,)), both in main memory, to the number.
+    """
+
+    description: str
+    higher_is_better: bool
+    compute: Callable[[torch.Tensor, torch.Tensor], float]
+
+
+def check_metrics(names: Iterable[str]) -> None:
+    """Raises SpecError for a name that METRICS lacks."""
+    for name in names:
+        if name not in METRICS:
+            raise SpecError(
+                "metrics", f"unknown metric {name[:40]!r}; known are {', '.join(METRICS)}"
+            )
+
+
+def error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    return float((logits_NK.argmax(1) != labels_N).float().mean())
+
+
+def macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    from sklearn.metrics import f1_score  # a second to import
+
+    predicted_N = logits_NK.argmax(1).numpy()
+    return float(f1_score(labels_N.numpy(), predicted_N, average="macro", zero_division=0))
+
+
+def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    """The temperature T for which `logits / T` has the lowest cross entropy, within TEMPERATURES.
+
+    One number that makes a network's confidence fit its errors (Guo et al. 2017, "On calibration
+    of modern neural networks", arXiv:1706.04599). The loss is convex in 1 / T. 1 where the logits
+    are not all finite.
+    """
+    import torch
+    from scipy.optimize import minimize_scalar
+
+    if not bool(torch.isfinite(logits_NK).all()):
+        return 1.0
+    found = minimize_scalar(
+        lambda exponent: loss_at(logits_NK, labels_N, math.exp(exponent)),
+        bounds=[math.log(end) for end in TEMPERATURES],
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return math.exp(found.x)
+
+
+def loss_at(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float) -> float:
+    """Mean cross entropy of `logits / temperature`, in nats."""
+    import torch.nn.functional as F
+
+    return float(F.cross_entropy(logits_NK.double() / temperature, labels_N))
+
+
+def calibrated_loss(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    """How well classes are told apart, whatever the confidence (Berta et al. 2025)."""
+    return loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(
+        description="share of right predictions",
+        higher_is_better=True,
+        compute=lambda logits_NK, labels_N: 1 - error(logits_NK, labels_N),
+    ),
+    "error": Metric(
+        description="share of wrong predictions", higher_is_better=False, compute=error
+    ),
+    "macro_f1": Metric(
+        description="F1 score of each class, averaged over the classes",
+        higher_is_better=True,
+        compute=macro_f1,
+    ),
+    "calibrated_loss": Metric(
+        description="cross entropy in nats at the best single temperature",
+        higher_is_better=False,
+        compute=calibrated_loss,
+    ),
+}

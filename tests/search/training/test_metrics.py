@@ -1,0 +1,88 @@
+"""The registry's metrics by hand and against a grid; named ones come with every epoch."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models import ConvNetConfig
+from search.spec.domains import SpecError
+from search.spec.recipe import Recipe
+from search.training.metrics import METRICS, TEMPERATURES, Metric, fit_temperature, loss_at
+from search.training.task import Task, logits
+from search.training.train import train
+
+
+def logits_and_labels(scale: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels drawn from the softmax of some logits, which are then scaled."""
+    generator = torch.Generator().manual_seed(seed)
+    true_NK = 2 * torch.randn(20_000, 10, generator=generator)
+    labels_N = torch.multinomial(true_NK.softmax(1), 1, generator=generator)[:, 0]
+    return true_NK * scale, labels_N
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 3.0])
+def test_finds_the_temperature_that_logits_were_made_with(scale: float) -> None:
+    logits_NK, labels_N = logits_and_labels(scale)
+    assert fit_temperature(logits_NK, labels_N) == pytest.approx(scale, rel=0.03)
+
+
+def test_no_temperature_of_a_grid_is_better() -> None:
+    logits_NK, labels_N = logits_and_labels(1.7)
+    found = METRICS["calibrated_loss"].compute(logits_NK, labels_N)
+    grid = np.geomspace(*TEMPERATURES, 200)
+    assert found <= min(loss_at(logits_NK, labels_N, float(t)) for t in grid) + 1e-9
+
+
+def test_extreme_temperatures() -> None:
+    labels_N = torch.arange(10).repeat(10)
+    perfect_NK = torch.nn.functional.one_hot(labels_N).float()
+    assert fit_temperature(perfect_NK, labels_N) == pytest.approx(TEMPERATURES[0], rel=1e-3)
+    assert fit_temperature(-perfect_NK, labels_N) == pytest.approx(TEMPERATURES[1], rel=1e-3)
+    assert fit_temperature(torch.full((100, 10), torch.nan), labels_N) == 1.0
+
+
+def test_by_hand() -> None:
+    """Of class 0 two images, one right; of class 1 one, right: F1 is 2/3 for both."""
+    logits_NK = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
+    labels_N = torch.tensor([0, 0, 1])
+    found = {name: metric.compute(logits_NK, labels_N) for name, metric in METRICS.items()}
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["error"] == pytest.approx(1 / 3)
+    assert found["macro_f1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_described_and_knows_a_good_network(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.description
+    assert "\n" not in metric.description
+    labels_N = torch.arange(10).repeat(10)
+    right_NK = torch.nn.functional.one_hot(labels_N, 10).float()
+    good, bad = (metric.compute(found_NK, labels_N) for found_NK in (right_NK, -right_NK))
+    assert (good > bad) == metric.higher_is_better
+
+
+def test_named_metrics_come_with_every_report_and_change_nothing(
+    network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Metric(description="a person's", higher_is_better=False, compute=lambda *_: math.pi)
+    monkeypatch.setitem(METRICS, "own", own)
+    recipe = Recipe(epochs=2, batch_size=32, weight_averaging=0.2)
+    plain = list(train(network, recipe, task, seed=1, early_look=True))
+    names = ("accuracy", "macro_f1", "own")
+    training = train(network, recipe, task, seed=1, early_look=True, metrics=names)
+    for epoch, other in zip(training, plain, strict=True):
+        assert tuple(epoch.metrics) == names
+        assert epoch.metrics["own"] == math.pi
+        assert epoch.metrics["accuracy"] == pytest.approx(1 - epoch.validation_error)
+        assert (epoch.validation_loss, other.metrics) == (other.validation_loss, {})
+    found_NK = logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C)
+    expected = METRICS["macro_f1"].compute(found_NK, task.validation.labels_N)
+    assert epoch.metrics["macro_f1"] == pytest.approx(expected)
+
+
+def test_an_unknown_metric_is_named(network: ConvNetConfig, task: Task) -> None:
+    with pytest.raises(SpecError, match="unknown metric 'recall'; known are accuracy"):
+        train(network, Recipe(epochs=1), task, seed=0, metrics=["recall"])

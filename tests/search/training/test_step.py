@@ -1,0 +1,177 @@
+"""Optimisers and weight decay against torch's own, and the running mean of the weights."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models import ConvNetConfig
+from search.spec.recipe import Recipe
+from search.training.epoch import Epoch
+from search.training.step import (
+    RunningMean,
+    decay_weights,
+    load_optimizer,
+    make_optimizer,
+    newest_share,
+    recordable,
+)
+from search.training.task import Task, evaluate
+from search.training.train import Training, train
+
+STRENGTH = 0.1
+RECIPE = Recipe(epochs=2, learning_rate=0.05, weight_decay=STRENGTH)
+AVERAGED = Recipe(epochs=6, batch_size=16, learning_rate=1e-2, weight_averaging=0.3)
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    # No bias ahead of batch norm: its gradient is rounding noise, which Adam would blow up.
+    return nn.Sequential(nn.Linear(6, 5, bias=False), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
+
+
+def rate() -> torch.Tensor:
+    return torch.tensor(RECIPE.learning_rate)
+
+
+def three_steps(
+    model: nn.Sequential, optimizer: torch.optim.Optimizer, penalty: float = 0.0
+) -> list[torch.Tensor]:
+    """Parameters after three steps on fixed data; `penalty` times Σw² added to the loss."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        x = torch.randn(16, 6, generator=generator)
+        y = torch.randint(3, (16,), generator=generator)
+        loss = F.cross_entropy(model(x), y)
+        loss = loss + penalty * sum((p**2).sum() for p in model.parameters() if p.ndim > 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def ours(recipe: Recipe, penalty: float = 0.0) -> list[torch.Tensor]:
+    model = small_network()
+    return three_steps(model, make_optimizer(model, recipe, rate()), penalty)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_l2_is_the_penalty_in_the_loss_and_twice_the_coupled_decay(optimizer: str) -> None:
+    l2 = replace(RECIPE, optimizer=optimizer, weight_decay_kind="l2")
+    explicit = replace(l2, weight_decay_kind="none")
+    coupled = replace(l2, weight_decay_kind="coupled", weight_decay=2 * STRENGTH)
+    for a, b, c in zip(ours(l2), ours(explicit, STRENGTH), ours(coupled), strict=True):
+        torch.testing.assert_close(a, b)
+        assert torch.equal(a, c)
+
+
+def test_decoupled_adam_is_adamw_on_weights_only() -> None:
+    model = small_network()
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": STRENGTH},
+        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    reference = three_steps(model, torch.optim.AdamW(groups, lr=RECIPE.learning_rate))
+    for a, b in zip(ours(replace(RECIPE, weight_decay_kind="decoupled")), reference, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_decoupled_sgd_shrinks_weights_beside_the_gradient() -> None:
+    model = small_network()
+    before = [p.detach().clone() for p in model.parameters()]
+    recipe = replace(RECIPE, optimizer="sgd", weight_decay_kind="decoupled")
+    optimizer = make_optimizer(model, recipe, rate())
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    decay_weights(optimizer, STRENGTH)
+    optimizer.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        factor = 1 - RECIPE.learning_rate * STRENGTH if old.ndim > 1 else 1.0
+        torch.testing.assert_close(new.detach(), old * factor)
+
+
+@pytest.mark.parametrize("kind", ["none", "l2", "coupled", "decoupled"])
+def test_biases_and_batch_norm_are_never_decayed(kind: str) -> None:
+    optimizer = make_optimizer(small_network(), replace(RECIPE, weight_decay_kind=kind), rate())
+    for group in optimizer.param_groups:
+        if any(p.ndim <= 1 for p in group["params"]):
+            assert group["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_writing_to_the_rate_sets_that_of_the_next_step(optimizer: str) -> None:
+    """Also after loading a state, which brings a rate of its own."""
+    model, learning_rate = small_network(), rate()
+    made = make_optimizer(model, replace(RECIPE, optimizer=optimizer), learning_rate)
+    load_optimizer(made, copy.deepcopy(made.state_dict()))
+    assert all(group["lr"] is learning_rate for group in made.param_groups)
+    learning_rate.zero_()
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    made.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_an_adam_is_marked_only_while_it_is_recorded() -> None:
+    optimizer = make_optimizer(small_network(), RECIPE, rate())
+    with recordable(optimizer):
+        assert all(group["capturable"] for group in optimizer.param_groups)
+    assert not any(group["capturable"] for group in optimizer.param_groups)
+
+
+def test_the_mean_reaches_over_a_share_of_the_steps() -> None:
+    """By hand: a weight that is its step's number, seen over 1 + 0.2 t steps."""
+    mean = 0.0
+    for step in range(10_000):
+        mean += newest_share(0.2, step, 1.0) * (step - mean)
+    assert (9_999 - mean) / 9_999 == pytest.approx(0.2 / 1.2, rel=0.01)  # its mean age
+    assert newest_share(0.3, 0, 0.05) == newest_share(0.3, 5000, 0.0) == 1
+    assert newest_share(0.3, 5000, 1e-3) == pytest.approx(1 / 2.5)
+
+
+def test_weights_and_batch_norm_statistics_follow() -> None:
+    model = small_network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    mean = RunningMean(model)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor += 4
+    for _ in range(2):
+        mean.update(torch.tensor(0.25))
+    for name, tensor in mean.model.state_dict().items():
+        moved = 0 if name.endswith("num_batches_tracked") else 4 * (1 - 0.75**2)
+        torch.testing.assert_close(tensor, before[name] + moved)
+    assert not mean.model.training
+    assert not any(weight.requires_grad for weight in mean.model.parameters())
+
+
+def trained(network: ConvNetConfig, recipe: Recipe, task: Task) -> tuple[Training, list[Epoch]]:
+    training = train(network, recipe, task, seed=3)
+    return training, list(training)
+
+
+def test_averaging_does_not_change_what_is_learned(network: ConvNetConfig, task: Task) -> None:
+    plain, without = trained(network, replace(AVERAGED, weight_averaging=0.0), task)
+    averaged, with_mean = trained(network, AVERAGED, task)
+    assert [e.train_loss for e in without] == [e.train_loss for e in with_mean]
+    learned, same = plain.model.state_dict(), averaged.learning.state_dict()
+    assert all(torch.equal(learned[name], same[name]) for name in learned)
+    assert averaged.model is not averaged.learning
+    assert plain.model is plain.learning
+
+
+def test_the_mean_is_validated_and_ends_as_the_network(network: ConvNetConfig, task: Task) -> None:
+    def loss(model: nn.Module) -> float:
+        return evaluate(model, task.validation, task.mean_C, task.std_C).loss
+
+    training = train(network, replace(AVERAGED, learning_rate=3e-3), task, seed=3)
+    epoch = next(training)
+    assert epoch.validation_loss == pytest.approx(loss(training.model), rel=1e-6)
+    assert loss(training.learning) != pytest.approx(epoch.validation_loss, rel=1e-3)
+    list(training)  # a one-cycle schedule
+    assert loss(training.model) == pytest.approx(loss(training.learning), rel=0.02)
