@@ -28,9 +28,7 @@ RECIPE: Mapping[str, Parameter] = {
     "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
     "learning_rate": number(2e-3, "peak of the schedule"),
     "momentum": number(0.9, "of sgd"),
-    "weight_decay_kind": choice(
-        get_args(WeightDecayKind), "decoupled", "see search.training.optim"
-    ),
+    "weight_decay_kind": choice(get_args(WeightDecayKind), "decoupled", "see search.training.step"),
     "weight_decay": number(1e-2, "strength of the weight decay"),
     "schedule": choice(SCHEDULES, "one-cycle", "course of the learning rate"),
     "weight_averaging": number(

@@ -37,16 +37,16 @@ class Recipe:
             with Nesterov momentum.
         learning_rate: peak of the schedule, > 0.
         momentum: of SGD, in [0, 1). Adam's betas stay at (0.9, 0.999).
-        weight_decay_kind, weight_decay: see `search.training.optim`; the strength is >= 0.
+        weight_decay_kind, weight_decay: see `search.training.step`; the strength is >= 0.
         schedule: a name in `search.spec.schedules.SCHEDULES`.
         weight_averaging: what is validated and kept is a mean of the weights that reaches back
-            over this share of the steps so far, see `search.training.averaging`; in [0, 1], 0 for
+            over this share of the steps so far, see `search.training.step`; in [0, 1], 0 for
             the weights as they are.
         label_smoothing: in [0, 1).
         gradient_clip: largest global gradient norm, or None.
         augmentation, augmentation_strength: a policy of `data.augmentations` and its strength.
         initial_weights: where all layers but the last start, see
-            `search.training.initial_weights`; None: random.
+            `search.training.weights`; None: random.
         frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.
     """
 
