@@ -17,8 +17,8 @@ from benchmarks.workload import (
     recipe,
     without_validation,
 )
-from search.running.team import default_workers, threads_for
-from search.training.device import available_cores
+from search.running.pool import default_workers, threads_for
+from search.training.cores import available_cores
 from search.training.epoch import Epoch
 from search.training.task import evaluate
 from search.training.train import train

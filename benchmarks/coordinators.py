@@ -20,8 +20,8 @@ import torch
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from benchmarks.trials_present import MadeUpTrial, insert_trials
 from data.datasets import default_data_dir
-from search.running import loop
-from search.running.worker import Worker
+from search.running.loop import train_trials
+from search.running.run import Run, TrialCheckpoint
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
@@ -90,7 +90,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
         if len(ends) == trials:
             stop.set()
 
-    worker = Worker(
+    run = Run(
         db=db,
         study=study,
         spec=make_spec(present + trials + 1),
@@ -99,13 +99,10 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
         stop=stop,
         on_change=ended,
         trials_at_a_time=1,
-    )
-    with patch.multiple(
-        loop,
         train=lambda *_, **__: _NoTraining(len(ends)),
-        save=lambda *_: None,
-    ):
-        loop.work(worker)
+    )
+    with patch.object(TrialCheckpoint, "save"):
+        train_trials(run)
     db.close()
     return Ends(started=started, seconds=ends, cpu_seconds=cpu_ends)
 

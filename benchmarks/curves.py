@@ -33,9 +33,9 @@ import optuna
 import torch
 
 from benchmarks.record import environment
-from data.examples import Examples, split, thinned
-from models.summary import anatomy
-from search.running.team import default_workers, threads_for
+from data.datasets import Examples, split, thinned
+from models.anatomy import anatomy
+from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file

@@ -13,19 +13,22 @@ import argparse
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from search.running.journal import FOLDER_VARIABLE, read_journals, unrecorded
+import psutil
+
 from search.store.catalog import require_study, versions
+from search.store.history import EpochRow, epochs_of
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.storage import StorageError
 from search.training.device import choose_device, describe_hardware
 
 REPORTS_A_KILL = 70
@@ -46,8 +49,6 @@ augmentation = "flip-crop-erase"
 def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str, Any]:
     """One study on digits from nothing to its end; with `dice`, workers are killed."""
     with tempfile.TemporaryDirectory() as folder:
-        journal = Path(folder, "journal")
-        journal.mkdir()
         Path(folder, "study.toml").write_text(STUDY.format(trials=trials))
         started = time.monotonic()
         process = subprocess.Popen(
@@ -59,40 +60,48 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
             env={
                 **os.environ,
                 "PYTHONPATH": str(Path(__file__).parents[1]),
-                FOLDER_VARIABLE: str(journal),
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        kills = _kill_now_and_then(process, journal, dice) if dice else 0
+        url = f"sqlite:///{folder}/studies.db"
+        kills, seen = _kill_now_and_then(process, url, dice) if dice else (0, set())
         code = process.wait()
         seconds = time.monotonic() - started
-        db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
+        db = open_database(url, must_exist=True)
         view = view_study(db, require_study(db, "s"), most=None)
         rows = [row for trial in view.trials for row in trial.reports]
-        lost = len(unrecorded(journal, rows))
+        lost = len(seen - {_seen(row) for row in rows})
         db.close()
         assert code == 0, f"the study ended with exit code {code}"
         assert view.finished == trials, f"{view.finished} of {trials} trials finished"
         assert not view.in_state("running", "failed")
-        assert lost == 0, f"{lost} acknowledged reports are missing"
+        assert lost == 0, f"{lost} reports that were there are missing"
         return {"seconds": seconds, "kills": kills, "reports": len(rows)}
 
 
-def _kill_now_and_then(process: subprocess.Popen[bytes], journal: Path, dice: random.Random) -> int:
-    kills, due = 0, dice.expovariate(1 / REPORTS_A_KILL)
+def _seen(row: EpochRow) -> tuple[int, int, float]:
+    return row.trial_number, row.epoch, row.validation_loss
+
+
+def _kill_now_and_then(
+    process: subprocess.Popen[bytes], url: str, dice: random.Random
+) -> tuple[int, set[tuple[int, int, float]]]:
+    """The number of kills, and every report that was in the database at any time."""
+    kills, due, seen = 0, dice.expovariate(1 / REPORTS_A_KILL), set()
     while process.poll() is None:
         time.sleep(0.1)
-        if len(read_journals(journal)) < due:
+        with suppress(StorageError, KeyError), closing(open_database(url, must_exist=True)) as db:
+            rows = epochs_of(db, db.optuna.get_study_id_from_name("s"))
+            seen |= {_seen(row) for row in rows}
+        if len(seen) < due:
             continue
-        found = subprocess.run(
-            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
-        ).stdout.split()
+        found = psutil.Process(process.pid).children()
         if found:
-            os.kill(int(dice.choice(found)), signal.SIGKILL)
+            dice.choice(found).kill()
             kills += 1
             due += dice.expovariate(1 / REPORTS_A_KILL)
-    return kills
+    return kills, seen
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from benchmarks.record import environment, write_json
-from search.running.team import default_workers, threads_for
+from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file

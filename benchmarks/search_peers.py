@@ -25,7 +25,7 @@ import torch
 from benchmarks.dataloader import LoaderTraining
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from models import ConvNetConfig
-from search.running.team import default_workers, threads_for
+from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file

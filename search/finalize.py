@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.running.stopping import StopOnSignal
-from search.terminal.commands import Parser, positive_int, run_process
+from search.terminal.commands import Parser, positive_int, run
+from search.terminal.stopping import StopOnSignal
 
 EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
@@ -82,4 +82,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.analysis.wording import percent, printable
-from search.terminal.commands import Parser, positive_int, run_process
+from search.terminal.commands import Parser, positive_int, run
 
 if TYPE_CHECKING:
     from search.final.predict import Predictions
@@ -117,4 +117,4 @@ def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

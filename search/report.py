@@ -12,7 +12,7 @@ from search.store.folders import runs_folder
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.study_folder import study_folder
-from search.terminal.commands import Parser, run_process
+from search.terminal.commands import Parser, run
 
 EXAMPLES = """
 python -m search.report                       # the study that was worked on last
@@ -61,4 +61,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from data.datasets import dataset_choices
 from search.analysis.wording import printable
-from search.running import joining
-from search.running.stopping import StopOnSignal
-from search.running.team import threads_for
 from search.spec.config import check_study_name
 from search.spec.study_file import listing
 from search.store.catalog import require_study
@@ -19,18 +16,17 @@ from search.store.reading import view_study
 from search.store.status import status
 from search.store.storage import Database
 from search.terminal.command_line import same_command
-from search.terminal.commands import Parser, duration, positive_int, run_process, seed
+from search.terminal.commands import Parser, duration, positive_int, run, seed
+from search.terminal.stopping import StopOnSignal
 from search.terminal.summary import fallback_notice, final_summary, status_text
 
 # What trains is imported where it is needed: to load torch takes longer than all of --status.
 if TYPE_CHECKING:
-    import torch
-
-    from search.running.crew import Crew
     from search.running.planning import Plan
+    from search.running.request import Request
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
-FLAGS = (
+OPTIONS = (
     "dataset",
     "trials",
     "repeats",
@@ -40,6 +36,15 @@ FLAGS = (
     "image_size",
     "mirror_changes_class",
 )  # fields of a StudySpec
+WHERE = (
+    "study",
+    "storage",
+    "data_dir",
+    "runs_dir",
+    "device",
+    "workers",
+    "trials_per_device",
+)  # attributes of a Request
 MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
@@ -163,32 +168,12 @@ def changes_class(text: str) -> bool:
     return MIRROR[text]
 
 
-def plan_for(args: argparse.Namespace, device: torch.device) -> Plan:
-    from search.running.planning import make_plan
+def request_for(args: argparse.Namespace) -> Request:
+    from search.running.request import read_request
 
-    return make_plan(
-        config=args.config,
-        flags={name: value for name in FLAGS if (value := getattr(args, name)) is not None},
-        weights=args.weights,
-        study=args.study,
-        url=args.storage,
-        data_dir=args.data_dir,
-        runs_dir=args.runs_dir,
-        device=device,
-    )
-
-
-def crew_for(args: argparse.Namespace) -> Crew:
-    from search.running.crew import Crew
-
-    return Crew(
-        device=args.device,
-        data_dir=args.data_dir,
-        runs_dir=args.runs_dir,
-        workers=args.workers,
-        trials_per_device=args.trials_per_device,
-        repeatable=args.seed is not None,
-    )
+    options = {name: getattr(args, name) for name in OPTIONS}
+    where = {name: getattr(args, name) for name in WHERE}
+    return read_request(args.config, options, weights=args.weights, **where)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -203,41 +188,33 @@ def main(argv: list[str] | None = None) -> int:
         study = require_study(db, args.study)
         print(status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study)))
         return 0
-    from search.running.crew import carry_out
-    from search.training.device import choose_device, prepare_process
+    from search.running.study import search_study
 
-    prepare_process()
-    device = choose_device(args.device)
+    request = request_for(args)
     if args.dry_run:
-        print(rehearse(args, plan_for(args, device)))
+        print(rehearse(request))
         return 0
-    crew = crew_for(args)
+    notices = []
+
+    def tell_substitute(plan: Plan) -> None:
+        if plan.substitute is not None:
+            notices.append(fallback_notice(plan.substitute))
+            print(notices[0], file=sys.stderr)
+
     with StopOnSignal() as stopping:
 
         def hurry_on_signal(db: Database) -> None:
             stopping.on_signal = db.hurry
 
-        team = crew.team(device, args.storage, fork=work_as_copy)
-        if team.fork is not None:
-            joining.load_libraries()
-        with team:
-            plan = plan_for(args, device)
-            reason = plan.substitute
-            if reason is not None:
-                print(fallback_notice(reason), file=sys.stderr)
-            view = carry_out(
-                plan,
-                crew,
-                team,
-                stop=stopping.event,
-                timeout=args.timeout,
-                progress=True,
-                on_database=hurry_on_signal,
-            )
+        view = search_study(
+            request,
+            stop=stopping.event,
+            timeout=args.timeout,
+            on_plan=tell_substitute,
+            on_database=hurry_on_signal,
+        )
     if stopping.signal is None:
-        print(final_summary(view))
-        if reason is not None:
-            print(fallback_notice(reason))
+        print(final_summary(view), *notices, sep="\n")
     else:
         again = same_command(argv or sys.argv[1:])
         print(
@@ -248,26 +225,23 @@ def main(argv: list[str] | None = None) -> int:
     return stopping.exit_code
 
 
-def work_as_copy(arguments: list[str]) -> NoReturn:
-    """What a copy of this process does as one of its team."""
-    run_process(lambda _: joining.main(arguments))
-
-
-def rehearse(args: argparse.Namespace, plan: Plan) -> str:
+def rehearse(request: Request) -> str:
     """What would be trained, and how long that may take."""
-    import torch
-
+    from search.running.planning import make_plan
+    from search.running.pool import threads_for
+    from search.running.study import choose_devices
     from search.terminal.forecast import forecast
+    from search.training.device import prepare_process
 
-    workers = len(crew_for(args).devices(plan.task.device))
-    if plan.task.device.type == "cpu":
-        torch.set_num_threads(threads_for(workers))
+    devices = choose_devices(request)
+    prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
+    plan = make_plan(request, devices[0])
     begun = 0 if plan.existing is None else len(plan.existing.get_trials(deepcopy=False))
-    text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=workers)
+    text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.task.info.notes)
     return f"{notice}{text}\n\n{notes}Nothing was written. Leave --dry-run out to begin."
 
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

@@ -1,9 +1,42 @@
 """Lend this process, or this host, to a running study."""
 
-from search.running.joining import main
-from search.terminal.commands import run_process
+from __future__ import annotations
 
-__all__ = ["main"]
+from search.terminal.commands import Parser, positive_int, run
+
+EXAMPLES = """
+python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
+SEARCH_STORAGE=postgresql://me@host/studies python -m search.worker --study fashion_mnist
+"""
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Join a study that `python -m search.study` has started, on this or another "
+        "host, and train its trials until it has its total. Come and go at any time: a trial that "
+        "is left behind is carried on by another worker.",
+        examples=EXAMPLES,
+    )
+    own.add_storage()
+    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_moved_dataset()
+    own.add_device()
+    own.add_argument(
+        "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
+    )
+    own.add_trials_per_device()
+    own.add_data_dir()
+    own.add_runs_dir()
+    own.add_argument("--quiet", action="store_true", help="show errors only")
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    from search.running.worker import join_study
+
+    return join_study(**vars(args))
+
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

@@ -81,12 +81,3 @@ def test_nor_do_the_others(command: str, tmp_path: Path) -> None:
 def test_a_report_needs_no_torch(study: Path) -> None:
     words = ["search.report", "--study", "s", "--formats", "svg"]
     assert not {"torch", "torchvision"} & loaded(words, study, 0)
-
-
-def test_a_worker_is_copied_with_all_loaded_that_it_needs() -> None:
-    program = (
-        "import sys; from search.running import joining; joining.load_libraries();"
-        "before = set(sys.modules); import search.running.member, torch;"
-        "assert set(sys.modules) == before, set(sys.modules) - before"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": str(ROOT)})

@@ -13,12 +13,12 @@ from search.dashboard.origins import LOOPBACK_NAMES, check_host_name
 from search.dashboard.refusal import RefusedError, ServingError
 from search.dashboard.server import is_loopback, is_wildcard, listen, serve
 from search.dashboard.token import PARAMETER, load_token
-from search.running.stopping import StopOnSignal
 from search.store.connections import forbid_writing
 from search.store.folders import artifact_folder, runs_folder, usable
 from search.store.opening import open_database
 from search.store.storage import Database, DatabaseGoneError, snapshot
-from search.terminal.commands import Parser, run_process
+from search.terminal.commands import Parser, run
+from search.terminal.stopping import StopOnSignal
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -126,4 +126,4 @@ def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> 
 
 
 if __name__ == "__main__":
-    run_process(main)
+    run(main)

@@ -17,7 +17,7 @@ from waitress.task import ErrorTask, WSGITask
 from search.dashboard.bodies import LARGEST_BODY
 from search.dashboard.headers import REFUSED
 from search.dashboard.refusal import ServingError
-from search.running.stopping import StopOnSignal
+from search.terminal.stopping import StopOnSignal
 
 LARGEST_HEADERS = 32 * 1024  # bytes
 THREADS = 4  # a page asks for several things at once

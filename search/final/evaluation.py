@@ -15,7 +15,7 @@ from data.datasets import has_same_test
 from data.errors import DataError
 from data.folders.preparation import Reading
 from search.final.export import require_onnx
-from search.running.surroundings import check_count
+from search.running.study import check_count
 from search.spec.domains import SpecError
 from search.store.history import ResultRow, add_result, results_of
 from search.store.storage import Database, StorageError

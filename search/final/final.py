@@ -39,9 +39,9 @@ from search.final.final_folder import (
 from search.final.final_progress import FinalProgress, announce, announce_recorded
 from search.final.scoring import as_recorded, test, to_record
 from search.pages.final_page import final_page
-from search.running.seed_team import THREADS, train_apart
-from search.running.surroundings import kept_surroundings
-from search.running.team import default_workers
+from search.running.pool import default_workers
+from search.running.seeds import THREADS, train_apart
+from search.running.study import kept_settings
 from search.spec.config import check_study_name
 from search.store.catalog import require_study, versions
 from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
@@ -137,7 +137,7 @@ def finalise(
     if study is not None:
         check_study_name(study)
     check_arguments(seeds, trial, arm, export)
-    with kept_surroundings():
+    with kept_settings():
         on = choose_device(device)
         prepare_process(THREADS if on.type == "cpu" else None)
         db = open_database(storage, must_exist=True)

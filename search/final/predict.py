@@ -13,7 +13,7 @@ from data.errors import DataError, shown
 from data.folders.files import FORMATS, LeftOut, pictures_below
 from data.folders.recompose import read_alike
 from search.figures.contact_sheet import contact_sheet
-from search.running.surroundings import check_count, kept_surroundings
+from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
 from search.store.folders import default_storage, folder_name, runs_folder
@@ -109,7 +109,7 @@ def predict(
         else read_bundle(bundle_folder(bundle, study, runs_dir))
     )
     given = [paths] if isinstance(paths, str | Path) else paths
-    with kept_surroundings():
+    with kept_settings():
         prepare_process()
         pictures, skipped = classify(network, [Path(path) for path in given])
     if sheet is not None:

@@ -1,25 +1,21 @@
-"""The trials that one process trains at a time: advanced in turn, each by a slice."""
+"""Several trials in one process: advanced in turn, and how many of them a device takes."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from optuna.trial import TrialState
-
-from search.running.packing import Packing
+from search.running.trial import Ending
 from search.store.leases import Lease
 
-Ending = tuple[TrialState, str | None]  # for a failed trial with the reason
-# Trains one trial: a slice for each `next()`, its ending as the value at the end.
-Course = Generator[None, None, Ending]
-
-
-class CrowdedError(Exception):
-    """A trial ran out of memory; it was not alone on the device, so that may not be its fault."""
+MOST = 32  # torch has 32 CUDA streams
+WORTH_IT = 1.05  # as a factor of what is trained in all
+SETTLING_ROUNDS = 2  # what was enqueued before runs out, newcomers record their graphs
+MEASURED_ROUNDS = 8
+MEASURED_SECONDS = 0.02  # at least
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,17 +23,18 @@ class Slot:
     """One trial that is held and trained here.
 
     Attributes:
-        start: begins the trial's course, or takes it up where its checkpoint is.
-        keeping: what is held for as long as the trial is: its lease, kept alive.
+        training: trains it, a slice for each `next()`; see `search.running.trial.train_trial`.
+        keeping: keeps its lease alive until it is closed.
     """
 
     lease: Lease
-    start: Callable[[], Course]
+    training: Generator[None, None, Ending]
     keeping: ExitStack
-    course: Course = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.course = self.start()
+    def close(self) -> None:
+        """Let go of the trial."""
+        self.training.close()
+        self.keeping.close()
 
 
 class Slots:
@@ -57,11 +54,6 @@ class Slots:
     def __len__(self) -> int:
         return len(self._running) + len(self._crowded_out)
 
-    @property
-    def leases(self) -> list[Lease]:
-        """Of all trials held here."""
-        return [slot.lease for slot in (*self._running, *self._crowded_out)]
-
     def has_room(self) -> bool:
         """Whether to claim one more trial now."""
         if self._crowded_out or self._alone:
@@ -72,13 +64,8 @@ class Slots:
         """Claim nothing for a while, unless a trial held here ends: there is none to be had."""
         self._resting_until = time.monotonic() + seconds
 
-    def add(
-        self, lease: Lease, start: Callable[[], Course], kept: AbstractContextManager[None]
-    ) -> None:
-        """Take a trial in; `kept` is entered here, and left when the trial is let go of."""
-        keeping = ExitStack()
-        keeping.enter_context(kept)
-        self._running.append(Slot(lease=lease, start=start, keeping=keeping))
+    def add(self, slot: Slot) -> None:
+        self._running.append(slot)
 
     def next(self) -> Slot:
         """The trial whose turn it is. There must be one."""
@@ -92,10 +79,10 @@ class Slots:
         """Train a slice of the trial: how it ended, if it did, else the turn is the next one's.
 
         Raises:
-            Exception: whatever the trial's course raises; it cannot be advanced any more then.
+            Exception: whatever its training raises; it cannot be advanced any more then.
         """
         try:
-            next(slot.course)
+            next(slot.training)
         except StopIteration as ended:
             ending: Ending = ended.value
             return ending
@@ -111,29 +98,106 @@ class Slots:
     def remove(self, slot: Slot) -> None:
         """Let go of a trial; its place is free at once."""
         self._running.remove(slot)
-        _let_go(slot)
+        slot.close()
         self._alone = False
         self._resting_until = 0.0
         self._packing.trial_gone()
 
     def crowd_out(self, slot: Slot) -> None:
-        """The trial gives its place up, to be started again alone."""
+        """The trial gives its place up, to be trained alone."""
         self._running.remove(slot)
-        slot.course = slot.start()
         self._crowded_out.append(slot)
         self._packing.no_room(len(self._running))
 
-    def clear(self) -> None:
-        """Let go of all trials."""
-        for slot in (*self._running, *self._crowded_out):
-            _let_go(slot)
+    def clear(self) -> list[Lease]:
+        """Let go of all trials, whose leases are returned."""
+        slots = [*self._running, *self._crowded_out]
+        for slot in slots:
+            slot.close()
         self._running.clear()
         self._crowded_out.clear()
+        return [slot.lease for slot in slots]
 
     def _numbers(self) -> list[int]:
         return [slot.lease.trial_number for slot in self._running]
 
 
-def _let_go(slot: Slot) -> None:
-    slot.course.close()
-    slot.keeping.close()
+@dataclass(kw_only=True)
+class Packing:
+    """Doubles the number of trials at a time for as long as that increases throughput.
+
+    Trials differ in what a slice of their training costs, so sums of slices say nothing. Compared
+    is the time of a round, one slice of each trial: once with all trials at a time, and once with
+    one half of them and then the other, the rest being held up for that moment. It is the same
+    work, however the trials differ. Where trials come and go too fast for that, the number stays.
+
+    Args:
+        limit: how many at a time, to start with.
+        adapts: whether the limit may change.
+        fits: tells whether so many trials have room, by what those `running` take.
+        clock: seconds.
+    """
+
+    limit: int = 1
+    adapts: bool = False
+    fits: Callable[[int, int], bool] = lambda trials, running: trials >= running
+    clock: Callable[[], float] = time.monotonic
+    _compared: frozenset[int] = frozenset()
+    _groups: list[frozenset[int]] = field(default_factory=list)  # still to be measured
+    _round_seconds: list[float] = field(default_factory=list)
+    _slices: Counter[int] = field(default_factory=Counter)
+    _since: float = 0.0
+
+    def active(self, running: Collection[int]) -> Collection[int]:
+        """Which of the running trials have their turns at present."""
+        return self._groups[0] if self._groups else running
+
+    def slice_done(self, trial: int, running: Collection[int]) -> None:
+        """One of the running trials had its turn."""
+        if not self.adapts:
+            return
+        if frozenset(running) != self._compared:
+            self._begin(running)
+        if not self._groups:
+            return
+        self._slices[trial] += 1
+        rounds = min(self._slices[other] for other in self._groups[0]) - SETTLING_ROUNDS
+        if rounds <= 0:
+            self._since = self.clock()
+            return
+        seconds = self.clock() - self._since
+        if rounds >= MEASURED_ROUNDS and seconds >= MEASURED_SECONDS:
+            self._round_seconds.append(seconds / rounds)
+            self._groups.pop(0)
+            self._slices.clear()
+            if not self._groups:
+                self._judge()
+
+    def trial_gone(self) -> None:
+        """A trial has ended, or found no room: what is being measured is void."""
+        self._compared, self._groups = frozenset(), []
+
+    def no_room(self, running: int) -> None:
+        """A trial found no memory beside `running` others: no more than those from now on."""
+        self.limit, self.adapts = max(1, min(running, self.limit)), False
+        self.trial_gone()
+
+    def _begin(self, running: Collection[int]) -> None:
+        self.trial_gone()
+        if len(running) != self.limit:
+            return
+        self._compared = frozenset(running)
+        self._slices.clear()
+        self._round_seconds.clear()
+        some = frozenset(sorted(running)[::2])
+        halves = [some, self._compared - some] if self.limit > 1 else []
+        self._groups = [self._compared, *halves]
+
+    def _judge(self) -> None:
+        together, *halves = self._round_seconds
+        if halves and sum(halves) / together < WORTH_IT:
+            self.limit, self.adapts = self.limit // 2, False
+        elif self.limit * 2 <= MOST and self.fits(self.limit * 2, self.limit):
+            self.limit *= 2
+        else:
+            self.adapts = False

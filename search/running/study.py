@@ -1,24 +1,44 @@
-"""A study, started or carried on."""
+"""A study, started or carried on: by its command, and from Python."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import threading
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.datasets import default_data_dir
-from search.running.crew import Crew, carry_out
-from search.running.planning import make_plan
-from search.running.surroundings import check_count, kept_surroundings
-from search.spec.config import check_study_name
+import torch
+from sqlalchemy.exc import SQLAlchemyError
+
+from data.names import default_data_dir
+from search.analysis.wording import printable
+from search.running.loop import train_trials
+from search.running.planning import Plan, make_plan
+from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
+from search.running.request import Request, read_request
+from search.running.run import Run
 from search.spec.domains import SpecError
-from search.spec.parameters import read_parameter
-from search.store.folders import DEFAULT_STORAGE
-from search.store.view import StudyView
+from search.store.errors import StudyBrokenError
+from search.store.folders import DEFAULT_STORAGE, artifact_folder
+from search.store.history import count_reports
+from search.store.identity import check_study, told_if_gone
+from search.store.leftovers import sweep
+from search.store.optuna_log import warnings_only
+from search.store.reading import view_study
+from search.store.storage import Database
+from search.store.view import MOST, StudyView
+from search.terminal.commands import console
+from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, prepare_process
+
+CHECK_SECONDS = 1.0  # between looks whether the study is still there
 
 
 def run_study(
@@ -47,13 +67,12 @@ def run_study(
 ) -> StudyView:
     """Start a study, or carry it on where it stopped: the same call does both.
 
-    What `python -m search.study` does; each argument is its flag of that name, and None means what
-    leaving the flag out means. Returns when the study has its total.
+    What `python -m search.study` does; each argument is its option of that name, and None means
+    what leaving it out means. Returns when the study has its total.
 
     An interrupt (Ctrl-C, a notebook's stop button) raises KeyboardInterrupt within seconds, after
-    the running trials were laid aside: at most the epochs under way are lost, `load_study` gives
-    what is there, and the same call goes on. It is raised, and not returned from, so that a
-    notebook that is run as a whole stops there.
+    the running trials were laid aside: at most the current epochs are lost, `load_study` gives what
+    is there, and the same call goes on.
 
     Example:
         >>> view = run_study(dataset="digits", trials=20, seed=0)
@@ -61,31 +80,19 @@ def run_study(
 
     Args:
         config: a study file (TOML), or a ready-made study's name; None for the default search.
-        study: its name in the database; None: the file's or the data set's.
-        dataset: fashion_mnist, mnist, cifar10, cifar100, cifar100_coarse, digits or folder:PATH.
-        trials: finished trials (complete or pruned) to end with, in all.
-        repeats: of a study that compares arms: how many times each is trained, in all.
-        epochs: most epochs of a trial.
-        limit: train on so many examples only, the same share of each class.
         seed: in [0, 2**32): decides split, draws and initial weights; one worker by default.
         space: in place of the file's, as in its [space]: one value is fixed, a list is a choice,
             a dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
-        weights: a file to start from, in place of those that the study file names.
-        workers: processes that train at a time; None: one a core, 8 at most; one on a GPU.
-        trials_per_device: that a process trains at a time; None: as many as pay.
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
-        data_dir: where data sets are kept; None: as the commands do.
-        image_size: side in pixels of the images that a folder's pictures are made; None: chosen.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
             None: guessed from the data set.
-        runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         timeout: seconds after which to leave; the same call goes on.
         stop: set it from another thread to leave within seconds.
         progress: show it on standard error.
 
     Returns:
-        The study as it stands then; see `load_study`, `trials_table` and `figures`.
+        The study as it stands then; see `load_study`, `trials_table` and `study_figures`.
 
     Raises:
         SpecError, StudyFileError: the study cannot be, or differs from the one of that name.
@@ -97,13 +104,11 @@ def run_study(
     Warns:
         UserWarning: Fashion-MNIST could not be had and no data set was named: digits stands in.
     """
-    if study is not None:
-        check_study_name(study)
-    for name, value in (("workers", workers), ("trials_per_device", trials_per_device)):
-        check_count(name, value)
+    check_count("workers", workers)
+    check_count("trials_per_device", trials_per_device)
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
-    flags = {
+    options: dict[str, Any] = {
         "dataset": dataset,
         "trials": trials,
         "repeats": repeats,
@@ -113,59 +118,166 @@ def run_study(
         "image_size": image_size,
         "mirror_changes_class": mirror_changes_class,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
-    if space is not None:
-        given |= _fields_of(space, has_file=config is not None)
-    crew = Crew(
-        device=device,
+    request = read_request(
+        None if config is None else str(config),
+        options,
+        space=space,
+        weights=None if weights is None else str(weights),
+        study=study,
+        storage=storage,
         data_dir=default_data_dir() if data_dir is None else Path(data_dir),
         runs_dir=None if runs_dir is None else Path(runs_dir),
+        device=device,
         workers=workers,
         trials_per_device=trials_per_device,
-        repeatable=seed is not None,
     )
-    with kept_surroundings():
-        prepare_process()
-        chosen = choose_device(device)
-        with crew.team(chosen, storage) as team:
-            plan = make_plan(
-                config=None if config is None else str(config),
-                flags=given,
-                weights=None if weights is None else str(weights),
-                study=study,
-                url=storage,
-                data_dir=crew.data_dir,
-                runs_dir=crew.runs_dir,
-                device=chosen,
-            )
-            if plan.substitute is not None:
-                warnings.warn(fallback_words(plan.substitute), stacklevel=2)
-            return carry_out(
-                plan,
-                crew,
-                team,
-                stop=stop or threading.Event(),
-                timeout=timeout,
-                progress=progress,
-                most=None,
-            )
+
+    def warn(plan: Plan) -> None:
+        if plan.substitute is not None:
+            warnings.warn(fallback_words(plan.substitute), stacklevel=4)
+
+    with kept_settings():
+        return search_study(
+            request,
+            stop=stop or threading.Event(),
+            timeout=timeout,
+            progress=progress,
+            on_plan=warn,
+            most=None,
+        )
 
 
-def _fields_of(space: Mapping[str, Any], *, has_file: bool) -> dict[str, Any]:
-    """Fields of `StudySpec` in place of a file's; what the default file says of its own space goes.
+def check_count(name: str, value: int | None) -> None:
+    """Raises SpecError for what is neither None nor a whole number from 1 up."""
+    if value is not None and (type(value) is not int or value < 1):
+        raise SpecError(name, f"{name} must be a whole number from 1 up, but got {value!r}")
+
+
+@contextmanager
+def kept_settings() -> Iterator[None]:
+    """Give a notebook's number of threads and Optuna's verbosity back at the end."""
+    threads = torch.get_num_threads()
+    with warnings_only():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def choose_devices(request: Request) -> list[torch.device]:
+    """The device of each process that is to train; the first one's is where images are checked.
 
     Raises:
-        SpecError: an unknown parameter, or a value of the wrong type.
+        DeviceError: there is none such.
     """
-    fields: dict[str, Any] = {
-        "space": {name: read_parameter(name, _as_written(it)) for name, it in space.items()},
-        "baseline": None,
+    chosen = choose_device(request.device)
+    every_gpu = request.device in ("auto", "cuda") and chosen.type == "cuda"
+    gpus = torch.cuda.device_count() if every_gpu else 1
+    default = 1 if request.is_repeatable else default_workers(chosen.type, gpus=gpus)
+    count = request.workers or default
+    if every_gpu:
+        return [torch.device("cuda", number % gpus) for number in range(count)]
+    return [chosen] * count
+
+
+def search_study(
+    request: Request,
+    *,
+    stop: threading.Event,
+    timeout: float | None = None,
+    progress: bool = True,
+    on_plan: Callable[[Plan], None] = lambda _: None,
+    on_database: Callable[[Database], None] = lambda _: None,
+    most: int | None = MOST,
+) -> StudyView:
+    """Make a study or take it up again, and train until its total, the time limit or `stop`.
+
+    An exception, KeyboardInterrupt too, lays the running trials aside and stops the workers.
+
+    Args:
+        timeout: seconds; None: no limit.
+        progress: show it on standard error.
+        on_plan: told what is to be done, before anything is written.
+        on_database: told of the database that is written to.
+        most: see `view_study`.
+
+    Raises:
+        SpecError, StudyFileError, DataError, StorageError: see `make_plan`.
+        StudyBrokenError, StorageError, CheckpointUnwritableError: see `train_trials`.
+        StudyGoneError: the study was deleted, or the database's file taken away.
+    """
+    prepare_process()
+    devices = choose_devices(request)
+    several = len(devices) > 1
+    threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
+    arguments = {
+        "storage": request.storage,
+        "data_dir": request.data_dir,
+        "runs_dir": request.runs_dir,
+        "threads": threads,
+        "trials_per_device": request.trials_at_a_time,
     }
-    return fields if has_file else {**fields, "title": ""}
+    with WorkerPool([str(device) for device in devices] if several else [], arguments) as pool:
+        plan = make_plan(request, devices[0])
+        on_plan(plan)
+        run = plan.begin(stop)
+        on_database(run.db)
+        if progress:
+            for note in plan.task.info.notes:
+                print(printable(note), file=sys.stderr)
+        if progress and several:
+            each = "a thread" if threads == 1 else f"{threads} threads"
+            print(f"{len(devices)} workers with {each} each", file=sys.stderr)
+        try:
+            with told_if_gone(run.db, run.study):
+                _train(run, pool, timeout, progress=progress)
+                sweep(run.db, run.study, run.folder)
+                return view_study(run.db, run.study, most=most)
+        finally:
+            run.db.close()
 
 
-def _as_written(value: Any) -> Any:
-    """With lists for tuples, as TOML gives them."""
-    if isinstance(value, tuple | list):
-        return [_as_written(item) for item in value]
-    return value
+def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:
+    if pool.devices:
+        count = partial(count_reports, run.db, run.study._study_id)
+        pool.begin(run.study.study_name, count)
+    # Its libraries take half a second to load, in which the workers are busy already.
+    from search.dashboard.content_writer import ContentWriter
+
+    content = ContentWriter(run.db, run.study, artifact_folder(run.folder.parent))
+    timer = threading.Timer(timeout or 0, run.stop.set)
+    timer.daemon = True
+    if timeout is not None:
+        timer.start()
+    read = told_if_gone(run.db, run.study)(partial(view_study, run.db, run.study))
+    try:
+        with Progress(read, console=console()) if progress else nullcontext():
+            if pool.devices:
+                _oversee(run, pool, content.write_if_due)
+            else:
+                train_trials(dataclasses.replace(run, on_change=content.write_if_due))
+    except BaseException:
+        run.stop.set()  # so that nothing else is waited for
+        raise
+    finally:
+        timer.cancel()
+        content.write(run.stop)
+
+
+def _oversee(run: Run, pool: WorkerPool, write_content: Callable[[], None]) -> None:
+    """Keep the workers at work until the study has its total, or until it is to stop."""
+    checked = time.monotonic()
+    try:
+        while not run.stop.is_set() and pool.watch():
+            run.stop.wait(WATCH_SECONDS)
+            write_content()
+            if time.monotonic() - checked >= CHECK_SECONDS:
+                run.check()
+                with suppress(SQLAlchemyError):  # workers wait for a database that is unavailable
+                    check_study(run.db, run.study)
+                checked = time.monotonic()
+    except StudyBrokenError:
+        run.check()  # a worker that finds its folder gone leaves it to this process to say so
+        raise
+    finally:
+        pool.stop()

@@ -1,43 +1,89 @@
-"""One process that works on a study: what it has."""
+"""How a process joins a study that is there, and trains its trials until it has its total."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import optuna
+from search.running.loop import train_trials
+from search.running.run import begin_run
+from search.spec.config import check_study_name
+from search.spec.space import check_space
+from search.store.catalog import require_study
+from search.store.folders import artifact_folder, runs_folder
+from search.store.identity import told_if_gone
+from search.store.leftovers import sweep
+from search.store.opening import open_database
+from search.store.reading import view_study
+from search.store.storage import StudyGoneError
+from search.store.study_data import find_place, load_study_task
+from search.store.view import load_spec
+from search.terminal.commands import BAD_INPUT, console
+from search.terminal.progress import Progress
+from search.terminal.stopping import StopOnSignal
+from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.transfer import check_sources
 
-from search.running.journal import Journal
-from search.spec.config import StudySpec
-from search.store.claims import LEASE_SECONDS
-from search.store.storage import Database
-from search.training.task import Task
+
+def join_study(
+    *,
+    storage: str,
+    study: str | None,
+    data_dir: Path,
+    dataset: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    trials_per_device: int | None = None,
+    runs_dir: Path | None = None,
+    quiet: bool = False,
+) -> int:
+    """What `python -m search.worker` does; arguments are its options. Returns the exit code."""
+    if study is not None:
+        check_study_name(study)
+    chosen = choose_device(device)
+    prepare_process(threads)
+    with StopOnSignal() as stopping:
+        db = open_database(storage, must_exist=True)
+        stopping.on_signal = db.hurry
+        found = require_study(db, study)
+        with told_if_gone(db, found):
+            runs, spec = runs_folder(storage, runs_dir), load_spec(found)
+            place = find_place(db, found, dataset, data_dir)
+            task = load_study_task(spec, data_dir, chosen, place=place)
+            # Whoever made the study has checked it; whoever can write to the database may have not.
+            check_space(spec, task.image_shape, task.classes)
+            check_sources(spec, task.image_shape, task.classes)
+            run = begin_run(
+                db,
+                found,
+                spec,
+                task,
+                runs=runs,
+                stop=stopping.event,
+                trials_at_a_time=trials_per_device,
+            )
+            if quiet:
+                train_trials(run)
+                return stopping.exit_code
+            sweep(db, found, run.folder)
+            print(f"{describe_hardware(chosen)} joins study {found.study_name}", file=sys.stderr)
+            read = told_if_gone(db, found)(partial(view_study, db, found))
+            with Progress(read, console=console()):
+                train_trials(run)
+            # Workers that a study command starts are spared the libraries for pictures.
+            from search.dashboard.content_writer import ContentWriter
+
+            ContentWriter(db, found, artifact_folder(runs)).write(stopping.event)
+            sweep(db, found, run.folder)
+    return stopping.exit_code
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
-    """One process that works on a study.
-
-    Attributes:
-        folder: where the study's checkpoints are kept.
-        stop: set it to leave at the next training step; the running trials are laid aside.
-        check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
-        on_change: called after each trial that ended.
-        lease_seconds: how long a trial stays ours after we were last heard of.
-        journal: told of every report that the database has acknowledged; for tests.
-        trials_at_a_time: trained in turn; None: on a GPU as many as pay, on a CPU one.
-    """
-
-    db: Database
-    study: optuna.Study
-    spec: StudySpec
-    task: Task
-    folder: Path
-    stop: threading.Event
-    check: Callable[[], None] = lambda: None
-    on_change: Callable[[], None] = lambda: None
-    lease_seconds: float = LEASE_SECONDS
-    journal: Journal | None = None
-    trials_at_a_time: int | None = None
+def work_for_study(arguments: Mapping[str, Any]) -> int:
+    """What a worker that `search.running.pool` has started does; see `join_study`."""
+    try:
+        return join_study(**arguments, quiet=True)
+    except StudyGoneError:
+        return BAD_INPUT  # the process that has started this one says it for all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import io
 import os
 import re
@@ -11,7 +10,6 @@ import select
 import sys
 import textwrap
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -86,24 +84,6 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     sys.exit(code)
-
-
-def run_process(main: Callable[[list[str] | None], int | None]) -> NoReturn:
-    """`run` as the last thing that a process does.
-
-    Python would then take every loaded module apart, which takes PyTorch two seconds, and Ctrl-C
-    shall end a command at once. What was registered to be done at exit is done.
-    """
-    code: int | str | None = None
-    try:
-        run(main)
-    except SystemExit as end:
-        code = end.code
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or its reader is gone
-            stream.flush()
-    os._exit(code if isinstance(code, int) else 0)
 
 
 def one_line(text: str) -> str:

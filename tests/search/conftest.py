@@ -9,16 +9,17 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.running.journal import FOLDER_VARIABLE, read_journals, unrecorded
 from search.store.catalog import find_study
 from search.store.history import epochs_of
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.storage import StorageError
 from search.store.view import StudyView
 
 # Fixtures of their own files, for every test below this folder.
@@ -101,12 +102,12 @@ def children_of() -> Callable[[int], dict[int, str]]:
 
 
 class Site:
-    """A folder in which a study runs, its database, and its journal."""
+    """A folder in which a study runs, its database, and all reports that were ever seen in it."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
-        self.journal = folder / "journal"
-        self.journal.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
+        self.seen: set[tuple[int, int, float]] = set()  # trial, epoch, validation loss
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
@@ -117,7 +118,6 @@ class Site:
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "SEARCH_STORAGE": self.url,
-                FOLDER_VARIABLE: str(self.journal),
                 "OMP_NUM_THREADS": "1",
             },
             stdout=subprocess.PIPE,
@@ -140,22 +140,31 @@ class Site:
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
 
+    def reports(self) -> int:
+        """How many are in the database; those of before must still be there, to the bit."""
+        with closing(open_database(self.url, must_exist=True)) as opened:
+            study = find_study(opened, "s")
+            rows = () if study is None else epochs_of(opened, study._study_id)
+        stored = {(row.trial_number, row.epoch, row.validation_loss) for row in rows}
+        assert self.seen <= stored
+        self.seen = stored
+        return len(stored)
+
     def view(self) -> StudyView:
-        opened = open_database(self.url, must_exist=True)
-        try:
+        self.reports()
+        with closing(open_database(self.url, must_exist=True)) as opened:
             study = find_study(opened, "s")
             assert study is not None
-            rows = epochs_of(opened, study._study_id)
-            assert unrecorded(self.journal, rows) == []
             return view_study(opened, study)
-        finally:
-            opened.close()
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120
-        while len(read_journals(self.journal)) < count:
+        while True:
+            with suppress(StorageError):  # not there yet
+                if self.reports() >= count:
+                    return
             assert time.monotonic() < deadline, "reports did not come"
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     def close(self) -> None:
         for process in self._started:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from search.running.journal import read_journals
 from search.store.pictures import announced
 from search.store.view import StudyView
 
@@ -45,7 +44,7 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
     whole.finish(trials, pruner)
     site = make_site("killed")
     dice = random.Random(0)
-    reports = len(read_journals(whole.journal))
+    reports = whole.reports()
     site.search(
         trials, "--workers", "1", "--timeout", "1s", pruner=pruner
     ).communicate()  # makes the study

@@ -17,7 +17,7 @@ from search.analysis.comparison import (
     holm,
     runs_by_arm,
 )
-from search.running.endings import DivergedError, describe
+from search.running.trial import DivergedError, describe
 from search.store.view import StudyView
 
 Make = Callable[..., Any]

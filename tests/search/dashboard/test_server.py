@@ -16,7 +16,7 @@ import pytest
 
 from search.dashboard.refusal import ServingError
 from search.dashboard.server import is_loopback, is_wildcard, listen, serve
-from search.running.stopping import StopOnSignal
+from search.terminal.stopping import StopOnSignal
 
 SECURE = b"X-Content-Type-Options: nosniff"
 

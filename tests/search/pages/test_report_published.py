@@ -11,7 +11,7 @@ import pytest
 from search.analysis.comparison import runs_by_arm
 from search.pages.document import Paragraph, Table
 from search.pages.report_published import DIFFERENCE, published_blocks, published_setup
-from search.running.wish import read_wish
+from search.running.request import read_request
 from search.spec.config import StudySpec
 from search.spec.study_file import StudyFileError, find_study_file, read_study_file
 from search.store.view import StudyView
@@ -79,16 +79,16 @@ def test_fewer_seeds_are_said_to_be_less_certain(compared: Callable[..., StudyVi
 
 
 def test_flags_are_told_from_what_the_file_says() -> None:
-    wish = read_wish("a4_dropout", {"epochs": 4, "limit": 3000, "repeats": 1})
+    wish = read_request("a4_dropout", {"epochs": 4, "limit": 3000, "repeats": 1})
     spec = wish.spec("fashion_mnist")
     assert (spec.epochs, spec.limit, spec.repeats) == (4, 3000, 1)
     assert spec.published == {"epochs": 100, "repeats": 3}
     assert StudySpec.from_dict(spec.to_dict()) == spec
-    assert not read_wish("a4_dropout", {}).spec("digits").published  # nor any figure
+    assert not read_request("a4_dropout", {}).spec("digits").published  # nor any figure
 
 
 def test_again_toml_remembers_the_published_setup(tmp_path: Any) -> None:
-    spec = read_wish("a4_dropout", {"epochs": 4, "limit": 3000}).spec("fashion_mnist")
+    spec = read_request("a4_dropout", {"epochs": 4, "limit": 3000}).spec("fashion_mnist")
     file = tmp_path / "again.toml"
     file.write_text(study_file(spec))
     assert StudySpec(**read_study_file(file)) == spec

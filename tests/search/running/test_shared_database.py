@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from search import study, worker
-from search.running.resuming import checkpoint_path
+from search.running.run import checkpoint_path
 from search.running.study import run_study
 from search.spec.space import OVERRIDES
 from search.store.opening import open_database

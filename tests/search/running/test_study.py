@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from search import study
-from search.running import planning
 from search.running.results import epochs_table, load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
@@ -128,7 +127,9 @@ def test_a_substitute_for_the_data_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning, "choose_dataset", lambda _: ("digits", "no network"))
+    monkeypatch.setattr(
+        "search.running.planning.choose_dataset", lambda _: ("digits", "no network")
+    )
     with pytest.warns(UserWarning, match=r"could not be had: no network\. This study runs on digi"):
         view = run_study(trials=1, epochs=1, seed=0, progress=False)
     assert view.dataset.name == "digits"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.data.pets import draw, make_pets
 
-from data.errors import DataError
+from data.datasets import DataError
+from search import worker
 from search.final import final
 from search.final.final import finalise
-from search.running import joining
 from search.running.results import load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
@@ -110,7 +110,7 @@ def test_other_data_are_refused_by_every_command_and_nothing_is_written(
     for command in (
         lambda: search(trials=3),
         lambda: search(trials=3, dataset="folder:pets"),
-        lambda: joining.main(["--study", "pets", "--quiet"]),
+        lambda: worker.main(["--study", "pets", "--quiet"]),
         lambda: finalise("pets", seeds=1),
     ):
         with pytest.raises(DataError, match=said) as refused:
@@ -166,8 +166,8 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
         study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": 5})
         words = ["--study", "pets", "--quiet", "--data-dir", str(tmp_path / "host/data")]
         with pytest.raises(DataError, match="if they were moved"):
-            joining.main(words)
-        assert joining.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
+            worker.main(words)
+        assert worker.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
         places = database.optuna.get_study_system_attrs(study._study_id)[PLACES]
         assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
     finally:

@@ -12,10 +12,9 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 from data.datasets import default_data_dir
-from search.running import loop
-from search.running.endings import DivergedError
-from search.running.loop import work
-from search.running.worker import Worker
+from search.running.loop import train_trials
+from search.running.run import Run
+from search.running.trial import DivergedError
 from search.sampling.choosing import make_sampler
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
@@ -23,10 +22,12 @@ from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.journal import Expectation, JournalEntry
 from search.spec.space import check_space, suggest
 from search.store.catalog import create_study
+from search.store.claims import COUNTED
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.view import StudyView
 from search.training.task import load_task
+from search.training.train import train
 
 TINY = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
 
@@ -197,24 +198,25 @@ def run(tmp_path: Path) -> Callable[[StudySpec], StudyView]:
     """Train a study to its total, by the loop itself, and view it."""
     torch_task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
 
-    def train(spec: StudySpec) -> StudyView:
+    def run(spec: StudySpec, train: Callable[..., Any] = train) -> StudyView:
         db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
         study = create_study(db, "s", spec, torch_task.info, validation_count=287)
-        work(
-            Worker(
+        train_trials(
+            Run(
                 db=db,
                 study=study,
                 spec=spec,
                 task=torch_task,
                 folder=tmp_path / "runs",
                 stop=threading.Event(),
+                train=train,
             )
         )
         view = view_study(db, study)
         db.close()
         return view
 
-    return train
+    return run
 
 
 def test_equal_arms_have_equal_curves_and_repeats_have_not(
@@ -232,22 +234,17 @@ def test_equal_arms_have_equal_curves_and_repeats_have_not(
     assert view.finished == 6
 
 
-def test_an_arm_that_fails_counts_and_is_not_repeated(
-    run: Callable[[StudySpec], StudyView], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = loop.train
-
-    def train(architecture: Any, *rest: Any, **more: Any) -> Any:
+def test_an_arm_that_fails_counts_and_is_not_repeated(run: Callable[..., StudyView]) -> None:
+    def train_or_fail(architecture: Any, *rest: Any, **more: Any) -> Any:
         if architecture.hidden == (8,):
             raise DivergedError("diverged: train loss became nan")
-        return real(architecture, *rest, **more)
+        return train(architecture, *rest, **more)
 
-    monkeypatch.setattr(loop, "train", train)
-    view = run(comparison(repeats=2))
+    view = run(comparison(repeats=2), train_or_fail)
     assert [trial.state for trial in view.trials] == ["complete", "failed", "complete"] * 2
     assert {trial.arm for trial in view.in_state("failed")} == {"dropout"}
     assert view.finished == view.spec.trials == 6
 
 
 def test_failed_trials_of_a_search_do_not_count() -> None:
-    assert TrialState.FAIL not in loop.COUNTED
+    assert TrialState.FAIL not in COUNTED

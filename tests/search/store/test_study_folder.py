@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search.running.resuming import checkpoint_path
+from search.running.run import checkpoint_path
 from search.store import study_folder as module
 from search.store.identity import study_identity
 from search.store.opening import open_database

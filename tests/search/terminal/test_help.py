@@ -10,12 +10,11 @@ from importlib import import_module
 
 import pytest
 
-from search.running.team import MAX_DEFAULT_WORKERS
+from search.running.pool import MAX_DEFAULT_WORKERS
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 
-COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "running.joining")
-MODULES = {"dashboard": "search.dashboard.__main__"}
+COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "worker")
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
 
 

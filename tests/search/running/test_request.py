@@ -1,4 +1,4 @@
-"""Flags over a file over a study that exists."""
+"""Options over a file over a study that exists."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from search.running.wish import read_wish
+from search.running.request import read_request
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
@@ -49,39 +49,39 @@ def make(tmp_path: Path) -> Iterator[Callable[[StudySpec], optuna.Study]]:
     db.close()
 
 
-def test_flags_replace_what_the_file_says(mine: str) -> None:
-    spec = read_wish(mine, {"repeats": 5, "limit": 100, "epochs": 3}).spec("mnist")
+def test_options_replace_what_the_file_says(mine: str) -> None:
+    spec = read_request(mine, {"repeats": 5, "limit": 100, "epochs": 3}).spec("mnist")
     assert (spec.repeats, spec.trials, spec.limit, spec.epochs) == (5, 10, 100, 3)
-    assert read_wish(None, {"trials": 3}).spec("digits").trials == 3
+    assert read_request(None, {"trials": 3}).spec("digits").trials == 3
 
 
 @pytest.mark.parametrize(
-    ("config", "flags", "says"),
+    ("config", "options", "says"),
     [("mine", {"trials": 9}, "--repeats R, which makes 2 x R"), (None, {"repeats": 3}, "--trials")],
 )
 def test_totals_of_the_other_kind_are_refused(
-    mine: str, config: str | None, flags: dict[str, Any], says: str
+    mine: str, config: str | None, options: dict[str, Any], says: str
 ) -> None:
-    wish = read_wish(config and mine, flags)
+    request = read_request(config and mine, options)
     with pytest.raises(SpecError) as caught:
-        wish.spec("digits")
+        request.spec("digits")
     assert says in str(caught.value)
-    assert wish.with_line(caught.value) is caught.value  # a flag has no line
+    assert request.with_line(caught.value) is caught.value  # an option has no line
 
 
 def test_elsewhere_a_reports_figures_mean_nothing(mine: str) -> None:
-    wish = read_wish(mine, {"dataset": "digits"})
-    spec = wish.spec("digits")
+    request = read_request(mine, {"dataset": "digits"})
+    spec = request.spec("digits")
     assert spec.source == ""
     assert spec.validation_count is None
     assert all(not arm.reported for arm in spec.arms)
-    at_home = read_wish(mine, {}).spec("mnist")
+    at_home = read_request(mine, {}).spec("mnist")
     assert (at_home.source, at_home.validation_count) == ("A report", 5000)
     assert at_home.arms[0].reported == {"test_accuracy": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("config", "flags", "dataset", "name"),
+    ("config", "options", "dataset", "name"),
     [
         (True, {}, "mnist", "mine"),
         (True, {"dataset": "digits"}, "digits", "mine-digits"),
@@ -91,46 +91,46 @@ def test_elsewhere_a_reports_figures_mean_nothing(mine: str) -> None:
     ],
 )
 def test_a_study_is_named_for_its_file(
-    mine: str, config: bool, flags: dict[str, Any], dataset: str, name: str
+    mine: str, config: bool, options: dict[str, Any], dataset: str, name: str
 ) -> None:
-    assert read_wish(mine if config else None, flags).study_name(dataset) == name
+    assert read_request(mine if config else None, options).study_name(dataset) == name
 
 
 def test_a_study_goes_on_without_its_file(
     mine: str, make: Callable[[StudySpec], optuna.Study]
 ) -> None:
-    spec = read_wish(mine, {}).spec("mnist")
+    spec = read_request(mine, {}).spec("mnist")
     study = make(spec)
-    assert read_wish(None, {}).spec("mnist", study) == spec
-    more = read_wish(None, {"repeats": 3}).spec("mnist", study)
+    assert read_request(None, {}).spec("mnist", study) == spec
+    more = read_request(None, {"repeats": 3}).spec("mnist", study)
     assert (more.repeats, more.trials, more.arms) == (3, 6, spec.arms)
     set_total(study, more.trials)
-    assert read_wish(None, {}).spec("mnist", study) == more
+    assert read_request(None, {}).spec("mnist", study) == more
     with pytest.raises(SpecError, match="compares 2 arms"):
-        read_wish(None, {"trials": 7}).spec("mnist", study)
+        read_request(None, {"trials": 7}).spec("mnist", study)
     with pytest.raises(SpecError, match="limit"):
-        read_wish(None, {"limit": 7}).spec("mnist", study)
+        read_request(None, {"limit": 7}).spec("mnist", study)
 
 
 def test_with_its_file_it_must_agree(mine: str, make: Callable[[StudySpec], optuna.Study]) -> None:
-    study = make(read_wish(mine, {"repeats": 4}).spec("mnist"))
-    again = read_wish(mine, {"repeats": 5}).spec("mnist", study)
+    study = make(read_request(mine, {"repeats": 4}).spec("mnist"))
+    again = read_request(mine, {"repeats": 5}).spec("mnist", study)
     assert (again.repeats, again.trials) == (5, 10)
-    assert read_wish(mine, {"repeats": 1}).spec("mnist", study).trials == 2
-    assert read_wish(mine, {}).spec("mnist", study).trials == 8  # the file says 2 repeats
+    assert read_request(mine, {"repeats": 1}).spec("mnist", study).trials == 2
+    assert read_request(mine, {}).spec("mnist", study).trials == 8  # the file says 2 repeats
     Path(mine).write_text(MINE.replace("dropout = 0.1", "dropout = 0.2"))
-    changed = read_wish(mine, {})
+    changed = read_request(mine, {})
     with pytest.raises(SpecError, match="was made with arms"):
         changed.spec("mnist", study)
     with pytest.raises(SpecError, match="was made with"):
-        read_wish("default", {}).spec("mnist", study)
+        read_request("default", {}).spec("mnist", study)
 
 
 def test_errors_are_given_the_line_of_the_file(mine: str) -> None:
-    wish = read_wish(mine, {})
-    error = wish.with_line(SpecError("dropout", "too much", table=("arm", "b")))
+    request = read_request(mine, {})
+    error = request.with_line(SpecError("dropout", "too much", table=("arm", "b")))
     assert isinstance(error, StudyFileError)
     assert str(error) == f"{mine}:13: too much"
-    assert str(wish.with_line(SpecError("repeats", "few"))) == f"{mine}:5: few"
+    assert str(request.with_line(SpecError("repeats", "few"))) == f"{mine}:5: few"
     elsewhere = SpecError("seed", "odd")
-    assert wish.with_line(elsewhere) is elsewhere
+    assert request.with_line(elsewhere) is elsewhere

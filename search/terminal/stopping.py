@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PR_SET_PDEATHSIG = 1  # Linux's prctl.h
-
-
-def stop_with_parent(parent: int) -> None:
-    """Get a SIGTERM when the process that started this one ends, however it ends (Linux).
-
-    Args:
-        parent: its number; it may have ended while this process was loading its libraries.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            signal.raise_signal(signal.SIGTERM)
 
 
 class StopOnSignal:

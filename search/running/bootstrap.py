@@ -1,0 +1,54 @@
+"""Calls a function of this package on the very code of the process that asks for it.
+
+`python -P bootstrap.py MODULE:FUNCTION`. On standard input come a line of JSON, `[path, program]`,
+and a pickle of the function's arguments; what it returns is the exit code. Whatever else goes by
+their names, the three packages are those beside this file: nothing of ours may be imported before
+the path is set. See `search.running.pool.ChildProcess`.
+"""
+
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+HOME = Path(__file__).parents[2]
+
+
+def stop_with_parent() -> None:
+    """Terminate when standard input ends, which the starting process holds open while it lives."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    head = sys.stdin.buffer.readline()
+    if not head:
+        return  # the process that asked has died
+    path, program = json.loads(head)
+    sys.path[:] = [str(HOME), *path]
+    for package in ("data", "models", "search"):
+        import_module(package)
+    sys.path[:] = path
+    module, _, function = sys.argv[1].partition(":")
+    sys.argv[:] = [program]  # by which messages name the command
+    from search.terminal.commands import run
+
+    called = getattr(import_module(module), function)  # loads its libraries before it is needed
+    try:
+        arguments = pickle.load(sys.stdin.buffer)  # by the process that started this one
+    except EOFError:
+        return  # there is nothing to do after all
+    stop_with_parent()
+    run(lambda _: called(*arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Processes on this machine that work for this one: started, listened to, replaced, stopped.
+
+A process is always started afresh. A copy of this one (fork) could use none of a notebook's
+threads, open databases and GPU contexts; multiprocessing's `spawn` and `forkserver` run a person's
+own script once more in each child, and the latter looks for our packages in the present folder
+first.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from search.store.errors import StudyBrokenError
+from search.terminal.command_line import program
+from search.terminal.commands import BAD_INPUT
+from search.training.cores import available_cores
+
+SCRIPT = Path(__file__).with_name("bootstrap.py")
+MOST_QUOTED = 300  # characters of a last line
+LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
+WATCH_SECONDS = 0.2
+MAX_DEATHS = 10  # in a row, with no report of an epoch between them
+MAX_DEFAULT_WORKERS = 8
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int:
+    """How many local processes train best: one a GPU, on a CPU one for each core, at most 8.
+
+    Two threads that share the layers of a small network gave 1.87 times the speed of one on a
+    quiet machine, and less than one where something else ran too; two processes give 2 times,
+    come what may. Beyond 8 at a time the sampler would draw too many trials without their news.
+    """
+    if device != "cpu":
+        return gpus
+    return min(MAX_DEFAULT_WORKERS, cores or available_cores())
+
+
+def threads_for(workers: int, cores: int | None = None) -> int:
+    """Threads of each worker, so that together they do not exceed the cores."""
+    return max(1, (cores or available_cores()) // workers)
+
+
+class ChildProcess:
+    """A Python process that calls a function, with this process's `sys.path` and packages.
+
+    It loads the function's module at once, and calls it when it is sent the arguments. It is in a
+    session of its own, so that Ctrl-C reaches only this process, and is terminated when this one
+    ends, however that comes. What it writes to standard error is written here too.
+
+    Args:
+        function: `package.module:name`; what it returns is the exit code.
+        on_line: called, in a thread, with each line of its standard output.
+    """
+
+    def __init__(self, function: str, on_line: Callable[[bytes], object] = lambda _: None) -> None:
+        self.last_line = ""  # of standard error
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(SCRIPT), function],
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._threads = [
+            threading.Thread(target=_listen, args=(stream, heard), daemon=True)
+            for stream, heard in (
+                (self.process.stdout, on_line),
+                (self.process.stderr, self._pass_on),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._write(json.dumps([list(map(str, sys.path)), program()]).encode() + b"\n")
+
+    def call(self, *arguments: object) -> None:
+        """Send the function its arguments."""
+        self._write(pickle.dumps(arguments))
+
+    def _write(self, message: bytes) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died: whoever waits for it sees to that
+            self.process.stdin.write(message)
+            self.process.stdin.flush()
+
+    def _pass_on(self, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        if text.strip():
+            self.last_line = text.strip()[:MOST_QUOTED]
+
+    def poll(self) -> int | None:
+        """Its exit code, or minus the signal that ended it, once all that it said was heard."""
+        code = self.process.poll()
+        if code is not None:
+            for thread in self._threads:
+                thread.join(1.0)
+            assert self.process.stdin is not None
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+        return code
+
+    def cause_of_death(self) -> str:
+        """`exit code 1: ImportError: ...`; where the system killed it, the likely reason."""
+        code = self.process.returncode
+        ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if code in KILLED:
+            return f"{ending}: is there enough memory?"
+        return f"{ending}: {self.last_line or 'it said nothing'}"
+
+
+def _listen(stream: IO[bytes], heard: Callable[[bytes], object]) -> None:
+    with stream:
+        for line in stream:
+            heard(line)
+
+
+def stop_all(children: Iterable[ChildProcess]) -> None:
+    """Ask processes to leave, and kill those that have not left in time."""
+    children = list(children)
+    for child in children:
+        child.process.terminate()
+    deadline = time.monotonic() + LEAVE_SECONDS
+    for child in children:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+        child.poll()
+
+
+class WorkerPool:
+    """The workers of a study on this machine; a context manager, at whose end they are stopped.
+
+    They are started before the study is planned, since both take their time.
+
+    Args:
+        devices: one for each worker.
+        arguments: of `search.running.worker.join_study` for all of them.
+    """
+
+    def __init__(self, devices: list[str], arguments: Mapping[str, Any]) -> None:
+        self.devices = devices
+        self._arguments = arguments
+        self._running: list[tuple[str, ChildProcess]] = []
+        self._study: str | None = None
+        self._count_reports: Callable[[], int] = lambda: 0
+        self._reports = 0
+        self._deaths = 0  # since an epoch was reported
+
+    def __enter__(self) -> WorkerPool:
+        for device in self.devices:
+            self._start(device)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def begin(self, study: str, count_reports: Callable[[], int]) -> None:
+        """Set the workers to work on a study.
+
+        Args:
+            count_reports: how many of its epochs were reported so far; asked when a worker dies.
+        """
+        self._study, self._count_reports = study, count_reports
+        for device, child in self._running:
+            self._send(device, child)
+
+    def _start(self, device: str) -> None:
+        child = ChildProcess("search.running.worker:work_for_study")
+        self._running.append((device, child))
+        if self._study is not None:
+            self._send(device, child)
+
+    def _send(self, device: str, child: ChildProcess) -> None:
+        child.call({**self._arguments, "study": self._study, "device": device})
+
+    def watch(self) -> bool:
+        """Replace workers that died; whether any is left at work.
+
+        Raises:
+            StudyBrokenError: they die before they achieve anything, or one met an error that a
+                person must mend (it has said so on standard error).
+        """
+        for device, child in list(self._running):
+            code = child.poll()
+            if code is None:
+                continue
+            self._running.remove((device, child))
+            if code == BAD_INPUT:
+                raise StudyBrokenError(
+                    "a worker stopped with the error above; mend that, then run the same command "
+                    "again"
+                )
+            if code != 0:
+                self._count_death(child)
+                self._start(device)
+        return bool(self._running)
+
+    def _count_death(self, child: ChildProcess) -> None:
+        reports = self._count_reports()
+        self._deaths = self._deaths + 1 if reports == self._reports else 1
+        self._reports = reports
+        if self._deaths >= MAX_DEATHS:
+            remedy = " try fewer --workers" if child.process.returncode in KILLED else ""
+            raise StudyBrokenError(
+                f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
+                f"{child.cause_of_death()}{remedy}"
+            )
+
+    def stop(self) -> None:
+        """Ask every worker to lay its trials aside; kill those that do not leave in time."""
+        stop_all(child for _, child in self._running)
+        self._running.clear()

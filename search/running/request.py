@@ -1,0 +1,202 @@
+"""What a person asks for: a study file, options over it, and where to work on the study."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from data.datasets import canonical_name
+from data.names import default_data_dir
+from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.domains import SpecError
+from search.spec.space import read_parameter
+from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
+from search.store.catalog import carry_on_spec
+from search.store.folders import DEFAULT_STORAGE
+from search.store.view import load_spec
+from search.training.transfer import with_weights
+
+DEFAULT_FILE = "default"
+OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a person asks for: a study file, options over it, where to work; see `read_request`.
+
+    Attributes:
+        fields: the study file's, as arguments of `StudySpec`.
+        options: fields of `StudySpec` that were given beside the file, in place of its own.
+        file: the study file, for messages and for the study's name.
+        names_file: whether the person named it; a study that exists must then agree with it.
+        study: its name, if the person gives it one.
+        storage, data_dir, runs_dir, device: as the options of `search.study`.
+        workers: processes that train at a time; None: as many as increase throughput.
+        trials_per_device: that each trains at a time; None: as many as increase throughput.
+    """
+
+    fields: Mapping[str, Any]
+    options: Mapping[str, Any]
+    file: Path
+    names_file: bool
+    study: str | None = None
+    storage: str = DEFAULT_STORAGE
+    data_dir: Path = field(default_factory=default_data_dir)
+    runs_dir: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    trials_per_device: int | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a seed was given: several workers would race for the sampler's draws."""
+        return "seed" in self.options
+
+    @property
+    def trials_at_a_time(self) -> int | None:
+        """See `Run`."""
+        return self.trials_per_device or (1 if self.is_repeatable else None)
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set that options or file name."""
+        name: str | None = self.options.get("dataset", self.fields.get("dataset"))
+        return name
+
+    def study_name(self, dataset: str) -> str:
+        """The study's name: if nobody gave one, its file's, and what sets it apart from that.
+
+        Raises:
+            SpecError: it would be too long.
+        """
+        if self.study is not None:
+            return self.study
+        name = study_name_for(dataset)
+        if self.names_file:
+            stem = study_name_for(self.file.stem)
+            name = stem if self._is_of(dataset) else f"{stem}-{name}"
+        if "limit" in self.options:
+            name += f"-limit{self.options['limit']}"
+        return check_study_name(name)
+
+    def spec(
+        self, dataset: str, existing: optuna.Study | None = None, place: str | None = None
+    ) -> StudySpec:
+        """What to run: of an existing study its own specification, but for the total.
+
+        Args:
+            place: what the person calls the data set, if an existing study calls it otherwise.
+
+        Raises:
+            SpecError: values or options that do not go together, or that the existing study
+                differs in.
+        """
+        stored = None if existing is None else load_spec(existing)
+        fields = self._fields_on(place or dataset)
+        if stored is not None and not self.names_file:
+            fields = {one.name: getattr(stored, one.name) for one in dataclasses.fields(StudySpec)}
+        options = self._options_over(fields)
+        wanted = StudySpec(**{**fields, **options, "dataset": dataset})
+        if existing is None or stored is None:
+            return wanted
+        named = {*options, *(self.fields if self.names_file else ())}
+        if "trials" not in options and wanted.trials < stored.trials:
+            named.discard("trials")  # what an option has raised, the file does not lower again
+        return carry_on_spec(existing, wanted, named)
+
+    def _fields_on(self, dataset: str) -> dict[str, Any]:
+        """The file's fields; on another data set, without what is true of the file's own alone."""
+        fields = dict(self.fields)
+        if fields.get("dataset") is None or self._is_of(dataset):
+            return fields
+        for name in OF_ITS_DATASET:
+            fields.pop(name, None)
+        if "arms" in fields:
+            fields["arms"] = tuple(replace(arm, reported={}) for arm in fields["arms"])
+        return fields
+
+    def _is_of(self, dataset: str) -> bool:
+        """Whether the file is about this data set."""
+        own = self.fields.get("dataset")
+        return own is not None and canonical_name(own) == canonical_name(dataset)
+
+    def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        options, arms = dict(self.options), len(fields.get("arms", ()))
+        if arms and "trials" in options:
+            raise SpecError(
+                "trials",
+                f"--trials is for a search, but this study compares {arms} arms; give --repeats R, "
+                f"which makes {arms} x R trials",
+            )
+        if arms and "space" in options:
+            raise SpecError(
+                "space", f"this study compares {arms} arms, whose base is its file's own [space]"
+            )
+        if not arms and "repeats" in options:
+            raise SpecError(
+                "repeats",
+                "--repeats is for a study with [[arm]] tables, but this one searches a space; "
+                "give --trials N",
+            )
+        if "repeats" in options:
+            options["trials"] = arms * options["repeats"]
+        return options
+
+    def with_line(self, error: SpecError) -> ValueError:
+        """The error with the line of the study file that it stems from, if it stems from one."""
+        in_file = (
+            error.table is not None or error.key in self.fields or error.key in self.fields["space"]
+        )
+        if not in_file or error.key in {*self.options, *self.options.get("space", ())}:
+            return error
+        return StudyFileError(f"{located(self.file, error)}: {error}")
+
+
+def read_request(
+    config: str | None,
+    options: Mapping[str, Any],
+    *,
+    space: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    **where: Any,
+) -> Request:
+    """What a person asks for, with the study file read.
+
+    Args:
+        config: name or path of a study file; None for the default one.
+        options: fields of `StudySpec` that replace the file's; None where an option was not given.
+        space: in place of the file's, written as its [space]; there is no baseline then.
+        weights: file in place of the weights that the study file starts from.
+        where: `Request.study` and all attributes after it.
+
+    Raises:
+        SpecError: a name that no study can have, or an unknown parameter in `space`.
+        StudyFileError: there is no such file, or it is no study file.
+    """
+    if where.get("study") is not None:
+        check_study_name(where["study"])
+    file = find_study_file(config or DEFAULT_FILE)
+    fields = read_study_file(file)
+    given = {name: value for name, value in options.items() if value is not None}
+    if space is not None:
+        given["space"] = {name: read_parameter(name, _as_toml(it)) for name, it in space.items()}
+        given["baseline"] = None
+        if config is None:
+            given["title"] = ""  # what the default file says of its own space
+    return Request(
+        fields=fields if weights is None else with_weights(fields, weights),
+        options=given,
+        file=file,
+        names_file=config is not None,
+        **where,
+    )
+
+
+def _as_toml(value: Any) -> Any:
+    """With lists for tuples."""
+    return list(map(_as_toml, value)) if isinstance(value, tuple | list) else value

@@ -1,0 +1,170 @@
+"""One trial: trained from where it stands, an epoch at a time, until it is complete or stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
+
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from models.anatomy import count_parameters
+from search.running.run import Run, TrialCheckpoint, trial_seed
+from search.sampling.choosing import is_hopeless
+from search.spec.space import suggest
+from search.store.errors import StudyBrokenError
+from search.store.heartbeat import Heartbeat
+from search.store.history import best_epoch, epochs_of_trial, record_epoch
+from search.store.leases import Lease, LostLeaseError, finish, sample
+from search.store.pictures import announcement, drawable, record_confusion
+from search.store.storage import with_retry
+from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.training.epoch import Epoch
+
+MAX_FAILURES_IN_A_ROW = 5
+Ending = tuple[TrialState, str | None]  # for a failed trial with the reason
+
+
+class DivergedError(Exception):
+    """A loss that is no longer a finite number."""
+
+
+def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, Ending]:
+    """Train a trial, a slice for each `next()`; the generator's value is how it ended.
+
+    Raises:
+        StoppedError: the run was asked to stop.
+        LostLeaseError: another worker took the trial over.
+        StudyGoneError, StorageError, CheckpointUnwritableError: the study cannot go on.
+        Exception: whatever else the configuration does to its training is its own fault.
+    """
+    if lease.exhausted:
+        return TrialState.FAIL, (
+            f"abandoned {lease.attempt - 1} times without a new epoch: each time its worker was "
+            "gone"
+        )
+    db, spec = run.db, run.spec
+    config, started = sample(
+        db, run.study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
+    )
+    checkpoint = TrialCheckpoint(run, lease, started, config)
+    training = run.train(
+        config.architecture,
+        config.recipe,
+        run.task,
+        seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
+        state=checkpoint.load(),
+        stop=run.stop,
+        early_look=True,
+    )
+
+    def should_prune(epoch: int) -> bool:
+        if epoch == config.recipe.epochs:
+            return False  # it is complete anyway
+        return with_retry(db, lambda: is_hopeless(run.study, lease.trial_id, epoch))
+
+    with closing(training):
+        if training.epoch > 0 and should_prune(training.epoch):
+            return TrialState.PRUNED, None  # what the worker before us died too early to say
+        for epoch in training.slices():
+            if epoch is not None:
+                if heartbeat.lost(lease):
+                    raise LostLeaseError(f"trial {lease.trial_number} was taken over")
+                raise_if_diverged(epoch)
+                record_epoch(db, lease, **_columns(epoch))
+                if epoch.epoch > 0:
+                    checkpoint.save(training.state())
+                if should_prune(epoch.epoch):
+                    return TrialState.PRUNED, None
+            yield
+        record_confusion(db, lease, training.confusion().numpy())
+    return TrialState.COMPLETE, None
+
+
+def _columns(epoch: Epoch) -> dict[str, Any]:
+    return {name: getattr(epoch, name) for name in Epoch.__slots__ if name != "metrics"}
+
+
+def raise_if_diverged(epoch: Epoch) -> None:
+    """Raises DivergedError where a loss is no number any more, or infinite."""
+    for name in ("train_loss", "validation_loss"):
+        value = getattr(epoch, name)
+        if not math.isfinite(value):
+            raise DivergedError(f"diverged: {name.replace('_', ' ')} became {value}")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """CUDA's libraries and the CPU's allocator say so in words only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    )
+
+
+def describe(error: Exception) -> str:
+    """One line for people: the reason that a failed trial shows."""
+    first_line = (str(error).splitlines() or [""])[0][:300]
+    if is_out_of_memory(error):
+        return f"out of memory: {first_line}" if first_line else "out of memory"
+    if isinstance(error, DivergedError):
+        return first_line
+    return f"{type(error).__name__}: {first_line}"
+
+
+def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
+    """Tell Optuna of a trial's end, with what its dashboard shows of it, and give the lease up.
+
+    Raises:
+        LostLeaseError, StorageError: see `finish`.
+    """
+    rows = epochs_of_trial(run.db, lease.trial_id)
+    best = best_epoch(rows)
+    attributes: dict[str, Any] = {
+        EPOCHS: max((row.epoch for row in rows), default=0),
+        SECONDS: round(sum(row.seconds for row in rows), 2),
+    }
+    if best is not None:
+        attributes |= {
+            BEST_EPOCH: best.epoch,
+            ERROR: round(best.validation_error, 6),
+            ACCURACY: round(1 - best.validation_error, 6),
+        }
+    trial = run.db.optuna.get_trial(lease.trial_id)
+    parameters = _count_parameters(run, trial)
+    if parameters is not None:
+        attributes[PARAMETERS] = parameters
+    if reason is not None:
+        attributes[REASON] = reason
+    finish(
+        run.db,
+        lease,
+        run.study,
+        state=state,
+        value=best.validation_loss if state == TrialState.COMPLETE and best is not None else None,
+        attributes=attributes,
+        system_attributes=announcement(drawable(trial.system_attrs, epochs=attributes[EPOCHS])),
+    )
+
+
+def _count_parameters(run: Run, trial: FrozenTrial) -> int | None:
+    """None where the trial failed before it had a network."""
+    try:
+        architecture = suggest(trial, run.spec).architecture
+        return count_parameters(architecture, run.task.image_shape, run.task.classes)
+    except ValueError:
+        return None
+
+
+def give_up_if_broken(run: Run) -> None:
+    """Raises StudyBrokenError where the last trials to end have all failed."""
+    trials = with_retry(run.db, lambda: run.study.get_trials(deepcopy=False))
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
+    latest = ended[-MAX_FAILURES_IN_A_ROW:]
+    if [trial.state for trial in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
+        reason = latest[-1].user_attrs.get(REASON, "no reason given")
+        raise StudyBrokenError(
+            f"the last {len(latest)} trials failed, so the study stops; trial "
+            f"{latest[-1].number}: {reason}; mend that, then run the same command again"
+        )

@@ -1,0 +1,107 @@
+"""Fixtures of the trial loop: a small study on digits, and made-up curves in place of training."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.datasets import default_data_dir
+from search.running.run import Run
+from search.spec.config import StudySpec
+from search.spec.space import read_parameter
+from search.store.catalog import create_study, find_study
+from search.store.opening import open_database
+from search.training.epoch import Epoch
+from search.training.task import Task, load_task
+
+SPACE = {
+    "width": {"low": 4, "high": 12},
+    "depth": {"low": 1, "high": 2},
+    "hidden": [],
+    "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
+    "dropout": {"low": 0.0, "high": 0.4},
+}
+
+
+@pytest.fixture(scope="session")
+def small_task() -> Task:
+    return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=400)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, small_task: Task) -> Iterator[Callable[..., Run]]:
+    """Opens the study of a name, made if need be, as the next start of a command does."""
+    opened = []
+
+    def make(name: str = "study", at_a_time: int | None = None, **fields: Any) -> Run:
+        space = {key: read_parameter(key, written) for key, written in SPACE.items()}
+        spec = StudySpec(
+            **{"dataset": "digits", "trials": 4, "epochs": 3, "space": space, **fields}
+        )
+        db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+        opened.append(db)
+        study = find_study(db, name) or create_study(
+            db, name, spec, small_task.info, validation_count=len(small_task.validation)
+        )
+        return Run(
+            db=db,
+            study=study,
+            spec=spec,
+            task=small_task,
+            folder=tmp_path / name,
+            stop=threading.Event(),
+            trials_at_a_time=at_a_time,
+        )
+
+    yield make
+    for db in opened:
+        db.close()
+
+
+class FedTraining:
+    """Stands in for a training: yields an epoch for each loss, or raises what it is fed."""
+
+    def __init__(self, losses: list[Any]) -> None:
+        self._losses = losses
+        self.epoch = -1
+
+    def slices(self) -> Iterator[Epoch]:
+        for epoch, loss in enumerate(self._losses):
+            self.epoch = epoch
+            if isinstance(loss, BaseException):
+                raise loss
+            yield Epoch(
+                epoch=self.epoch,
+                train_loss=loss,
+                train_error=0.2,
+                validation_loss=loss,
+                validation_error=0.1,
+                learning_rate=1e-3,
+                seconds=0.1,
+                images=100,
+            )
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def confusion(self) -> torch.Tensor:
+        return torch.tensor([[8, 2], [1, 9]])
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def fed() -> Callable[[list[list[Any]]], Callable[..., Any]]:
+    """`train` of a Run: its n-th start goes through the n-th curve; 0 is inside the first epoch."""
+
+    def make(curves: list[list[Any]]) -> Callable[..., Any]:
+        remaining = iter(curves)
+        return lambda *_, **__: FedTraining(next(remaining))
+
+    return make

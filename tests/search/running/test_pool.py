@@ -1,0 +1,206 @@
+"""Processes that work for this one: whose code they run, why they ended, what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search.running.pool import MAX_DEATHS, MOST_QUOTED, ChildProcess, WorkerPool, stop_all
+from search.store.errors import StudyBrokenError
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 30.0
+PROBE = """
+import json, os, signal, sys, time
+import data.errors, models, search
+
+def report(*said):
+    names = ("data", "data.errors", "models", "search")
+    files = {name: sys.modules[name].__file__ for name in names}
+    print(json.dumps({**files, "path": sys.path, "said": said, "session": os.getsid(0)}))
+    return 7
+
+def fail():
+    print("a warning", file=sys.stderr)
+    os.write(2, "Überhaupt\\n".encode())
+    raise ValueError("no such thing" * 50)
+
+def die():
+    print("a warning of long ago", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def sleep():
+    print("asleep", flush=True)
+    time.sleep(60)
+
+def ignore():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep()
+"""
+PARENT = """
+import sys
+sys.path.insert(0, {package!r})
+import search
+import data.errors, models
+sys.path.insert(0, {project!r})  # what is loaded already stays what it is
+from search.running.pool import ChildProcess, stop_all
+child = ChildProcess("search.probe:report", lambda line: sys.stdout.buffer.write(line))
+child.call("a b", 7)
+child.process.wait()
+child.poll()
+print(__import__("json").dumps(sys.path))
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second copy of the code, which has a module `search.probe` more."""
+    folder = tmp_path_factory.mktemp("package é")
+    ignored = shutil.ignore_patterns("raw", "__pycache__")
+    for name in ("data", "models", "search"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    (folder / "search" / "probe.py").write_text(PROBE)
+    return folder
+
+
+def test_a_child_has_the_path_and_the_packages_of_its_parent(package: Path, tmp_path: Path) -> None:
+    for name in ("models", "search"):  # a person's own, with names that are ours
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    for name in ("data.py", "runpy.py"):
+        (tmp_path / name).write_text("raise SystemExit('not ours')\n")
+    program = package / "program.py"  # without a guard for its main part
+    program.write_text(PARENT.format(package=str(package), project=str(tmp_path)))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}  # another version of ours, as it were
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, env=env, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    probe, path = map(json.loads, done.stdout.splitlines())
+    assert probe.pop("session") != os.getsid(0)  # Ctrl-C in the terminal is not for it
+    assert probe == {
+        "data": str(package / "data" / "__init__.py"),
+        "data.errors": str(package / "data" / "errors.py"),
+        "models": str(package / "models" / "__init__.py"),
+        "search": str(package / "search" / "__init__.py"),
+        "path": path,
+        "said": ["a b", 7],
+    }
+    assert path[:2] == [str(tmp_path), str(package)]
+
+
+def ended(child: ChildProcess) -> int:
+    child.process.wait(SECONDS)
+    code = child.poll()
+    assert code is not None
+    return code
+
+
+@pytest.fixture
+def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children of this process find a module `probe`."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("probed")
+def test_how_it_ended_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    children = [ChildProcess(f"probe:{name}") for name in ("report", "fail", "die", "nothing")]
+    for child in children:
+        child.call()
+    assert [ended(child) for child in children] == [7, 1, -signal.SIGKILL, 1]
+    quoted = ("ValueError: " + "no such thing" * 50)[:MOST_QUOTED]
+    assert children[1].cause_of_death() == f"exit code 1: {quoted}"
+    assert children[2].cause_of_death() == "SIGKILL: is there enough memory?"
+    assert "AttributeError" in children[3].cause_of_death()
+    err = capsys.readouterr().err
+    for words in ("a warning\n", "Überhaupt\n", "a warning of long ago\n", "Traceback"):
+        assert words in err
+
+
+@pytest.mark.usefixtures("probed")
+def test_all_are_stopped_also_those_that_do_not_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.running.pool.LEAVE_SECONDS", 0.5)
+    said: list[bytes] = []
+    children = [ChildProcess(f"probe:{name}", said.append) for name in ("sleep", "ignore")]
+    waiting = ChildProcess("probe:sleep")  # is never told its arguments
+    for child in children:
+        child.call()
+    deadline = time.monotonic() + SECONDS
+    while len(said) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stop_all([*children, waiting])
+    assert [child.poll() for child in children] == [-signal.SIGTERM, -signal.SIGKILL]
+    assert waiting.poll() in (0, -signal.SIGTERM)
+
+
+ORPHANS = """
+import sys
+sys.path.insert(0, {folder!r})
+from search.running.pool import ChildProcess
+import os, signal
+child = ChildProcess("probe:sleep", lambda line: os.kill(os.getpid(), signal.SIGKILL))
+other = ChildProcess("probe:sleep")
+print(child.process.pid, other.process.pid, flush=True)
+child.call()
+child.process.wait()
+"""
+
+
+@pytest.mark.usefixtures("probed")
+def test_they_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
+    """One at work, and one that waits for its arguments."""
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANS.format(folder=str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    deadline = time.monotonic() + SECONDS
+    for pid in map(int, done.stdout.split()):
+        while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+@pytest.mark.parametrize(
+    ("last_words", "says"),
+    [
+        ("raise ImportError('no such thing')", "exit code 1: ImportError: no such thing"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL: is there enough memory? try fewer"),
+    ],
+)
+def test_a_pool_says_why_its_workers_die(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_words: str, says: str
+) -> None:
+    (tmp_path / "torch.py").write_text(last_words)  # all that workers find of it
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def run() -> None:
+        with WorkerPool(["cpu"], {}) as pool:
+            pool.begin("s", lambda: 0)
+            while pool.watch():
+                time.sleep(0.01)
+
+    with pytest.raises(StudyBrokenError) as caught:
+        run()
+    assert f"{MAX_DEATHS} workers died and no epoch was finished" in str(caught.value)
+    assert says in str(caught.value)
