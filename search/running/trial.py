@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.running.run import Run, TrialCheckpoint, trial_seed
 from search.sampling.choosing import is_hopeless
 from search.spec.space import suggest
