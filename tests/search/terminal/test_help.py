@@ -15,6 +15,7 @@ from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 
 COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "worker")
+MODULES = {"dashboard": "search.dashboard.__main__"}
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
 
 
