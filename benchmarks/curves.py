@@ -33,8 +33,8 @@ import optuna
 import torch
 
 from benchmarks.record import environment
-from data.datasets import Examples, split, thinned
-from models.anatomy import anatomy
+from data.examples import Examples, split, thinned
+from models.summary import anatomy
 from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest

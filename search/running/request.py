@@ -10,11 +10,10 @@ from typing import Any
 
 import optuna
 
-from data.datasets import canonical_name
-from data.names import default_data_dir
+from data.datasets import canonical_name, default_data_dir
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
 from search.store.catalog import carry_on_spec
 from search.store.folders import DEFAULT_STORAGE

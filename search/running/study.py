@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.names import default_data_dir
+from data.datasets import default_data_dir
 from search.analysis.wording import printable
 from search.running.loop import train_trials
 from search.running.planning import Plan, make_plan

@@ -13,7 +13,7 @@ import torch
 from data.datasets import default_data_dir
 from search.running.run import Run
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.catalog import create_study, find_study
 from search.store.opening import open_database
 from search.training.epoch import Epoch

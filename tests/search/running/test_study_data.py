@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.data.pets import draw, make_pets
 
-from data.datasets import DataError
+from data.errors import DataError
 from search import worker
 from search.final import final
 from search.final.final import finalise
@@ -22,6 +21,7 @@ from search.store.study_data import HELD_OUT, PLACES
 from search.store.view import FINGERPRINT
 from search.training.epoch import StoppedError
 from search.training.repeat import epochs_done
+from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
 Change = Callable[[Path], object]
