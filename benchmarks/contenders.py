@@ -18,7 +18,7 @@ from benchmarks.workload import (
     without_validation,
 )
 from search.running.pool import default_workers, threads_for
-from search.training.cores import available_cores
+from search.training.device import available_cores
 from search.training.epoch import Epoch
 from search.training.task import evaluate
 from search.training.train import train

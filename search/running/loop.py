@@ -25,9 +25,9 @@ from search.store.errors import CheckpointUnwritableError
 from search.store.heartbeat import Heartbeat
 from search.store.leases import Lease, LostLeaseError, release
 from search.store.storage import StorageError
-from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import StoppedError
+from search.training.files import delete_checkpoint
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
 

@@ -30,7 +30,7 @@ from search.store.study_data import check_data, find_place, is_folder, load_stud
 from search.store.view import load_facts, load_spec
 from search.training.device import describe_hardware
 from search.training.task import Task
-from search.training.transfer import check_sources
+from search.training.weights import check_sources
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

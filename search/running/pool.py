@@ -23,7 +23,7 @@ from typing import IO, Any
 from search.store.errors import StudyBrokenError
 from search.terminal.command_line import program
 from search.terminal.commands import BAD_INPUT
-from search.training.cores import available_cores
+from search.training.device import available_cores
 
 SCRIPT = Path(__file__).with_name("bootstrap.py")
 MOST_QUOTED = 300  # characters of a last line

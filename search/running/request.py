@@ -18,7 +18,7 @@ from search.spec.study_file import StudyFileError, find_study_file, located, rea
 from search.store.catalog import carry_on_spec
 from search.store.folders import DEFAULT_STORAGE
 from search.store.view import load_spec
-from search.training.transfer import with_weights
+from search.training.weights import with_weights
 
 DEFAULT_FILE = "default"
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")

@@ -22,8 +22,8 @@ from search.store.leases import Lease
 from search.store.storage import Database, StorageError
 from search.store.study_data import keep_data
 from search.store.study_folder import check_folder, study_folder
-from search.training.checkpoint import is_made_for, latest_checkpoint, save_checkpoint
 from search.training.epoch import derived_seed
+from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
 from search.training.task import Task
 from search.training.train import train
 

@@ -25,7 +25,7 @@ from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.transfer import check_sources
+from search.training.weights import check_sources
 
 
 def join_study(

@@ -22,8 +22,8 @@ from search.store.pictures import announced, confusion_of
 from search.store.reading import view_study
 from search.store.tables import epochs
 from search.store.view import StudyView
-from search.training.checkpoint import save_checkpoint
 from search.training.epoch import Epoch, StoppedError
+from search.training.files import save_checkpoint
 from search.training.train import train
 
 Make = Callable[..., Run]
