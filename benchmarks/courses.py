@@ -59,7 +59,9 @@ class Course:
         return next((seconds for seconds, loss in self.losses if loss <= target), None)
 
 
-def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: bool) -> None:
+def write_study(
+    path: Path, args: argparse.Namespace, seed: int, *, averaging: bool, sampler: str | None = None
+) -> None:
     """The default study's space under the benchmark's scale."""
     text = find_study_file("default").read_text(encoding="utf-8")
     space = text[text.index("\n[space]\n") : text.index("\n[baseline]\n")]
@@ -70,6 +72,8 @@ def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: b
     if args.limit < ALL_IMAGES:
         validation = max(1, args.limit // VALIDATION_SHARE)
         part = f"limit = {args.limit}\nvalidation_count = {validation}"
+    if sampler is not None:
+        part += f"\nsampler = {json.dumps(sampler)}"
     head = STUDY.format(
         dataset=json.dumps(args.dataset),
         trials=args.trials,
@@ -80,12 +84,14 @@ def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: b
     path.write_text(head + space, encoding="utf-8")
 
 
-def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> Course:
+def run_study(
+    name: str, args: argparse.Namespace, seed: int, loaders: int, sampler: str | None = None
+) -> Course:
     """One contender's study, from its command's start to its end."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         study, log = folder / "study.toml", folder / "epochs.jsonl"
-        write_study(study, args, seed, averaging=name == OURS)
+        write_study(study, args, seed, averaging=name == OURS, sampler=sampler)
         ours = name in (OURS, UNAVERAGED)
         if ours:
             command = ["search.study", "--config", str(study), "--study", "benchmark"]

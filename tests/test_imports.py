@@ -32,7 +32,7 @@ ALLOWED["search.studies"] = set()
 BACKWARDS = {
     ("search.analysis.importances", "search.figures.figure_data"),
     ("search.figures.final_pictures", "search.pages.final_words"),
-    ("search.store.catalog", "search.sampling.choosing"),
+    ("search.spec.config", "search.store.folders"),
 }
 OURS = {"data", "models", "search", "benchmarks", "tests"}
 

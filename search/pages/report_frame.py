@@ -26,19 +26,14 @@ from search.pages.document import (
     Table,
 )
 from search.pages.note import in_utc, reading_in_words
-from search.spec.config import SamplerName, TrialConfig
+from search.sampling.registry import SAMPLERS
+from search.spec.config import TrialConfig
 from search.store.view import StudyView, TrialView
 from search.terminal.command_line import as_called
 from search.terminal.reproduce import AGAIN, REPEATABLE, command, study_file
 
 MOST_REASON = 200  # characters
 MOST_FAILURES = 100  # in the table
-SAMPLERS: dict[SamplerName, str] = {
-    "gp": "a Gaussian process",
-    "tpe": "TPE",
-    "random": "random draws",
-    "grid": "a grid",
-}
 
 LAYER_HEADER = ("layer", "output", "size", "weights + biases = parameters", "share", "mult-adds")
 
@@ -53,7 +48,7 @@ def head(view: StudyView, now: datetime) -> Iterator[Block]:
     kind = (
         f"A comparison of {len(spec.arms)} arms × {spec.repeats} seeds."
         if spec.is_comparison
-        else f"A search by {SAMPLERS[spec.sampler]}."
+        else f"A search by {SAMPLERS[spec.sampler].description}."
     )
     source = f" After: {printable(spec.source)}." if spec.source else ""
     patience = (

@@ -10,8 +10,10 @@ import optuna
 import torch
 
 from data.datasets import canonical_name, choose_dataset, find_dataset
-from search.running.request import Request
-from search.running.run import Run, begin_run
+from search.running.journal import journal_from_environment
+from search.running.wish import Wish, read_wish
+from search.running.worker import Worker
+from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import check_space
@@ -104,6 +106,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         spec = request.spec(dataset, existing, place)
         task = load_study_task(spec, data_dir, device, place=place)
         check_space(spec, task.image_shape, task.classes)
+        find_sampler(spec.sampler)
+        find_pruner(spec.pruner)
         check_sources(spec, task.image_shape, task.classes)
         if existing is None and not find_dataset(dataset).has_own_size:
             spec = replace(

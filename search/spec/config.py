@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
@@ -30,8 +30,6 @@ from search.spec.journal import JournalEntry, check_journal
 from search.spec.parameters import DEFAULT_FAMILY, FAMILY, is_list, known_parameters
 from search.spec.recipe import Recipe
 
-SamplerName = Literal["gp", "tpe", "random", "grid"]
-PrunerName = Literal["halving", "median", "none"]
 MAX_NAME = 100
 RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
@@ -77,10 +75,10 @@ class StudySpec:
         epochs: maximum epochs per trial, and the length of its schedule.
         patience: epochs without a lower validation loss before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
-        sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
-            `grid`, and trains every arm to its end.
-        space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
-            comparison one value each: the base configuration.
+        sampler, pruner: names in `search.sampling.registry`, not checked here. A comparison has the
+            sampler `grid`, and trains every arm to its end.
+        space: a domain for each parameter of `search.spec.space.PARAMETERS`. Of a comparison
+            one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
         arms: see `search.spec.arms`; the base arm first. None in a search.
         base: the first arm's name, with which the others are compared; None in a search.
@@ -104,8 +102,8 @@ class StudySpec:
     epochs: int = 12
     patience: int | None = None
     seed: int = 0
-    sampler: SamplerName = "gp"
-    pruner: PrunerName = "halving"
+    sampler: str = "gp"
+    pruner: str = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
@@ -116,18 +114,23 @@ class StudySpec:
     extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "title", "source"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise SpecError(name, f"{name} must be text, but got {shown(value)}")
-        for name, most in MOST.items():
+        for name in ("dataset", "title", "source", "sampler", "pruner"):
+            if not isinstance(getattr(self, name), str):
+                raise SpecError(name, f"{name} must be text, but got {shown(getattr(self, name))}")
+        for name, most in (
+            ("repeats", MOST_TRIALS),
+            ("trials", MOST_TRIALS),
+            ("epochs", MOST_EPOCHS),
+            ("patience", MOST_EPOCHS),
+            ("image_size", MOST_SIDE),
+            ("validation_count", MOST_EXAMPLES),
+            ("limit", MOST_EXAMPLES),
+        ):
             if getattr(self, name) is not None or name in ("repeats", "trials", "epochs"):
                 _check_count(name, getattr(self, name), most)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise SpecError("seed", f"seed must be in [0, 2**32), but got {shown(self.seed)}")
         for name, choices in (
-            ("sampler", get_args(SamplerName)),
-            ("pruner", get_args(PrunerName)),
             ("mirror_changes_class", (None, False, True)),
             ("reading_version", (1, 2)),
         ):

@@ -6,19 +6,15 @@ import dataclasses
 import platform
 import warnings
 from collections.abc import Collection
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from sqlalchemy import func, select
 
-from search.sampling.choosing import make_pruner, make_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.space import queued_baseline
-from search.store.evidence import Evidence
-from search.store.history import standing_at
+from search.spec.stored_params import queued_baseline
 from search.store.identity import study_identity, study_transaction
 from search.store.storage import Database, StorageError, snapshot, with_retry
 from search.store.tables import studies, trials
@@ -35,7 +31,7 @@ PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 
 
 def find_study(db: Database, name: str) -> optuna.Study | None:
-    """The study of that name, with its own sampler and pruner; None where there is none.
+    """The study of that name; None where there is none.
 
     Raises:
         StorageError: a study of that name was made by something else.
@@ -46,15 +42,9 @@ def find_study(db: Database, name: str) -> optuna.Study | None:
         return None
     if SPEC not in study.user_attrs and not study.get_trials(deepcopy=False):
         return None  # made by a start that was killed before it could say more
-    _equip(db, study, load_spec(study))
-    return study
-
-
-def _equip(db: Database, study: optuna.Study, spec: StudySpec) -> None:
-    """Optuna stores neither sampler nor pruner with a study, nor which of its name it is."""
+    load_spec(study)
     study_identity(db, study)
-    study.sampler = make_sampler(spec, Evidence(db, study, spec))
-    study.pruner = make_pruner(spec, partial(standing_at, db))
+    return study
 
 
 def latest_study(db: Database) -> optuna.Study:
@@ -121,7 +111,8 @@ def create_study(
             if content is not None:
                 study.set_user_attr(FINGERPRINT, content.to_dict())
             _furnish(db, study, spec, info, validation_count)
-    _equip(db, study, load_spec(study))
+    load_spec(study)
+    study_identity(db, study)
     return study
 
 

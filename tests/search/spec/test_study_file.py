@@ -105,7 +105,6 @@ def test_counts_are_from_1_up(field: str, value: object) -> None:
     ("field", "value"),
     [
         ("sampler", "grid"),
-        ("pruner", "asha"),
         ("mirror_changes_class", "safe"),
         ("reading_version", 3),
     ],

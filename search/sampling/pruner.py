@@ -1,0 +1,62 @@
+"""Whether a trial is stopped early: by a rule over its rivals' losses, or by any Optuna pruner."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+from optuna.pruners import BasePruner
+from sqlalchemy import select
+
+from search.sampling.registry import find_pruner
+from search.spec.config import StudySpec
+from search.spec.space import OVERRIDES
+from search.store.leases import Lease
+from search.store.storage import Database, snapshot, with_retry
+from search.store.tables import epochs
+
+
+def should_prune(
+    db: Database, study: optuna.Study, spec: StudySpec, lease: Lease, epoch: int
+) -> bool:
+    """What the study's pruner says of a trial after an epoch that was reported.
+
+    The baseline, with which everything is compared, runs to its end.
+
+    Args:
+        epoch: 0 is the partial-epoch validation.
+
+    Raises:
+        StorageError: the database was unavailable.
+        SpecError: there is no pruner of that name.
+    """
+    entry = find_pruner(spec.pruner)
+    if epoch not in entry.rungs(spec.epochs):
+        return False
+    pruner = entry.make(spec)
+
+    def attempt() -> bool:
+        if OVERRIDES in db.optuna.get_trial_user_attrs(lease.trial_id):
+            return False
+        if isinstance(pruner, BasePruner):
+            return pruner.prune(study, db.optuna.get_trial(lease.trial_id))
+        losses = _lowest_losses(db, lease.study_id, epoch)
+        own = losses.pop(lease.trial_id, None)
+        return own is not None and pruner(epoch, own, list(losses.values()))
+
+    return with_retry(db, attempt)
+
+
+def _lowest_losses(db: Database, study_id: int, epoch: int) -> dict[int, float]:
+    """Each trial's lowest validation loss up to that epoch, by trial id; NaN if none was finite.
+
+    One query of an index, where Optuna's pruners read all trials.
+    """
+    query = select(epochs.c.trial_id, epochs.c.best_validation_loss).where(
+        epochs.c.study_id == study_id, epochs.c.epoch == epoch
+    )
+    with snapshot(db) as connection:
+        return {
+            trial_id: math.nan if loss is None else loss
+            for trial_id, loss in connection.execute(query)
+        }

@@ -1,0 +1,143 @@
+"""The samplers and pruners that a study file can name; loads neither Optuna nor PyTorch.
+
+Adding one is assigning one entry, also from a study's extension file:
+
+    SAMPLERS["qmc"] = Sampler(description="...", make=lambda spec, seed: QMCSampler(seed=seed))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from search.sampling import halving
+from search.spec.domains import SpecError
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+    from search.spec.config import StudySpec
+
+STARTUP_TRIALS = 10  # drawn at random before a sampler models anything
+# (epoch, a trial's lowest validation loss, those of all others that came so far) -> stop it?
+Rule = Callable[[int, float, Sequence[float]], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampler:
+    """How the next configuration is chosen.
+
+    Attributes:
+        description: one line, a noun phrase: "a grid".
+        make: (specification, seed) -> any Optuna sampler; called for each trial, with its own seed.
+        on_estimates: whether it draws from a study in memory that holds all trials as complete, by
+            their estimated final losses (see `search.sampling.forecast`). False: it is given the
+            study itself, for samplers that keep what they know in the study.
+    """
+
+    description: str
+    make: Callable[[StudySpec, int], BaseSampler]
+    on_estimates: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruner:
+    """Which trials are stopped early.
+
+    Attributes:
+        description: one line, a noun phrase.
+        make: specification -> any Optuna pruner, or a `Rule`.
+        rungs: maximum epochs per trial -> the epochs after which it is asked; 0 is the
+            partial-epoch validation. Never the last: a trial is complete there.
+        unjudged: first trials that it never stops.
+        expected_epochs: maximum epochs per trial -> how many a later trial trains on average, as
+            long as the study has not shown it.
+    """
+
+    description: str
+    make: Callable[[StudySpec], BasePruner | Rule]
+    rungs: Callable[[int], Sequence[int]] = lambda epochs: range(1, epochs)
+    unjudged: int = 0
+    expected_epochs: Callable[[int], float] = float
+
+
+def _gp(_spec: StudySpec, seed: int) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+
+
+def _tpe(_spec: StudySpec, seed: int) -> BaseSampler:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+
+def _random(_spec: StudySpec, seed: int) -> BaseSampler:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+def _grid(spec: StudySpec, _seed: int) -> BaseSampler:
+    from search.sampling.sampler import ArmSampler
+
+    return ArmSampler(spec)
+
+
+def _median(_spec: StudySpec) -> BasePruner:
+    from optuna.pruners import MedianPruner
+
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "gp": Sampler(description="a Gaussian process on estimated final losses", make=_gp),
+    "tpe": Sampler(
+        description="a tree-structured Parzen estimator (TPE) on estimated final losses", make=_tpe
+    ),
+    "random": Sampler(description="random search", make=_random, on_estimates=False),
+    "grid": Sampler(description="a grid: every arm, every repeat", make=_grid, on_estimates=False),
+}
+
+PRUNERS: dict[str, Pruner] = {
+    "halving": Pruner(
+        description="asynchronous successive halving: at each rung (inside the first epoch, then "
+        "after 1, 2, 4, 8, ...) the best of the trials so far go on",
+        make=lambda _spec: halving.rule,
+        rungs=halving.rungs,
+        unjudged=halving.RIVALS,
+        expected_epochs=halving.expected_epochs,
+    ),
+    "median": Pruner(
+        description="Optuna's MedianPruner: stops what is worse than the median of complete trials",
+        make=_median,
+        unjudged=5,
+        expected_epochs=lambda epochs: 1 + 0.5 * (epochs - 1),
+    ),
+    "none": Pruner(
+        description="no pruning: all trials run to their end",
+        make=lambda _spec: lambda *_: False,
+        rungs=lambda _epochs: (),
+    ),
+}
+
+_Entry = TypeVar("_Entry", Sampler, Pruner)
+
+
+def find_sampler(name: str) -> Sampler:
+    """Raises SpecError for an unknown name, with those that are known."""
+    return _find(SAMPLERS, name, "sampler")
+
+
+def find_pruner(name: str) -> Pruner:
+    """Raises SpecError for an unknown name, with those that are known."""
+    return _find(PRUNERS, name, "pruner")
+
+
+def _find(entries: Mapping[str, _Entry], name: str, key: str) -> _Entry:
+    if name not in entries:
+        raise SpecError(key, f"{key} must be one of {', '.join(entries)}, but got {name!r}")
+    return entries[name]

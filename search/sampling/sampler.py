@@ -1,0 +1,162 @@
+"""How the next configuration is drawn: Optuna's samplers, on what is known of unfinished trials.
+
+Optuna's samplers learn from complete trials; most of ours are stopped early. So each draw is made
+in a study in memory that holds every trial with an estimate of its final loss
+(`search.sampling.forecast`), and the sampler cannot tell them from complete ones. Trials that run
+and have not reported yet are there as RUNNING, so that workers spread out.
+
+Which samplers there are is in `search.sampling.registry`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.sampling.forecast import Forecast, fit
+from search.sampling.registry import find_sampler
+from search.spec.config import StudySpec
+from search.spec.space import ARM, REPEAT
+from search.spec.stored_params import distributions, lies_in_space
+from search.store.optuna_log import warnings_only
+from search.training.epoch import derived_seed
+
+BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
+HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
+LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class StudySampler(BaseSampler):
+    """Draws trial n from a generator seeded by (study's seed, n), whatever process asks.
+
+    Optuna does not store samplers with a study: made again with one seed they repeat their first
+    draws, without one a resumed study is not reproducible. With this, what a trial gets depends on
+    the study's seed, its number and the trials before it alone.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._entry = find_sampler(spec.sampler)
+        self._space = distributions(spec)
+        self._current: tuple[int, BaseSampler] | None = None
+
+    def _known(self, study: optuna.Study, number: int) -> list[FrozenTrial]:
+        """The other trials of the space, as complete ones by their estimated final losses."""
+        others = [
+            trial
+            for trial in study.get_trials(deepcopy=False, states=LEARNED_FROM)
+            if trial.number != number and self._space.keys() <= trial.params.keys()
+        ]
+        others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
+        forecast = fit(others, self._spec.epochs)
+        losses = [_final_loss(forecast, trial) for trial in others]
+        finite = [loss for loss in losses if loss is not None]
+        highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
+        known = []
+        for trial, loss in zip(others, losses, strict=True):
+            if loss is None and trial.state != TrialState.RUNNING:
+                continue  # stopped before its first report
+            with contextlib.suppress(ValueError):  # queued by hand, from outside the space
+                known.append(
+                    create_trial(
+                        state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
+                        value=None if loss is None else min(loss, float(highest)),
+                        params={name: trial.params[name] for name in self._space},
+                        distributions=self._space,
+                    )
+                )
+        return known
+
+    def _sampler(self, number: int) -> BaseSampler:
+        if self._current is None or self._current[0] != number:
+            seed = derived_seed(self._spec.seed, "sampler", number) % 2**32
+            self._current = number, self._entry.make(self._spec, seed)
+        return self._current[1]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        if self._entry.on_estimates:
+            return self._space
+        return self._sampler(trial.number).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        sampler = self._sampler(trial.number)
+        if not self._entry.on_estimates:
+            return sampler.sample_relative(study, trial, search_space)
+        from threadpoolctl import threadpool_limits
+
+        # With more threads a draw took ten times as long: the matrices are tiny.
+        with warnings_only(), threadpool_limits(1):
+            memory = optuna.create_study(sampler=sampler)
+            memory.add_trials(self._known(study, trial.number))
+            return memory.ask(self._space).params
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._sampler(trial.number).sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+
+def _chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The best complete trials, the latest and those that run; of a shorter study all."""
+    complete = [trial for trial in trials if trial.value is not None]
+    best = sorted(complete, key=lambda trial: trial.value or 0.0)[:BEST]
+    chosen = {trial.number for trial in (*best, *trials[-LATEST:])}
+    return [t for t in trials if t.number in chosen or t.state == TrialState.RUNNING]
+
+
+def _final_loss(forecast: Forecast, trial: FrozenTrial) -> float | None:
+    complete = trial.state == TrialState.COMPLETE
+    estimate = forecast.estimate_final(trial.intermediate_values, complete=complete)
+    return None if estimate is None else estimate[0]
+
+
+class ArmSampler(BaseSampler):
+    """Gives each trial of a comparison its arm and its repeat, by the trial's number alone."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        arm, repeat = self._spec.place_of(trial.number)
+        return {ARM: arm.name, REPEAT: repeat}[param_name]
+
+
+def make_sampler(spec: StudySpec) -> BaseSampler:
+    """The study's sampler; to be made at every start, as Optuna does not store it.
+
+    Raises:
+        SpecError: there is no sampler of that name.
+    """
+    return StudySampler(spec)

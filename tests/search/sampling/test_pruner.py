@@ -1,0 +1,145 @@
+"""Halving's rule, and pruners of every kind asked after the epochs of trials in a database."""
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from search.sampling.halving import expected_epochs, rungs, worth_continuing
+from search.sampling.pruner import should_prune
+from search.sampling.registry import PRUNERS, Pruner, find_pruner
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import OVERRIDES
+from search.store.claims import claim
+from search.store.leases import Lease, finish
+from search.store.storage import Database
+from tests.search.workplaces import report
+
+
+def test_rungs_and_how_far_trials_get() -> None:
+    assert rungs(20) == [0, 1, 2, 4, 8, 16]
+    assert rungs(16) == [0, 1, 2, 4, 8]  # after the last epoch none is stopped
+    assert 2.5 < expected_epochs(10) < 4  # 3.1 measured, on Fashion-MNIST
+    for entry in PRUNERS.values():
+        expected = [entry.expected_epochs(epochs) for epochs in (1, 2, 10, 100)]
+        assert all(early <= late for early, late in pairwise(expected))
+        assert 0 < expected[0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("epoch", "loss", "rivals", "goes_on"),
+    [
+        (4, 9.0, [], True),
+        (4, 9.0, [1.0], True),  # too few to tell
+        (4, 1.0, [1.0, 2.0], True),  # the first of three, if not alone
+        (4, 1.1, [1.0, 2.0], False),
+        (1, 1.1, [1.0, 2.0, 3.0], True),  # the second of four: a third of them, rounded up
+        (1, 2.1, [1.0, 2.0, 3.0], False),
+        (4, 1.1, [1.0, 2.0, 3.0, 4.0], False),  # a fifth of them
+        (4, 1.1, [1.0, 2.0, 3.0, 4.0, 5.0], True),
+        (2, 1.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the second of seven: a quarter
+        (2, 2.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
+        (0, 3.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True),  # the fourth of seven: half of them
+        (0, 4.5, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], False),
+        (4, 2.1, [1.0, math.nan, math.inf], True),  # those are no rivals
+        (4, math.nan, [], False),
+        (4, math.inf, [], False),
+    ],
+)
+def test_worth_continuing(epoch: int, loss: float, rivals: list[float], goes_on: bool) -> None:
+    assert worth_continuing(epoch, loss, rivals) is goes_on
+
+
+losses = st.floats(0.01, 10)
+
+
+@given(st.sampled_from(rungs(100)), losses, st.lists(losses), losses)
+def test_halving_is_fair(epoch: int, loss: float, rivals: list[float], other: float) -> None:
+    """The best always goes on, and whoever is better than one that goes on does so too."""
+    assert worth_continuing(epoch, min([loss, *rivals]), rivals)
+    if worth_continuing(epoch, loss, rivals) and other <= loss:
+        assert worth_continuing(epoch, other, rivals)
+
+
+Curve = Mapping[int, float]
+
+
+def train(
+    db: Database, spec: StudySpec, curves: list[Curve], study: optuna.Study
+) -> list[int | None]:
+    """Each trial's curve, reported until it is stopped; the epochs after which that was."""
+    stopped: list[int | None] = []
+    for curve in curves:
+        lease = claim(db, study, total=100)
+        assert isinstance(lease, Lease)
+        found = None
+        for epoch, loss in curve.items():
+            report(db, lease, epoch, loss)
+            if should_prune(db, study, spec, lease, epoch):
+                found = epoch
+                break
+        state = TrialState.COMPLETE if found is None else TrialState.PRUNED
+        value = min(curve.values()) if found is None else None
+        finish(db, lease, study, state=state, value=value)
+        stopped.append(found)
+    return stopped
+
+
+def flat(loss: float) -> Curve:
+    return dict.fromkeys(range(6), loss)
+
+
+def test_halving_stops_at_a_rung_what_is_not_among_the_best(
+    db: Database, study: optuna.Study
+) -> None:
+    spec = StudySpec(dataset="digits", epochs=5)
+    curves = [flat(1.0), flat(2.0), flat(3.0), flat(1.5), flat(0.5)]
+    late = {0: 1.2, 1: 1.2, 2: 1.2, 3: 0.1, 4: 1.2, 5: 1.2}  # its lowest counts: of epoch 3
+    assert train(db, spec, [*curves, late], study) == [None, None, 0, 1, None, 1]
+    study.enqueue_trial({}, user_attrs={OVERRIDES: {}})
+    assert train(db, spec, [flat(9.0)], study) == [None]  # the baseline runs to its end
+
+
+def test_optunas_median_and_none(db: Database, study: optuna.Study) -> None:
+    curves = [*(flat(float(loss)) for loss in range(1, 6)), flat(9.0)]
+    assert train(db, spec_of("median"), curves, study) == [None] * 5 + [1]
+    assert train(db, spec_of("none"), [flat(99.0)], study) == [None]
+
+
+def spec_of(pruner: str) -> StudySpec:
+    return StudySpec(dataset="digits", epochs=5, pruner=pruner)
+
+
+@pytest.fixture
+def registry() -> Iterator[dict[str, Pruner]]:
+    known = dict(PRUNERS)
+    yield PRUNERS
+    PRUNERS.clear()
+    PRUNERS.update(known)
+
+
+def test_ones_own_rule_and_any_pruner_of_optunas(
+    db: Database, study: optuna.Study, registry: dict[str, Pruner]
+) -> None:
+    registry["none"] = Pruner(
+        description="a test's",
+        make=lambda _spec: lambda _epoch, loss, rivals: bool(rivals) and loss > max(rivals),
+        rungs=lambda _epochs: [3],
+    )
+    assert train(db, spec_of("none"), [flat(1.0), flat(2.0), flat(1.5)], study) == [None, 3, None]
+    registry["none"] = Pruner(
+        description="a test's",
+        make=lambda _spec: optuna.pruners.ThresholdPruner(upper=5.0),
+    )
+    assert train(db, spec_of("none"), [flat(9.0), flat(4.0)], study) == [1, None]
+
+
+def test_an_unknown_pruner_is_told_with_those_there_are() -> None:
+    with pytest.raises(SpecError, match="one of halving, median, none, but got 'best'"):
+        find_pruner("best")

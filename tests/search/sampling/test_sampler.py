@@ -1,0 +1,191 @@
+"""Draws: the same after a restart, in the space, lower than random, learning from the young."""
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import QMCSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.sampling.registry import SAMPLERS, Sampler
+from search.sampling.sampler import make_sampler
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import read_parameter, suggest
+from search.store.catalog import find_study
+from search.store.claims import claim
+from search.store.leases import Lease, release, sample
+from tests.search.long_studies import SPEC, fill
+
+SPACE = {
+    "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+    "depth": {"low": 1, "high": 4},
+    "width": {"low": 8, "high": 64, "step": 8},
+    "dropout": {"low": 0.0, "high": 0.5},
+    "weight_decay_kind": ["none", "coupled", "decoupled"],
+}
+
+
+def spec_of(sampler: str, seed: int = 0, epochs: int = 2) -> StudySpec:
+    space = {name: read_parameter(name, written) for name, written in SPACE.items()}
+    return StudySpec(dataset="digits", space=space, sampler=sampler, seed=seed, epochs=epochs)
+
+
+def final_loss(params: dict[str, object], noise: float = 0.0) -> float:
+    """A made-up one, lowest (0.3) in the space's inside."""
+    rate, depth, width, dropout = (
+        float(params[name])  # type: ignore[arg-type]
+        for name in ("learning_rate", "depth", "width", "dropout")
+    )
+    away = (math.log10(rate) + 2.5) ** 2 + (depth - 3) ** 2 / 4 + (width - 48) ** 2 / 900
+    kinds = {"none": 0.3, "coupled": 0.0, "decoupled": 0.5}
+    away += (2 * dropout - 0.25) ** 2 + kinds[str(params["weight_decay_kind"])]
+    return 0.3 * math.exp(away / 4 + noise)
+
+
+def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.Study:
+    """Trials are stopped after their first epoch unless they are among the best third."""
+    study = optuna.create_study()
+    firsts: list[float] = []
+    for number in range(trials):
+        if number % restart_every == 0:
+            study.sampler = make_sampler(spec)
+        trial = study.ask()
+        suggest(trial, spec)
+        end = final_loss(trial.params, random.Random(number).gauss(0, 0.02))
+        trial.report(1.5 * end, 1)
+        goes_on = sum(first < end for first in firsts) <= len(firsts) / 3
+        firsts.append(end)
+        if goes_on:
+            trial.report(end, 2)
+            study.tell(trial, end)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+    return study
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_a_restart_changes_no_draw(sampler: str) -> None:
+    whole, restarted, other = (
+        [trial.params for trial in search(spec, 13, restart_every).trials]
+        for spec, restart_every in (
+            (spec_of(sampler, seed=7), 1000),
+            (spec_of(sampler, seed=7), 4),
+            (spec_of(sampler, seed=8), 1000),
+        )
+    )
+    assert restarted == whole
+    assert len({str(params) for params in whole}) == 13
+    assert not any(params in whole for params in other)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
+    """Means of two studies with equal random starts, beside random search's."""
+    ours, chance = (
+        sum(search(spec_of(name, seed), 20).best_value for seed in range(2)) / 2
+        for name in (sampler, "random")
+    )
+    assert ours < chance
+
+
+def test_nothing_is_drawn_where_another_trial_runs() -> None:
+    """Two ask at once: the second knows what the first one drew."""
+    spec = spec_of("gp")
+    study = search(spec, 12)
+    study.sampler = make_sampler(spec)
+    for _ in range(2):
+        suggest(study.ask(), spec)  # runs on, without a report
+    first, second = (trial.params for trial in study.trials[-2:])
+    assert first != second
+
+
+@contextmanager
+def entry(name: str, sampler: Sampler) -> Iterator[None]:
+    SAMPLERS[name] = sampler
+    try:
+        yield
+    finally:
+        del SAMPLERS[name]
+
+
+def test_the_study_in_memory_holds_what_is_known_of_the_others() -> None:
+    seen: list[FrozenTrial] = []
+
+    class Watching(RandomSampler):
+        def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
+            seen[:] = [other for other in study.trials if other.number != trial.number]
+            return {}
+
+    spec = spec_of("watching")
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+
+    def add(state: str, losses: dict[int, float], **attributes: object) -> None:
+        study.enqueue_trial({}, user_attrs=attributes)
+        trial = study.ask()
+        suggest(trial, spec_of("random"))
+        for epoch, loss in losses.items():
+            trial.report(loss, epoch)
+        if state != "RUNNING":
+            value = min(losses.values()) if state == "COMPLETE" else None
+            study.tell(trial, value, TrialState[state])
+
+    add("RUNNING", {})
+    add("COMPLETE", {1: 0.9, 2: 0.6})
+    add("FAIL", {1: 0.9, 2: 0.6})
+    add("PRUNED", {1: 0.7})
+    add("PRUNED", {})
+    add("RUNNING", {1: 0.8})
+    add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not of the space
+    with entry("watching", Sampler(description="", make=lambda _, seed: Watching(seed=seed))):
+        study.sampler = make_sampler(spec)
+        suggest(study.ask(), spec)
+    assert [trial.params for trial in seen] == [study.trials[n].params for n in (0, 1, 3, 5)]
+    assert [trial.state.name for trial in seen] == ["RUNNING"] + 3 * ["COMPLETE"]
+    expected = [math.log(loss) for loss in (0.6, 0.7 * 0.6 / 0.9, 0.8 * 0.6 / 0.9)]
+    assert [trial.value for trial in seen[1:]] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study() -> None:
+    qmc = Sampler(
+        description="a Sobol sequence",
+        make=lambda spec, _seed: QMCSampler(seed=spec.seed, warn_independent_sampling=False),
+        on_estimates=False,
+    )
+    with entry("qmc", qmc):
+        study = search(spec_of("qmc"), 9)
+    assert len({trial.params["dropout"] for trial in study.trials}) > 6
+
+
+def test_an_unknown_sampler_is_told_with_those_there_are() -> None:
+    with pytest.raises(SpecError, match="one of gp, tpe, random, grid, but got 'best'"):
+        make_sampler(spec_of("best"))
+
+
+def begin(db, study: optuna.Study) -> Lease:  # type: ignore[no-untyped-def]
+    lease = claim(db, study, total=10**6)
+    assert isinstance(lease, Lease)
+    sample(db, study, lease, lambda trial: suggest(trial, SPEC))
+    return lease
+
+
+def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) -> None:
+    db, study = fill(tmp_path / "studies.db", 30)
+    dead = claim(db, study, total=10**6)
+    assert isinstance(dead, Lease)
+    release(db, dead)
+    optuna.load_study(study_name="s", storage=db.optuna).enqueue_trial({"dropout": 0.125})
+    again = find_study(db, "s")  # as by a process that never read them
+    assert again is not None
+    again.sampler = make_sampler(SPEC)
+    leases = [begin(db, again), begin(db, again)]
+    assert [lease.trial_number for lease in leases] == [30, 31]
+    params = [db.optuna.get_trial(lease.trial_id).params for lease in leases]
+    assert params[0].keys() == params[1].keys() == SPEC.space.keys()
+    assert params[1]["dropout"] == 0.125
+    db.close()
