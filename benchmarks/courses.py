@@ -59,9 +59,7 @@ class Course:
         return next((seconds for seconds, loss in self.losses if loss <= target), None)
 
 
-def write_study(
-    path: Path, args: argparse.Namespace, seed: int, *, averaging: bool, sampler: str | None = None
-) -> None:
+def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: bool) -> None:
     """The default study's space under the benchmark's scale."""
     text = find_study_file("default").read_text(encoding="utf-8")
     space = text[text.index("\n[space]\n") : text.index("\n[baseline]\n")]
@@ -72,8 +70,6 @@ def write_study(
     if args.limit < ALL_IMAGES:
         validation = max(1, args.limit // VALIDATION_SHARE)
         part = f"limit = {args.limit}\nvalidation_count = {validation}"
-    if sampler is not None:
-        part += f"\nsampler = {json.dumps(sampler)}"
     head = STUDY.format(
         dataset=json.dumps(args.dataset),
         trials=args.trials,
@@ -84,14 +80,12 @@ def write_study(
     path.write_text(head + space, encoding="utf-8")
 
 
-def run_study(
-    name: str, args: argparse.Namespace, seed: int, loaders: int, sampler: str | None = None
-) -> Course:
+def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> Course:
     """One contender's study, from its command's start to its end."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         study, log = folder / "study.toml", folder / "epochs.jsonl"
-        write_study(study, args, seed, averaging=name == OURS, sampler=sampler)
+        write_study(study, args, seed, averaging=name == OURS)
         ours = name in (OURS, UNAVERAGED)
         if ours:
             command = ["search.study", "--config", str(study), "--study", "benchmark"]

@@ -1,9 +1,10 @@
 """Which sampler finds the lowest validation loss: whole studies, the same but for their sampler.
 
-Each study is a command of its own, with the default study's space (without the baseline), halving,
-and a seed that all samplers share, so that they share the images, the split and the random trials
-at the start. What counts is the lowest validation loss of a study, as a ratio to that of random
-search with the same seed. What a draw costs is measured apart, beside more and more trials.
+The default study's space (without the baseline), training, sampler and halving are the product's;
+all studies are trained in this process and kept in memory, one trial at a time. The samplers share
+seeds: the images, the split, and the random trials at the start. What counts is the lowest
+validation loss of a study, as a ratio to that of random search with the same seed. What a draw
+costs is measured apart, beside more and more trials.
 
     python -m benchmarks.samplers --rounds 10 --json benchmarks/results/samplers.json
 """
@@ -16,25 +17,39 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
-from benchmarks.courses import OURS, Course, run_study
 from benchmarks.record import environment, spread, write_json
+from search.running.loop import trial_seed
+from search.sampling import halving
 from search.sampling.registry import SAMPLERS
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
+from search.spec.space import suggest
 from search.spec.stored_params import distributions
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.optuna_log import warnings_only
 from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device
+from search.training.task import Task, load_task
+from search.training.train import train
 
 NAMES = ("gp", "tpe", "random")
 PRESENT, DRAWS = (20, 50, 100, 200), 5
-TRIALS, EPOCHS, LIMIT = 25, 6, 3000
+TRIALS, EPOCHS, LIMIT = 30, 6, 1000
+
+
+class Outcome(NamedTuple):
+    """Of one study: its lowest validation loss, and what it took to find it."""
+
+    best: float
+    best_number: int
+    epochs: int
+    train_seconds: float
+    draw_seconds: float
 
 
 def parser() -> Parser:
@@ -68,41 +83,81 @@ python -m benchmarks.samplers --samplers tpe random
     return own
 
 
-def compare(rounds: Sequence[Mapping[str, Course]]) -> dict[str, Any]:
+def search(spec: StudySpec, task: Task) -> Outcome:
+    """One study, trained here."""
+    study = optuna.create_study(sampler=make_sampler(spec))
+    at_rungs: dict[int, list[float]] = {epoch: [] for epoch in halving.rungs(spec.epochs)}
+    epochs, drawing, began = 0, 0.0, time.perf_counter()
+    for number in range(spec.trials):
+        asked = time.perf_counter()
+        trial = study.ask()
+        config = suggest(trial, spec)
+        drawing += time.perf_counter() - asked
+        training = train(
+            config.architecture,
+            config.recipe,
+            task,
+            seed=trial_seed(spec.seed, number),
+            early_look=True,
+        )
+        lowest, state = float("inf"), TrialState.COMPLETE
+        for epoch in training.slices():
+            if epoch is None:
+                continue
+            epochs += epoch.epoch > 0
+            trial.report(epoch.validation_loss, epoch.epoch)
+            lowest = min(lowest, epoch.validation_loss)
+            rivals = at_rungs.get(epoch.epoch)
+            if rivals is None:
+                continue
+            goes_on = halving.worth_continuing(epoch.epoch, lowest, rivals)
+            rivals.append(lowest)
+            if not goes_on:
+                state = TrialState.PRUNED
+                break
+        training.close()
+        study.tell(trial, lowest if state == TrialState.COMPLETE else None, state)
+    seconds = time.perf_counter() - began
+    best = study.best_trial
+    assert best.value is not None
+    return Outcome(best.value, best.number, epochs, seconds - drawing, drawing)
+
+
+def compare(rounds: Sequence[Mapping[str, Outcome]]) -> dict[str, Any]:
     """Each sampler's losses and, where random search took part, ratios to it, seed by seed."""
     found: dict[str, Any] = {}
     for name in rounds[0]:
-        best = [studies[name].best for studies in rounds]
+        studies = [outcomes[name] for outcomes in rounds]
+        best = [study.best for study in studies]
         found[name] = {
             "best_validation_loss": spread(best),
             "mean": statistics.fmean(best),
-            "seconds": spread([studies[name].seconds for studies in rounds]),
-            "epochs": spread([studies[name].epochs for studies in rounds]),
+            "best_trial": spread([study.best_number for study in studies]),
+            "epochs": spread([study.epochs for study in studies]),
+            "train_seconds": spread([study.train_seconds for study in studies]),
+            "draw_seconds": spread([study.draw_seconds for study in studies]),
         }
         if "random" in rounds[0] and name != "random":
-            ratios = [studies[name].best / studies["random"].best for studies in rounds]
+            ratios = [outcomes[name].best / outcomes["random"].best for outcomes in rounds]
             found[name]["loss_to_random"] = spread(ratios)
             found[name]["mean_loss_to_random"] = statistics.fmean(ratios)
             found[name]["lower_than_random"] = sum(ratio < 1 for ratio in ratios)
     return found
 
 
-def draw_seconds(name: str) -> dict[str, float]:
-    """Median CPU seconds of a draw of the default study, beside so many complete trials."""
-    wanted = read_study_file(find_study_file("default"))
-    spec = StudySpec(dataset="fashion_mnist", space=wanted["space"], sampler=name)
-    space, dice = distributions(spec), random.Random(0)
+def draw_seconds(spec: StudySpec) -> dict[str, float]:
+    """Median CPU seconds of a draw, beside so many complete trials."""
+    space, losses = distributions(spec), random.Random(0)
     found = {}
     for present in PRESENT:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=present))
         for _ in range(present):
-            params = study.ask(space).params
             study.add_trial(
                 create_trial(
-                    params=params,
+                    params=study.ask(space).params,
                     distributions=space,
-                    value=dice.random(),
-                    intermediate_values={1: dice.random()},
+                    value=losses.random(),
+                    intermediate_values={1: losses.random()},
                 )
             )
         study.sampler = make_sampler(spec)
@@ -118,29 +173,49 @@ def draw_seconds(name: str) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     device = choose_device(args.device)
+    space = read_study_file(find_study_file("default"))["space"]
+
+    def spec(name: str, seed: int) -> StudySpec:
+        return StudySpec(
+            dataset=args.dataset,
+            space=space,
+            sampler=name,
+            seed=seed,
+            trials=args.trials,
+            epochs=args.epochs,
+        )
+
+    rounds: list[dict[str, Outcome]] = []
     with warnings_only():
-        costs = {name: draw_seconds(name) for name in args.samplers}
-    print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
-    rounds: list[dict[str, Course]] = []
-    for seed in range(args.rounds):
-        studies = {name: run_study(OURS, args, seed, 0, sampler=name) for name in args.samplers}
-        rounds.append(studies)
-        text = ", ".join(f"{name} {study.best:.4f}" for name, study in studies.items())
-        print(f"seed {seed}: {text}", file=sys.stderr, flush=True)
-        result = {
-            "samplers": compare(rounds),
-            "draw_cpu_seconds": costs,
-            "scale": {
+        costs = {name: draw_seconds(spec(name, 0)) for name in args.samplers}
+        print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
+        for seed in range(args.rounds):
+            task = load_task(
+                args.dataset,
+                args.data_dir,
+                device,
+                limit=args.limit,
+                validation_count=args.limit // 3,
+                seed=seed,
+            )
+            rounds.append({name: search(spec(name, seed), task) for name in args.samplers})
+            text = ", ".join(f"{name} {study.best:.4f}" for name, study in rounds[-1].items())
+            print(f"seed {seed}: {text}", file=sys.stderr, flush=True)
+            scale = {
                 "dataset": args.dataset,
                 "trials": args.trials,
                 "epochs": args.epochs,
                 "training_images": args.limit,
                 "rounds": len(rounds),
-            },
-            **environment("samplers", device),
-        }
-        if args.json:
-            write_json(args.json, result)
+            }
+            result = {
+                "samplers": compare(rounds),
+                "draw_cpu_seconds": costs,
+                "scale": scale,
+                **environment("samplers", device),
+            }
+            if args.json:
+                write_json(args.json, result)
     for name, measured in result["samplers"].items():
         loss = measured["best_validation_loss"]
         print(f"{name}: {measured['mean']:.4f} ({loss['min']:.4f} to {loss['max']:.4f})")
