@@ -75,10 +75,10 @@ class StudySpec:
         epochs: maximum epochs per trial, and the length of its schedule.
         patience: epochs without a lower validation loss before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
-        sampler, pruner: names in `search.sampling.registry`, not checked here. A comparison has the
-            sampler `grid`, and trains every arm to its end.
-        space: a domain for each parameter of `search.spec.space.PARAMETERS`. Of a comparison
-            one value each: the base configuration.
+        sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
+            `grid`, and trains every arm to its end.
+        space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
+            comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
         arms: see `search.spec.arms`; the base arm first. None in a search.
         base: the first arm's name, with which the others are compared; None in a search.
@@ -115,17 +115,10 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         for name in ("dataset", "title", "source", "sampler", "pruner"):
-            if not isinstance(getattr(self, name), str):
-                raise SpecError(name, f"{name} must be text, but got {shown(getattr(self, name))}")
-        for name, most in (
-            ("repeats", MOST_TRIALS),
-            ("trials", MOST_TRIALS),
-            ("epochs", MOST_EPOCHS),
-            ("patience", MOST_EPOCHS),
-            ("image_size", MOST_SIDE),
-            ("validation_count", MOST_EXAMPLES),
-            ("limit", MOST_EXAMPLES),
-        ):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise SpecError(name, f"{name} must be text, but got {shown(value)}")
+        for name, most in MOST.items():
             if getattr(self, name) is not None or name in ("repeats", "trials", "epochs"):
                 _check_count(name, getattr(self, name), most)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:

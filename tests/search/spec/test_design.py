@@ -17,6 +17,7 @@ from search.running.endings import DivergedError
 from search.running.loop import work
 from search.running.worker import Worker
 from search.sampling.sampler import make_sampler
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.journal import Expectation, JournalEntry

@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from data.examples import DatasetInfo
 from models import ConvNetConfig
-from models.anatomy import count_parameters
+from models.summary import count_parameters
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import choice_label
