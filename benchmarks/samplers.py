@@ -23,13 +23,12 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.record import environment, spread, write_json
-from search.running.loop import trial_seed
+from search.running.run import trial_seed
 from search.sampling import halving
 from search.sampling.registry import SAMPLERS
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
-from search.spec.space import suggest
-from search.spec.stored_params import distributions
+from search.spec.space import distributions, suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.optuna_log import warnings_only
 from search.terminal.commands import Parser, positive_int, run

@@ -10,8 +10,10 @@ from contextlib import ExitStack
 
 from optuna.trial import TrialState
 
+from search.running.packing import Packing
+from search.running.resuming import checkpoint_identity, save, saved_state
 from search.running.run import Run, checkpoint_path
-from search.running.slots import Packing, Slot, Slots
+from search.running.slots import Course, CrowdedError, Packing, Slot, Slots
 from search.running.trial import (
     Ending,
     describe,
@@ -20,10 +22,6 @@ from search.running.trial import (
     is_out_of_memory,
     train_trial,
 )
-from search.running.packing import Packing
-from search.running.resuming import checkpoint_identity, checkpoint_path, save, saved_state
-from search.running.slots import Course, CrowdedError, Slots
-from search.running.worker import Worker
 from search.sampling.pruner import should_prune
 from search.sampling.sampler import make_sampler
 from search.spec.space import suggest
@@ -34,7 +32,6 @@ from search.store.history import record_epoch
 from search.store.leases import Lease, LostLeaseError, release, sample
 from search.store.pictures import record_confusion
 from search.store.storage import StorageError
-from search.training.checkpoint import delete_checkpoint
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
@@ -138,7 +135,7 @@ def _end(run: Run, slots: Slots, slot: Slot, ending: Ending) -> None:
     worker.on_change()
 
 
-def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) -> Course:
+def _course(worker: Run, lease: Lease, heartbeat: Heartbeat, slots: Slots) -> Course:
     """The training of one trial, a slice for each `next()`; its value is how the trial ended."""
     if lease.exhausted:
         vanished = lease.attempt - 1
@@ -157,7 +154,7 @@ def _course(worker: Worker, lease: Lease, heartbeat: Heartbeat, slots: Slots) ->
     return TrialState.FAIL, reason
 
 
-def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
+def _train(worker: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
     """Train the trial from where it stands to its end; says whether it was pruned."""
     db, study, spec, task = worker.db, worker.study, worker.spec, worker.task
     config, started = sample(
@@ -197,7 +194,7 @@ def _train(worker: Worker, lease: Lease, heartbeat: Heartbeat) -> Generator[None
     return TrialState.COMPLETE
 
 
-def _record(worker: Worker, lease: Lease, epoch: Epoch) -> None:
+def _record(worker: Run, lease: Lease, epoch: Epoch) -> None:
     record_epoch(
         worker.db,
         lease,

@@ -10,9 +10,7 @@ import optuna
 import torch
 
 from data.datasets import canonical_name, choose_dataset, find_dataset
-from search.running.journal import journal_from_environment
-from search.running.wish import Wish, read_wish
-from search.running.worker import Worker
+from search.running.run import Run
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError

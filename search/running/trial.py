@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.summary import count_parameters
 from search.running.run import Run, TrialCheckpoint, trial_seed
-from search.sampling.choosing import is_hopeless
 from search.spec.space import suggest
 from search.store.errors import StudyBrokenError
 from search.store.heartbeat import Heartbeat
@@ -63,7 +62,7 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
     def should_prune(epoch: int) -> bool:
         if epoch == config.recipe.epochs:
             return False  # it is complete anyway
-        return with_retry(db, lambda: is_hopeless(run.study, lease.trial_id, epoch))
+        return with_retry(db, lambda: should_prune(run.study, lease.trial_id, epoch))
 
     with closing(training):
         if training.epoch > 0 and should_prune(training.epoch):

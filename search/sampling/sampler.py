@@ -22,8 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.sampling.forecast import Forecast, fit
 from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec
-from search.spec.space import ARM, REPEAT
-from search.spec.stored_params import distributions, lies_in_space
+from search.spec.space import ARM, REPEAT, distributions, lies_in_space
 from search.store.optuna_log import warnings_only
 from search.training.epoch import derived_seed
 

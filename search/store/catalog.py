@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.stored_params import queued_baseline
+from search.spec.space import queued_baseline
 from search.store.identity import study_identity, study_transaction
 from search.store.storage import Database, StorageError, snapshot, with_retry
 from search.store.tables import studies, trials

@@ -15,7 +15,8 @@ from search.sampling.registry import SAMPLERS, Sampler
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.space import read_parameter, suggest
+from search.spec.parameters import read_parameter
+from search.spec.space import suggest
 from search.store.catalog import find_study
 from search.store.claims import claim
 from search.store.leases import Lease, release, sample

@@ -12,10 +12,9 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 from data.datasets import default_data_dir
-from search.running import loop
-from search.running.endings import DivergedError
-from search.running.loop import work
-from search.running.worker import Worker
+from search.running.loop import train_trials
+from search.running.run import Run
+from search.running.trial import DivergedError
 from search.sampling.sampler import make_sampler
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
