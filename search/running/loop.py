@@ -10,10 +10,8 @@ from contextlib import ExitStack
 
 from optuna.trial import TrialState
 
-from search.running.packing import Packing
-from search.running.resuming import checkpoint_identity, save, saved_state
 from search.running.run import Run, checkpoint_path
-from search.running.slots import Course, CrowdedError, Packing, Slot, Slots
+from search.running.slots import Packing, Slot, Slots
 from search.running.trial import (
     Ending,
     describe,
@@ -22,15 +20,11 @@ from search.running.trial import (
     is_out_of_memory,
     train_trial,
 )
-from search.sampling.pruner import should_prune
 from search.sampling.sampler import make_sampler
-from search.spec.space import suggest
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
 from search.store.errors import CheckpointUnwritableError
 from search.store.heartbeat import Heartbeat
-from search.store.history import record_epoch
-from search.store.leases import Lease, LostLeaseError, release, sample
-from search.store.pictures import record_confusion
+from search.store.leases import Lease, LostLeaseError, release
 from search.store.storage import StorageError
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import StoppedError
@@ -48,9 +42,9 @@ def train_trials(run: Run) -> None:
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
-    worker.study.sampler = make_sampler(worker.spec)  # which Optuna does not store
-    slots = Slots(_packing(worker))
-    with Heartbeat(worker.db) as heartbeat:
+    run.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
+    slots = Slots(_packing(run))
+    with Heartbeat(run.db) as heartbeat:
         try:
             while not run.stop.is_set():
                 _claim_more(run, slots, heartbeat)
@@ -130,82 +124,6 @@ def _end(run: Run, slots: Slots, slot: Slot, ending: Ending) -> None:
     slots.remove(slot)
     delete_checkpoint(checkpoint_path(run.folder, slot.lease.trial_number))
     return_memory(of_gpu=not slots)
-    if state == TrialState.FAIL:
-        give_up_if_broken(worker)
-    worker.on_change()
-
-
-def _course(worker: Run, lease: Lease, heartbeat: Heartbeat, slots: Slots) -> Course:
-    """The training of one trial, a slice for each `next()`; its value is how the trial ended."""
-    if lease.exhausted:
-        vanished = lease.attempt - 1
-        return TrialState.FAIL, (
-            f"abandoned {vanished} times without a new epoch: each time its worker was gone"
-        )
-    try:
-        return (yield from _train(worker, lease, heartbeat)), None
-    except (StoppedError, LostLeaseError, StorageError, CheckpointUnwritableError):
-        raise
-    except Exception as error:
-        if is_out_of_memory(error) and not slots.is_alone():
-            raise CrowdedError from error
-        # Whatever a configuration does to its training is its own fault, and not the study's.
-        reason = describe(error)
-    return TrialState.FAIL, reason
-
-
-def _train(worker: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, TrialState]:
-    """Train the trial from where it stands to its end; says whether it was pruned."""
-    db, study, spec, task = worker.db, worker.study, worker.spec, worker.task
-    config, started = sample(
-        db, study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
-    )
-    checkpoint = checkpoint_path(worker.folder, lease.trial_number)
-    identity = checkpoint_identity(lease, started, config, task.content)
-    training = train(
-        config.architecture,
-        config.recipe,
-        task,
-        seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
-        state=saved_state(worker.db, lease, checkpoint, identity),
-        stop=worker.stop,
-        early_look=True,
-    )
-    with closing(training):
-        if training.epoch > 0 and should_prune(db, study, spec, lease, training.epoch):
-            return TrialState.PRUNED  # what the worker before us died too early to say
-        for epoch in training.slices():
-            if epoch is not None:
-                if heartbeat.lost(lease):
-                    raise LostLeaseError(f"trial {lease.trial_number} was taken over")
-                refuse_nonsense(epoch)
-                _record(worker, lease, epoch)
-                if epoch.epoch > 0:
-                    worker.check()
-                    try:
-                        save(checkpoint, {"identity": identity, "training": training.state()})
-                    except CheckpointUnwritableError:
-                        worker.check()  # the folder may have been taken away at this very moment
-                        raise
-                if should_prune(db, study, spec, lease, epoch.epoch):
-                    return TrialState.PRUNED
-            yield
-        record_confusion(db, lease, training.confusion().numpy())
-    return TrialState.COMPLETE
-
-
-def _record(worker: Run, lease: Lease, epoch: Epoch) -> None:
-    record_epoch(
-        worker.db,
-        lease,
-        epoch=epoch.epoch,
-        train_loss=epoch.train_loss,
-        train_error=epoch.train_error,
-        validation_loss=epoch.validation_loss,
-        validation_error=epoch.validation_error,
-        learning_rate=epoch.learning_rate,
-        seconds=epoch.seconds,
-        images=epoch.images,
-    )
-    if worker.journal is not None:
-        worker.journal.acknowledge(lease.trial_number, epoch.epoch, epoch.validation_loss)
+    if ending[0] == TrialState.FAIL:
+        give_up_if_broken(run)
+    run.on_change()

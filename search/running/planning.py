@@ -10,7 +10,8 @@ import optuna
 import torch
 
 from data.datasets import canonical_name, choose_dataset, find_dataset
-from search.running.run import Run
+from search.running.request import Request
+from search.running.run import Run, begin_run
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.summary import count_parameters
 from search.running.run import Run, TrialCheckpoint, trial_seed
+from search.sampling.pruner import should_prune
 from search.spec.space import suggest
 from search.store.errors import StudyBrokenError
 from search.store.heartbeat import Heartbeat
@@ -59,13 +60,8 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
         early_look=True,
     )
 
-    def should_prune(epoch: int) -> bool:
-        if epoch == config.recipe.epochs:
-            return False  # it is complete anyway
-        return with_retry(db, lambda: should_prune(run.study, lease.trial_id, epoch))
-
     with closing(training):
-        if training.epoch > 0 and should_prune(training.epoch):
+        if training.epoch > 0 and should_prune(db, run.study, spec, lease, training.epoch):
             return TrialState.PRUNED, None  # what the worker before us died too early to say
         for epoch in training.slices():
             if epoch is not None:
@@ -75,7 +71,7 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
                 record_epoch(db, lease, **_columns(epoch))
                 if epoch.epoch > 0:
                     checkpoint.save(training.state())
-                if should_prune(epoch.epoch):
+                if should_prune(db, run.study, spec, lease, epoch.epoch):
                     return TrialState.PRUNED, None
             yield
         record_confusion(db, lease, training.confusion().numpy())
