@@ -22,7 +22,7 @@ from typing import Literal
 
 from scipy import stats
 
-from search.analysis.metrics import METRICS, measured
+from search.analysis.measures import measure_of, measured
 from search.analysis.wording import spread
 from search.spec.arms import Arm
 from search.store.view import StudyView, TrialView
@@ -31,7 +31,7 @@ ALPHA = 0.05
 DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infinite
 
 Verdict = Literal["better", "worse", "no evidence"]
-Standing = Literal[
+Basis = Literal[
     "tested",
     "one seed",  # a single pair, which has no spread
     "no pair",  # no seed with which both were trained
@@ -40,11 +40,6 @@ Standing = Literal[
     "diverged",  # the arm in every seed, while the other trained
     "other diverged",
 ]
-
-
-def guessing_loss(view: StudyView) -> float:
-    """In nats, what all classes as equally likely score."""
-    return math.log(max(2, len(view.dataset.class_names)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,16 +75,13 @@ class ArmRuns:
 
 def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
     """Every arm of the comparison by its name, the base first."""
+    complete = [trial for trial in view.in_state("complete") if trial.best is not None]
     return {
         arm.name: ArmRuns(
             arm=arm,
             repeats=view.spec.repeats,
-            complete=tuple(
-                trial
-                for trial in view.in_state("complete")
-                if trial.arm == arm.name and trial.best is not None
-            ),
-            failed=tuple(t for t in view.in_state("failed") if t.arm == arm.name),
+            complete=tuple(trial for trial in complete if trial.arm == arm.name),
+            failed=tuple(trial for trial in view.in_state("failed") if trial.arm == arm.name),
         )
         for arm in view.spec.arms
     }
@@ -100,7 +92,8 @@ class Difference:
     """How far an arm is from another one, `arm` minus `than`, with what a test says of it.
 
     Attributes:
-        metric: one of METRICS.
+        metric: as `measure_of` takes it.
+        basis: what the verdict rests on.
         by_repeat: of each seed with which both were trained.
         p: of the paired t test; None without one.
         p_holm: corrected over the tests that were made together.
@@ -112,7 +105,7 @@ class Difference:
     arm: str
     than: str
     metric: str
-    standing: Standing
+    basis: Basis
     by_repeat: Mapping[int, float]
     p: float | None = None
     p_holm: float | None = None
@@ -132,51 +125,46 @@ class Difference:
     def direction(self) -> Literal["better", "worse"] | None:
         """Where the mean points, however surely; an arm that always diverged is worse than one
         that trained."""
-        if self.standing in ("diverged", "other diverged"):
-            return "worse" if self.standing == "diverged" else "better"
+        if self.basis in ("diverged", "other diverged"):
+            return "worse" if self.basis == "diverged" else "better"
         if not self.mean:
             return None
-        return "better" if (self.mean < 0) == METRICS[self.metric].lower_is_better else "worse"
+        lower_is_better = measure_of(self.metric).lower_is_better
+        return "better" if (self.mean < 0) == lower_is_better else "worse"
 
     @property
     def verdict(self) -> Verdict:
         """The direction, if the corrected test finds one at ALPHA or none is needed."""
-        sure = self.standing in ("counted", "diverged", "other diverged") or (
+        sure = self.basis in ("counted", "diverged", "other diverged") or (
             self.p_holm is not None and self.p_holm < ALPHA
         )
         return self.direction or "no evidence" if sure else "no evidence"
 
+    def corrected(self, p: float, p_holm: float, tests: int, widened: float = 1.0) -> Difference:
+        """With the interval of a test that was corrected together with others.
+
+        Args:
+            p, p_holm: of the test, before and after correction.
+            tests: that were corrected together.
+            widened: factor of the interval's level.
+        """
+        # What p is compared with, from ALPHA / tests to ALPHA: p is below it where p_holm < ALPHA.
+        alpha = widened * (ALPHA * p / p_holm if p > 0 else ALPHA / tests)
+        differences, n = list(self.by_repeat.values()), self.pairs
+        half = float(stats.t.isf(alpha / 2, n - 1)) * (spread(differences) or 0.0) / math.sqrt(n)
+        middle = mean(differences)
+        return dataclasses.replace(self, p_holm=p_holm, low=middle - half, high=middle + half)
+
 
 def compare(runs: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str, str]]) -> list[Difference]:
     """A difference for each (arm, than, metric); tests are corrected over all of them together."""
-    found = [_difference(runs[arm], runs[than], metric) for arm, than, metric in pairs]
-    tested = {(d.arm, d.than, d.metric): d.p for d in found if d.p is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [_corrected(d, corrected.get((d.arm, d.than, d.metric)), len(tested)) for d in found]
-
-
-def _corrected(difference: Difference, p_holm: float | None, tests: int) -> Difference:
-    if difference.p is None or p_holm is None:
-        return difference
-    alpha = level(difference.p, p_holm, tests)
-    low, high = interval(list(difference.by_repeat.values()), alpha)
-    return dataclasses.replace(difference, p_holm=p_holm, low=low, high=high)
-
-
-def level(p: float, p_holm: float, tests: int) -> float:
-    """What p is compared with, from ALPHA / tests to ALPHA: below it exactly where p_holm < ALPHA.
-
-    Args:
-        tests: that were corrected together.
-    """
-    return ALPHA * p / p_holm if p > 0 else ALPHA / tests
-
-
-def interval(differences: Sequence[float], alpha: float) -> tuple[float, float]:
-    """Student's confidence interval of the mean at 1 - alpha; of two values or more."""
-    n = len(differences)
-    half = float(stats.t.isf(alpha / 2, n - 1)) * (spread(differences) or 0.0) / math.sqrt(n)
-    return mean(differences) - half, mean(differences) + half
+    found = {
+        pair: _difference(runs[pair[0]], runs[pair[1]], pair[2]) for pair in (asked := list(pairs))
+    }
+    tested = {pair: d.p for pair, d in found.items() if d.p is not None}
+    for (pair, p), p_holm in zip(tested.items(), holm(list(tested.values())), strict=True):
+        found[pair] = found[pair].corrected(p, p_holm, len(tested))
+    return [found[pair] for pair in asked]
 
 
 def against_base(view: StudyView, metric: str) -> list[Difference]:
@@ -186,35 +174,32 @@ def against_base(view: StudyView, metric: str) -> list[Difference]:
 
 
 def _difference(arm: ArmRuns, than: ArmRuns, metric: str) -> Difference:
+    """Before correction."""
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     repeats = sorted(ours.keys() & theirs.keys())
-    a, b = [ours[repeat] for repeat in repeats], [theirs[repeat] for repeat in repeats]
-    differences = [x - y for x, y in zip(a, b, strict=True)]
-    plain = Difference(
+    differences = [ours[repeat] - theirs[repeat] for repeat in repeats]
+    around = spread(differences)
+    largest = max((abs(arms[repeat]) for arms in (ours, theirs) for repeat in repeats), default=0.0)
+    basis: Basis = "tested"
+    if metric == "parameters":
+        basis = "counted" if differences else "no pair"
+    elif arm.diverged_throughout and than.complete:
+        basis = "diverged"
+    elif than.diverged_throughout and arm.complete:
+        basis = "other diverged"
+    elif around is None:
+        basis = "one seed" if differences else "no pair"
+    elif around <= 1e-9 * largest:  # but for rounding, all the same
+        basis = "equal"
+    tested = basis == "tested" and around is not None
+    return Difference(
         arm=arm.arm.name,
         than=than.arm.name,
         metric=metric,
-        standing="no pair",
+        basis=basis,
         by_repeat=dict(zip(repeats, differences, strict=True)),
-    )
-    if metric == "parameters":
-        return dataclasses.replace(plain, standing="counted") if differences else plain
-    if arm.diverged_throughout and than.complete:
-        return dataclasses.replace(plain, standing="diverged")
-    if than.diverged_throughout and arm.complete:
-        return dataclasses.replace(plain, standing="other diverged")
-    if not differences:
-        return plain
-    around = spread(differences)
-    if around is None:
-        return dataclasses.replace(plain, standing="one seed")
-    if around <= 1e-9 * max(map(abs, (*a, *b)), default=0.0):  # but for rounding, all the same
-        return dataclasses.replace(plain, standing="equal")
-    return dataclasses.replace(
-        plain,
-        standing="tested",
-        p=float(stats.ttest_rel(a, b).pvalue),
-        effect=mean(differences) / around,
+        p=float(stats.ttest_1samp(differences, 0).pvalue) if tested else None,
+        effect=mean(differences) / around if tested and around else None,
     )
 
 
@@ -227,3 +212,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
+
+
+def guessing_loss(view: StudyView) -> float:
+    """In nats, what all classes as equally likely score."""
+    return math.log(max(2, len(view.dataset.class_names)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import mean
 
-from search.analysis.comparison import ArmRuns, Difference, Verdict
-from search.analysis.metrics import HUGE, METRICS
+from search.analysis.comparison import ArmRuns, Basis, Difference
+from search.analysis.measures import HUGE, measure_of
 from search.analysis.wording import mean_and_spread, printable, spread
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
@@ -18,10 +19,15 @@ INTERVAL_MEANS = (
     "The interval is that of the corrected test: the 95 % confidence interval of a test made "
     "alone, wider where several are corrected."
 )
-VERDICTS: dict[Verdict, str] = {
-    "better": "better",
-    "worse": "worse",
-    "no evidence": "no evidence of a difference",
+# Where no test was made: the verdict in a table, and the end of the sentence that says the finding.
+UNTESTED: Mapping[Basis, tuple[str, str]] = {
+    "one seed": ("no evidence: one seed, no test possible", ", but one seed allows no test"),
+    "no pair": ("no evidence: no seed with which both were trained to the end", ""),
+    "equal": (
+        "no evidence: the same difference in each seed, so no spread to test with",
+        " in each of {seeds}, which leaves no spread to test with",
+    ),
+    "counted": ("equally many", ", which is counted and needs no test"),
 }
 MANY = 3  # equal numbers from which a list of them is written as a product
 
@@ -31,13 +37,13 @@ def mean_in_words(runs: ArmRuns, metric: str) -> str:
     values = runs.values(metric)
     if not values:
         return ""
-    kind = METRICS[metric]
-    if len(set(values)) == 1 and kind.digits == 0:
-        return kind.shown(values[0])
-    if mean(values) >= HUGE and kind.digits:
+    measure = measure_of(metric)
+    if len(set(values)) == 1 and measure.digits == 0:
+        return measure.shown(values[0])
+    if mean(values) >= HUGE and measure.digits:
         around = spread(values)
-        return kind.shown(mean(values)) + ("" if around is None else f" ± {around:.2e}")
-    return mean_and_spread(values, kind.digits, kind.factor)
+        return measure.shown(mean(values)) + ("" if around is None else f" ± {around:.2e}")
+    return mean_and_spread(values, measure.digits, measure.factor)
 
 
 def trained_in_words(runs: ArmRuns) -> str:
@@ -81,8 +87,8 @@ def interval_in_words(difference: Difference) -> str:
     """`−0.0205 to −0.0061`; empty without a test."""
     if difference.low is None or difference.high is None:
         return ""
-    metric = METRICS[difference.metric]
-    return f"{metric.signed(difference.low)} to {metric.signed(difference.high)}"
+    measure = measure_of(difference.metric)
+    return f"{measure.signed(difference.low)} to {measure.signed(difference.high)}"
 
 
 def p_in_words(p: float | None) -> str:
@@ -93,58 +99,37 @@ def p_in_words(p: float | None) -> str:
 
 def verdict_in_words(difference: Difference) -> str:
     """The verdict, and where no test could be made, why."""
-    match difference.standing:
-        case "tested":
-            return VERDICTS[difference.verdict]
-        case "one seed":
-            return "no evidence: one seed, no test possible"
-        case "no pair":
-            return "no evidence: no seed with which both were trained to the end"
-        case "equal" if not any(difference.by_repeat.values()):
-            return "no difference at all, to the last digit"
-        case "equal":
-            return "no evidence: the same difference in each seed, so no spread to test with"
-        case "counted":
-            return {"better": "fewer", "worse": "more"}.get(
-                difference.direction or "", "equally many"
-            )
-        case "diverged":
-            return "worse: it diverged in every seed"
-        case "other diverged":
-            return f"better: {printable(difference.than)} diverged in every seed"
+    basis, verdict = difference.basis, difference.verdict
+    if basis == "tested":
+        return "no evidence of a difference" if verdict == "no evidence" else verdict
+    if basis == "diverged":
+        return "worse: it diverged in every seed"
+    if basis == "other diverged":
+        return f"better: {printable(difference.than)} diverged in every seed"
+    if basis == "counted" and difference.direction:
+        return {"better": "fewer", "worse": "more"}[difference.direction]
+    if basis == "equal" and not any(difference.by_repeat.values()):
+        return "no difference at all, to the last digit"
+    return UNTESTED[basis][0]
 
 
 def finding_in_words(difference: Difference) -> str:
     """A sentence without its full stop: which way, by how much, how sure."""
     arm, than = f"“{printable(difference.arm)}”", f"“{printable(difference.than)}”"
-    metric = METRICS[difference.metric]
-    if difference.standing in ("diverged", "other diverged"):
-        bad, good = (arm, than) if difference.standing == "diverged" else (than, arm)
+    measure, middle, basis = measure_of(difference.metric), difference.mean, difference.basis
+    if basis in ("diverged", "other diverged"):
+        bad, good = (arm, than) if basis == "diverged" else (than, arm)
         return f"{bad} diverged in every seed, which counts as worse than {good}, which trained"
-    middle = difference.mean
     if middle is None:
         return f"there is no seed with which both {arm} and {than} were trained to the end"
-    head = f"the {metric.words} of {arm} " + (
-        "equals" if middle == 0 else "is lower than" if middle < 0 else "is higher than"
-    )
-    size = f" by {metric.signed(abs(middle)).lstrip('+')}{_unit(difference)}" if middle else ""
-    head = f"{head} that of {than}{size}"
-    pairs = "1 seed" if difference.pairs == 1 else f"{difference.pairs} seeds"
-    match difference.standing:
-        case "tested":
-            p = p_in_words(difference.p_holm)
-            sign = "" if p.startswith("<") else "= "
-            return (
-                f"{head} (mean of {pairs}; {INTERVAL} {interval_in_words(difference)}; p {sign}{p} "
-                "after Holm)"
-            )
-        case "counted":
-            return f"{head}, which is counted and needs no test"
-        case "one seed":
-            return f"{head}, but one seed allows no test"
-        case _:
-            return f"{head} in each of {pairs}, which leaves no spread to test with"
-
-
-def _unit(difference: Difference) -> str:
-    return " points" if METRICS[difference.metric].unit else ""
+    relation = "equals" if middle == 0 else "is lower than" if middle < 0 else "is higher than"
+    points = " points" if measure.unit else ""
+    size = f" by {measure.signed(abs(middle)).lstrip('+')}{points}" if middle else ""
+    head = f"the {measure.words} of {arm} {relation} that of {than}{size}"
+    seeds = "1 seed" if difference.pairs == 1 else f"{difference.pairs} seeds"
+    if basis != "tested":
+        return head + UNTESTED[basis][1].format(seeds=seeds)
+    p = p_in_words(difference.p_holm)
+    p = p if p.startswith("<") else f"= {p}"
+    interval = interval_in_words(difference)
+    return f"{head} (mean of {seeds}; {INTERVAL} {interval}; p {p} after Holm)"

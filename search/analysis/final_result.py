@@ -9,23 +9,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.summary import LayerRow
-from search.analysis.feature_maps import FeatureMaps
-from search.analysis.kernels import KernelReport
-from search.analysis.mistakes import Mistake
-from search.analysis.uncertainty import Accuracy, accuracy_of
+from search.analysis.inside import FeatureMaps, KernelReport, Mistake
+from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import spread
 from search.store.view import StudyView, TrialView
-from search.training.epoch import Score
-
-if TYPE_CHECKING:
-    from search.training.epoch import Epoch
+from search.training.epoch import Epoch, Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,23 +48,22 @@ class FinalResult:
     """Everything that finalize's page, pictures, metrics and summary are made from.
 
     Attributes:
-        view: the study as it was before this: `view.results` are the earlier readings of the test
-            set, about which people are warned.
+        view: the study as it was before this: `view.results` are the earlier test evaluations,
+            about which people are warned.
         trial: the winner.
         epochs: how many each run was trained.
         layers: of the winner's network.
         runs: one for each seed, in order; the first one's weights are kept.
         training_count, test_count: images that the runs were trained on and tested on.
         opened_at: when the test set was opened.
-        evaluation: the number of this test evaluation among the study's, from 1.
-        fingerprint: of the data set's content.
         confusion_KK: counts on the test set, added up over the runs: its sum is runs x test_count.
         kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
             height, width); None where there is none.
         hardware, versions: of this process.
         why: how the trial was chosen, where it is not simply the study's best; else empty.
-        kernel_report: on `kernels`; None where there are none.
-        features: one image's way through the first run's network; None for an MLP.
+        evaluation: the number of this test evaluation among the study's, from 1.
+        fingerprint: of the data set's content.
+        kernel_report, features: of the first run's network; None where it has no convolutions.
         mistakes: of the first run, for each of the most confused pairs of classes.
     """
 
@@ -103,8 +98,7 @@ class FinalResult:
         return sum(layer.parameters for layer in self.layers)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConfusedPair:
+class ConfusedPair(NamedTuple):
     """Two classes, and how many images of each were taken for the other."""
 
     first: str
@@ -117,8 +111,7 @@ class ConfusedPair:
         return self.first_as_second + self.second_as_first
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClassResult:
+class ClassResult(NamedTuple):
     """images: of the class in the test set; accuracy: over the runs, None without any image."""
 
     name: str
@@ -135,17 +128,10 @@ def most_confused(
     left out.
     """
     pairs = []
-    for i in range(len(class_names)):
-        for j in range(i):
-            a, b = (i, j) if confusion_KK[i, j] >= confusion_KK[j, i] else (j, i)
-            pairs.append(
-                ConfusedPair(
-                    first=class_names[a],
-                    second=class_names[b],
-                    first_as_second=int(confusion_KK[a, b]),
-                    second_as_first=int(confusion_KK[b, a]),
-                )
-            )
+    for i, j in combinations(range(len(class_names)), 2):
+        a, b = (i, j) if confusion_KK[i, j] > confusion_KK[j, i] else (j, i)
+        counts = int(confusion_KK[a, b]), int(confusion_KK[b, a])
+        pairs.append(ConfusedPair(class_names[a], class_names[b], *counts))
     mistaken = [pair for pair in pairs if pair.total > 0]
     return sorted(mistaken, key=lambda pair: -pair.total)[:n]
 
@@ -158,15 +144,10 @@ def by_class(final: FinalResult) -> list[ClassResult]:
     """How each class does on the test set, in the order of their labels."""
     totals_K = final.confusion_KK.sum(axis=1).tolist()
     right_K = final.confusion_KK.diagonal().tolist()
+    names = final.view.dataset.class_names
     return [
-        ClassResult(
-            name=name,
-            images=total // len(final.runs),
-            accuracy=right / total if total else None,
-        )
-        for name, right, total in zip(
-            final.view.dataset.class_names, right_K, totals_K, strict=True
-        )
+        ClassResult(name, total // len(final.runs), right / total if total else None)
+        for name, right, total in zip(names, right_K, totals_K, strict=True)
     ]
 
 
@@ -195,6 +176,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
     """The content of `metrics.json`. Losses are in nats, accuracies and errors in [0, 1]."""
     best = final.trial.best
     assert best is not None
+    images = final.view.dataset.validation_count
     return {
         "study": final.view.name,
         "trial": final.trial.number,
@@ -209,15 +191,13 @@ def metrics(final: FinalResult) -> dict[str, Any]:
             "accuracy": 1 - best.validation_error,
             "error": best.validation_error,
             "loss": best.validation_loss,
-            "images": final.view.dataset.validation_count,
+            "images": images,
             "seeds": 1,
-            "uncertainty": accuracy_of(
-                [best.validation_error], final.view.dataset.validation_count
-            ).to_dict(),
+            "uncertainty": accuracy_of([best.validation_error], images).to_dict(),
         },
         "confusion": final.confusion_KK.tolist(),
         "class_names": list(final.view.dataset.class_names),
-        "per_class": [dataclasses.asdict(one) for one in by_class(final)],
+        "per_class": [one._asdict() for one in by_class(final)],
         "parameters": final.parameters,
         "epochs": final.epochs,
         "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),
@@ -231,9 +211,4 @@ def metrics(final: FinalResult) -> dict[str, Any]:
 
 
 def _of_seed(seed: int, score: Score) -> dict[str, float]:
-    return {
-        "seed": seed,
-        "accuracy": score.accuracy,
-        "error": score.error,
-        "loss": score.loss,
-    }
+    return {"seed": seed, "accuracy": score.accuracy, "error": score.error, "loss": score.loss}

@@ -1,4 +1,4 @@
-"""What a study's trials show, in sentences that stand only where the numbers say so.
+"""What a study's trials show: its best trials, and sentences that stand only where true.
 
 Whether the best is the baseline, whether none has beaten it for long, and which trials over-fit.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
+from search.analysis.measures import sampling_error
 from search.analysis.wording import printable
+from search.spec.config import TrialConfig
 from search.store.view import StudyView, TrialView
 
 LONG, LONGEST = 10, 20  # trials without a gain: the former where they are a third of all
@@ -17,6 +20,62 @@ THIRD = 3
 LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
 RISE = 0.05  # of the validation loss from there to the last epoch, as a share: at least
 MOST_NAMED = 10  # trials that a sentence names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaderboardRow:
+    """A trial at the epoch of its lowest validation loss.
+
+    Attributes:
+        rank: 1 for the best; None for a pruned one, which has none.
+        accuracy, sigma: shares in [0, 1]; sigma is the sampling error of the former.
+        epoch, epochs: the epoch with the lowest loss, and how many were trained.
+        parameters: trained weights and biases; None while unknown.
+        seconds: of training and validation.
+    """
+
+    rank: int | None
+    number: int
+    is_baseline: bool
+    loss: float
+    accuracy: float
+    sigma: float
+    epoch: int
+    epochs: int
+    parameters: int | None
+    seconds: float
+    config: TrialConfig | None
+
+
+def leaderboard_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
+    """The best complete trials, at most `count`, lowest validation loss first."""
+    ranked = enumerate(view.leaderboard[:count], start=1)
+    return [row for rank, trial in ranked for row in _rows(rank, trial, view)]
+
+
+def stopped_rows(view: StudyView, count: int) -> list[LeaderboardRow]:
+    """The pruned trials that came furthest, at most `count`; of equals, lowest loss first."""
+    rows = [row for trial in view.in_state("pruned") for row in _rows(None, trial, view)]
+    return sorted(rows, key=lambda row: (-row.epochs, row.loss))[:count]
+
+
+def _rows(rank: int | None, trial: TrialView, view: StudyView) -> Iterator[LeaderboardRow]:
+    """One, or none of a trial that finished no epoch."""
+    best = trial.best
+    if best is not None:
+        yield LeaderboardRow(
+            rank=rank,
+            number=trial.number,
+            is_baseline=trial.is_baseline,
+            loss=best.validation_loss,
+            accuracy=1 - best.validation_error,
+            sigma=sampling_error(best.validation_error, view.dataset.validation_count),
+            epoch=best.epoch,
+            epochs=len(trial.curve),
+            parameters=trial.parameters,
+            seconds=trial.seconds,
+            config=trial.config,
+        )
 
 
 def named(trial: TrialView) -> str:
@@ -27,15 +86,16 @@ def named(trial: TrialView) -> str:
     return f"trial {trial.number}{which}"
 
 
+def latest_ended(view: StudyView) -> list[TrialView]:
+    """Trials that have ended, the latest first."""
+    ended = view.in_state("complete", "pruned", "failed")
+    return sorted(ended, key=lambda t: (t.finished or datetime.min, t.number), reverse=True)
+
+
 def trials_since_best(view: StudyView) -> int:
     """Finished trials that ended after the best one, of those read; 0 where there is none."""
-    ended = sorted(
-        view.in_state("complete", "pruned"),
-        key=lambda trial: (trial.finished or datetime.min, trial.number),
-    )
-    best = view.best
-    numbers = [trial.number for trial in ended]
-    return 0 if best is None else len(numbers) - 1 - numbers.index(best.number)
+    ended = [trial.number for trial in latest_ended(view) if trial.state != "failed"]
+    return 0 if view.best is None else ended.index(view.best.number)
 
 
 def stop_in_words(view: StudyView) -> str | None:
@@ -86,7 +146,15 @@ def all_overfitting_in_words(view: StudyView) -> str | None:
         return None
     chosen = "" if view.left_out is None else ", evenly chosen,"
     if view.spec.is_comparison:
-        which = "; ".join(_of_arms(view, found))
+        counts = [
+            (arm.name, *(sum(t.arm == arm.name for t in ts) for ts in (found, view.leaderboard)))
+            for arm in view.spec.arms
+        ]
+        which = "; ".join(
+            f"“{printable(name)}” in {count} of {seeds} seeds"
+            for name, count, seeds in counts
+            if count
+        )
     else:
         which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
         which += ", ..." if len(found) > MOST_NAMED else ""
@@ -94,11 +162,3 @@ def all_overfitting_in_words(view: StudyView) -> str | None:
         f"{len(found)} of {len(complete)} complete trials{chosen} over-fit, their validation loss "
         f"rising after its lowest while the training loss still falls: {which}."
     )
-
-
-def _of_arms(view: StudyView, found: list[TrialView]) -> Iterator[str]:
-    for arm in view.spec.arms:
-        count = sum(trial.arm == arm.name for trial in found)
-        seeds = sum(trial.arm == arm.name for trial in view.leaderboard)
-        if count:
-            yield f"“{printable(arm.name)}” in {count} of {seeds} seeds"

@@ -21,17 +21,8 @@ from typing import Literal
 
 from scipy import stats
 
-from search.analysis.comparison import (
-    ALPHA,
-    ArmRuns,
-    Difference,
-    compare,
-    holm,
-    interval,
-    level,
-    runs_by_arm,
-)
-from search.spec.journal import Expectation, JournalEntry
+from search.analysis.comparison import ALPHA, ArmRuns, Difference, compare, holm, runs_by_arm
+from search.spec.design import Expectation, JournalEntry
 from search.store.view import StudyView
 
 Outcome = Literal["supported", "contradicted", "undecided"]
@@ -53,10 +44,6 @@ class Check:
     outcome: Outcome
     p: float | None = None
     p_holm: float | None = None
-
-    @property
-    def needs_test(self) -> bool:
-        return self.difference.standing == "tested"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,62 +72,44 @@ def evaluate(entry: JournalEntry, runs: Mapping[str, ArmRuns]) -> Evaluation:
     """One entry, by the trials of the arms that it names."""
     checks = [_check(expectation, runs) for expectation in dict.fromkeys(entry.expect)]
     # What is certain without a test, a count or an arm that always diverged, needs no correction.
-    tested = [check.p for check in checks if check.needs_test and check.p is not None]
-    corrected = iter(holm(tested))
-    tests = len(tested)
-    return Evaluation(
-        entry=entry,
-        checks=tuple(
-            _corrected(check, next(corrected), tests) if check.needs_test else check
-            for check in checks
-        ),
-    )
-
-
-def _corrected(check: Check, p_holm: float, tests: int) -> Check:
-    assert check.p is not None
-    alpha = level(check.p, p_holm, tests)
-    if check.expectation.outcome == "no different" and check.outcome == "supported":
-        alpha *= 2  # two one-sided tests at alpha have the interval at 1 - 2 alpha within
-    low, high = interval(list(check.difference.by_repeat.values()), alpha)
-    return dataclasses.replace(
-        check,
-        outcome=check.outcome if p_holm < ALPHA else "undecided",
-        p_holm=p_holm,
-        difference=dataclasses.replace(check.difference, p_holm=p_holm, low=low, high=high),
-    )
+    tested = {place: check.p for place, check in enumerate(checks) if check.p is not None}
+    for (place, p), p_holm in zip(tested.items(), holm(list(tested.values())), strict=True):
+        check = checks[place]
+        # Two one-sided tests at alpha have the interval at 1 - 2 alpha within the margin.
+        equivalent = (check.expectation.outcome, check.outcome) == ("no different", "supported")
+        checks[place] = dataclasses.replace(
+            check,
+            outcome=check.outcome if p_holm < ALPHA else "undecided",
+            p_holm=p_holm,
+            difference=check.difference.corrected(p, p_holm, len(tested), 2 if equivalent else 1),
+        )
+    return Evaluation(entry=entry, checks=tuple(checks))
 
 
 def _check(expectation: Expectation, runs: Mapping[str, ArmRuns]) -> Check:
     """Before correction: with its p, the outcome is the direction in which the p points."""
     pair = (expectation.arm, expectation.than, expectation.metric)
     (difference,) = compare(runs, [pair])
-    same = expectation.outcome == "no different"
-    outcome, p = _same(expectation, difference) if same else _ordered(expectation, difference)
+    if expectation.outcome == "no different":
+        outcome, p = _same(expectation, difference)
+    elif difference.basis in ("tested", "diverged", "other diverged", "counted"):
+        outcome, p = _agreement(difference.direction == expectation.outcome), difference.p
+    else:
+        outcome, p = "undecided", None
     return Check(expectation=expectation, difference=difference, outcome=outcome, p=p)
-
-
-def _ordered(expectation: Expectation, difference: Difference) -> tuple[Outcome, float | None]:
-    match difference.standing:
-        case "tested" | "diverged" | "other diverged" | "counted":  # equal counts are not better
-            return _agreement(difference.direction == expectation.outcome), difference.p
-        case _:
-            return "undecided", None
 
 
 def _same(expectation: Expectation, difference: Difference) -> tuple[Outcome, float | None]:
     margin, middle = expectation.margin, difference.mean
     assert margin is not None
-    match difference.standing:
+    match difference.basis:
         case "tested":
             within, beyond = _margin_tests(list(difference.by_repeat.values()), margin)
             return _agreement(within < beyond), min(within, beyond)
         case "counted":
-            assert middle is not None
-            return _agreement(abs(middle) <= margin), None
-        case "equal":  # also alike to the last digit, which needs no test
-            alike = not any(difference.by_repeat.values())
-            return ("supported" if alike else "undecided"), None
+            return _agreement(abs(middle or 0.0) <= margin), None
+        case "equal" if not any(difference.by_repeat.values()):  # alike to the last digit
+            return "supported", None
         case "diverged" | "other diverged":
             return "contradicted", None
         case _:

@@ -1,7 +1,8 @@
-"""How much of the spread of the losses each searched parameter explains: Optuna's fANOVA.
+"""What a search says of its parameters: their axes, and how much of the losses each explains.
 
-Hutter, Hoos and Leyton-Brown (2014), "An efficient approach for assessing hyperparameter
-importance": a random forest is fitted to the losses, and its variance divided among parameters.
+Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing
+hyperparameter importance"): a random forest is fitted to the losses, and its variance divided among
+parameters.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
+from typing import Any
 
 import numpy as np
 import optuna
@@ -18,9 +20,11 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from search.analysis.comparison import guessing_loss
-from search.analysis.wording import percent
-from search.figures.figure_data import thinned
-from search.spec.space import distributions
+from search.analysis.wording import compact, percent
+from search.spec.config import StudySpec
+from search.spec.domains import Choice, Range
+from search.spec.space import choice_label
+from search.spec.stored_params import distributions
 from search.store.history import best_epoch
 from search.store.optuna_log import warnings_only
 from search.store.view import StudyView, TrialView
@@ -52,6 +56,43 @@ class Importances:
     epoch: int
     thinned: bool
     few: bool
+
+
+def importances(view: StudyView) -> Importances | None:
+    """None where fewer than FEWEST trials or fewer than two parameters can be compared.
+
+    Losses above guessing's count as guessing's; a few huge ones would be all there is to explain.
+    Always the same for the same trials.
+    """
+    space, guessing, candidates = distributions(view.spec), guessing_loss(view), usable(view)
+    epoch = common_epoch(candidates)
+    if epoch is None or len(space) < 2:
+        return None
+    reached = [trial for trial in candidates if _has_come_to(trial, epoch)]
+    places = np.linspace(0, len(reached) - 1, min(len(reached), MOST)).round().astype(int)
+    chosen = [reached[place] for place in places]
+    trials = [
+        create_trial(
+            params={name: trial.params[name] for name in space},
+            distributions=dict(space),
+            value=loss if (loss := _loss_at(trial, epoch)) < guessing else guessing,  # nan, too
+        )
+        for trial in chosen
+    ]
+    shares = _evaluate(trials, TREES)
+    if not shares:
+        return None
+    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
+    again = [_evaluate([trials[place] for place in draw], FEW_TREES) for draw in draws]
+    return Importances(
+        shares=shares,
+        spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
+        trials=len(trials),
+        pruned=sum(trial.state == "pruned" for trial in chosen),
+        epoch=epoch,
+        thinned=len(reached) > len(trials) or view.left_out is not None,
+        few=len(trials) < max(FEW, 2 * len(space)),
+    )
 
 
 def usable(view: StudyView) -> list[TrialView]:
@@ -88,56 +129,19 @@ def _loss_at(trial: TrialView, epoch: int) -> float:
     return math.inf if row is None else row.validation_loss
 
 
-def importances(view: StudyView) -> Importances | None:
-    """None where fewer than FEWEST trials or fewer than two parameters can be compared.
-
-    Losses above guessing's count as guessing's; a few huge ones would be all there is to explain.
-    Always the same for the same trials.
-    """
-    space, guessing, candidates = distributions(view.spec), guessing_loss(view), usable(view)
-    epoch = common_epoch(candidates)
-    if epoch is None or len(space) < 2:
-        return None
-    reached = [trial for trial in candidates if _has_come_to(trial, epoch)]
-    chosen = thinned(reached, MOST)
-    trials = [
-        create_trial(
-            params={name: trial.params[name] for name in space},
-            distributions=dict(space),
-            value=loss if (loss := _loss_at(trial, epoch)) < guessing else guessing,  # nan, too
-        )
-        for trial in chosen
-    ]
-    if len({trial.value for trial in trials}) == 1:
-        return None  # nothing to explain
-    shares = _evaluate(trials, TREES)
-    if not shares:
-        return None
-    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
-    again = [_evaluate([trials[place] for place in draw], FEW_TREES) for draw in draws]
-    return Importances(
-        shares=shares,
-        spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
-        trials=len(trials),
-        pruned=sum(trial.state == "pruned" for trial in chosen),
-        epoch=epoch,
-        thinned=len(reached) > len(trials) or view.left_out is not None,
-        few=len(trials) < max(FEW, 2 * len(space)),
-    )
-
-
 def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
-    """Empty where the forest sees no variance: in a draw of few trials, say, of one loss alone."""
+    """Empty where there is no variance to explain: in a draw of few trials, say, of one loss."""
+    if len({trial.value for trial in trials}) == 1:
+        return {}
     with warnings.catch_warnings(), warnings_only():  # nobody else gets to see this study
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
         study.add_trials(trials)
         evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=0)
         try:
-            found = get_param_importances(study, evaluator=evaluator)
-        except RuntimeError:
+            return get_param_importances(study, evaluator=evaluator)
+        except RuntimeError:  # the forest sees none
             return {}
-    return {name: float(share) for name, share in found.items()}
 
 
 def when_in_words(epoch: int) -> str:
@@ -156,3 +160,47 @@ def importances_in_words(found: Importances) -> str:
         f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
         "crowd, as a good sampler makes them, a parameter looks less important than it is."
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchAxis:
+    """A searched parameter as an axis.
+
+    Attributes:
+        labels: of a choice, in the study's order; empty for a range.
+        low, high, log: of a range.
+    """
+
+    name: str
+    labels: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+
+    def place(self, value: Any) -> float:
+        """In [0, 1]; choices lie evenly, and values from outside at the nearer end."""
+        if self.labels:
+            index = self.labels.index(value) if value in self.labels else 0
+            return index / max(1, len(self.labels) - 1)
+        scaled = math.log if self.log else float
+        low, high, at = scaled(self.low), scaled(self.high), scaled(value)
+        return min(1.0, max(0.0, (at - low) / (high - low))) if high > low else 0.0
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """(place, label): of each choice, of a range its ends and its middle."""
+        if self.labels:
+            return [(self.place(label), str(label)) for label in self.labels]
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return [(self.place(value), compact(value)) for value in (self.low, middle, self.high)]
+
+
+def search_axes(spec: StudySpec) -> list[SearchAxis]:
+    """One for each parameter that is searched, in the order of the study's space."""
+    axes = []
+    for name, domain in spec.space.items():
+        match domain:
+            case Choice(values=values) if len(values) > 1:
+                axes.append(SearchAxis(name=name, labels=tuple(map(choice_label, values))))
+            case Range(low=low, high=high, log=log) if low < high:
+                axes.append(SearchAxis(name=name, low=low, high=high, log=log))
+    return axes

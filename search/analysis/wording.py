@@ -1,13 +1,23 @@
-"""Figures in words: the one place that decides digits, units and spread."""
+"""Figures and facts in words: the one place that decides digits, units, spread and states."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from search.store.view import StudyView
+from search.store.view import State, StudyView
 
 MOST_NAME = 24  # characters of a class name on an axis
+ENDED: Sequence[State] = ("complete", "pruned", "failed")
+MEANINGS: Mapping[State, str] = {
+    "complete": "trained to the end",
+    "pruned": "ended early by the study's pruner, since others promised more",
+    "failed": "ended by an error or an infinite loss",
+    "running": "held by a worker",
+    "interrupted": "its worker is gone or was stopped; the next worker carries it on",
+    "waiting": "not begun",
+}
+WORDS: Mapping[State, str] = {**{state: state for state in MEANINGS}, "waiting": "queued"}
 
 
 def grouped(number: int) -> str:
@@ -17,6 +27,15 @@ def grouped(number: int) -> str:
 
 def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
+
+
+def compact(number: float) -> str:
+    """Two significant digits: `0.0021`, `3.1e-4`, `0.3`."""
+    text = f"{number:.2g}"
+    if number and abs(number) < 1e-3:
+        mantissa, exponent = f"{number:.1e}".split("e")
+        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return text
 
 
 def duration(seconds: float) -> str:
@@ -53,6 +72,18 @@ def fitted(name: str, most: int = MOST_NAME) -> str:
     """A name that people typed, cut to so many characters; not escaped."""
     clean = printable(name)
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+
+
+def counts_in_words(view: StudyView, states: Sequence[State] = ENDED) -> str:
+    """`6 complete, 11 pruned, 1 failed`; what there is none of is left out, but for the first."""
+    counted = [(view.count(state), state) for state in states]
+    shown = [(n, state) for n, state in counted if n or state == states[0]]
+    return ", ".join(f"{grouped(n)} {WORDS[state]}" for n, state in shown)
+
+
+def all_counts(view: StudyView) -> str:
+    """The same of trials in any state."""
+    return counts_in_words(view, tuple(WORDS))
 
 
 def training_count(view: StudyView) -> int:

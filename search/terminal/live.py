@@ -7,7 +7,6 @@ on light ground. What people typed cannot become markup, since none is parsed he
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
@@ -16,10 +15,16 @@ from rich.text import Text
 
 from search.analysis.describe import short_config
 from search.analysis.findings import named
-from search.analysis.speed import images_per_second
-from search.analysis.states import WORDS, all_counts, counts_in_words
-from search.analysis.time_left import TimeLeft
-from search.analysis.wording import data_in_words, grouped, percent, printable
+from search.analysis.times import TimeLeft, images_per_second
+from search.analysis.wording import (
+    WORDS,
+    all_counts,
+    counts_in_words,
+    data_in_words,
+    grouped,
+    percent,
+    printable,
+)
 from search.spec.recipe import EARLY_LOOK
 from search.store.view import State, StudyView, TrialView
 from search.terminal.summary import (
@@ -62,14 +67,6 @@ def frame(view: StudyView, *, height: int, elapsed: float, left: TimeLeft | None
     if view.best is not None:
         parts += ["", *_best(view, view.best)]
     return Group(*parts, "")  # the cursor waits on a line of its own, and so does Ctrl-C's ^C
-
-
-def latest_ended(view: StudyView) -> list[TrialView]:
-    """Trials that have ended, the latest first."""
-    ended = view.in_state("complete", "pruned", "failed")
-    return sorted(
-        ended, key=lambda trial: (trial.finished or datetime.min, trial.number), reverse=True
-    )
 
 
 def outcome(trial: TrialView) -> str:

@@ -11,11 +11,16 @@ from collections.abc import Iterator, Mapping
 
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
-from search.analysis.speed import images_per_second, time_spent
-from search.analysis.states import all_counts
-from search.analysis.time_left import TimeLeft, time_left_now, workers_now
-from search.analysis.uncertainty import accuracy_of, legend, sampling_error
+from search.analysis.measures import accuracy_of, legend, sampling_error
+from search.analysis.times import (
+    TimeLeft,
+    images_per_second,
+    time_left_now,
+    time_spent,
+    workers_now,
+)
 from search.analysis.wording import (
+    all_counts,
     data_in_words,
     duration,
     grouped,

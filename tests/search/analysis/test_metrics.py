@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.analysis.metrics import METRICS, measured
+from search.analysis.measures import MEASURES, measured
 
 Make = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def test_measured_at_the_best_epoch(make_trial: Make) -> None:
 
 
 def test_metrics_in_figures() -> None:
-    loss, share, count = (METRICS[n] for n in ("validation_loss", "test_accuracy", "parameters"))
+    loss, share, count = (MEASURES[n] for n in ("validation_loss", "test_accuracy", "parameters"))
     assert (loss.shown(0.23834), loss.signed(-0.0144), loss.signed(0.0)) == ("0.2383", "−0.0144",
                                                                             "0.0000")  # fmt: skip
     assert loss.signed(-0.00001) == "0.0000"  # no sign before what is shown as nothing

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.analysis.speed import busy_seconds, images_per_second, time_spent
+from search.analysis.times import busy_seconds, images_per_second, time_spent
 from search.figures.figures_study import time_by_outcome
 from search.pages.note import study_note
 from search.pages.report_search import search_blocks

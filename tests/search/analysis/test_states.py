@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from search.analysis.states import MEANINGS, WORDS, all_counts, counts_in_words
+from search.analysis.wording import MEANINGS, WORDS, all_counts, counts_in_words
 from search.pages.note import study_note
 from search.store.status import Status
 from search.store.view import State, StudyView, TrialView

@@ -15,7 +15,7 @@ import optuna
 import pytest
 import torch  # counts multiply-adds, see `work`
 
-from search.analysis.time_left import time_left, time_left_now, work, workers_now
+from search.analysis.times import time_left, time_left_now, work, workers_now
 from search.sampling.halving import is_rung, worth_continuing
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Fixed, Range

@@ -14,12 +14,7 @@ import numpy as np
 import pytest
 
 from search.analysis.final_result import FinalResult, figures_on_test, metrics
-from search.analysis.uncertainty import (
-    accuracy_of,
-    legend,
-    recorded_accuracy,
-    sampling_error,
-)
+from search.analysis.measures import accuracy_of, legend, recorded_accuracy, sampling_error
 from search.pages.final_page import final_text
 from search.pages.note import reading_in_words, study_note
 from search.store.history import ResultRow

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from search.analysis.time_left import TimeLeft
+from search.analysis.findings import latest_ended
+from search.analysis.times import TimeLeft
 from search.store.view import StudyView, TrialView
-from search.terminal.live import clock, epochs_done, frame, latest_ended, outcome
+from search.terminal.live import clock, epochs_done, frame, outcome
 
 LEFT = TimeLeft(840, 0.4)
 MakeTrial = Callable[..., TrialView]

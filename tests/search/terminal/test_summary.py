@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.analysis.leaderboard import leaderboard_rows, stopped_rows
-from search.analysis.time_left import TimeLeft
+from search.analysis.findings import leaderboard_rows, stopped_rows
+from search.analysis.times import TimeLeft
 from search.store.status import RunningTrial, Status
 from search.store.view import StudyView, TrialView
 from search.terminal.summary import (

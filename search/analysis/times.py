@@ -1,5 +1,10 @@
-"""How long a study still takes: the epochs still to train, times what an epoch takes here.
+"""How long a study has trained, how fast, and how long it still takes.
 
+Two times that are spent are told apart, here and wherever they are shown: by the clock on the wall,
+while at least one trial was in training; and added up over trials, which is more where several
+workers train side by side.
+
+The time left is that of the epochs still to train, times what an epoch takes here.
 How far trials get is learned from those that trained, starting from a guess. Seconds of an epoch
 grow like multiply-adds to some power (0.68 measured on 2 CPU cores, near 0 where launching kernels
 takes the time, as on GPUs), so one measured trial says something of networks of other sizes.
@@ -11,7 +16,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, median, pstdev
@@ -19,12 +24,13 @@ from statistics import fmean, median, pstdev
 import optuna
 
 from models import Architecture, ArchitectureError
+from search.analysis.wording import duration
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.recipe import EARLY_LOOK
 from search.spec.space import arm_config, suggest
 from search.store.optuna_log import warnings_only
-from search.store.view import StudyView, TrialView
+from search.store.view import State, StudyView, TrialView
 
 GOES_ON = 2 / 3  # of the trials that come to a rung, the share that trains on: the first guess
 GUESS_TRIALS = 15  # the guess counts like so many trials seen at each rung
@@ -33,7 +39,61 @@ POWER = 0.6  # of multiply-adds, between the two kinds of machine
 DRAWS, GUESS_EPOCHS = 32, 20  # networks of the space; they count like so many measured epochs
 # Standard deviation of the seconds of trials, as a share of their mean: of a search, and of an arm.
 GUESS_VARIATION, ARM_VARIATION = 1.0, 0.3
+RECENT_SECONDS = 60.0  # that the speed is taken over
 JUST_NOW = 10.0  # seconds since its last report in which a worker is between two trials
+
+
+def busy_seconds(view: StudyView) -> float:
+    """By the clock, while at least one trial was in training: pauses count for nothing."""
+    if view.left_out is not None:
+        return view.left_out.busy_seconds
+    return _covered(span for span, _ in _work(view))
+
+
+def trial_seconds(view: StudyView, *states: State) -> float:
+    """Training and validation added up over trials in these states, or over all."""
+    left_out = {} if view.left_out is None else view.left_out.seconds
+    shown = view.in_state(*states) if states else view.trials
+    others = (spent for state, spent in left_out.items() if state in states or not states)
+    return sum(trial.seconds for trial in shown) + sum(others)
+
+
+def time_spent(view: StudyView) -> str:
+    """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
+    wall, total = duration(busy_seconds(view)), duration(trial_seconds(view))
+    added = f" ({total} added up over trials)" if total != wall else ""
+    return f"{wall}{added}, pauses not counted"
+
+
+def images_per_second(view: StudyView) -> float | None:
+    """Training images a second of all workers together, validation time included.
+
+    Over the last minute of training; None before the first report.
+    """
+    work = _work(view)
+    since = max((end for (_, end), _ in work), default=0.0) - RECENT_SECONDS
+    recent = [((max(start, since), end), images) for (start, end), images in work if end > since]
+    done = sum((end - start) * images for (start, end), images in recent)
+    return done / _covered(span for span, _ in recent) if work else None
+
+
+def _work(view: StudyView) -> list[tuple[Span, float]]:
+    """When each report's work was done, and its images a second."""
+    return [
+        ((row.reported_at - row.seconds, row.reported_at), row.images / row.seconds)
+        for trial in view.trials
+        for row in trial.reports
+        if row.seconds > 0
+    ]
+
+
+def _covered(spans: Iterable[Span]) -> float:
+    """Length of the union."""
+    total, until = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +164,7 @@ def time_ahead(
     return TimeLeft(seconds, GUESS_VARIATION * math.sqrt(1 / remaining + 1 / GUESS_TRIALS))
 
 
+Span = tuple[float, float]  # start and end, in seconds since 1970
 Cost = Callable[[Architecture], float]  # seconds of an epoch
 Parts = tuple[list[float], list[float]]  # seconds of each trial under way, and of each to come
 

@@ -3,15 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.analysis.feature_maps import (
-    COLUMNS,
-    MOST_MAPS,
-    MOST_STAGES,
-    FeatureMaps,
-    draw_feature_maps,
-    tile,
-)
-from search.training.task import StageMaps
+from search.analysis.inside import FeatureMaps
+from search.figures.images import COLUMNS, MOST_MAPS, MOST_STAGES, draw_feature_maps, tile
+from search.training.features import StageMaps
 
 
 @pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS])

@@ -1,31 +1,46 @@
-"""One image on its way through the network: the feature maps of each stage."""
+"""Images drawn side by side: the surest mistakes, and feature maps on their way."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from search.analysis.pixels import as_rgb
-
-if TYPE_CHECKING:
-    from search.training.task import StageMaps
+from search.analysis.inside import EACH, FeatureMaps, Mistake
+from search.analysis.wording import fitted, percent
 
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps a row
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FeatureMaps:
-    """image_CHW: uint8, what went in; what: the same in words; stages: in running order."""
+def as_rgb(image_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (1 or 3, H, W) as (H, W, 3), as matplotlib draws it."""
+    rgb_CHW = np.repeat(image_CHW, 3, axis=0) if len(image_CHW) == 1 else image_CHW
+    return np.ascontiguousarray(rgb_CHW.transpose(1, 2, 0))
 
-    image_CHW: NDArray[np.uint8]
-    what: str
-    stages: tuple[StageMaps, ...]
+
+def draw_mistakes(
+    pairs: Sequence[Sequence[Mistake]], class_names: Sequence[str], title: str
+) -> Figure:
+    """A row for each pair of classes."""
+    picture = Figure(figsize=(1.15 * EACH, 1.6 * len(pairs) + 0.4), layout="constrained")
+    picture.suptitle(title, fontsize=9)
+    grid = picture.subplots(len(pairs), EACH, squeeze=False)
+    for row, mistakes in zip(grid, pairs, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        for axes, mistake in zip(row, mistakes, strict=False):
+            axes.imshow(as_rgb(mistake.image_CHW), interpolation="nearest")
+            axes.set_title(
+                f"{fitted(class_names[mistake.true], 14)}\n"
+                f"→ {fitted(class_names[mistake.predicted], 14)}\n"
+                f"{percent(mistake.probability, 0)}",
+                fontsize=6.5,
+            )
+    return picture
 
 
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
@@ -40,8 +55,7 @@ def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     first.set_title(features.what, fontsize=8, loc="left")
     for axes, stage in zip(others, shown, strict=True):
         axes.set_axis_off()
-        grid = tile(stage.maps_CHW[:MOST_MAPS])
-        axes.imshow(grid, cmap="gray", interpolation="nearest")
+        axes.imshow(tile(stage.maps_CHW[:MOST_MAPS]), cmap="gray", interpolation="nearest")
         count, height, width = stage.maps_CHW.shape
         few = "" if count <= MOST_MAPS else f"; the first {MOST_MAPS} are shown"
         axes.set_title(

@@ -1,0 +1,182 @@
+"""What is measured of a trial at its best epoch, how it is written, and how uncertain it is.
+
+Two things make an accuracy uncertain, and no ± stands without saying which of them it is. Which
+images it was counted on: `± 0.26 (sampling)`, one binomial standard error. And which seed it was
+trained with: `± 0.12 (3 seeds)`, the sample standard deviation over the trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from search.analysis.wording import grouped, spread
+from search.store.view import StudyView, TrialView
+
+HUGE = 1000  # nats: a loss of which no decimals are shown
+MEANING = (
+    "sampling_error: one binomial standard error of the mean accuracy, of counting it on so many "
+    "images; seed_std: sample standard deviation of the accuracy over the seeds, null for one"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """Something measured at a trial's best epoch.
+
+    Attributes:
+        words: what it is called.
+        factor, digits, unit: how it is shown; errors and accuracies are shares, shown in percent.
+    """
+
+    words: str
+    lower_is_better: bool = True
+    factor: float = 1
+    digits: int = 4
+    unit: str = ""
+
+    def shown(self, value: float) -> str:
+        """`0.2383`, `91.53 %`, `221 950`."""
+        if self.digits == 0:
+            return grouped(round(value))
+        if abs(value) >= HUGE:
+            return f"{value:.2e}"
+        return f"{self.factor * value:.{self.digits}f}{self.unit}"
+
+    def signed(self, difference: float) -> str:
+        """`−0.0144`, `+0.85` (points of percent), `+1 536`."""
+        size = self.shown(abs(difference)).removesuffix(self.unit)
+        sign = "−" if difference < 0 else "+"
+        return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
+
+
+def _of_images(images: str) -> dict[str, Measure]:
+    share = {"factor": 100, "digits": 2, "unit": " %"}
+    prefix = "train" if images == "training" else images
+    return {
+        f"{prefix}_loss": Measure(words=f"{images} loss"),
+        f"{prefix}_error": Measure(words=f"{images} error", **share),
+        f"{prefix}_accuracy": Measure(words=f"{images} accuracy", lower_is_better=False, **share),
+    }
+
+
+MEASURES: Mapping[str, Measure] = {
+    **_of_images("training"),
+    **_of_images("validation"),
+    **_of_images("test"),
+    "parameters": Measure(words="number of parameters", digits=0),
+}
+
+
+def measure_of(name: str) -> Measure:
+    """One of MEASURES, or a metric that the study records beside them."""
+    if name in MEASURES:
+        return MEASURES[name]
+    from search.training.metrics import METRICS
+
+    known = METRICS.get(name)  # None: a person's own, whose file is not loaded
+    return Measure(
+        words=name.replace("_", " "), lower_is_better=known is None or not known.higher_is_better
+    )
+
+
+def extra_metrics(view: StudyView) -> list[str]:
+    """Names of the metrics that the study's epochs carry beside loss and error."""
+    return list(
+        dict.fromkeys(
+            name for t in view.trials if t.best for name in getattr(t.best, "metrics", {})
+        )
+    )
+
+
+def measured(trial: TrialView, name: str) -> float | None:
+    """At the trial's best epoch; None where it was not measured.
+
+    Losses in nats; errors and accuracies are shares in [0, 1].
+    """
+    if name == "parameters":
+        return trial.parameters
+    best = trial.best
+    if best is None or name.startswith("test"):
+        return None
+    if name in getattr(best, "metrics", {}):
+        value = getattr(best, "metrics", {})[name]
+    elif name.endswith("accuracy"):
+        value = 1 - getattr(best, name.replace("accuracy", "error"))
+    else:
+        value = getattr(best, name, math.nan)
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """The accuracy of one training, or the mean of several, on the same images.
+
+    Attributes:
+        mean: in [0, 1].
+        images: that each training was scored on.
+        seeds: how many trainings.
+        seed_std: over the trainings; None of a single one.
+    """
+
+    mean: float
+    images: int
+    seeds: int = 1
+    seed_std: float | None = None
+
+    @property
+    def sampling_error(self) -> float:
+        return sampling_error(self.mean, self.images)
+
+    def __str__(self) -> str:
+        """`93.54 % ± 0.25 (sampling) ± 0.12 (3 seeds)`; of one training without the latter."""
+        text = f"{100 * self.mean:.2f} % ± {100 * self.sampling_error:.2f} (sampling)"
+        return text + seeds_in_words(self.seed_std, self.seeds, 2, 100)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        return {
+            "sampling_error": self.sampling_error,
+            "seed_std": self.seed_std,
+            "images": self.images,
+            "seeds": self.seeds,
+            "in_words": str(self),
+            "meaning": MEANING,
+        }
+
+
+def accuracy_of(errors: Sequence[float], images: int) -> Accuracy:
+    """Of trainings with these errors, in [0, 1], each on so many images."""
+    std = spread(errors)
+    return Accuracy(mean=1 - mean(errors), images=images, seeds=len(errors), seed_std=std)
+
+
+def recorded_accuracy(figures: Mapping[str, Any]) -> Accuracy:
+    """Of a test evaluation, as the database keeps it."""
+    mean, images, seeds, std = (figures[key] for key in ("accuracy", "images", "seeds", "std"))
+    return Accuracy(mean=mean, images=images, seeds=seeds, seed_std=std)
+
+
+def sampling_error(share: float, images: int) -> float:
+    """Standard error of a share counted on `images` independent images: sqrt(p(1-p)/n).
+
+    Without a mistake, or a hit, it is that of half an image: nothing counted is certain.
+    """
+    inside = min(max(share, 0.5 / images), 1 - 0.5 / images)
+    return math.sqrt(inside * (1 - inside) / images)
+
+
+def seeds_in_words(std: float | None, seeds: int, digits: int, factor: float = 1) -> str:
+    """` ± 0.12 (3 seeds)`; empty for a single seed, which has no spread."""
+    return "" if std is None else f" ± {factor * std:.{digits}f} ({seeds} seeds)"
+
+
+def legend(images: int, seeds: int = 1) -> str:
+    """What the signs mean, as a sentence."""
+    sampling = f"± (sampling) is one binomial standard error of {grouped(images)} images"
+    if seeds == 1:
+        return f"{sampling}; of one seed, so how much seeds differ is not in it."
+    return f"{sampling}; ± ({seeds} seeds) is the standard deviation over the seeds."
