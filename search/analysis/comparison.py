@@ -158,8 +158,10 @@ class Difference:
 
 def compare(runs: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str, str]]) -> list[Difference]:
     """A difference for each (arm, than, metric); tests are corrected over all of them together."""
+    asked = list(pairs)
     found = {
-        pair: _difference(runs[pair[0]], runs[pair[1]], pair[2]) for pair in (asked := list(pairs))
+        (arm, than, metric): _difference(runs[arm], runs[than], metric)
+        for arm, than, metric in asked
     }
     tested = {pair: d.p for pair, d in found.items() if d.p is not None}
     for (pair, p), p_holm in zip(tested.items(), holm(list(tested.values())), strict=True):

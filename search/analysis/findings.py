@@ -146,13 +146,13 @@ def all_overfitting_in_words(view: StudyView) -> str | None:
         return None
     chosen = "" if view.left_out is None else ", evenly chosen,"
     if view.spec.is_comparison:
-        counts = [
-            (arm.name, *(sum(t.arm == arm.name for t in ts) for ts in (found, view.leaderboard)))
+        counts = {
+            arm.name: [sum(t.arm == arm.name for t in ts) for ts in (found, view.leaderboard)]
             for arm in view.spec.arms
-        ]
+        }
         which = "; ".join(
             f"“{printable(name)}” in {count} of {seeds} seeds"
-            for name, count, seeds in counts
+            for name, (count, seeds) in counts.items()
             if count
         )
     else:

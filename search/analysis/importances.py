@@ -19,8 +19,9 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from models.family import compact
 from search.analysis.comparison import guessing_loss
-from search.analysis.wording import compact, percent
+from search.analysis.wording import percent
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range
 from search.spec.space import choice_label

@@ -202,6 +202,6 @@ def collect_mistakes(
             )
             for n in numbers[np.argsort(-sure_N[numbers], kind="stable")][:EACH]
         )
-        if mistakes:
+        if mistakes and first != second:
             found.append(mistakes)
     return tuple(found)

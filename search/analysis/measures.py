@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
@@ -54,13 +54,11 @@ class Measure:
 
 
 def _of_images(images: str) -> dict[str, Measure]:
-    share = {"factor": 100, "digits": 2, "unit": " %"}
     prefix = "train" if images == "training" else images
-    return {
-        f"{prefix}_loss": Measure(words=f"{images} loss"),
-        f"{prefix}_error": Measure(words=f"{images} error", **share),
-        f"{prefix}_accuracy": Measure(words=f"{images} accuracy", lower_is_better=False, **share),
-    }
+    error = Measure(words=f"{images} error", factor=100, digits=2, unit=" %")
+    accuracy = replace(error, words=f"{images} accuracy", lower_is_better=False)
+    loss = Measure(words=f"{images} loss")
+    return {f"{prefix}_loss": loss, f"{prefix}_error": error, f"{prefix}_accuracy": accuracy}
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -75,21 +73,13 @@ def measure_of(name: str) -> Measure:
     """One of MEASURES, or a metric that the study records beside them."""
     if name in MEASURES:
         return MEASURES[name]
-    from search.training.metrics import METRICS
-
-    known = METRICS.get(name)  # None: a person's own, whose file is not loaded
-    return Measure(
-        words=name.replace("_", " "), lower_is_better=known is None or not known.higher_is_better
-    )
+    return Measure(words=name.replace("_", " "))
 
 
 def extra_metrics(view: StudyView) -> list[str]:
     """Names of the metrics that the study's epochs carry beside loss and error."""
-    return list(
-        dict.fromkeys(
-            name for t in view.trials if t.best for name in getattr(t.best, "metrics", {})
-        )
-    )
+    rows = [trial.best for trial in view.trials if trial.best]
+    return list(dict.fromkeys(name for row in rows for name in getattr(row, "metrics", {})))
 
 
 def measured(trial: TrialView, name: str) -> float | None:

@@ -192,11 +192,11 @@ def work(network: Architecture, image_shape: tuple[int, int, int], classes: int)
     Networks count as equal where nobody has loaded PyTorch, which counts multiply-adds: `--status`
     answers at once.
     """
-    return _work(network, image_shape, classes) if "torch" in sys.modules else 1.0
+    return _work_of(network, image_shape, classes) if "torch" in sys.modules else 1.0
 
 
 @lru_cache(maxsize=4096)
-def _work(network: Architecture, image_shape: tuple[int, int, int], classes: int) -> float:
+def _work_of(network: Architecture, image_shape: tuple[int, int, int], classes: int) -> float:
     from models.summary import anatomy
 
     try:

@@ -29,15 +29,6 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def compact(number: float) -> str:
-    """Two significant digits: `0.0021`, `3.1e-4`, `0.3`."""
-    text = f"{number:.2g}"
-    if number and abs(number) < 1e-3:
-        mantissa, exponent = f"{number:.1e}".split("e")
-        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    return text
-
-
 def duration(seconds: float) -> str:
     """The two largest units that tell something: `45 s`, `12 min`, `1 h 05 min`."""
     minutes = round(seconds / 60)

@@ -11,9 +11,10 @@ from io import BytesIO
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from search.analysis.pixels import as_rgb
 from search.analysis.wording import fitted, percent, printable
-from search.training.bundle import Bundle, Prediction
+from search.figures.images import as_rgb
+from search.training.bundle import Bundle
+from search.training.predicting import Prediction
 
 MOST = 200  # pictures on one sheet
 DPI = 120

@@ -18,7 +18,7 @@ from search.analysis.comparison import (
     runs_by_arm,
 )
 from search.analysis.comparison_words import INTERVAL
-from search.analysis.metrics import METRICS
+from search.analysis.measures import MEASURES
 from search.analysis.wording import fitted
 from search.figures.figure_data import LOSS, loss_range, short, subtitle
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure, line_look, note_absence
@@ -151,7 +151,7 @@ def effects(view: StudyView, metric: str = "validation_loss") -> go.Figure:
         for row, d in enumerate(differences)
         if d.mean is not None and d.by_repeat and abs(d.mean) <= limit
     }
-    factor = METRICS[metric].factor
+    factor = MEASURES[metric].factor
     if inside:
         _add_effects(figure, inside, factor)
     for row, difference in enumerate(differences):
@@ -166,9 +166,9 @@ def effects(view: StudyView, metric: str = "validation_loss") -> go.Figure:
         subtitle(view, f"points: one seed each; bar: the mean's {INTERVAL}"),
     )  # fmt: skip
     figure.update_layout(height=190 + ROW_PX * max(1, len(differences)))
-    unit = "points of percent" if METRICS[metric].unit else "nats"
+    unit = "points of percent" if MEASURES[metric].unit else "nats"
     figure.update_xaxes(
-        title_text=f"difference in {METRICS[metric].words} ({unit}); the base is at 0",
+        title_text=f"difference in {MEASURES[metric].words} ({unit}); the base is at 0",
         range=[-limit * factor, limit * factor],
     )
     figure.add_vline(x=0, line={"color": VERMILION, "width": 1, "dash": "dash"})
@@ -230,10 +230,10 @@ def _add_effects(figure: go.Figure, inside: Mapping[int, Difference], factor: fl
 
 def _outside(difference: Difference) -> str:
     if difference.mean is not None and difference.by_repeat:
-        return f"beyond this axis: {METRICS[difference.metric].signed(difference.mean)}"
-    if difference.standing == "diverged":
+        return f"beyond this axis: {MEASURES[difference.metric].signed(difference.mean)}"
+    if difference.basis == "diverged":
         return "diverged in every seed"
-    if difference.standing == "other diverged":
+    if difference.basis == "other diverged":
         return "trained, while the base diverged in every seed"
     return "no seed with which both were trained to the end"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from search.analysis.final_result import FinalResult
-from search.analysis.kernels import KernelReport
+from search.analysis.inside import KernelReport
 from search.analysis.wording import data_in_words, fitted, grouped, percent, printable
 from search.figures.figure_data import short
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure

@@ -9,8 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.comparison import guessing_loss
-from search.analysis.importances import Importances, when_in_words
-from search.analysis.search_axes import SearchAxis, search_axes
+from search.analysis.importances import Importances, SearchAxis, search_axes, when_in_words
 from search.analysis.wording import percent
 from search.figures.figure_data import lowest, subtitle, thinned, with_count
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure, note_absence

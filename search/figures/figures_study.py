@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis.describe import short_config
-from search.analysis.speed import trial_seconds
+from search.analysis.times import trial_seconds
 from search.analysis.wording import duration, percent
 from search.figures.figure_data import (
     LOSS,

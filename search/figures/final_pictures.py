@@ -18,9 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from search.analysis.feature_maps import draw_feature_maps
 from search.analysis.final_result import FinalResult
-from search.analysis.mistakes import draw_mistakes
 from search.analysis.wording import data_in_words, fitted, grouped
 from search.figures.figures_final import (
     GAP_COLOUR,
@@ -30,6 +28,7 @@ from search.figures.figures_final import (
     largest_weight,
     row_shares,
 )
+from search.figures.images import draw_feature_maps, draw_mistakes
 from search.figures.style import BLUE, GREY, VERMILION
 from search.pages.final_words import tested_on
 from search.training.files import write_atomically

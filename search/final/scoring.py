@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.datasets import load_test
 from data.folders.preparation import Reading
 from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
-from search.analysis.mistakes import Mistake, collect_mistakes
+from search.analysis.inside import Mistake, collect_mistakes
 from search.training.bundle import Bundle
 from search.training.epoch import Score
 from search.training.repeat import TrainedRun

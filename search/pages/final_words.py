@@ -7,7 +7,7 @@ from statistics import mean
 
 from search.analysis.describe import describe_config
 from search.analysis.final_result import FinalResult, by_class, most_confused, test_accuracy
-from search.analysis.uncertainty import Accuracy, accuracy_of, legend, seeds_in_words
+from search.analysis.measures import Accuracy, accuracy_of, legend, seeds_in_words
 from search.analysis.wording import (
     grouped,
     mean_and_spread,

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from search.analysis.describe import describe_config, short_config
-from search.analysis.findings import named, overfitting_in_words, stop_in_words
-from search.analysis.leaderboard import LeaderboardRow, leaderboard_rows, stopped_rows
-from search.analysis.speed import time_spent
-from search.analysis.states import MEANINGS, all_counts
-from search.analysis.uncertainty import recorded_accuracy, seeds_in_words
+from search.analysis.findings import (
+    LeaderboardRow,
+    leaderboard_rows,
+    named,
+    overfitting_in_words,
+    stop_in_words,
+    stopped_rows,
+)
+from search.analysis.measures import recorded_accuracy, seeds_in_words
+from search.analysis.times import time_spent
 from search.analysis.wording import (
+    MEANINGS,
+    all_counts,
     data_in_words,
     grouped,
     notes_in_words,

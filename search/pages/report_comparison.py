@@ -20,9 +20,8 @@ from search.analysis.comparison_words import (
     verdict_in_words,
 )
 from search.analysis.findings import all_overfitting_in_words
-from search.analysis.speed import time_spent
-from search.analysis.states import counts_in_words
-from search.analysis.wording import grouped, mean_and_spread, printable
+from search.analysis.times import time_spent
+from search.analysis.wording import counts_in_words, grouped, mean_and_spread, printable
 from search.figures.figures_arms import loss_by_arm
 from search.figures.figures_comparison import arm_curves
 from search.figures.figures_study import loss_against_parameters

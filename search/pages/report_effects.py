@@ -13,7 +13,7 @@ from search.analysis.comparison_words import (
     p_in_words,
     verdict_in_words,
 )
-from search.analysis.metrics import METRICS
+from search.analysis.measures import MEASURES
 from search.analysis.wording import printable
 from search.figures.figures_comparison import effects
 from search.pages.document import Block, Heading, Paragraph, Plot, Table
@@ -45,14 +45,14 @@ def effect_blocks(view: StudyView, runs: Mapping[str, ArmRuns]) -> Iterator[Bloc
             header=("arm", "changes", "pairs", "difference", INTERVAL, "p", "p after Holm",
                     "d_z", "in words"),
             rows=[_effect_row(view, runs[d.arm], d) for d in against_base(view, metric)],
-            caption=f"Difference in {METRICS[metric].words} "
-            f"({'points of percent' if METRICS[metric].unit else 'nats'}).",
+            caption=f"Difference in {MEASURES[metric].words} "
+            f"({'points of percent' if MEASURES[metric].unit else 'nats'}).",
             numbers=(2, 3, 4, 5, 6, 7),
         )  # fmt: skip
 
 
 def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple[str, ...]:
-    metric = METRICS[difference.metric]
+    metric = MEASURES[difference.metric]
     effect = difference.effect
     return (
         printable(difference.arm),

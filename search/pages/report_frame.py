@@ -7,8 +7,8 @@ from datetime import datetime
 
 from models.summary import anatomy
 from search.analysis.describe import describe_network, describe_training
-from search.analysis.states import all_counts
 from search.analysis.wording import (
+    all_counts,
     data_in_words,
     grouped,
     notes_in_words,

@@ -17,7 +17,7 @@ from search.analysis.comparison_words import (
 )
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.hypotheses import Check, Evaluation, evaluate_journal
-from search.analysis.metrics import METRICS
+from search.analysis.measures import MEASURES
 from search.analysis.wording import data_in_words, printable
 from search.pages.document import Block, Heading, Paragraph, Table
 from search.spec.journal import Expectation
@@ -131,7 +131,7 @@ def _checks(evaluation: Evaluation) -> Table:
 
 def _check_row(check: Check) -> tuple[str, ...]:
     difference = check.difference
-    metric = METRICS[difference.metric]
+    metric = MEASURES[difference.metric]
     return (
         expected_in_words(check.expectation),
         "" if difference.mean is None else metric.signed(difference.mean),
@@ -144,7 +144,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
 
 def expected_in_words(expectation: Expectation) -> str:
     """`“a” better than “b” in validation loss`."""
-    metric = METRICS[expectation.metric]
+    metric = MEASURES[expectation.metric]
     arm, than = f"“{printable(expectation.arm)}”", f"“{printable(expectation.than)}”"
     if expectation.margin is None:
         return f"{arm} {expectation.outcome} than {than} in {metric.words}"
@@ -154,5 +154,5 @@ def expected_in_words(expectation: Expectation) -> str:
 
 
 def _titled(name: str) -> str:
-    metric = METRICS[name]
+    metric = MEASURES[name]
     return f"{metric.words}{' (%)' if metric.unit else ''}"

@@ -7,8 +7,7 @@ from statistics import mean
 
 from search.analysis.comparison import ArmRuns
 from search.analysis.comparison_words import SPREAD, mean_in_words, trained_in_words
-from search.analysis.metrics import METRICS
-from search.analysis.uncertainty import seeds_in_words
+from search.analysis.measures import MEASURES, seeds_in_words
 from search.analysis.wording import data_in_words, grouped, printable
 from search.pages.document import Block, Heading, Paragraph, Table
 from search.spec.config import StudySpec
@@ -92,7 +91,7 @@ def published_setup(spec: StudySpec) -> Mapping[str, int]:
 def _reported_row(
     view: StudyView, arm: ArmRuns, name: str, theirs: float
 ) -> tuple[str, str, str, str, str]:
-    metric = METRICS[name]
+    metric = MEASURES[name]
     head = (printable(arm.arm.name), metric.words, metric.shown(theirs))
     if name.startswith("test"):
         reading = _test_reading(view, arm, name.removeprefix("test_"))

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from models.family import compact
 from search.analysis.describe import short_config
 from search.analysis.findings import all_overfitting_in_words, named, stop_in_words
-from search.analysis.importances import FEWEST, importances, importances_in_words, usable
-from search.analysis.metrics import measured
-from search.analysis.search_axes import search_axes
-from search.analysis.speed import time_spent
-from search.analysis.states import counts_in_words
-from search.analysis.uncertainty import accuracy_of, legend
-from search.analysis.wording import considered, grouped, printable
+from search.analysis.importances import (
+    FEWEST,
+    importances,
+    importances_in_words,
+    search_axes,
+    usable,
+)
+from search.analysis.measures import accuracy_of, legend, measured
+from search.analysis.times import time_spent
+from search.analysis.wording import considered, counts_in_words, grouped, printable
 from search.figures.figures_choices import (
     chosen_kinds,
     error_against_dropout,

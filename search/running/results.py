@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.analysis.metrics import METRICS, measured
+from search.analysis.measures import MEASURES, measured
 from search.pages.report_files import report
 from search.spec.config import check_study_name
 from search.store.catalog import require_study
@@ -16,7 +16,7 @@ from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.view import StudyView, TrialView
 
-MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
+MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 
 
 def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> StudyView:

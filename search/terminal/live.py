@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.analysis.describe import short_config
-from search.analysis.findings import named
+from search.analysis.findings import latest_ended, named
 from search.analysis.times import TimeLeft, images_per_second
 from search.analysis.wording import (
     WORDS,

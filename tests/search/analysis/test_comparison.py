@@ -71,19 +71,19 @@ def test_pairs_are_of_the_same_seed_only(make_comparison: Make) -> None:
 
 def test_what_cannot_be_tested_is_no_evidence(make_comparison: Make) -> None:
     one = difference(make_comparison({"base": [0.5], "arm": [0.1]}))
-    assert (one.standing, one.verdict, one.p, one.low) == ("one seed", "no evidence", None, None)
+    assert (one.basis, one.verdict, one.p, one.low) == ("one seed", "no evidence", None, None)
     same = difference(make_comparison({"base": BASE, "arm": BASE}))
-    assert (same.standing, same.verdict, same.p) == ("equal", "no evidence", None)
+    assert (same.basis, same.verdict, same.p) == ("equal", "no evidence", None)
     # But for rounding the same in each seed: p would be 0 for want of a spread.
     shifted = difference(make_comparison({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
-    assert (shifted.standing, shifted.verdict) == ("equal", "no evidence")
+    assert (shifted.basis, shifted.verdict) == ("equal", "no evidence")
     none = difference(make_comparison({"base": [0.5, None], "arm": [None, 0.4]}))
-    assert (none.standing, none.verdict, none.mean) == ("no pair", "no evidence", None)
+    assert (none.basis, none.verdict, none.mean) == ("no pair", "no evidence", None)
 
 
 def test_an_arm_that_always_diverged_is_worse(make_comparison: Make) -> None:
     view = make_comparison({"base": [0.5, 0.6], "arm": [None, None]})
-    assert (difference(view).standing, difference(view).verdict) == ("diverged", "worse")
+    assert (difference(view).basis, difference(view).verdict) == ("diverged", "worse")
     turned = make_comparison({"base": [None, None], "arm": [0.5, 0.6]})
     assert difference(turned).verdict == "better"
     both = make_comparison({"base": [None, None], "arm": [None, None]})
@@ -106,7 +106,7 @@ def test_parameters_are_counted_not_tested(make_comparison: Make) -> None:
     values = {"wide": {"channels": (16, 32)}, "dropout": {"dropout": 0.5}}
     view = make_comparison({"base": [0.5], "wide": [0.4], "dropout": [None]}, values=values)
     wide, dropout = against_base(view, "parameters")
-    assert (wide.standing, wide.verdict, wide.p) == ("counted", "worse", None)
+    assert (wide.basis, wide.verdict, wide.p) == ("counted", "worse", None)
     assert (
         wide.mean
         == runs_by_arm(view)["wide"].values("parameters")[0]

@@ -11,12 +11,13 @@ import pytest
 from search.analysis.importances import (
     FEWEST,
     MOST,
+    SearchAxis,
     common_epoch,
     importances,
     importances_in_words,
+    search_axes,
     usable,
 )
-from search.analysis.search_axes import SearchAxis, search_axes
 from search.figures.figures_search import importances_bars, parallel_coordinates
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range

@@ -10,10 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from search.analysis.feature_maps import FeatureMaps
 from search.analysis.final_result import FinalResult, metrics
-from search.analysis.kernels import KernelReport
-from search.analysis.mistakes import Mistake
+from search.analysis.inside import FeatureMaps, KernelReport, Mistake
 from search.figures.final_pictures import save_pictures
 from search.pages.final_page import final_page, final_text
 from search.store.view import StudyView

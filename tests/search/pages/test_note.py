@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from search.analysis.final_result import FinalResult, figures_on_test
-from search.analysis.time_left import time_left_now
+from search.analysis.times import time_left_now
 from search.analysis.wording import duration
 from search.pages.note import escape, reading_in_words, study_note
 from search.store.history import ResultRow

@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import insert
 
-from search.analysis.speed import busy_seconds, time_spent, trial_seconds
-from search.analysis.states import all_counts
+from search.analysis.times import busy_seconds, time_spent, trial_seconds
+from search.analysis.wording import all_counts
 from search.figures.figures_study import best_so_far, pareto_front, time_by_outcome
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
