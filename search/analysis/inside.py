@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.recompose import read_alike
+from data.folders.composition import measure
+from data.folders.recompose import read_alike
 from search.analysis.wording import printable
 
 if TYPE_CHECKING:
