@@ -22,7 +22,7 @@ from typing import Literal
 from scipy import stats
 
 from search.analysis.comparison import ALPHA, ArmRuns, Difference, compare, holm, runs_by_arm
-from search.spec.design import Expectation, JournalEntry
+from search.spec.journal import Expectation, JournalEntry
 from search.store.view import StudyView
 
 Outcome = Literal["supported", "contradicted", "undecided"]

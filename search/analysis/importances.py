@@ -23,9 +23,8 @@ from models.family import compact
 from search.analysis.comparison import guessing_loss
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, Range
-from search.spec.space import choice_label
-from search.spec.stored_params import distributions
+from search.spec.domains import Choice, Range, choice_label
+from search.spec.space import distributions
 from search.store.history import best_epoch
 from search.store.optuna_log import warnings_only
 from search.store.view import StudyView, TrialView

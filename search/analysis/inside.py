@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from search.training.bundle import Bundle
-    from search.training.features import StageMaps
-    from search.training.task import Task
+    from search.training.task import StageMaps, Task
 
 MOST_EXAMINED = 1000  # training images on which it is decided which units are dead
 DEAD = 0.01  # of the layer's median range of outputs
@@ -73,7 +72,7 @@ def choose_image(wanted: str | None, task: Task) -> ShownImage:
 
 def look_inside(bundle: Bundle, task: Task, shown: ShownImage) -> dict[str, Any]:
     """`kernels`, `kernel_report` and `features` of `FinalResult`, what the network has of them."""
-    from search.training.features import first_stage_ranges, stage_maps
+    from search.training.task import first_stage_ranges, stage_maps
 
     model = bundle.network()
     mean_C, std_C = bundle.mean_C, bundle.std_C

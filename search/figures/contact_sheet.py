@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from search.analysis.wording import fitted, percent, printable
 from search.figures.images import as_rgb
-from search.training.bundle import Bundle
-from search.training.predicting import Prediction
+from search.training.bundle import Bundle, Prediction
 
 MOST = 200  # pictures on one sheet
 DPI = 120

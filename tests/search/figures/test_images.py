@@ -5,7 +5,7 @@ import pytest
 
 from search.analysis.inside import FeatureMaps
 from search.figures.images import COLUMNS, MOST_MAPS, MOST_STAGES, draw_feature_maps, tile
-from search.training.features import StageMaps
+from search.training.task import StageMaps
 
 
 @pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS])
