@@ -17,6 +17,7 @@ from search.spec.domains import (
     SpecError,
     domain_from_json,
 )
+from search.spec.extensions import register_families
 from search.spec.recipe import OptimizerName, WeightDecayKind
 from search.spec.schedules import SCHEDULES
 
@@ -58,8 +59,12 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
         names = [name for name in families if name in FAMILIES]
     known = {FAMILY: choice(FAMILIES, DEFAULT_FAMILY, "kind of network")}
     for name in names:
-        known = {**FAMILIES[name].parameters, **known}
-    return {FAMILY: known.pop(FAMILY), **known, **RECIPE}
+        own = FAMILIES[name].parameters
+        if clash := own.keys() & {FAMILY, *RECIPE}:
+            message = f"{name}: {min(clash)} is a setting of the training; give it another name"
+            raise SpecError(FAMILY, message)
+        known |= {key: one for key, one in own.items() if key not in known}
+    return {**known, **RECIPE}
 
 
 def is_list(name: str, known: Mapping[str, Parameter]) -> bool:
@@ -77,6 +82,8 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
     Raises:
         SpecError: unknown name, or a value of the wrong type.
     """
+    if name == FAMILY and known is None:
+        register_families(text for text in _texts(written) if text not in FAMILIES)
     known = known_parameters() if known is None else known
     if name not in known:
         raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(known)}")
@@ -90,6 +97,11 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
             described = f"{name} ({parameter.description})"
             raise SpecError(name, f"{described} must be {expected}, but got {shown(value)}")
     return domain
+
+
+def _texts(written: Any) -> list[str]:
+    values = written if isinstance(written, list) else [written]
+    return [value for value in values if isinstance(value, str)]
 
 
 def read_value(

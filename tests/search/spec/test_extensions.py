@@ -1,0 +1,193 @@
+"""A person's own files: a network, an entry of a registry; and what happens when they change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import FAMILIES, build
+from search.spec.config import StudySpec
+from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.extensions import restore_family
+from search.spec.parameters import read_parameter
+from search.spec.schedules import SCHEDULES
+from search.spec.space import check_space, make_config
+from search.spec.study_file import StudyFileError, read_study_file, write_study_file
+
+NET = """\
+from torch import nn
+
+def build(image_shape, classes, *, blocks: int = 2, width: int, bias=True):
+    \"\"\"One convolution and a mean.\"\"\"
+    return nn.Sequential(
+        nn.Conv2d(image_shape[0], width * blocks, 3, bias=bias),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width * blocks, classes),
+    )
+"""
+STUDY = """\
+[study]
+dataset = "digits"
+[space]
+family = "mynet.py:build"
+width = { low = 4, high = 8 }
+blocks = [1, 2]
+learning_rate = 0.01
+"""
+MINE = """\
+from dataclasses import dataclass
+from models import FAMILIES, Architecture, Family, Parameter
+from search.spec.schedules import SCHEDULES, Schedule
+
+@dataclass(frozen=True)
+class TinyConfig(Architecture):
+    units: int = 4
+
+def build(config, image_shape, classes):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(config.units), nn.Linear(config.units, classes))
+
+FAMILIES["tiny"] = Family(
+    description="two linear layers", config=TinyConfig, build=build,
+    parameters={"units": Parameter(kinds=(int,), default=4, description="hidden units")},
+)
+SCHEDULES["line"] = Schedule(description="down to 0", factor=lambda progress: 1 - progress)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The present folder is another one than the study file's; registries are put back."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    families, schedules = dict(FAMILIES), dict(SCHEDULES)
+    (tmp_path / "mynet.py").write_text(NET)
+    yield tmp_path
+    for registry, before in ((FAMILIES, families), (SCHEDULES, schedules)):
+        registry.clear()  # type: ignore[attr-defined]
+        registry.update(before)  # type: ignore[attr-defined]
+
+
+def spec_of(folder: Path, text: str = STUDY) -> StudySpec:
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return StudySpec(**{"dataset": "digits", **read_study_file(file)})
+
+
+def stored(spec: StudySpec) -> Any:
+    return json.loads(json.dumps(spec.to_dict()))
+
+
+def test_an_own_network_is_searched_under_its_arguments_names(folder: Path) -> None:
+    spec = spec_of(folder)
+    (extension,) = spec.extensions
+    assert (extension.name, extension.path) == ("mynet.py", str(folder / "mynet.py"))
+    assert len(extension.sha256) == 64
+    assert list(spec.parameters)[:4] == ["family", "blocks", "width", "bias"]
+    check_space(spec, (1, 8, 8), 10)
+    config = make_config({"family": "mynet.py:build", "width": 5, "blocks": 2}, spec)
+    assert config.to_dict()["architecture"] == {
+        "family": "mynet.py:build",
+        "blocks": 2,
+        "width": 5,
+        "bias": True,
+    }
+    assert build(config.architecture, (1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    assert StudySpec.from_dict(stored(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("depth = 3", "unknown parameter 'depth'; known: family, blocks, width, bias, batch_size"),
+        ("bias = 3", "bias (argument bias) must be true or false, but got 3"),
+        ("family = 'other.py:build'", "other.py"),
+        ("family = 'mynet.py:make'", "mynet.py:make: the file has no such function"),
+    ],
+)
+def test_what_it_does_not_take_is_refused(folder: Path, line: str, says: str) -> None:
+    text = STUDY.replace('family = "mynet.py:build"', line) if "family" in line else STUDY + line
+    with pytest.raises(StudyFileError, match="mine.toml") as caught:
+        spec_of(folder, text)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("width = { low = 4, high = 8 }\n", "", "needs width; give it in [space]"),
+        ("blocks = [1, 2]", "blocks = [1, -2]", "mynet.py:build: building it raised"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_when_the_study_begins(
+    folder: Path, before: str, after: str, says: str
+) -> None:
+    spec = spec_of(folder, STUDY.replace(before, after))
+    with pytest.raises(SpecError) as caught:
+        check_space(spec, (1, 8, 8), 10)
+    assert says in str(caught.value)
+
+
+def test_arguments_are_not_those_of_the_training(folder: Path) -> None:
+    (folder / "mynet.py").write_text(NET.replace("bias=True", "momentum=0.5"))
+    with pytest.raises(StudyFileError, match="momentum"):
+        spec_of(folder)
+
+
+def test_another_version_or_none_is_refused(folder: Path) -> None:
+    spec = spec_of(folder)
+    (folder / "mynet.py").write_text(NET + "# another\n")
+    with pytest.raises(SpecError, match=r"mynet.py has changed since the study was made \(SHA-256"):
+        StudySpec.from_dict(stored(spec))
+    (folder / "mynet.py").unlink()
+    with pytest.raises(SpecError, match=r"needs mynet.py, which is not at .*; put it there or"):
+        StudySpec.from_dict(stored(spec))
+    Path("mynet.py").write_text(NET)  # the present folder's will do
+    assert StudySpec.from_dict(stored(spec)) == spec
+
+
+def test_an_extension_adds_entries_to_registries(folder: Path) -> None:
+    (folder / "mine.py").write_text(MINE)
+    text = '[study]\nextensions = ["mine.py"]\n[space]\nfamily = "tiny"\nschedule = "line"\n'
+    spec = spec_of(folder, text + "units = [4, 8]\n")
+    assert [one.name for one in spec.extensions] == ["mine.py"]
+    check_space(spec, (1, 8, 8), 10)
+    config = make_config({"family": "tiny", "units": 8, "schedule": "line"}, spec)
+    family = FAMILIES["tiny"]
+    assert family.words(config.architecture) == ["Tiny", "units 8"]
+    assert family.source == MINE
+    del FAMILIES["tiny"]
+    restore_family("tiny", MINE)
+    assert FAMILIES["tiny"].description == "two linear layers"
+    (folder / "again.toml").write_text(write_study_file(spec))
+    assert StudySpec(**read_study_file(folder / "again.toml")) == spec
+
+
+def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:
+    (folder / "mynet.py").unlink()
+    restore_family("mynet.py:build", NET)
+    assert FAMILIES["mynet.py:build"].source == NET
+    with pytest.raises(SpecError, match="no such function"):
+        restore_family("mynet.py:other", NET)
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        restore_family("mynet.py:third", "1 / 0")
+
+
+def test_from_python_a_file_is_looked_for_in_the_present_folder(folder: Path) -> None:
+    Path("mynet.py").write_text(NET)
+    spec = StudySpec(
+        dataset="digits",
+        space={
+            "family": read_parameter("family", ["cnn", "mynet.py:build"]),
+            "width": read_parameter("width", 4),
+        },
+    )
+    assert spec.space["family"] == Choice(values=("cnn", "mynet.py:build"))
+    assert spec.space["width"] == Fixed(value=4)
+    assert [one.name for one in spec.extensions] == ["mynet.py"]
+    check_space(spec, (1, 8, 8), 10)
