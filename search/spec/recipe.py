@@ -12,7 +12,6 @@ from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
 from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
-ScheduleName = str
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 
 MOST_BATCH = 10**6  # images a step

@@ -24,9 +24,10 @@ from torch import nn
 from data.folders.composition import Composition
 from data.folders.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular
-from models import Architecture, ArchitectureError, build, from_dict, to_dict
+from models import Architecture, ArchitectureError, build, family_of, from_dict, to_dict
 from models.checks import shown
 from models.summary import count_parameters
+from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 from search.training.task import logits
@@ -147,6 +148,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "preparation": bundle.preparation.to_dict(),
         "composition": None if composition is None else composition.to_dict(),
         "architecture": to_dict(bundle.architecture),
+        "code": family_of(bundle.architecture).source,  # of a person's own network
         "recipe": dict(bundle.recipe),
         "weights_sha256": hashlib.sha256(payload).hexdigest(),
     }
@@ -222,10 +224,17 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
-        architecture=from_dict(stored["architecture"]),
+        architecture=_architecture(stored),
         recipe=dict(stored["recipe"]),
         weights={},
     )
+
+
+def _architecture(stored: Mapping[str, Any]) -> Architecture:
+    code = stored.get("code")
+    if code is not None:
+        restore_family(_text("family", stored["architecture"]["family"]), str(code))
+    return from_dict(stored["architecture"])
 
 
 def _size(described: Bundle) -> tuple[int, int]:

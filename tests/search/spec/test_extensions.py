@@ -49,7 +49,8 @@ class TinyConfig(Architecture):
 
 def build(config, image_shape, classes):
     from torch import nn
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(config.units), nn.Linear(config.units, classes))
+    hidden = nn.LazyLinear(config.units)
+    return nn.Sequential(nn.Flatten(), hidden, nn.Linear(config.units, classes))
 
 FAMILIES["tiny"] = Family(
     description="two linear layers", config=TinyConfig, build=build,
@@ -111,7 +112,7 @@ def test_an_own_network_is_searched_under_its_arguments_names(folder: Path) -> N
 )
 def test_what_it_does_not_take_is_refused(folder: Path, line: str, says: str) -> None:
     text = STUDY.replace('family = "mynet.py:build"', line) if "family" in line else STUDY + line
-    with pytest.raises(StudyFileError, match="mine.toml") as caught:
+    with pytest.raises(StudyFileError, match=r"mine\.toml") as caught:
         spec_of(folder, text)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -178,7 +179,7 @@ def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:
         restore_family("mynet.py:third", "1 / 0")
 
 
-def test_from_python_a_file_is_looked_for_in_the_present_folder(folder: Path) -> None:
+def test_from_python_a_file_is_looked_for_in_the_present_folder() -> None:
     Path("mynet.py").write_text(NET)
     spec = StudySpec(
         dataset="digits",
