@@ -88,6 +88,8 @@ class StudySpec:
             as the study file has them; without a limit where there is none. Empty where unknown.
         extensions: a person's own files that it needs; those of `dataset` and of the families are
             filled in.
+        metrics: names in `search.training.metrics.METRICS`, recorded each epoch beside loss and
+            error.
     """
 
     dataset: str
@@ -112,6 +114,7 @@ class StudySpec:
     journal: tuple[JournalEntry, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[Extension, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("dataset", "title", "source", "sampler", "pruner"):
@@ -143,6 +146,10 @@ class StudySpec:
             )
         if self.arms and self.baseline is not None:
             raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+        listed = isinstance(self.metrics, list | tuple)
+        if not listed or not all(isinstance(name, str) for name in self.metrics):
+            raise SpecError("metrics", f"metrics is a list of names, but got {shown(self.metrics)}")
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         extensions = needed(self.extensions, self.families, self.dataset)
         object.__setattr__(self, "extensions", extensions)
 
@@ -190,6 +197,7 @@ class StudySpec:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["space"] = {name: domain.written for name, domain in self.space.items()}
         plain["published"] = dict(self.published)
+        plain["metrics"] = list(self.metrics)
         if self.baseline is not None:
             plain["baseline"] = plain_values(self.baseline)
         for name in ("arms", "journal", "extensions"):

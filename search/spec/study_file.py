@@ -46,6 +46,7 @@ STUDY_KEYS: dict[str, type] = {
     "repeats": int,
     "base": str,
     "extensions": list,
+    "metrics": list,
 }
 MAX_BYTES = 1_000_000
 # Python's parser takes time that grows with the square of a key's parts.
@@ -207,7 +208,7 @@ def _checked(key: str, value: Any) -> Any:
         raise SpecError(key, f"unknown key {shown(key)} in [study]; known: {', '.join(STUDY_KEYS)}")
     wanted = STUDY_KEYS[key]
     if type(value) is not wanted:
-        words = KIND_WORDS.get(wanted, "a list of files")
+        words = KIND_WORDS.get(wanted, "a list of texts")
         raise SpecError(key, f"{key} must be {words}, but got {shown(value)}")
     if key in ("title", "source") and not str(value).isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
@@ -222,6 +223,7 @@ def write_study_file(spec: StudySpec) -> str:
     study = {key: plain[key] for key in STUDY_KEYS if key not in (*follows, "extensions")}
     named = {file_of(name) for name in (*spec.families, spec.dataset)}
     study["extensions"] = [one.name for one in spec.extensions if one.name not in named] or None
+    study["metrics"] = plain["metrics"] or None
     content: dict[str, Any] = {
         "study": {key: value for key, value in study.items() if value is not None},
         "space": plain["space"],

@@ -25,6 +25,7 @@ from search.spec.domains import Choice, Domain, Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
 from search.training.files import load_tensors
+from search.training.metrics import check_metrics
 
 IMAGENET = "imagenet"
 IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
@@ -179,12 +180,13 @@ def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
     return {**fields, "space": space, **({"arms": tuple(arms)} if arms else {})}
 
 
-def check_sources(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Read all weights that the study starts from, and see whether they fit its networks.
+def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+    """Whether there is all that the study asks of training: metrics, and weights to start from.
 
     Raises:
-        SpecError: they cannot be had, or are of another network.
+        SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
+    check_metrics(spec.metrics)
     seen = set()
     for config in _configurations(spec):
         source = config.recipe.initial_weights

@@ -1,17 +1,22 @@
 """The registry's metrics by hand and against a grid; named ones come with every epoch."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from models import ConvNetConfig
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.recipe import Recipe
+from search.spec.study_file import read_study_file, write_study_file
 from search.training.metrics import METRICS, TEMPERATURES, Metric, fit_temperature, loss_at
 from search.training.task import Task, logits
 from search.training.train import train
+from search.training.weights import check_training
 
 
 def logits_and_labels(scale: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,3 +91,17 @@ def test_named_metrics_come_with_every_report_and_change_nothing(
 def test_an_unknown_metric_is_named(network: ConvNetConfig, task: Task) -> None:
     with pytest.raises(SpecError, match="unknown metric 'recall'; known are accuracy"):
         train(network, Recipe(epochs=1), task, seed=0, metrics=["recall"])
+
+
+def test_a_study_file_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[study]\ndataset = "digits"\nmetrics = ["macro_f1", "macro_f1", "recall"]\n')
+    spec = StudySpec(**read_study_file(file))
+    assert spec.metrics == ("macro_f1", "recall")
+    assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    file.write_text(write_study_file(spec))
+    assert StudySpec(**read_study_file(file)) == spec
+    with pytest.raises(SpecError, match="unknown metric 'recall'"):
+        check_training(spec, (1, 8, 8), 10)
+    with pytest.raises(SpecError, match="a list of names"):
+        StudySpec(dataset="digits", metrics=(1,))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.space import arm_config
-from search.training.weights import check_sources, with_weights
+from search.training.weights import check_training, with_weights
 
 SHAPE = (1, 8, 8)
 NET = {"channels": Fixed(value=(4,)), "hidden": Fixed(value=())}
@@ -55,9 +55,9 @@ def test_the_flag_needs_a_place(weights: str) -> None:
 
 
 def test_sources_are_checked_beforehand(weights: str, tmp_path: Path) -> None:
-    check_sources(StudySpec(**arms_of("", weights)), SHAPE, 10)
+    check_training(StudySpec(**arms_of("", weights)), SHAPE, 10)
     with pytest.raises(SpecError, match="no weights at 'nowhere'"):
-        check_sources(StudySpec(**arms_of("", weights, "nowhere")), SHAPE, 10)
+        check_training(StudySpec(**arms_of("", weights, "nowhere")), SHAPE, 10)
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     searched = StudySpec(
         dataset="digits",
@@ -67,4 +67,4 @@ def test_sources_are_checked_beforehand(weights: str, tmp_path: Path) -> None:
         },
     )
     with pytest.raises(SpecError, match=r"conv1\.weight is 1 there and 4x1x3x3 here"):
-        check_sources(searched, SHAPE, 10)
+        check_training(searched, SHAPE, 10)
