@@ -58,6 +58,7 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
         state=checkpoint.load(),
         stop=run.stop,
         early_look=True,
+        metrics=spec.metrics,
     )
 
     with closing(training):
