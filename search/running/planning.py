@@ -31,7 +31,7 @@ from search.store.study_data import check_data, find_place, is_folder, load_stud
 from search.store.view import load_facts, load_spec
 from search.training.device import describe_hardware
 from search.training.task import Task
-from search.training.weights import check_sources
+from search.training.weights import check_training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +107,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         check_space(spec, task.image_shape, task.classes)
         find_sampler(spec.sampler)
         find_pruner(spec.pruner)
-        check_sources(spec, task.image_shape, task.classes)
+        check_training(spec, task.image_shape, task.classes)
         if existing is None and not find_dataset(dataset).has_own_size:
             spec = replace(
                 spec,
