@@ -25,8 +25,8 @@ from search.running.run import Run, TrialCheckpoint
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.store.catalog import create_study, find_study
 from search.store.opening import open_database
+from search.store.studies import create_study, find_study
 from search.training.epoch import Epoch
 from search.training.task import Task, load_task
 
@@ -65,7 +65,7 @@ def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
     db = open_database(f"sqlite:///{path}")
     spec = make_spec(len(made_up) + 1)
     study = create_study(db, STUDY, spec, _task().info, validation_count=1)
-    insert_trials(db.engine, study._study_id, spec, made_up, ours=True)
+    insert_trials(db.engine, study.study_id, spec, made_up, ours=True)
     with db.engine.connect() as connection:  # all into the one file, which is to be copied
         connection.rollback()
         connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]

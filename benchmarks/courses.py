@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.record import ROOT
 from search.spec.study_file import find_study_file
-from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.studies import require_study
 
 OURS, UNAVERAGED, RAY, OPTUNA = "ours", "ours_unaveraged", "ray", "optuna"
 ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number
@@ -114,7 +114,7 @@ def our_losses(folder: Path) -> list[tuple[float, float]]:
     """(moment, validation loss) of each finished epoch, from the study's database."""
     db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
     try:
-        view = view_study(db, require_study(db, "benchmark"), most=None)
+        view = view_study(require_study(db, "benchmark"), most=None)
     finally:
         db.close()
     return [(row.reported_at, row.validation_loss) for trial in view.trials for row in trial.curve]

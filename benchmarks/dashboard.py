@@ -37,10 +37,10 @@ from search.dashboard.guard import Guard, Policy
 from search.dashboard.origins import LOOPBACK_NAMES
 from search.dashboard.server import THREADS
 from search.dashboard.trial_artifacts import TrialArtifacts
-from search.store.connections import forbid_writing
-from search.store.opening import open_database
+from search.store.database import Database, transaction
+from search.store.opening import forbid_writing, open_database
 from search.store.reading import view_study
-from search.store.storage import Database, transaction
+from search.store.studies import StudyHandle
 
 REFRESHED = 10  # trials that an open page asks for again
 WRITES, PICTURES = 5, 20  # timed
@@ -59,8 +59,8 @@ def measure(trials: int, requests: int) -> dict[str, Any]:
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=store)
         paths = {
             "list of studies": "/api/studies",
-            "a study's page": f"/api/studies/{study._study_id}",
-            "the open page, again": f"/api/studies/{study._study_id}?after={trials - REFRESHED}",
+            "a study's page": f"/api/studies/{study.study_id}",
+            "the open page, again": f"/api/studies/{study.study_id}?after={trials - REFRESHED}",
         }
         with served(app) as port:
             api = {name: latency(app, port, path, requests) for name, path in paths.items()}
@@ -68,14 +68,14 @@ def measure(trials: int, requests: int) -> dict[str, Any]:
     return {"trials": trials, "api": api, "content": content}
 
 
-def measure_content(db: Database, study: optuna.Study, artifacts: Path) -> dict[str, Any]:
+def measure_content(db: Database, study: StudyHandle, artifacts: Path) -> dict[str, Any]:
     def write() -> None:
-        content = make_study_content(view_study(db, study))
-        with transaction(db, study_id=study._study_id):
+        content = make_study_content(view_study(study))
+        with transaction(db, study_id=study.study_id):
             write_study_content(study, content)
 
     writes = timed(write, WRITES)
-    view, drawing = view_study(db, study), TrialArtifacts(artifacts)
+    view, drawing = view_study(study), TrialArtifacts(artifacts)
     pictures = timed(lambda: drawing.write(view, 0.0), PICTURES)
     seconds = statistics.median(writes)
     interval = max(INTERVAL_SECONDS, seconds / SHARE)

@@ -24,11 +24,11 @@ from typing import Any
 
 import psutil
 
-from search.store.catalog import require_study, versions
-from search.store.history import EpochRow, epochs_of
+from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import StorageError
+from search.store.records import EpochRow, epochs_of
+from search.store.studies import require_study, versions
 from search.training.device import choose_device, describe_hardware
 
 REPORTS_A_KILL = 70
@@ -69,7 +69,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         code = process.wait()
         seconds = time.monotonic() - started
         db = open_database(url, must_exist=True)
-        view = view_study(db, require_study(db, "s"), most=None)
+        view = view_study(require_study(db, "s"), most=None)
         rows = [row for trial in view.trials for row in trial.reports]
         lost = len(seen - {_seen(row) for row in rows})
         db.close()

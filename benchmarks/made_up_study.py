@@ -17,11 +17,11 @@ from models.summary import count_parameters
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.store.catalog import create_study
+from search.store.database import Database, transaction
 from search.store.pictures import CONFUSION, announcement, drawable, pack_confusion
-from search.store.storage import Database, transaction
-from search.store.tables import epochs
-from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.store.schema import epochs
+from search.store.studies import StudyHandle, create_study
+from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 
 TRIALS: Any = models.TrialModel.__table__
 COPIED: tuple[Any, ...] = tuple(
@@ -41,7 +41,7 @@ SECONDS_AN_EPOCH = 10.0
 START = datetime(2026, 3, 1, 9, 0)
 
 
-def make_up_study(db: Database, name: str, trials: int) -> optuna.Study:
+def make_up_study(db: Database, name: str, trials: int) -> StudyHandle:
     """The default study on digits: every fourth trial complete, every fiftieth failed."""
     info, _ = load_training("digits", default_data_dir())
     fields = {**read_study_file(find_study_file("default")), "dataset": "digits"}
@@ -50,8 +50,10 @@ def make_up_study(db: Database, name: str, trials: int) -> optuna.Study:
     draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     dice = random.Random(0)
     with transaction(db):
-        study.add_trials(_trial(number, spec, draws, dice) for number in range(min(trials, BLOCK)))
-    made = study.get_trials(deepcopy=False)
+        study.study.add_trials(
+            _trial(number, spec, draws, dice) for number in range(min(trials, BLOCK))
+        )
+    made = study.study.get_trials(deepcopy=False)
     with db.engine.begin() as connection:
         connection.execute(insert(epochs), [row for trial in made for row in _rows(study, trial)])
         for first in range(BLOCK, trials, BLOCK):
@@ -114,12 +116,12 @@ def _confusion(dice: random.Random) -> Any:
     )
 
 
-def _rows(study: optuna.Study, trial: FrozenTrial) -> list[dict[str, Any]]:
+def _rows(study: StudyHandle, trial: FrozenTrial) -> list[dict[str, Any]]:
     assert trial.datetime_start is not None
     return [
         {
             "trial_id": trial._trial_id,
-            "study_id": study._study_id,
+            "study_id": study.study_id,
             "trial_number": trial.number,
             "epoch": epoch,
             "train_loss": loss,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from search.store.catalog import versions
+from search.store.studies import versions
 from search.training.device import available_cores, describe_hardware
 
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,7 @@ from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
 from search.spec.space import distributions, suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.store.optuna_log import warnings_only
+from search.store.database import optuna_warnings_only
 from search.terminal.commands import Parser, positive_int, run
 from search.training.device import choose_device
 from search.training.task import Task, load_task
@@ -185,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     rounds: list[dict[str, Outcome]] = []
-    with warnings_only():
+    with optuna_warnings_only():
         costs = {name: draw_seconds(spec(name, 0)) for name in args.samplers}
         print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
         for seed in range(args.rounds):

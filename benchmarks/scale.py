@@ -77,8 +77,8 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.made_up_study import make_up_study
-    from search.store.catalog import note_environment
     from search.store.opening import open_database
+    from search.store.studies import note_environment
 
     db = open_database(f"sqlite:///{file}")
     note_environment(make_up_study(db, "made-up", trials), "made up")
@@ -89,11 +89,10 @@ def make(file: Path, trials: int) -> dict[str, float]:
 def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     """Processor seconds."""
     from search.spec.space import suggest
-    from search.store.catalog import require_study
     from search.store.claims import claim
     from search.store.leases import Lease, sample
     from search.store.opening import open_database
-    from search.store.view import load_spec
+    from search.store.studies import load_spec, require_study
 
     clock = _Laps()
     db = open_database(f"sqlite:///{file}")
@@ -101,13 +100,13 @@ def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     spec = load_spec(study)
 
     def begin() -> Lease:
-        lease = claim(db, study, total=10**9)
+        lease = claim(study, total=10**9)
         assert isinstance(lease, Lease)
         return lease
 
     def draw(lease: Lease) -> float:
         clock()
-        sample(db, study, lease, lambda trial: suggest(trial, spec))
+        sample(study, lease, lambda trial: suggest(trial, spec))
         return clock()
 
     lease = begin()
@@ -122,11 +121,11 @@ def dashboard(file: Path, _trials: int) -> dict[str, float]:
     """What the browser gets of a study's page; optuna-dashboard sends every trial."""
     import optuna_dashboard
 
-    from search.store.catalog import require_study
     from search.store.opening import open_database
+    from search.store.studies import require_study
 
     db = open_database(f"sqlite:///{file}")
-    study_id = require_study(db, None)._study_id
+    study_id = require_study(db, None).study_id
     clock = _Laps()
     application = optuna_dashboard.wsgi(db.optuna)
     environ: dict[str, Any] = {"PATH_INFO": f"/api/studies/{study_id}"}

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from search.analysis.wording import printable
 from search.figures.file_kinds import KINDS
 from search.spec.config import check_study_name
-from search.store.catalog import require_study
-from search.store.folders import runs_folder
+from search.store.folders import runs_folder, study_folder
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.study_folder import study_folder
+from search.store.studies import require_study
 from search.terminal.commands import Parser, run
 
 EXAMPLES = """
@@ -51,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     from search.analysis.hypotheses import evaluate_journal
     from search.pages.report_files import report, write_report
 
-    view = view_study(db, study)
-    folder = study_folder(db, study, runs_folder(args.storage, args.runs_dir))
+    view = view_study(study)
+    folder = study_folder(study, runs_folder(args.storage, args.runs_dir))
     files = write_report(report(view, datetime.now(UTC)), folder, args.formats)
     for evaluation in evaluate_journal(view):
         print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")

@@ -10,11 +10,10 @@ from data.datasets import dataset_choices
 from search.analysis.wording import printable
 from search.spec.config import check_study_name
 from search.spec.study_file import listing
-from search.store.catalog import require_study
+from search.store.database import Database
 from search.store.opening import open_database
-from search.store.reading import view_study
-from search.store.status import status
-from search.store.storage import Database
+from search.store.reading import status, view_study
+from search.store.studies import require_study
 from search.terminal.command_line import same_command
 from search.terminal.commands import Parser, duration, positive_int, run, seed
 from search.terminal.stopping import StopOnSignal
@@ -186,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.status:
         db = open_database(args.storage, must_exist=True)
         study = require_study(db, args.study)
-        print(status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study)))
+        print(status_text(view_study(study, most=STATUS_TRIALS), status(study)))
         return 0
     from search.running.study import search_study
 
@@ -236,7 +235,7 @@ def rehearse(request: Request) -> str:
     devices = choose_devices(request)
     prepare_process(threads_for(len(devices)) if devices[0].type == "cpu" else None)
     plan = make_plan(request, devices[0])
-    begun = 0 if plan.existing is None else len(plan.existing.get_trials(deepcopy=False))
+    begun = 0 if plan.existing is None else len(plan.existing.study.get_trials(deepcopy=False))
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
     notes = "".join(f"{printable(note)}\n" for note in plan.task.info.notes)

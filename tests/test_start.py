@@ -11,8 +11,8 @@ import pytest
 
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
-from search.store.catalog import create_study
 from search.store.opening import open_database
+from search.store.studies import create_study
 
 ROOT = Path(__file__).parent.parent
 INFO = DatasetInfo(

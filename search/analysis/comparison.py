@@ -25,7 +25,7 @@ from scipy import stats
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import spread
 from search.spec.arms import Arm
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
 DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infinite

@@ -20,7 +20,7 @@ from models.summary import LayerRow
 from search.analysis.inside import FeatureMaps, KernelReport, Mistake
 from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import spread
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.training.epoch import Epoch, Score
 
 

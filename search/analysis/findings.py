@@ -13,7 +13,7 @@ from datetime import datetime
 from search.analysis.measures import sampling_error
 from search.analysis.wording import printable
 from search.spec.config import TrialConfig
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 LONG, LONGEST = 10, 20  # trials without a gain: the former where they are a third of all
 THIRD = 3

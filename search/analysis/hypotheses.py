@@ -23,7 +23,7 @@ from scipy import stats
 
 from search.analysis.comparison import ALPHA, ArmRuns, Difference, compare, holm, runs_by_arm
 from search.spec.journal import Expectation, JournalEntry
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 Outcome = Literal["supported", "contradicted", "undecided"]
 

@@ -25,9 +25,9 @@ from search.analysis.wording import percent
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range, choice_label
 from search.spec.space import distributions
-from search.store.history import best_epoch
-from search.store.optuna_log import warnings_only
-from search.store.view import StudyView, TrialView
+from search.store.database import optuna_warnings_only
+from search.store.records import best_epoch
+from search.store.views import StudyView, TrialView
 
 FEWEST = 5  # trials that anything can be said of
 FEW = 12  # below it, or below twice the parameters, little more than a hint
@@ -133,7 +133,7 @@ def _evaluate(trials: Sequence[FrozenTrial], trees: int) -> dict[str, float]:
     """Empty where there is no variance to explain: in a draw of few trials, say, of one loss."""
     if len({trial.value for trial in trials}) == 1:
         return {}
-    with warnings.catch_warnings(), warnings_only():  # nobody else gets to see this study
+    with warnings.catch_warnings(), optuna_warnings_only():  # nobody else gets to see this study
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
         study.add_trials(trials)

@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from search.analysis.wording import grouped, spread
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 HUGE = 1000  # nats: a loss of which no decimals are shown
 MEANING = (

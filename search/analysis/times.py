@@ -29,8 +29,8 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.recipe import EARLY_LOOK
 from search.spec.space import arm_config, suggest
-from search.store.optuna_log import warnings_only
-from search.store.view import State, StudyView, TrialView
+from search.store.database import optuna_warnings_only
+from search.store.views import State, StudyView, TrialView
 
 GOES_ON = 2 / 3  # of the trials that come to a rung, the share that trains on: the first guess
 GUESS_TRIALS = 15  # the guess counts like so many trials seen at each rung
@@ -296,7 +296,7 @@ def _overhead(view: StudyView) -> float:
 
 def draw_configs(spec: StudySpec, count: int) -> Iterator[TrialConfig]:
     """Configurations drawn evenly from the space, always the same; of `count`, those that fit."""
-    with warnings_only():
+    with optuna_warnings_only():
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(count):
         try:

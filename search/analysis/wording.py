@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from search.store.view import State, StudyView
+from search.store.views import State, StudyView
 
 MOST_NAME = 24  # characters of a class name on an axis
 ENDED: Sequence[State] = ("complete", "pruned", "failed")

@@ -13,10 +13,10 @@ from search.dashboard.origins import LOOPBACK_NAMES, check_host_name
 from search.dashboard.refusal import RefusedError, ServingError
 from search.dashboard.server import is_loopback, is_wildcard, listen, serve
 from search.dashboard.token import PARAMETER, load_token
-from search.store.connections import forbid_writing
+from search.store import DatabaseGoneError
+from search.store.database import Database, snapshot
 from search.store.folders import artifact_folder, runs_folder, usable
-from search.store.opening import open_database
-from search.store.storage import Database, DatabaseGoneError, snapshot
+from search.store.opening import forbid_writing, open_database
 from search.terminal.commands import Parser, run
 from search.terminal.stopping import StopOnSignal
 

@@ -14,9 +14,11 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.dashboard.trial_artifacts import draw
+from search.store import StorageError
+from search.store.database import Database
 from search.store.pictures import announced, announcer, is_artifact_id
 from search.store.reading import view_study
-from search.store.storage import Database, StorageError
+from search.store.studies import StudyHandle
 from search.training.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -71,10 +73,10 @@ class ArtifactStore(FileSystemArtifactStore):
         try:
             name = self._db.optuna.get_study_name_from_id(owner.study_id)
             study = optuna.load_study(study_name=name, storage=self._db.optuna)
-            view = view_study(self._db, study, also=(owner.number,))
+            view = view_study(StudyHandle.of(self._db, study), also=(owner.number,))
         except StorageError:
             return None
-        trial = next(trial for trial in view.trials if trial.trial_id == owner.trial_id)
+        trial = next(trial for trial in view.trials if trial.number == owner.number)
         pictures = {id_: picture for picture, id_ in announced(trial.system_attributes).items()}
         if artifact_id not in pictures:
             return None

@@ -16,15 +16,7 @@ from search.dashboard.refusal import BAD_REQUEST, RefusedError
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES
-from search.store.view import (
-    ACCURACY,
-    BEST_EPOCH,
-    EPOCHS,
-    ERROR,
-    PARAMETERS,
-    REASON,
-    SECONDS,
-)
+from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 
 LARGEST_BODY = 16 * 2**20  # bytes: an artifact of 12 MB, since base64 takes four for three
 LONGEST_NOTE = 200_000  # characters

@@ -7,17 +7,16 @@ import threading
 import time
 from pathlib import Path
 
-import optuna
-
 from search.dashboard.dashboard_content import (
     make_study_content,
     note_version,
     write_study_content,
 )
 from search.dashboard.trial_artifacts import TrialArtifacts
-from search.store.identity import study_transaction, told_if_gone
+from search.store import StudyGoneError
+from search.store.database import Database
 from search.store.reading import view_study
-from search.store.storage import Database, StudyGoneError
+from search.store.studies import StudyHandle
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
@@ -37,7 +36,7 @@ class ContentWriter:
         artifacts: the folder of trials' pictures.
     """
 
-    def __init__(self, db: Database, study: optuna.Study, artifacts: Path) -> None:
+    def __init__(self, db: Database, study: StudyHandle, artifacts: Path) -> None:
         self._db, self._study = db, study
         self._artifacts = TrialArtifacts(artifacts)
         self._due = time.monotonic()
@@ -53,12 +52,12 @@ class ContentWriter:
     def _write(self, picture_seconds: float, stop: threading.Event | None = None) -> None:
         started = time.monotonic()
         try:
-            with told_if_gone(self._db, self._study):
+            with self._study.told_if_gone():
                 seen = note_version(self._study)
-                view = view_study(self._db, self._study)
+                view = view_study(self._study)
                 content = make_study_content(view)
                 # One transaction: two workers that write at once would leave torn figures.
-                with study_transaction(self._db, self._study):
+                with self._study.transaction():
                     write_study_content(self._study, content, note_seen=seen)
                 self._artifacts.write(view, picture_seconds, stop)
                 if stop is not None:

@@ -7,9 +7,9 @@ versions for a moment, and the dashboard then keeps the figure that it has.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-import optuna
 import plotly.graph_objects as go
 
 from search.figures.figures_arms import loss_by_arm
@@ -24,7 +24,8 @@ from search.figures.figures_study import best_so_far, loss_against_parameters, t
 from search.pages.note import study_note, trial_note
 from search.pages.note_section import placed
 from search.spec.config import StudySpec
-from search.store.view import StudyView
+from search.store.studies import StudyHandle
+from search.store.views import StudyView
 
 # Each note of a trial is a row that the dashboard compares with every trial at every reading.
 MOST_TRIAL_NOTES = 100
@@ -64,7 +65,7 @@ def figures_of(spec: StudySpec) -> dict[str, Draw]:
 
 def make_study_content(view: StudyView) -> StudyContent:
     """The work of it, without touching a database."""
-    noted = [(t.trial_id, n) for t in view.trials if (n := trial_note(t)) is not None]
+    noted = [(t.number, n) for t in view.trials if (n := trial_note(t)) is not None]
     return StudyContent(
         note=study_note(view),
         figures={name: draw(view) for name, draw in figures_of(view.spec).items()},
@@ -72,16 +73,16 @@ def make_study_content(view: StudyView) -> StudyContent:
     )
 
 
-def note_version(study: optuna.Study) -> int:
+def note_version(study: StudyHandle) -> int:
     """Raised whenever a person saves the study's note; 0 where there is none."""
     from optuna_dashboard._note import note_ver_key
 
-    attributes = study._storage.get_study_system_attrs(study._study_id)
+    attributes = study.db.optuna.get_study_system_attrs(study.study_id)
     return int(attributes.get(note_ver_key(None), 0))
 
 
 def write_study_content(
-    study: optuna.Study, content: StudyContent, *, note_seen: int | None = None
+    study: StudyHandle, content: StudyContent, *, note_seen: int | None = None
 ) -> None:
     """Replace our part of the study's note, and its figures; add notes to trials that have none.
 
@@ -89,7 +90,7 @@ def write_study_content(
     person who writes while the study runs would never get it stored.
 
     Two processes at once would leave a mixture, unless each calls this within a
-    `search.store.storage.transaction`. Raises what the storage raises.
+    `search.store.database.transaction`. Raises what the storage raises.
 
     Args:
         note_seen: `note_version` of some time ago. If it is another by now, a person is saving the
@@ -99,14 +100,16 @@ def write_study_content(
     from optuna_dashboard import get_note, save_plotly_graph_object
     from optuna_dashboard._note import note_ver_key, save_note_with_version
 
-    storage, study_id = study._storage, study._study_id
+    storage, study_id = study.db.optuna, study.study_id
     version = note_version(study)
     if note_seen in (None, version):
-        note = placed(content.note, get_note(study))
+        note = placed(content.note, get_note(study.study))
         save_note_with_version(storage, study_id, None, max(version, 1), note)
     for name, figure in content.figures.items():
-        save_plotly_graph_object(study, figure, graph_object_id=name)
+        save_plotly_graph_object(study.study, figure, graph_object_id=name)
     there = storage.get_study_system_attrs(study_id)
-    for trial_id, note in content.trial_notes.items():
-        if note_ver_key(trial_id) not in there:  # nor one that a person wrote
-            save_note_with_version(storage, study_id, trial_id, 1, note)
+    for number, note in content.trial_notes.items():
+        with suppress(KeyError):  # deleted meanwhile
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            if note_ver_key(trial_id) not in there:  # nor one that a person wrote
+                save_note_with_version(storage, study_id, trial_id, 1, note)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from search.figures.trial_pictures import confusion_png, curves_png
 from search.store.pictures import Picture, announced, confusion_of
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.training.files import delete_abandoned, write_atomically
 
 _log = logging.getLogger(__name__)

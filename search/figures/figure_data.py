@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from search.analysis.wording import considered, data_in_words, grouped
 from search.figures.style import in_figure
 from search.spec.recipe import EARLY_LOOK
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from search.analysis.wording import fitted, spread
 from search.figures.figure_data import LOSS, loss_range, short, subtitle, thinned
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure, note_absence
 from search.spec.arms import Arm
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 MOST_POINTS = 400  # of all arms together
 ROW_PX = 26  # an arm takes

@@ -26,7 +26,7 @@ from search.figures.figures_study import LOOKS, MOST_POINTS
 from search.figures.style import BLUE, VERMILION, dress, note_absence
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Fixed
-from search.store.view import State, StudyView, TrialView
+from search.store.views import State, StudyView, TrialView
 
 STATES: tuple[State, ...] = ("pruned", "complete")  # drawn in this order
 SPREAD = 0.3  # points of one kind lie within this of its place, kinds being 1 apart

@@ -22,8 +22,8 @@ from search.analysis.measures import MEASURES
 from search.analysis.wording import fitted
 from search.figures.figure_data import LOSS, loss_range, short, subtitle
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure, line_look, note_absence
-from search.store.history import EpochRow
-from search.store.view import StudyView
+from search.store.records import EpochRow
+from search.store.views import StudyView
 
 MOST_ARMS = 12  # whose curves can be told apart
 MOST_REPEATS = 20  # curves of an arm beside its mean

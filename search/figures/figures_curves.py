@@ -18,7 +18,7 @@ from search.figures.figure_data import (
     with_count,
 )
 from search.figures.style import GREEN, GREY, dress, line_look, note_absence
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 TOP = 10  # complete trials that are told apart
 MOST_CURVES = 60  # of each other kind

@@ -13,7 +13,7 @@ from search.analysis.importances import Importances, SearchAxis, search_axes, wh
 from search.analysis.wording import percent
 from search.figures.figure_data import lowest, subtitle, thinned, with_count
 from search.figures.style import BLUE, GREY, VERMILION, dress, in_figure, note_absence
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 BEST_SHARE = 0.2  # of the complete trials that are drawn in colour
 MOST_LINES = 150  # of each kind

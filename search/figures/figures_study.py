@@ -35,7 +35,7 @@ from search.figures.style import (
     in_figure,
     note_absence,
 )
-from search.store.view import State, StudyView, TrialView
+from search.store.views import State, StudyView, TrialView
 
 TOP = 10  # always among the points drawn, like the Pareto front
 MOST_POINTS: Mapping[State, int] = {

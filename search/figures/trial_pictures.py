@@ -23,7 +23,7 @@ from search.analysis.wording import data_in_words, fitted, grouped, percent
 from search.figures.figures_final import MOST_NUMBERS, row_shares
 from search.figures.style import BLUE, VERMILION
 from search.spec.recipe import EARLY_LOOK
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
 DPI = 100
 MOST_TITLE = 90  # characters

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 from safetensors.torch import save as to_safetensors
 
 from data.datasets import has_same_test
@@ -17,9 +16,11 @@ from data.folders.preparation import Reading
 from search.final.export import require_onnx
 from search.running.study import check_count
 from search.spec.domains import SpecError
-from search.store.history import ResultRow, add_result, results_of
-from search.store.storage import Database, StorageError
-from search.store.view import StudyView
+from search.store import StorageError
+from search.store.database import Database
+from search.store.records import ResultRow, add_result, results_of
+from search.store.studies import StudyHandle
+from search.store.views import StudyView
 from search.terminal.reproduce import command
 from search.training.repeat import TrainedRun
 from search.training.task import Task
@@ -72,7 +73,7 @@ def require_same_test(task: Task, data_dir: Path, reading: Reading) -> None:
 
 def begin_evaluation(
     db: Database,
-    study: optuna.Study,
+    study: StudyHandle,
     task: Task,
     runs: Sequence[TrainedRun],
     *,
@@ -86,13 +87,13 @@ def begin_evaluation(
     seeds = [run.seed for run in runs]
     result_id = add_result(
         db,
-        study_name=study.study_name,
+        study_name=study.name,
         trial_number=trial_number,
         seeds=seeds,
-        result_id=_identity(study.study_name, task, runs),
-        study_id=study._study_id,
+        result_id=_identity(study.name, task, runs),
+        study_id=study.study_id,
     )
-    rows = results_of(db, study.study_name)
+    rows = results_of(db, study.name)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
     return Evaluation(number=index + 1, row=rows[index], earlier=tuple(rows[:index]))
 

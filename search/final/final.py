@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 
 from data.datasets import default_data_dir, verify
@@ -43,15 +42,13 @@ from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
 from search.running.study import kept_settings
 from search.spec.config import check_study_name
-from search.store.catalog import require_study, versions
-from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
-from search.store.history import complete_result
-from search.store.leftovers import sweep
+from search.store.data import find_place, keep_data
+from search.store.database import Database
+from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import Database
-from search.store.study_data import find_place, keep_data
-from search.store.study_folder import study_folder
+from search.store.records import complete_result
+from search.store.studies import StudyHandle, require_study, versions
 from search.terminal.commands import console
 from search.training.bundle import Bundle, write_bundle
 from search.training.device import choose_device, describe_hardware, prepare_process
@@ -163,7 +160,7 @@ def finalise(
 
 def _finalise(
     db: Database,
-    study: optuna.Study,
+    study: StudyHandle,
     *,
     seeds: Sequence[int],
     choice: tuple[int | None, str | None],
@@ -177,18 +174,18 @@ def _finalise(
     stop: threading.Event,
     progress: bool,
 ) -> Final:
-    view = view_study(db, study, also=() if choice[0] is None else (choice[0],))
+    view = view_study(study, also=() if choice[0] is None else (choice[0],))
     chosen = choose_trial(view, *choice)
     if not now:
         refuse_unfinished(view)
     reading = view.spec.reading
-    source = find_place(db, study, dataset, data_dir)
+    source = find_place(study, dataset, data_dir)
     task = load_full_task(source, data_dir, device, reading=reading)
-    keep_data(db, study, task)
+    keep_data(study, task)
     verify(source, data_dir, reading=reading)  # a damaged test file is missed now
     shown = choose_image(image, task)
     layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
-    folder = study_folder(db, study, place)
+    folder = study_folder(study, place)
     check_room(folder, layers)
     if progress:
         announce(view, chosen, len(seeds))
@@ -239,7 +236,7 @@ def _finalise(
     final = _write(result, bundle, task, folder, export=export)
     for seed in seeds:
         delete_checkpoint(job.checkpoint(seed))
-    sweep(db, study, folder)
+    sweep(study, folder)
     ContentWriter(db, study, artifact_folder(place)).write(stop)
     return final
 

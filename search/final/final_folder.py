@@ -15,7 +15,7 @@ from pathlib import Path
 from data.folders.composition import measure
 from models.summary import LayerRow
 from search.final.chosen import Chosen
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 from search.training.repeat import TrainedRun

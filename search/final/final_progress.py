@@ -13,8 +13,8 @@ from search.analysis.wording import duration, printable
 from search.final.chosen import Chosen
 from search.pages.final_words import opened_before
 from search.pages.note import in_utc
-from search.store.history import ResultRow
-from search.store.view import StudyView
+from search.store.records import ResultRow
+from search.store.views import StudyView
 from search.terminal.progress import can_be_live
 from search.training.epoch import Epoch
 

@@ -16,7 +16,7 @@ from search.analysis.wording import (
     spread,
 )
 from search.pages.note import in_utc
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.terminal.summary import gain_in_words, score_in_words
 from search.training.epoch import Score
 

@@ -27,8 +27,8 @@ from search.analysis.wording import (
     printable,
     split_in_words,
 )
-from search.store.history import ResultRow
-from search.store.view import StudyView, TrialView
+from search.store.records import ResultRow
+from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
 from search.terminal.reproduce import AGAIN, REPEATABLE, command, study_file
 from search.terminal.summary import gain_in_words, score_in_words, standing_in_words

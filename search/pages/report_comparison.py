@@ -32,7 +32,7 @@ from search.pages.report_journal import journal_blocks
 from search.pages.report_published import published_blocks
 from search.spec.arms import Arm
 from search.spec.space import arm_config
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 MOST_NETWORKS = 12
 

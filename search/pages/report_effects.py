@@ -17,7 +17,7 @@ from search.analysis.measures import MEASURES
 from search.analysis.wording import printable
 from search.figures.figures_comparison import effects
 from search.pages.document import Block, Heading, Paragraph, Plot, Table
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 TESTED = ("validation_loss", "validation_accuracy")
 

@@ -15,7 +15,7 @@ from search.pages.report_comparison import comparison_blocks
 from search.pages.report_frame import head, repetition, test_readings, title
 from search.pages.report_journal import journal_blocks
 from search.pages.report_search import search_blocks
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.training.files import write_atomically
 
 FIGURES = "figures"  # folder beside the page

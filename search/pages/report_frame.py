@@ -28,7 +28,7 @@ from search.pages.document import (
 from search.pages.note import in_utc, reading_in_words
 from search.sampling.registry import SAMPLERS
 from search.spec.config import TrialConfig
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
 from search.terminal.reproduce import AGAIN, REPEATABLE, command, study_file
 

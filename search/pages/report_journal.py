@@ -22,7 +22,7 @@ from search.analysis.wording import data_in_words, printable
 from search.pages.document import Block, Heading, Paragraph, Table
 from search.spec.journal import Expectation
 from search.spec.space import arm_config
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 
 def journal_blocks(view: StudyView) -> Iterator[Block]:

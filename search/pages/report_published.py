@@ -12,7 +12,7 @@ from search.analysis.wording import data_in_words, grouped, printable
 from search.pages.document import Block, Heading, Paragraph, Table
 from search.spec.config import StudySpec
 from search.spec.study_file import StudyFileError, read_study_file, ready_made
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 DIFFERENCE = "ours − reported"
 

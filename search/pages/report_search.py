@@ -33,7 +33,7 @@ from search.figures.figures_study import (
 )
 from search.pages.document import Block, Details, Facts, Heading, Paragraph, Plot, Table
 from search.pages.report_frame import best_network, failures
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal.summary import gain_in_words, score_in_words
 
 TOP = 10

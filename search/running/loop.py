@@ -21,11 +21,9 @@ from search.running.trial import (
     train_trial,
 )
 from search.sampling.sampler import make_sampler
+from search.store import CheckpointUnwritableError, StorageError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
-from search.store.errors import CheckpointUnwritableError
-from search.store.heartbeat import Heartbeat
-from search.store.leases import Lease, LostLeaseError, release
-from search.store.storage import StorageError
+from search.store.leases import Heartbeat, Lease, LostLeaseError, release
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
@@ -42,7 +40,7 @@ def train_trials(run: Run) -> None:
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
-    run.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
+    run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
     slots = Slots(_packing(run))
     with Heartbeat(run.db) as heartbeat:
         try:
@@ -72,7 +70,6 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
     """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
     while slots.has_room() and not run.stop.is_set():
         match claim(
-            run.db,
             run.study,
             total=run.spec.trials,
             counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import optuna
 import torch
 
 from data.datasets import canonical_name, choose_dataset, find_dataset
@@ -16,19 +15,19 @@ from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import check_space
-from search.store.catalog import (
+from search.store.data import check_data, find_place, is_folder, load_study_task
+from search.store.database import Database
+from search.store.folders import runs_folder, study_folders, sweep, usable
+from search.store.opening import database_exists, open_database
+from search.store.studies import (
+    StudyHandle,
     create_study,
     find_study,
+    load_facts,
+    load_spec,
     note_environment,
     set_total,
 )
-from search.store.folders import runs_folder, study_folders, usable
-from search.store.identity import study_transaction
-from search.store.leftovers import sweep
-from search.store.opening import database_exists, open_database
-from search.store.storage import Database
-from search.store.study_data import check_data, find_place, is_folder, load_study_task
-from search.store.view import load_facts, load_spec
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.weights import check_training
@@ -52,7 +51,7 @@ class Plan:
     substitute: str | None
     url: str
     db: Database | None
-    existing: optuna.Study | None
+    existing: StudyHandle | None
     trials_at_a_time: int | None
 
     def begin(self, stop: threading.Event) -> Run:
@@ -75,10 +74,10 @@ class Plan:
             stop=stop,
             trials_at_a_time=self.trials_at_a_time,
         )
-        with study_transaction(db, study):  # it may have been deleted while images were loaded
+        with study.transaction():  # it may have been deleted while images were loaded
             set_total(study, spec.trials)
             note_environment(study, describe_hardware(task.device))
-        sweep(db, study, run.folder)
+        sweep(study, run.folder)
         return run
 
 
@@ -99,7 +98,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
     try:
         if db is not None and existing is not None:
             named = None if request.dataset is None else dataset
-            place = find_place(db, existing, named, data_dir)
+            place = find_place(existing, named, data_dir)
             if is_folder(place):
                 dataset = load_spec(existing).dataset  # the same, as the study calls it
         spec = request.spec(dataset, existing, place)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from search.store.errors import StudyBrokenError
+from search.store import StudyBrokenError
 from search.terminal.command_line import program
 from search.terminal.commands import BAD_INPUT
 from search.training.device import available_cores

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from data.datasets import canonical_name, default_data_dir
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
-from search.store.catalog import carry_on_spec
 from search.store.folders import DEFAULT_STORAGE
-from search.store.view import load_spec
+from search.store.studies import StudyHandle, load_spec, resumed_spec
 from search.training.weights import with_weights
 
 DEFAULT_FILE = "default"
@@ -84,7 +81,7 @@ class Request:
         return check_study_name(name)
 
     def spec(
-        self, dataset: str, existing: optuna.Study | None = None, place: str | None = None
+        self, dataset: str, existing: StudyHandle | None = None, place: str | None = None
     ) -> StudySpec:
         """What to run: of an existing study its own specification, but for the total.
 
@@ -106,7 +103,7 @@ class Request:
         named = {*options, *(self.fields if self.names_file else ())}
         if "trials" not in options and wanted.trials < stored.trials:
             named.discard("trials")  # what an option has raised, the file does not lower again
-        return carry_on_spec(existing, wanted, named)
+        return resumed_spec(existing, wanted, named)
 
     def _fields_on(self, dataset: str) -> dict[str, Any]:
         """The file's fields; on another data set, without what is true of the file's own alone."""

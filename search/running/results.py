@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 from search.analysis.measures import MEASURES, measured
 from search.pages.report_files import report
 from search.spec.config import check_study_name
-from search.store.catalog import require_study
 from search.store.folders import DEFAULT_STORAGE
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.view import StudyView, TrialView
+from search.store.studies import require_study
+from search.store.views import StudyView, TrialView
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 
@@ -42,7 +42,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         check_study_name(study)
     db = open_database(storage, must_exist=True)
     try:
-        return view_study(db, require_study(db, study), most=None)
+        return view_study(require_study(db, study), most=None)
     finally:
         db.close()
 

@@ -10,18 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from models.checks import shown
 from search.spec.config import StudySpec, TrialConfig
+from search.store import CheckpointUnwritableError, StorageError
 from search.store.claims import LEASE_SECONDS
-from search.store.errors import CheckpointUnwritableError
-from search.store.folders import CHECKPOINTS
-from search.store.history import epochs_of_trial
+from search.store.data import keep_data
+from search.store.database import Database
+from search.store.folders import CHECKPOINTS, check_folder, study_folder
 from search.store.leases import Lease
-from search.store.storage import Database, StorageError
-from search.store.study_data import keep_data
-from search.store.study_folder import check_folder, study_folder
+from search.store.records import epochs_of_trial
+from search.store.studies import StudyHandle
 from search.training.epoch import derived_seed
 from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
 from search.training.task import Task
@@ -44,7 +42,7 @@ class Run:
     """
 
     db: Database
-    study: optuna.Study
+    study: StudyHandle
     spec: StudySpec
     task: Task
     folder: Path
@@ -58,7 +56,7 @@ class Run:
 
 def begin_run(
     db: Database,
-    study: optuna.Study,
+    study: StudyHandle,
     spec: StudySpec,
     task: Task,
     *,
@@ -75,8 +73,8 @@ def begin_run(
         DataError: the study was made with other data.
         StorageError: the folder cannot be used, or the database was unavailable.
     """
-    keep_data(db, study, task)
-    folder = study_folder(db, study, runs)
+    keep_data(study, task)
+    folder = study_folder(study, runs)
     return Run(
         db=db,
         study=study,
@@ -84,7 +82,7 @@ def begin_run(
         task=task,
         folder=folder,
         stop=stop,
-        check=partial(check_folder, db, study, folder),
+        check=partial(check_folder, study, folder),
         trials_at_a_time=trials_at_a_time,
     )
 

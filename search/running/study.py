@@ -24,15 +24,12 @@ from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, thre
 from search.running.request import Request, read_request
 from search.running.run import Run
 from search.spec.domains import SpecError
-from search.store.errors import StudyBrokenError
-from search.store.folders import DEFAULT_STORAGE, artifact_folder
-from search.store.history import count_reports
-from search.store.identity import check_study, told_if_gone
-from search.store.leftovers import sweep
-from search.store.optuna_log import warnings_only
+from search.store import StudyBrokenError
+from search.store.database import Database, optuna_warnings_only
+from search.store.folders import DEFAULT_STORAGE, artifact_folder, sweep
 from search.store.reading import view_study
-from search.store.storage import Database
-from search.store.view import MOST, StudyView
+from search.store.records import count_reports
+from search.store.views import MOST, StudyView
 from search.terminal.commands import console
 from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
@@ -157,7 +154,7 @@ def check_count(name: str, value: int | None) -> None:
 def kept_settings() -> Iterator[None]:
     """Give a notebook's number of threads and Optuna's verbosity back at the end."""
     threads = torch.get_num_threads()
-    with warnings_only():
+    with optuna_warnings_only():
         try:
             yield
         finally:
@@ -229,18 +226,18 @@ def search_study(
             each = "a thread" if threads == 1 else f"{threads} threads"
             print(f"{len(devices)} workers with {each} each", file=sys.stderr)
         try:
-            with told_if_gone(run.db, run.study):
+            with run.study.told_if_gone():
                 _train(run, pool, timeout, progress=progress)
-                sweep(run.db, run.study, run.folder)
-                return view_study(run.db, run.study, most=most)
+                sweep(run.study, run.folder)
+                return view_study(run.study, most=most)
         finally:
             run.db.close()
 
 
 def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:
     if pool.devices:
-        count = partial(count_reports, run.db, run.study._study_id)
-        pool.begin(run.study.study_name, count)
+        count = partial(count_reports, run.db, run.study.study_id)
+        pool.begin(run.study.name, count)
     # Its libraries take half a second to load, in which the workers are busy already.
     from search.dashboard.content_writer import ContentWriter
 
@@ -249,7 +246,7 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
     timer.daemon = True
     if timeout is not None:
         timer.start()
-    read = told_if_gone(run.db, run.study)(partial(view_study, run.db, run.study))
+    read = run.study.told_if_gone()(partial(view_study, run.study))
     try:
         with Progress(read, console=console()) if progress else nullcontext():
             if pool.devices:
@@ -274,7 +271,7 @@ def _oversee(run: Run, pool: WorkerPool, write_content: Callable[[], None]) -> N
             if time.monotonic() - checked >= CHECK_SECONDS:
                 run.check()
                 with suppress(SQLAlchemyError):  # workers wait for a database that is unavailable
-                    check_study(run.db, run.study)
+                    run.study.check()
                 checked = time.monotonic()
     except StudyBrokenError:
         run.check()  # a worker that finds its folder gone leaves it to this process to say so

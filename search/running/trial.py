@@ -14,13 +14,12 @@ from models.summary import count_parameters
 from search.running.run import Run, TrialCheckpoint, trial_seed
 from search.sampling.pruner import should_prune
 from search.spec.space import suggest
-from search.store.errors import StudyBrokenError
-from search.store.heartbeat import Heartbeat
-from search.store.history import best_epoch, epochs_of_trial, record_epoch
-from search.store.leases import Lease, LostLeaseError, finish, sample
+from search.store import StudyBrokenError
+from search.store.database import with_retry
+from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.pictures import announcement, drawable, record_confusion
-from search.store.storage import with_retry
-from search.store.view import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.store.records import best_epoch, epochs_of_trial, record_epoch
+from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 from search.training.epoch import Epoch
 
 MAX_FAILURES_IN_A_ROW = 5
@@ -47,7 +46,7 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
         )
     db, spec = run.db, run.spec
     config, started = sample(
-        db, run.study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
+        run.study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
     )
     checkpoint = TrialCheckpoint(run, lease, started, config)
     training = run.train(
@@ -62,25 +61,21 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
     )
 
     with closing(training):
-        if training.epoch > 0 and should_prune(db, run.study, spec, lease, training.epoch):
+        if training.epoch > 0 and should_prune(run.study, spec, lease, training.epoch):
             return TrialState.PRUNED, None  # what the worker before us died too early to say
         for epoch in training.slices():
             if epoch is not None:
                 if heartbeat.lost(lease):
                     raise LostLeaseError(f"trial {lease.trial_number} was taken over")
                 raise_if_diverged(epoch)
-                record_epoch(db, lease, **_columns(epoch))
+                record_epoch(db, lease, epoch)
                 if epoch.epoch > 0:
                     checkpoint.save(training.state())
-                if should_prune(db, run.study, spec, lease, epoch.epoch):
+                if should_prune(run.study, spec, lease, epoch.epoch):
                     return TrialState.PRUNED, None
             yield
         record_confusion(db, lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
-
-
-def _columns(epoch: Epoch) -> dict[str, Any]:
-    return {name: getattr(epoch, name) for name in Epoch.__slots__ if name != "metrics"}
 
 
 def raise_if_diverged(epoch: Epoch) -> None:
@@ -133,9 +128,8 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
     if reason is not None:
         attributes[REASON] = reason
     finish(
-        run.db,
-        lease,
         run.study,
+        lease,
         state=state,
         value=best.validation_loss if state == TrialState.COMPLETE and best is not None else None,
         attributes=attributes,
@@ -154,7 +148,7 @@ def _count_parameters(run: Run, trial: FrozenTrial) -> int | None:
 
 def give_up_if_broken(run: Run) -> None:
     """Raises StudyBrokenError where the last trials to end have all failed."""
-    trials = with_retry(run.db, lambda: run.study.get_trials(deepcopy=False))
+    trials = with_retry(run.db, lambda: run.study.study.get_trials(deepcopy=False))
     ended = [trial for trial in trials if trial.state.is_finished()]
     ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
     latest = ended[-MAX_FAILURES_IN_A_ROW:]

@@ -12,15 +12,12 @@ from search.running.loop import train_trials
 from search.running.run import begin_run
 from search.spec.config import check_study_name
 from search.spec.space import check_space
-from search.store.catalog import require_study
-from search.store.folders import artifact_folder, runs_folder
-from search.store.identity import told_if_gone
-from search.store.leftovers import sweep
+from search.store import StudyGoneError
+from search.store.data import find_place, load_study_task
+from search.store.folders import artifact_folder, runs_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import StudyGoneError
-from search.store.study_data import find_place, load_study_task
-from search.store.view import load_spec
+from search.store.studies import load_spec, require_study
 from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
@@ -49,9 +46,9 @@ def join_study(
         db = open_database(storage, must_exist=True)
         stopping.on_signal = db.hurry
         found = require_study(db, study)
-        with told_if_gone(db, found):
+        with found.told_if_gone():
             runs, spec = runs_folder(storage, runs_dir), load_spec(found)
-            place = find_place(db, found, dataset, data_dir)
+            place = find_place(found, dataset, data_dir)
             task = load_study_task(spec, data_dir, chosen, place=place)
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
@@ -68,16 +65,16 @@ def join_study(
             if quiet:
                 train_trials(run)
                 return stopping.exit_code
-            sweep(db, found, run.folder)
-            print(f"{describe_hardware(chosen)} joins study {found.study_name}", file=sys.stderr)
-            read = told_if_gone(db, found)(partial(view_study, db, found))
+            sweep(found, run.folder)
+            print(f"{describe_hardware(chosen)} joins study {found.name}", file=sys.stderr)
+            read = found.told_if_gone()(partial(view_study, found))
             with Progress(read, console=console()):
                 train_trials(run)
             # Workers that a study command starts are spared the libraries for pictures.
             from search.dashboard.content_writer import ContentWriter
 
             ContentWriter(db, found, artifact_folder(runs)).write(stopping.event)
-            sweep(db, found, run.folder)
+            sweep(found, run.folder)
     return stopping.exit_code
 
 

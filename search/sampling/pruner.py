@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 
-import optuna
 from optuna.pruners import BasePruner
 from sqlalchemy import select
 
 from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES
+from search.store.database import Database, snapshot, with_retry
 from search.store.leases import Lease
-from search.store.storage import Database, snapshot, with_retry
-from search.store.tables import epochs
+from search.store.schema import epochs
+from search.store.studies import StudyHandle
 
 
-def should_prune(
-    db: Database, study: optuna.Study, spec: StudySpec, lease: Lease, epoch: int
-) -> bool:
+def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) -> bool:
     """What the study's pruner says of a trial after an epoch that was reported.
 
     The baseline, with which everything is compared, runs to its end.
@@ -33,18 +31,18 @@ def should_prune(
     entry = find_pruner(spec.pruner)
     if epoch not in entry.rungs(spec.epochs):
         return False
-    pruner = entry.make(spec)
+    pruner, storage = entry.make(spec), study.db.optuna
 
     def attempt() -> bool:
-        if OVERRIDES in db.optuna.get_trial_user_attrs(lease.trial_id):
+        if OVERRIDES in storage.get_trial_user_attrs(lease.trial_id):
             return False
         if isinstance(pruner, BasePruner):
-            return pruner.prune(study, db.optuna.get_trial(lease.trial_id))
-        losses = _lowest_losses(db, lease.study_id, epoch)
+            return pruner.prune(study.study, storage.get_trial(lease.trial_id))
+        losses = _lowest_losses(study.db, lease.study_id, epoch)
         own = losses.pop(lease.trial_id, None)
         return own is not None and pruner(epoch, own, list(losses.values()))
 
-    return with_retry(db, attempt)
+    return with_retry(study.db, attempt)
 
 
 def _lowest_losses(db: Database, study_id: int, epoch: int) -> dict[int, float]:

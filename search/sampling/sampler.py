@@ -23,7 +23,7 @@ from search.sampling.forecast import Forecast, fit
 from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
-from search.store.optuna_log import warnings_only
+from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
@@ -94,7 +94,7 @@ class StudySampler(BaseSampler):
         from threadpoolctl import threadpool_limits
 
         # With more threads a draw took ten times as long: the matrices are tiny.
-        with warnings_only(), threadpool_limits(1):
+        with optuna_warnings_only(), threadpool_limits(1):
             memory = optuna.create_study(sampler=sampler)
             memory.add_trials(self._known(study, trial.number))
             return memory.ask(self._space).params

@@ -3,68 +3,90 @@
 A trial is claimed in one transaction under a lock on its study: slots are counted, an abandoned
 trial is taken over or a new one asked of Optuna, and its lease is written. At no moment does a
 trial run without a lease, or count twice; there is no state between asking and holding to die in.
+
+A worker's name is `host:pid:start:scope`. Start (seconds since boot, times 100) tells a process
+from a later one with the same number. Scope (boot id and process namespace) tells apart hosts and
+containers that call themselves alike; where there is no /proc to read it from it is `?`, and a dead
+worker is noticed only when its lease runs out.
 """
 
+from __future__ import annotations
+
+import os
+import re
+import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.trial import Trial, TrialState
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Double,
-    Row,
-    and_,
-    bindparam,
-    func,
-    insert,
-    select,
-    update,
-)
+import psutil
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
-from search.store.holder import has_died, is_alive, this_worker
-from search.store.identity import study_transaction
+from search.store.database import with_retry
 from search.store.leases import Lease
-from search.store.storage import Database, snapshot, with_retry
-from search.store.tables import DatabaseClock, leases, trials
+from search.store.schema import DatabaseClock, leases, trials
+
+if TYPE_CHECKING:
+    from search.store.studies import StudyHandle
 
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
 COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
 
 
-# Built once: SQLAlchemy takes longer to build a statement than to run it.
-_running_of_study = (
-    select(
-        trials.c.trial_id,
-        trials.c.number,
-        DatabaseClock().label("now"),
-        leases.c.token,
-        leases.c.abandonments,
-        leases.c.worker,
-        leases.c.claim,
-        leases.c.expires_at,
-        leases.c.extended,
-    )
-    .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-    .where(trials.c.study_id == bindparam("of_study"), trials.c.state == TrialState.RUNNING)
-    .order_by(trials.c.number)
-)
-_count_of_study = select(func.count()).where(
-    trials.c.study_id == bindparam("of_study"),
-    trials.c.state.in_(bindparam("counted", expanding=True)),
-)
-_queued = (
-    select(trials.c.trial_id)
-    .where(trials.c.study_id == bindparam("of_study"), trials.c.state == TrialState.WAITING)
-    .limit(1)
-)
-_new_lease = insert(leases).values(
-    abandonments=0, expires_at=DatabaseClock() + bindparam("duration", type_=Double)
-)
+def this_worker() -> str:
+    """The name of this process, at most 150 characters. A forked child has its own."""
+    host = socket.gethostname().replace(":", "_")[:64]
+    return f"{host}:{os.getpid()}:{_start(os.getpid())}:{_scope()}"
+
+
+def display_name(worker: str) -> str:
+    """`host:pid`, for people."""
+    return ":".join(worker.split(":")[:2])
+
+
+def has_died(worker: str) -> bool:
+    """Whether the process of that name has certainly ended; False where that cannot be known."""
+    return _is_local(worker) and not is_alive(worker)
+
+
+def is_alive(worker: str) -> bool:
+    """Whether the process of that name certainly exists, running or stopped, on this host."""
+    if not _is_local(worker):
+        return False
+    _, pid, start, _ = worker.split(":")
+    return _start(int(pid)) == start
+
+
+def _is_local(worker: str) -> bool:
+    """Whether it is a process that could be seen here under its own number."""
+    here, parts = this_worker().split(":"), worker.split(":")
+    if len(parts) != 4 or not re.fullmatch("[0-9]{1,9}", parts[1]):
+        return False  # no process of ours wrote that
+    return (parts[0], parts[3]) == (here[0], here[3]) and here[3] != "?"
+
+
+def _start(pid: int) -> str:
+    """When the process started; `ended` where there is none, or one not yet waited for."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return "ended"
+        # From boot and not since 1970: the host's clock may be set.
+        return str(round(100 * (process.create_time() - psutil.boot_time())))
+    except psutil.Error:
+        return "ended"
+
+
+def _scope() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return "?"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,16 +103,8 @@ class Done:
     finished: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Claimant:
-    worker: str
-    seconds: float
-    claim: str
-
-
 def claim(
-    db: Database,
-    study: optuna.Study,
+    study: StudyHandle,
     *,
     total: int,
     counted: Sequence[TrialState] = COUNTED,
@@ -111,22 +125,17 @@ def claim(
 
     Raises:
         StudyGoneError: the study was deleted.
-        StorageError: the database stayed away.
+        StorageError: the database was unavailable.
     """
     claimant = _Claimant(
-        worker=worker or this_worker(), seconds=lease_seconds, claim=uuid.uuid4().hex
+        study=study, worker=worker or this_worker(), seconds=lease_seconds, name=uuid.uuid4().hex
     )
 
     def attempt() -> Lease | Wait | Done:
-        with snapshot(db) as connection:
-            queued = connection.scalar(_queued, {"of_study": study._study_id}) is not None
-        if queued:
-            # Optuna reads all trials to find those: it does so now, and not under the lock.
-            study.get_trials(deepcopy=False)
-        with study_transaction(db, study, hasty=True) as connection:
-            return _claim(connection, study, total, counted, claimant)
+        with study.transaction(durable=False) as connection:
+            return claimant.claim(connection, total, counted)
 
-    return with_retry(db, attempt)
+    return with_retry(study.db, attempt)
 
 
 def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
@@ -134,7 +143,14 @@ def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
 
     The lease's columns are None for a trial that something else started.
     """
-    return connection.execute(_running_of_study, {"of_study": study_id}).all()
+    lease = [column for column in leases.c if column.name != "trial_id"]
+    query = (
+        select(trials.c.trial_id, trials.c.number, DatabaseClock().label("now"), *lease)
+        .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
+        .order_by(trials.c.number)
+    )
+    return connection.execute(query).all()
 
 
 def is_abandoned(row: Row[Any]) -> bool:
@@ -150,123 +166,110 @@ def _has_run_out(row: Row[Any]) -> bool:
     return row.expires_at is not None and row.expires_at < row.now
 
 
-def _claim(
-    connection: Connection,
-    study: optuna.Study,
-    total: int,
-    counted: Sequence[TrialState],
-    claimant: _Claimant,
-) -> Lease | Wait | Done:
-    running = running_trials(connection, study._study_id)
-    for row in running:
-        if row.claim == claimant.claim:  # by this very call, and the answer was lost
-            return _lease(study, row.trial_id, row.number, row.token, row.abandonments, claimant)
-        if row.token is None:
-            stranger = _Claimant(worker="unknown", seconds=claimant.seconds, claim="")
-            _insert_lease(connection, row.trial_id, 0, stranger)
-    abandoned = [row for row in running if is_abandoned(row)]
-    for row in running:
-        if row.token is not None and _has_run_out(row) and row not in abandoned:
-            _extend(connection, row, claimant)
-    held = len(running) - len(abandoned)
-    # Counted after the running ones were read. A trial that ends in between, told by something that
-    # does not heed our lock, thus counts twice and not never.
-    finished = connection.scalar(
-        _count_of_study, {"of_study": study._study_id, "counted": list(counted)}
-    )
-    assert finished is not None
-    if finished >= total:
-        return Done(finished=finished)
-    if finished + held >= total:
-        return Wait(running=held)
-    for row in abandoned:
-        lease = _take_over(connection, study, row, claimant)
-        if lease is not None:
-            return lease
-    if abandoned:  # all their holders came back at this very moment
-        return Wait(running=len(running))
-    return _begin(connection, study, claimant)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Claimant:
+    """One call of `claim`; its methods run in a transaction under the study's lock."""
 
+    study: StudyHandle
+    worker: str
+    seconds: float
+    name: str
 
-def _extend(connection: Connection, row: Row[Any], claimant: _Claimant) -> None:
-    connection.execute(
-        update(leases)
-        .where(_unchanged(row))
-        .values(expires_at=DatabaseClock() + claimant.seconds, extended=1)
-    )
+    def claim(
+        self, connection: Connection, total: int, counted: Sequence[TrialState]
+    ) -> Lease | Wait | Done:
+        running = running_trials(connection, self.study.study_id)
+        for row in running:
+            if row.claim == self.name:  # by this very call, and the answer was lost
+                return self._lease(row.trial_id, row.number, row.token, row.abandonments)
+            if row.token is None:
+                self._insert_lease(connection, row.trial_id, token=0, worker="unknown", claim="")
+        abandoned = [row for row in running if is_abandoned(row)]
+        for row in running:
+            if row.token is not None and _has_run_out(row) and row not in abandoned:
+                self._update_lease(connection, row, extended=1)
+        held = len(running) - len(abandoned)
+        # Counted after the running ones were read. A trial that ends in between, told by something
+        # that does not heed our lock, thus counts twice and not never.
+        of_study = trials.c.study_id == self.study.study_id
+        count = select(func.count()).where(of_study, trials.c.state.in_(counted))
+        finished = connection.scalar(count) or 0
+        if finished >= total:
+            return Done(finished=finished)
+        if finished + held >= total:
+            return Wait(running=held)
+        for row in abandoned:
+            lease = self._take_over(connection, row)
+            if lease is not None:
+                return lease
+        if abandoned:  # all their holders came back at this very moment
+            return Wait(running=len(running))
+        return self._begin(connection)
 
-
-def _unchanged(row: Row[Any]) -> ColumnElement[bool]:
-    """The lease as it was read; on PostgreSQL its holder may have renewed it since."""
-    return and_(
-        leases.c.trial_id == row.trial_id,
-        leases.c.token == row.token,
-        leases.c.expires_at.is_not_distinct_from(row.expires_at),
-    )
-
-
-def _take_over(
-    connection: Connection, study: optuna.Study, row: Row[Any], claimant: _Claimant
-) -> Lease | None:
-    """None if its holder renewed the lease since the row was read."""
-    token = row.token + 1
-    abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-    taken = connection.execute(
-        update(leases)
-        .where(_unchanged(row))
-        .values(
+    def _take_over(self, connection: Connection, row: Row[Any]) -> Lease | None:
+        """None if its holder renewed the lease since the row was read."""
+        token = row.token + 1
+        abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
+        taken = self._update_lease(
+            connection,
+            row,
             token=token,
             abandonments=abandonments,
-            worker=claimant.worker,
-            claim=claimant.claim,
-            expires_at=DatabaseClock() + claimant.seconds,
+            worker=self.worker,
+            claim=self.name,
             extended=None,
         )
-    )
-    if taken.rowcount == 0:
-        return None
-    return _lease(study, row.trial_id, row.number, token, abandonments, claimant)
+        return self._lease(row.trial_id, row.number, token, abandonments) if taken else None
 
+    def _begin(self, connection: Connection) -> Lease:
+        """A queued trial, or a new one: what Optuna does joins this transaction."""
+        storage, study_id = self.study.db.optuna, self.study.study_id
+        of_study = trials.c.study_id == study_id
+        queued = (
+            select(trials.c.trial_id)
+            .where(of_study, trials.c.state == TrialState.WAITING)
+            .order_by(trials.c.number)
+        )
+        # What `study.ask` does, which would first read all trials of the study.
+        trial_id = connection.scalar(queued.limit(1))
+        if trial_id is None:
+            trial_id = storage.create_new_trial(study_id)
+        else:
+            storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        number = connection.scalar(select(trials.c.number).where(trials.c.trial_id == trial_id))
+        assert number is not None
+        self._insert_lease(connection, trial_id, token=1, worker=self.worker, claim=self.name)
+        return self._lease(trial_id, number, 1, 0)
 
-def _begin(connection: Connection, study: optuna.Study, claimant: _Claimant) -> Lease:
-    """A queued trial, or a new one: what Optuna does joins this transaction."""
-    if connection.scalar(_queued, {"of_study": study._study_id}) is None:
-        # `ask` would first read all trials, which of ten thousand takes many seconds.
-        trial = Trial(study, study._storage.create_new_trial(study._study_id))
-    else:
-        trial = study.ask()
-    _insert_lease(connection, trial._trial_id, 1, claimant)
-    return _lease(study, trial._trial_id, trial.number, 1, 0, claimant)
+    def _insert_lease(self, connection: Connection, trial_id: int, **values: Any) -> None:
+        expires_at = DatabaseClock() + self.seconds
+        connection.execute(
+            insert(leases).values(
+                trial_id=trial_id, abandonments=0, expires_at=expires_at, **values
+            )
+        )
 
+    def _update_lease(self, connection: Connection, row: Row[Any], **values: Any) -> bool:
+        """False if it is not as it was read: on PostgreSQL its holder may have renewed it since."""
+        unchanged = and_(
+            leases.c.trial_id == row.trial_id,
+            leases.c.token == row.token,
+            leases.c.expires_at.is_not_distinct_from(row.expires_at),
+        )
+        expires_at = DatabaseClock() + self.seconds
+        updated = connection.execute(
+            update(leases).where(unchanged).values(expires_at=expires_at, **values)
+        )
+        return updated.rowcount == 1
 
-def _insert_lease(connection: Connection, trial_id: int, token: int, claimant: _Claimant) -> None:
-    connection.execute(
-        _new_lease,
-        {
-            "trial_id": trial_id,
-            "token": token,
-            "worker": claimant.worker,
-            "claim": claimant.claim,
-            "duration": claimant.seconds,
-        },
-    )
-
-
-def _lease(
-    study: optuna.Study,
-    trial_id: int,
-    trial_number: int,
-    token: int,
-    abandonments: int,
-    claimant: _Claimant,
-) -> Lease:
-    return Lease(
-        study_id=study._study_id,
-        trial_id=trial_id,
-        trial_number=trial_number,
-        token=token,
-        claim=claimant.claim,
-        attempt=abandonments + 1,
-        worker=claimant.worker,
-        seconds=claimant.seconds,
-    )
+    def _lease(self, trial_id: int, number: int, token: int, abandonments: int) -> Lease:
+        return Lease(
+            study_id=self.study.study_id,
+            trial_id=trial_id,
+            trial_number=number,
+            token=token,
+            claim=self.name,
+            attempt=abandonments + 1,
+            worker=self.worker,
+            seconds=self.seconds,
+        )

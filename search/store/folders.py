@@ -1,26 +1,43 @@
 """Where the files of a database's studies are kept: `runs/`, with a folder for each study.
 
-It lies beside an SQLite file, whichever folder a command runs in. Whose each study's folder is, is
-seen to by `search.store.study_folder`.
+It lies beside an SQLite file, whichever folder a command runs in. `runs/<study>/` bears a file with
+the study's identity, so that no other study ever writes there. A second study of that name (of
+another database, or made anew after the first was deleted) has `runs/<study>-2/`.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from search.store.storage import StorageError
-from search.store.storage_url import STORAGE_VARIABLE, is_sqlite, read_url
+from filelock import FileLock
+from optuna.trial import FrozenTrial
+
+from search.store import StorageError, StudyGoneError
+from search.store.database import snapshot, with_retry
+from search.store.records import results_of
+from search.store.studies import StudyHandle
+from search.store.urls import STORAGE_VARIABLE, is_sqlite, read_url
+from search.training.files import delete_abandoned, write_atomically
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
 CHECKPOINTS = "checkpoints"  # in a study's folder
+OWNER = "study.json"  # in a study's folder: whose it is
+UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100
+_log = logging.getLogger(__name__)
+_OF_TRIAL = re.compile(r"trial-([0-9]{1,9})(\.previous)?\.pt")
+_OF_SEED = re.compile(r"final-([0-9]{1,9})(\.previous)?\.pt")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -92,3 +109,166 @@ def usable(folder: Path) -> Path:
             f"no permission to write into {existing.absolute()}; give another --runs-dir"
         )
     return folder
+
+
+def study_folder(study: StudyHandle, runs: Path) -> Path:
+    """The study's folder below `runs`, made and claimed if it had none.
+
+    A folder that an earlier version left, which bears no identity, is taken over by a study whose
+    checkpoints lie there, or if there are none, by one that has begun; an empty one by anybody.
+
+    Raises:
+        StorageError: it cannot be made or written, or the database was unavailable.
+    """
+    if study.identity is None:  # in a database that cannot be written: only its report can be made
+        return usable(next(f for f in study_folders(runs, study.name) if owner_of(f) is None))
+    try:
+        return usable(_own(study, runs) or _claim(study, runs))
+    except OSError as error:
+        raise StorageError(
+            f"cannot use {error.filename or runs} ({error.strerror}); give another --runs-dir"
+        ) from error
+
+
+def check_folder(study: StudyHandle, folder: Path) -> None:
+    """Whether it is still the study's.
+
+    Raises:
+        StudyGoneError: it was removed, renamed, or has become another study's.
+    """
+    if owner_of(folder) != study.identity:
+        raise StudyGoneError(
+            f"{folder} was removed or renamed while the study ran; what was reported is in the "
+            "database: run the same command again to go on, with the trials under way from their "
+            "first epoch"
+        )
+
+
+def owner_of(folder: Path) -> str | None:
+    """The identity of the study whose folder it is; None where it bears none."""
+    path = folder / OWNER
+    if not path.is_file():
+        return UNREADABLE if os.path.lexists(path) else None
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(10_000))["identity"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return UNREADABLE
+    return found if isinstance(found, str) else UNREADABLE
+
+
+def _own(study: StudyHandle, runs: Path) -> Path | None:
+    """The folder that bears the study's identity, whatever it is called by now."""
+    usual = next(study_folders(runs, study.name))
+    others = sorted(path.parent for path in runs.glob(f"*/{OWNER}"))
+    return next((it for it in (usual, *others) if owner_of(it) == study.identity), None)
+
+
+def _claim(study: StudyHandle, runs: Path) -> Path:
+    usable(runs).mkdir(parents=True, exist_ok=True)
+    with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
+        folder = _own(study, runs)
+        if folder is None:
+            usual = next(study_folders(runs, study.name))
+            folder = next(it for it in study_folders(runs, study.name) if _is_free(study, it))
+            owner = {"study": study.name, "identity": study.identity, "database": study.db.url}
+            write_atomically(folder / OWNER, json.dumps(owner, indent=2).encode() + b"\n")
+            if folder != usual:
+                _log.warning(
+                    "%s holds the files of another study of that name; this one's go to %s",
+                    usual,
+                    folder,
+                )
+            _bring_checkpoints(study, folder)
+    return folder
+
+
+def _is_free(study: StudyHandle, folder: Path) -> bool:
+    """Whether nothing in the folder is another study's, as far as can be told."""
+    if owner_of(folder) is not None:
+        return False
+    checkpoints = list(_checkpoints(folder, _OF_TRIAL))
+    trials = _trials(study)
+    if checkpoints:
+        return all(_is_of(path, number, trials) for path, number in checkpoints)
+    empty = not folder.is_dir() or not any(folder.iterdir())
+    return empty or any(trial.datetime_start is not None for trial in trials)
+
+
+def _bring_checkpoints(study: StudyHandle, folder: Path) -> None:
+    """Into a folder just claimed, from where an earlier version kept them.
+
+    That was the present folder's `runs/<study>`, wherever the database lay, whoever else used it.
+    """
+    usual = next(study_folders(folder.parent, study.name))
+    for earlier in (usual, next(study_folders(RUNS, study.name))):
+        if owner_of(earlier) is not None or earlier.absolute() == folder.absolute():
+            continue
+        trials = _trials(study)
+        for path, number in _checkpoints(earlier, _OF_TRIAL):
+            if _is_of(path, number, trials):
+                (folder / CHECKPOINTS).mkdir(exist_ok=True)
+                with suppress(FileNotFoundError):
+                    shutil.move(path, folder / CHECKPOINTS / path.name)
+
+
+def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, int]]:
+    """With the number of the trial, or the seed."""
+    for path in (folder / CHECKPOINTS).glob("*.pt"):
+        named = pattern.fullmatch(path.name)
+        if named is not None and path.is_file():
+            yield path, int(named[1])
+
+
+def _trials(study: StudyHandle) -> list[FrozenTrial]:
+    def attempt() -> list[FrozenTrial]:
+        with snapshot(study.db):
+            return study.study.get_trials(deepcopy=False)
+
+    return with_retry(study.db, attempt)
+
+
+def _is_of(checkpoint: Path, number: int, trials: list[FrozenTrial]) -> bool:
+    """Whether it belongs to one of these trials; also True for a damaged one, which is nobody's."""
+    # Few folders have moved, and to read these files takes torch, a second to import.
+    from search.training.epoch import CheckpointError
+    from search.training.files import load_checkpoint
+
+    try:
+        identity = load_checkpoint(checkpoint).get("identity")
+    except CheckpointError:
+        return True
+    started = identity.get("started") if isinstance(identity, dict) else None
+    return any(t.number == number and str(t.datetime_start) == started for t in trials)
+
+
+def sweep(study: StudyHandle, folder: Path) -> None:
+    """Delete what killed processes have left in the study's folder; a failure is only told.
+
+    Nothing that may still be of use goes: no file of a process that lives, no checkpoint of a trial
+    that has not ended, none of a final training that is newer than the last test evaluation.
+    """
+    try:
+        delete_abandoned(folder)
+        # First the files and then the states: whatever has written one was in the database before.
+        of_trials = [(path, n, path.stat().st_mtime) for path, n in _checkpoints(folder, _OF_TRIAL)]
+        of_seeds = [(path, path.stat().st_mtime) for path, _ in _checkpoints(folder, _OF_SEED)]
+        unfinished = set()
+        if of_trials:
+            unfinished = {t.number for t in _trials(study) if not t.state.is_finished()}
+        tested = 0.0
+        if of_seeds:
+            results = results_of(study.db, study.name)
+            ended = [row.opened_at.timestamp() for row in results if row.figures is not None]
+            tested = max(ended, default=0.0)
+        done = [(path, written) for path, n, written in of_trials if n not in unfinished]
+        done += [(path, written) for path, written in of_seeds if written < tested]
+        for path, written in done:
+            if path.stat().st_mtime == written:  # not written anew meanwhile
+                path.unlink()
+    except FileNotFoundError:
+        pass  # another process is sweeping
+    except (OSError, StorageError) as error:
+        _log.warning("cannot clear %s of what killed processes left: %s", folder, error)

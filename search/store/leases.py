@@ -8,23 +8,36 @@ transaction that finds the name of its own claim there. So a worker that was awa
 Leases end by the database's clock; one that has run out is still good until the trial is claimed.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from __future__ import annotations
 
-import optuna
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Connection, and_, bindparam, select, update
 
-from search.store.direct_storage import set_attributes
-from search.store.identity import study_transaction
-from search.store.storage import Database, transaction, with_retry
-from search.store.tables import DatabaseClock, leases, trials
+from search.store import StudyGoneError
+from search.store.database import Database, transaction, with_retry
+from search.store.schema import DatabaseClock, leases, trials
+
+if TYPE_CHECKING:
+    from search.store.studies import StudyHandle
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-
+_AGAIN_SECONDS = 1.0  # until a renewal is tried again after a database error
+_LOOK_SECONDS = 1.0  # at most so long after the host was asleep, leases are renewed
+# Goes on while the host sleeps, as leases do: Linux has a clock of its own for it, on macOS it is
+# the monotonic one (and not what `time.monotonic` reads).
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 # Built once: SQLAlchemy takes longer to build a statement than to run it.
 _mine = and_(
@@ -32,14 +45,12 @@ _mine = and_(
 )
 _held = and_(_mine, leases.c.expires_at.is_not(None))
 _running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
-_held_and_running = select(leases.c.token).join(trials, _running).where(_held).with_for_update()
+_fence = select(leases.c.token).join(trials, _running).where(_held).with_for_update()
 # By `finish` under this very lease: only it both ends the trial and empties the lease.
-_finished = select(leases.c.token).where(
-    _mine,
-    leases.c.expires_at.is_(None),
-    select(trials.c.trial_id)
-    .where(trials.c.trial_id == leases.c.trial_id, trials.c.state != TrialState.RUNNING)
-    .exists(),
+_finished = (
+    select(leases.c.token)
+    .join(trials, trials.c.trial_id == leases.c.trial_id)
+    .where(_mine, leases.c.expires_at.is_(None), trials.c.state != TrialState.RUNNING)
 )
 _give_up = update(leases).where(_held).values(expires_at=None)
 _renew = (
@@ -47,7 +58,6 @@ _renew = (
     .where(_held, select(trials.c.trial_id).where(_running).exists())
     .values(expires_at=DatabaseClock() + bindparam("duration"), extended=None)
 )
-_forgive = update(leases).where(_mine).values(abandonments=0)
 
 
 class LostLeaseError(Exception):
@@ -80,6 +90,11 @@ class Lease:
         """So many holders vanished at one place that the trial is the likely cause: fail it."""
         return self.attempt > MAX_ATTEMPTS
 
+    @property
+    def key(self) -> dict[str, int | str]:
+        """Parameters of the statements that find its row."""
+        return {"held_trial": self.trial_id, "held_claim": self.claim}
+
 
 def fence(connection: Connection, lease: Lease) -> None:
     """Lock lease and trial until the transaction ends: what follows is written by the holder.
@@ -87,41 +102,33 @@ def fence(connection: Connection, lease: Lease) -> None:
     Raises:
         LostLeaseError: the trial was claimed by another, released, or has ended.
     """
-    if connection.execute(_held_and_running, _named(lease)).first() is None:
+    if connection.execute(_fence, lease.key).first() is None:
         raise LostLeaseError(f"trial {lease.trial_number} is in other hands or has ended")
 
 
-def note_progress(connection: Connection, lease: Lease) -> None:
-    """A new epoch was recorded: the holders that vanished before count no more."""
-    if lease.attempt > 1:
-        connection.execute(_forgive, _named(lease))
-
-
-def sample(db: Database, study: optuna.Study, lease: Lease, suggest: Callable[[Trial], T]) -> T:
+def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T:
     """What `suggest` makes of the trial. Either all its parameters are stored, or none.
 
     Parameters that are there already stand: a trial carried on samples nothing anew.
 
     Raises:
         LostLeaseError: see `fence`.
-        StorageError: the database stayed away.
+        StorageError: the database was unavailable.
     """
 
     def attempt() -> T:
-        with transaction(db, hasty=True) as connection:
+        with transaction(study.db, durable=False) as connection:
             fence(connection, lease)
-            trial = Trial(study, lease.trial_id)  # a fresh one knows what is stored
-            if lease.token > 1:  # Optuna's cache cannot write to a trial that it has not read
-                trial.storage = db.optuna
+            trial = Trial(study.study, lease.trial_id)  # a fresh one knows what is stored
+            trial.storage = study.db.optuna  # the study's cache has not seen every trial
             return suggest(trial)
 
-    return with_retry(db, attempt)
+    return with_retry(study.db, attempt)
 
 
 def finish(
-    db: Database,
+    study: StudyHandle,
     lease: Lease,
-    study: optuna.Study,
     *,
     state: TrialState,
     value: float | None = None,
@@ -137,34 +144,35 @@ def finish(
     Raises:
         LostLeaseError: see `fence`.
         StudyGoneError: the study was deleted.
-        StorageError: the database stayed away.
+        StorageError: the database was unavailable.
         ValueError: the value does not fit the state, or is NaN.
     """
 
     def attempt() -> None:
-        with study_transaction(db, study) as connection:
-            if connection.execute(_finished, _named(lease)).first() is not None:
+        with study.transaction() as connection:
+            if connection.execute(_finished, lease.key).first() is not None:
                 return  # the answer was lost
             fence(connection, lease)
-            set_attributes(
-                db.optuna, lease.trial_id, user=attributes or {}, system=system_attributes or {}
-            )
-            study.tell(lease.trial_number, value, state)
-            connection.execute(_give_up, _named(lease))
+            for name, it in (attributes or {}).items():
+                study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
+            for name, it in (system_attributes or {}).items():
+                study.db.optuna.set_trial_system_attr(lease.trial_id, name, it)
+            study.study.tell(lease.trial_number, value, state)
+            connection.execute(_give_up, lease.key)
 
-    with_retry(db, attempt)
+    with_retry(study.db, attempt)
 
 
 def release(db: Database, lease: Lease) -> None:
     """Hand the trial back unfinished, to be claimed at once. A lost lease does no harm.
 
     Raises:
-        StorageError: the database stayed away; the lease then runs out by itself.
+        StorageError: the database was unavailable; the lease then runs out by itself.
     """
 
     def attempt() -> None:
         with db.engine.begin() as connection:
-            connection.execute(_give_up, _named(lease))
+            connection.execute(_give_up, lease.key)
 
     with_retry(db, attempt)
 
@@ -172,9 +180,87 @@ def release(db: Database, lease: Lease) -> None:
 def renew(db: Database, lease: Lease) -> bool:
     """Hold the trial for `lease.seconds` from now; False if the lease is lost. Tries only once."""
     with db.engine.begin() as connection:
-        renewed = connection.execute(_renew, {**_named(lease), "duration": lease.seconds})
+        renewed = connection.execute(_renew, {**lease.key, "duration": lease.seconds})
         return renewed.rowcount == 1
 
 
-def _named(lease: Lease) -> dict[str, int | str]:
-    return {"held_trial": lease.trial_id, "held_claim": lease.claim}
+class Heartbeat:
+    """Context manager that renews each lease three times in its duration, from its own thread.
+
+    No database error ends it. A lease is given up only on the database's own word that it is in
+    other hands: until then it is good, run out or not.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._due: dict[Lease, float] = {}  # by _CLOCK
+        self._lost: set[Lease] = set()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        self._thread.join(timeout=1.0)  # no longer: it may be waiting for the database
+
+    @contextmanager
+    def keep(self, lease: Lease) -> Iterator[None]:
+        """Renew a lease while the `with` block runs. Any number may be kept at a time."""
+        with self._changed:
+            self._due[lease] = time.clock_gettime(_CLOCK) + lease.seconds / 3
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._due.pop(lease, None)
+                self._lost.discard(lease)
+
+    def lost(self, lease: Lease) -> bool:
+        """Whether a lease that is kept is in other hands, so that training on is of no use."""
+        with self._changed:
+            return lease in self._lost
+
+    def _run(self) -> None:
+        while (lease := self._next()) is not None:
+            pause = lease.seconds / 3
+            try:
+                held = renew(self._db, lease)
+            except StudyGoneError:
+                held = False
+            except Exception as error:  # whatever it was, the next beat may succeed
+                _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
+                held, pause = True, _AGAIN_SECONDS
+            with self._changed:
+                if lease not in self._due:
+                    continue  # given up meanwhile
+                if held:
+                    self._due[lease] = time.clock_gettime(_CLOCK) + pause
+                else:
+                    del self._due[lease]
+                    self._lost.add(lease)
+
+    def _next(self) -> Lease | None:
+        """Wait until a lease is due; None at the end."""
+        with self._changed:
+            while not self._ended:
+                lease = min(self._due, key=self._due.__getitem__, default=None)
+                pause = None
+                if lease is not None:
+                    pause = self._due[lease] - time.clock_gettime(_CLOCK)
+                    if pause <= 0:
+                        return lease
+                # A wait goes by a clock that sleeps with the host.
+                self._changed.wait(None if pause is None else min(pause, _LOOK_SECONDS))
+            return None

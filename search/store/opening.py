@@ -1,32 +1,60 @@
-"""Opening a database: which one the URL means, and whether it is ours.
+"""Opening a database: which one its URL means, whether it is ours, and how connections behave.
 
 SQLite serves one host: its write-ahead log needs shared memory, and the locks of network file
 systems cannot be trusted. PostgreSQL serves any number.
 """
 
+from __future__ import annotations
+
 import random
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, create_engine, exc, inspect, text
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, create_engine, event, exc, inspect, text
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.pool import NullPool
 
-from search.store.completing import ForeignTableError, complete, lacking
-from search.store.connections import POSTGRESQL, SQLITE, set_up_postgresql, set_up_sqlite
-from search.store.direct_storage import storage_class
-from search.store.outages import explain, forbids_writing, is_creation_race, is_transient
-from search.store.storage import PATIENCE_SECONDS, Database, StorageError
-from search.store.storage_url import NOT_SHOWN, mask_password, read_url
-from search.store.tables import identities
+from search.store import DatabaseGoneError, StorageError
+from search.store.database import (
+    DURABLE,
+    PATIENCE_SECONDS,
+    READ_ONLY,
+    Database,
+    explain,
+    is_transient,
+)
+from search.store.schema import SchemaError, is_current, migrate
+from search.store.urls import NOT_SHOWN, is_sqlite, mask_password, read_url
+
+# SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
+_SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}
+_LOCK_SECONDS = 30.0  # in all; after that, Optuna's own calls give up and ours are retried
+_UNSYNCED_SECONDS = 1.0  # for so long a commit that is not durable need not be on disk
+_POSTGRESQL: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "pool_size": 3,
+    "connect_args": {
+        "connect_timeout": 5,
+        "application_name": "cnn-search",
+        # A server that vanished without a word is noticed within a minute, not within two hours.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    },
+}
+# A worker stopped in the middle of a transaction must not hold its locks against all the others.
+_SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
 
 
 def database_exists(url: str) -> bool:
     """Whether opening it would not create it. A server's database counts as existing."""
     address = _address(url, mask_password(url))
-    return address.get_backend_name() != "sqlite" or Path(address.database or "").exists()
+    return not is_sqlite(address) or Path(address.database or "").exists()
 
 
 def open_database(url: str, *, must_exist: bool = False) -> Database:
@@ -42,18 +70,20 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
     """
     name = mask_password(url)
     address = _address(url, name)
-    sqlite = address.get_backend_name() == "sqlite"
-    if sqlite:
+    if is_sqlite(address):
         _check_file(address, name, must_exist=must_exist)
     started = time.monotonic()
     while True:
         try:
             return _open(address, name, must_exist=must_exist)
+        except SchemaError as error:
+            raise StorageError(f"cannot open {name}: {error}") from error
         except (exc.SQLAlchemyError, StorageInternalError) as error:
-            # A lock passes, and a server that hung up in the midst comes back; one that cannot be
-            # reached at all is more likely a wrong URL.
-            hung_up = isinstance(error, exc.DBAPIError) and error.connection_invalidated
-            passing = is_creation_race(error) or hung_up or (sqlite and is_transient(error))
+            # Another process may be creating the same table, a lock passes, and a server that hung
+            # up comes back; one that cannot be reached at all is more likely a wrong URL.
+            passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
+            passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
+            passing |= is_sqlite(address) and is_transient(error)
             if not passing or time.monotonic() - started > PATIENCE_SECONDS:
                 raise StorageError(f"cannot open {name}: {explain(error)}") from error
         except ModuleNotFoundError as error:
@@ -64,117 +94,176 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
 
 
 def _address(url: str, name: str) -> URL:
+    write = "write sqlite:///FILE.db or postgresql://USER@HOST/NAME"
     if name == NOT_SHOWN:
         raise StorageError(
-            f"{name} is not a database that can be used; write sqlite:///FILE.db or "
-            "postgresql://USER:PASSWORD@HOST/NAME with @ / : % of a name or password as %40 %2F "
-            "%3A %25, or leave the password to ~/.pgpass"
+            f"{name} is not a database that can be used; {write} with @ / : % of a name or "
+            "password as %40 %2F %3A %25, or leave the password to ~/.pgpass"
         )
     address = read_url(url) or URL.create("malformed")
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")
     if address.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise StorageError(
-            f"{name!r} is not a database that can be used; write sqlite:///FILE.db or "
-            "postgresql://USER@HOST/NAME"
-        )
+        raise StorageError(f"{name!r} is not a database that can be used; {write}")
     return address
 
 
 def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
     path = Path(address.database or "")
+    problem = None
     if address.database in (None, "", ":memory:") or "uri" in address.query:
-        raise StorageError(f"cannot open {name}: it names no file; write sqlite:///FILE.db")
-    if path.is_dir():
-        raise StorageError(f"cannot open {name}: {path} is a folder; name a file in it")
-    if must_exist and not path.exists():
-        raise StorageError(f"cannot open {name}: no such file; run python -m search.study first")
-    if not path.parent.is_dir():
-        raise StorageError(f"cannot open {name}: there is no folder {path.parent}; create it first")
+        problem = "it names no file; write sqlite:///FILE.db"
+    elif path.is_dir():
+        problem = f"{path} is a folder; name a file in it"
+    elif must_exist and not path.exists():
+        problem = "no such file; run python -m search.study first"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}; create it first"
+    if problem is not None:
+        raise StorageError(f"cannot open {name}: {problem}")
 
 
 def _open(address: URL, name: str, *, must_exist: bool) -> Database:
-    sqlite = address.get_backend_name() == "sqlite"
-    options = dict(SQLITE if sqlite else POSTGRESQL)
+    options = dict(_SQLITE if is_sqlite(address) else _POSTGRESQL)
     arguments = {k: v for k, v in options.pop("connect_args").items() if k not in address.query}
 
-    glance = create_engine(address, poolclass=NullPool, connect_args=arguments)
-    with glance.connect() as connection:
-        found = _look(connection, name, must_exist=must_exist)
-        missing = _lacking(connection, name)
-        if sqlite:  # readers and the writer do not wait for each other; the file remembers it
+    with create_engine(address, poolclass=NullPool, connect_args=arguments).connect() as connection:
+        complete = _has_optunas_tables(connection, must_exist=must_exist)
+        current = complete and is_current(connection)
+        if is_sqlite(address):  # readers and the writer do not wait for each other; it is kept
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     # Optuna's constructor reads on one connection inside a transaction of another. It would wait
     # for itself under the locking transactions that all after it get.
-    storage = storage_class()(
+    storage = RDBStorage(
         address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
         engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,  # made below, where the connections can be closed
-        skip_table_creation="alembic_version" in found,
+        skip_table_creation=complete,
     )
     db = Database(url=name, engine=storage.engine, optuna=storage)
     try:
-        _check_version(storage, name)
+        there, here = storage.get_current_version(), storage.get_head_version()
+        if there != here:
+            raise SchemaError(
+                f"made by another version of Optuna (schema {there}, here {here}); install that "
+                "version, or upgrade a copy with optuna storage upgrade"
+            )
         db.close()  # its connections lack what follows
-        (set_up_sqlite if sqlite else set_up_postgresql)(db)
-        if missing:
-            _complete(db, missing)
+        (_set_up_sqlite if is_sqlite(address) else _set_up_postgresql)(db)
+        if not current:
+            migrate(db.engine)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _look(connection: Connection, name: str, *, must_exist: bool) -> set[str]:
-    """The names of the tables in it, `alembic_version` only where Optuna has completed its own."""
-    inspector = inspect(connection)
-    found = set(inspector.get_table_names())
+def _has_optunas_tables(connection: Connection, *, must_exist: bool) -> bool:
+    """Whether Optuna has completed its own; refuses a database that is not ours."""
+    found = set(inspect(connection).get_table_names())
     optunas = found & {"studies", "version_info"}
     if must_exist and not optunas:
-        raise StorageError(f"cannot open {name}: it is empty; run python -m search.study first")
+        raise SchemaError("it is empty; run python -m search.study first")
     # Other tables do no harm on a server, but alembic keeps only one version in a database.
     foreign = found if connection.dialect.name == "sqlite" else found & {"alembic_version"}
     if foreign and not optunas:
         some = ", ".join(sorted(found)[:3])
-        raise StorageError(
-            f"cannot open {name}: it belongs to another program (tables {some}); name another one"
-        )
-    version = text("SELECT count(*) FROM alembic_version")
-    if "alembic_version" in found and not connection.scalar(version):
-        found.discard("alembic_version")
-    return found
+        raise SchemaError(f"it belongs to another program (tables {some}); name another one")
+    if "alembic_version" not in found:
+        return False
+    return bool(connection.scalar(text("SELECT count(*) FROM alembic_version")))
 
 
-def _lacking(connection: Connection, name: str) -> set[str]:
+def _set_up_sqlite(db: Database) -> None:
+    """Every transaction takes the one write lock as it begins, unless it only reads.
+
+    There are no row locks: of two that read and then write, one would fail, or undo the other.
+
+    A commit is in the write-ahead log when it returns, which no kill of a process undoes. A durable
+    one is on disk, with all before it; another waits for the disk only if none did for a second.
+
+    A file that was removed or replaced is noticed as a transaction begins: what is open would go on
+    to take writes that nobody will ever read, and new connections would make or open another file.
+    """
+    path = Path(db.engine.url.database or "")
+    opened = _file(path)
+    synced_at = 0.0  # by time.monotonic()
+
+    def check_file(*_: Any) -> None:
+        if _file(path) != opened:
+            raise DatabaseGoneError(
+                f"{db.url}: the file was removed or replaced while this ran, and nothing more can "
+                "be stored; put it back, or run the command again to start anew"
+            )
+
+    def connected(driver_connection: sqlite3.Connection, _record: Any) -> None:
+        driver_connection.isolation_level = None  # Python's own, later BEGIN
+
+    def begin(connection: Connection) -> None:
+        nonlocal synced_at
+        check_file()
+        options, started = connection.get_execution_options(), time.monotonic()
+        if options.get(READ_ONLY):
+            connection.exec_driver_sql("BEGIN")
+            return
+        durable = options.get(DURABLE, True) or started - synced_at > _UNSYNCED_SECONDS
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                break
+            except exc.OperationalError as error:
+                waited = time.monotonic() - started
+                if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience_seconds):
+                    raise
+        if durable:
+            synced_at = started
+
+    def failed(context: ExceptionContext) -> None:
+        # A full disk makes SQLite roll back by itself. What Optuna then tries on the connection
+        # would be committed statement by statement, so it is treated like a lost one.
+        connection = context.connection
+        if connection is None or not connection.in_transaction() or connection.invalidated:
+            return
+        driver_connection = connection.connection.dbapi_connection
+        assert isinstance(driver_connection, sqlite3.Connection)
+        if not driver_connection.in_transaction:
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+
+    event.listen(db.engine, "do_connect", check_file)
+    event.listen(db.engine, "connect", connected)
+    event.listen(db.engine, "begin", begin)
+    event.listen(db.engine, "handle_error", failed)
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells the file from every other, whatever its name; None where there is none."""
     try:
-        return lacking(connection)
-    except ForeignTableError as error:
-        raise StorageError(
-            f"cannot open {name}: its table {error.args[0]!r} is another program's; "
-            "name another database"
-        ) from error
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _complete(db: Database, missing: set[str]) -> None:
-    """Add what an earlier version lacks; a reader who may not can do without identities."""
-    try:
-        complete(db.engine)
-    except exc.DBAPIError as error:
-        if not forbids_writing(error):
-            raise
-        if missing != {identities.name}:
-            raise StorageError(
-                f"cannot open {db.url}: an earlier version made it, and what it lacks cannot be "
-                "added without permission to write; open it once with that permission"
-            ) from error
-        db.is_complete = False
+def _set_up_postgresql(db: Database) -> None:
+    _on_connect(db, _SESSION)
 
 
-def _check_version(storage: RDBStorage, name: str) -> None:
-    there, here = storage.get_current_version(), storage.get_head_version()
-    if there != here:
-        raise StorageError(
-            f"cannot open {name}: made by another version of Optuna (schema {there}, here {here}); "
-            "install that version, or upgrade a copy with optuna storage upgrade"
-        )
+def forbid_writing(db: Database) -> None:
+    """From now on nothing can be changed through it, and on SQLite no writer is held up by it."""
+    db.close()  # the connections made before
+    db.engine.update_execution_options(**{READ_ONLY: True})
+    sqlite = db.engine.dialect.name == "sqlite"
+    _on_connect(
+        db, "PRAGMA query_only = ON" if sqlite else "SET default_transaction_read_only = on"
+    )
+
+
+def _on_connect(db: Database, statement: str) -> None:
+    def connected(driver_connection: Any, _record: Any) -> None:
+        driver_connection.execute(statement)
+        driver_connection.commit()
+
+    event.listen(db.engine, "connect", connected)

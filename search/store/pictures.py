@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from optuna.artifacts import ArtifactMeta
 from sqlalchemy import select
 
-from search.store.frozen_trials import TABLES, TRIALS
+from search.store.database import Database, snapshot, transaction, with_retry
 from search.store.leases import Lease, fence
-from search.store.storage import Database, snapshot, transaction, with_retry
+from search.store.schema import trial_system_attributes as attributes
+from search.store.schema import trials
 
 Picture = Literal["curves", "confusion"]
 CONFUSION = "confusion"  # attribute: the matrix after the trial's last epoch
@@ -99,10 +100,9 @@ def announcer(db: Database, artifact_id: str) -> Announcer | None:
     Raises:
         StorageError: the database stayed away.
     """
-    attributes = TABLES["trial_system_attributes"]
     query = (
-        select(TRIALS.c.study_id, TRIALS.c.trial_id, TRIALS.c.number)
-        .join(attributes, attributes.c.trial_id == TRIALS.c.trial_id)
+        select(trials.c.study_id, trials.c.trial_id, trials.c.number)
+        .join(attributes, attributes.c.trial_id == trials.c.trial_id)
         .where(attributes.c.key == f"{_ARTIFACT}{artifact_id}")
     )
 
@@ -128,7 +128,7 @@ def record_confusion(db: Database, lease: Lease, confusion_KK: NDArray[np.int64]
     """
 
     def attempt() -> None:
-        with transaction(db, hasty=True) as connection:
+        with transaction(db, durable=False) as connection:
             fence(connection, lease)
             db.optuna.set_trial_system_attr(lease.trial_id, CONFUSION, pack_confusion(confusion_KK))
 

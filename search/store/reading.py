@@ -1,72 +1,157 @@
-"""Reads a study as it stands in the database: all of a short one, a bounded part of a long one."""
+"""Reads a study as it stands in the database, all of it or a bounded part of a long one."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass, replace
+from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Row, func, select
 
-from models.checks import is_count
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES, suggest, true_params
 from search.store.claims import is_abandoned, running_trials
-from search.store.frozen_trials import trials_by_id
-from search.store.history import EpochRow, epochs_of_trials, results_of
-from search.store.selection import Selection, select_trials
-from search.store.storage import Database, snapshot, with_retry
-from search.store.view import (
+from search.store.database import snapshot, with_retry
+from search.store.records import EpochRow, epochs_of, results_of
+from search.store.schema import epochs, trials
+from search.store.studies import StudyHandle, load_facts, load_spec
+from search.store.views import (
     HARDWARE,
     MOST,
     PARAMETERS,
     REASON,
+    SECONDS,
     STATES,
     VERSIONS,
     LeftOut,
     State,
     StudyView,
     TrialView,
-    load_facts,
-    load_spec,
 )
+
+MOST_PARAMETERS = 10**12
+FAILED = 100  # trials of a long study that are shown with their reasons
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningTrial:
+    """A trial in training.
+
+    Attributes:
+        worker: a name as `this_worker` makes it; `display_name` shortens it.
+        epoch: of the last report; None before the first.
+        attempt: see `Lease`.
+    """
+
+    trial_number: int
+    worker: str
+    epoch: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """Trials of a study by what becomes of them.
+
+    Attributes:
+        running: held by a worker, by trial number.
+        abandoned: numbers of the running ones that nobody holds; the next claim takes one over.
+        waiting: queued, not begun.
+    """
+
+    running: tuple[RunningTrial, ...]
+    abandoned: tuple[int, ...]
+    complete: int
+    pruned: int
+    failed: int
+    waiting: int
+
+
+def status(study: StudyHandle) -> Status:
+    """The study as it stands now, from a few rows however long it is.
+
+    Raises:
+        StorageError: the database was unavailable.
+    """
+    of_study = trials.c.study_id == study.study_id
+    by_state = select(trials.c.state, func.count()).where(of_study).group_by(trials.c.state)
+    last_epochs = (
+        select(epochs.c.trial_number, func.max(epochs.c.epoch))
+        .join(trials, trials.c.trial_id == epochs.c.trial_id)
+        .where(of_study, trials.c.state == TrialState.RUNNING)
+        .group_by(epochs.c.trial_number)
+    )
+
+    def attempt() -> Status:
+        with snapshot(study.db) as connection:
+            counts = Counter(dict(tuple(row) for row in connection.execute(by_state)))
+            epoch = dict(tuple(row) for row in connection.execute(last_epochs))
+            rows = running_trials(connection, study.study_id)
+        return Status(
+            running=tuple(
+                RunningTrial(
+                    trial_number=row.number,
+                    worker=row.worker or "unknown",
+                    epoch=epoch.get(row.number),
+                    attempt=(row.abandonments or 0) + 1,
+                )
+                for row in rows
+                if not is_abandoned(row)
+            ),
+            abandoned=tuple(row.number for row in rows if is_abandoned(row)),
+            complete=counts[TrialState.COMPLETE],
+            pruned=counts[TrialState.PRUNED],
+            failed=counts[TrialState.FAIL],
+            waiting=counts[TrialState.WAITING],
+        )
+
+    return with_retry(study.db, attempt)
 
 
 def view_study(
-    db: Database, study: optuna.Study, *, most: int | None = MOST, also: Collection[int] = ()
+    study: StudyHandle, *, most: int | None = MOST, also: Collection[int] = ()
 ) -> StudyView:
-    """Read the study as it is now.
-
-    Asked again with the same `study`, it reads the trials that have not ended, and those that ended
-    since: a live view would otherwise take long for each look.
+    """Read the study as it is now. Trials that have ended are read once for each handle.
 
     Args:
         most: trials to read one by one; None: all. A comparison is always read whole.
         also: numbers of trials to read in any case.
     """
+    return with_retry(study.db, lambda: _view(study, most, also))
+
+
+def _view(study: StudyHandle, most: int | None, also: Collection[int]) -> StudyView:
     spec, facts = load_spec(study), load_facts(study)
-    selection = _select(db, study, None if spec.is_comparison else most, also)
-    shown = _view_trials(db, study, spec, selection.trial_ids)
+    attributes = study.attributes
+    with snapshot(study.db) as connection:
+        found = study.study.get_trials(deepcopy=False)
+        leases = {row.number: row for row in running_trials(connection, study.study_id)}
+    step, shown = 1, found
+    if most is not None and len(found) > most and not spec.is_comparison:
+        step, shown = _selection(found, most, also)
+    views = _trial_views(study, spec, shown, leases)
+    left_out = [trial for trial in found if trial.number not in {t.number for t in shown}]
+    versions = attributes.get(VERSIONS)
+    versions = versions if isinstance(versions, dict) else {}
     view = StudyView(
-        name=study.study_name,
-        storage=db.url,
+        name=study.name,
+        storage=study.db.url,
         spec=spec,
         dataset=facts,
-        hardware=_text(study.user_attrs.get(HARDWARE)) or "unknown",
-        versions=_texts(study.user_attrs.get(VERSIONS)),
-        trials=shown,
-        results=tuple(results_of(db, study.study_name)),
-        left_out=None if selection.totals is None else _left_out(selection, shown),
+        hardware=_text(attributes.get(HARDWARE)) or "unknown",
+        versions={k: v for k, v in versions.items() if isinstance(v, str)},
+        trials=views,
+        results=tuple(results_of(study.db, study.name)),
+        left_out=_left_out(study, left_out, step) if left_out else None,
     )
-    return replace(view, spec=_with_room_for(view.finished, spec))
-
-
-def _with_room_for(finished: int, spec: StudySpec) -> StudySpec:
-    """With the total that it has: a copy, or a study whose total was lowered, can have more."""
+    # With the total that it has: a copy, or a study whose total was lowered, can have more.
     arms = len(spec.arms) or 1
-    return spec if finished <= spec.trials else spec.with_total(arms * math.ceil(finished / arms))
+    if view.finished > spec.trials:
+        return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
+    return view
 
 
 def _text(stored: object) -> str | None:
@@ -74,113 +159,124 @@ def _text(stored: object) -> str | None:
     return stored if isinstance(stored, str) else None
 
 
-def _texts(stored: object) -> dict[str, str]:
-    if not isinstance(stored, dict):
-        return {}
-    return {name: value for name, value in stored.items() if isinstance(value, str)}
+def _size(stored: object) -> int | None:
+    """A number of parameters as we write it."""
+    return stored if type(stored) is int and 0 <= stored <= MOST_PARAMETERS else None
 
 
-def _select(
-    db: Database, study: optuna.Study, most: int | None, also: Collection[int]
-) -> Selection:
-    def attempt() -> Selection:
-        with snapshot(db) as connection:
-            return select_trials(
-                connection, study._study_id, most, also=also, marked=OVERRIDES, sized=PARAMETERS
-            )
+def _selection(
+    trials: Sequence[FrozenTrial], most: int, also: Collection[int]
+) -> tuple[int, list[FrozenTrial]]:
+    """About `most` trials: a fifth each the best and the latest, running ones, and every nth.
 
-    return with_retry(db, attempt)
+    And each that a figure needs to be exact: every new best, and the Pareto front of loss and size.
+
+    Returns:
+        n, and the trials by number.
+    """
+    few = max(1, most // 5)
+    step = math.ceil(len(trials) / (most - 2 * few))
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values]
+    by_loss = sorted(complete, key=_loss)
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    by_end = sorted(complete, key=lambda t: (t.datetime_complete, _loss(t)))
+    sized = [trial for trial in complete if _size(trial.user_attrs.get(PARAMETERS)) is not None]
+    by_size = sorted(sized, key=lambda t: (t.user_attrs[PARAMETERS], _loss(t)))
+    special = [*by_loss[:few], *trials[-few:], *failed[-min(few, FAILED) :]]
+    chosen = {t.number for t in (*special, *_records(by_end), *_records(by_size))} | set(also)
+    return step, [
+        trial
+        for trial in trials
+        if trial.number in chosen
+        or trial.number % step == 0
+        or trial.state == TrialState.RUNNING
+        or OVERRIDES in trial.user_attrs
+    ]
 
 
-def _left_out(selection: Selection, shown: Iterable[TrialView]) -> LeftOut:
-    totals = selection.totals
-    assert totals is not None
-    counts = {STATES[state]: n for state, n in totals.counts.items()}
-    seconds = {STATES[state]: spent for state, spent in totals.seconds.items()}
-    for trial in shown:
-        state: State = "running" if trial.state == "interrupted" else trial.state
-        counts[state] = counts.get(state, 0) - 1
-        seconds[state] = seconds.get(state, 0.0) - trial.seconds
-    # What a trial ended as meanwhile may be shown otherwise than it was counted.
+def _loss(trial: FrozenTrial) -> float:
+    assert trial.values
+    return float(trial.values[0])
+
+
+def _records(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Those with a lower loss than all before."""
+    found: list[FrozenTrial] = []
+    for trial in trials:
+        if not found or _loss(trial) < _loss(found[-1]):
+            found.append(trial)
+    return found
+
+
+def _left_out(study: StudyHandle, trials: Sequence[FrozenTrial], step: int) -> LeftOut:
+    seconds: dict[State, float] = {}
+    for trial in trials:
+        spent = trial.user_attrs.get(SECONDS)
+        if isinstance(spent, int | float):
+            seconds[STATES[trial.state]] = seconds.get(STATES[trial.state], 0.0) + spent
     return LeftOut(
-        counts={state: max(0, n) for state, n in counts.items()},
-        seconds={state: max(0.0, spent) for state, spent in seconds.items()},
-        busy_seconds=totals.busy_seconds,
-        step=selection.step,
+        counts=Counter(STATES[trial.state] for trial in trials),
+        seconds=seconds,
+        busy_seconds=_busy_seconds(study),
+        step=step,
     )
 
 
-# Of each study that was viewed, by trial id: nothing changes in a trial that has ended.
-_ended = WeakKeyDictionary[optuna.Study, dict[int, TrialView]]()
+def _busy_seconds(study: StudyHandle) -> float:
+    """By the clock, while at least one trial was in training."""
+    end = epochs.c.reported_at
+    query = (
+        select(end - epochs.c.seconds, end)
+        .where(epochs.c.study_id == study.study_id, epochs.c.seconds > 0)
+        .order_by(end - epochs.c.seconds)
+    )
+    busy, until = 0.0, -math.inf
+    with snapshot(study.db) as connection:
+        spans = [(float(row[0]), float(row[1])) for row in connection.execute(query)]
+    for start, stop in spans:
+        busy += max(0.0, stop - max(start, until))
+        until = max(until, stop)
+    return busy
 
 
-def _view_trials(
-    db: Database,
-    study: optuna.Study,
+def _trial_views(
+    study: StudyHandle,
     spec: StudySpec,
-    trial_ids: Sequence[int],
+    trials: Sequence[FrozenTrial],
+    leases: Mapping[int, Row[Any]],
 ) -> tuple[TrialView, ...]:
-    known = _ended.get(study, {})
-    known = {trial_id: known[trial_id] for trial_id in trial_ids if trial_id in known}
-    unknown = [trial_id for trial_id in trial_ids if trial_id not in known]
-    # First the trials and then their epochs: one that had ended by then has all of its own.
-    fresh = _read(db, unknown)
+    known = study.ended_views
+    unknown = [trial for trial in trials if trial.number not in known]
+    # Read after the trials: one that had ended by then has all of its own.
     rows: dict[int, list[EpochRow]] = {}
-    for row in epochs_of_trials(db, unknown):
-        rows.setdefault(row.trial_id, []).append(row)
-    views = [_view_trial(trial, spec, rows.get(trial._trial_id, [])) for trial in fresh]
-    started = {view.number: view for view in views if view.state == "running"}
-    held = _held_or_interrupted(db, study, started) if started else {}
-    known |= {view.trial_id: held.get(view.number, view) for view in views}
-    ended = ("complete", "pruned", "failed")
-    _ended[study] = {key: view for key, view in known.items() if view.state in ended}
-    return tuple(sorted(known.values(), key=lambda view: view.number))
+    for row in epochs_of(study.db, study.study_id, trials=[t.number for t in unknown]):
+        rows.setdefault(row.trial_number, []).append(row)
+    views = {}
+    for trial in unknown:
+        view = _trial_view(trial, spec, rows.get(trial.number, []))
+        lease = leases.get(trial.number)
+        if lease is not None:
+            state: State = "interrupted" if is_abandoned(lease) else "running"
+            view = replace(view, state=state, worker=lease.worker)
+        views[trial.number] = view
+        if trial.state.is_finished():
+            known[trial.number] = view
+    return tuple(views.get(trial.number) or known[trial.number] for trial in trials)
 
 
-def _read(db: Database, trial_ids: Sequence[int]) -> list[FrozenTrial]:
-    def attempt() -> list[FrozenTrial]:
-        with snapshot(db) as connection:
-            return trials_by_id(connection, trial_ids)
-
-    return with_retry(db, attempt)
-
-
-def _held_or_interrupted(
-    db: Database, study: optuna.Study, views: Mapping[int, TrialView]
-) -> dict[int, TrialView]:
-    """The running ones with their workers; those without are interrupted."""
-
-    def attempt() -> dict[int, TrialView]:
-        with snapshot(db) as connection:
-            leases = running_trials(connection, study._study_id)
-        return {
-            row.number: replace(
-                views[row.number],
-                state="interrupted" if is_abandoned(row) else "running",
-                worker=row.worker,
-            )
-            for row in leases
-            if row.number in views
-        }
-
-    return with_retry(db, attempt)
-
-
-def _view_trial(trial: FrozenTrial, spec: StudySpec, rows: list[EpochRow]) -> TrialView:
+def _trial_view(trial: FrozenTrial, spec: StudySpec, rows: list[EpochRow]) -> TrialView:
     attributes = trial.user_attrs
     try:
         config = suggest(trial, spec)
     except ValueError:  # parameters not suggested yet, or of a broken trial
         config = None
-    parameters = attributes.get(PARAMETERS)  # counting takes torch
     arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
     return TrialView(
-        trial_id=trial._trial_id,
         number=trial.number,
         state=STATES[trial.state],
         params=true_params(trial, spec),
         config=config,
-        parameters=parameters if is_count(parameters) else None,
+        parameters=_size(attributes.get(PARAMETERS)),
         curve=tuple(row for row in rows if row.epoch > 0),
         early_look=next((row for row in rows if row.epoch == 0), None),
         started=trial.datetime_start,

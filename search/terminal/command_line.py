@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from search.store.storage_url import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
+from search.store.urls import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
 
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli

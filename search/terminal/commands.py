@@ -22,10 +22,9 @@ from models import ArchitectureError
 from search.spec.domains import SpecError
 from search.spec.recipe import RecipeError
 from search.spec.study_file import StudyFileError
-from search.store.errors import CheckpointUnwritableError, StudyBrokenError
+from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.folders import DEFAULT_STORAGE, RUNS_VARIABLE, default_storage
-from search.store.storage import StorageError
-from search.store.storage_url import STORAGE_VARIABLE
+from search.store.urls import STORAGE_VARIABLE
 from search.terminal.command_line import (
     as_called,
     hide_passwords,

@@ -20,7 +20,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
 from search.spec.space import arm_config
 from search.spec.study_file import size_in_words
-from search.store.view import DatasetFacts, StudyView
+from search.store.views import DatasetFacts, StudyView
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.train import train

@@ -26,7 +26,7 @@ from search.analysis.wording import (
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
-from search.store.view import State, StudyView, TrialView
+from search.store.views import State, StudyView, TrialView
 from search.terminal.summary import (
     gain_in_words,
     score_in_words,

@@ -21,8 +21,8 @@ from rich.text import Text
 from search.analysis.findings import latest_ended, named
 from search.analysis.times import TimeLeft, time_left_now
 from search.analysis.wording import data_in_words, printable
-from search.store.storage import StudyGoneError
-from search.store.view import StudyView, TrialView
+from search.store import StudyGoneError
+from search.store.views import StudyView, TrialView
 from search.terminal.commands import one_line
 from search.terminal.live import epochs_done, frame, outcome, totals_in_words
 from search.terminal.summary import score_in_words, time_left_in_words

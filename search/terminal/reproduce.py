@@ -9,8 +9,8 @@ from typing import Any
 
 from search.spec.config import StudySpec
 from search.spec.study_file import STUDY_KEYS
-from search.store.storage_url import without_password
-from search.store.view import StudyView
+from search.store.urls import without_password
+from search.store.views import StudyView
 from search.terminal.command_line import as_called
 
 AGAIN = "python -m search.study --config again.toml --study again --workers 1"

@@ -28,11 +28,11 @@ from search.analysis.wording import (
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
+from search.store.claims import display_name
 from search.store.folders import DEFAULT_STORAGE
-from search.store.holder import display_name
-from search.store.status import RunningTrial, Status
-from search.store.storage_url import without_password
-from search.store.view import StudyView, TrialView
+from search.store.reading import RunningTrial, Status
+from search.store.urls import without_password
+from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
 
 WIDTH = 80

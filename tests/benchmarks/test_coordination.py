@@ -19,9 +19,9 @@ from benchmarks.coordinators import (
     run_ours,
 )
 from benchmarks.trials_present import make_up_trials
-from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.studies import require_study
 
 PRESENT, TRIALS = 30, 3
 
@@ -51,7 +51,7 @@ def test_all_begin_with_the_same_trials(ours: Path, optunas: Path) -> None:
     assert states.count(TrialState.COMPLETE) == PRESENT // 3
     assert states.count(TrialState.PRUNED) == PRESENT - PRESENT // 3
     db = open_database(f"sqlite:///{ours}")
-    view = view_study(db, require_study(db, STUDY))
+    view = view_study(require_study(db, STUDY))
     db.close()
     for seen, trial in zip(view.trials, first, strict=True):
         assert {row.epoch: row.validation_loss for row in seen.reports} == trial.intermediate_values

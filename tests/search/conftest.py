@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from search.store.catalog import find_study
-from search.store.history import epochs_of
+from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import StorageError
-from search.store.view import StudyView
+from search.store.records import epochs_of
+from search.store.studies import find_study
+from search.store.views import StudyView
 
 # Fixtures of their own files, for every test below this folder.
 from tests.search.blobs import bundle, network, task  # noqa: F401
@@ -144,7 +144,7 @@ class Site:
         """How many are in the database; those of before must still be there, to the bit."""
         with closing(open_database(self.url, must_exist=True)) as opened:
             study = find_study(opened, "s")
-            rows = () if study is None else epochs_of(opened, study._study_id)
+            rows = () if study is None else epochs_of(opened, study.study_id)
         stored = {(row.trial_number, row.epoch, row.validation_loss) for row in rows}
         assert self.seen <= stored
         self.seen = stored
@@ -155,7 +155,7 @@ class Site:
         with closing(open_database(self.url, must_exist=True)) as opened:
             study = find_study(opened, "s")
             assert study is not None
-            return view_study(opened, study)
+            return view_study(study)
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120

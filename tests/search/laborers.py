@@ -19,13 +19,14 @@ import optuna
 from optuna.trial import TrialState
 from sqlalchemy import event
 
+from search.store import StudyGoneError
 from search.store.claims import Done, Wait, claim
-from search.store.heartbeat import Heartbeat
-from search.store.history import record_epoch
-from search.store.identity import study_identity, told_if_gone
-from search.store.leases import Lease, LostLeaseError, finish, sample
+from search.store.database import Database, with_retry
+from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.opening import open_database
-from search.store.storage import Database, StudyGoneError, with_retry
+from search.store.records import record_epoch
+from search.store.studies import StudyHandle
+from search.training.epoch import Epoch
 
 STUDY = "study"
 
@@ -35,14 +36,14 @@ def loss_after(x: float, epoch: int) -> float:
     return x + 1 / (epoch + 1)
 
 
-def labor(db: Database, study: optuna.Study, options: argparse.Namespace) -> None:
+def labor(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
     notes = os.open(
         options.acknowledged / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644
     )
     with Heartbeat(db) as heartbeat:
         while True:
-            with told_if_gone(db, study):
-                claimed = claim(db, study, total=options.total, lease_seconds=options.lease)
+            with study.told_if_gone():
+                claimed = claim(study, total=options.total, lease_seconds=options.lease)
             match claimed:
                 case Done():
                     return
@@ -57,32 +58,24 @@ def labor(db: Database, study: optuna.Study, options: argparse.Namespace) -> Non
 
 
 def labor_on(
-    db: Database, study: optuna.Study, lease: Lease, options: argparse.Namespace, notes: int
+    db: Database, study: StudyHandle, lease: Lease, options: argparse.Namespace, notes: int
 ) -> None:
     if lease.exhausted:
-        finish(db, lease, study, state=TrialState.FAIL, attributes={"reason": "abandoned"})
+        finish(study, lease, state=TrialState.FAIL, attributes={"reason": "abandoned"})
         return
-    x = sample(db, study, lease, lambda trial: trial.suggest_float("x", 0, 1))
+    x = sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))
     for epoch in range(options.epochs):
         time.sleep(options.seconds)
         report(db, lease, epoch, loss_after(x, epoch))
         os.write(notes, f"{lease.trial_number} {epoch} {loss_after(x, epoch)!r}\n".encode())
-    finish(db, lease, study, state=TrialState.COMPLETE, value=x)
+    finish(study, lease, state=TrialState.COMPLETE, value=x)
 
 
-def report(db: Database, lease: Lease, epoch: int, loss: float) -> None:
-    record_epoch(
-        db,
-        lease,
-        epoch=epoch,
-        train_loss=loss,
-        train_error=0.5,
-        validation_loss=loss,
-        validation_error=0.5,
-        learning_rate=0.1,
-        seconds=1.0,
-        images=1,
-    )
+def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
+    """Records an epoch of which only its number and loss matter."""
+    values = {"train_loss": loss, "train_error": 0.5, "learning_rate": 0.1, "seconds": 1.0}
+    row = Epoch(epoch=epoch, validation_loss=loss, validation_error=0.5, images=1, **values)
+    record_epoch(db, lease, row)
 
 
 def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> int:
@@ -94,12 +87,12 @@ def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> in
     try:
         db = open_database(options.url)
         sampler = optuna.samplers.RandomSampler()
-        study = with_retry(
+        loaded = with_retry(
             db, lambda: optuna.load_study(study_name=STUDY, storage=db.optuna, sampler=sampler)
         )
         if die_at is not None:
             die_before_statement(db, die_at)
-        study_identity(db, study)
+        study = StudyHandle.of(db, loaded)
         labor(db, study, options)
         code = 0
     except StudyGoneError:

@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
-
 from benchmarks.trials_present import insert_trials, make_up_trials
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
-from search.spec.parameters import read_parameter
-from search.store.catalog import create_study, find_study
+from search.spec.space import read_parameter
+from search.store.database import Database
 from search.store.opening import open_database
-from search.store.storage import Database
+from search.store.studies import StudyHandle, create_study, find_study
 
 SPEC = StudySpec(
     dataset="digits",
@@ -31,14 +29,14 @@ INFO = DatasetInfo(
     training_count=1437,
 )
 
-Fill = Callable[..., tuple[Database, optuna.Study]]
+Fill = Callable[..., tuple[Database, StudyHandle]]
 
 
-def fill(file: Path, count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+def fill(file: Path, count: int, spec: StudySpec = SPEC) -> tuple[Database, StudyHandle]:
     """A new database with one study, opened as a start would open it."""
     db = open_database(f"sqlite:///{file}")
     study = create_study(db, "s", spec, INFO, validation_count=287)
-    insert_trials(db.engine, study._study_id, spec, make_up_trials(spec, count), ours=True)
+    insert_trials(db.engine, study.study_id, spec, make_up_trials(spec, count), ours=True)
     found = find_study(db, "s")
     assert found is not None
     return db, found

@@ -20,8 +20,8 @@ from search.spec.domains import Choice, Fixed, Range
 from search.spec.journal import JournalEntry
 from search.spec.recipe import Recipe
 from search.spec.space import arm_config
-from search.store.history import EpochRow, ResultRow
-from search.store.view import DatasetFacts, State, StudyView, TrialView
+from search.store.records import EpochRow, ResultRow
+from search.store.views import DatasetFacts, State, StudyView, TrialView
 from search.training.epoch import Epoch, Score
 
 START = datetime(2026, 3, 1, 9, 0)
@@ -35,7 +35,6 @@ MakeFinal = Callable[..., FinalResult]
 
 def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
     return EpochRow(
-        trial_id=100 + trial,
         trial_number=trial,
         epoch=epoch,
         train_loss=loss * 0.9,
@@ -66,7 +65,6 @@ def trial_view(
 ) -> TrialView:
     """A trial whose error is a third of its loss, up to 1."""
     return TrialView(
-        trial_id=100 + number,
         number=number,
         state=state,
         params={"depth": 3, "learning_rate": 2.13e-3} if params is None else params,

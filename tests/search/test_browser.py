@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from search.dashboard.dashboard_content import figures_of
-from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.view import StudyView
+from search.store.studies import require_study
+from search.store.views import StudyView
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -115,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(folder: Path) -> StudyView:
     with closing(open_database(f"sqlite:///{folder / 'studies.db'}", must_exist=True)) as db:
-        return view_study(db, require_study(db, "digits"))
+        return view_study(require_study(db, "digits"))
 
 
 def test_what_people_see_of_a_study(run: Run, browser: Any, tmp_path: Path, folder: Path) -> None:

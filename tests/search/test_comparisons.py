@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search.store.catalog import find_study
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.view import StudyView
+from search.store.studies import find_study
+from search.store.views import StudyView
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")
@@ -31,7 +31,7 @@ def view_of(folder: Path, name: str) -> StudyView:
     try:
         study = find_study(db, name)
         assert study is not None
-        return view_study(db, study)
+        return view_study(study)
     finally:
         db.close()
 

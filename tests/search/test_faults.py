@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from search.store.pictures import announced
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]

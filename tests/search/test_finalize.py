@@ -14,10 +14,10 @@ from PIL import Image
 from data.datasets import default_data_dir, load_test
 from search import finalize, study
 from search.final import final, scoring
-from search.store.catalog import require_study, set_total
+from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import StorageError
+from search.store.studies import require_study, set_total
 from search.terminal.commands import run
 from search.training.bundle import read_bundle
 from search.training.epoch import BundleError
@@ -50,7 +50,7 @@ def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[s
 
 def view() -> Any:
     db = open_database("sqlite:///studies.db", must_exist=True)
-    return view_study(db, require_study(db, "digits"))
+    return view_study(require_study(db, "digits"))
 
 
 def test_what_it_writes(place: Path, metrics: dict[str, Any]) -> None:

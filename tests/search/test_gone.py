@@ -21,9 +21,9 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
 
-from search.store.history import epochs_of
+from search.store.database import Database, transaction
 from search.store.opening import open_database
-from search.store.storage import Database, transaction
+from search.store.records import epochs_of
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
@@ -189,6 +189,6 @@ def test_deleted_and_made_anew_under_living_workers(
         assert view.finished == len(view.trials) == 6
         with closing(open_database(database_url)) as db:
             study = optuna.load_study(study_name="s", storage=db.optuna)
-            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study._study_id)}
+            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study.study_id)}
             assert writers.isdisjoint(children)
         delete(database_url)

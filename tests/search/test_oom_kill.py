@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from search.store.catalog import require_study
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.studies import require_study
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_the_kernel_kills_and_the_study_goes_on(memory_group: MemoryGroup, tmp_p
     # While one is taken apart the kernel, still short of memory, may kill its neighbour as well.
     assert memory_group.kills >= 3
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}", must_exist=True)
-    view = view_study(db, require_study(db, "s"))
+    view = view_study(require_study(db, "s"))
     db.close()
     assert [(trial.number, trial.reason) for trial in view.in_state("failed")] == [
         (0, "abandoned 3 times without a new epoch: each time its worker was gone")

@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 import search.study
 import search.worker
-from search.store.catalog import find_study
+from search.store.database import snapshot
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import snapshot
-from search.store.tables import leases
+from search.store.schema import leases
+from search.store.studies import find_study
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -74,7 +74,7 @@ def look(folder: Path) -> tuple[Any, int]:
         with snapshot(db) as connection:
             query = select(leases.c.trial_id).where(leases.c.expires_at > 0)
             held = len(connection.execute(query).all())
-        return view_study(db, study), held
+        return view_study(study), held
     finally:
         db.close()
 

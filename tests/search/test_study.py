@@ -14,10 +14,10 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from search.store.catalog import find_study
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.view import StudyView
+from search.store.studies import find_study
+from search.store.views import StudyView
 
 ChildrenOf = Callable[[int], dict[int, str]]
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ class Place:
         try:
             study = find_study(db, name)
             assert study is not None
-            return view_study(db, study)
+            return view_study(study)
         finally:
             db.close()
 

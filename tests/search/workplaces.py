@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import event
 
 from search.spec.config import StudySpec
-from search.store.history import epochs_of, record_epoch
-from search.store.leases import Lease
+from search.store.database import Database
 from search.store.opening import open_database
-from search.store.storage import Database
+from search.store.records import epochs_of
+from search.store.studies import StudyHandle
+from tests.search.laborers import report
 from tests.search.long_studies import SPEC, Fill, fill
 
 ROOT = Path(__file__).parents[2]
@@ -33,25 +34,10 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def study(db: Database) -> optuna.Study:
+def study(db: Database) -> StudyHandle:
     sampler = optuna.samplers.RandomSampler(seed=0)
-    return optuna.create_study(study_name="study", storage=db.optuna, sampler=sampler)
-
-
-def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
-    """Records an epoch of which only its number and loss matter."""
-    record_epoch(
-        db,
-        lease,
-        epoch=epoch,
-        train_loss=loss,
-        train_error=0.5,
-        validation_loss=loss,
-        validation_error=0.5,
-        learning_rate=0.1,
-        seconds=1.0,
-        images=1,
-    )
+    made = optuna.create_study(study_name="study", storage=db.optuna, sampler=sampler)
+    return StudyHandle.of(db, made)
 
 
 @pytest.fixture(name="report")
@@ -126,7 +112,7 @@ class Workplace:
         assert states.count("COMPLETE") == total
         assert set(states) <= {"COMPLETE", "FAIL"}
         assert [trial.number for trial in trials] == list(range(len(trials)))
-        rows = epochs_of(database, study._study_id)
+        rows = epochs_of(database, database.optuna.get_study_id_from_name("study"))
         stored = {(row.trial_number, row.epoch): row.validation_loss for row in rows}
         for number, epoch, loss in (line for line in self.lines() if line[0] != "lost"):
             assert stored[int(number), int(epoch)] == float(loss)
@@ -170,7 +156,7 @@ def filled(tmp_path: Path) -> Iterator[Fill]:
     """Makes long studies; see `fill`."""
     opened: list[Database] = []
 
-    def make(count: int, spec: StudySpec = SPEC) -> tuple[Database, optuna.Study]:
+    def make(count: int, spec: StudySpec = SPEC) -> tuple[Database, StudyHandle]:
         db, study = fill(tmp_path / f"{len(opened)}.db", count, spec)
         opened.append(db)
         return db, study

@@ -18,7 +18,7 @@ from search.analysis.comparison import (
     runs_by_arm,
 )
 from search.running.trial import DivergedError, describe
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 Make = Callable[..., Any]
 BASE = [0.50, 0.52, 0.49, 0.51]

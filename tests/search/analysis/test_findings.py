@@ -23,8 +23,8 @@ from search.dashboard.dashboard_content import make_study_content
 from search.pages.document import as_markdown
 from search.pages.note import study_note, trial_note
 from search.pages.report_files import report
-from search.store.status import Status
-from search.store.view import LeftOut, StudyView, TrialView
+from search.store.reading import Status
+from search.store.views import LeftOut, StudyView, TrialView
 from search.terminal.live import frame
 from search.terminal.summary import final_summary, status_text
 
@@ -168,7 +168,7 @@ def test_over_fitting_is_said_of_curves_that_show_it(
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
     assert ((trial_note(trial) or "") != "") == says
-    assert (trial.trial_id in make_study_content(view).trial_notes) == says
+    assert (trial.number in make_study_content(view).trial_notes) == says
     if says:
         assert overfitting_in_words(trial) == (
             "Trial 0 over-fits: its validation loss is lowest in epoch 2 of 5 (0.3000) and rises "

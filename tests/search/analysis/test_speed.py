@@ -11,7 +11,7 @@ from search.analysis.times import busy_seconds, images_per_second, time_spent
 from search.figures.figures_study import time_by_outcome
 from search.pages.note import study_note
 from search.pages.report_search import search_blocks
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal.summary import final_summary
 
 Spans = list[tuple[float, float]]

@@ -11,8 +11,8 @@ import pytest
 
 from search.analysis.wording import MEANINGS, WORDS, all_counts, counts_in_words
 from search.pages.note import study_note
-from search.store.status import Status
-from search.store.view import State, StudyView, TrialView
+from search.store.reading import Status
+from search.store.views import State, StudyView, TrialView
 from search.terminal.summary import final_summary, standing_in_words, status_text
 
 MakeTrial = Callable[..., TrialView]

@@ -21,7 +21,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Fixed, Range
 from search.spec.space import arm_config, suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.store.view import State, StudyView, TrialView
+from search.store.views import State, StudyView, TrialView
 from tests.search.made_up_views import study_view, trial_view
 
 assert torch

@@ -17,8 +17,8 @@ from search.analysis.final_result import FinalResult, figures_on_test, metrics
 from search.analysis.measures import accuracy_of, legend, recorded_accuracy, sampling_error
 from search.pages.final_page import final_text
 from search.pages.note import reading_in_words, study_note
-from search.store.history import ResultRow
-from search.store.view import StudyView
+from search.store.records import ResultRow
+from search.store.views import StudyView
 from search.terminal.summary import final_summary
 
 LABELLED = re.compile(r"± [0-9.]+ (points \(one binomial|\(sampling\)|\([0-9]+ seeds\))")

@@ -17,7 +17,7 @@ from search.analysis.wording import (
     printable,
     spread,
 )
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 
 @pytest.mark.parametrize(

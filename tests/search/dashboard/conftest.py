@@ -23,8 +23,8 @@ from optuna_dashboard.preferential import create_study as create_preferential_st
 
 from search.dashboard.guard import Guard, Policy
 from search.dashboard.origins import LOOPBACK_NAMES
+from search.store.database import Database
 from search.store.opening import open_database
-from search.store.storage import Database
 
 HOST = "localhost:8080"
 KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")  # to wsgiref

@@ -20,16 +20,15 @@ from data.datasets import default_data_dir, load_training
 from search.dashboard.artifact_store import ArtifactStore
 from search.dashboard.trial_artifacts import TrialArtifacts
 from search.spec.config import StudySpec
-from search.store.catalog import create_study
 from search.store.claims import claim
-from search.store.connections import forbid_writing
-from search.store.frozen_trials import TABLES
-from search.store.history import record_epoch
+from search.store.database import Database
 from search.store.leases import Lease, finish
-from search.store.opening import open_database
+from search.store.opening import forbid_writing, open_database
 from search.store.pictures import announced, announcement
 from search.store.reading import view_study
-from search.store.storage import Database
+from search.store.schema import trial_system_attributes
+from search.store.studies import StudyHandle, create_study
+from tests.search.laborers import report
 
 
 @pytest.fixture
@@ -40,36 +39,24 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def study(db: Database) -> optuna.Study:
+def study(db: Database) -> StudyHandle:
     """With one pruned trial, whose curves nobody has drawn."""
     info, _ = load_training("digits", default_data_dir())
     made = create_study(db, "digits", StudySpec(dataset="digits"), info, validation_count=9)
-    lease = claim(db, made, total=1)
+    lease = claim(made, total=1)
     assert isinstance(lease, Lease)
-    record_epoch(
-        db,
-        lease,
-        epoch=1,
-        train_loss=0.5,
-        train_error=0.2,
-        validation_loss=0.4,
-        validation_error=0.1,
-        learning_rate=0.1,
-        seconds=1.0,
-        images=10,
-    )
+    report(db, lease, 1, 0.4)
     finish(
-        db,
-        lease,
         made,
+        lease,
         state=optuna.trial.TrialState.PRUNED,
         system_attributes=announcement(["curves"]),
     )
     return made
 
 
-def curves(study: optuna.Study) -> str:
-    return announced(study.trials[0].system_attrs)["curves"]
+def curves(study: StudyHandle) -> str:
+    return announced(study.study.trials[0].system_attrs)["curves"]
 
 
 def read(store: ArtifactStore, artifact_id: str) -> bytes:
@@ -78,7 +65,7 @@ def read(store: ArtifactStore, artifact_id: str) -> bytes:
 
 
 def test_an_announced_picture_is_drawn_when_it_is_looked_at(
-    db: Database, study: optuna.Study, tmp_path: Path
+    db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
     wanted = curves(study)
     forbid_writing(db)
@@ -90,7 +77,7 @@ def test_an_announced_picture_is_drawn_when_it_is_looked_at(
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(
-    db: Database, study: optuna.Study, tmp_path: Path
+    db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
     (tmp_path / "artifacts").symlink_to(tmp_path / "gone" / "artifacts")
     (tmp_path / "gone").write_text("a file in its place")
@@ -120,22 +107,22 @@ def test_what_nobody_announces_is_not_there(db: Database, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("where", ["../victim", "{folder}/victim", "../.", ".", ""])
 def test_an_id_that_is_a_path_reaches_no_file(
-    db: Database, study: optuna.Study, tmp_path: Path, where: str
+    db: Database, study: StudyHandle, tmp_path: Path, where: str
 ) -> None:
     """Whoever can write to the database can announce it: when drawn, shown, uploaded, deleted."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     evil = where.format(folder=tmp_path)
     announce = json.dumps({"artifact_id": evil, "filename": "learning curves.png"})
-    row = {"trial_id": study.trials[0]._trial_id, "value_json": json.dumps(announce)}
+    row = {"trial_id": study.study.trials[0]._trial_id, "value_json": json.dumps(announce)}
     with db.engine.begin() as connection:
         for key in (f"artifacts:{evil}", f"artifacts:{uuid.uuid4()}"):
-            connection.execute(insert(TABLES["trial_system_attributes"]), {**row, "key": key})
+            connection.execute(insert(trial_system_attributes), {**row, "key": key})
     folder = tmp_path / "artifacts"
     shared = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
     found = optuna.load_study(study_name="digits", storage=shared.optuna)
     wanted = curves(study)
-    TrialArtifacts(folder).write(view_study(shared, found), seconds=60)
+    TrialArtifacts(folder).write(view_study(StudyHandle.of(shared, found)), seconds=60)
     assert [path.name for path in folder.iterdir()] == [wanted]
     store = ArtifactStore(folder, shared)
     for touch in (store.open_reader, lambda id_: store.write(id_, BytesIO(b"x"))):
@@ -147,13 +134,13 @@ def test_an_id_that_is_a_path_reaches_no_file(
 
 
 def test_a_study_whose_pictures_were_never_drawn_can_be_deleted(
-    db: Database, study: optuna.Study, tmp_path: Path
+    db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
     app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(tmp_path, db))
     status: list[str] = []
     environ = {
         "REQUEST_METHOD": "DELETE",
-        "PATH_INFO": f"/api/studies/{study._study_id}",
+        "PATH_INFO": f"/api/studies/{study.study_id}",
         "wsgi.input": None,
         "wsgi.errors": None,
     }

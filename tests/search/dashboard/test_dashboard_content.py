@@ -27,17 +27,19 @@ from search.pages.note_section import placed
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
+from search.store.database import transaction
 from search.store.opening import open_database
-from search.store.storage import transaction
-from search.store.view import StudyView
+from search.store.studies import StudyHandle
+from search.store.views import StudyView
 
 MakeTrial = Callable[..., Any]
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[optuna.Study]:
+def study(tmp_path: Path) -> Iterator[StudyHandle]:
     db = open_database(f"sqlite:///{tmp_path}/studies.db")
-    yield optuna.create_study(storage=db.optuna, study_name="fashion", direction="minimize")
+    made = optuna.create_study(storage=db.optuna, study_name="fashion", direction="minimize")
+    yield StudyHandle.of(db, made)
     db.close()
 
 
@@ -46,12 +48,12 @@ def default_spec() -> StudySpec:
     return StudySpec(dataset="digits", **read_study_file(find_study_file("default")))
 
 
-def system_attributes(study: optuna.Study) -> dict[str, Any]:
-    return dict(study._storage.get_study_system_attrs(study._study_id))
+def system_attributes(study: StudyHandle) -> dict[str, Any]:
+    return dict(study.db.optuna.get_study_system_attrs(study.study_id))
 
 
 def test_content_is_replaced_and_never_piles_up(
-    study: optuna.Study,
+    study: StudyHandle,
     small_study: StudyView,
     big_study: Callable[[int, int], StudyView],
 ) -> None:
@@ -63,12 +65,12 @@ def test_content_is_replaced_and_never_piles_up(
         for name, draw in drawn.items():
             assert plots[name] == draw(view).to_json()
             assert json.loads(plots[name])["data"]
-        assert get_note(study) == placed(study_note(view), "")
+        assert get_note(study.study) == placed(study_note(view), "")
 
 
 def test_two_writers_in_transactions_never_leave_a_mixture(
     tmp_path: Path,
-    study: optuna.Study,
+    study: StudyHandle,
     small_study: StudyView,
     big_study: Callable[[int, int], StudyView],
 ) -> None:
@@ -81,9 +83,9 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
 
     def write_often(view: StudyView) -> None:
         db = open_database(f"sqlite:///{tmp_path}/studies.db")
-        mine = optuna.load_study(storage=db.optuna, study_name="fashion")
+        mine = StudyHandle.of(db, optuna.load_study(storage=db.optuna, study_name="fashion"))
         for _ in range(5):
-            with transaction(db, study_id=mine._study_id):
+            with transaction(db, study_id=mine.study_id):
                 write_study_content(mine, make_study_content(view))
         db.close()
 
@@ -99,7 +101,7 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
 
 
 def test_a_thousand_trials_take_a_bounded_number_of_rows(
-    study: optuna.Study, big_study: Callable[[int, int], StudyView]
+    study: StudyHandle, big_study: Callable[[int, int], StudyView]
 ) -> None:
     write_study_content(study, make_study_content(big_study(1000, 12)))
     rows = system_attributes(study)
@@ -109,13 +111,13 @@ def test_a_thousand_trials_take_a_bounded_number_of_rows(
 
 @pytest.mark.parametrize("state", ["running", "failed", "waiting", "pruned"])
 def test_studies_without_a_finished_trial_have_content_too(
-    study: optuna.Study, make_view: Callable[..., StudyView], make_trial: MakeTrial, state: str
+    study: StudyHandle, make_view: Callable[..., StudyView], make_trial: MakeTrial, state: str
 ) -> None:
     write_study_content(study, make_study_content(make_view()))
     write_study_content(
         study, make_study_content(make_view([make_trial(0, state=state, parameters=None)]))
     )
-    assert "No trial has run to its end yet." in get_note(study)
+    assert "No trial has run to its end yet." in get_note(study.study)
 
 
 def test_each_kind_of_study_has_the_figures_that_make_sense(default_spec: StudySpec) -> None:
@@ -133,13 +135,12 @@ def test_each_kind_of_study_has_the_figures_that_make_sense(default_spec: StudyS
 
 
 def test_failed_trials_say_why_and_what_people_wrote_stays(
-    study: optuna.Study, make_view: Callable[..., StudyView], make_trial: MakeTrial
+    study: StudyHandle, make_view: Callable[..., StudyView], make_trial: MakeTrial
 ) -> None:
-    asked = [study.ask() for _ in range(MOST_TRIAL_NOTES + 3)]
+    asked = [study.study.ask() for _ in range(MOST_TRIAL_NOTES + 3)]
     failed = [
         dataclasses.replace(
             make_trial(trial.number, state="failed", reason="out of memory: <b>"),
-            trial_id=trial._trial_id,
         )
         for trial in asked
     ]
@@ -153,27 +154,27 @@ def test_failed_trials_say_why_and_what_people_wrote_stays(
 
 
 def test_what_a_person_writes_into_the_note_stays_and_can_be_saved_while_the_study_runs(
-    study: optuna.Study, small_study: StudyView, make_view: Callable[..., StudyView]
+    study: StudyHandle, small_study: StudyView, make_view: Callable[..., StudyView]
 ) -> None:
     write_study_content(study, make_study_content(make_view()))
-    shown, body = note_version(study), get_note(study)
+    shown, body = note_version(study), get_note(study.study)
     write_study_content(study, make_study_content(small_study))
     # The dashboard takes what was begun at the newest version, and no other.
     assert note_version(study) == shown
     written = f"# Mine\n\nfirst\n\n{body}\nlast\n"
-    save_note_with_version(study._storage, study._study_id, None, shown + 1, written)
+    save_note_with_version(study.db.optuna, study.study_id, None, shown + 1, written)
     for _ in range(2):
         write_study_content(study, make_study_content(small_study))
     ours = placed(study_note(small_study), "")
-    assert get_note(study) == f"# Mine\n\nfirst\n\n{ours}\nlast\n"
+    assert get_note(study.study) == f"# Mine\n\nfirst\n\n{ours}\nlast\n"
 
 
 def test_a_note_that_is_being_saved_is_left_alone(
-    study: optuna.Study, small_study: StudyView
+    study: StudyHandle, small_study: StudyView
 ) -> None:
     content, seen = make_study_content(small_study), note_version(study)
-    save_note(study, "mine")
+    save_note(study.study, "mine")
     write_study_content(study, content, note_seen=seen)
-    assert get_note(study) == "mine"
+    assert get_note(study.study) == "mine"
     write_study_content(study, content, note_seen=note_version(study))
-    assert get_note(study).startswith("mine\n\n<!-- cnn-search: begin")
+    assert get_note(study.study).startswith("mine\n\n<!-- cnn-search: begin")

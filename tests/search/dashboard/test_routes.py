@@ -18,7 +18,7 @@ from search.dashboard.guard import Guard, Policy
 from search.dashboard.origins import LOOPBACK_NAMES
 from search.dashboard.routes import CHANGES, CLOSED, READS, Route
 from search.dashboard.token import Token
-from search.store.connections import forbid_writing
+from search.store.opening import forbid_writing
 
 Ask = Callable[..., Any]
 Sample = tuple[str, Any]  # path and body
@@ -382,7 +382,7 @@ def test_reading_does_not_wait_for_a_writer(place: Any, ask: Ask) -> None:
 
 
 def test_no_attribute_of_a_real_trial_can_be_forged() -> None:
-    from search.store import view
+    from search.store import views as view
 
     named = {view.PARAMETERS, view.ACCURACY, view.ERROR, view.SECONDS, view.EPOCHS, view.REASON}
     assert named <= OURS

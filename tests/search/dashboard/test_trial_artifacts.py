@@ -16,7 +16,7 @@ from search.dashboard import trial_artifacts
 from search.dashboard.trial_artifacts import TrialArtifacts
 from search.figures.trial_pictures import confusion_png, curves_png
 from search.store.pictures import CONFUSION, announced, announcement, pack_confusion
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 MakeTrial = Callable[..., Any]
 MakeView = Callable[..., StudyView]

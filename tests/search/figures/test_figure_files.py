@@ -16,7 +16,7 @@ from search.figures.figures_curves import learning_curves
 from search.figures.figures_study import best_so_far, loss_against_parameters, time_by_outcome
 from search.figures.final_pictures import rendered
 from search.figures.style import dress, in_figure
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 Make = Callable[..., Any]
 ARMS = {"base": [0.5, 0.52, 0.48], "_a": [0.4, 0.43, 0.41]}

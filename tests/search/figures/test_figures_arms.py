@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.figures.figures_arms import MOST_POINTS, loss_by_arm
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 Make = Callable[..., StudyView]
 

@@ -19,7 +19,7 @@ from search.figures.figures_choices import (
 from search.spec.config import TrialConfig
 from search.spec.domains import Choice, Fixed, Range
 from search.spec.recipe import Recipe
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 MakeTrial = Callable[..., Any]
 MakeView = Callable[..., StudyView]

@@ -10,7 +10,7 @@ import pytest
 
 from search.figures.figures_curves import MOST_CURVES, TOP, learning_curves
 from search.figures.style import COLOURS
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 
 def traces(figure: go.Figure) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from search.figures.figures_search import importances_bars, parallel_coordinates
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range
 from search.spec.space import distributions
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 Make = Callable[..., Any]
 SPEC = StudySpec(

@@ -14,7 +14,7 @@ from search.figures.figures_study import (
     pareto_front,
     time_by_outcome,
 )
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 FIGURES = (best_so_far, loss_against_parameters, time_by_outcome)
 BigStudy = Callable[[int, int], StudyView]

@@ -14,7 +14,7 @@ from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import FeatureMaps, KernelReport, Mistake
 from search.figures.final_pictures import save_pictures
 from search.pages.final_page import final_page, final_text
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.training.task import StageMaps
 
 MakeFinal = Callable[..., FinalResult]

@@ -12,9 +12,9 @@ from models import ConvNetConfig
 from search.final.chosen import choose_trial
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.recipe import Recipe
-from search.store.history import EpochRow
-from search.store.storage import StorageError
-from search.store.view import DatasetFacts, StudyView, TrialView
+from search.store import StorageError
+from search.store.records import EpochRow
+from search.store.views import DatasetFacts, StudyView, TrialView
 
 CONFIG = TrialConfig(architecture=ConvNetConfig(channels=(4,)), recipe=Recipe(epochs=3))
 
@@ -22,14 +22,14 @@ CONFIG = TrialConfig(architecture=ConvNetConfig(channels=(4,)), recipe=Recipe(ep
 def trial(number: int, losses: list[float], **changes: Any) -> TrialView:
     rows = tuple(
         EpochRow(
-            trial_id=number, trial_number=number, epoch=epoch, train_loss=loss, train_error=0.1,
+            trial_number=number, epoch=epoch, train_loss=loss, train_error=0.1,
             validation_loss=loss, validation_error=0.1, best_validation_loss=loss,
             learning_rate=0.1, seconds=1.0, images=10, worker="w", attempt=1, reported_at=0.0,
         )
         for epoch, loss in enumerate(losses, start=1)
     )  # fmt: skip
     plain = TrialView(
-        trial_id=number, number=number, state="complete", params={}, config=CONFIG, parameters=10,
+        number=number, state="complete", params={}, config=CONFIG, parameters=10,
         curve=rows, early_look=None, started=None, finished=None, reason=None, is_baseline=False,
     )  # fmt: skip
     return dataclasses.replace(plain, **changes)

@@ -8,8 +8,8 @@ import pytest
 
 from search.analysis.final_result import FinalResult
 from search.pages.final_page import final_page, final_text
-from search.store.history import ResultRow
-from search.store.view import StudyView
+from search.store.records import ResultRow
+from search.store.views import StudyView
 
 MakeFinal = Callable[..., FinalResult]
 MakeTrial = Callable[..., Any]

@@ -14,7 +14,7 @@ from search.analysis.wording import printable
 from search.pages.final_page import final_page, final_text
 from search.pages.note import study_note
 from search.pages.page import facts, footer, heading, listing, page, paragraph, table
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.terminal.commands import one_line
 from search.terminal.summary import final_summary
 

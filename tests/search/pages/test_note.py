@@ -12,8 +12,8 @@ from search.analysis.final_result import FinalResult, figures_on_test
 from search.analysis.times import time_left_now
 from search.analysis.wording import duration
 from search.pages.note import escape, reading_in_words, study_note
-from search.store.history import ResultRow
-from search.store.view import StudyView
+from search.store.records import ResultRow
+from search.store.views import StudyView
 
 MakeTrial = Callable[..., Any]
 MakeView = Callable[..., StudyView]

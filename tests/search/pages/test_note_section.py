@@ -16,7 +16,7 @@ from optuna_dashboard import get_note
 
 from search.pages.note import study_note
 from search.pages.note_section import BEGIN, END, placed
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "made_by_3bc7fe6.tar.xz"
 OURS = "# Study\n\n## Best trials\n\nnone\n"

@@ -17,8 +17,8 @@ from search.pages import report_comparison, report_effects, report_search
 from search.pages.document import Details, Document, Facts, Table, as_html, as_markdown
 from search.pages.report_files import NAMES, report, write_report
 from search.spec.journal import Expectation, JournalEntry
-from search.store.history import ResultRow
-from search.store.view import StudyView
+from search.store.records import ResultRow
+from search.store.views import StudyView
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)

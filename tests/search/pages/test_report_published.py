@@ -14,7 +14,7 @@ from search.pages.report_published import DIFFERENCE, published_blocks, publishe
 from search.running.request import read_request
 from search.spec.config import StudySpec
 from search.spec.study_file import StudyFileError, find_study_file, read_study_file
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.terminal.reproduce import study_file
 
 Make = Callable[..., Any]

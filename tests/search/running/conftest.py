@@ -14,8 +14,8 @@ from data.datasets import default_data_dir
 from search.running.run import Run
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
-from search.store.catalog import create_study, find_study
 from search.store.opening import open_database
+from search.store.studies import create_study, find_study
 from search.training.epoch import Epoch
 from search.training.task import Task, load_task
 

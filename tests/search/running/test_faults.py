@@ -16,10 +16,10 @@ import optuna
 import pytest
 from sqlalchemy import text, update
 
-from search.store.history import epochs_of
+from search.store.database import transaction
 from search.store.opening import open_database
-from search.store.storage import transaction
-from search.store.tables import leases
+from search.store.records import epochs_of
+from search.store.schema import leases
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
@@ -99,7 +99,7 @@ def attempts(url: str) -> set[int]:
     """Of all reports: 1 where no trial was ever taken over."""
     with closing(open_database(url)) as db:
         study = optuna.load_study(study_name="study", storage=db.optuna)
-        return {row.attempt for row in epochs_of(db, study._study_id)}
+        return {row.attempt for row in epochs_of(db, study.study_id)}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -175,7 +175,7 @@ def test_a_study_deleted_and_made_anew_under_living_workers(
         assert attempts(database_url) == {1}
         with closing(open_database(database_url)) as db:
             study = optuna.load_study(study_name="study", storage=db.optuna)
-            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study._study_id)}
+            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study.study_id)}
             assert writers <= set(new.pids)
             optuna.delete_study(study_name="study", storage=db.optuna)
     assert "Traceback" not in capfd.readouterr().err

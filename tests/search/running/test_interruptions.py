@@ -12,36 +12,38 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from search.store.claims import Done, claim
-from search.store.history import epochs_of
+from search.store.database import Database
 from search.store.leases import Lease, finish, sample
-from search.store.storage import Database
+from search.store.records import epochs_of
+from search.store.studies import StudyHandle
 
 ATTRIBUTES = {"accuracy": 0.5}
 
 
-def live(db: Database, study: optuna.Study, report: Callable[..., None]) -> None:
+def live(db: Database, study: StudyHandle, report: Callable[..., None]) -> None:
     """A trial from its claim to its end."""
-    lease = claim(db, study, total=1)
+    lease = claim(study, total=1)
     assert isinstance(lease, Lease)
-    x = sample(db, study, lease, lambda trial: trial.suggest_float("x", 0, 1))
+    x = sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))
     report(db, lease, 1, x)
-    finish(db, lease, study, state=TrialState.COMPLETE, value=x, attributes=ATTRIBUTES)
-    assert claim(db, study, total=1) == Done(finished=1)
+    finish(study, lease, state=TrialState.COMPLETE, value=x, attributes=ATTRIBUTES)
+    assert claim(study, total=1) == Done(finished=1)
 
 
-def check(db: Database, study: optuna.Study) -> None:
+def check(db: Database, study: StudyHandle) -> None:
     """One trial, whole, as if nothing had happened."""
-    (trial,) = db.optuna.get_all_trials(study._study_id)
+    (trial,) = db.optuna.get_all_trials(study.study_id)
     assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
     assert trial.user_attrs == ATTRIBUTES
     assert trial.intermediate_values == {1: trial.value} == {1: trial.params["x"]}
-    (row,) = epochs_of(db, study._study_id)
+    (row,) = epochs_of(db, study.study_id)
     assert (row.validation_loss, row.attempt) == (trial.value, 1)
-    db.optuna.delete_study(study._study_id)
+    db.optuna.delete_study(study.study_id)
 
 
-def fresh_study(db: Database) -> optuna.Study:
-    return optuna.create_study(storage=db.optuna, sampler=optuna.samplers.RandomSampler())
+def fresh_study(db: Database) -> StudyHandle:
+    sampler = optuna.samplers.RandomSampler()
+    return StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))
 
 
 class Countdown:

@@ -17,11 +17,11 @@ from sqlalchemy import delete
 from search.running.loop import train_trials
 from search.running.run import Run, checkpoint_path, trial_seed
 from search.running.trial import MAX_FAILURES_IN_A_ROW
-from search.store.errors import StudyBrokenError
+from search.store import StudyBrokenError
 from search.store.pictures import announced, confusion_of
 from search.store.reading import view_study
-from search.store.tables import epochs
-from search.store.view import StudyView
+from search.store.schema import epochs
+from search.store.views import StudyView
 from search.training.epoch import Epoch, StoppedError
 from search.training.files import save_checkpoint
 from search.training.train import train
@@ -32,7 +32,7 @@ GOOD = [2.0, 1.0, 0.5, 0.4]
 
 
 def view_of(run: Run) -> StudyView:
-    return view_study(run.db, run.study)
+    return view_study(run.study)
 
 
 def outcome(run: Run) -> list[Any]:
@@ -53,7 +53,7 @@ def test_values_states_and_attributes(make_run: Make, fed: Fed) -> None:
     train_trials(run)
     view = view_of(run)
     assert [trial.state for trial in view.trials] == ["complete", "complete", "pruned", "pruned"]
-    first = run.study.trials[0]
+    first = run.study.study.trials[0]
     assert first.value == 0.5
     assert first.intermediate_values == {0: 2.0, 1: 1.0, 2: 0.5, 3: 0.6}
     assert first.user_attrs["best_epoch"] == 2
@@ -72,7 +72,7 @@ def test_values_states_and_attributes(make_run: Make, fed: Fed) -> None:
 def test_the_partial_epoch_is_no_value(make_run: Make, fed: Fed) -> None:
     run = replace(make_run(pruner="none"), train=fed([[0.1, 1.0, 0.5, 0.6]] * 4))
     train_trials(run)
-    assert {trial.value for trial in run.study.trials} == {0.5}
+    assert {trial.value for trial in run.study.study.trials} == {0.5}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_study_in_which_everything_fails_stops(make_run: Make, fed: Fed) -> No
     run = replace(make_run(trials=10), train=fed([[RuntimeError("no space on the moon")]] * 20))
     with pytest.raises(StudyBrokenError, match="no space on the moon"):
         train_trials(run)
-    assert len(run.study.trials) == MAX_FAILURES_IN_A_ROW
+    assert len(run.study.study.trials) == MAX_FAILURES_IN_A_ROW
 
 
 def test_failures_between_successes_do_not_stop_it(make_run: Make, fed: Fed) -> None:
@@ -199,10 +199,10 @@ def test_a_checkpoint_of_another_study_is_not_taken(make_run: Make) -> None:
 def test_stopping_lays_the_trial_aside(make_run: Make, fed: Fed) -> None:
     run = replace(make_run(trials=1), train=fed([[2.0, 1.0, StoppedError()], GOOD]))
     train_trials(run)
-    assert run.study.trials[0].state == TrialState.RUNNING
+    assert run.study.study.trials[0].state == TrialState.RUNNING
     train_trials(run)
-    assert [trial.state for trial in run.study.trials] == [TrialState.COMPLETE]
-    assert run.study.trials[0].intermediate_values == dict(enumerate(GOOD))
+    assert [trial.state for trial in run.study.study.trials] == [TrialState.COMPLETE]
+    assert run.study.study.trials[0].intermediate_values == dict(enumerate(GOOD))
 
 
 def test_trials_announce_the_pictures_that_can_be_drawn_of_them(make_run: Make, fed: Fed) -> None:
@@ -210,7 +210,7 @@ def test_trials_announce_the_pictures_that_can_be_drawn_of_them(make_run: Make, 
     curves = [good, good, stopped_later, stopped_at_once, [2.0, 1.0, math.nan], good]
     run = replace(make_run(trials=5), train=fed(curves))
     train_trials(run)
-    trials = run.study.trials
+    trials = run.study.study.trials
     both = {"curves", "confusion"}
     found = [set(announced(trial.system_attrs)) for trial in trials]
     assert found == [both, both, {"curves"}, set(), {"curves"}, both]

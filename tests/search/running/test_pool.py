@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from search.running.pool import MAX_DEATHS, MOST_QUOTED, ChildProcess, WorkerPool, stop_all
-from search.store.errors import StudyBrokenError
+from search.store import StudyBrokenError
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 30.0

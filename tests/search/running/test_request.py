@@ -13,8 +13,8 @@ from search.running.request import read_request
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
-from search.store.catalog import create_study, set_total
 from search.store.opening import open_database
+from search.store.studies import create_study, set_total
 from search.training.task import load_task
 
 MINE = """\

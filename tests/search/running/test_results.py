@@ -7,7 +7,7 @@ import pytest
 from search import report
 from search.running.results import epochs_table, load_study, study_figures, trials_table
 from search.spec.domains import SpecError
-from search.store.storage import StorageError
+from search.store import StorageError
 
 
 @pytest.mark.usefixtures("place")

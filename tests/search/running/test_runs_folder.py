@@ -12,7 +12,7 @@ from search import report, worker
 from search.final.final import finalise
 from search.final.predict import bundle_folder
 from search.running.study import run_study
-from search.store.storage import StorageError
+from search.store import StorageError
 
 TINY: dict[str, Any] = {
     "dataset": "digits",

@@ -13,9 +13,10 @@ from search import study, worker
 from search.running.run import checkpoint_path
 from search.running.study import run_study
 from search.spec.space import OVERRIDES
+from search.store import StorageError
+from search.store.database import Database
 from search.store.opening import open_database
-from search.store.storage import Database, StorageError
-from search.store.view import DATASET, SPEC
+from search.store.views import DATASET, SPEC
 
 REFUSED = ValueError  # all errors that a person reads on one line are of this kind
 WORK = ["--study", "s", "--device", "cpu", "--quiet"]

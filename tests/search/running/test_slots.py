@@ -18,10 +18,10 @@ from search.running.loop import train_trials
 from search.running.run import Run, trial_seed
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
-from search.store.catalog import create_study
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.tables import leases
+from search.store.schema import leases
+from search.store.studies import create_study
 from search.training.epoch import Epoch
 from search.training.task import load_task
 from search.training.train import train
@@ -78,7 +78,7 @@ def watch() -> Watch:
 
 def check_curves(run: Run) -> None:
     """Every report of every trial is what training its configuration alone gives."""
-    for trial in view_study(run.db, run.study).trials:
+    for trial in view_study(run.study).trials:
         assert trial.config is not None
         alone = train(
             trial.config.architecture,
@@ -102,7 +102,7 @@ def held(run: Run) -> list[int]:
 def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch) -> None:
     run = replace(make_run(at_a_time=3, trials=6), train=watch)
     train_trials(run)
-    view = view_study(run.db, run.study)
+    view = view_study(run.study)
     assert view.finished == len(view.trials) == 6
     assert max(map(len, watch.together)) == 3
     check_curves(run)
@@ -114,12 +114,12 @@ def test_a_free_place_is_taken_at_once(make_run: Make, watch: Watch) -> None:
     seen: list[tuple[int, int]] = []
 
     def count(_number: int, _slices: int) -> None:
-        seen.append((len(run.study.get_trials(deepcopy=False)), len(held(run))))
+        seen.append((len(run.study.study.get_trials(deepcopy=False)), len(held(run))))
 
     watch.before_slice = count
     train_trials(run)
     assert {now for begun, now in seen if begun < 8} == {3}
-    assert "PRUNED" in {trial.state.name for trial in run.study.trials}
+    assert "PRUNED" in {trial.state.name for trial in run.study.study.trials}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_trial_without_room_beside_others_is_trained_alone(
     watch.before_slice = refuse
     run = replace(make_run(at_a_time=3, trials=6, pruner="none"), train=watch)
     train_trials(run)
-    assert [trial.state for trial in run.study.trials] == [TrialState.COMPLETE] * 6
+    assert [trial.state for trial in run.study.study.trials] == [TrialState.COMPLETE] * 6
     assert watch.started.count(1) == 2
     again = max(n for n, now in enumerate(watch.together) if now == {1})
     assert all(now == {1} or 1 not in now for now in watch.together[again - 10 : again])
@@ -166,7 +166,7 @@ def test_a_bad_trial_fails_and_leaves_the_others_alone(
     watch.before_slice = refuse
     run = replace(make_run(at_a_time=3, trials=6, pruner="none"), train=watch)
     train_trials(run)
-    view = view_study(run.db, run.study)
+    view = view_study(run.study)
     assert view.finished == 6
     assert [trial.state for trial in view.trials].count("failed") == 1
     assert view.trials[1].reason == reason
@@ -184,12 +184,12 @@ def test_stopping_lays_all_trials_aside(make_run: Make, watch: Watch) -> None:
 
     watch.before_slice = stop
     train_trials(run)
-    assert [trial.state for trial in run.study.trials] == [TrialState.RUNNING] * 3
+    assert [trial.state for trial in run.study.study.trials] == [TrialState.RUNNING] * 3
     assert not held(run)
     run.stop.clear()
     watch.before_slice = nothing
     train_trials(run)
-    assert view_study(run.db, run.study).finished == 6
+    assert view_study(run.study).finished == 6
     check_curves(run)
 
 
@@ -214,7 +214,7 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
     train_trials(run)
     assert watch.started.count(1) == 2
     assert watch.started.count(0) == watch.started.count(2) == 1
-    assert view_study(run.db, run.study).finished == 3
+    assert view_study(run.study).finished == 3
     check_curves(run)
 
 
@@ -241,7 +241,7 @@ def test_on_a_gpu(tmp_path: Path, watch: Watch, at_a_time: int | None) -> None:
             train=watch,
         )
     )
-    view = view_study(db, study)
+    view = view_study(study)
     db.close()
     assert view.finished == len(view.trials) == 12
     most = max(map(len, watch.together))

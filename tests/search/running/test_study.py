@@ -18,7 +18,7 @@ from search.running.results import epochs_table, load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
-from search.store.view import StudyView
+from search.store.views import StudyView
 
 SMALL: dict[str, Any] = {"dataset": "digits", "trials": 3, "epochs": 2, "seed": 0}
 SPACE: dict[str, Any] = {

@@ -15,10 +15,10 @@ from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
 from search.spec.domains import SpecError
-from search.store.catalog import require_study
+from search.store.data import HELD_OUT, PLACES
 from search.store.opening import open_database
-from search.store.study_data import HELD_OUT, PLACES
-from search.store.view import FINGERPRINT
+from search.store.studies import require_study
+from search.store.views import FINGERPRINT
 from search.training.epoch import StoppedError
 from search.training.repeat import epochs_done
 from tests.data.pets import draw, make_pets
@@ -163,12 +163,12 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
     database = open_database("sqlite:///studies.db")
     try:
         study = require_study(database, "pets")
-        study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": 5})
+        study.study.set_user_attr("spec", {**study.attributes["spec"], "trials": 5})
         words = ["--study", "pets", "--quiet", "--data-dir", str(tmp_path / "host/data")]
         with pytest.raises(DataError, match="if they were moved"):
             worker.main(words)
         assert worker.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
-        places = database.optuna.get_study_system_attrs(study._study_id)[PLACES]
+        places = database.optuna.get_study_system_attrs(study.study_id)[PLACES]
         assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
     finally:
         database.close()
@@ -193,7 +193,7 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
     database = open_database("sqlite:///studies.db")
     try:
         study = require_study(database, "pets")
-        before = study.user_attrs[FINGERPRINT]
+        before = study.attributes[FINGERPRINT]
         with sqlite3.connect("studies.db") as connection:
             connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
             connection.execute("DELETE FROM study_system_attributes WHERE key = ?", (HELD_OUT,))
@@ -202,7 +202,7 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
             search(trials=3)
         rename_class(place / "pets", "zebra", "cat")
         assert search(trials=2).finished == 2
-        assert study.user_attrs[FINGERPRINT] == before
+        assert study.attributes[FINGERPRINT] == before
     finally:
         database.close()
 

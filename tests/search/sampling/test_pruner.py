@@ -17,8 +17,9 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES
 from search.store.claims import claim
+from search.store.database import Database
 from search.store.leases import Lease, finish
-from search.store.storage import Database
+from search.store.studies import StudyHandle
 from tests.search.workplaces import report
 
 
@@ -71,22 +72,22 @@ Curve = Mapping[int, float]
 
 
 def train(
-    db: Database, spec: StudySpec, curves: list[Curve], study: optuna.Study
+    db: Database, spec: StudySpec, curves: list[Curve], study: StudyHandle
 ) -> list[int | None]:
     """Each trial's curve, reported until it is stopped; the epochs after which that was."""
     stopped: list[int | None] = []
     for curve in curves:
-        lease = claim(db, study, total=100)
+        lease = claim(study, total=100)
         assert isinstance(lease, Lease)
         found = None
         for epoch, loss in curve.items():
             report(db, lease, epoch, loss)
-            if should_prune(db, study, spec, lease, epoch):
+            if should_prune(study, spec, lease, epoch):
                 found = epoch
                 break
         state = TrialState.COMPLETE if found is None else TrialState.PRUNED
         value = min(curve.values()) if found is None else None
-        finish(db, lease, study, state=state, value=value)
+        finish(study, lease, state=state, value=value)
         stopped.append(found)
     return stopped
 
@@ -96,17 +97,17 @@ def flat(loss: float) -> Curve:
 
 
 def test_halving_stops_at_a_rung_what_is_not_among_the_best(
-    db: Database, study: optuna.Study
+    db: Database, study: StudyHandle
 ) -> None:
     spec = StudySpec(dataset="digits", epochs=5)
     curves = [flat(1.0), flat(2.0), flat(3.0), flat(1.5), flat(0.5)]
     late = {0: 1.2, 1: 1.2, 2: 1.2, 3: 0.1, 4: 1.2, 5: 1.2}  # its lowest counts: of epoch 3
     assert train(db, spec, [*curves, late], study) == [None, None, 0, 1, None, 1]
-    study.enqueue_trial({}, user_attrs={OVERRIDES: {}})
+    study.study.enqueue_trial({}, user_attrs={OVERRIDES: {}})
     assert train(db, spec, [flat(9.0)], study) == [None]  # the baseline runs to its end
 
 
-def test_optunas_median_and_none(db: Database, study: optuna.Study) -> None:
+def test_optunas_median_and_none(db: Database, study: StudyHandle) -> None:
     curves = [*(flat(float(loss)) for loss in range(1, 6)), flat(9.0)]
     assert train(db, spec_of("median"), curves, study) == [None] * 5 + [1]
     assert train(db, spec_of("none"), [flat(99.0)], study) == [None]
@@ -125,7 +126,7 @@ def registry() -> Iterator[dict[str, Pruner]]:
 
 
 def test_ones_own_rule_and_any_pruner_of_optunas(
-    db: Database, study: optuna.Study, registry: dict[str, Pruner]
+    db: Database, study: StudyHandle, registry: dict[str, Pruner]
 ) -> None:
     registry["none"] = Pruner(
         description="a test's",

@@ -17,9 +17,9 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
-from search.store.catalog import find_study
 from search.store.claims import claim
 from search.store.leases import Lease, release, sample
+from search.store.studies import StudyHandle, find_study
 from tests.search.long_studies import SPEC, fill
 
 SPACE = {
@@ -168,23 +168,23 @@ def test_an_unknown_sampler_is_told_with_those_there_are() -> None:
         make_sampler(spec_of("best"))
 
 
-def begin(db, study: optuna.Study) -> Lease:  # type: ignore[no-untyped-def]
-    lease = claim(db, study, total=10**6)
+def begin(study: StudyHandle) -> Lease:
+    lease = claim(study, total=10**6)
     assert isinstance(lease, Lease)
-    sample(db, study, lease, lambda trial: suggest(trial, SPEC))
+    sample(study, lease, lambda trial: suggest(trial, SPEC))
     return lease
 
 
 def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) -> None:
     db, study = fill(tmp_path / "studies.db", 30)
-    dead = claim(db, study, total=10**6)
+    dead = claim(study, total=10**6)
     assert isinstance(dead, Lease)
     release(db, dead)
     optuna.load_study(study_name="s", storage=db.optuna).enqueue_trial({"dropout": 0.125})
     again = find_study(db, "s")  # as by a process that never read them
     assert again is not None
-    again.sampler = make_sampler(SPEC)
-    leases = [begin(db, again), begin(db, again)]
+    again.study.sampler = make_sampler(SPEC)
+    leases = [begin(again), begin(again)]
     assert [lease.trial_number for lease in leases] == [30, 31]
     params = [db.optuna.get_trial(lease.trial_id).params for lease in leases]
     assert params[0].keys() == params[1].keys() == SPEC.space.keys()

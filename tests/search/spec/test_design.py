@@ -21,11 +21,11 @@ from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.journal import Expectation, JournalEntry
 from search.spec.space import check_space, suggest
-from search.store.catalog import create_study
 from search.store.claims import COUNTED
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.view import StudyView
+from search.store.studies import create_study
+from search.store.views import StudyView
 from search.training.task import load_task
 from search.training.train import train
 
@@ -212,7 +212,7 @@ def run(tmp_path: Path) -> Callable[[StudySpec], StudyView]:
                 train=train,
             )
         )
-        view = view_study(db, study)
+        view = view_study(study)
         db.close()
         return view
 

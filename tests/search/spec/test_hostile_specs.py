@@ -22,19 +22,11 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
 from search.spec.study_file import StudyFileError, find_study_file, read_study_file
+from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.storage import StorageError
-from search.store.view import (
-    DATASET,
-    HARDWARE,
-    PARAMETERS,
-    REASON,
-    SPEC,
-    VERSIONS,
-    load_facts,
-    load_spec,
-)
+from search.store.studies import StudyHandle, load_facts, load_spec
+from search.store.views import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
 from search.terminal.reproduce import study_file
 from tests.hostile import VALUES, damaged, edited, refused_in_a_line
 
@@ -116,7 +108,7 @@ FACTS = {"name": "digits", "title": "Digits", "class_names": ["0", "1"], "image_
 
 @given(st.one_of(*map(damaged, STORED)))
 def test_stored_specifications(stored: Any) -> None:
-    study: Any = SimpleNamespace(study_name="s", user_attrs={SPEC: stored})
+    study: Any = SimpleNamespace(name="s", attributes={SPEC: stored})
     with refused_in_a_line(StorageError, SpecError):
         check_space(load_spec(study), SHAPE, CLASSES)
 
@@ -125,7 +117,7 @@ def test_stored_specifications(stored: Any) -> None:
 @example(None)
 @example({})
 def test_stored_facts_of_the_data(stored: Any) -> None:
-    study: Any = SimpleNamespace(study_name="s", user_attrs={DATASET: stored})
+    study: Any = SimpleNamespace(name="s", attributes={DATASET: stored})
     with refused_in_a_line(StorageError):
         load_facts(study)
 
@@ -148,6 +140,6 @@ def test_attributes_that_others_have_written(tmp_path: Path) -> None:
         study.set_user_attr(HARDWARE, value)
         study.set_user_attr(VERSIONS, value)
         again = optuna.load_study(storage=db.optuna, study_name="s")
-        assert "0 of " in study_note(view_study(db, again, most=3))
-    assert "0 of " in make_study_content(view_study(db, study, most=None)).note
+        assert "0 of " in study_note(view_study(StudyHandle.of(db, again), most=3))
+    assert "0 of " in make_study_content(view_study(StudyHandle.of(db, study), most=None)).note
     db.close()

@@ -23,9 +23,9 @@ from search.spec.space import (
     true_params,
 )
 from search.spec.study_file import read_study_file, ready_made
-from search.store.catalog import create_study
+from search.store.database import Database
 from search.store.reading import view_study
-from search.store.storage import Database
+from search.store.studies import StudyHandle, create_study
 
 INFO = DatasetInfo(
     name="digits",
@@ -50,14 +50,14 @@ def default() -> StudySpec:
     return StudySpec(**{**read_study_file(DEFAULT), "dataset": "fashion_mnist"})
 
 
-def first_trial(db: Database, spec: StudySpec) -> optuna.Study:
+def first_trial(db: Database, spec: StudySpec) -> StudyHandle:
     """A study whose trial 0 was sampled as the loop samples it, and completed."""
     study = create_study(db, "s", spec, INFO, validation_count=287)
-    trial = study.ask()
+    trial = study.study.ask()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         suggest(trial, spec)
-    study.tell(trial, 0.5)
+    study.study.tell(trial, 0.5)
     return study
 
 
@@ -65,9 +65,11 @@ def first_trial(db: Database, spec: StudySpec) -> optuna.Study:
 def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
     """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
     spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
-    study = optuna.create_study(sampler=make_sampler(spec))
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(sampler=make_sampler(spec), storage=storage)
     if spec.baseline is not None:
-        study._storage.create_new_trial(study._study_id, queued_baseline(spec))
+        study_id = storage.get_study_id_from_name(study.study_name)
+        storage.create_new_trial(study_id, queued_baseline(spec))
     trial = study.ask()
     config = suggest(trial, spec)
     if spec.is_comparison:
@@ -87,7 +89,7 @@ def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
 
 
 def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> None:
-    trial = first_trial(db, default).get_trials(deepcopy=False)[0]
+    trial = first_trial(db, default).study.get_trials(deepcopy=False)[0]
     config = suggest(trial, default)
     assert count_parameters(config.architecture, *FASHION) == 221_950
     assert (config.recipe.learning_rate, config.recipe.batch_size) == (3e-4, 64)
@@ -127,7 +129,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
         "augmentation": "flip-crop",
         "augmentation_strength": 0.5,
     }
-    study.add_trial(
+    study.study.add_trial(
         create_trial(
             state=TrialState.COMPLETE,
             value=0.5,
@@ -136,11 +138,11 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
             user_attrs={OVERRIDES: overrides},
         )
     )
-    trial = study.get_trials(deepcopy=False)[-1]
+    trial = study.study.get_trials(deepcopy=False)[-1]
     assert suggest(trial, default).recipe.learning_rate == 3e-4
     left = stored.keys() - true_params(trial, default).keys()
     assert left == {"learning_rate", "augmentation"}
-    assert view_study(db, study).trials[-1].params == true_params(trial, default)
+    assert view_study(study).trials[-1].params == true_params(trial, default)
     assert not lies_in_space(trial, default)
 
 
@@ -149,4 +151,4 @@ def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
         {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
     )
     study = first_trial(db, inside)
-    assert lies_in_space(study.trials[0], inside)
+    assert lies_in_space(study.study.trials[0], inside)

@@ -1,21 +1,40 @@
+"""Where files lie, whose folder is whose, and what is swept from it."""
+
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import FrozenTrial, TrialState
 
+from search.store import StorageError, StudyGoneError
+from search.store.database import Database
 from search.store.folders import (
+    OWNER,
     artifact_folder,
+    check_folder,
     folder_name,
+    owner_of,
     runs_folder,
+    study_folder,
     study_folders,
+    sweep,
     usable,
 )
-from search.store.storage import StorageError
+from search.store.opening import open_database
+from search.store.records import add_result, complete_result
+from search.store.studies import StudyHandle
+from search.training.files import save_checkpoint
 
 SERVER = "postgresql://me@host/studies"
+Make = Callable[..., StudyHandle]
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +101,240 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
     with pytest.raises(StorageError, match="runs is not a folder"):
         usable(Path("runs/digits"))
+
+
+@pytest.fixture
+def make(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
+    """A study in a database of its own, or in one that is there."""
+
+    def make(database: str = "studies.db", name: str = "digits") -> StudyHandle:
+        db = open_database(f"sqlite:///{tmp_path / database}")
+        request.addfinalizer(db.close)
+        study = optuna.create_study(study_name=name, storage=db.optuna, load_if_exists=True)
+        return StudyHandle.of(db, study)
+
+    return make
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def checkpoint(folder: Path, trial: FrozenTrial) -> Path:
+    return folder / "checkpoints" / f"trial-{trial.number}.pt"
+
+
+def write_checkpoint(folder: Path, study: StudyHandle, number: int = 0) -> Path:
+    """Of a trial, which is begun if it was not; saved twice."""
+    while len(study.study.trials) <= number:
+        study.study.ask()
+    trial = study.study.trials[number]
+    identity = {"trial": 1, "started": str(trial.datetime_start), "config": {}}
+    path = checkpoint(folder, trial)
+    for epoch in (1, 2):
+        save_checkpoint(path, {"identity": identity, "training": {"epoch": epoch}})
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_studys_folder_bears_its_name_and_identity(make: Make, runs: Path) -> None:
+    study = make()
+    folder = study_folder(study, runs)
+    assert folder == runs / "digits"
+    expected = {"study": "digits", "identity": study.identity, "database": study.db.url}
+    assert json.loads((folder / OWNER).read_text()) == expected
+    before = content(folder)
+    assert study_folder(study, runs) == folder
+    assert content(folder) == before
+    check_folder(study, folder)
+    folder.rename(runs / "my digits")
+    assert study_folder(study, runs) == runs / "my digits"  # moved by a person, it is found
+    with pytest.raises(StudyGoneError, match="was removed or renamed"):
+        check_folder(study, folder)
+
+
+def test_of_either_kind_of_database(study: StudyHandle, runs: Path) -> None:
+    (runs / "study" / "final").mkdir(parents=True)  # of an earlier version, perhaps another's
+    assert study_folder(study, runs) == runs / "study-2" == study_folder(study, runs)
+
+
+def test_two_databases_with_a_study_of_one_name(
+    make: Make, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first keeps all that it has, and each finds its own again, whoever comes first."""
+    first, second = make("a.db"), make("b.db")
+    folder = study_folder(first, runs)
+    write_checkpoint(folder, first)
+    before = content(folder)
+    assert study_folder(second, runs) == runs / "digits-2"
+    assert f"{folder} holds the files of another study" in caplog.text
+    assert study_folder(make("c.db"), runs) == runs / "digits-3"
+    assert content(folder) == before
+    assert study_folder(second, runs) == runs / "digits-2"
+    assert study_folder(first, runs) == folder
+    assert study_folder(make("a.db", "digits-2"), runs) == runs / "digits-2-2"
+    optuna.delete_study(study_name="digits", storage=first.db.optuna)
+    assert study_folder(make("a.db"), runs) == runs / "digits-4"  # the name was given again
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"identity": 7}', b"[" * 9_000, b"\xff"], ids=range(6)
+)
+def test_a_damaged_identity_is_somebodys(make: Make, runs: Path, damage: bytes) -> None:
+    (runs / "digits").mkdir(parents=True)
+    (runs / "digits" / OWNER).write_bytes(damage)
+    assert study_folder(make(), runs) == runs / "digits-2"
+    assert (runs / "digits" / OWNER).read_bytes() == damage
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "gone", "."])
+def test_an_identity_that_is_no_file_is_somebodys(make: Make, runs: Path, target: str) -> None:
+    (runs / "digits").mkdir(parents=True)
+    (runs / "digits" / OWNER).symlink_to(target)
+    assert study_folder(make(), runs) == runs / "digits-2"
+
+
+def test_an_empty_folder_or_a_link_to_another_disk_is_taken(
+    make: Make, runs: Path, tmp_path: Path
+) -> None:
+    runs.mkdir()
+    (tmp_path / "disk").mkdir()
+    (runs / "digits").symlink_to(tmp_path / "disk")
+    study = make()
+    assert study_folder(study, runs) == runs / "digits"
+    assert owner_of(tmp_path / "disk") == study.identity
+
+
+def test_a_folder_that_cannot_be_had_is_one_line(make: Make, runs: Path) -> None:
+    runs.touch()
+    with pytest.raises(StorageError, match="runs is not a folder"):
+        study_folder(make(), runs)
+    runs.unlink()
+    runs.symlink_to("gone")
+    with pytest.raises(StorageError, match=r"cannot use .*--runs-dir"):
+        study_folder(make(), runs)
+
+
+class TestOfAnEarlierVersion:
+    """Folders without an identity."""
+
+    def test_with_the_studys_checkpoints_it_is_taken(self, make: Make, runs: Path) -> None:
+        other, study = make("b.db"), make("a.db")
+        other.study.ask()
+        before = write_checkpoint(runs / "digits", study).read_bytes()
+        assert study_folder(other, runs) == runs / "digits-2"  # though it has begun
+        assert study_folder(study, runs) == runs / "digits"
+        assert (runs / "digits" / "checkpoints" / "trial-0.pt").read_bytes() == before
+
+    def test_with_results_it_is_taken_by_a_study_that_has_begun(
+        self, make: Make, runs: Path
+    ) -> None:
+        (runs / "digits" / "final").mkdir(parents=True)
+        (runs / "digits" / "final" / "metrics.json").write_text("{}")
+        new, old = make("new.db"), make("old.db")
+        old.study.tell(old.study.ask(), 0.5)
+        assert study_folder(new, runs) == runs / "digits-2"
+        assert study_folder(old, runs) == runs / "digits"
+
+    def test_of_one_that_two_have_used_each_gets_its_own_checkpoints(
+        self, make: Make, runs: Path
+    ) -> None:
+        a, b = make("a.db"), make("b.db")
+        mine = write_checkpoint(runs / "digits", a).read_bytes()
+        theirs = write_checkpoint(runs / "digits", b, 1).read_bytes()
+        folder = study_folder(a, runs)
+        assert folder == runs / "digits-2"
+        assert (folder / "checkpoints" / "trial-0.pt").read_bytes() == mine
+        assert study_folder(b, runs) == runs / "digits"
+        assert (runs / "digits" / "checkpoints" / "trial-1.pt").read_bytes() == theirs
+
+    def test_checkpoints_in_the_present_folder_come_to_the_database(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        """Where they lay, wherever the database was."""
+        (tmp_path / "there").mkdir()
+        study = make("there/studies.db")
+        earlier = write_checkpoint(tmp_path / "runs" / "digits", study)
+        before = earlier.read_bytes()
+        folder = study_folder(study, tmp_path / "there" / "runs")
+        assert (folder / "checkpoints" / "trial-0.pt").read_bytes() == before
+        assert not earlier.exists()
+
+
+def claim_at_once(url: str, runs: Path, barrier: object, found: object) -> None:
+    db = open_database(url)
+    study = StudyHandle.of(db, optuna.load_study(study_name="digits", storage=db.optuna))
+    barrier.wait()  # type: ignore[attr-defined]
+    found.put((url, study_folder(study, runs)))  # type: ignore[attr-defined]
+    db.close()
+
+
+def test_processes_that_start_at_once_agree(make: Make, runs: Path) -> None:
+    """Three of each of two studies of one name: one folder for each study, whoever is first."""
+    urls = [make(name).db.url for name in ("a.db", "b.db")]
+    context = multiprocessing.get_context("fork")
+    barrier, found = context.Barrier(6), context.Queue()
+    processes = [
+        context.Process(target=claim_at_once, args=(url, runs, barrier, found)) for url in urls * 3
+    ]
+    for process in processes:
+        process.start()
+    answers = {found.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert len(answers) == 2
+    assert {folder.name for _, folder in answers} == {"digits", "digits-2"}
+    owners = sorted(str(path.relative_to(runs)) for path in runs.glob("*/*"))
+    assert owners == [f"digits-2/{OWNER}", f"digits/{OWNER}"]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_checkpoints_are_swept_when_their_trials_have_ended(
+    study: StudyHandle, tmp_path: Path
+) -> None:
+    """Whatever state a trial ended in, also damaged ones, and those of trials that are gone."""
+    for number in range(4):
+        write_checkpoint(tmp_path, study, number)
+    for number, state in enumerate((TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)):
+        study.study.tell(number, 0.5 if state == TrialState.COMPLETE else None, state)
+    (tmp_path / "checkpoints" / "trial-0.pt").write_bytes(b"cut short")
+    (tmp_path / "checkpoints" / "trial-1.pt").rename(tmp_path / "checkpoints" / "trial-7.pt")
+    persons = ["notes.pt", "trial--1.pt", "trial-1.pt.bak", "trial-x.pt"]
+    for name in persons:
+        (tmp_path / "checkpoints" / name).touch()
+    sweep(study, tmp_path)
+    assert files(tmp_path) == sorted(["trial-3.previous.pt", "trial-3.pt", *persons])
+
+
+def test_final_trainings_are_swept_once_they_were_tested(
+    db: Database, study: StudyHandle, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoints" / "final-0.pt"
+    save_checkpoint(path, {"identity": {}})
+    os.utime(path, (time.time() - 60,) * 2)
+    result = add_result(db, study_name=study.name, trial_number=0, seeds=[0])
+    sweep(study, tmp_path)
+    assert files(tmp_path) == ["final-0.pt"]  # its evaluation has not ended
+    complete_result(db, result, {"accuracy": 0.5})
+    save_checkpoint(path.with_name("final-1.pt"), {"identity": {}})
+    os.utime(path.with_name("final-1.pt"), (time.time() + 60,) * 2)
+    sweep(study, tmp_path)
+    assert files(tmp_path) == ["final-1.pt"]  # trained since
+
+
+def test_a_sweep_that_fails_is_only_told(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = make()
+    write_checkpoint(tmp_path, study)
+    (tmp_path / "studies.db").rename(tmp_path / "away.db")
+    sweep(study, tmp_path)
+    assert "the file was removed" in caplog.text
+    assert files(tmp_path) == ["trial-0.previous.pt", "trial-0.pt"]

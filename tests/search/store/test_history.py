@@ -8,38 +8,38 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import func, select
 
 from search.store.claims import claim
-from search.store.history import (
-    Standing,
+from search.store.database import Database
+from search.store.leases import Lease
+from search.store.opening import open_database
+from search.store.records import (
     add_result,
     complete_result,
     epochs_of,
     record_epoch,
     results_of,
-    standing_at,
 )
-from search.store.leases import Lease
-from search.store.opening import open_database
-from search.store.storage import Database
-from search.store.tables import epochs, leases
+from search.store.schema import epochs, leases
+from search.store.studies import StudyHandle
+from search.training.epoch import Epoch
 
 Report = Callable[..., None]
 
 
 @pytest.fixture
-def lease(db: Database, study: optuna.Study) -> Lease:
-    return take(db, study)
+def lease(study: StudyHandle) -> Lease:
+    return take(study)
 
 
-def take(db: Database, study: optuna.Study) -> Lease:
-    claimed = claim(db, study, total=100)
+def take(study: StudyHandle) -> Lease:
+    claimed = claim(study, total=100)
     assert isinstance(claimed, Lease)
     return claimed
 
 
-def test_an_epoch_as_it_was_reported(db: Database, study: optuna.Study, lease: Lease) -> None:
+def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Lease) -> None:
     values = {
         "epoch": 3,
         "train_loss": 0.1 + 0.2,  # every bit of a double
@@ -50,69 +50,40 @@ def test_an_epoch_as_it_was_reported(db: Database, study: optuna.Study, lease: L
         "seconds": 12.5,
         "images": 50_000,
     }
-    record_epoch(db, lease, **values)  # type: ignore[arg-type]
-    (row,) = epochs_of(db, study._study_id)
+    record_epoch(db, lease, Epoch(**values, metrics={"calibration": 0.5}))  # type: ignore[arg-type]
+    (row,) = epochs_of(db, study.study_id)
     assert {name: getattr(row, name) for name in values} == values
-    assert (row.trial_id, row.trial_number) == (lease.trial_id, lease.trial_number)
+    assert (row.trial_number, row.metrics) == (lease.trial_number, {"calibration": 0.5})
     assert (row.worker, row.attempt) == (lease.worker, 1)
     assert row.best_validation_loss == 1 / 3
     assert abs(row.reported_at - time.time()) < 5
-    assert study.trials[0].intermediate_values == {3: 1 / 3}
+    assert study.study.trials[0].intermediate_values == {3: 1 / 3}
 
 
 def test_the_first_report_stands(
-    db: Database, study: optuna.Study, lease: Lease, report: Report
+    db: Database, study: StudyHandle, lease: Lease, report: Report
 ) -> None:
     report(db, lease, 1, 0.5)
     report(db, lease, 1, 0.1)
-    assert [row.validation_loss for row in epochs_of(db, study._study_id)] == [0.5]
-    assert study.trials[0].intermediate_values == {1: 0.5}
+    assert [row.validation_loss for row in epochs_of(db, study.study_id)] == [0.5]
+    assert study.study.trials[0].intermediate_values == {1: 0.5}
 
 
-def test_epochs_come_by_trial_and_epoch(db: Database, study: optuna.Study, report: Report) -> None:
-    first, second = take(db, study), take(db, study)
+def test_epochs_come_by_trial_and_epoch(db: Database, study: StudyHandle, report: Report) -> None:
+    first, second = take(study), take(study)
     for lease, epoch in [(second, 1), (first, 0), (second, 0), (first, 1), (first, 2)]:
         report(db, lease, epoch)
-    reported = [(row.trial_number, row.epoch) for row in epochs_of(db, study._study_id)]
+    reported = [(row.trial_number, row.epoch) for row in epochs_of(db, study.study_id)]
     assert reported == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-    assert epochs_of(db, study._study_id + 1) == []
-
-
-def test_standing_is_by_the_best_so_far(db: Database, study: optuna.Study, report: Report) -> None:
-    curves = [
-        *([0.9, 0.5, 0.7, 0.4], [0.8, 0.9], [math.nan, math.inf, 0.3], [-math.inf, 0.6]),
-        *([0.8, 0.8, 0.1], [0.5]),
-    ]
-    leases_ = [take(db, study) for _ in curves]
-    other = optuna.create_study(study_name="other", storage=db.optuna)
-    report(db, take(db, other), 1, 0.0)  # is no rival
-    for lease, curve in zip(leases_, curves, strict=True):
-        for epoch, loss in enumerate(curve):
-            report(db, lease, epoch, loss)
-    for epoch in range(5):
-        best: dict[int, float] = {}
-        for lease, curve in zip(leases_, curves, strict=True):
-            finite = [loss for loss in curve[: epoch + 1] if math.isfinite(loss)]
-            if epoch < len(curve):
-                best[lease.trial_id] = min(finite, default=math.nan)
-        for lease in leases_:
-            standing = standing_at(db, lease.trial_id, epoch)
-            if lease.trial_id not in best:
-                assert standing is None
-                continue
-            mine = best.pop(lease.trial_id)
-            rivals = [loss for loss in best.values() if math.isfinite(loss)]
-            better = sum(loss < mine for loss in rivals)
-            assert repr(standing) == repr(Standing(loss=mine, rivals=len(rivals), better=better))
-            best[lease.trial_id] = mine
+    assert epochs_of(db, study.study_id + 1) == []
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_comes_back(
-    db: Database, study: optuna.Study, lease: Lease, report: Report, loss: float
+    db: Database, study: StudyHandle, lease: Lease, report: Report, loss: float
 ) -> None:
     report(db, lease, 1, loss)
-    (row,) = epochs_of(db, study._study_id)
+    (row,) = epochs_of(db, study.study_id)
     assert repr(row.validation_loss) == repr(loss)
     assert math.isnan(row.best_validation_loss)
 
@@ -129,11 +100,11 @@ def test_a_deleted_study_takes_its_epochs_along(db: Database, lease: Lease, repo
 def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path, report: Report) -> None:
     path = tmp_path / "studies.db"
     with closing(open_database(f"sqlite:///{path}")) as db:
-        study = optuna.create_study(storage=db.optuna)
-        report(db, take(db, study), 1)
+        study = StudyHandle.of(db, optuna.create_study(storage=db.optuna))
+        report(db, take(study), 1)
         with closing(sqlite3.connect(path)) as client, client:
             client.execute("DELETE FROM trials")
-        assert epochs_of(db, study._study_id) == []
+        assert epochs_of(db, study.study_id) == []
 
 
 def test_results_tell_when_the_test_set_was_opened(db: Database) -> None:
@@ -150,34 +121,3 @@ def test_results_tell_when_the_test_set_was_opened(db: Database) -> None:
     assert opened.figures is None  # it was opened, whatever became of it
     assert (scored.result_id, scored.figures) == (second, figures)
     assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5
-
-
-def test_ten_thousand_trials_stay_fast(db: Database, study: optuna.Study) -> None:
-    if db.engine.dialect.name == "postgresql":
-        pytest.skip("its foreign keys want ten thousand real trials")
-    row = {
-        "study_id": study._study_id,
-        "validation_loss": 1.0,
-        "best_validation_loss": 1.0,
-        "worker": "worker",
-        "attempt": 1,
-        "reported_at": 0.0,
-    }
-    with db.engine.begin() as connection:
-        for epoch in range(5):
-            connection.execute(
-                insert(epochs),
-                [
-                    {**row, "trial_id": n + 1, "trial_number": n, "epoch": epoch}
-                    for n in range(10_000)
-                ],
-            )
-    lookups = []
-    event.listen(db.engine, "before_cursor_execute", lambda *call: lookups.append(call[2:4]))
-    started = time.perf_counter()
-    assert standing_at(db, 5_000, 4) == Standing(loss=1.0, rivals=9_999, better=0)
-    assert time.perf_counter() - started < 0.5  # 0.002 s where it was written
-    ((query, arguments),) = [call for call in lookups if call[0].startswith("SELECT")]
-    with db.engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", arguments).all()
-    assert "COVERING INDEX ix_epochs_standing (study_id=? AND epoch=?)" in str(plan)

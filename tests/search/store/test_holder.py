@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.store.holder import display_name, has_died, is_alive, this_worker
+from search.store.claims import display_name, has_died, is_alive, this_worker
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 ROOT = Path(__file__).parents[3]
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[str]]:
     """A process that prints its name and then waits."""
-    program = "from search.store.holder import *; print(this_worker(), flush=True); input()"
+    program = "from search.store.claims import *; print(this_worker(), flush=True); input()"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

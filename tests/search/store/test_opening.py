@@ -10,9 +10,11 @@ import psycopg
 import pytest
 from sqlalchemy import inspect, text
 
+from search.store import StorageError
+from search.store.database import Database
 from search.store.opening import database_exists, open_database
-from search.store.storage import Database, StorageError
-from search.store.tables import OURS
+from search.store.schema import OURS
+from search.store.studies import StudyHandle
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,9 +37,9 @@ def test_creates_both_programs_tables(db: Database) -> None:
     assert tables >= {"studies", "trials", "alembic_version"} | {table.name for table in OURS}
 
 
-def test_opens_again_and_finds_the_study(study: optuna.Study, database_url: str) -> None:
+def test_opens_again_and_finds_the_study(study: StudyHandle, database_url: str) -> None:
     with closing(open_database(database_url, must_exist=True)) as again:
-        assert optuna.get_all_study_names(again.optuna) == [study.study_name]
+        assert optuna.get_all_study_names(again.optuna) == [study.study.study_name]
 
 
 def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:

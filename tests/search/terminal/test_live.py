@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search.analysis.findings import latest_ended
 from search.analysis.times import TimeLeft
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal.live import clock, epochs_done, frame, outcome
 
 LEFT = TimeLeft(840, 0.4)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.store.view import StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal import progress
 from search.terminal.progress import Progress, can_be_live
 

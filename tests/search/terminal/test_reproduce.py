@@ -12,7 +12,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range
 from search.spec.journal import Expectation, JournalEntry
 from search.spec.study_file import find_study_file, read_study_file, ready_made
-from search.store.view import StudyView
+from search.store.views import StudyView
 from search.terminal.reproduce import command, study_file
 
 

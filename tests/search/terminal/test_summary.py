@@ -10,8 +10,8 @@ import pytest
 
 from search.analysis.findings import leaderboard_rows, stopped_rows
 from search.analysis.times import TimeLeft
-from search.store.status import RunningTrial, Status
-from search.store.view import StudyView, TrialView
+from search.store.reading import RunningTrial, Status
+from search.store.views import StudyView, TrialView
 from search.terminal.summary import (
     WIDTH,
     fallback_notice,

@@ -45,7 +45,7 @@ def mask_password(url: str) -> str:
     if parts is None:
         return url if _PLAIN.fullmatch(url) else NOT_SHOWN
     hidden = parts.update_query_dict(dict.fromkeys(_secret_names(parts), "***"))
-    return _unchanged(url, parts) or _rendered(hidden).replace("%2A%2A%2A", "***")
+    return _shown(url, parts, hidden).replace("%2A%2A%2A", "***")
 
 
 def without_password(url: str) -> str:
@@ -54,19 +54,15 @@ def without_password(url: str) -> str:
     if parts is None:
         return mask_password(url)
     bare = parts.difference_update_query(list(_secret_names(parts)))
-    return _unchanged(url, parts) or _rendered(bare).replace(":***@", "@", 1)
+    return _shown(url, parts, bare).replace(":***@", "@", 1)
 
 
-def _unchanged(url: str, parts: URL) -> str | None:
-    """The URL as it was given, if it holds nothing secret and nothing but its parts."""
-    if parts.password is not None or any(_secret_names(parts)):
-        return None
-    return url if unquote(parts.render_as_string()) == unquote(url) else None
-
-
-def _rendered(parts: URL) -> str:
-    """With the password hidden, and a folder in the query as people write it."""
-    return parts.render_as_string().replace("%2F", "/")
+def _shown(url: str, parts: URL, safe: URL) -> str:
+    """As it was given, if it holds nothing secret and nothing but its parts; else the safe one."""
+    plain = parts.password is None and not any(_secret_names(parts))
+    if plain and unquote(parts.render_as_string()) == unquote(url):
+        return url
+    return safe.render_as_string().replace("%2F", "/")  # a folder in the query as people write it
 
 
 def _secret_names(parts: URL) -> Iterator[str]:

@@ -8,28 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import optuna
 from optuna.trial import TrialState
 
 from models.checks import is_count
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.space import check_values
-from search.store.history import (
-    EpochRow,
-    ResultRow,
-    best_epoch,
-)
-from search.store.storage import StorageError
+from search.store.records import EpochRow, ResultRow, best_epoch
 
-# Attributes of a study and of a trial; numeric ones become columns and axes in optuna-dashboard.
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo
+
+# Attributes of a study, then of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
 FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version has none
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
-MOST = 1000  # trials that a view holds, see `search.store.selection`
+MOST = 1000  # trials that a view holds one by one
 State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",  # or interrupted, as its lease says
@@ -38,9 +34,6 @@ STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.WAITING: "waiting",
 }
-
-# What reading a specification raises that no study of ours has written into the database.
-_DAMAGES = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +57,25 @@ class DatasetFacts:
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("its data's names must be text")
 
+    @classmethod
+    def of(cls, info: DatasetInfo, validation_count: int) -> DatasetFacts:
+        return cls(
+            name=info.name,
+            title=info.title,
+            class_names=info.class_names,
+            image_shape=info.image_shape,
+            training_count=info.training_count,
+            validation_count=validation_count,
+            own_validation=info.has_own_validation,
+            notes=info.notes,
+        )
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
+        lists = ("class_names", "image_shape", "notes")  # JSON has no tuples
+        values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in stored.items()}
+        return cls(**values)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialView:
@@ -75,18 +87,16 @@ class TrialView:
         params: as Optuna stores them, but for those that an older study's baseline did not have.
         config: None where the parameters make no configuration (a trial that failed early).
         parameters: number of trained weights and biases; None while unknown.
-        curve: its finished epochs in order, without the early look.
-        early_look: the report inside the first epoch, where there was one.
+        curve: its finished epochs in order.
+        early_look: the partial-epoch validation inside the first epoch, where there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
-        worker: who holds it or held it last, as `search.store.holder` names processes; None of
+        worker: who holds it or held it last, as `search.store.claims` names processes; None of
             one that has ended.
-        arm, repeat: of a comparison's trial: the arm's name, and the how-manieth training of it,
-            from 0.
+        arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
         system_attributes: as Optuna keeps them; see `search.store.pictures`.
     """
 
-    trial_id: int
     number: int
     state: State
     params: Mapping[str, Any]
@@ -124,7 +134,7 @@ class TrialView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """Of a long study, what the trials come to that a view does not hold.
+    """Of a long study, the totals of the trials that a view does not hold.
 
     Attributes:
         counts, seconds: by state; seconds of training and validation, added up over trials.
@@ -140,7 +150,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyView:
-    """A study: trials by number, and every reading of the test set.
+    """A study: trials by number, and every test evaluation.
 
     Attributes:
         trials: of a study of more than MOST, the best and the latest ones, those that are running,
@@ -197,44 +207,3 @@ class StudyView:
 def _best_loss(trial: TrialView) -> float:
     assert trial.best is not None
     return trial.best.validation_loss
-
-
-def load_spec(study: optuna.Study) -> StudySpec:
-    """The specification stored with the study.
-
-    Raises:
-        StorageError: the study was not made by `search.study`.
-    """
-    stored = study.user_attrs.get(SPEC)
-    if not isinstance(stored, dict):
-        raise StorageError(
-            f"study {study.study_name!r} was not made by cnn-search; give another --study"
-        )
-    try:
-        spec = StudySpec.from_dict(stored)
-        check_values(spec)
-    except _DAMAGES as error:
-        raise _unreadable(study, error) from error
-    return spec
-
-
-def _unreadable(study: optuna.Study, error: Exception) -> StorageError:
-    reason = str(error)[:200] or type(error).__name__
-    return StorageError(
-        f"study {study.study_name!r} cannot be read ({reason}); give another --study"
-    )
-
-
-def load_facts(study: optuna.Study) -> DatasetFacts:
-    try:
-        stored = study.user_attrs[DATASET]
-        return DatasetFacts(
-            **{
-                **stored,
-                "class_names": tuple(stored["class_names"]),
-                "image_shape": tuple(stored["image_shape"]),
-                "notes": tuple(stored.get("notes", ())),  # not of an earlier version
-            }
-        )
-    except _DAMAGES as error:
-        raise _unreadable(study, error) from error

@@ -1,4 +1,4 @@
-"""A study's data: where they lie now, and whether they are those that it was made with.
+"""A study's data set: where it lies now, and whether it is the one that the study was made with.
 
 A folder of pictures may be moved, or be mounted elsewhere on another host: it is the same data as
 long as its fingerprint is. The study remembers every place where it was found.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 
 from data.datasets import canonical_name, find_dataset, keep_held_out
@@ -17,9 +16,9 @@ from data.errors import DataError
 from data.fingerprint import Fingerprint, differences, rough_differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.store.identity import study_transaction
-from search.store.storage import Database, StorageError
-from search.store.view import FINGERPRINT, load_facts, load_spec
+from search.store import StorageError
+from search.store.studies import StudyHandle, load_facts, load_spec
+from search.store.views import FINGERPRINT
 from search.training.task import Task, load_task
 
 # System attributes of a study, which dashboards do not show.
@@ -32,7 +31,7 @@ def is_folder(name: str) -> bool:
     return find_dataset(name).path is not None
 
 
-def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: Path) -> str:
+def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
     """The name under which the study's data set can be loaded here.
 
     Args:
@@ -43,12 +42,12 @@ def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: P
         SpecError: the named one cannot be the study's.
         DataError: its folder is nowhere to be found.
     """
-    own, system = load_spec(study).dataset, _system_attributes(db, study)
+    own, system = load_spec(study).dataset, _system_attributes(study)
     place = own if named is None else canonical_name(named)
     if place != own and not (is_folder(place) and is_folder(own)):
         raise SpecError(
             "dataset",
-            f"study {study.study_name!r} was made with dataset = {own!r}, but got {place!r}; give "
+            f"study {study.name!r} was made with dataset = {own!r}, but got {place!r}; give "
             "another --study NAME, or leave it out to carry on",
         )
     if not is_folder(place):
@@ -61,14 +60,14 @@ def find_place(db: Database, study: optuna.Study, named: str | None, data_dir: P
     return place
 
 
-def _known_place(study: optuna.Study, own: str, system: dict[str, Any]) -> str:
+def _known_place(study: StudyHandle, own: str, system: dict[str, Any]) -> str:
     for place in [*_places(system), own]:
         path = find_dataset(place).path
         if path is not None and path.exists():
             return place
     raise DataError(
-        f"there is no {find_dataset(own).path}, where the pictures of study {study.study_name!r} "
-        "were; if they were moved, name their place: --dataset folder:PATH"
+        f"there is no {find_dataset(own).path}, where the pictures of study {study.name!r} were; "
+        "if they were moved, name their place: --dataset folder:PATH"
     )
 
 
@@ -78,8 +77,8 @@ def _places(system: dict[str, Any]) -> list[str]:
     return [place for place in places if isinstance(place, str) and is_folder(place)]
 
 
-def _system_attributes(db: Database, study: optuna.Study) -> dict[str, Any]:
-    return db.optuna.get_study_system_attrs(study._study_id)
+def _system_attributes(study: StudyHandle) -> dict[str, Any]:
+    return study.db.optuna.get_study_system_attrs(study.study_id)
 
 
 def load_study_task(
@@ -104,7 +103,7 @@ def load_study_task(
     )
 
 
-def check_data(study: optuna.Study, task: Task) -> None:
+def check_data(study: StudyHandle, task: Task) -> None:
     """Refuse other data than the study was made with.
 
     Raises:
@@ -113,16 +112,16 @@ def check_data(study: optuna.Study, task: Task) -> None:
     told = _changes(study, task)
     if told:
         raise DataError(
-            f"study {study.study_name!r} was made with other data than {task.info.name} holds: "
+            f"study {study.name!r} was made with other data than {task.info.name} holds: "
             f"{told}; put the data back (if they lie elsewhere: --dataset folder:PATH), or start "
             "another study with --study NAME"
         )
 
 
-def _changes(study: optuna.Study, task: Task) -> str:
+def _changes(study: StudyHandle, task: Task) -> str:
     if task.content is None:
         return ""
-    stored = study.user_attrs.get(FINGERPRINT)
+    stored = study.attributes.get(FINGERPRINT)
     if stored is None:  # a study of an earlier version
         facts = load_facts(study)
         return rough_differences(
@@ -132,19 +131,19 @@ def _changes(study: optuna.Study, task: Task) -> str:
         return differences(Fingerprint.from_dict(stored), task.content)
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
-            f"attribute {FINGERPRINT!r} of study {study.study_name!r} is damaged ({error}); "
+            f"attribute {FINGERPRINT!r} of study {study.name!r} is damaged ({error}); "
             "start another study with --study NAME"
         ) from error
 
 
-def keep_data(db: Database, study: optuna.Study, task: Task) -> None:
+def keep_data(study: StudyHandle, task: Task) -> None:
     """Check the data once more, and store what is not stored of them yet.
 
     Raises:
         DataError: another start has made the study with other data; nothing was written.
     """
     check_data(study, task)
-    info, system = task.info, _system_attributes(db, study)
+    info, system = task.info, _system_attributes(study)
     found: dict[str, Any] = {}
     if info.test_is_drawn and HELD_OUT not in system:
         found[HELD_OUT] = dict(info.test_digests)
@@ -152,11 +151,11 @@ def keep_data(db: Database, study: optuna.Study, task: Task) -> None:
     if is_folder(info.name) and info.name != places[0]:
         others = [place for place in places[:-1] if place != info.name]
         found[PLACES] = [info.name, *others][:MOST_PLACES]
-    lacking = task.content is not None and FINGERPRINT not in study.user_attrs
+    lacking = task.content is not None and FINGERPRINT not in study.attributes
     if not found and not lacking:
         return
-    with study_transaction(db, study):
+    with study.transaction():
         for key, value in found.items():
-            db.optuna.set_study_system_attr(study._study_id, key, value)
+            study.db.optuna.set_study_system_attr(study.study_id, key, value)
         if lacking and task.content is not None:
-            study.set_user_attr(FINGERPRINT, task.content.to_dict())
+            study.study.set_user_attr(FINGERPRINT, task.content.to_dict())

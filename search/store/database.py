@@ -1,0 +1,221 @@
+"""An open database: its transactions, shared with Optuna, and how outages are outlasted.
+
+The one place that relies on how Optuna is made: the sessions of `RDBStorage` come from its
+`scoped_session`, so that they can be bound to a connection of ours.
+"""
+
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, Engine, exc, select
+
+from search.store import StorageError, StudyGoneError
+from search.store.schema import identities, studies
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
+READ_ONLY, DURABLE = "read_only", "durable"  # execution options, see `search.store.opening`
+
+_LOCKED = "another process keeps it locked; end that process, or try again later"
+_TRANSIENT = {  # SQLite's result codes that may pass
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,  # lost a race for the write-ahead log's locks
+    sqlite3.SQLITE_FULL: "its disk is full; free some space",
+    # What a full disk looks like while the write-ahead log is extended.
+    sqlite3.SQLITE_IOERR: "its disk reports errors; check the disk and its free space",
+}
+_REASONS = _TRANSIENT | {
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database; name another one",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a copy",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of file and folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the permissions of file and folder",
+}
+_POSTGRESQL_FORBIDDEN = {"25006", "42501"}  # a read-only transaction, insufficient privilege
+
+
+@dataclass(kw_only=True)
+class Database:
+    """An open database. One for each process: a forked child opens its own.
+
+    Attributes:
+        url: with the password masked.
+        optuna: for `optuna.create_study` and `load_study`, always this one object.
+        patience_seconds: how long an outage is waited for.
+    """
+
+    url: str
+    engine: Engine
+    optuna: RDBStorage
+    patience_seconds: float = PATIENCE_SECONDS
+
+    def hurry(self) -> None:
+        """Hardly wait for outages any more, also for one that is being waited for.
+
+        For a process that was told to leave; a signal handler may call it.
+        """
+        self.patience_seconds = 1.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.optuna.remove_session()
+        self.engine.dispose()
+
+
+def with_retry(db: Database, operation: Callable[[], T]) -> T:
+    """Run an operation, and run it again while the database is unavailable, locked or full.
+
+    The operation must make its own transactions and be idempotent: where the answer to a commit is
+    lost on its way back, it runs again although it was done.
+
+    Raises:
+        StorageError: it did not succeed within `db.patience_seconds`, or never can.
+    """
+    started = time.monotonic()
+    delay = 0.05
+    while True:
+        try:
+            return operation()
+        except (exc.SQLAlchemyError, StorageInternalError) as error:
+            if not is_transient(error):
+                if isinstance(error, exc.OperationalError):
+                    raise StorageError(f"{db.url}: {explain(error)}") from error
+                raise  # a bug of ours, not an outage
+            waited = time.monotonic() - started
+            if waited >= db.patience_seconds:
+                raise StorageError(
+                    f"{db.url} did not answer for {waited:.0f} s: {explain(error)}. What was "
+                    "reported is stored; carry on with the same command"
+                ) from error
+            if delay == 0.05:
+                _log.warning("%s does not answer: %s; trying again", db.url, explain(error))
+        # Jitter: workers that failed together must not come back together.
+        time.sleep(delay * random.uniform(0.5, 1.0))
+        delay = min(2 * delay, 1.0)
+
+
+@contextmanager
+def transaction(
+    db: Database,
+    *,
+    study_id: int | None = None,
+    identity: str | None = None,
+    durable: bool = True,
+) -> Iterator[Connection]:
+    """One transaction for our tables and for all that Optuna does on this thread meanwhile.
+
+    What `ask`, `tell`, `suggest_*`, `enqueue_trial` and attributes write is committed together
+    with what is written through the connection, or not at all. Not to be nested.
+
+    Args:
+        study_id: lock this study: none of its trials begins or ends meanwhile. It is the row that
+            Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+        identity: that this study must carry, see `search.store.studies`.
+        durable: on disk when it returns. Otherwise the commit outlives every kill, but perhaps not
+            a power cut of the next second.
+
+    Raises:
+        StudyGoneError: the study is not there.
+    """
+    with _joined(db, **{DURABLE: durable}) as connection:
+        if study_id is not None:
+            lock = (
+                select(identities.c.identity)
+                .select_from(studies)
+                .outerjoin(identities, identities.c.study_id == studies.c.study_id)
+                .where(studies.c.study_id == study_id)
+                .with_for_update(of=studies)
+            )
+            study = connection.execute(lock).first()
+            if study is None or identity not in (None, study.identity):
+                raise StudyGoneError(f"{db.url}: study {study_id} was deleted; start a new one")
+        yield connection
+
+
+@contextmanager
+def snapshot(db: Database) -> Iterator[Connection]:
+    """For reading, also through Optuna; on SQLite it neither waits for writers nor delays them."""
+    with _joined(db, **{READ_ONLY: True}) as connection:
+        yield connection
+
+
+@contextmanager
+def _joined(db: Database, **options: Any) -> Iterator[Connection]:
+    """A transaction that Optuna's sessions on this thread join, as savepoints."""
+    sessions = db.optuna.scoped_session
+    outer = sessions.registry() if sessions.registry.has() else None
+    sessions.registry.clear()
+    with db.engine.connect().execution_options(**options) as connection, connection.begin():
+        sessions(bind=connection, join_transaction_mode="create_savepoint")
+        try:
+            yield connection
+        finally:
+            sessions.remove()
+            if outer is not None:
+                sessions.registry.set(outer)
+
+
+@contextmanager
+def optuna_warnings_only() -> Iterator[None]:
+    """Meanwhile Optuna's logger shows warnings at most."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same transaction, begun anew, may succeed: an outage, a lock, a full disk."""
+    error = _cause(error)
+    if isinstance(error, exc.DBAPIError) and isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) in _TRANSIENT
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    passing = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
+    return isinstance(error, passing)
+
+
+def forbids_writing(error: exc.DBAPIError) -> bool:
+    """Whether what was tried failed only because we may read and not write."""
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) == sqlite3.SQLITE_READONLY
+    return getattr(error.orig, "sqlstate", None) in _POSTGRESQL_FORBIDDEN
+
+
+def explain(error: BaseException | None) -> str:
+    """Reason and remedy in one line: the driver's own words, or better ones where we know them."""
+    error = _cause(error)
+    driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
+    first_line = (str(driver_error).splitlines() or ["no reason given"])[0]
+    if isinstance(driver_error, sqlite3.Error):
+        return _REASONS.get(_sqlite_code(driver_error), f"{first_line}; check the file")
+    return f"{first_line}; check the server and the URL"
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """What Optuna wrapped, or what came before a failure that says only "roll back first"."""
+    while isinstance(error, StorageInternalError | exc.PendingRollbackError):
+        earlier = error.__cause__ or error.__context__
+        if earlier is None:
+            break
+        error = earlier
+    return error
+
+
+def _sqlite_code(error: BaseException) -> int:
+    # Extended codes (SQLITE_IOERR_WRITE) hold the primary one in their low byte. Errors that
+    # Python's own layer raises have none.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -1,0 +1,319 @@
+"""Studies in the database: made once, found again, and held to what they were made with.
+
+SQLite gives a deleted study's id to the next one, and a name can be given again. So each study has
+an identity, made with it or, for one of an earlier version, when it is first opened; a copy has one
+of its own. What is written to a study is written in a transaction that finds its identity there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import uuid
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from sqlalchemy import Connection, exc, func, insert, select
+
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import check_values, queued_baseline
+from search.store import DatabaseGoneError, StorageError, StudyGoneError
+from search.store.database import Database, forbids_writing, snapshot, transaction, with_retry
+from search.store.schema import identities, studies, trials
+from search.store.schema import study_user_attributes as attributes
+from search.store.views import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, DatasetFacts
+
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo
+    from data.fingerprint import Fingerprint
+    from search.store.views import TrialView
+
+# Of a stored specification: totals, and what a study of before does not record of its report.
+MAY_CHANGE = ("trials", "repeats", "published")
+PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
+# What reading a specification raises that no study of ours has written into the database.
+_DAMAGES = (AttributeError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyHandle:
+    """One study of an open database.
+
+    Attributes:
+        study: Optuna's; whoever asks it for configurations sets its sampler and pruner.
+        identity: 32 hexadecimal digits, the same for as long as the study lives, under whatever
+            name. None for a study of an earlier version in a database that we may not write to.
+        ended_views: what `view_study` read of trials that have ended, by number.
+    """
+
+    db: Database
+    study: optuna.Study
+    study_id: int
+    identity: str | None
+    ended_views: dict[int, TrialView] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, db: Database, study: optuna.Study) -> StudyHandle:
+        """Raises `StudyGoneError` if it was deleted, `StorageError` if the database is away."""
+
+        def attempt() -> StudyHandle:
+            study_id = db.optuna.get_study_id_from_name(study.study_name)
+            identity = _identity(db, study_id) or _make_identity(db, study_id)
+            return cls(db=db, study=study, study_id=study_id, identity=identity)
+
+        try:
+            return with_retry(db, attempt)
+        except KeyError as error:
+            raise StudyGoneError(f"{db.url}: the study was deleted; start a new one") from error
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Those of the user's kind, as they are in the database now."""
+        with snapshot(self.db):
+            return self.study.user_attrs
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
+        """See `search.store.database.transaction`: under this study's lock, and under no other's.
+
+        Raises:
+            StudyGoneError: it was deleted; nothing was written.
+        """
+        try:
+            with transaction(
+                self.db, study_id=self.study_id, identity=self.identity, durable=durable
+            ) as connection:
+                yield connection
+        except DatabaseGoneError:
+            raise
+        except StudyGoneError as error:
+            raise self._gone() from error
+
+    def check(self) -> None:
+        """Whether it is still there; asked once, without waiting for a database that is away.
+
+        Raises:
+            StudyGoneError: the study was deleted, or the database's file removed or replaced.
+            SQLAlchemyError: the database does not answer.
+        """
+        if self.identity is not None and _identity(self.db, self.study_id) != self.identity:
+            raise self._gone()
+
+    @contextmanager
+    def told_if_gone(self) -> Iterator[None]:
+        """Whatever error comes of the study's having been deleted becomes one that says so.
+
+        What reads meets that as missing rows: as a KeyError here, as a study without attributes
+        there.
+
+        Raises:
+            StudyGoneError: see `check`.
+        """
+        try:
+            yield
+        except StudyGoneError:
+            raise
+        except Exception:
+            with suppress(exc.SQLAlchemyError):  # where it does not answer, the error stands
+                self.check()
+            raise
+
+    def _gone(self) -> StudyGoneError:
+        return StudyGoneError(
+            f"{self.db.url}: study {self.name!r} was deleted while this ran (a dashboard that "
+            "renames a study copies it and deletes the original); run the command again to start "
+            "anew"
+        )
+
+
+def _identity(db: Database, study_id: int) -> str | None:
+    query = select(identities.c.identity).where(identities.c.study_id == study_id)
+    with snapshot(db) as connection:
+        return connection.scalar(query)
+
+
+def _make_identity(db: Database, study_id: int) -> str | None:
+    """Under the study's lock, so that all who open it at once agree; None if we may not write."""
+    try:
+        with transaction(db, study_id=study_id) as connection:
+            query = select(identities.c.identity).where(identities.c.study_id == study_id)
+            found = connection.scalar(query)
+            if found is None:
+                found = uuid.uuid4().hex
+                connection.execute(insert(identities).values(study_id=study_id, identity=found))
+            return found
+    except exc.DBAPIError as error:
+        if not forbids_writing(error):
+            raise
+        return None
+
+
+def find_study(db: Database, name: str) -> StudyHandle | None:
+    """The study of that name; None where there is none.
+
+    Raises:
+        StorageError: a study of that name was made by something else.
+    """
+    try:
+        study = with_retry(db, lambda: optuna.load_study(study_name=name, storage=db.optuna))
+    except KeyError:
+        return None
+    handle = StudyHandle.of(db, study)
+    if SPEC not in handle.attributes and not study.get_trials(deepcopy=False):
+        return None  # made by a start that was killed before it could say more
+    load_spec(handle)
+    return handle
+
+
+def require_study(db: Database, name: str | None) -> StudyHandle:
+    """The study of that name, or the one that was begun last.
+
+    Raises:
+        StorageError: there is none; lists the names that there are.
+    """
+    wanted = name or with_retry(db, lambda: _latest_name(db))
+    if wanted is None:
+        raise StorageError(f"no studies in {db.url}; run python -m search.study first")
+    study = find_study(db, wanted)
+    if study is None:
+        names = sorted(optuna.get_all_study_names(db.optuna))
+        there = f"there are: {', '.join(names)}" if names else "there is none yet"
+        raise StorageError(f"no study {wanted!r} in {db.url}; {there}")
+    return study
+
+
+def _latest_name(db: Database) -> str | None:
+    query = (
+        select(studies.c.study_name)
+        .join(trials, trials.c.study_id == studies.c.study_id)
+        .join(attributes, attributes.c.study_id == studies.c.study_id)
+        .where(attributes.c.key == SPEC)
+        .group_by(studies.c.study_id, studies.c.study_name)
+        .having(func.min(trials.c.datetime_start).is_not(None))
+        .order_by(func.min(trials.c.datetime_start).desc(), studies.c.study_id.desc())
+    )
+    with snapshot(db) as connection:
+        return connection.scalar(query.limit(1))
+
+
+def create_study(
+    db: Database,
+    name: str,
+    spec: StudySpec,
+    info: DatasetInfo,
+    *,
+    validation_count: int,
+    content: Fingerprint | None = None,
+) -> StudyHandle:
+    """Make the study and queue its baseline; harmless if another start is doing the same.
+
+    Args:
+        content: the data set's fingerprint.
+    """
+    study = optuna.create_study(
+        storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
+    )
+    handle = StudyHandle.of(db, study)
+    # Two starts at once may both get here: the lock lets the second find what the first has made.
+    with handle.transaction():
+        if SPEC not in study.user_attrs:
+            if content is not None:
+                study.set_user_attr(FINGERPRINT, content.to_dict())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["validation loss"])
+            facts = DatasetFacts.of(info, validation_count)
+            study.set_user_attr(DATASET, dataclasses.asdict(facts))
+            if spec.baseline is not None:
+                db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
+            study.set_user_attr(SPEC, spec.to_dict())
+    return handle
+
+
+def note_environment(study: StudyHandle, hardware: str) -> None:
+    """Record what trains this study, for its pages."""
+    study.study.set_user_attr(HARDWARE, hardware)
+    study.study.set_user_attr(VERSIONS, versions())
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # run from a checkout that was not installed
+            found[package] = version(package)
+    return found
+
+
+def load_spec(study: StudyHandle) -> StudySpec:
+    """The specification stored with the study.
+
+    Raises:
+        StorageError: the study was not made by `search.study`.
+    """
+    stored = study.attributes.get(SPEC)
+    if not isinstance(stored, dict):
+        raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
+    try:
+        spec = StudySpec.from_dict(stored)
+        check_values(spec)
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error
+    return spec
+
+
+def load_facts(study: StudyHandle) -> DatasetFacts:
+    """What the study records of its data set; raises `StorageError` if that is damaged."""
+    try:
+        return DatasetFacts.from_dict(study.attributes[DATASET])
+    except _DAMAGES as error:
+        raise _unreadable(study, error) from error
+
+
+def _unreadable(study: StudyHandle, error: Exception) -> StorageError:
+    reason = str(error)[:200] or type(error).__name__
+    return StorageError(f"study {study.name!r} cannot be read ({reason}); give another --study")
+
+
+def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) -> StudySpec:
+    """The specification under which an existing study goes on.
+
+    Args:
+        wanted: what this start would make of its flags and its file.
+        named: the fields that the person gave, by flag or by file; others follow the study.
+
+    Raises:
+        SpecError: a named field differs from what the study was made with.
+    """
+    stored = load_spec(study)
+    for name in (item.name for item in dataclasses.fields(StudySpec)):
+        old, new = getattr(stored, name), getattr(wanted, name)
+        if name in named and name not in MAY_CHANGE and old != new:
+            raise SpecError(
+                name,
+                f"study {study.name!r} was made with {name} = {_short(old)}, but got "
+                f"{_short(new)}; give another --study NAME, or leave it out to carry on",
+            )
+    return stored.with_total(wanted.trials) if "trials" in named else stored
+
+
+def set_total(study: StudyHandle, trials: int) -> None:
+    """Change the number of trials that the study ends with; the one thing that may change."""
+    spec = load_spec(study)
+    if spec.trials != trials:
+        study.study.set_user_attr(SPEC, spec.with_total(trials).to_dict())
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

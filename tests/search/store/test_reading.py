@@ -1,0 +1,222 @@
+"""Views: the same at a second look, and of a long study a bounded part with exact totals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from data.examples import DatasetInfo
+from search.analysis.speed import busy_seconds, time_spent, trial_seconds
+from search.analysis.states import all_counts
+from search.figures.figures_study import best_so_far, pareto_front
+from search.spec.config import StudySpec
+from search.spec.design import Arm
+from search.spec.space import read_parameter, suggest
+from search.store.claims import claim
+from search.store.database import Database
+from search.store.leases import Lease, finish, release, sample
+from search.store.reading import RunningTrial, Status, status, view_study
+from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
+from search.store.views import PARAMETERS, REASON, SECONDS, StudyView
+from search.terminal.summary import status_text
+from tests.search.long_studies import SPEC as LONG_SPEC
+from tests.search.long_studies import Fill
+
+MOST = 60
+SPEC = StudySpec(
+    dataset="noise",
+    trials=100,
+    pruner="none",
+    space={"dropout": read_parameter("dropout", {"low": 0.0, "high": 0.5})},
+)
+
+
+@pytest.fixture
+def noise(db: Database) -> StudyHandle:
+    info = DatasetInfo(
+        name="noise",
+        title="Noise",
+        class_names=tuple("abcdefghij"),
+        image_shape=(1, 28, 28),
+        mirror_changes_class=False,
+        validation_count=10,
+        training_count=100,
+    )
+    return create_study(db, "study", SPEC, info, validation_count=10)
+
+
+def begin(study: StudyHandle, spec: StudySpec = SPEC, worker: str | None = None) -> Lease:
+    lease = claim(study, total=10**6, worker=worker)
+    assert isinstance(lease, Lease)
+    sample(study, lease, lambda trial: suggest(trial, spec))
+    return lease
+
+
+def fresh(db: Database) -> StudyView:
+    return view_study(require_study(db, "study"))
+
+
+def test_a_second_look_sees_what_a_first_one_would(
+    db: Database, noise: StudyHandle, report: Callable[..., None]
+) -> None:
+    assert view_study(noise) == fresh(db)
+    first, second, third = (begin(noise) for _ in range(3))
+    for epoch in range(3):
+        for lease in (first, second, third):
+            report(db, lease, epoch, 1.0 / (epoch + 1))
+            assert repr(view_study(noise)) == repr(fresh(db))
+    finish(noise, second, state=TrialState.COMPLETE, value=1 / 3, attributes={"accuracy": 1})
+    assert repr(view_study(noise)) == repr(fresh(db))
+    report(db, first, 3, 0.1)
+    finish(noise, third, state=TrialState.FAIL, attributes={REASON: "because"})
+    release(db, first)
+    seen = view_study(noise)
+    assert repr(seen) == repr(fresh(db))
+    # The first was handed back: no worker holds it.
+    assert [trial.state for trial in seen.trials] == ["interrupted", "complete", "failed"]
+    assert begin(noise).trial_number == 0  # carried on
+    assert view_study(noise).trials[0].state == "running"
+    assert [len(trial.curve) for trial in seen.trials] == [3, 2, 2]
+    assert seen.trials[2].reason == "because"
+
+
+def test_a_study_made_anew_shows_nothing_of_the_old_one(
+    db: Database, noise: StudyHandle, report: Callable[..., None]
+) -> None:
+    """SQLite gives out the same ids again."""
+    lease = begin(noise)
+    report(db, lease, 1, 0.5)
+    finish(noise, lease, state=TrialState.COMPLETE, value=0.5)
+    assert len(view_study(noise).trials[0].curve) == 1
+    attributes = noise.attributes
+    optuna.delete_study(study_name="study", storage=db.optuna)
+    again = optuna.create_study(study_name="study", storage=db.optuna)
+    for name in ("spec", "dataset"):
+        again.set_user_attr(name, attributes[name])
+    new = StudyHandle.of(db, again)
+    begin(new)
+    (trial,) = view_study(new).trials
+    assert (trial.state, trial.curve) == ("running", ())
+
+
+def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
+    db: Database, noise: StudyHandle
+) -> None:
+    for _ in range(3):
+        finish(noise, begin(noise), state=TrialState.COMPLETE, value=1.0)
+    optuna.copy_study(
+        from_study_name="study", from_storage=db.optuna, to_storage=db.optuna, to_study_name="copy"
+    )
+    copy = find_study(db, "copy")
+    assert copy is not None
+    set_total(copy, 2)
+    shown = view_study(copy)
+    assert (shown.finished, shown.spec.trials) == (3, 3)
+    assert "3 of 3 trials finished" in status_text(shown, status(copy))
+
+
+def test_status_of_every_kind_of_trial(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    empty = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
+    assert status(study) == empty
+    leases = [claim(study, total=100, worker=f"host-{n}:1:2:3") for n in range(6)]
+    complete, pruned, failed, kept, given_up, _ = (x for x in leases if isinstance(x, Lease))
+    finish(study, complete, state=TrialState.COMPLETE, value=1.0)
+    finish(study, pruned, state=TrialState.PRUNED)
+    finish(study, failed, state=TrialState.FAIL)
+    report(db, kept, 0)
+    report(db, kept, 1)
+    release(db, given_up)
+    study.study.enqueue_trial({"x": 1})
+    study.study.enqueue_trial({"x": 2})
+    stranger = study.study.ask()  # one of the two, by plain Optuna
+    assert status(study) == Status(
+        running=(
+            RunningTrial(trial_number=3, worker="host-3:1:2:3", epoch=1, attempt=1),
+            RunningTrial(trial_number=5, worker="host-5:1:2:3", epoch=None, attempt=1),
+            RunningTrial(trial_number=stranger.number, worker="unknown", epoch=None, attempt=1),
+        ),
+        abandoned=(4,),
+        complete=1,
+        pruned=1,
+        failed=1,
+        waiting=1,
+    )
+
+
+@pytest.fixture
+def long(filled: Fill, report: Callable[..., None]) -> tuple[StudyView, StudyView]:
+    """A study with every kind of trial, read whole and in part."""
+    db, study = filled(500)
+    running = begin(study, LONG_SPEC)
+    assert running.trial_number == 500
+    for number in range(20):
+        lease = begin(study, LONG_SPEC)
+        report(db, lease, 1, 2.0)
+        attributes = {REASON: f"reason {number}", SECONDS: 1.0, PARAMETERS: 1000 - number}
+        finish(study, lease, state=TrialState.FAIL, attributes=attributes)
+    return view_study(require_study(db, "s"), most=None), view_study(study, most=MOST)
+
+
+def test_counts_times_and_the_best_are_exact(long: tuple[StudyView, StudyView]) -> None:
+    whole, part = long
+    assert len(whole.trials) == 521
+    assert len(part.trials) < 3 * MOST
+    assert part.left_out is not None
+    assert (part.count(), part.finished) == (521, whole.finished)
+    assert all_counts(part) == all_counts(whole)
+    assert part.leaderboard[: MOST // 5] == whole.leaderboard[: MOST // 5]
+    assert busy_seconds(part) == pytest.approx(busy_seconds(whole))
+    assert trial_seconds(part) == pytest.approx(trial_seconds(whole))
+    assert time_spent(part) == time_spent(whole)
+
+
+def test_in_the_part_are(long: tuple[StudyView, StudyView]) -> None:
+    whole, part = long
+    there = {trial.number for trial in part.trials}
+    assert part.left_out is not None
+    assert {trial.number for trial in whole.in_state("running")} <= there
+    assert {trial.number for trial in whole.trials[-MOST // 5 :]} <= there
+    assert {trial.number for trial in whole.trials[:: part.left_out.step]} <= there
+    assert [t.number for t in part.typical] == list(range(0, 521, part.left_out.step))
+    assert {trial.number for trial in whole.in_state("failed")[-MOST // 5 :]} <= there
+    assert pareto_front(part) == pareto_front(whole)
+    steps = [
+        next(trace for trace in best_so_far(view).data if trace.name == "best so far").y
+        for view in long
+    ]
+    assert list(steps[0]) == list(steps[1])
+
+
+def test_a_short_study_is_read_whole_and_any_trial_can_be_asked_for(filled: Fill) -> None:
+    _, study = filled(300)
+    whole = view_study(study, most=300)
+    assert whole == view_study(study, most=None)
+    assert (whole.left_out, whole.typical) == (None, whole.trials)
+    part = view_study(study, most=MOST, also=[157, 158])
+    assert {157, 158} <= {trial.number for trial in part.trials}
+    assert part.count() == 300
+
+
+def test_a_comparison_is_read_whole(filled: Fill) -> None:
+    """Its statements rest on every repeat."""
+    arms = tuple(Arm(name=name, values={"depth": depth}) for depth, name in enumerate("ab", 1))
+    many: dict[str, Any] = {"repeats": MOST, "trials": 2 * MOST}
+    spec = StudySpec(dataset="digits", pruner="none", arms=arms, base="a", **many)
+    _, study = filled(2 * MOST, spec)
+    view = view_study(study, most=MOST)
+    assert (view.left_out, len(view.trials)) == (None, 2 * MOST)
+
+
+def test_a_second_look_reads_what_is_new(
+    filled: Fill, rows_read: Callable[[Database], list[Any]]
+) -> None:
+    db, study = filled(500)
+    view_study(study)
+    lease = begin(study, LONG_SPEC)
+    counted = rows_read(db)
+    assert view_study(study).trials[-1].number == lease.trial_number
+    assert len(counted) < 100

@@ -1,0 +1,139 @@
+"""Our tables: made, migrated from every earlier version, and refused from a later one."""
+
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from sqlalchemy import inspect, select, text
+
+from search.store import StorageError
+from search.store.claims import claim
+from search.store.database import Database
+from search.store.leases import Lease, finish
+from search.store.opening import open_database
+from search.store.records import epochs_of
+from search.store.schema import MIGRATIONS, OURS, schema
+from search.store.studies import StudyHandle, require_study
+
+ROOT = Path(__file__).parents[3]
+MADE = ROOT / "tests" / "fixtures" / "made_by_3bc7fe6.tar.xz"
+OPEN = """
+import os, sys
+from search.store.opening import open_database
+
+for _ in range(5):
+    if os.fork() == 0:
+        code = 1
+        try:
+            open_database(sys.argv[1]).close()
+            code = 0
+        finally:
+            os._exit(code)
+sys.exit(any([os.wait()[1] for _ in range(5)]))
+"""
+KILLED = """
+import os, signal, sys
+from search.store import schema
+from search.store.opening import open_database
+
+*steps, _ = schema.MIGRATIONS
+schema.MIGRATIONS = (*steps, lambda connection: os.kill(os.getpid(), signal.SIGKILL))
+open_database(sys.argv[1])
+"""
+
+
+def shape(db: Database) -> dict[str, set[str]]:
+    """Our tables and their columns."""
+    found = inspect(db.engine)
+    return {t.name: {c["name"] for c in found.get_columns(t.name)} for t in OURS}
+
+
+def version(db: Database) -> list[int]:
+    with db.engine.connect() as connection:
+        return list(connection.scalars(select(schema.c.version)))
+
+
+def execute(db: Database, *statements: str) -> None:
+    with db.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def age(db: Database) -> None:
+    """What commit 3bc7fe6 would have made of it."""
+    if db.engine.dialect.name == "sqlite":
+        execute(db, "DROP TRIGGER study_identities_follow_studies")
+    execute(
+        db,
+        "DROP TABLE study_identities",
+        "DROP TABLE cnn_search_schema",
+        "ALTER TABLE leases DROP COLUMN extended",
+        "ALTER TABLE epochs DROP COLUMN metrics",
+    )
+
+
+def test_a_new_database_has_the_latest_version(db: Database) -> None:
+    assert version(db) == [len(MIGRATIONS)]
+    assert shape(db) == {t.name: {c.name for c in t.c} for t in OURS}
+
+
+def test_an_earlier_database_is_migrated_and_loses_nothing(
+    db: Database, study: StudyHandle, database_url: str, report: Callable[..., None]
+) -> None:
+    """Five processes open it at once; the version that made it can go on with it, too."""
+    new = shape(db)
+    lease = claim(study, total=1)
+    assert isinstance(lease, Lease)
+    report(db, lease, 1, 0.5)
+    age(db)
+    db.close()
+    subprocess.run([sys.executable, "-c", OPEN, database_url], cwd=ROOT, check=True, timeout=60)
+    with closing(open_database(database_url)) as again:
+        assert (version(again), shape(again)) == ([len(MIGRATIONS)], new)
+        assert [row.validation_loss for row in epochs_of(again, study.study_id)] == [0.5]
+        report(again, lease, 2, 0.25)
+        loaded = optuna.load_study(study_name="study", storage=again.optuna)
+        finish(StudyHandle.of(again, loaded), lease, state=TrialState.COMPLETE, value=0.25)
+
+
+def test_killed_in_a_migration_it_is_as_it_was_and_is_migrated_next_time(
+    db: Database, database_url: str
+) -> None:
+    new = shape(db)
+    age(db)
+    db.close()
+    done = subprocess.run([sys.executable, "-c", KILLED, database_url], cwd=ROOT, timeout=60)
+    assert done.returncode < 0
+    assert "cnn_search_schema" not in inspect(db.engine).get_table_names()
+    with closing(open_database(database_url)) as again:
+        assert (version(again), shape(again)) == ([len(MIGRATIONS)], new)
+
+
+def test_a_later_version_is_refused_in_one_line(db: Database, database_url: str) -> None:
+    execute(db, f"UPDATE cnn_search_schema SET version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(StorageError, match="a later version of cnn-search made it") as caught:
+        open_database(database_url)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_commit_3bc7fe6_made(tmp_path: Path) -> None:
+    with tarfile.open(MADE) as archive:
+        archive.extract("studies.db", tmp_path, filter="data")
+    with closing(open_database(f"sqlite:///{tmp_path / 'studies.db'}")) as db:
+        assert version(db) == [len(MIGRATIONS)]
+        study = require_study(db, "interrupted")
+        reports = [row.epoch for row in epochs_of(db, study.study_id) if row.trial_number == 1]
+        assert reports == list(range(10))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_without_permission_to_write(db: Database, database_url: str) -> None:
+    age(db)
+    with pytest.raises(StorageError, match="cannot open"):
+        open_database(f"{database_url}%20-cdefault_transaction_read_only%3Don")

@@ -1,0 +1,192 @@
+"""Studies: made once, found again, held to what they were made with, and never mixed up."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from sqlalchemy import delete, func, select
+
+from data.examples import DatasetInfo
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import OVERRIDES, read_parameter
+from search.store import StorageError, StudyGoneError
+from search.store.database import Database, snapshot
+from search.store.opening import forbid_writing, open_database
+from search.store.schema import identities
+from search.store.studies import (
+    StudyHandle,
+    create_study,
+    find_study,
+    load_facts,
+    load_spec,
+    require_study,
+    resumed_spec,
+    set_total,
+)
+
+ROOT = Path(__file__).parents[3]
+INFO = DatasetInfo(
+    name="digits",
+    title="digits",
+    class_names=tuple("0123456789"),
+    image_shape=(1, 8, 8),
+    mirror_changes_class=True,
+    validation_count=287,
+    training_count=1437,
+)
+Make = Callable[..., StudyHandle]
+
+
+def make_spec(**fields: Any) -> StudySpec:
+    space = {"depth": read_parameter("depth", {"low": 1, "high": 3})}
+    return StudySpec(**{"dataset": "digits", "space": space, "baseline": {"depth": 2}, **fields})
+
+
+@pytest.fixture
+def make(db: Database) -> Make:
+    def make(name: str = "s", **fields: Any) -> StudyHandle:
+        return create_study(db, name, make_spec(**fields), INFO, validation_count=287)
+
+    return make
+
+
+def loaded(db: Database, name: str = "study") -> StudyHandle:
+    return StudyHandle.of(db, optuna.load_study(study_name=name, storage=db.optuna))
+
+
+def test_a_study_is_found_as_it_was_made(db: Database, make: Make) -> None:
+    make()
+    found = find_study(db, "s")
+    assert found is not None
+    assert load_spec(found) == make_spec()
+    facts = load_facts(found)
+    assert (facts.class_names, facts.training_count) == (INFO.class_names, 1437)
+    queued = found.study.get_trials(deepcopy=False)
+    assert [trial.user_attrs for trial in queued] == [{OVERRIDES: {"depth": 2}}]
+
+
+def test_made_twice_it_is_one_study_with_one_baseline(db: Database, make: Make) -> None:
+    assert make().identity == make().identity
+    assert len(optuna.get_all_study_names(db.optuna)) == 1
+    assert len(make().study.get_trials(deepcopy=False)) == 1
+
+
+def test_a_start_that_was_killed_half_way_is_made_whole(db: Database, make: Make) -> None:
+    optuna.create_study(storage=db.optuna, study_name="s")
+    assert find_study(db, "s") is None
+    make()
+    assert find_study(db, "s") is not None
+
+
+def test_a_study_of_something_else_is_refused(db: Database) -> None:
+    other = optuna.create_study(storage=db.optuna, study_name="s")
+    other.tell(other.ask(), 1.0)
+    with pytest.raises(StorageError, match="not made by cnn-search"):
+        find_study(db, "s")
+
+
+def test_fields_that_nobody_named_follow_the_study(make: Make) -> None:
+    study = make(epochs=7, trials=9)
+    wanted = make_spec(epochs=99, trials=12)
+    assert resumed_spec(study, wanted, {"dataset"}) == make_spec(epochs=7, trials=9)
+    assert resumed_spec(study, wanted, {"trials"}) == make_spec(epochs=7, trials=12)
+    with pytest.raises(SpecError, match="epochs = 7, but got 99"):
+        resumed_spec(study, wanted, {"epochs"})
+
+
+def test_the_total_may_change(db: Database, make: Make) -> None:
+    set_total(make(), 80)
+    assert load_spec(require_study(db, "s")).trials == 80
+
+
+def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> None:
+    with pytest.raises(StorageError, match="no studies"):
+        require_study(db, None)
+    for name in ("b", "a"):
+        make(name).study.ask()
+    make("never begun")
+    assert require_study(db, None).name == "a"
+    with pytest.raises(StorageError, match="there are: a, b, never begun"):
+        require_study(db, "c")
+
+
+def test_every_opening_finds_the_same_identity(study: StudyHandle, database_url: str) -> None:
+    assert study.identity is not None
+    assert len(study.identity) == 32
+    with closing(open_database(database_url)) as again:
+        assert loaded(again).identity == study.identity
+
+
+def test_a_study_made_anew_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:
+    optuna.delete_study(study_name="study", storage=db.optuna)
+    new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
+    if db.engine.dialect.name == "sqlite":
+        assert new.study_id == study.study_id  # or this proves little
+    assert new.identity != study.identity
+    with (
+        pytest.raises(StudyGoneError, match="study 'study' was deleted while this ran"),
+        study.transaction(),
+    ):
+        new.study.set_user_attr("written", True)
+    assert new.attributes == {}
+    with pytest.raises(StudyGoneError):
+        study.check()
+    with pytest.raises(StudyGoneError), study.told_if_gone():
+        raise KeyError("rows are missing")
+    new.check()
+
+
+def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> None:
+    optuna.delete_study(study_name="study", storage=db.optuna)
+    with snapshot(db) as connection:
+        assert connection.scalar(select(func.count()).select_from(identities)) == 0
+    with pytest.raises(StudyGoneError):
+        StudyHandle.of(db, study.study)
+
+
+def test_a_copy_has_an_identity_of_its_own(db: Database, study: StudyHandle) -> None:
+    optuna.copy_study(
+        from_study_name="study",
+        from_storage=db.optuna,
+        to_storage=db.optuna,
+        to_study_name="copy",
+    )
+    assert loaded(db, "copy").identity != study.identity == loaded(db).identity
+
+
+def test_many_processes_give_an_older_study_one_identity(
+    db: Database, study: StudyHandle, database_url: str
+) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(delete(identities))
+    program = """
+import os, sys, optuna
+from search.store.opening import open_database
+from search.store.studies import StudyHandle
+
+for _ in range(5):
+    if os.fork() == 0:
+        db = open_database(sys.argv[1])
+        study = optuna.load_study(study_name="study", storage=db.optuna)
+        os.write(1, (StudyHandle.of(db, study).identity + "\\n").encode())
+        os._exit(0)
+sys.exit(any([os.wait()[1] for _ in range(5)]))
+"""
+    command = [sys.executable, "-c", program, database_url]
+    done = subprocess.run(command, cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE)
+    found = done.stdout.decode().split()
+    assert len(found) == 5
+    assert set(found) == {StudyHandle.of(db, study.study).identity} != {study.identity}
+
+
+def test_a_reader_does_without_an_identity(db: Database, study: StudyHandle) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(delete(identities))
+    forbid_writing(db)
+    assert StudyHandle.of(db, study.study).identity is None
