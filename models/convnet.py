@@ -7,41 +7,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from models.checks import (
-    MOST_LAYERS,
-    ArchitectureError,
-    check_choice,
-    check_counts,
-    check_layer_numbers,
-    check_length,
-    check_rate,
-    check_switch,
-    is_count,
-    shown,
-)
+from models.checks import MOST_LAYERS, ArchitectureError, shown
 from models.family import (
     Architecture,
     Family,
     ImageShape,
     Parameter,
+    check_fields,
     choice,
     compact,
     count,
+    counts,
     listed,
     number,
 )
-from models.mlp import ACTIVATION_WORDS, ActivationName, hidden_words
+from models.mlp import ACTIVATION_WORDS, hidden_words
 from models.mlp import PARAMETERS as LINEAR_PARAMETERS
 
 if TYPE_CHECKING:
     from torch import nn
 
-NormPlace = Literal["conv", "pool"]
-PoolName = Literal["max", "average"]
-HeadName = Literal["flatten", "global"]
 GROWTH_STAGES = 2  # the width doubles after each of the first two convolutions, then stays
+PARAMETERS = {
+    "depth": count(3, "number of convolutions", most=MOST_LAYERS),
+    "width": count(32, "channels of the first; doubled after the first two"),
+    "channels": counts((), "of each convolution, in place of depth, width"),
+    "kernel_sizes": counts((3,), "one for all, or one for each"),
+    "padding": Parameter(
+        kinds=(int, str, tuple),
+        default="same",
+        options=("same",),
+        description='"same", a number for all, or one for each',
+        least=0,
+    ),
+    "batch_norm_place": choice(("conv", "pool"), "conv", "before the activation or after pooling"),
+    "pool": choice(("max", "average"), "max", "kind of pooling"),
+    "pool_after": Parameter(
+        kinds=(str, tuple),
+        default="auto",
+        options=("auto", "every"),
+        description="convolutions with 2x2 pooling behind; auto: as many as fit",
+        least=1,
+    ),
+    "residual": Parameter(kinds=(bool,), default=False, description="shortcuts around each two"),
+    "head": choice(("flatten", "global"), "flatten", "what the linear layers see"),
+    "dropout_conv": number(0.0, "rate after the last convolution", below=1),
+    **LINEAR_PARAMETERS,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,58 +86,50 @@ class ConvNetConfig(Architecture):
 
     channels: tuple[int, ...]
     kernel_sizes: tuple[int, ...] = (3,)
-    padding: int | Literal["same"] | tuple[int, ...] = "same"
+    padding: int | str | tuple[int, ...] = "same"
     batch_norm: bool | tuple[int, ...] = False
-    batch_norm_place: NormPlace = "conv"
-    activation: ActivationName = "relu"
-    pool: PoolName = "max"
-    pool_after: Literal["auto", "every"] | tuple[int, ...] = "auto"
+    batch_norm_place: str = "conv"
+    activation: str = "relu"
+    pool: str = "max"
+    pool_after: str | tuple[int, ...] = "auto"
     residual: bool = False
-    head: HeadName = "flatten"
+    head: str = "flatten"
     hidden: tuple[int, ...] = ()
     dropout_conv: float = 0.0
     dropout_linear: float = 0.0
 
     def __post_init__(self) -> None:
-        check_counts("channels", self.channels)
+        values = self.values()
+        check_fields(values, {**PARAMETERS, "dropout_linear": PARAMETERS["dropout"]})
         depth = len(self.channels)
         if depth == 0:
             raise ArchitectureError("channels must have an entry for at least one convolution")
-        check_counts("kernel_sizes", self.kernel_sizes)
-        check_length("kernel_sizes", self.kernel_sizes, (1, depth), depth)
-        self._check_padding()
-        if not isinstance(self.batch_norm, bool):
-            check_layer_numbers("batch_norm", self.batch_norm, depth)
-        check_choice("batch_norm_place", self.batch_norm_place, get_args(NormPlace))
-        check_choice("activation", self.activation, get_args(ActivationName))
-        check_choice("pool", self.pool, get_args(PoolName))
-        if isinstance(self.pool_after, str):
-            check_choice("pool_after", self.pool_after, ("auto", "every", "a list of layers"))
-        else:
-            check_layer_numbers("pool_after", self.pool_after, depth)
-        check_switch("residual", self.residual)
-        check_choice("head", self.head, get_args(HeadName))
-        check_counts("hidden", self.hidden)
-        check_rate("dropout_conv", self.dropout_conv)
-        check_rate("dropout_linear", self.dropout_linear)
+        for name, allowed in (("kernel_sizes", {1, depth}), ("padding", {depth})):
+            value = values[name]
+            if isinstance(value, tuple) and len(value) not in allowed:
+                wanted = " or ".join(map(str, sorted(allowed)))
+                raise ArchitectureError(
+                    f"{name} must have {wanted} entries for {depth} convolutions, "
+                    f"but has {len(value)}: {shown(value)}"
+                )
+        for name in ("batch_norm", "pool_after"):
+            value = values[name]
+            if isinstance(value, tuple) and list(value) != sorted(set(value) & set(self.numbers)):
+                raise ArchitectureError(
+                    f"{name} must name convolutions from 1 to {depth}, each once and in rising "
+                    f"order, but got {shown(value)}"
+                )
+        for place, kernel in zip(self.numbers, self.kernels, strict=True):
+            if self.padding == "same" and kernel % 2 == 0:
+                raise ArchitectureError(
+                    f"padding 'same' needs odd kernels, but got {kernel} for convolution "
+                    f"{place}; use an odd kernel size or give the padding as a number"
+                )
 
-    def _check_padding(self) -> None:
-        depth = len(self.channels)
-        if self.padding == "same":
-            for number, kernel in enumerate(self.kernels, start=1):
-                if kernel % 2 == 0:
-                    raise ArchitectureError(
-                        f"padding 'same' needs odd kernels, but got {kernel} for convolution "
-                        f"{number}; use an odd kernel size or give the padding as a number"
-                    )
-        elif isinstance(self.padding, tuple):
-            check_counts("padding", self.padding, least=0)
-            check_length("padding", self.padding, (depth,), depth)
-        elif not is_count(self.padding, least=0):
-            raise ArchitectureError(
-                "padding must be 'same', a whole number from 0 up or a list of them, "
-                f"but got {shown(self.padding)}"
-            )
+    @property
+    def numbers(self) -> range:
+        """Of the convolutions: 1 up."""
+        return range(1, len(self.channels) + 1)
 
     @property
     def kernels(self) -> tuple[int, ...]:
@@ -137,7 +143,7 @@ class ConvNetConfig(Architecture):
             return tuple(kernel // 2 for kernel in self.kernels)
         if isinstance(self.padding, tuple):
             return self.padding
-        return (self.padding,) * len(self.channels)
+        return (int(self.padding),) * len(self.channels)
 
 
 def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
@@ -147,12 +153,10 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
 
 
 def _configure(values: Mapping[str, Any]) -> ConvNetConfig:
-    depth, width = values["depth"], values["width"]
-    if depth > MOST_LAYERS:
-        raise ArchitectureError(
-            f"depth must be at most {MOST_LAYERS} convolutions, but got {depth}"
-        )
-    grown = tuple(width * 2 ** min(layer, GROWTH_STAGES) for layer in range(depth))
+    check_fields({name: values[name] for name in ("depth", "width")}, PARAMETERS)
+    grown = tuple(
+        values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
+    )
     same = ("kernel_sizes", "padding", "batch_norm", "batch_norm_place", "activation", "pool",
             "pool_after", "residual", "head", "hidden", "dropout_conv")  # fmt: skip
     return ConvNetConfig(
@@ -190,35 +194,6 @@ def _dropout_words(net: ConvNetConfig) -> list[str]:
     places = ((net.dropout_linear, ""), (net.dropout_conv, " after convolutions"))
     return [f"dropout {compact(rate)}{where}" for rate, where in places if rate]
 
-
-PARAMETERS = {
-    "depth": count(3, "number of convolutions"),
-    "width": count(32, "channels of the first; doubled after the first two"),
-    "channels": Parameter(
-        kinds=(tuple,), default=(), description="of each convolution, in place of depth, width"
-    ),
-    "kernel_sizes": Parameter(kinds=(tuple,), default=(3,), description="one for all, or each"),
-    "padding": Parameter(
-        kinds=(int, str, tuple),
-        default="same",
-        options=("same",),
-        description='"same", a number for all, or one for each',
-    ),
-    "batch_norm_place": choice(
-        get_args(NormPlace), "conv", "before the activation or after pooling"
-    ),
-    "pool": choice(get_args(PoolName), "max", "kind of pooling"),
-    "pool_after": Parameter(
-        kinds=(str, tuple),
-        default="auto",
-        options=("auto", "every"),
-        description="convolutions with 2x2 pooling behind; auto: as many as fit",
-    ),
-    "residual": Parameter(kinds=(bool,), default=False, description="shortcuts around each two"),
-    "head": choice(get_args(HeadName), "flatten", "what the linear layers see"),
-    "dropout_conv": number(0.0, "rate after the last convolution"),
-    **LINEAR_PARAMETERS,
-}
 
 FAMILY = Family(
     description="convolutions with pooling between them, then linear layers",

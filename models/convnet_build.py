@@ -57,7 +57,8 @@ class _Stack:
             side = min(self.height, self.width)
             self.pools = automatic(side, config.kernels, config.paddings)
         else:
-            self.pools = every if config.pool_after == "every" else config.pool_after
+            listed = config.pool_after
+            self.pools = listed if isinstance(listed, tuple) else every
         # Batch norm between convolution and activation, and batch norm after the pooling.
         at_conv = config.batch_norm_place == "conv"
         self.norms = _chosen(config.batch_norm, every) if at_conv else ()

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from models import convnet, mlp, resnet
-from models.checks import ArchitectureError, check_choice, is_count, shown
+from models.checks import ArchitectureError, is_count, shown
 from models.family import Architecture, Family, ImageShape
 from models.own import OwnConfig
 
@@ -94,7 +94,9 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
     if "family" not in values:
         raise ArchitectureError(f"key 'family' is missing; give one of {', '.join(FAMILIES)}")
     name = values["family"]
-    check_choice("family", name, tuple(FAMILIES))
+    if name not in tuple(FAMILIES):
+        names = ", ".join(FAMILIES)
+        raise ArchitectureError(f"family must be one of {names}, but got {shown(name)}")
     family = FAMILIES[str(name)]
     if family.config is OwnConfig:
         required = {key: one.required for key, one in family.parameters.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from models.checks import shown
+from models.checks import MOST_COUNT, MOST_LAYERS, ArchitectureError, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +42,7 @@ class Parameter:
         default: its value where a study does not name it.
         description: one line, also shown for a wrong value.
         options: the only texts it may be, such as a registry; empty for any.
+        least, most, below: of a number, or of each in a list; None: no bound but MOST_COUNT.
         required: has no default; a study must name it.
     """
 
@@ -49,29 +50,70 @@ class Parameter:
     default: Value
     description: str
     options: Collection[str] = ()
+    least: float | None = None
+    most: float | None = None
+    below: float | None = None
     required: bool = False
 
-    def fault(self, value: Value) -> str | None:
-        """What the value should have been; None if it fits."""
+    def fault(self, value: object) -> str | None:
+        """What the value should have been, "a number from 0 up"; None if it fits."""
         kinds = (*self.kinds, int) if float in self.kinds else self.kinds
         fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-        if isinstance(value, str) and self.options and value not in self.options:
-            fits = False
+        if isinstance(value, str) and self.options:
+            fits = fits and value in self.options
+        elif isinstance(value, tuple):
+            if len(value) > MOST_LAYERS:
+                return f"a list of at most {MOST_LAYERS} numbers"
+            fits = fits and all(type(one) is int and self._within(one) for one in value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            fits = fits and self._within(value)
         if fits:
             return None
-        return " or ".join(self.options or [KIND_WORDS[kind] for kind in self.kinds])
+        numbers = {int, float, tuple} & set(self.kinds)
+        if self.options and not numbers:
+            return f"one of {', '.join(self.options)}"
+        words = [KIND_WORDS[kind] for kind in self.kinds if kind is not str or not self.options]
+        return " or ".join([*map(repr, self.options), *words]) + self._bounds()
+
+    def _within(self, number: float) -> bool:
+        low = -MOST_COUNT if self.least is None else self.least
+        high = MOST_COUNT if self.most is None else self.most
+        return low <= number <= high and (self.below is None or number < self.below)
+
+    def _bounds(self) -> str:
+        least = "" if self.least is None else f" from {self.least:g}"
+        if self.below is not None:
+            return f"{least} up and below {self.below:g}"
+        return f"{least} to {self.most:g}" if self.most is not None else least and f"{least} up"
 
 
 def choice(options: Collection[str], default: str, description: str) -> Parameter:
     return Parameter(kinds=(str,), default=default, options=options, description=description)
 
 
-def number(default: float, description: str) -> Parameter:
-    return Parameter(kinds=(float,), default=default, description=description)
+def number(
+    default: float, description: str, most: float | None = None, below: float | None = None
+) -> Parameter:
+    """From 0 up."""
+    return Parameter(
+        kinds=(float,), default=default, description=description, least=0, most=most, below=below
+    )
 
 
-def count(default: int, description: str) -> Parameter:
-    return Parameter(kinds=(int,), default=default, description=description)
+def count(default: int, description: str, least: int = 1, most: int | None = None) -> Parameter:
+    return Parameter(kinds=(int,), default=default, description=description, least=least, most=most)
+
+
+def counts(default: tuple[int, ...], description: str) -> Parameter:
+    return Parameter(kinds=(tuple,), default=default, description=description, least=1)
+
+
+def check_fields(values: Mapping[str, object], parameters: Mapping[str, Parameter]) -> None:
+    """Raises ArchitectureError that names the first value which its parameter cannot have."""
+    for name, value in values.items():
+        expected = parameters[name].fault(value)
+        if expected is not None:
+            raise ArchitectureError(f"{name} must be {expected}, but got {shown(value)}")
 
 
 def plain_words(config: Architecture) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
-from models.checks import check_choice, check_counts, check_rate, check_switch
+from models.checks import ArchitectureError, shown
 from models.family import (
     Architecture,
     Family,
     ImageShape,
     Parameter,
+    check_fields,
     choice,
     compact,
+    counts,
     listed,
     number,
 )
@@ -21,11 +23,22 @@ from models.family import (
 if TYPE_CHECKING:
     from torch import nn
 
-ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
 ACTIVATION_WORDS = {
     "relu": "ReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "gelu": "GELU", "tanh": "tanh",
     "sigmoid": "sigmoid",
 }  # fmt: skip
+
+PARAMETERS = {
+    "batch_norm": Parameter(
+        kinds=(bool, tuple),
+        default=True,
+        description="in all layers, or the listed convolutions",
+        least=1,
+    ),
+    "activation": choice(tuple(ACTIVATION_WORDS), "relu", "nonlinearity"),
+    "hidden": counts((128,), "units of the hidden layers"),
+    "dropout": number(0.0, "rate in the linear part", below=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +50,15 @@ class MLPConfig(Architecture):
     """
 
     hidden: tuple[int, ...]
-    activation: ActivationName = "relu"
+    activation: str = "relu"
     dropout: float = 0.0  # in [0, 1)
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        check_counts("hidden", self.hidden)
-        check_choice("activation", self.activation, get_args(ActivationName))
-        check_rate("dropout", self.dropout)
-        check_switch("batch_norm", self.batch_norm)
+        check_fields(self.values(), PARAMETERS)
+        if not isinstance(self.batch_norm, bool):
+            got = shown(self.batch_norm)
+            raise ArchitectureError(f"batch_norm must be true or false, but got {got}")
 
 
 def build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:
@@ -103,15 +116,6 @@ def _words(config: MLPConfig) -> list[str]:
         ACTIVATION_WORDS[config.activation],
     ]
 
-
-PARAMETERS = {
-    "batch_norm": Parameter(
-        kinds=(bool, tuple), default=True, description="in all layers, or the listed convolutions"
-    ),
-    "activation": choice(get_args(ActivationName), "relu", "nonlinearity"),
-    "hidden": Parameter(kinds=(tuple,), default=(128,), description="units of the hidden layers"),
-    "dropout": number(0.0, "rate in the linear part"),
-}
 
 FAMILY = Family(
     description="fully connected network",

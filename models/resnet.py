@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.checks import ArchitectureError, check_rate, is_count, shown
-from models.family import Architecture, Family, ImageShape, count
+from models.checks import ArchitectureError, is_count, shown
+from models.family import Architecture, Family, ImageShape, check_fields, count
 from models.mlp import PARAMETERS as LINEAR_PARAMETERS
 from models.mlp import dropout_words
 
@@ -38,7 +38,7 @@ class ResNetConfig(Architecture):
             raise ArchitectureError(
                 f"side must be a whole number from {LEAST_SIDE} up, but got {shown(self.side)}"
             )
-        check_rate("dropout", self.dropout)
+        check_fields({"dropout": self.dropout}, LINEAR_PARAMETERS)
 
 
 def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
@@ -134,7 +134,7 @@ FAMILY = Family(
     config=ResNetConfig,
     build=build,
     parameters={
-        "side": count(0, "pixels to scale images to first; 0: as they are"),
+        "side": count(0, "pixels to scale images to first; 0: as they are", least=0),
         "dropout": LINEAR_PARAMETERS["dropout"],
     },
     configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, get_args
+from typing import Any
 
-from data.augmentations import AUGMENTATIONS
 from data.extensions import is_reference
 from models import FAMILIES, Parameter
 from models.checks import shown
-from models.family import choice, count, number
+from models.family import choice
 from search.spec.domains import (
     Domain,
     ParameterValue,
@@ -18,34 +17,10 @@ from search.spec.domains import (
     domain_from_json,
 )
 from search.spec.extensions import register_families
-from search.spec.recipe import OptimizerName, WeightDecayKind
-from search.spec.schedules import SCHEDULES
+from search.spec.recipe import RECIPE
 
 FAMILY = "family"
 DEFAULT_FAMILY = "cnn"
-# How networks are trained. Registries are the sources of the options, so entries may be added.
-RECIPE: Mapping[str, Parameter] = {
-    "batch_size": count(128, "images a step"),
-    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
-    "learning_rate": number(2e-3, "peak of the schedule"),
-    "momentum": number(0.9, "of sgd"),
-    "weight_decay_kind": choice(get_args(WeightDecayKind), "decoupled", "see search.training.step"),
-    "weight_decay": number(1e-2, "strength of the weight decay"),
-    "schedule": choice(SCHEDULES, "one-cycle", "course of the learning rate"),
-    "weight_averaging": number(
-        0.0, "the mean of the weights over this share of the steps is validated and kept; 0: none"
-    ),
-    "label_smoothing": number(0.0, "share of the target spread over all classes"),
-    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
-    "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
-    "augmentation_strength": number(1.0, "1 is usual, 0 none"),
-    "initial_weights": Parameter(
-        kinds=(str,),
-        default="",
-        description='"imagenet", a finalised model\'s folder, a file; "": random',
-    ),
-    "frozen_epochs": count(0, "epochs that train the last layer alone"),
-}
 
 
 def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:

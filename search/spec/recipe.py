@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
+from models import Parameter
+from models.family import choice, count, number
 from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
 WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 
-MOST_BATCH = 10**6  # images a step
 # Bad configurations show after so much of the first epoch, scored on so much of the validation
 # examples: on all of them, scoring it could cost more than the training before it.
 EARLY_LOOK = 1 / 3
+
+
+# Registries are the sources of options, so that an extension may add entries.
+RECIPE: Mapping[str, Parameter] = {
+    "batch_size": count(128, "images a step", most=10**6),
+    "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
+    "learning_rate": number(2e-3, "peak of the schedule"),
+    "momentum": number(0.9, "of sgd", below=1),
+    "weight_decay_kind": choice(get_args(WeightDecayKind), "decoupled", "see search.training.step"),
+    "weight_decay": number(1e-2, "strength of the weight decay"),
+    "schedule": choice(SCHEDULES, "one-cycle", "course of the learning rate"),
+    "weight_averaging": number(
+        0.0, "share of the steps whose mean weights are validated and kept; 0: none", most=1
+    ),
+    "label_smoothing": number(0.0, "share of the target spread over all classes", below=1),
+    "gradient_clip": number(0.0, "largest norm of the gradient; 0: no limit"),
+    "augmentation": choice(AUGMENTATIONS, "none", "policy of random image transforms"),
+    "augmentation_strength": number(1.0, "1 is usual, 0 none", most=MAX_STRENGTH),
+    "initial_weights": Parameter(
+        kinds=(str,),
+        default="",
+        description='"imagenet", a finalised model\'s folder, a file; "": random',
+    ),
+    "frozen_epochs": count(0, "epochs that train the last layer alone", least=0),
+}
+OPTIONAL = ("gradient_clip", "initial_weights")  # None in a recipe where they are empty
+_EPOCHS = count(1, "of training")
 
 
 class RecipeError(ValueError):
@@ -67,40 +94,20 @@ class Recipe:
     frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
-        clip, most = self.gradient_clip, MAX_STRENGTH
-        for name, holds, wanted in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("patience", self.patience is None or self.patience >= 1, ">= 1"),
-            ("batch_size", 1 <= self.batch_size <= MOST_BATCH, f"from 1 to {MOST_BATCH}"),
-            ("optimizer", *_among(self.optimizer, get_args(OptimizerName))),
-            ("learning_rate", _positive(self.learning_rate), "above 0"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("weight_decay_kind", *_among(self.weight_decay_kind, get_args(WeightDecayKind))),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("schedule", *_among(self.schedule, SCHEDULES)),
-            ("weight_averaging", 0 <= self.weight_averaging <= 1, "in [0, 1]"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"),
-            ("gradient_clip", clip is None or _positive(clip), "above 0"),
-            ("augmentation", *_among(self.augmentation, AUGMENTATIONS)),
-            ("augmentation_strength", 0 <= self.augmentation_strength <= most, f"in [0, {most:g}]"),
-            ("frozen_epochs", self.frozen_epochs >= 0, "0 or more"),
-            (
-                "frozen_epochs",
-                self.frozen_epochs == 0 or self.initial_weights is not None,
-                "0 without initial_weights: random layers would stay random",
-            ),
-        ):
-            if not holds:
-                raise RecipeError(f"{name} must be {wanted}, but got {getattr(self, name)!r}")
+        for name, parameter in {"epochs": _EPOCHS, "patience": _EPOCHS, **RECIPE}.items():
+            value = getattr(self, name)
+            expected = parameter.fault(value)
+            if expected is not None and (value is not None or name not in (*OPTIONAL, "patience")):
+                raise RecipeError(f"{name} must be {expected}, but got {value!r}")
+        for name in ("learning_rate", "gradient_clip"):
+            if getattr(self, name) == 0:
+                raise RecipeError(f"{name} must be above 0, but got 0")
+        if self.frozen_epochs and self.initial_weights is None:
+            raise RecipeError(
+                "frozen_epochs must be 0 without initial_weights: random layers would stay "
+                f"random, but got {self.frozen_epochs}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `Recipe(**d)` gives the recipe back."""
         return dataclasses.asdict(self)
-
-
-def _positive(value: float) -> bool:
-    return 0 < value < math.inf
-
-
-def _among(value: object, choices: Collection[str]) -> tuple[bool, str]:
-    return value in choices, f"one of {', '.join(choices)}"

@@ -25,12 +25,11 @@ from search.spec.domains import (
 from search.spec.parameters import (
     DEFAULT_FAMILY,
     FAMILY,
-    RECIPE,
     read_parameter,
     read_value,
     read_values,
 )
-from search.spec.recipe import Recipe, RecipeError
+from search.spec.recipe import OPTIONAL, RECIPE, Recipe, RecipeError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
 OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
-OPTIONAL = ("gradient_clip", "initial_weights")  # of the recipe: None where empty
 
 
 def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:

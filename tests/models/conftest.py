@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig
-from models.convnet import HeadName, NormPlace, PoolName
-from models.mlp import ActivationName
+from models.convnet import PARAMETERS
 from models.summary import anatomy
 
 Case = tuple[Architecture, tuple[int, int, int], int]
@@ -41,7 +40,7 @@ def _cases(rng: random.Random) -> Iterator[Case]:
 def _mlp(rng: random.Random) -> MLPConfig:
     return MLPConfig(
         hidden=_sizes(rng, rng.randint(0, 3)),
-        activation=rng.choice(get_args(ActivationName)),
+        activation=rng.choice(list(PARAMETERS["activation"].options)),
         dropout=rng.choice([0.0, 0.3]),
         batch_norm=rng.random() < 0.5,
     )
@@ -56,12 +55,12 @@ def _convnet(rng: random.Random) -> ConvNetConfig:
         kernel_sizes=tuple(rng.choices([1, 3, 5], k=rng.choice([1, depth]))),
         padding=padding,
         batch_norm=batch_norm,
-        batch_norm_place=rng.choice(get_args(NormPlace)),
-        activation=rng.choice(get_args(ActivationName)),
-        pool=rng.choice(get_args(PoolName)),
+        batch_norm_place=rng.choice(list(PARAMETERS["batch_norm_place"].options)),
+        activation=rng.choice(list(PARAMETERS["activation"].options)),
+        pool=rng.choice(list(PARAMETERS["pool"].options)),
         pool_after=rng.choice(["auto", "every", _some(rng, depth)]),
         residual=rng.random() < 0.5,
-        head=rng.choice(get_args(HeadName)),
+        head=rng.choice(list(PARAMETERS["head"].options)),
         hidden=_sizes(rng, rng.randint(0, 2)),
         dropout_conv=rng.choice([0.0, 0.3]),
         dropout_linear=rng.choice([0.0, 0.3]),

@@ -102,7 +102,10 @@ def test_a_deep_residual_table_has_one_line_a_layer_in_100_columns(
         ("--channels 8 --pool-after 2", "from 1 to 1"),
         ("--channels 8 --activation swish", "'swish'"),
         ("--channels 8 --dropout 0.5", "unknown key 'dropout' for family 'cnn'"),
-        ("--channels 8 --dropout-linear 1", "dropout_linear must be at least 0 and below 1"),
+        (
+            "--channels 8 --dropout-linear 1",
+            "dropout_linear must be a number from 0 up and below 1",
+        ),
         ("--channels 8 --dropout-linear nan", "below 1, but got nan"),
         ("--family mlp --hidden 8 --channels 8", "unknown key 'channels' for family 'mlp'"),
         ("--family rnn", "'rnn'"),

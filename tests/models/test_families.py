@@ -74,7 +74,7 @@ def test_every_field_is_written_and_defaults_may_be_left_out() -> None:
         ({"family": "cnn", "channels": [8], "head": None}, "head must be one of .* got None"),
         ({"family": "cnn", "channels": [8], "padding": {}}, "padding must be .* but got {}"),
         ({"family": "mlp", "hidden": 64}, "hidden must be a list of whole numbers .* got 64"),
-        ({"family": "mlp", "hidden": [], "dropout": None}, "dropout must be a number, .* None"),
+        ({"family": "mlp", "hidden": [], "dropout": None}, "dropout must be a number .* None"),
         ({"family": "mlp", "hidden": [], "batch_norm": [1]}, "batch_norm must be true or false"),
     ],
 )

@@ -7,7 +7,8 @@ from optuna.trial import FixedTrial
 from models import ConvNetConfig, MLPConfig
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError, domain_from_json
-from search.spec.parameters import RECIPE, read_parameter
+from search.spec.parameters import read_parameter
+from search.spec.recipe import RECIPE
 from search.spec.space import check_space, suggest
 from search.spec.study_file import READY_MADE, read_study_file
 
