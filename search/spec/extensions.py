@@ -24,6 +24,13 @@ MAX_BYTES = 2**22
 SHOWN = 12  # digits of a SHA-256 in messages
 
 
+class ExtensionError(SpecError):
+    """A stored study's file is missing, or is another version."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("extensions", message)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extension:
     """name: of the file, as the study has it. path: where it was when the study was made."""
@@ -159,15 +166,13 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
             others += [digest] if digest is not None else []
         else:
             if others:
-                raise SpecError(
-                    "extensions",
+                raise ExtensionError(
                     f"{name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
                     f"but then {extension.sha256[:SHOWN]}); put that version back, or give "
                     "another --study NAME",
                 )
             if not of_data:
-                raise SpecError(
-                    "extensions",
+                raise ExtensionError(
                     f"the study needs {name}, which is not at {extension.path}; put it there or "
                     "into the present folder",
                 )

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, exc, func, insert, select
 
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
+from search.spec.extensions import ExtensionError
 from search.spec.space import check_values, queued_baseline
 from search.store import DatabaseGoneError, StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, snapshot, transaction, with_retry
@@ -281,6 +282,8 @@ def load_facts(study: StudyHandle) -> DatasetFacts:
 
 
 def _unreadable(study: StudyHandle, error: Exception) -> StorageError:
+    if isinstance(error, ExtensionError):
+        return StorageError(f"study {study.name!r}: {error}")
     reason = str(error)[:200] or type(error).__name__
     return StorageError(f"study {study.name!r} cannot be read ({reason}); give another --study")
 

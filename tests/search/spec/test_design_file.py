@@ -162,7 +162,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, 
 
 
 def test_the_line_of_an_arm_that_does_not_fit(tmp_path: Path) -> None:
-    text = f"[space]\ndropout = 0.1\n{ARMS}channels = [8, 8]\ndropout = 1.5\n"
+    text = f"[space]\ndropout = 0.1\n{ARMS}channels = [8, 8]\nkernel_sizes = [3, 5, 3]\n"
     with pytest.raises(SpecError) as caught:
         check_space(spec_of(tmp_path, text), (1, 8, 8), 10)
     assert located(tmp_path / "mine.toml", caught.value).endswith("mine.toml:9")
