@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.trials_present import insert_trials, make_up_trials
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study, find_study

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from search.running.loop import work
-from search.running.worker import Worker
+from search.running.loop import train_trials
+from search.running.run import Run
 from search.spec.config import StudySpec
-from search.spec.space import read_parameter
+from search.spec.parameters import read_parameter
 from search.store.folders import sweep
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
@@ -39,11 +39,11 @@ def train(folder: Path, trials: int) -> None:
     task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
     db = open_database(f"sqlite:///{folder / 'studies.db'}")
     study = find_study(db, "s") or create_study(db, "s", spec, task.info, validation_count=40)
-    worker = Worker(
+    worker = Run(
         db=db, study=study, spec=spec, task=task, folder=folder / "s", stop=threading.Event()
     )
     sweep(study, worker.folder)
-    work(worker)
+    train_trials(worker)
     sweep(study, worker.folder)
     db.close()
 

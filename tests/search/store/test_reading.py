@@ -8,12 +8,13 @@ import pytest
 from optuna.trial import TrialState
 
 from data.examples import DatasetInfo
-from search.analysis.speed import busy_seconds, time_spent, trial_seconds
-from search.analysis.states import all_counts
+from search.analysis.times import busy_seconds, time_spent, trial_seconds
+from search.analysis.wording import all_counts
 from search.figures.figures_study import best_so_far, pareto_front
+from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.design import Arm
-from search.spec.space import read_parameter, suggest
+from search.spec.parameters import read_parameter
+from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample

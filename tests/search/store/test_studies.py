@@ -14,7 +14,8 @@ from sqlalchemy import delete, func, select
 from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.space import OVERRIDES, read_parameter
+from search.spec.parameters import read_parameter
+from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, snapshot
 from search.store.opening import forbid_writing, open_database
