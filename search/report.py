@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from search.analysis.wording import printable
-from search.figures.file_kinds import KINDS
+from search.figures import KINDS, Kind
 from search.spec.config import check_study_name
 from search.store.folders import runs_folder, study_folder
 from search.store.opening import open_database
@@ -48,11 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     study = require_study(db, args.study)
     # Not needed to say what is wrong, and with all that draws they take seconds to import.
     from search.analysis.hypotheses import evaluate_journal
-    from search.pages.report_files import report, write_report
+    from search.pages.report import make_report, write_report
 
     view = view_study(study)
     folder = study_folder(study, runs_folder(args.storage, args.runs_dir))
-    files = write_report(report(view, datetime.now(UTC)), folder, args.formats)
+    kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
+    files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
     for evaluation in evaluate_journal(view):
         print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
     print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")

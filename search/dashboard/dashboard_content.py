@@ -6,31 +6,19 @@ versions for a moment, and the dashboard then keeps the figure that it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 
-from search.figures.figures_arms import loss_by_arm
-from search.figures.figures_choices import (
-    chosen_kinds,
-    error_against_dropout,
-    kinds_side_by_side,
-    searches_dropout,
-)
-from search.figures.figures_curves import learning_curves
-from search.figures.figures_study import best_so_far, loss_against_parameters, time_by_outcome
-from search.pages.note import study_note, trial_note
-from search.pages.note_section import placed
-from search.spec.config import StudySpec
+from search.figures import dashboard_figures
+from search.pages.note import placed, study_note, trial_note
 from search.store.studies import StudyHandle
 from search.store.views import StudyView
 
 # Each note of a trial is a row that the dashboard compares with every trial at every reading.
 MOST_TRIAL_NOTES = 100
-
-Draw = Callable[[StudyView], go.Figure]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,27 +36,12 @@ class StudyContent:
     trial_notes: Mapping[int, str] = field(default_factory=dict)
 
 
-def figures_of(spec: StudySpec) -> dict[str, Draw]:
-    """What has sense for such a study, in the order of its page."""
-    drawn: dict[str, Draw] = {"learning-curves": learning_curves}
-    if spec.is_comparison:
-        drawn["arms"] = loss_by_arm
-    drawn["loss-against-parameters"] = loss_against_parameters
-    drawn["best-so-far"] = best_so_far
-    if chosen_kinds(spec):
-        drawn["weight-decay-and-augmentation"] = kinds_side_by_side
-    if searches_dropout(spec):
-        drawn["error-against-dropout"] = error_against_dropout
-    drawn["time-by-outcome"] = time_by_outcome
-    return drawn
-
-
 def make_study_content(view: StudyView) -> StudyContent:
     """The work of it, without touching a database."""
     noted = [(t.number, n) for t in view.trials if (n := trial_note(t)) is not None]
     return StudyContent(
         note=study_note(view),
-        figures={name: draw(view) for name, draw in figures_of(view.spec).items()},
+        figures=dashboard_figures(view),
         trial_notes=dict(noted[-MOST_TRIAL_NOTES:]),
     )
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from search.figures.trial_pictures import confusion_png, curves_png
+from search.analysis.wording import data_in_words
+from search.figures.trial import trial_pictures
 from search.store.pictures import Picture, announced, confusion_of
 from search.store.views import StudyView, TrialView
 from search.training.files import delete_abandoned, write_atomically
@@ -96,9 +97,10 @@ def draw(view: StudyView, trial: TrialView, picture: Picture) -> bytes:
     Raises:
         ValueError: what it is to show is damaged.
     """
-    if picture == "curves":
-        return curves_png(view, trial)
-    confusion_KK = confusion_of(trial.system_attributes, len(view.dataset.class_names))
-    if confusion_KK is None:
-        raise ValueError("its confusion matrix is damaged")
-    return confusion_png(view, trial, confusion_KK)
+    confusion_KK = None
+    if picture == "confusion":
+        confusion_KK = confusion_of(trial.system_attributes, len(view.dataset.class_names))
+        if confusion_KK is None:
+            raise ValueError("its confusion matrix is damaged")
+    names, data = view.dataset.class_names, data_in_words(view)
+    return trial_pictures(trial.number, trial.reports, data, names, confusion_KK)[-1][1]

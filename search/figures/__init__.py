@@ -1,0 +1,157 @@
+"""Figures: a registry of all there are, in the order in which they are shown.
+
+The report, the dashboard, the files in `runs/<study>/figures/` and `study_figures` loop over
+FIGURES, finalize's page and files over FINAL_FIGURES. Plotly, matplotlib and what they draw are
+imported only when a figure is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+
+from search.store.views import StudyView
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from search.analysis.final_result import FinalResult
+
+Kind = Literal["png", "svg"]  # of a figure's file
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Section = Literal["arms", "effects", "progress", "parameters", "confusion", "network", "more"]
+Source = TypeVar("Source")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Generic[Source]):
+    """A figure of a study (`Source` is StudyView) or of a finalised network (FinalResult).
+
+    Attributes:
+        title: above the figure, unless `make` gives it one.
+        description: what it shows, in one line; also for those who cannot see it.
+        make: draws it. It gets our style, and a subtitle that names data set and counts, unless it
+            calls `search.figures.style.apply_style`. Text in `layout.meta["caption"]` is shown
+            below. Plotly reads HTML: escape names with `search.figures.values.in_figure`.
+        section: of the report or of finalize's page.
+        applies: whether there is, or will be, anything to show of such a study.
+        in_dashboard: for figures of at most about 50 kB that take little work.
+        dashboard_id: where the dashboard has it under another name than the registry.
+    """
+
+    title: str
+    description: str
+    make: Callable[[Source], go.Figure]
+    applies: Callable[[Source], bool] = lambda _: True
+    section: Section = "more"
+    in_dashboard: bool = True
+    dashboard_id: str = ""
+
+    def draw(self, source: Source) -> go.Figure:
+        """The figure in our style. An error of `make` is shown in its place."""
+        from search.figures import style
+
+        try:
+            figure = self.make(source)
+        except Exception as error:  # of any kind: one figure must not cost all others
+            figure = style.missing(f"it cannot be drawn: {type(error).__name__}: {error}")
+        return style.complete(figure, self.title, source)
+
+
+def _lazily(place: str) -> Callable[[Any], go.Figure]:
+    """`study:best_so_far` of this folder, imported when it is called."""
+    module, name = place.split(":")
+
+    def make(source: Any) -> go.Figure:
+        figure: go.Figure = getattr(import_module(f"search.figures.{module}"), name)(source)
+        return figure
+
+    return make
+
+
+def _searches(view: StudyView) -> bool:
+    from search.analysis.importances import search_axes
+
+    return bool(search_axes(view.spec)) and not view.spec.is_comparison
+
+
+def _differ_in_size(view: StudyView) -> bool:
+    sizes = {trial.parameters for trial in view.trials if trial.parameters}
+    return len(sizes) > 1 or not view.spec.is_comparison
+
+
+FIGURES: dict[str, Figure[StudyView]] = {
+    "arms": Figure(
+        "Arms", "Validation loss of each seed by arm, with mean and standard deviation",
+        _lazily("arms:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
+    ),
+    "effects": Figure(
+        "Effects", "Difference of each arm's validation loss to the base, with interval and seeds",
+        _lazily("arms:effects"), lambda view: len(view.spec.arms) > 1, "effects",
+        in_dashboard=False,
+    ),
+    "history": Figure(
+        "Best so far", "Lowest validation loss of any complete trial, by trials finished and time",
+        _lazily("study:best_so_far"), lambda view: not view.spec.is_comparison, "progress",
+        dashboard_id="best-so-far",
+    ),
+    "curves": Figure(
+        "Learning curves", "Loss by epoch of trials or arms, with the best epochs marked",
+        _lazily("curves:learning_curves"), section="progress", dashboard_id="learning-curves",
+    ),
+    "parameters": Figure(
+        "Loss against size", "Lowest validation loss of each trial by its number of parameters",
+        _lazily("study:loss_against_parameters"), _differ_in_size, "progress",
+        dashboard_id="loss-against-parameters",
+    ),
+    "time": Figure(
+        "Where the time went", "Time of training and validation by what became of the trials",
+        _lazily("study:time_by_outcome"), section="progress", dashboard_id="time-by-outcome",
+    ),
+    "importances": Figure(
+        "What mattered", "Share of the losses' variance that each searched parameter explains",
+        _lazily("parameters:importances_bars"), _searches, "parameters", in_dashboard=False,
+    ),
+    "slices": Figure(
+        "Loss by parameter", "Lowest validation loss by each searched parameter's value",
+        _lazily("parameters:slices"), _searches, "parameters",
+    ),
+    "parallel": Figure(
+        "Parallel coordinates", "Each trial as a line through its parameters' values to its loss",
+        _lazily("parameters:parallel_coordinates"), _searches, "parameters", in_dashboard=False,
+    ),
+}  # fmt: skip
+FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
+    "confusion": Figure(
+        "Confusion matrix", "Test images by true and predicted class",
+        _lazily("final:confusion_on_test"), section="confusion",
+    ),
+    "curves": Figure(
+        "Training curves", "Loss and error by epoch of the trial and of the final runs",
+        _lazily("final:training_curves"), section="progress",
+    ),
+    "kernels": Figure(
+        "First-layer kernels", "Weights of the first convolution's kernels",
+        _lazily("final:first_layer_kernels"), lambda final: final.kernels is not None, "network",
+    ),
+}  # fmt: skip
+
+
+def figures_of(view: StudyView) -> dict[str, Figure[StudyView]]:
+    """Those with something to show of the study, in the order of its page."""
+    return {name: figure for name, figure in FIGURES.items() if figure.applies(view)}
+
+
+def final_figures_of(final: FinalResult) -> dict[str, Figure[FinalResult]]:
+    return {name: figure for name, figure in FINAL_FIGURES.items() if figure.applies(final)}
+
+
+def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
+    """What the dashboard shows of the study, by the dashboard's ids."""
+    return {
+        figure.dashboard_id or name: figure.draw(view)
+        for name, figure in figures_of(view).items()
+        if figure.in_dashboard
+    }

@@ -1,15 +1,18 @@
-"""One look for all figures: readable on light and on dark ground, and without colour vision.
+"""One style for all figures: readable on light and on dark ground, and without colour vision.
 
 The colours are those of Okabe and Ito (2008, "Color Universal Design") that keep a contrast of 3:1
-both on white and on the pages' dark ground; under simulated protanopia, deuteranopia and
-tritanopia any two stay at least 15 units of CIE Lab apart. Lines differ by their dashes, too.
+both on white and on the pages' dark ground. Lines differ by their dashes, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+
+from search.analysis.wording import fitted
+from search.figures.values import in_figure, subtitle
 
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GREY = "#7F7F7F"  # what is there for comparison only
@@ -25,9 +28,10 @@ _AXIS = {
     "automargin": True,
     "title": {"standoff": 8},
 }
+_MOST_ERROR = 100  # characters of an error's text
 
 
-def line_look(rank: int) -> dict[str, Any]:
+def line_style(rank: int) -> dict[str, Any]:
     """Colour and dash of the line at this rank, from 0: twelve that differ."""
     return {
         "color": COLOURS[rank % len(COLOURS)],
@@ -35,16 +39,42 @@ def line_look(rank: int) -> dict[str, Any]:
     }
 
 
-def dress(figure: go.Figure, title: str, subtitle: str) -> None:
-    """Give the figure its title and our look: transparent, without plotly's template of 6 kB.
+def add_line(
+    figure: go.Figure,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    name: str,
+    line: Mapping[str, Any],
+    hover: str = "",
+    **more: Any,
+) -> None:
+    """`hover`: plotly's template for a point; without one the pointer finds nothing."""
+    shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
+    figure.add_scatter(x=x, y=y, name=name, **{"mode": "lines", "line": line, **shown, **more})
+
+
+def add_markers(
+    figure: go.Figure,
+    x: Sequence[Any],
+    y: Sequence[Any],
+    name: str,
+    marker: Mapping[str, Any],
+    hover: str = "",
+    **more: Any,
+) -> None:
+    add_line(figure, x, y, name, {}, hover, mode="markers", marker=marker, **more)
+
+
+def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None:
+    """Give the figure a subtitle, and our style: transparent, without plotly's template of 6 kB.
 
     The texts are plotly's HTML: escape what people typed with `in_figure`.
     """
     figure.update_layout(
         template="none",
         title={
-            "text": title,
-            "subtitle": {"text": subtitle, "font": {"size": 12, "color": _TEXT}},
+            "text": title or figure.layout.title.text,
+            "subtitle": {"text": below, "font": {"size": 12, "color": _TEXT}},
             "font": {"size": 16},
             "x": 0,
             "xanchor": "left",
@@ -62,15 +92,25 @@ def dress(figure: go.Figure, title: str, subtitle: str) -> None:
     figure.update_yaxes(**_AXIS)
 
 
+def complete(figure: go.Figure, title: str, source: Any) -> go.Figure:
+    """Give the figure what it lacks of title and style. `source`: a StudyView or FinalResult."""
+    if figure.layout.title.subtitle.text is None:
+        apply_style(figure, subtitle(getattr(source, "view", source)))
+    if figure.layout.title.text is None:
+        figure.update_layout(title_text=title)
+    return figure
+
+
 def note_absence(figure: go.Figure, text: str) -> None:
     """In the middle of a figure that has nothing to show yet."""
-    figure.add_annotation(
-        text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14}
-    )
+    place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+    figure.add_annotation(text=text, showarrow=False, font={"size": 14}, **place)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
 
 
-def in_figure(text: str) -> str:
-    """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def missing(text: str) -> go.Figure:
+    """A figure that says in plain text why there is none."""
+    figure = go.Figure()
+    note_absence(figure, in_figure(fitted(text, _MOST_ERROR)))
+    return figure

@@ -18,7 +18,7 @@ from models.summary import anatomy
 from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content_writer import ContentWriter
-from search.figures.final_pictures import save_pictures
+from search.figures.final import save_pictures
 from search.final.chosen import choose_trial
 from search.final.evaluation import (
     begin_evaluation,

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.analysis.wording import duration, printable
 from search.final.chosen import Chosen
-from search.pages.final_words import opened_before
+from search.pages.final_page import evaluated_before
 from search.pages.note import in_utc
 from search.store.records import ResultRow
 from search.store.views import StudyView
@@ -26,7 +26,7 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
         print(f"Note: the study still lacks {unfinished} of its trials.", file=sys.stderr)
     if chosen.why:
         print(f"Note: {printable(chosen.why)}", file=sys.stderr)
-    warning = opened_before(view)
+    warning = evaluated_before(view)
     if warning:
         print(f"Note: {warning}", file=sys.stderr)
     print(

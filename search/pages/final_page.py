@@ -1,207 +1,187 @@
-"""Finalize's page and its summary for the terminal."""
+"""Finalize's page and its summary for the terminal, filled with the same values."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
 
-from search.analysis.final_result import FinalResult, test_accuracy
+from search.analysis.describe import describe_config
+from search.analysis.final_result import FinalResult, by_class, most_confused, test_accuracy
+from search.analysis.measures import Accuracy, accuracy_of, legend, seeds_in_words
 from search.analysis.wording import (
     data_in_words,
     duration,
     grouped,
+    mean_and_spread,
     notes_in_words,
-    printable,
+    spread,
 )
-from search.figures.figures_final import confusion_matrix, first_layer_kernels, training_curves
-from search.figures.final_pictures import drawings, rendered
-from search.pages.final_words import (
-    SCORES,
-    SHORT_SCORES,
-    baseline_in_words,
-    class_rows,
-    confused_rows,
-    in_figures,
-    key_to_scores,
-    layer_rows,
-    opened_before,
-    recipe_in_words,
-    score_rows,
-    test_loss_in_words,
-    tested_on,
-    untested_in_words,
-)
-from search.pages.note import in_utc, reading_in_words
-from search.pages.page import (
-    Html,
-    facts,
-    figure,
-    footer,
-    heading,
-    listing,
-    page,
-    paragraph,
-    picture,
-    table,
-)
-from search.terminal.reproduce import command, study_file
-from search.terminal.summary import WIDTH
+from search.figures import FINAL_FIGURES, final_figures_of
+from search.figures.files import rendered
+from search.figures.final import drawings, tested_on
+from search.pages.networks import layer_values
+from search.pages.note import evaluation_in_words, in_utc
+from search.pages.render import markdown, page, plain, plot_values
+from search.spec.study_file import write_study_file
+from search.store.views import StudyView
+from search.terminal.reproduce import command
+from search.terminal.summary import gain_in_words, score_in_words
+from search.training.epoch import Score
 
-PAIRS, PAIRS_IN_TEXT = 10, 3
+PAIRS = 10
+MOST_NAMES = 10  # of classes in a sentence
+PICTURES = ("mistakes", "features")  # that are no plotly figures
 
 
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
-    title = f"{printable(final.view.dataset.title)}: trial {final.trial.number} on the test set"
-    sections = (_summary, _scores, _confusions, _learning, _network, _repetition)
-    return page(title, [part for section in sections for part in section(final)])
+    drawn = drawings(final)
+    pictures = {name: rendered(drawn[name], "png") for name in PICTURES if name in drawn}
+    figures = {name: figure.draw(final) for name, figure in final_figures_of(final).items()}
+    view = final.view
+    title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
+    text = markdown(
+        "final.md",
+        title=view.dataset.title,
+        kind="png",
+        pictures=pictures,
+        evaluated_at=in_utc(final.opened_at),
+        facts_of_final=[
+            ("test accuracy", str(test_accuracy(final))),
+            ("test loss (nats)", _test_loss(final)),
+            ("runs", str(len(final.runs))),
+            ("parameters", grouped(final.parameters)),
+            ("epochs", str(final.epochs)),
+            ("training a run", duration(mean(run.seconds for run in final.runs))),
+        ],
+        by_seed=[(str(run.seed), *_means([run.test]), duration(run.seconds)) for run in final.runs],
+        by_class=[
+            (
+                one.name,
+                grouped(one.images) if one.images else "no pictures",
+                "" if one.accuracy is None else f"{100 * one.accuracy:.2f}",
+            )
+            for one in by_class(final)
+        ],
+        seed=final.runs[0].seed,
+        layers=layer_values(view, final.layers),
+        command=command("finalize", view, *_options(final)),
+        study_file=write_study_file(view.spec),
+        notes=notes_in_words(view),
+        data=data_in_words(view),
+        hardware=final.hardware,
+        versions=", ".join(f"{name} {number}" for name, number in final.versions.items()),
+        **_values(final),
+        **plot_values(FINAL_FIGURES, figures),
+    )
+    return page(title, text, figures, pictures)
 
 
 def final_text(final: FinalResult) -> str:
     """The summary for standard output: plain text, without markup or control characters."""
-    lines = [
-        f"Trial {final.trial.number} of study {final.view.name}: {tested_on(final)}",
-        *textwrap.wrap(recipe_in_words(final), WIDTH),
-        *textwrap.wrap(printable(final.why), WIDTH),
-        "",
-        *_aligned([SHORT_SCORES, *score_rows(final)]),
-        "",
-        *textwrap.wrap(key_to_scores(final), WIDTH),
-        "",
-        *textwrap.wrap(baseline_in_words(final), WIDTH),
+    return plain("final.txt", **_values(final))
+
+
+def evaluated_before(view: StudyView) -> str | None:
+    """A warning where the next test evaluation is not the first."""
+    return " ".join(plain("before.txt", **_earlier(view)).split()) if view.results else None
+
+
+def _earlier(view: StudyView) -> dict[str, Any]:
+    return {
+        "evaluations": [(evaluation_in_words(row),) for row in view.results],
+        "first_evaluation": in_utc(view.results[0].opened_at) if view.results else "",
+    }
+
+
+def _values(final: FinalResult) -> dict[str, Any]:
+    """What page and summary share."""
+    view, config, baseline = final.view, final.trial.config, final.view.baseline
+    assert config is not None
+    untested = [one.name for one in by_class(final) if not one.images]
+    more = f" and {len(untested) - MOST_NAMES} more" if len(untested) > MOST_NAMES else ""
+    return {
+        "trial": final.trial.number,
+        "name": view.name,
+        "tested": tested_on(final),
+        "config": describe_config(config, final.parameters),
+        "epochs": final.epochs,
+        "why": final.why,
+        "scores": _scores(final),
+        "accuracy": str(test_accuracy(final)),
+        "legend": legend(final.test_count, len(final.runs)),
+        "runs": len(final.runs),
+        "baseline": None if baseline is None else baseline.number,
+        "baseline_score": baseline and score_in_words(baseline, view),
+        "score": score_in_words(final.trial, view),
+        "gain": gain_in_words(view) or "unknown",
+        "pairs": _confused(final),
+        "untested": f"{', '.join(untested[:MOST_NAMES])}{more}",
+        **_earlier(view),
+    }
+
+
+def _scores(final: FinalResult) -> list[tuple[str, ...]]:
+    """Of training, validation and test: loss, error, accuracy, sampling error, images."""
+    best, validation_count = final.trial.best, final.view.dataset.validation_count
+    assert best is not None
+    validation = Score(loss=best.validation_loss, error=best.validation_error)
+    runs = "1 run" if len(final.runs) == 1 else f"{len(final.runs)} runs"
+    return [
+        (
+            f"training ({runs})",
+            *_means([run.training for run in final.runs]),
+            "",  # these images are not a sample of what is to come
+            grouped(final.training_count),
+        ),
+        (
+            f"validation (the trial's run, epoch {best.epoch})",
+            *_means([validation]),
+            _points(accuracy_of([validation.error], validation_count)),
+            grouped(validation_count),
+        ),
+        (
+            f"test ({runs})",
+            *_means([run.test for run in final.runs]),
+            _points(test_accuracy(final)),
+            grouped(final.test_count),
+        ),
     ]
-    pairs = confused_rows(final, PAIRS_IN_TEXT)
-    if pairs:
-        lines += ["", "Most confused:", *_aligned(pairs)]
-    untested = untested_in_words(final)
-    if untested is not None:
-        lines += ["", *textwrap.wrap(untested, WIDTH)]
-    warning = opened_before(final.view)
-    if warning:
-        lines += ["", *textwrap.wrap(warning, WIDTH), *map(reading_in_words, final.view.results)]
-    return "\n".join(lines)
 
 
-def _summary(final: FinalResult) -> Iterator[Html]:
-    yield paragraph(
-        f"Study {final.view.name}, opened {in_utc(final.opened_at)}. {recipe_in_words(final)}",
-        "lead",
+def _points(accuracy: Accuracy) -> str:
+    return f"{100 * accuracy.sampling_error:.2f}"
+
+
+def _means(scores: Sequence[Score]) -> tuple[str, str, str]:
+    """Loss in nats, error and accuracy in percent: means with their spread over the runs."""
+    return (
+        mean_and_spread([score.loss for score in scores], 4),
+        mean_and_spread([score.error for score in scores], 2, 100),
+        mean_and_spread([score.accuracy for score in scores], 2, 100),
     )
-    if final.why:
-        yield paragraph(final.why, "warning")
-    warning = opened_before(final.view)
-    if warning:
-        yield paragraph(warning, "warning")
-        yield table(
-            ("earlier readings of this test set",),
-            [(reading_in_words(row),) for row in final.view.results],
+
+
+def _test_loss(final: FinalResult) -> str:
+    losses = [run.test.loss for run in final.runs]
+    return f"{mean(losses):.4f}{seeds_in_words(spread(losses), len(losses), 4)}"
+
+
+def _confused(final: FinalResult) -> list[tuple[str, str, str]]:
+    """(pair, mistakes between them, how many each way)."""
+    return [
+        (
+            f"{pair.first} / {pair.second}",
+            grouped(pair.total),
+            f"{grouped(pair.first_as_second)} × {pair.first} taken for {pair.second}, "
+            f"{grouped(pair.second_as_first)} × the other way",
         )
-    yield facts(
-        [
-            ("test accuracy", str(test_accuracy(final))),
-            ("test loss (nats)", test_loss_in_words(final)),
-            ("runs", str(len(final.runs))),
-            ("parameters", grouped(final.parameters)),
-            ("epochs", str(final.epochs)),
-            ("training a run", duration(sum(run.seconds for run in final.runs) / len(final.runs))),
-        ]
-    )
-    yield paragraph(baseline_in_words(final))
+        for pair in most_confused(final.confusion_KK, final.view.dataset.class_names, PAIRS)
+    ]
 
 
-def _scores(final: FinalResult) -> Iterator[Html]:
-    yield heading("Scores")
-    yield table(
-        SCORES,
-        score_rows(final),
-        caption=key_to_scores(final),
-        numbers=(1, 2, 3, 4, 5),
-    )
-    yield table(
-        ("seed", "test loss (nats)", "error (%)", "accuracy (%)", "training"),
-        [(str(run.seed), *in_figures([run.test]), duration(run.seconds)) for run in final.runs],
-        caption=f"Each run; {tested_on(final)}.",
-        numbers=(0, 1, 2, 3, 4),
-    )
-
-
-def _confusions(final: FinalResult) -> Iterator[Html]:
-    yield heading("What it confuses")
-    names = final.view.dataset.class_names
-    yield figure(confusion_matrix(final.confusion_KK, names, tested_on(final)), height=660)
-    yield table(
-        ("pair", "mistakes", "of these"),
-        confused_rows(final, PAIRS),
-        caption=f"Most confused pairs, both ways together; {tested_on(final)}.",
-        numbers=(1,),
-    )
-    untested = untested_in_words(final)
-    if untested is not None:
-        yield paragraph(untested, "warning")
-    yield table(
-        ("class", "test images", "accuracy (%)"),
-        class_rows(final),
-        caption=f"Class by class; {tested_on(final)}.",
-        numbers=(1, 2),
-    )
-    if final.mistakes:
-        alt = "Examples of test images that were taken for another class"
-        caption = (
-            f"The surest mistakes of the run with seed {final.runs[0].seed} between the most "
-            "confused pairs: true class → predicted class, and the probability of the latter."
-        )
-        yield picture(rendered(drawings(final)["mistakes"], "png"), alt, caption)
-
-
-def _learning(final: FinalResult) -> Iterator[Html]:
-    yield heading("How it learned")
-    yield figure(training_curves(final))
-
-
-def _network(final: FinalResult) -> Iterator[Html]:
-    yield heading("The network")
-    yield table(
-        ("layer", "output", "size", "weights + biases", "parameters", "share", "mult-adds"),
-        layer_rows(final),
-        caption="Multiply-adds are those of one image.",
-        numbers=(1, 4, 5, 6),
-    )
-    if final.kernels is not None:
-        title = f"{printable(final.view.dataset.title)}, run with seed {final.runs[0].seed}"
-        yield figure(first_layer_kernels(final.kernels, title, final.kernel_report))
-        if final.kernel_report is not None:
-            yield paragraph(final.kernel_report.in_words())
-    if final.features is not None:
-        yield picture(
-            rendered(drawings(final)["features"], "png"),
-            "Feature maps of each stage of the network for one image",
-            "Each stage's output as the next one gets it, white is its highest value; run with "
-            f"seed {final.runs[0].seed}. Where max pooling stands before the activation, which "
-            "gives the same values, the map is the pooled one.",
-        )
-
-
-def _repetition(final: FinalResult) -> Iterator[Html]:
-    yield heading("How to repeat it")
-    yield listing(command("finalize", final.view, *options(final)))
-    yield paragraph("The study itself, as a file for python -m search.study --config FILE:")
-    yield listing(study_file(final.view.spec))
-    for note in notes_in_words(final.view):
-        yield paragraph(note)
-    versions = ", ".join(f"{name} {number}" for name, number in final.versions.items())
-    yield footer(f"{data_in_words(final.view)}. {final.hardware}. {versions}.")
-
-
-def options(final: FinalResult) -> list[str]:
+def _options(final: FinalResult) -> list[str]:
     """The command's flags beyond study and database."""
     seeds = ["--seeds", str(len(final.runs))]
     return [*seeds, "--trial", str(final.trial.number)] if final.why else seeds
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from search.analysis.describe import describe_config, short_config
@@ -24,69 +23,97 @@ from search.analysis.wording import (
     grouped,
     notes_in_words,
     percent,
-    printable,
     split_in_words,
 )
+from search.pages.render import escape, markdown
+from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
-from search.terminal.reproduce import AGAIN, REPEATABLE, command, study_file
+from search.terminal.reproduce import AGAIN, REPEATABLE, command
 from search.terminal.summary import gain_in_words, score_in_words, standing_in_words
 
 TOP = 10
 FAILURES = 3  # shown, the latest
 MOST_REASON = 200  # characters
 
+BEGIN = (
+    "<!-- cnn-search: begin. What stands up to the end mark is rewritten; write above or below -->"
+)
+END = "<!-- cnn-search: end -->"
+# Each on a line of its own, where no text has them that a study file or a class name brings in.
+_BEGIN = re.compile(r"^<!-- cnn-search: begin\b[^\n]*-->[ \t]*\r?\n", re.MULTILINE)
+_END = re.compile(r"^<!-- cnn-search: end -->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+# The whole note, as the versions wrote it that knew no marks.
+_UNMARKED = [
+    re.compile(part, re.MULTILINE)
+    for part in (
+        r"^# [^\n]*\n\n[^\n]*\btrials finished\*\*",
+        r"^## Best trials\n",
+        r"^## Against the baseline\n",
+        r"^## Test set\n",
+        r"^## Data and machine\n",
+        r"^## How to go on, and how to repeat it\n",
+        r"^```+toml\n",
+        r"^```+(?:\n|\Z)",
+    )
+]
+
 
 def study_note(view: StudyView) -> str:
-    """Markdown: progress, leaderboard, gain over the baseline, test readings, data, commands.
+    """Markdown: progress, leaderboard, gain over the baseline, test evaluations, data, commands.
 
     About 4 kB, however long the study.
     """
-    sections = {
-        "Best trials": _leaderboard(view),
-        "Against the baseline": _gain(view),
-        "What mattered": _mattered(view),
-        "Test set": _test(view),
-        "Data and machine": _data(view),
-        "How to go on, and how to repeat it": _commands(view),
-    }
-    parts = [f"# {escape(view.spec.title or view.name)}", *_progress(view)]
-    for title, paragraphs in sections.items():
-        said = list(paragraphs)
-        parts += [f"## {title}", *said] if said else []
-    return "\n\n".join(parts) + "\n"
-
-
-def trial_note(trial: TrialView) -> str | None:
-    """Why a trial failed, or that it over-fits; None where there is neither to say."""
-    if trial.state == "failed":
-        return f"**Failed**: {_reason(trial)}\n"
-    sentence = overfitting_in_words(trial)
-    return None if sentence is None else f"{sentence}\n"
-
-
-def escape(text: str) -> str:
-    """Text that people typed, as plain Markdown on one line, in a table, too.
-
-    As entities, not with backslashes, which a table cell or a block of raw HTML would not heed.
-    """
-    return re.sub(r"[\\`*_\[\]<>#|~&]", lambda sign: f"&#{ord(sign.group())};", printable(text))
-
-
-def _progress(view: StudyView) -> Iterator[str]:
-    yield (
-        f"{_standing(view)}: **{grouped(view.finished)} of {grouped(view.spec.trials)} trials "
-        f"finished** ({all_counts(view)}), at most {view.spec.epochs} epochs a trial. Trained for "
-        f"{time_spent(view)}."
+    spec, best, baseline = view.spec, view.best, view.baseline
+    ranked = leaderboard_rows(view, TOP)
+    stopped = stopped_rows(view, TOP - len(ranked)) if ranked else []
+    channels, height, width = view.dataset.image_shape
+    findings = (best and overfitting_in_words(best), stop_in_words(view))
+    flag, total = ("--repeats", spec.repeats) if spec.is_comparison else ("--trials", spec.trials)
+    more = command("study", view, flag, str(2 * total))
+    return markdown(
+        "note.md",
+        title=spec.title or view.name,
+        standing=_standing(view),
+        finished=grouped(view.finished),
+        total=grouped(spec.trials),
+        counts=all_counts(view),
+        epochs=spec.epochs,
+        time=time_spent(view),
+        interrupted=MEANINGS["interrupted"] if view.in_state("interrupted") else "",
+        failures=[(t.number, _reason(t)) for t in view.in_state("failed")[-FAILURES:]],
+        ranked=[_row(row) for row in (*ranked, *stopped)],
+        pruned=MEANINGS["pruned"] if stopped else "",
+        images=grouped(view.dataset.validation_count),
+        sampling_error=f"{100 * ranked[0].sigma:.2f}" if ranked else "",
+        best=best and named(best),
+        best_score=best and score_in_words(best, view),
+        best_config=best and best.config and describe_config(best.config, best.parameters),
+        findings=list(filter(None, findings)),
+        baseline=baseline and f"trial {baseline.number}",
+        baseline_score=baseline and score_in_words(baseline, view),
+        baseline_is_best=best is not None and best.is_baseline,
+        gain=gain_in_words(view) or "unknown yet",
+        is_comparison=spec.is_comparison,
+        complete=grouped(view.count("complete")),
+        pruned_count=grouped(view.count("pruned")),
+        evaluations=map(evaluation_in_words, view.results),
+        machine=[
+            f"{data_in_words(view)}, {len(view.dataset.class_names)} classes, {channels} × "
+            f"{height} × {width} pixels; {split_in_words(view)}",
+            *notes_in_words(view),
+            view.hardware,
+            ", ".join(f"{name} {number}" for name, number in view.versions.items()),
+        ],
+        commands={
+            "report": command("report", view),
+            "more": f"{more}\n{command('finalize', view)}",
+            "again": as_called(AGAIN),
+        },
+        repeatable=REPEATABLE,
+        study_file=write_study_file(spec),
     )
-    if view.in_state("interrupted"):
-        yield (
-            f"Interrupted: {MEANINGS['interrupted']}. This dashboard's own pages list such trials "
-            "as running."
-        )
-    for trial in view.in_state("failed")[-FAILURES:]:
-        yield f"Trial {trial.number} failed: {_reason(trial)}"
 
 
 def _standing(view: StudyView) -> str:
@@ -102,29 +129,11 @@ def _standing(view: StudyView) -> str:
 
 
 def _reason(trial: TrialView) -> str:
-    return escape((trial.reason or "for an unknown reason")[:MOST_REASON])
-
-
-def _leaderboard(view: StudyView) -> Iterator[str]:
-    rows = leaderboard_rows(view, TOP)
-    if not rows:
-        yield "No trial has run to its end yet."
-        return
-    header = ("", "trial", "validation loss", "accuracy", "parameters", "best epoch", "network")
-    stopped = stopped_rows(view, TOP - len(rows))
-    yield _table(header, [_row(row) for row in (*rows, *stopped)])
-    if stopped:
-        yield f"Without a rank: pruned, {MEANINGS['pruned']}; those that came furthest."
-    yield (
-        f"At the epoch of the lowest validation loss (cross entropy, nats), on "
-        f"{grouped(view.dataset.validation_count)} images. One run each; the sampling error of an "
-        f"accuracy is ± {100 * rows[0].sigma:.2f} points (one binomial standard error), so smaller "
-        "differences mean little."
-    )
+    return (trial.reason or "for an unknown reason")[:MOST_REASON]
 
 
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
-    described = "" if row.config is None else escape(short_config(row.config))
+    described = "" if row.config is None else short_config(row.config)
     return (
         "" if row.rank is None else str(row.rank),
         f"#{row.number}",
@@ -136,62 +145,23 @@ def _row(row: LeaderboardRow) -> tuple[str, ...]:
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def trial_note(trial: TrialView) -> str | None:
+    """Why a trial failed, or that it over-fits; None where there is neither to say."""
+    if trial.state == "failed":
+        return f"**Failed**: {escape(_reason(trial))}\n"
+    sentence = overfitting_in_words(trial)
+    return None if sentence is None else f"{sentence}\n"
 
 
-def _gain(view: StudyView) -> Iterator[str]:
-    best, baseline = view.best, view.baseline
-    if best is None:
-        yield "Nothing to compare yet."
-        return
-    described = "" if best.config is None else f" ({describe_config(best.config, best.parameters)})"
-    yield f"Best is {escape(named(best))}: {score_in_words(best, view)}{escape(described)}."
-    for sentence in (overfitting_in_words(best), stop_in_words(view)):
-        if sentence is not None:
-            yield escape(sentence)
-    if baseline is None:
-        yield "This study has no baseline."
-        return
-    if baseline.number == best.number:
-        yield "No trial has beaten the baseline."
-        return
-    yield f"The baseline, trial {baseline.number}: {score_in_words(baseline, view)}."
-    yield (
-        f"Gained: {gain_in_words(view) or 'unknown yet'}. Each ran once, and the best was picked "
-        "on the images that it is judged by, so it looks a little better than it is."
-    )
-
-
-def _mattered(view: StudyView) -> Iterator[str]:
-    """What this dashboard's own plot of importances is made from."""
-    if view.spec.is_comparison:
-        return
-    complete, pruned = (grouped(view.count(state)) for state in ("complete", "pruned"))
-    yield (
-        f"The plot “Hyperparameter Importance” of this dashboard (PED-ANOVA) is made from the "
-        f"{complete} complete trials alone, without the {pruned} pruned ones, each at its own best "
-        "epoch: it says what sets the best of them apart, not what trials were pruned for. The "
-        "importances of the report (fANOVA) compare all trials after the same number of epochs, "
-        "with their uncertainty, and may differ:"
-    )
-    yield _code(command("report", view))
-
-
-def _test(view: StudyView) -> Iterator[str]:
-    yield "\n".join(f"- {reading_in_words(row)}" for row in view.results) or "Not opened yet."
-
-
-def reading_in_words(result: ResultRow) -> str:
-    """One reading of the test set: when, which trial, what came out, with seeds and spread."""
+def evaluation_in_words(result: ResultRow) -> str:
+    """One test evaluation: when, which trial, what came out, with seeds and spread."""
     head = (
         f"{in_utc(result.opened_at)}: trial {result.trial_number}, "
         f"seeds {', '.join(map(str, result.seeds))}"
     )
     found = result.figures
     if found is None:
-        return f"{head}: opened, but scoring did not end"
+        return f"{head}: begun, but not ended"
     accuracy = recorded_accuracy(found)
     seeds = seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
     return (
@@ -204,32 +174,33 @@ def in_utc(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _data(view: StudyView) -> Iterator[str]:
-    channels, height, width = view.dataset.image_shape
-    versions = ", ".join(f"{name} {number}" for name, number in view.versions.items())
-    lines = (
-        f"{data_in_words(view)}, {len(view.dataset.class_names)} classes, {channels} × {height} × "
-        f"{width} pixels; {split_in_words(view)}",
-        *notes_in_words(view),
-        view.hardware,
-        versions,
-    )
-    yield "\n".join(f"- {escape(line)}" for line in lines if line)
+def placed(ours: str, note: str) -> str:
+    """A study's note with our part, in Markdown, in place of the one that it had, else behind it.
+
+    What people wrote around our part stays to the letter.
+    """
+    section = f"{BEGIN}\n\n{ours.rstrip()}\n\n{END}\n"
+    found = _marked(note) or _unmarked(note)
+    if found is not None:
+        return note[: found[0]] + section + note[found[1] :]
+    return f"{note.rstrip()}\n\n{section}" if note.strip() else section
 
 
-def _commands(view: StudyView) -> Iterator[str]:
-    yield "More trials, or the test set with the best one:"
-    flag, total = "--trials", view.spec.trials
-    if view.spec.is_comparison:
-        flag, total = "--repeats", view.spec.repeats
-    more = command("study", view, flag, str(2 * total))
-    yield _code(f"{more}\n{command('finalize', view)}")
-    yield (f"From the start: save this as `again.toml` and run `{as_called(AGAIN)}`. {REPEATABLE}")
-    yield _code(study_file(view.spec), "toml")
+def _marked(note: str) -> tuple[int, int] | None:
+    """Where our part begins and ends."""
+    first = _BEGIN.search(note)
+    end = first and _END.search(note, first.end())
+    if not end:
+        return None
+    *_, begin = _BEGIN.finditer(note, 0, end.start())
+    return begin.start(), end.end()
 
 
-def _code(text: str, language: str = "") -> str:
-    """A block whose fence is longer than any run of its signs inside."""
-    longest = max(map(len, re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+def _unmarked(note: str) -> tuple[int, int] | None:
+    places: list[re.Match[str]] = []
+    for part in _UNMARKED:
+        found = part.search(note, places[-1].end() if places else 0)
+        if found is None:
+            return None
+        places.append(found)
+    return places[0].start(), places[-1].end()

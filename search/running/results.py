@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import plotly.graph_objects as go
 
 from search.analysis.measures import MEASURES, measured
-from search.pages.report_files import report
+from search.figures import figures_of
 from search.spec.config import check_study_name
 from search.store.folders import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -138,9 +137,7 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Plotly figures, the caller's to change. Of a search: `history`, `curves`, `parameters`,
-        `time`, and what the space gives occasion to of `importances`, `parallel`, `kinds` and
-        `dropout`. Of a comparison: `arms`, `effects`, `curves`, and `parameters` where the arms
-        differ in them. Those that nothing can be drawn of yet are left out.
+        Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
+        such a study. One that has nothing to show yet says so.
     """
-    return {plot.name: plot.figure for plot in report(view, datetime.now(UTC)).plots}
+    return {name: figure.draw(view) for name, figure in figures_of(view).items()}

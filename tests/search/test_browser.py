@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from search.dashboard.dashboard_content import figures_of
+from search.figures import dashboard_figures
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import require_study
@@ -137,9 +137,9 @@ def test_what_people_see_of_a_study(run: Run, browser: Any, tmp_path: Path, fold
     # All figures of ours are drawn among the dashboard's own.
     pages.open("/studies/1")
     titles = "[...document.querySelectorAll('.gtitle')].map(title => title.textContent)"
-    drawn = figures_of(view.spec)
-    assert len(drawn) == 6
-    expected = {draw(view).layout.title.text for draw in drawn.values()}
+    drawn = dashboard_figures(view)
+    assert len(drawn) == 5
+    expected = {figure.layout.title.text for figure in drawn.values()}
     pages.wait_for(f"{titles}.length >= {len(drawn)}")
     assert expected <= set(pages.wait_for(titles))
     assert f"{view.finished} of 10 trials finished" in pages.text

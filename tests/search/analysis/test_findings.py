@@ -20,9 +20,8 @@ from search.analysis.findings import (
     trials_since_best,
 )
 from search.dashboard.dashboard_content import make_study_content
-from search.pages.document import as_markdown
 from search.pages.note import study_note, trial_note
-from search.pages.report_files import report
+from search.pages.report import make_report
 from search.store.reading import Status
 from search.store.views import LeftOut, StudyView, TrialView
 from search.terminal.live import frame
@@ -35,7 +34,7 @@ BEATEN = "the best is the baseline itself"
 
 
 def report_of(view: StudyView) -> str:
-    return as_markdown(report(view, datetime(2026, 3, 1, tzinfo=UTC)), "figures", "png")
+    return make_report(view, datetime(2026, 3, 1, tzinfo=UTC)).markdown
 
 
 def frame_of(view: StudyView) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from search.analysis.times import busy_seconds, images_per_second, time_spent
-from search.figures.figures_study import time_by_outcome
+from search.figures.study import time_by_outcome
 from search.pages.note import study_note
-from search.pages.report_search import search_blocks
+from search.pages.report import make_report
 from search.store.views import StudyView, TrialView
 from search.terminal.summary import final_summary
 
@@ -70,5 +71,6 @@ def test_both_times_are_named_for_what_they_are(study: Callable[..., StudyView])
     assert time_spent(together) == words
     for text in (study_note(together), " ".join(final_summary(together).split())):
         assert f"Trained for {words}" in text
-    assert any(("trained for", words) in getattr(b, "pairs", ()) for b in search_blocks(together))
+    report = make_report(together, datetime(2026, 3, 5, tzinfo=UTC))
+    assert f"- trained for: **{words}**" in report.markdown
     assert "30 min added up over trials" in str(time_by_outcome(together).layout.title)

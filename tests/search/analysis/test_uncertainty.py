@@ -16,7 +16,7 @@ import pytest
 from search.analysis.final_result import FinalResult, figures_on_test, metrics
 from search.analysis.measures import accuracy_of, legend, recorded_accuracy, sampling_error
 from search.pages.final_page import final_text
-from search.pages.note import reading_in_words, study_note
+from search.pages.note import evaluation_in_words, study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import final_summary
@@ -60,7 +60,7 @@ def test_what_was_recorded_reads_as_it_was_computed(
         figures = json.loads(json.dumps(figures_on_test(final)))
         told = str(accuracy_of([1 - accuracy for accuracy in accuracies], final.test_count))
         assert str(recorded_accuracy(figures)) == told == figures["uncertainty"]["in_words"]
-        assert told in reading_in_words(replace(result_row, figures=figures))
+        assert told in evaluation_in_words(replace(result_row, figures=figures))
         assert told in " ".join(final_text(final).split())
         # One that an earlier version recorded, without the new key.
         del figures["uncertainty"]

@@ -17,14 +17,12 @@ from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_ve
 
 from search.dashboard.dashboard_content import (
     MOST_TRIAL_NOTES,
-    figures_of,
     make_study_content,
     note_version,
     write_study_content,
 )
-from search.pages.note import study_note
-from search.pages.note_section import placed
-from search.spec.arms import Arm
+from search.figures import dashboard_figures
+from search.pages.note import placed, study_note
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import transaction
@@ -60,11 +58,10 @@ def test_content_is_replaced_and_never_piles_up(
     for view in (small_study, big_study(1000, 12), small_study):
         write_study_content(study, make_study_content(view))
         plots = get_plotly_graph_objects(system_attributes(study))
-        drawn = figures_of(view.spec)
+        drawn = dashboard_figures(view)
         assert set(plots) == set(drawn)
-        for name, draw in drawn.items():
-            assert plots[name] == draw(view).to_json()
-            assert json.loads(plots[name])["data"]
+        for name, figure in drawn.items():
+            assert plots[name] == figure.to_json()
         assert get_note(study.study) == placed(study_note(view), "")
 
 
@@ -77,7 +74,7 @@ def test_two_writers_in_transactions_never_leave_a_mixture(
     views = (small_study, big_study(200, 12))
     wholes = [
         {"note": placed(study_note(view), "")}
-        | {name: draw(view).to_json() for name, draw in figures_of(view.spec).items()}
+        | {name: figure.to_json() for name, figure in dashboard_figures(view).items()}
         for view in views
     ]
 
@@ -118,20 +115,6 @@ def test_studies_without_a_finished_trial_have_content_too(
         study, make_study_content(make_view([make_trial(0, state=state, parameters=None)]))
     )
     assert "No trial has run to its end yet." in get_note(study.study)
-
-
-def test_each_kind_of_study_has_the_figures_that_make_sense(default_spec: StudySpec) -> None:
-    fixed = {name: domain for name, domain in default_spec.space.items() if name != "dropout"}
-    without = dataclasses.replace(default_spec, space=fixed)
-    arms = tuple(Arm(name=name) for name in ("base", "other"))
-    comparison = dataclasses.replace(
-        default_spec, space={}, arms=arms, base="base", trials=2, pruner="none", sampler="grid",
-        baseline=None,
-    )  # fmt: skip
-    kinds, dropout = "weight-decay-and-augmentation", "error-against-dropout"
-    assert {kinds, dropout} <= set(figures_of(default_spec))
-    assert {kinds, dropout} & set(figures_of(without)) == {kinds}
-    assert {kinds, dropout, "arms"} & set(figures_of(comparison)) == {"arms"}
 
 
 def test_failed_trials_say_why_and_what_people_wrote_stays(

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from search.analysis.final_result import FinalResult
+from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
 from search.store.views import StudyView
+from tests.search.figures.looked_into import looked_into
 
 MakeFinal = Callable[..., FinalResult]
 MakeTrial = Callable[..., Any]
@@ -42,7 +44,7 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
         assert "T-shirt/top / Trouser 14 10 × T-shirt/top taken for Trouser, 4" in told
         assert "Gained: loss 0.1500 lower and accuracy 5.00 points higher" in told
         assert "500 test images × 2 runs" in told
-    assert "conv1 8×28×28 (28 - 3 + 2*1)/1 + 1 = 28" in page
+    assert "conv1 8×28×28 (28 - 3 + 2·1)/1 + 1 = 28" in page
 
 
 def test_one_run_carries_the_binomial_sigma(make_final: MakeFinal) -> None:
@@ -56,12 +58,12 @@ def test_an_earlier_reading_is_warned_of(
     make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, result_row: ResultRow
 ) -> None:
     first = make_final()
-    assert "had been opened" not in final_page(first) + final_text(first)
+    assert "had been evaluated" not in final_page(first) + final_text(first)
     again = make_final(view=make_view([make_trial(0, [0.4])], results=[result_row]))
     for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
-        assert "had been opened once before, first on 2026-03-02 10:30 UTC" in told
+        assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
         assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
-    assert 'class="warning"' in final_page(again)
+    assert "<blockquote>" in final_page(again)
 
 
 @pytest.mark.parametrize("baseline", [True, False])
@@ -78,16 +80,21 @@ def test_a_network_without_convolutions_has_no_kernels(make_final: MakeFinal) ->
     assert "First-layer kernels" not in final_page(make_final(kernels=None))
 
 
-def test_names_of_classes_and_data_stay_text(
-    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial
-) -> None:
-    hostile = "</script><img src=x onerror=alert(1)>\x1b[31m"
-    view = make_view(
-        [make_trial(0, [0.4])], data_title=hostile, class_names=(hostile, "b", "c", "d", "e")
-    )
-    final = make_final(view=view, confusion=CONFUSION)
-    page, text = final_page(final), final_text(final)
-    assert "<img" not in page
-    # In figures plotly reads HTML of its own: there, too, it is text.
-    assert "\\u003cimg" not in page
-    assert "\x1b" not in page + text
+def test_the_page_shows_what_is_inside(make_final: MakeFinal) -> None:
+    page = final_page(looked_into(make_final()))
+    assert page.count('<img alt="') == 2
+    for said in ("5 of 3 (-0.97)", "Near-uniform: the norm", "surest mistakes"):
+        assert said in page
+    assert "5 \\u2248 \\u22123" in page  # the mark in plotly's figure
+    assert '<img alt="' not in final_page(make_final())
+
+
+def test_another_trial_than_the_best_is_said(make_final: MakeFinal) -> None:
+    why = "Trial 1 was named by hand, <not> the study's best."
+    final = replace(make_final(), why=why)
+    assert why in re.sub(r"\s+", " ", final_text(final))
+    page = final_page(final)
+    assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
+    assert "--trial 1" in page
+    assert metrics(final)["chosen"] == why
+    assert metrics(make_final())["chosen"] == "the study's best"

@@ -1,30 +1,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from optuna_dashboard import get_note
 
 from search.analysis.final_result import FinalResult, figures_on_test
 from search.analysis.times import time_left_now
 from search.analysis.wording import duration
-from search.pages.note import escape, reading_in_words, study_note
+from search.pages.note import BEGIN, END, evaluation_in_words, placed, study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
 
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "made_by_3bc7fe6.tar.xz"
+OURS = "# Study\n\n## Best trials\n\nnone\n"
+SECTION = f"{BEGIN}\n\n{OURS.rstrip()}\n\n{END}\n"
 MakeTrial = Callable[..., Any]
 MakeView = Callable[..., StudyView]
-HOSTILE = "<script>alert(1)</script> <img src=x onerror=y> **b** `c` | [l](javascript:x) \n# h &lt;"
-
-
-def tokens(markdown: str) -> Iterator[Token]:
-    """Of a renderer that lets raw HTML through, as the dashboard's does."""
-    for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown):
-        yield token
-        yield from token.children or []
 
 
 def rows(markdown: str) -> list[list[str]]:
@@ -98,35 +99,10 @@ def test_no_password_reaches_the_note(make_view: MakeView) -> None:
     assert "***" not in note
 
 
-def test_nothing_that_people_typed_becomes_markup(
-    make_view: MakeView, make_trial: MakeTrial
-) -> None:
-    trials = [make_trial(0, [0.5]), make_trial(1, state="failed", reason=HOSTILE)]
-    storage = "sqlite:///a```\n<script>x</script>.db"
-    hostile = make_view(trials, title=HOSTILE, data_title=HOSTILE, storage=storage)
-    tame = make_view(
-        [trials[0], make_trial(1, state="failed", reason="r")], title="t", data_title="d"
-    )
-    kinds = [token.type for token in tokens(study_note(hostile))]
-    assert "html_block" not in kinds
-    assert "html_inline" not in kinds
-    # Not one heading, link, cell or code block more than without.
-    assert [k for k in kinds if k != "text"] == [
-        token.type for token in tokens(study_note(tame)) if token.type != "text"
-    ]
-
-
-def test_escaped_text_reads_as_typed() -> None:
-    typed = "a_b *c* <d> & `e` | #f ~g~ \\h [i](j)"
-    assert MarkdownIt("commonmark").renderInline(escape(typed)) == (
-        typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
-
-
-def test_readings_of_the_test_set_carry_date_seeds_and_spread(
+def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(
     make_view: MakeView, result_row: ResultRow
 ) -> None:
-    assert "Not opened yet." in study_note(make_view())
+    assert "Not evaluated yet." in study_note(make_view())
     unfinished = dataclasses.replace(result_row, figures=None)
     alone = {**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1}
     single = dataclasses.replace(result_row, seeds=(5,), figures=alone)
@@ -135,7 +111,7 @@ def test_readings_of_the_test_set_carry_date_seeds_and_spread(
         "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
         "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
     ) in note
-    assert "seeds 0, 1, 2: opened, but scoring did not end" in note
+    assert "seeds 0, 1, 2: begun, but not ended" in note
     assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 
@@ -143,7 +119,7 @@ def test_what_finalize_records_is_what_is_read(
     make_final: Callable[..., FinalResult], result_row: ResultRow
 ) -> None:
     figures = figures_on_test(make_final(accuracies=(0.93, 0.94)))
-    words = reading_in_words(dataclasses.replace(result_row, seeds=(0, 1), figures=figures))
+    words = evaluation_in_words(dataclasses.replace(result_row, seeds=(0, 1), figures=figures))
     assert "accuracy 93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds), loss 0.2050 ± 0.0071 (2" in words
 
 
@@ -160,3 +136,71 @@ def test_the_dashboards_own_importances_are_explained(
     note = study_note(small_study)
     assert "made from the 4 complete trials alone, without the 2 pruned ones" in note
     assert "What mattered" not in study_note(make_comparison({"base": [0.5]}))
+
+
+@pytest.mark.parametrize(
+    ("there", "becomes"),
+    [
+        ("", SECTION),
+        (" \n", SECTION),
+        ("mine", f"mine\n\n{SECTION}"),
+        ("# mine\n\n## Best trials\n", f"# mine\n\n## Best trials\n\n{SECTION}"),
+        (f"above\n{BEGIN}\nold\n{END}\nbelow\n", f"above\n{SECTION}below\n"),
+        (f"above\n{BEGIN}\nold\n{END}", f"above\n{SECTION}"),
+        (f"{BEGIN}\r\nold\r\n{END}\r\nbelow", f"{SECTION}below"),
+        ("<!-- cnn-search: begin -->\nold\n<!-- cnn-search: end --> \nbelow", f"{SECTION}below"),
+        # Half a section is a person's: nothing is taken away from it.
+        (f"above\n{BEGIN}\nmine", f"above\n{BEGIN}\nmine\n\n{SECTION}"),
+        (f"{BEGIN}\nmine\n{BEGIN}\nold\n{END}\n", f"{BEGIN}\nmine\n{SECTION}"),
+        (f"mine\n{END}\n", f"mine\n{END}\n\n{SECTION}"),
+        (f"I like `{BEGIN}` and {END}", f"I like `{BEGIN}` and {END}\n\n{SECTION}"),
+    ],
+)
+def test_ours_takes_its_own_place(there: str, becomes: str) -> None:
+    assert placed(OURS, there) == becomes
+
+
+@given(above=st.text(), below=st.text(), first=st.text(), second=st.text())
+def test_what_stands_around_stays_to_the_letter(
+    above: str, below: str, first: str, second: str
+) -> None:
+    once = placed(first, "")
+    whole = f"{above}\n{once}{below}"
+    assert placed(second, whole) == f"{above}\n{placed(second, '')}{below}"
+
+
+@pytest.mark.parametrize(
+    "line", [f"{BEGIN}\n", f"{END}\n", "# a\n\n1 trials finished**\n", "# a\n\n"]
+)
+def test_a_long_note_costs_no_time(line: str) -> None:
+    whole = line * (200_000 // len(line))
+    began = time.perf_counter()
+    placed(OURS, whole)
+    assert time.perf_counter() - began < 5
+
+
+def test_marks_in_a_title_end_nothing(titled: Callable[[str], StudyView]) -> None:
+    note = study_note(titled(f"a {BEGIN} {END} b"))
+    whole = f"above\n{placed(note, '')}below\n"
+    for _ in range(2):
+        assert placed(note, whole) == whole
+
+
+@pytest.fixture
+def titled(small_study: StudyView) -> Callable[[str], StudyView]:
+    return lambda title: dataclasses.replace(
+        small_study, spec=dataclasses.replace(small_study.spec, title=title)
+    )
+
+
+def test_notes_of_the_version_without_marks_are_recognised(tmp_path: Path) -> None:
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [database] = tmp_path.rglob("studies.db")
+    names = optuna.get_all_study_names(f"sqlite:///{database}")
+    assert len(names) == 4
+    for name in names:
+        note = get_note(optuna.load_study(study_name=name, storage=f"sqlite:///{database}"))
+        assert "trials finished" in note
+        assert placed(OURS, note) == SECTION
+        assert placed(OURS, f"above\n\n{note}\nbelow") == f"above\n\n{SECTION}\nbelow"

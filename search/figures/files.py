@@ -1,0 +1,286 @@
+"""Plotly figures drawn once more by matplotlib, as files: PNG, and SVG whose text stays text.
+
+A figure is drawn from its own traces, so that file and page show the same data. What is drawn is
+what our figures are made of: lines, markers, error bars, lying bars and heat maps on one or more
+axes side by side or below each other. Plotly cannot write files itself without a browser.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from search.analysis.wording import fitted, grouped
+from search.figures import Kind
+
+Draw = Callable[[], Figure]
+
+DPI = 150
+WIDTH_INCHES, PX_PER_INCH = 8.0, 110
+HEIGHT = 440  # pixels on a page, of a figure that does not say
+LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+MARKERS = {  # plotly's name: matplotlib's, and whether it is filled
+    "circle": ("o", True),
+    "circle-open": ("o", False),
+    "diamond": ("D", True),
+    "diamond-open": ("D", False),
+    "diamond-wide-open": ("d", False),
+    "triangle-up": ("^", True),
+    "star": ("*", True),
+    "x": ("x", True),
+}
+FEW_DECADES = 2.5  # up to which a logarithmic axis has labels between the powers of ten
+SMALL = 7  # points
+MOST_TITLE = 120  # characters of a line
+MOST_LETTERS = 90  # of a panel's labels beside each other, of a figure with one panel
+MANY_LABELS = 25
+_SETTINGS: dict[Any, Any] = {
+    "text.parse_math": False,  # a class may be called $x$
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cnn-search",  # the same picture gives the same file
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "legend.frameon": False,
+}
+
+
+def rendered(draw: Draw, kind: Kind, dpi: int = DPI) -> bytes:
+    """The picture that `draw` makes, as a file's content."""
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    content = BytesIO()
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # A script that the bundled font lacks gives boxes in the PNG; the SVG has the text.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        draw().savefig(content, format=kind, dpi=dpi, metadata=metadata)
+    return content.getvalue()
+
+
+def drawn(figure: Mapping[str, Any]) -> Figure:
+    """The figure, given by its `to_dict()`, on white ground."""
+    layout = figure["layout"]
+    names = sorted((key for key in layout if key.startswith("xaxis")), key=_axis_number)
+    bottoms = sorted({_y_axis(layout, name).get("domain", (0, 1))[0] for name in names})
+    rows, columns = len(bottoms), math.ceil(len(names) / len(bottoms))
+    size = (WIDTH_INCHES, layout.get("height", HEIGHT) / PX_PER_INCH)
+    picture = Figure(figsize=size, layout="constrained")
+    shared = any(_y_axis(layout, name).get("matches") for name in names)
+    grid = list(picture.subplots(rows, columns, squeeze=False, sharey=shared).flat)
+    panels, unused = grid[: len(names)], grid[len(names) :]
+    for axes in unused:
+        axes.set_axis_off()
+    places = {name.replace("axis", ""): axes for name, axes in zip(names, panels, strict=True)}
+    for trace in figure["data"]:
+        axes = places[trace.get("xaxis", "x")]
+        {"bar": _draw_bars, "heatmap": _draw_heatmap}.get(trace["type"], _draw_lines)(axes, trace)
+    for name, axes in zip(names, panels, strict=True):
+        _furnish(axes, layout[name], _y_axis(layout, name), columns)
+        if layout.get("plot_bgcolor", "").startswith("#"):
+            axes.set_facecolor(layout["plot_bgcolor"])
+    _annotate(places, layout)
+    _name(picture, panels, layout["title"])
+    return picture
+
+
+def plain(text: str) -> str:
+    """Plotly's HTML as text: `in_figure` backwards, `<br>` as a new line."""
+    lines = re.sub(r"<br\s*/?>", "\n", text)
+    return lines.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _axis_number(name: str) -> int:
+    return int(name.removeprefix("xaxis") or 1)
+
+
+def _y_axis(layout: Mapping[str, Any], x_axis: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = layout[x_axis.replace("x", "y", 1)]
+    return found
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    """None, which parts a line, as NaN."""
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
+    x, y = _numbers(trace["x"]), _numbers(trace["y"])
+    line, marker = trace.get("line", {}), trace.get("marker", {})
+    mode = trace.get("mode", "lines")
+    look: dict[str, Any] = {
+        "color": line.get("color"),
+        "alpha": trace.get("opacity", 1),
+        "label": _label(trace),
+        "linestyle": "",
+    }
+    if "lines" in mode:
+        look |= {
+            "linestyle": LINES[line.get("dash", "solid")],
+            "linewidth": 0.8 * line.get("width", 2),
+            "drawstyle": "steps-post" if line.get("shape") == "hv" else "default",
+        }
+    if "markers" in mode:
+        shape, filled = MARKERS[marker.get("symbol", "circle")]
+        look |= {"marker": shape, "markersize": 0.7 * marker.get("size", 6)}
+        look |= {} if filled else {"markerfacecolor": "none"}
+        look["color"] = marker.get("color", line.get("color"))
+    if "error_x" in trace:
+        spread = [value or 0.0 for value in trace["error_x"]["array"]]
+        axes.errorbar(x, y, xerr=spread, elinewidth=1.2, capsize=3, **look)
+    elif isinstance(look["color"], list | tuple):
+        # One call for each, as matplotlib has no list of edge colours for open markers in a line.
+        for place, colour in enumerate(look["color"]):
+            one = {**look, "color": colour, "label": look["label"] if place == 0 else None}
+            axes.plot(x[place], y[place], **one)
+    else:
+        axes.plot(x, y, **look)
+
+
+def _label(trace: Mapping[str, Any]) -> str | None:
+    """For the legend. Matplotlib leaves out labels that begin with an underscore."""
+    if "name" not in trace or not trace.get("showlegend", True):
+        return None
+    label = plain(trace["name"])
+    return f" {label}" if label.startswith("_") else label
+
+
+def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
+    names = [plain(str(name)) for name in trace["y"]]
+    spread = trace.get("error_x", {}).get("array")
+    look: dict[str, Any] = {"color": trace.get("marker", {}).get("color"), "xerr": spread}
+    bars = axes.barh(names, _numbers(trace["x"]), error_kw={"elinewidth": 1.2}, **look)
+    if "text" in trace:
+        axes.bar_label(bars, [plain(text) for text in trace["text"]], padding=4, fontsize=8)
+        axes.margins(x=0.25)
+
+
+def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
+    values = np.array(trace["z"], dtype=float)
+    scale = [(place, _colour(colour)) for place, colour in trace["colorscale"]]
+    colours = LinearSegmentedColormap.from_list("scale", scale)
+    low, high = trace["zmin"], trace["zmax"]
+    shown = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    bar = trace.get("colorbar", {})
+    title = plain(bar.get("title", {}).get("text", "")).replace("\n", " ")
+    scale_axes = axes.figure.colorbar(shown, ax=axes, label=title, shrink=0.8)
+    if "tickvals" in bar:
+        scale_axes.set_ticks(bar["tickvals"], labels=bar["ticktext"])
+    if "texttemplate" in trace:
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if value > (low + 3 * high) / 5 else "black"
+            text = trace["text"][row][column]
+            axes.text(column, row, text, ha="center", va="center", color=colour, size=SMALL)
+
+
+def _colour(text: str) -> str | tuple[float, ...]:
+    """Matplotlib's name for one of plotly's: `rgb(8,48,107)`, `#808080`."""
+    numbers = re.fullmatch(r"rgb\((\d+), *(\d+), *(\d+)\)", text)
+    return text if numbers is None else tuple(int(part) / 255 for part in numbers.groups())
+
+
+def _furnish(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], columns: int) -> None:
+    axes.set_axisbelow(True)
+    for name, axis, given in (("x", axes.xaxis, x), ("y", axes.yaxis, y)):
+        log = given.get("type") == "log"
+        if given.get("visible") is False:
+            axis.set_visible(False)
+        if log:
+            axes.set(**{f"{name}scale": "log"})
+        if given.get("showgrid", True):
+            axis.grid(True, color="#7F7F7F", alpha=0.2, linewidth=0.6)
+        if "text" in given.get("title", {}):
+            axes.set(**{f"{name}label": plain(given["title"]["text"])})
+        if given.get("showticklabels") is False:
+            axis.set_ticks([])
+        if "ticktext" in given:
+            labels = [plain(text) for text in given["ticktext"]]
+            size = 4 if len(labels) > MANY_LABELS else SMALL if name == "x" else None
+            axis.set_ticks(given["tickvals"], labels, fontsize=size)
+        if given.get("range") is not None:
+            low, high = given["range"]
+            axes.set(**{f"{name}lim": (10**low, 10**high) if log else (low, high)})
+        elif given.get("autorange") == "reversed":
+            axis.set_inverted(True)
+        elif given.get("rangemode") == "tozero" and not log:
+            axes.set(**{f"{name}lim": (0, None)})
+        if log:
+            _label_decades(axis)
+    _turn(axes, x.get("ticktext", ()), MOST_LETTERS // columns)
+
+
+def _label_decades(axis: Axis) -> None:
+    """Plain numbers, as signs for powers of ten need formulas, which are switched off."""
+    low, high = axis.get_view_interval()
+    few = math.log10(high / low) < FEW_DECADES
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: grouped(round(value)) if value >= 1000 else f"{value:g}")
+    )
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _turn(axes: Axes, labels: Sequence[str], room: int) -> None:
+    """Labels that would run into each other."""
+    if len(labels) > MANY_LABELS:
+        axes.tick_params(axis="x", labelrotation=90)
+    elif sum(max(map(len, plain(label).split("\n"))) for label in labels) > room:
+        axes.tick_params(axis="x", labelrotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+
+
+def _annotate(places: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
+    for shape in layout.get("shapes", ()):
+        axes, line = places[shape.get("xref", "x")], shape["line"]
+        x, y = shape["x0"], shape["y0"]
+        if shape["type"] == "rect":
+            width, height = shape["x1"] - x, shape["y1"] - y
+            color = line["color"]
+            axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=color, lw=2))
+        else:  # upright, from edge to edge
+            axes.axvline(x, color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
+    first = next(iter(places.values()))
+    for note in layout.get("annotations", ()):
+        font = note.get("font", {})
+        frame = {"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.8}
+        across, along = (
+            "axes fraction" if note.get(ref) == "paper" else "data" for ref in ("xref", "yref")
+        )
+        places.get(note.get("xref", "x"), first).annotate(
+            plain(note["text"]),
+            (note["x"], note["y"]),
+            xycoords=(across, along),
+            ha="left" if note.get("xanchor") == "left" else "center",
+            va="top" if note.get("yanchor") == "top" else "center",
+            fontsize=0.7 * font.get("size", 11),
+            color=font.get("color"),
+            bbox=frame if "bgcolor" in note else None,
+            xytext=(0.75 * note.get("xshift", 0), 0),
+            textcoords="offset points",
+        )
+
+
+def _name(picture: Figure, panels: Sequence[Axes], title: Mapping[str, Any]) -> None:
+    lines = f"{plain(title['text'])}\n{plain(title['subtitle']['text'])}".split("\n")
+    text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
+    picture.suptitle(text, fontsize=9, x=0.01, ha="left")
+    handles: list[Artist] = []
+    labels: list[str] = []
+    for axes in panels:
+        found = axes.get_legend_handles_labels()
+        handles, labels = [*handles, *found[0]], [*labels, *found[1]]
+    if len(handles) > 1:
+        picture.legend(handles, labels, loc="outside right upper", fontsize=SMALL)

@@ -1,0 +1,268 @@
+"""Figures of the final network: how it learned, what it confuses, what its first layer looks at.
+
+K classes; kernels have the shape (C_out, C_in, height, width).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from search.analysis.final_result import FinalResult
+from search.analysis.wording import data_in_words, fitted, grouped, percent, printable
+from search.figures import KINDS, final_figures_of
+from search.figures.files import Draw, drawn, rendered
+from search.figures.images import draw_feature_maps, draw_mistakes
+from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
+from search.figures.values import in_figure, short
+from search.spec.recipe import EARLY_LOOK
+from search.store.records import EpochRow
+from search.training.files import write_atomically
+
+PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
+MOST_NUMBERS = 25  # classes up to which each cell shows its count
+GAP = np.nan  # between kernels: the ground shows
+GAP_COLOUR = "#0072B240"  # no grey, so that kernels have edges; a quarter opaque
+SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # marked at the confusion matrix's scale
+
+
+def training_curves(final: FinalResult) -> go.Figure:
+    """Loss and error by epoch: the trial's training and validation, the final runs' training."""
+    number = final.trial.number
+    names = f"trial #{number}: training", f"trial #{number}: validation"
+    figure = loss_and_error(final.trial.curve, final.trial.best, names)
+    for column, what, factor in PANELS:
+        for rank, run in enumerate(final.runs):
+            add_line(
+                figure,
+                [epoch.epoch for epoch in run.curve],
+                [short(factor * getattr(epoch, f"train_{what}")) for epoch in run.curve],
+                "final runs: training",
+                {"color": GREY, "width": 1},
+                f"seed {run.seed}, epoch %{{x}}: %{{y}}",
+                legendgroup="final",
+                showlegend=column == 1 and rank == 0,
+                row=1,
+                col=column,
+            )
+    apply_style(
+        figure,
+        f"{in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
+        f"{grouped(final.training_count)} images<br>training values are means over the epoch, "
+        "augmented and with dropout, as the weights changed",
+    )
+    return figure
+
+
+def loss_and_error(
+    rows: Sequence[EpochRow], best: EpochRow | None, names: tuple[str, str]
+) -> go.Figure:
+    """Two panels by epoch, of training and validation; the best epoch is marked.
+
+    Args:
+        rows: reports in order; rung 0 stands where in its epoch it was taken.
+        names: of the training and of the validation curve.
+    """
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    looks = ({"color": BLUE, "width": 2, "dash": "dash"}, {"color": VERMILION, "width": 2})
+    circle = {"color": VERMILION, "size": 11, "symbol": "circle-open"}
+    epochs = [row.epoch or round(EARLY_LOOK, 2) for row in rows]
+    for column, what, factor in PANELS:
+        place = {"row": 1, "col": column, "showlegend": column == 1}
+        for part, name, look in zip(("train", "validation"), names, looks, strict=True):
+            values = [short(factor * getattr(row, f"{part}_{what}")) for row in rows]
+            add_line(figure, epochs, values, name, look, f"{name}, epoch %{{x}}: %{{y}}", **place)
+        if best is not None:
+            value = short(factor * getattr(best, f"validation_{what}"))
+            name = f"best epoch: {best.epoch}"
+            add_markers(figure, [best.epoch], [value], name, circle, f"{name}: %{{y}}", **place)
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(title_text="loss (cross entropy, nats)", col=1)
+    figure.update_yaxes(title_text="error (%)", col=2)
+    return figure
+
+
+def confusion_on_test(final: FinalResult) -> go.Figure:
+    names = final.view.dataset.class_names
+    return confusion_matrix(final.confusion_KK, names, tested_on(final))
+
+
+def tested_on(final: FinalResult) -> str:
+    """`Fashion-MNIST, 10 000 test images × 3 runs`; not escaped."""
+    runs = "1 run" if len(final.runs) == 1 else f"{len(final.runs)} runs"
+    title = printable(final.view.dataset.title)
+    return f"{title}, {grouped(final.test_count)} test images × {runs}"
+
+
+def confusion_matrix(
+    confusion_KK: NDArray[np.int64], class_names: Sequence[str], below: str
+) -> go.Figure:
+    """Counts, rows by true class. Colour: square root of the row's share, so that errors show.
+
+    `below`: the subtitle; unescaped, like the class names.
+    """
+    shares_KK = row_shares(confusion_KK)
+    names = [in_figure(printable(name)) for name in class_names]
+    classes = range(len(names))
+
+    def in_words(i: int, j: int) -> str:
+        if not confusion_KK[i].any():
+            return f"no pictures of {names[i]}"
+        count = f"{grouped(int(confusion_KK[i, j]))} ({percent(shares_KK[i, j], 1)} of {names[i]})"
+        return f"{names[i]} taken for {names[j]}:<br>{count}"
+
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.sqrt(shares_KK).round(3).tolist(),
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            # Zeros are left out: what is there stands out.
+            text=[[str(count) if count else "" for count in row] for row in confusion_KK.tolist()],
+            texttemplate="%{text}" if len(names) <= MOST_NUMBERS else None,
+            hovertext=[[in_words(i, j) for j in classes] for i in classes],
+            hoverinfo="text",
+            xgap=1,
+            ygap=1,
+            colorbar={
+                "title": {"text": "share of<br>true class"},
+                "tickvals": [math.sqrt(share) for share in SHARES],
+                "ticktext": [percent(share, 0) for share in SHARES],
+            },
+        )
+    )
+    apply_style(figure, in_figure(below), "Confusion matrix")
+    figure.update_layout(height=660)
+    labels = [in_figure(fitted(name)) for name in class_names]
+    ticks = {"tickvals": list(classes), "ticktext": labels, "showgrid": False}
+    figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
+    figure.update_yaxes(title_text="true class", autorange="reversed", scaleanchor="x", **ticks)
+    return figure
+
+
+def row_shares(confusion_KK: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Each row divided by its sum; a class without images keeps a row of zeros."""
+    totals_K1 = confusion_KK.sum(axis=1, keepdims=True)
+    shares_KK: NDArray[np.float64] = confusion_KK / np.maximum(totals_K1, 1)
+    return shares_KK
+
+
+def first_layer_kernels(final: FinalResult) -> go.Figure:
+    """Each kernel as a picture, its input channels below each other; grey is zero for all.
+
+    One scale from black (most negative) over grey to white, symmetric around 0. What the kernel
+    report marks is framed.
+    """
+    kernels, report = final.kernels, final.kernel_report
+    assert kernels is not None
+    grid, owners = kernel_grid(kernels)
+    finite = np.abs(kernels[np.isfinite(kernels)])
+    limit = float(finite.max(initial=0.0)) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[short(value) for value in row] for row in grid.tolist()],
+            zmin=-limit,
+            zmax=limit,
+            colorscale=[[0, "#000000"], [0.5, "#808080"], [1, "#FFFFFF"]],
+            customdata=owners.tolist(),
+            hovertemplate="kernel %{customdata}: %{z}<extra></extra>",
+            hoverongaps=False,
+            colorbar={"title": {"text": "weight"}},
+        )
+    )
+    network = f"{printable(final.view.dataset.title)}, {_network(final)}"
+    apply_style(
+        figure,
+        f"{in_figure(network)}<br>input channels below each other; grey is zero",
+        f"First-layer kernels ({len(kernels)})",
+    )
+    figure.update_layout(
+        plot_bgcolor=GAP_COLOUR, meta={"caption": report.in_words() if report else ""}
+    )
+    hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
+    figure.update_xaxes(constrain="domain", **hidden)
+    figure.update_yaxes(autorange="reversed", scaleanchor="x", **hidden)
+    for number, mark in ({} if report is None else report.marks).items():
+        top, left, bottom, right = extent(owners, number)
+        frame = {"color": VERMILION, "width": 2}
+        figure.add_shape(type="rect", x0=left, x1=right, y0=top, y1=bottom, line=frame)
+        figure.add_annotation(
+            x=left,
+            y=top,
+            text=f"{number} {mark}",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            font={"size": 9, "color": VERMILION},
+            bgcolor="rgba(255,255,255,0.8)",
+        )
+    return figure
+
+
+def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The kernels in reading order, framed by gaps of one pixel, and whose each pixel is.
+
+    Returns two arrays of one shape: weights, NaN in the gaps, and kernel numbers from 0, -1 in the
+    gaps. Wider than high, about 2:1.
+    """
+    count, channels, height, width = kernels.shape
+    columns = min(count, max(1, math.ceil(math.sqrt(2 * count * channels * height / width))))
+    rows = math.ceil(count / columns)
+    tall = channels * height
+    shape = (rows * (tall + 1) + 1, columns * (width + 1) + 1)
+    grid, owners = np.full(shape, GAP), np.full(shape, -1)
+    for number, kernel in enumerate(kernels):
+        top, left = number // columns * (tall + 1) + 1, number % columns * (width + 1) + 1
+        place = np.s_[top : top + tall, left : left + width]
+        grid[place] = kernel.reshape(tall, width)
+        owners[place] = number
+    return grid, owners
+
+
+def extent(owners: NDArray[np.int64], number: int) -> tuple[float, float, float, float]:
+    """(top, left, bottom, right) of a kernel in the grid, half a pixel around its pixels."""
+    rows, columns = np.nonzero(owners == number)
+    return rows.min() - 0.5, columns.min() - 0.5, rows.max() + 0.5, columns.max() + 0.5
+
+
+def drawings(final: FinalResult) -> dict[str, Draw]:
+    """What draws each picture of FINAL_FIGURES, and, where there are such, the mistakes of the
+    most confused pairs and the feature maps."""
+    made: dict[str, Draw] = {
+        name: partial(drawn, figure.draw(final).to_dict())
+        for name, figure in final_figures_of(final).items()
+    }
+    title = fitted(final.view.dataset.title)
+    if final.mistakes:
+        words = f"{title}: the surest mistakes on test, {_network(final)}"
+        names = final.view.dataset.class_names
+        made["mistakes"] = partial(draw_mistakes, final.mistakes, names, words)
+    if final.features is not None:
+        words = f"{title}: feature maps, {_network(final)}"
+        made["features"] = partial(draw_feature_maps, final.features, words)
+    return made
+
+
+def _network(final: FinalResult) -> str:
+    return f"trial {final.trial.number}, seed {final.runs[0].seed}"
+
+
+def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
+    """Write every picture that `drawings` names, on white ground, as PNG and as SVG.
+
+    Returns the files; each is written whole or not at all.
+    """
+    files = []
+    for name, draw in drawings(final).items():
+        for kind in KINDS:
+            files.append(folder / f"{name}.{kind}")
+            write_atomically(files[-1], rendered(draw, kind))
+    return files

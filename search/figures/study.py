@@ -1,0 +1,188 @@
+"""Figures of a study as it stands. Pure functions of a view; none needs a finished trial.
+
+Each stays within tens of kilobytes however long the study: optuna-dashboard keeps a figure in
+database rows of 2 kB and sends them all to the browser every few seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from search.analysis.describe import short_config
+from search.analysis.times import trial_seconds
+from search.analysis.wording import duration, grouped, percent
+from search.figures import style, values
+from search.store.views import State, StudyView, TrialView
+
+TOP = 10  # always among the points drawn, like the Pareto front
+STATES: Mapping[State, tuple[str, str, int]] = {  # colour, marker, how many points are drawn
+    "complete": (style.BLUE, "circle", 150),
+    "pruned": (style.GREY, "x", 60),
+    "running": (style.GREEN, "diamond-open", 30),
+    "interrupted": (style.GREEN, "diamond-wide-open", 30),
+    "failed": (style.PURPLE, "triangle-up", 20),
+}
+STAR = {"color": style.VERMILION, "symbol": "star", "size": 13}  # the baseline
+
+
+def marker(state: State) -> dict[str, Any]:
+    colour, symbol, _ = STATES[state]
+    return {"color": colour, "symbol": symbol, "size": 8}
+
+
+def loss_against_parameters(view: StudyView) -> go.Figure:
+    """Lowest validation loss by network size; a line joins the trials of the Pareto front."""
+    figure = go.Figure()
+    sized = [t for t in view.trials if t.parameters and values.lowest(t) is not None]
+    front = pareto_front(view)
+    notable = {trial.number for trial in (*front, *view.leaderboard[:TOP])}
+    for state, (_, _, most) in STATES.items():
+        trials = [trial for trial in sized if trial.state == state and not trial.is_baseline]
+        shown = [trial for trial in trials if trial.number in notable]
+        rest = [trial for trial in trials if trial.number not in notable]
+        shown += values.thinned(rest, most)
+        _add_sizes(figure, shown, values.with_count(state, shown, trials), marker(state))
+    _add_sizes(figure, [trial for trial in sized if trial.is_baseline], "baseline", STAR)
+    if front:
+        x, y = [trial.parameters for trial in front], [values.lowest(trial) for trial in front]
+        line = {"color": style.BLUE, "width": 1, "shape": "hv"}
+        style.add_line(figure, x, y, "Pareto front", line)
+        figure.update_layout(meta={"caption": _front_in_words(front)})
+    style.apply_style(figure, values.subtitle(view, "each trial's lowest loss, one run each"))
+    figure.update_xaxes(title_text="parameters (weights and biases)", type="log")
+    figure.update_yaxes(title_text=values.LOSS, type="log", range=values.loss_range(view))
+    if not figure.data:
+        style.note_absence(figure, "no epoch has ended yet")
+    return figure
+
+
+def _add_sizes(
+    figure: go.Figure, trials: Sequence[TrialView], name: str, look: Mapping[str, Any]
+) -> None:
+    if trials:
+        x, y = [trial.parameters for trial in trials], [values.lowest(trial) for trial in trials]
+        configs = ["" if trial.config is None else short_config(trial.config) for trial in trials]
+        texts = [
+            f"#{trial.number}: {values.in_figure(config)}"
+            for trial, config in zip(trials, configs, strict=True)
+        ]
+        hover = "%{text}<br>%{x:,} parameters, loss %{y}"
+        style.add_markers(figure, x, y, name, look, hover, text=texts)
+
+
+def pareto_front(view: StudyView) -> list[TrialView]:
+    """Complete trials that no other equals in both parameters and loss and beats in one.
+
+    Smallest network first.
+    """
+    front: list[TrialView] = []
+    least = math.inf
+    sized = [
+        (trial.parameters, best.validation_loss, trial)
+        for trial in view.leaderboard
+        if trial.parameters and (best := trial.best) is not None
+    ]
+    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
+        if loss < least:
+            least = loss
+            front.append(trial)
+    return front
+
+
+def _front_in_words(front: Sequence[TrialView]) -> str:
+    trials = ", ".join(
+        f"#{trial.number} ({grouped(trial.parameters or 0)} parameters, loss "
+        f"{trial.best.validation_loss:.4f})"
+        for trial in front
+        if trial.best is not None
+    )
+    return f"Pareto front, trials that no other beats in both size and loss: {trials}."
+
+
+def best_so_far(view: StudyView) -> go.Figure:
+    """Lowest validation loss of any complete trial, by trials finished and by wall time."""
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    finished = [t for t in view.in_state("complete", "pruned") if t.finished is not None]
+    ended = sorted(finished, key=lambda trial: (trial.finished, trial.number))
+    start = min((trial.started for trial in view.trials if trial.started), default=datetime.max)
+    seconds = [(trial.finished - start).total_seconds() for trial in ended if trial.finished]
+    unit, unit_seconds = values.time_unit(max(seconds, default=0))
+    times = [round(second / unit_seconds, 2) for second in seconds]
+    # Of a long study, how many had ended by then is not known.
+    is_long = view.left_out is not None
+    counts = [t.number + 1 if is_long else n for n, t in enumerate(ended, start=1)]
+    for column, x in ((1, counts), (2, times)):
+        _add_history(figure, view, x, ended, {"row": 1, "col": column, "showlegend": column == 1})
+    style.apply_style(figure, values.subtitle(view, "complete ones, one run each"))
+    figure.update_yaxes(type="log")
+    figure.update_yaxes(title_text=values.LOSS, col=1)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title_text=f"trials {'begun' if is_long else 'finished'}", col=1)
+    figure.update_xaxes(title_text=f"{unit}, pauses included", col=2)
+    if not figure.data:
+        style.note_absence(figure, "no trial has finished yet")
+    return figure
+
+
+def _add_history(
+    figure: go.Figure,
+    view: StudyView,
+    x: Sequence[float],
+    ended: Sequence[TrialView],
+    place: Mapping[str, Any],
+) -> None:
+    """`x`: of each trial of `ended`."""
+    complete = [
+        (where, loss, trial.number)
+        for where, trial in zip(x, ended, strict=True)
+        if trial.state == "complete" and (loss := values.lowest(trial)) is not None
+    ]
+    if not complete:
+        return
+    shown = values.thinned(complete, STATES["complete"][2])
+    name = values.with_count("complete", shown, complete)
+    small, hover = {"color": style.GREY, "size": 5}, "#%{customdata}: loss %{y}"
+    xs, ys, numbers = ([entry[i] for entry in shown] for i in range(3))
+    style.add_markers(figure, xs, ys, name, small, hover, customdata=numbers, **place)
+    end, steps = max(x), complete[:1]
+    for entry in complete:
+        if entry[1] < steps[-1][1]:
+            steps.append(entry)
+    xs, ys = [*(step[0] for step in steps), end], [*(s[1] for s in steps), steps[-1][1]]
+    line = {"color": style.BLUE, "width": 2, "shape": "hv"}
+    style.add_line(figure, xs, ys, "best so far", line, "best so far: loss %{y}", **place)
+    baseline = None if view.baseline is None else values.lowest(view.baseline)
+    if baseline is not None:
+        line, hover = {"color": style.VERMILION, "width": 1, "dash": "dash"}, "baseline: loss %{y}"
+        style.add_line(figure, [0, end], [baseline] * 2, "baseline", line, hover, **place)
+
+
+def time_by_outcome(view: StudyView) -> go.Figure:
+    """Where the time went, added up over the trials of each state."""
+    figure = go.Figure()
+    spent = [(s, n, trial_seconds(view, s)) for s in STATES if (n := view.count(s))]
+    total = sum(seconds for _, _, seconds in spent)
+    unit, unit_seconds = values.time_unit(total)
+    if total > 0:
+        figure.add_bar(
+            y=[f"{state} ({count})" for state, count, _ in spent],
+            x=[values.short(seconds / unit_seconds) for _, _, seconds in spent],
+            text=[f"{duration(seconds)}, {percent(seconds / total, 0)}" for _, _, seconds in spent],
+            orientation="h",
+            marker={"color": [STATES[state][0] for state, _, _ in spent]},
+            hoverinfo="skip",
+        )
+    style.apply_style(figure, values.subtitle(view, f"{duration(total)} added up over trials"))
+    figure.update_layout(height=260)
+    title = f"{unit} of training and validation, added up over trials"
+    figure.update_xaxes(title_text=title, rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    if not figure.data:
+        style.note_absence(figure, "no epoch has ended yet")
+    return figure

@@ -1,0 +1,90 @@
+"""What figures take from a study: few digits, few points, nothing that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from search.analysis.wording import considered, data_in_words, grouped
+from search.spec.recipe import EARLY_LOOK
+from search.store.views import StudyView, TrialView
+
+T = TypeVar("T")
+
+LOSS = "validation loss (cross entropy, nats)"
+
+
+class Point(NamedTuple):
+    """One report: where in the training, loss in nats, error in [0, 1]."""
+
+    epoch: float
+    loss: float
+    error: float | None
+
+
+def points(trial: TrialView) -> list[Point]:
+    """Its reports with a finite loss; rung 0 stands where in its epoch it was taken."""
+    return [
+        Point(row.epoch or round(EARLY_LOOK, 2), loss, short(row.validation_error))
+        for row in trial.reports
+        if (loss := short(row.validation_loss)) is not None
+    ]
+
+
+def lowest(trial: TrialView) -> float | None:
+    """Validation loss of its best epoch; of rung 0 where it came no further."""
+    best = trial.best or trial.early_look
+    return None if best is None else short(best.validation_loss)
+
+
+def loss_range(view: StudyView) -> list[float]:
+    """Of a logarithmic axis, in decades: from the lowest loss to the highest, or that of guessing.
+
+    A diverging trial would otherwise squeeze all others into a line; ln K is what guessing scores.
+    """
+    losses = [loss for trial in view.trials for _, loss, _ in points(trial) if loss > 0]
+    guessing = math.log(max(2, len(view.dataset.class_names)))
+    low, high = min(losses, default=guessing / 10), max(losses, default=guessing)
+    return [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]
+
+
+def thinned(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many (2 or more), evenly chosen, first and last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
+    """Many lines as one trace: None parts them, which leaves a gap."""
+    return [value for part in parts for value in (*part, None)]
+
+
+def with_count(name: str, shown: Sequence[T], all_of_them: Sequence[T]) -> str:
+    """`pruned (30)`, or `pruned (60 of 412)` where not all are drawn."""
+    some = "" if len(shown) == len(all_of_them) else f"{len(shown)} of "
+    return f"{name} ({some}{grouped(len(all_of_them))})"
+
+
+def short(value: float | None) -> float | None:
+    """Four significant digits, which is what can be seen; None where not finite."""
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
+
+
+def time_unit(longest_seconds: float) -> tuple[str, float]:
+    """Name and seconds of the unit for an axis that reaches so far."""
+    return ("hours", 3600) if longest_seconds > 3 * 3600 else ("minutes", 60)
+
+
+def subtitle(view: StudyView, remark: str = "one run each") -> str:
+    """Data set and counts; below, progress and the remark: at most about 75 characters."""
+    return (
+        f"{in_figure(data_in_words(view))}<br>{grouped(view.finished)} of "
+        f"{grouped(view.spec.trials)} trials finished{considered(view)}; {remark}"
+    )
+
+
+def in_figure(text: str) -> str:
+    """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

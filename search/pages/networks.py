@@ -1,0 +1,58 @@
+"""Networks layer by layer, as a report shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.summary import LayerRow, anatomy
+from search.analysis.describe import describe_network, describe_training
+from search.analysis.wording import grouped, percent
+from search.spec.config import TrialConfig
+from search.store.views import StudyView, TrialView
+
+
+def best_network(view: StudyView, trial: TrialView, whose: str) -> dict[str, Any] | None:
+    """`whose`: `the best trial`."""
+    if trial.config is None:
+        return None
+    described = describe_network(trial.config.architecture, trial.parameters)
+    return {
+        "whose": whose,
+        "number": trial.number,
+        "described": f"{described}; {describe_training(trial.config)}",
+        "layers": layers_of(view, trial.config),
+    }
+
+
+def layers_of(view: StudyView, config: TrialConfig) -> dict[str, Any]:
+    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
+    return layer_values(view, anatomy(config.architecture, shape, classes))
+
+
+def layer_values(view: StudyView, layers: Sequence[LayerRow]) -> dict[str, Any]:
+    """Layer by layer, each with its parameters by formula, and their sum."""
+    total = sum(layer.parameters for layer in layers)
+    rows = [
+        (
+            layer.name,
+            "×".join(map(str, layer.output)),
+            layer.size.replace("*", "·"),
+            f"{layer.computed.replace('*', '·')} = {grouped(layer.parameters)}"
+            if layer.parameters
+            else "",
+            percent(layer.share, 1) if layer.parameters else "",
+            grouped(layer.multiply_adds) if layer.multiply_adds else "",
+        )
+        for layer in layers
+    ]
+    adds = grouped(sum(layer.multiply_adds for layer in layers))
+    largest = max(layers, key=lambda layer: layer.parameters)
+    sums = " + ".join(grouped(layer.parameters) for layer in layers if layer.parameters)
+    return {
+        "rows": [*rows, ("total", "", "", grouped(total), percent(1, 1), adds)],
+        "image": " × ".join(map(str, view.dataset.image_shape)),
+        "classes": len(view.dataset.class_names),
+        "sums": f"{sums} = {grouped(total)}",
+        "largest": f"{largest.name} holds {percent(largest.share, 1)}",
+    }

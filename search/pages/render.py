@@ -1,0 +1,182 @@
+"""Templates filled with plain values: Markdown in GitHub's dialect, text, and offline pages.
+
+Whatever a template prints is escaped for where it stands, so that no name that people typed becomes
+markup; only what is `Markup` already, made here or by a macro, stays as it is. A page is one HTML
+file made from Markdown, which needs no network, follows the reader's light or dark, and prints. Its
+policy lets the browser run our two scripts, by their hashes, and load nothing at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from markupsafe import escape as escape_html
+from plotly.offline import get_plotlyjs
+
+from search.analysis.wording import printable
+from search.figures import Figure
+
+WIDTH = 80  # of text for the terminal
+HEIGHT = 440  # pixels of a figure that does not say
+DRAW = """
+for (const data of document.querySelectorAll("script.figure")) {
+  const figure = JSON.parse(data.textContent);
+  Plotly.newPlot(data.previousElementSibling, figure.data, figure.layout,
+    {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+}
+"""
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # header, rows
+# What would be markup in a text: anywhere; at a line's start; `1.` there.
+_SIGNS = re.compile(r"[\\`*_\[\]<>#|~&]|\A[-+=]|(?<=\A\d)[.)](?=\s)")
+# What Markdown makes of a figure of the template; nobody's text can hold it, as it is escaped.
+_PICTURE = re.compile(r'<p><img src="figures/([\w-]+)(?:\.\w+)?" alt="([^"]*)" /></p>')
+
+
+def escape(text: object) -> Markup:
+    """Text that people typed, as plain Markdown on one line, in a table, too.
+
+    As entities, not with backslashes, which a table cell or a block of raw HTML would not heed.
+    """
+    if text is None or isinstance(text, Markup):
+        return Markup(text or "")
+    return Markup(_SIGNS.sub(lambda sign: f"&#{ord(sign.group())};", printable(str(text))))
+
+
+def markdown(template: str, **values: Any) -> str:
+    """A template's Markdown. Tables and figures in it are filled with `table` and images."""
+    text = _environment(escape).get_template(template).render(values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def plain(template: str, **values: Any) -> str:
+    """A template's text for the terminal, without control characters, wrapped but for tables."""
+    text = _environment(_on_a_line).get_template(template).render(values)
+    parts = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(
+        part if "  " in part else textwrap.fill(part, WIDTH, break_on_hyphens=False)
+        for part in parts
+    )
+
+
+def _on_a_line(text: object) -> Markup:
+    return text if isinstance(text, Markup) else Markup(printable(str(text)))
+
+
+@cache
+def _environment(finalize: Callable[[object], Markup]) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("search.pages"),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"table": table, "code": code, "aligned": _aligned}
+    return environment
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()
+) -> Markup:
+    """Columns whose index is in `numbers` are aligned to the right."""
+    rule = [Markup("---:" if column in numbers else "---") for column in range(len(header))]
+    lines = (Markup(" | ").join(map(escape, row)) for row in (header, rule, *rows))
+    return Markup("\n").join(Markup("| {} |").format(line) for line in lines)
+
+
+def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
+    """Rows of text below each other, columns of equal width, two spaces apart."""
+    rows = [[printable(cell) for cell in row] for table in tables for row in table]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    return Markup("\n".join(lines))
+
+
+def code(text: str, language: str = "") -> Markup:
+    """Text as it stands, between fences that are longer than any run of their signs inside."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
+
+
+def plot_values(
+    registry: Mapping[str, Figure[Any]], figures: Mapping[str, go.Figure]
+) -> dict[str, Any]:
+    """What `plots` of macros.md needs of these figures, drawn by the registry's entries."""
+    plots = [
+        {
+            "name": Markup(name),  # of a file
+            "section": registry[name].section,
+            "description": registry[name].description,
+            "caption": (figure.layout.meta or {}).get("caption"),
+        }
+        for name, figure in figures.items()
+    ]
+    return {"figures": plots, "sections": {plot["section"] for plot in plots}}
+
+
+def page(
+    title: str,
+    text: str,
+    figures: Mapping[str, go.Figure],
+    pictures: Mapping[str, bytes] | None = None,
+) -> str:
+    """A whole page of Markdown.
+
+    Args:
+        text: made by `markdown`; `![description](figures/NAME)` stands for a figure or picture.
+        figures: interactive; with any, the page holds plotly.js (4.8 MB) once.
+        pictures: PNG files.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        name, description = found.groups()
+        if name in (pictures or {}):
+            data = base64.b64encode((pictures or {})[name]).decode()
+            return f'<p><img alt="{description}" src="data:image/png;base64,{data}"></p>'
+        figure = figures[name]
+        height = figure.layout.height or HEIGHT
+        # plotly writes "<" as \u003c, so that nothing in it can end the element.
+        return (
+            f'<div class="plot" role="img" aria-label="{description}" style="height: {height}px">'
+            f'</div><script type="application/json" class="figure">{figure.to_json()}</script>'
+        )
+
+    to_html = MarkdownIt("commonmark", {"html": True}).enable("table")
+    body = _PICTURE.sub(shown, to_html.render(text))
+    body = body.replace("<table>", '<div class="table"><table>')
+    body = body.replace("</table>", "</table></div>")
+    scripts = (_plotly(), DRAW) if figures else ()
+    template = _environment(escape_html).get_template("page.html")
+    return template.render(
+        title=printable(title),
+        body=Markup(body),
+        scripts=list(map(Markup, scripts)),
+        policy=Markup(" ".join(map(_hash, scripts)) or "'none'"),
+    )
+
+
+@cache
+def _plotly() -> str:
+    """plotly.js, as it may stand in a script element."""
+    source: str = get_plotlyjs().replace("\r\n", "\n").replace("</script", "<\\/script")
+    return source.replace("<!--", "<\\!--")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

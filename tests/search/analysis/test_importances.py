@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.analysis.importances import (
+    FEWEST,
+    MOST,
+    SearchAxis,
+    common_epoch,
+    importances,
+    importances_in_words,
+    search_axes,
+    usable,
+)
+from search.spec.config import StudySpec
+from search.spec.domains import Choice, Fixed, Range
+from search.spec.space import distributions
+from search.store.views import StudyView
+
+Make = Callable[..., Any]
+SPEC = StudySpec(
+    dataset="fashion_mnist",
+    space={
+        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "depth": Range(low=2, high=4),
+        "hidden": Choice(values=((64,), (128,), (120, 84))),
+        "batch_norm": Fixed(value=True),
+    },
+)
+
+
+@pytest.fixture
+def searched(make_view: Make, make_trial: Make) -> Callable[[int], StudyView]:
+    """Trials whose loss depends on the learning rate alone, by a factor of ten."""
+
+    def make(trials: int) -> StudyView:
+        rng = np.random.default_rng(0)
+        made = []
+        for number in range(trials):
+            place = float(rng.uniform())
+            params = {
+                "learning_rate": 10 ** (-4 + 2 * place),
+                "depth": int(rng.integers(2, 5)),
+                "hidden": str(rng.choice(["64", "128", "120 84"])),
+            }
+            made.append(make_trial(number, [2.0, 0.2 + 1.8 * place], params=params))
+        return dataclasses.replace(make_view(made), spec=SPEC)
+
+    return make
+
+
+def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView]) -> None:
+    found = importances(searched(30))
+    assert found is not None
+    assert next(iter(found.shares)) == "learning_rate"
+    assert found.shares["learning_rate"] > 0.8
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert (found.trials, found.pruned, found.epoch, found.few) == (30, 0, 2, False)
+    assert found.spread.keys() == found.shares.keys() == distributions(SPEC).keys()
+    assert importances(searched(30)) == found  # the same each time
+
+
+def test_few_trials_are_a_hint_and_fewer_are_nothing(
+    searched: Callable[[int], StudyView], make_trial: Make
+) -> None:
+    few, enough = importances(searched(FEWEST)), importances(searched(12))
+    assert few is not None
+    assert enough is not None
+    assert (few.few, enough.few) == (True, False)
+    assert "From the losses of 5 trials after epoch 2: " in importances_in_words(few)
+    assert "little more than a hint" in importances_in_words(few)
+    assert "hint" not in importances_in_words(enough)
+    view = searched(FEWEST - 1)
+    assert importances(view) is None
+    # Nor does it count what trained with other values than it was drawn with.
+    params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
+    baseline = make_trial(12, [0.5], is_baseline=True, params=params)
+    odd = make_trial(13, [0.5], params={"depth": 2})
+    more = dataclasses.replace(view, trials=(*view.trials, baseline, odd))
+    assert len(usable(more)) == FEWEST - 1
+    assert importances(more) is None
+
+
+def test_trials_are_compared_after_the_same_number_of_epochs(make_trial: Make) -> None:
+    early = [make_trial(n, early=2.0, state="pruned") for n in range(6)]
+    short = [make_trial(n, [0.9, 0.8], early=1.9, state="pruned") for n in range(6, 10)]
+    whole = [make_trial(n, [0.9, 0.7, 0.3], early=1.8) for n in range(10, 12)]
+    assert common_epoch([*short, *whole]) == 2  # of six trials, five are the fewest
+    assert common_epoch([*early, *short, *whole]) == 2  # half of them
+    assert common_epoch([*early * 3, *short, *whole]) == 0  # a quarter: the early look of all
+    assert common_epoch(early[:4]) is None
+    assert common_epoch([]) is None
+
+
+def test_pruned_trials_count_and_later_epochs_do_not(
+    searched: Callable[[int], StudyView], make_trial: Make
+) -> None:
+    """Half are pruned after one epoch; what the others reach later says nothing of a parameter."""
+    view = searched(24)
+    rng = np.random.default_rng(1)
+    trials = [
+        dataclasses.replace(t, state="pruned", curve=t.curve[1:])
+        if t.number % 2
+        else dataclasses.replace(
+            t,
+            curve=make_trial(
+                t.number, [t.curve[1].validation_loss, *(float(x) for x in rng.uniform(0, 0.1, 3))]
+            ).curve,
+        )
+        for t in view.trials
+    ]
+    trials = [
+        dataclasses.replace(t, curve=tuple(dataclasses.replace(r, epoch=e) for e, r in
+                                           enumerate(t.curve, start=1)))
+        for t in trials
+    ]  # fmt: skip
+    mixed = dataclasses.replace(view, trials=tuple(trials))
+    found = importances(mixed)
+    assert found is not None
+    # Twelve of 24 went on to epoch 4, which is more than a third.
+    assert found.epoch == 4
+    fewer = dataclasses.replace(
+        mixed, trials=tuple(t for t in trials if t.state == "pruned" or t.number % 6 == 0)
+    )
+    found = importances(fewer)
+    assert found is not None
+    assert (found.epoch, found.trials, found.pruned) == (1, 16, 12)
+    assert next(iter(found.shares)) == "learning_rate"
+    assert "12 of which were pruned then or later" in importances_in_words(found)
+
+
+def test_a_long_study_is_thinned_and_said_to_be(
+    searched: Callable[[int], StudyView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.analysis.importances.MOST", 20)
+    found = importances(searched(40))
+    assert found is not None
+    assert (found.trials, found.thinned) == (20, True)
+    assert "losses of 20 evenly chosen trials" in importances_in_words(found)
+    assert MOST < 1000
+
+
+def test_equal_losses_have_none(make_view: Make, make_trial: Make) -> None:
+    params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
+    trials = [make_trial(n, [0.5], params=params) for n in range(20)]
+    assert importances(dataclasses.replace(make_view(trials), spec=SPEC)) is None
+
+
+def test_one_other_loss_among_equal_ones(
+    make_view: Make, make_trial: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Trials drawn again are often all alike then: that explains nothing."""
+    trials = [
+        make_trial(
+            n,
+            [0.3 if n == 4 else 0.5],
+            params={"learning_rate": 1e-3 * (n + 1), "depth": 2 + n % 3, "hidden": "64"},
+        )
+        for n in range(FEWEST)
+    ]
+    found = importances(dataclasses.replace(make_view(trials), spec=SPEC))
+    assert found is None or math.isfinite(sum(found.spread.values()))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_huge_loss_counts_as_guessing(
+    searched: Callable[[int], StudyView], make_trial: Make
+) -> None:
+    view = searched(20)
+    params = {"learning_rate": 1e-4, "depth": 2, "hidden": "64"}
+    huge = make_trial(20, [1e30, math.nan], state="failed", params=params)
+    found = importances(dataclasses.replace(view, trials=(*view.trials, huge)))
+    assert found is not None
+    assert found.trials == 21
+    assert next(iter(found.shares)) == "learning_rate"
+
+
+def test_axes_are_what_is_searched() -> None:
+    rate, depth, hidden = search_axes(SPEC)
+    assert [axis.name for axis in (rate, depth, hidden)] == ["learning_rate", "depth", "hidden"]
+    assert rate.place(1e-3) == pytest.approx(0.5)
+    assert [depth.place(value) for value in (2, 3, 4)] == [0, 0.5, 1]
+    assert hidden.labels == ("64", "128", "120 84")
+    assert [hidden.place(label) for label in hidden.labels] == [0, 0.5, 1]
+    assert (rate.place(1), rate.place(1e-9), hidden.place("other")) == (1, 0, 0)
+    assert rate.ticks() == [(0, "1e-4"), (pytest.approx(0.5), "0.001"), (1, "0.01")]
+    assert SearchAxis(name="x", low=1, high=1).place(1) == 0

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from search.figures import FIGURES
+from search.figures.files import drawn, plain, rendered
+from search.figures.style import apply_style
+from search.figures.values import in_figure
+from search.store.views import StudyView
+
+Make = Callable[..., Any]
+ARMS = {"base": [0.5, 0.52, 0.48], "_a": [0.4, 0.43, 0.41]}
+
+
+def test_lines_hold_the_same_data(small_study: StudyView) -> None:
+    figure = FIGURES["curves"].draw(small_study)
+    (axes,) = drawn(figure.to_dict()).axes
+    lines = [trace for trace in figure.data if "lines" in trace.mode]
+    for trace, line in zip(lines, axes.lines, strict=False):
+        expected = [math.nan if value is None else value for value in trace.y]
+        np.testing.assert_array_equal(np.asarray(line.get_ydata(), dtype=float), expected)
+    low, high = figure.layout.yaxis.range
+    assert axes.get_ylim() == pytest.approx((10**low, 10**high))
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel() == "epoch"
+
+
+def test_panels_bars_and_error_bars(small_study: StudyView, make_comparison: Make) -> None:
+    assert len(drawn(FIGURES["history"].draw(small_study).to_dict()).axes) == 2
+    (axes,) = drawn(FIGURES["time"].draw(small_study).to_dict()).axes
+    figure = FIGURES["time"].draw(small_study)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(list(figure.data[0].x))
+    assert axes.yaxis_inverted()
+    figure = FIGURES["effects"].draw(make_comparison(ARMS))
+    (axes,) = drawn(figure.to_dict()).axes
+    (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
+    assert bars.has_xerr
+    (segments,) = (lines.get_segments()[0] for lines in bars[2])
+    mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
+    assert segments[:, 0] == pytest.approx([mean - half, mean + half])
+    assert axes.get_yticklabels()[0].get_text() == "_a (3)"
+
+
+def test_legends_hold_every_name(make_comparison: Make) -> None:
+    picture = drawn(FIGURES["curves"].draw(make_comparison(ARMS)).to_dict())
+    (legend,) = picture.legends
+    names = [text.get_text().strip() for text in legend.get_texts()]
+    assert names == ["base (3)", "best epoch of a seed", "_a (3)"]
+
+
+def test_texts_stay_as_people_typed_them() -> None:
+    typed = "a <b>x</b> & &lt; $y^2$ \\frac"
+    assert plain(in_figure(typed)) == typed
+    assert plain("one<br>two") == "one\ntwo"
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name=in_figure(typed), mode="lines"))
+    figure.add_scatter(x=[1, 2], y=[2, 1], name="other", mode="lines")
+    figure.update_xaxes(title_text="x")
+    apply_style(figure, in_figure(typed), "Title")
+    svg = rendered(partial(drawn, figure.to_dict()), "svg").decode()
+    assert "$y^2$ \\frac" in svg  # no formula
+    assert "&lt;b&gt;x&lt;/b&gt;" in svg
+
+
+def test_endless_titles_are_cut() -> None:
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], mode="lines"))
+    figure.update_xaxes(title_text="x")
+    apply_style(figure, "x" * 100_000, "Title")
+    assert len(rendered(partial(drawn, figure.to_dict()), "png")) < 100_000
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "running", "interrupted", "failed"])
+def test_trials_of_every_state_become_files(make_view: Make, make_trial: Make, state: str) -> None:
+    view = make_view([make_trial(0, [0.5, 0.4]), make_trial(1, [0.6, 0.5], state=state)])
+    for name in ("history", "curves", "parameters", "time", "slices"):
+        assert drawn(FIGURES[name].draw(view).to_dict()).axes

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.analysis.final_result import FinalResult
+from search.figures.final import (
+    MOST_NUMBERS,
+    confusion_matrix,
+    first_layer_kernels,
+    kernel_grid,
+    row_shares,
+    save_pictures,
+    training_curves,
+)
+from tests.search.figures.looked_into import looked_into
+
+Make = Callable[..., Any]
+MakeFinal = Callable[..., FinalResult]
+
+
+def test_training_curves_show_the_trial_and_every_run(make_final: MakeFinal) -> None:
+    data = training_curves(make_final(accuracies=(0.93, 0.94, 0.95))).data
+    loss = [trace for trace in data if trace.xaxis == "x"]
+    error = [trace for trace in data if trace.xaxis == "x2"]
+    names = ["trial #1: training", "trial #1: validation", "best epoch: 2"]
+    assert [trace.name for trace in loss] == [*names, *["final runs: training"] * 3]
+    assert loss[1].y == (0.4, 0.25, 0.26)
+    assert error[1].y == pytest.approx((100 * 0.4 / 3, 100 * 0.25 / 3, 100 * 0.26 / 3), rel=1e-3)
+    assert (loss[2].x, loss[2].y, error[2].y) == ((2,), (0.25,), (8.333,))
+    # The runs' validation values are of images that they were trained on; here they stick out.
+    assert "99" not in [str(y) for trace in data for y in trace.y]
+
+
+def test_confusion_matrix_has_counts_colours_and_words() -> None:
+    heatmap = confusion_matrix(np.array([[90, 10], [0, 100]]), ["a<b>", "c"], "subtitle").data[0]
+    assert [list(row) for row in heatmap.text] == [["90", "10"], ["", "100"]]
+    assert np.array(heatmap.z) == pytest.approx(np.sqrt([[0.9, 0.1], [0, 1]]), abs=1e-3)
+    assert heatmap.hovertext[0][1] == "a&lt;b&gt; taken for c:<br>10 (10.0 % of a&lt;b&gt;)"
+    few, many = (
+        confusion_matrix(np.eye(n, dtype=int), list(map(str, range(n))), "").data[0]
+        for n in (MOST_NUMBERS, MOST_NUMBERS + 1)
+    )
+    assert few.texttemplate == "%{text}"
+    assert many.texttemplate is None
+    assert row_shares(np.array([[0, 0], [1, 3]])).tolist() == [[0, 0], [0.25, 0.75]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (32, 1, 3, 3), (5, 3, 5, 3), (7, 2, 3, 5)])
+def test_the_grid_holds_each_kernel_once_and_framed(shape: tuple[int, int, int, int]) -> None:
+    kernels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    grid, owners = kernel_grid(kernels)
+    count, channels, height, width = shape
+    for number in range(count):
+        mine = grid[owners == number].reshape(channels, height, width)
+        assert mine == pytest.approx(kernels[number])
+    assert np.isnan(grid[owners == -1]).all()
+    assert (owners[[0, -1]] == -1).all()
+    assert (owners[:, [0, -1]] == -1).all()
+    for axis in (0, 1):  # neighbours of different kernels are a gap apart
+        a, b = np.moveaxis(owners, axis, 0)[:-1], np.moveaxis(owners, axis, 0)[1:]
+        assert ((a == b) | (a == -1) | (b == -1)).all()
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-0.5, 0.5), (0.0, 1), (np.nan, 1), (np.inf, 1)])
+def test_grey_is_zero_for_every_kernel(make_final: MakeFinal, value: float, limit: float) -> None:
+    final = make_final()
+    object.__setattr__(final, "kernels", np.full((4, 1, 3, 3), value, np.float32))
+    figure = first_layer_kernels(final)
+    json.loads(figure.to_json(), parse_constant=pytest.fail)
+    heatmap = figure.data[0]
+    assert (heatmap.zmin, heatmap.zmax) == (-limit, limit)
+    assert heatmap.colorscale[1] == (0.5, "#808080")
+
+
+def test_every_picture_is_saved_as_png_and_svg(make_final: MakeFinal, tmp_path: Path) -> None:
+    final = looked_into(make_final())
+    files = save_pictures(final, tmp_path)
+    names = {"confusion", "curves", "kernels", "features", "mistakes"}
+    assert {file.name for file in files} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
+    said = {
+        name: "".join(ElementTree.parse(tmp_path / f"{name}.svg").getroot().itertext())
+        for name in names
+    }
+    assert "500 test images × 2 runs" in said["confusion"]
+    for mark in ("1 dead", "2 uniform", "5 ≈ −3"):
+        assert mark in said["kernels"]
+    assert "conv1: 8 maps of 14×14" in said["features"]
+    assert "→ Coat" in said["mistakes"]
+    contents = [file.read_bytes() for file in files]
+    assert [file.read_bytes() for file in save_pictures(final, tmp_path)] == contents
+    files = save_pictures(make_final(kernels=None), tmp_path / "other")
+    assert {file.stem for file in files} == {"confusion", "curves"}
+
+
+def test_any_class_name_can_be_drawn(
+    make_final: MakeFinal, make_view: Make, make_trial: Make, tmp_path: Path
+) -> None:
+    names = ("$\\frac$", "</svg><script>x", "靴 👟", "a\x00\x1bb", "x" * 999)
+    view = make_view([make_trial(0, [0.4])], data_title="".join(names), class_names=names)
+    save_pictures(make_final(view=view), tmp_path)
+    root = ElementTree.parse(tmp_path / "confusion.svg").getroot()
+    assert not [element for element in root.iter() if element.tag.endswith("script")]
+    texts = "".join(root.itertext())
+    assert "$\\frac$" in texts
+    assert "靴" in texts
+    for file in tmp_path.glob("*.png"):
+        with Image.open(file) as image:
+            assert max(image.size) < 5000

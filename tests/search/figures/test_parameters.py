@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from search.analysis.importances import search_axes
+from search.figures.parameters import importances_bars, parallel_coordinates, slices
+from search.spec.config import StudySpec
+from search.spec.domains import Choice, Fixed, Range
+from search.store.views import StudyView
+
+Make = Callable[..., Any]
+SPEC = StudySpec(
+    dataset="fashion_mnist",
+    space={
+        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "depth": Range(low=2, high=4),
+        "hidden": Choice(values=((64,), (128,), (120, 84))),
+        "batch_norm": Fixed(value=True),
+    },
+)
+
+
+@pytest.fixture
+def searched(make_view: Make, make_trial: Make) -> StudyView:
+    """Ten trials whose loss grows with their number and learning rate; two are pruned."""
+    trials = [
+        make_trial(
+            number,
+            [2.0, 0.2 + 0.1 * number],
+            params={
+                "learning_rate": 10 ** (-4 + 0.2 * number),
+                "depth": 2 + number % 3,
+                "hidden": ["64", "128"][number % 2],
+            },
+            state="pruned" if number > 7 else "complete",
+        )
+        for number in range(10)
+    ]
+    return dataclasses.replace(make_view(trials), spec=SPEC)
+
+
+def test_importances_say_what_they_are_from(searched: StudyView, make_view: Make) -> None:
+    figure = importances_bars(searched)
+    assert set(figure.data[0].y) == {"learning_rate", "depth", "hidden"}
+    assert sum(figure.data[0].x) == pytest.approx(1, abs=0.01)
+    assert "fANOVA of 10 after epoch 2" in figure.layout.title.subtitle.text
+    assert "losses of 10 trials" in figure.layout.meta["caption"]
+    caption = importances_bars(dataclasses.replace(make_view(), spec=SPEC)).layout.meta["caption"]
+    assert "Importances take 5 trials" in caption
+
+
+def test_each_trial_stands_at_its_value_of_each_parameter(searched: StudyView) -> None:
+    figure = slices(searched)
+    pruned, complete = figure.data[:2]
+    assert (pruned.name, complete.name) == ("pruned (2)", "complete (8)")
+    assert pruned.marker.symbol != complete.marker.symbol
+    assert complete.x == pytest.approx([10 ** (-4 + 0.2 * n) for n in range(8)], rel=1e-3)
+    assert complete.y == pytest.approx([0.2 + 0.1 * n for n in range(8)])
+    assert [axis.type for axis in (figure.layout.xaxis, figure.layout.xaxis2)] == ["log", None]
+    assert figure.layout.xaxis3.ticktext == ("64", "128", "120 84")
+    *_, chosen, medians = figure.data
+    assert [round(x) for x in chosen.x] == [n % 2 for n in range(8)]
+    assert dict(zip(medians.x[::3], medians.y[::3], strict=True)) == pytest.approx(
+        {-0.4: 0.5, 0.6: 0.6}
+    )
+
+
+def test_the_baseline_is_drawn_where_it_has_the_parameter(
+    searched: StudyView, make_trial: Make
+) -> None:
+    baseline = make_trial(10, [0.7], is_baseline=True, params={"depth": 3})
+    view = dataclasses.replace(searched, trials=(*searched.trials, baseline))
+    stars = [trace for trace in slices(view).data if trace.marker.symbol == "star"]
+    assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
+
+
+def test_a_line_for_each_trial(searched: StudyView) -> None:
+    figure = parallel_coordinates(searched)
+    *_, best = figure.data
+    assert [trace.name for trace in figure.data] == ["pruned (2)", "complete (6)", "best (2)"]
+    rate = search_axes(SPEC)[0]
+    values = [trial.params["learning_rate"] for trial in searched.leaderboard[:2]]
+    assert [y for y, x in zip(best.y, best.x, strict=True) if x == 0] == pytest.approx(
+        [rate.place(value) for value in values], abs=1e-3
+    )
+    assert next(y for y, x in zip(best.y, best.x, strict=True) if x == 3) == 0
+    assert list(best.x) == [0, 1, 2, 3, None] * 2
+    assert list(figure.layout.xaxis.ticktext)[-1] == "validation<br>loss"
+    # The page's policy forbids `eval`, which plotly's own kind and WebGL need.
+    assert {trace.type for trace in figure.data} == {"scatter"}
+
+
+def test_nothing_finished_is_said(make_view: Make) -> None:
+    assert "no epoch has ended yet" in slices(make_view()).layout.annotations[-1].text
+    text = parallel_coordinates(make_view()).layout.annotations[-1].text
+    assert text.startswith("no trial with searched parameters")

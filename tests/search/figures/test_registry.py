@@ -1,0 +1,122 @@
+"""Every figure of the registries, of any study: described, drawn, small, strict JSON, a file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from search.analysis.final_result import FinalResult
+from search.figures import (
+    FIGURES,
+    FINAL_FIGURES,
+    Figure,
+    dashboard_figures,
+    figures_of,
+    final_figures_of,
+)
+from search.figures.files import drawn, rendered
+from search.store.views import StudyView
+
+Make = Callable[..., Any]
+ARMS = {"<b>base</b>": [0.5, 0.52, 0.48], "<a href=x>": [0.4, None, 0.41], "c": [None] * 3}
+MOST = 60_000  # characters of a figure
+
+
+@pytest.fixture
+def views(
+    small_study: StudyView,
+    big_study: Make,
+    make_view: Make,
+    make_trial: Make,
+    make_comparison: Make,
+) -> list[StudyView]:
+    failed = [make_trial(0, state="failed"), make_trial(1, state="waiting")]
+    many = {f"{'arm ' * 40}{i}": [0.1 + i / 300] * 4 for i in range(200)}
+    empty = make_comparison({"base": [], "a": []}, repeats=2)
+    searches = [make_view(), make_view(failed), small_study, big_study(1000, 12)]
+    return [*searches, make_comparison(ARMS), make_comparison(many), empty]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[StudyView]) -> None:
+    figure, applied = FIGURES[name], 0
+    assert figure.title
+    assert figure.description
+    assert "\n" not in figure.description
+    for view in filter(figure.applies, views):
+        made, applied = figure.draw(view), applied + 1
+        text = made.to_json()
+        json.loads(text, parse_constant=pytest.fail)
+        assert "cannot be drawn" not in text
+        assert "Fashion-MNIST, 50 000 training and 10 000 validation images" in text
+        assert made.layout.title.text
+        assert made.data or made.layout.annotations  # or it says what is missing
+        assert len(text) < MOST or not figure.in_dashboard
+        assert "<b>base" not in str(made.to_dict())
+        assert "<a href" not in str(made.to_dict())
+    assert applied
+
+
+def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
+    of_all = ["history", "curves", "parameters", "time"]
+    of_parameters = ["importances", "slices", "parallel"]
+    assert list(figures_of(small_study)) == [*of_all, *of_parameters]
+    assert list(figures_of(make_comparison(ARMS))) == ["arms", "effects", "curves", "time"]
+    assert list(dashboard_figures(small_study)) == [
+        *("best-so-far", "learning-curves", "loss-against-parameters", "time-by-outcome", "slices")
+    ]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_files(name: str, small_study: StudyView, make_comparison: Make) -> None:
+    for view in (
+        small_study,
+        make_comparison(ARMS),
+        make_comparison({"a": [], "b": []}, repeats=1),
+    ):
+        if FIGURES[name].applies(view):
+            draw = partial(drawn, FIGURES[name].draw(view).to_dict())
+            assert rendered(draw, "svg").startswith(b"<?xml")
+    assert rendered(draw, "png").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", FINAL_FIGURES)
+def test_figures_of_the_final_network(name: str, make_final: Callable[..., FinalResult]) -> None:
+    text = FINAL_FIGURES[name].draw(make_final()).to_json()
+    json.loads(text, parse_constant=pytest.fail)
+    assert "cannot be drawn" not in text
+    assert "kernels" not in final_figures_of(make_final(kernels=None))
+
+
+def test_a_figure_of_ones_own_gets_title_style_and_data(
+    monkeypatch: pytest.MonkeyPatch, small_study: StudyView
+) -> None:
+    def make(view: StudyView) -> go.Figure:
+        return go.Figure(go.Scatter(x=[1, 2], y=[view.finished, 0]))
+
+    monkeypatch.setitem(FIGURES, "mine", Figure("Mine", "Something of mine", make))
+    figure = dashboard_figures(small_study)["mine"]
+    assert figure.layout.title.text == "Mine"
+    assert figure.layout.title.subtitle.text.startswith("Fashion-MNIST, 50 000 training")
+    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_an_error_costs_no_other_figure(small_study: StudyView) -> None:
+    def fail(_: StudyView) -> go.Figure:
+        raise ValueError("<b>no</b> trial")
+
+    figure = Figure("Mine", "Something of mine", fail).draw(small_study)
+    assert "ValueError: &lt;b&gt;no&lt;/b&gt; trial" in figure.layout.annotations[0].text
+
+
+def test_the_registry_loads_nothing_that_draws() -> None:
+    code = "import sys, search.figures; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "plotly", "matplotlib", "sklearn"} & set(done.stdout.split())

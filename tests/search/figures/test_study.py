@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from search.figures.study import (
+    TOP,
+    best_so_far,
+    loss_against_parameters,
+    pareto_front,
+    time_by_outcome,
+)
+from search.store.views import StudyView
+
+BigStudy = Callable[[int, int], StudyView]
+Make = Callable[..., Any]
+
+
+def traces(figure: go.Figure) -> dict[str, Any]:
+    return {trace.name.split(" (")[0]: trace for trace in figure.data if trace.name}
+
+
+def test_pareto_front_is_what_brute_force_finds(big_study: BigStudy) -> None:
+    view = big_study(400, 12)
+    sized = [
+        (trial.parameters, trial.best.validation_loss, trial.number)
+        for trial in view.leaderboard
+        if trial.parameters is not None and trial.best is not None
+    ]
+    expected = {
+        number
+        for size, loss, number in sized
+        if not any(a <= size and b <= loss and (a < size or b < loss) for a, b, _ in sized)
+    }
+    front = pareto_front(view)
+    assert {trial.number for trial in front} == expected
+    assert len(front) > 2
+    sizes = [trial.parameters or 0 for trial in front]
+    assert sizes == sorted(sizes)
+
+
+def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> None:
+    figure = loss_against_parameters(small_study)
+    found = traces(figure)
+    assert set(found) == {"complete", "pruned", "running", "baseline", "Pareto front"}
+    markers = [found[name].marker for name in ("complete", "pruned", "running", "baseline")]
+    assert len({marker.symbol for marker in markers}) == 4
+    assert len({marker.color for marker in markers}) == 4
+    assert found["pruned"].x == (90_000, 80_000)  # 8 with nothing but rung 0
+    assert found["pruned"].y == (0.6, 2.0)
+    assert "lr 0.001" in found["complete"].text[0]
+    assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
+
+
+def test_the_best_and_the_front_are_drawn_however_long_the_study(big_study: BigStudy) -> None:
+    view = big_study(1000, 12)
+    drawn = set(traces(loss_against_parameters(view))["complete"].x)
+    notable = [*pareto_front(view), *view.leaderboard[:TOP]]
+    assert {trial.parameters for trial in notable if not trial.is_baseline} <= drawn
+
+
+def test_best_so_far_follows_the_order_in_which_trials_ended(
+    make_view: Make, make_trial: Make
+) -> None:
+    # Trial n starts n minutes and ends n + 2 minutes after 9:00.
+    view = make_view(
+        [
+            make_trial(0, [0.5], is_baseline=True),
+            make_trial(1, [0.1], state="pruned"),
+            make_trial(2, [0.6]),
+            make_trial(3, [0.3]),
+            make_trial(4, [0.4], state="running"),
+            make_trial(5, [0.35], state="pruned"),
+        ]
+    )
+    by_count, by_minutes = (
+        trace for trace in best_so_far(view).data if trace.name == "best so far"
+    )
+    assert by_count.y == by_minutes.y == (0.5, 0.3, 0.3)
+    assert by_count.x == (1, 4, 5)
+    assert by_minutes.x == (2, 5, 7)
+    assert traces(best_so_far(view))["baseline"].y == (0.5, 0.5)
+
+
+def test_time_is_added_up_by_outcome(small_study: StudyView) -> None:
+    bar = time_by_outcome(small_study).data[0]
+    spent = dict(zip(bar.y, bar.x, strict=True))
+    # Ten seconds a report, rung 0 among them.
+    assert spent == {
+        "complete (4)": pytest.approx(12 * 10 / 60, rel=1e-3),
+        "pruned (2)": pytest.approx(4 * 10 / 60, rel=1e-3),
+        "running (1)": pytest.approx(10 / 60, rel=1e-3),
+        "failed (2)": pytest.approx(3 * 10 / 60, rel=1e-3),
+    }
+    assert bar.text[0] == "2 min, 60 %"

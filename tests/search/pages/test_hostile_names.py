@@ -1,0 +1,155 @@
+"""Names that people type reach pages, notes, reports and terminals as text, whatever they hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from search.analysis.wording import printable
+from search.figures import FIGURES
+from search.pages.final_page import final_page, final_text
+from search.pages.note import study_note
+from search.pages.render import page
+from search.pages.report import make_report
+from search.spec.journal import Expectation, JournalEntry
+from search.store.views import StudyView
+from search.terminal.commands import one_line
+from search.terminal.summary import final_summary
+
+Make = Callable[..., Any]
+Called = Callable[[str], list[StudyView]]
+PLAIN = "plain"
+NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
+
+
+class Structure(HTMLParser):
+    """The elements of a page with their attributes' names, in order, without any text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attrs)))
+
+    def handle_comment(self, data: str) -> None:
+        self.found.append(("comment", ()))
+
+
+def structure(markdown: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Of what a renderer makes of it that lets raw HTML through, as the dashboard's does."""
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
+    return Structure(html).found
+
+
+@pytest.fixture
+def names(hostile_names: tuple[str, ...]) -> list[str]:
+    """Those that a study file or a folder can hold at all; what is empty is left out on pages."""
+    return [name for name in hostile_names if name and "\ud800" not in name]
+
+
+@pytest.fixture
+def called(make_comparison: Make, make_view: Make, make_trial: Make) -> Called:
+    """A search and a comparison in which all that people name is called so."""
+
+    def make(name: str) -> list[StudyView]:
+        line = "".join(sign if sign.isprintable() else "?" for sign in name[:150]).strip() or "?"
+        other = f"{line} other"
+        expect = (
+            Expectation(arm=other, than=line, metric="validation_loss", outcome="better"),
+            Expectation(arm=f"{line} lost", than=line, metric="train_loss", outcome="worse"),
+        )
+        entry = JournalEntry(objective=line, hypothesis=line, methodology=line, expect=expect)
+        titles = {
+            "title": name,
+            "data_title": name,
+            "class_names": (name, f"{name} ", "Pullover", "Dress", "Coat"),
+        }
+        arms = {line: [0.5, 0.6], other: [0.41, 0.5], f"{line} lost": [None, None]}
+        reported = {line: {"validation_loss": 0.3}}
+        trials = [
+            make_trial(0, [0.5, 0.4], is_baseline=True),
+            make_trial(1, [0.4, 0.25, 0.26]),
+            make_trial(2, state="failed", parameters=None, reason=name),
+        ]
+        views = (
+            make_view(trials, **titles),
+            make_comparison(arms, journal=[entry], reported=reported, reason=name, **titles),
+        )
+        return [
+            dataclasses.replace(
+                view,
+                hardware=name,
+                versions={"torch": name},
+                storage="sqlite:///a```\n<script>x</script>.db",
+                spec=dataclasses.replace(view.spec, source=line),
+            )
+            for view in views
+        ]
+
+    return make
+
+
+@pytest.fixture
+def no_figures() -> Iterator[None]:
+    """They take time, and have tests of their own."""
+    all_of_them = dict(FIGURES)
+    FIGURES.clear()
+    yield
+    FIGURES.update(all_of_them)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_notes_and_reports_have_the_same_structure_under_any_name(
+    names: list[str], called: Called
+) -> None:
+    def structures(name: str) -> list[list[tuple[str, tuple[str, ...]]]]:
+        texts = [study_note(view) for view in called(name)]
+        texts += [make_report(view, NOW).markdown for view in called(name)]
+        outside = [re.sub(r"^(`{3,}).*?^\1$", "```", t, flags=re.S | re.M) for t in texts]
+        for text in outside:
+            assert not re.search(r"<(?!/?details>|/?summary>)", text), name[:100]
+            assert "](" not in text, name[:100]
+        return [*map(structure, texts), *map(structure, outside)]
+
+    expected = structures(PLAIN)
+    for name in names:
+        assert structures(name) == expected, name[:100]
+
+
+def test_pages_have_the_same_structure_under_any_name(
+    names: list[str], called: Called, make_final: Make
+) -> None:
+    def written(name: str) -> str:
+        text = final_page(make_final(view=called(name)[0], kernels=None))
+        return re.sub(r"<script(?! type).*?</script>", "", text, flags=re.DOTALL)
+
+    expected = Structure(written(PLAIN)).found
+    for name in names:
+        text = written(name)
+        assert Structure(text).found == expected, name[:100]
+        # In figures plotly reads HTML of its own: there, too, it is text.
+        assert "\\u003cimg" not in text
+        assert "\\u003cscript" not in text
+        assert Structure(page(name, "words", {})).found == Structure(page("a", "words", {})).found
+
+
+def test_terminals_get_lines_without_control(
+    names: list[str], called: Called, make_final: Make
+) -> None:
+    for name in names:
+        view, _ = called(name)
+        for text in (final_summary(view), final_text(make_final(view=view, kernels=None))):
+            bad = [sign for sign in text if sign != "\n" and not sign.isprintable()]
+            assert not bad, (name[:100], bad)
+        for shown in (printable(name), one_line(name)):
+            assert shown.isprintable(), name[:100]

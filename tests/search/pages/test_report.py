@@ -1,0 +1,227 @@
+"""Whole reports, made of studies by hand: what they say, and which files they become."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from search.figures import FIGURES, Figure
+from search.pages.report import make_report, write_report
+from search.spec.journal import Expectation, JournalEntry
+from search.store.records import ResultRow
+from search.store.views import StudyView
+
+Make = Callable[..., Any]
+NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
+ARMS = {"base": [0.5, 0.52, 0.48], "low": [0.40, 0.43, 0.39], "lost": [None] * 3}
+REPORTED = {
+    "base": {"validation_loss": 0.2383, "parameters": 221_950},
+    "low": {"test_accuracy": 0.915, "test_loss": 0.25},
+    "lost": {"validation_accuracy": 0.9},
+}
+JOURNAL = [
+    JournalEntry(
+        objective="See what it does.",
+        hypothesis="It helps",
+        methodology="Only one thing is changed",
+        expect=(
+            Expectation(arm="low", than="base", metric="validation_loss", outcome="better"),
+            Expectation(arm="lost", than="base", metric="validation_loss", outcome="better"),
+        ),
+    ),
+    JournalEntry(objective="Think.", hypothesis="Nothing can be expected."),
+]
+
+
+def text_of(view: StudyView) -> str:
+    return html.unescape(make_report(view, NOW).markdown)
+
+
+def tables(view: StudyView, *columns: str) -> list[list[dict[str, str]]]:
+    """The rows of each table that has these columns."""
+    found = re.findall(r"(?:^\|.*\n)+", make_report(view, NOW).markdown, re.MULTILINE)
+    parsed = [
+        [line.strip("| ").split(" | ") for line in t.splitlines()] for t in map(_cells, found)
+    ]
+    return [
+        [dict(zip(header, row, strict=False)) for row in rows]
+        for header, _, *rows in parsed
+        if set(columns) <= set(header)
+    ]
+
+
+def _cells(table: str) -> str:
+    return html.unescape(table.replace("|  |", "| – |").replace("|  |", "| – |"))
+
+
+@pytest.fixture
+def compared(make_comparison: Make) -> StudyView:
+    view: StudyView = make_comparison(
+        ARMS, values={"low": {"dropout": 0.2}}, reported=REPORTED, journal=JOURNAL
+    )
+    return view
+
+
+def test_each_arm_with_mean_spread_and_count(compared: StudyView) -> None:
+    ((base, _, lost),) = tables(compared, "arm", "seeds", "learning rate")
+    assert base["validation loss"] == "0.5000 ± 0.0200"
+    assert base["validation error (%)"] == "16.67 ± 0.67"
+    assert base["validation accuracy (%)"] == "83.33 ± 0.67"
+    assert int(base["parameters"].replace(" ", "")) == compared.trials[0].parameters
+    assert (base["best epoch"], base["learning rate"]) == ("3.0 ± 0.0", "0.002")
+    assert (lost["seeds"], lost["validation loss"]) == ("0 of 3, 3 diverged", "–")
+    ((train, *_),) = tables(compared, "training loss")
+    assert train["training loss"] == "0.4500 ± 0.0180"
+
+
+def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow) -> None:
+    (rows,) = tables(compared, "reported (single run)")
+    assert list(rows[0].values()) == [
+        *("base", "validation loss", "0.2383", "0.5000 ± 0.0200 (3 seeds)", "+0.2617")
+    ]
+    assert rows[1]["reported (single run)"] == "221 950"
+    assert rows[2]["ours"] == "test set not evaluated"
+    assert (rows[4]["ours"], rows[4]["ours − reported"]) == ("0 of 3, 3 diverged", "–")
+    # The first evaluation of this arm's trials counts, not another arm's and not a later one.
+    trial = next(t.number for t in compared.trials if t.arm == "low")
+    later = {**(result_row.figures or {}), "accuracy": 0.99}
+    opened = dataclasses.replace(
+        compared,
+        results=(
+            dataclasses.replace(result_row, trial_number=0, figures=later),
+            dataclasses.replace(result_row, trial_number=trial),
+            dataclasses.replace(result_row, trial_number=trial, figures=later),
+        ),
+    )
+    ((_, _, accuracy, loss, _),) = tables(opened, "reported (single run)")
+    assert (accuracy["ours"], accuracy["ours − reported"]) == ("93.12 ± 0.12 (3 seeds)", "+1.62")
+    assert (loss["ours"], loss["ours − reported"]) == ("0.2101 ± 0.0030 (3 seeds)", "−0.0399")
+
+
+def test_what_each_arm_changed(compared: StudyView) -> None:
+    (low, lost), _ = tables(compared, "changes", "in words")
+    assert (low["changes"], low["pairs"]) == ("dropout 0 → 0.2", "3")
+    assert (low["difference"], low["in words"]) == ("−0.0933", "better")
+    assert float(low["p after Holm"].lstrip("< ")) < 0.05
+    assert (lost["in words"], lost["p"]) == ("worse: it diverged in every seed", "–")
+
+
+def test_one_seed_is_said_to_be_too_few(make_comparison: Make) -> None:
+    view = make_comparison({"base": [0.5], "low": [0.1]})
+    assert "One seed an arm: there is no spread, and no test is possible" in text_of(view)
+    ((row,), _) = tables(view, "changes", "in words")
+    assert row["in words"] == "no evidence: one seed, no test possible"
+
+
+def test_the_journal_of_a_comparison(compared: StudyView) -> None:
+    text = text_of(compared)
+    for piece in (
+        "### Entry 1: contradicted",
+        "**Objective.** See what it does.",
+        "**Hypothesis.** It helps",
+        "**Methodology.** Only one thing is changed. The base, “base”: 2 convolutions of 8, 16",
+        "“low” changes dropout 0 → 0.2.",
+        "the same 3 seeds for each arm.",
+        "**Evaluation.** Contradicted.",
+        "contradicted: “lost” diverged in every seed, which counts as worse than “base”",
+        "### Entry 2: undecided",
+        "**Methodology.** Not given.",
+    ):
+        assert piece in text, piece
+
+
+def test_failed_arms_appear_with_their_reason(compared: StudyView) -> None:
+    (rows,) = tables(compared, "why")
+    assert [row["arm"] for row in rows] == ["lost"] * 3
+    assert {row["why"] for row in rows} == {"diverged: train loss became nan"}
+
+
+def test_the_columns_of_a_search(small_study: StudyView) -> None:
+    rows, everything = tables(small_study, "trial", "val. loss", "learning rate")
+    assert [row["trial"] for row in rows] == ["#3", "#1", "#0 (baseline)", "#9"]
+    first = rows[0]
+    assert (first["train loss"], first["val. loss"]) == ("0.2250", "0.2500")
+    assert (first["val. error (%)"], first["val. acc. (%)"]) == ("8.33", "91.67")
+    assert (first["parameters"], first["best epoch"]) == ("300 000", "2 of 3")
+    assert [row["trial"] for row in everything] == [
+        *("#0 (baseline)", "#1", "#2 (pruned)", "#3", "#9")
+    ]
+
+
+def test_parameters_by_formula(small_study: StudyView) -> None:
+    text = text_of(small_study)
+    assert "32·1·3·3 + 32 = 320" in text
+    sums = re.search(r"Parameters: (.*?) = ([\d ]+);", text)
+    assert sums is not None
+    parts = [int(part.replace(" ", "")) for part in sums[1].split(" + ")]
+    assert sum(parts) == int(sums[2].replace(" ", ""))
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_a_study_that_has_hardly_begun(make_view: Make, make_trial: Make, trials: int) -> None:
+    view = make_view([make_trial(0, state="running")][:trials])
+    text = text_of(view)
+    assert "Not finished: 0 of 50 trials" in text
+    assert "No trial has run to its end yet" in text
+    assert "Importances take 5 trials that have trained equally long" in text
+    assert make_report(view, NOW).html()
+
+
+def test_a_comparison_that_has_not_begun(make_comparison: Make) -> None:
+    text = text_of(make_comparison({"base": [], "low": []}, repeats=2, journal=JOURNAL[1:]))
+    assert "No arm has been trained to its end yet" in text
+    assert "Not finished: 0 of 4 trials" in text
+
+
+def test_how_to_repeat_it_has_the_study_and_no_password(compared: StudyView) -> None:
+    text = text_of(dataclasses.replace(compared, storage="postgresql://me:secret@host/db"))
+    assert "python -m search.report --study fashion --storage postgresql://me@host/db" in text
+    assert "secret" not in text
+    assert "name = \"low\"" in text
+
+
+def test_every_figure_and_both_texts_are_written(compared: StudyView, tmp_path: Path) -> None:
+    mine, stale = tmp_path / "figures" / "mine.png", tmp_path / "figures" / "kinds.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"a person's own")
+    stale.write_bytes(b"of an earlier version")
+    files = write_report(make_report(compared, NOW), tmp_path)
+    assert all(file.stat().st_size for file in files)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "figures"}
+    linked = re.findall(r"\]\(figures/([a-z]+)\.png\)", (tmp_path / "report.md").read_text())
+    assert {path.name for path in mine.parent.iterdir()} == {
+        "mine.png", *(f"{name}.{kind}" for name in linked for kind in ("png", "svg"))
+    }  # fmt: skip
+    write_report(make_report(compared, NOW, "svg"), tmp_path, ["svg"])
+    assert [path.name for path in mine.parent.glob("*.png")] == ["mine.png"]
+    assert "](figures/curves.svg)" in (tmp_path / "report.md").read_text()
+
+
+def test_the_page_is_one_file_without_network(compared: StudyView) -> None:
+    report = make_report(compared, NOW)
+    text = report.html()
+    without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\b(src|href)=", without_scripts)
+    assert text.count('class="figure"') == len(report.figures) == 4
+    assert "Content-Security-Policy" in text
+
+
+def test_a_figure_that_a_person_adds_is_in_the_report(
+    small_study: StudyView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(_: StudyView) -> go.Figure:
+        return go.Figure(layout={"meta": {"caption": "What <it> says."}})
+
+    monkeypatch.setitem(FIGURES, "my_own", Figure("Mine", "Something of mine", make))
+    report = make_report(small_study, NOW)
+    assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
+    assert "<p>What &lt;it&gt; says.</p>" in report.html()
+    assert report.html().count('class="figure"') == len(report.figures) == 8
