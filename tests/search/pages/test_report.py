@@ -185,7 +185,7 @@ def test_how_to_repeat_it_has_the_study_and_no_password(compared: StudyView) -> 
     text = text_of(dataclasses.replace(compared, storage="postgresql://me:secret@host/db"))
     assert "python -m search.report --study fashion --storage postgresql://me@host/db" in text
     assert "secret" not in text
-    assert "name = \"low\"" in text
+    assert 'name = "low"' in text
 
 
 def test_every_figure_and_both_texts_are_written(compared: StudyView, tmp_path: Path) -> None:

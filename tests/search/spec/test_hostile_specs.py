@@ -21,13 +21,17 @@ from search.pages.note import study_note
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
-from search.spec.study_file import StudyFileError, find_study_file, read_study_file
+from search.spec.study_file import (
+    StudyFileError,
+    find_study_file,
+    read_study_file,
+    write_study_file,
+)
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import StudyHandle, load_facts, load_spec
 from search.store.views import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
-from search.terminal.reproduce import study_file
 from tests.hostile import VALUES, damaged, edited, refused_in_a_line
 
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -50,7 +54,7 @@ def use_study_file(path: Path) -> None:
         make_config(base_values(spec), spec)
         stored = json.loads(json.dumps(spec.to_dict(), allow_nan=False))
         assert StudySpec.from_dict(stored) == spec
-        path.write_text(study_file(spec))
+        path.write_text(write_study_file(spec))
         assert StudySpec(**{"dataset": "digits", **read_study_file(path)}) == spec
 
 

@@ -11,14 +11,14 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range
 from search.spec.journal import Expectation, JournalEntry
-from search.spec.study_file import find_study_file, read_study_file, ready_made
+from search.spec.study_file import find_study_file, read_study_file, ready_made, write_study_file
 from search.store.views import StudyView
-from search.terminal.reproduce import command, study_file
+from search.terminal.reproduce import command
 
 
 def read_again(spec: StudySpec, folder: Path) -> StudySpec:
     file = folder / "again.toml"
-    file.write_text(study_file(spec), encoding="utf-8")
+    file.write_text(write_study_file(spec), encoding="utf-8")
     return StudySpec(**read_study_file(file))
 
 
