@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,12 +22,12 @@ from data.examples import DatasetInfo, Examples
 from data.extensions import describe_error, load_function
 from data.folders.folder import mirror_changes_class
 from data.folders.layout import share
-from data.folders.levels import common_range, extent_of, scale, words
-from data.folders.preparation import Preparation, Range
+from data.folders.levels import common_range, extent, scale, words
+from data.folders.preparation import Preparation, Range, Reading
 from data.reading import open_regular
 
 MAX_BYTES = 2**36  # of an archive
-MAX_CLASSES = 10_000  # that are named by their numbers
+MAX_CLASSES = 10_000  # that are called by their numbers
 # Training, test, and validation images and labels; the second are MedMNIST's.
 _PLAIN_KEYS = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val")
 _MEDMNIST_KEYS = (
@@ -37,7 +37,7 @@ _MEDMNIST_KEYS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Training or test examples, as a person's function gives them.
+    """Training or test examples; a person's function may give a tuple of the first three.
 
     images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
     (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
@@ -47,20 +47,26 @@ class Part:
 
     images: Any
     labels: Any
-    class_names: Sequence[str]
+    class_names: Iterable[Any]
     validation: int = 0
     keys: tuple[str, ...] = ("images", "labels")
     test_digests: Mapping[str, str] = field(default_factory=dict)
 
 
-Load = Callable[[bool], Part | Sequence[Any]]  # train -> a Part, or its fields
+Load = Callable[[bool, Path], Any]  # (train, data_dir) -> a Part, or its first fields
 
 
 def load_training(
-    load: Load, name: str, *, title: str, mirrors: bool | None, validation_count: int | None
+    load: Load,
+    title: str,
+    mirrors: bool | None,
+    validation_count: int | None,
+    name: str,
+    data_dir: Path,
+    _reading: Reading,
 ) -> tuple[DatasetInfo, Examples]:
-    """See `data.datasets.from_arrays`; `name` is the canonical one."""
-    part = _check(load(True), name)
+    """See `data.datasets.from_arrays`, whose arguments are the first ones."""
+    part = _check(load(True, data_dir), name)
     levels = _levels(part.images)
     examples = _examples(part, levels)
     classes = tuple(part.class_names)
@@ -69,8 +75,8 @@ def load_training(
     preparation = Preparation()
     if levels is not None:
         notes.append(f"levels {words(levels)}, found in the training images, made 0 to 255")
-        deep = {"reals" if part.images.dtype.kind == "f" else "integers": levels}
-        preparation = Preparation(**deep)  # type: ignore[arg-type]
+        is_float = part.images.dtype.kind == "f"
+        preparation = Preparation(reals=levels) if is_float else Preparation(integers=levels)
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
         name=name,
@@ -88,15 +94,15 @@ def load_training(
     return info, examples
 
 
-def load_test(load: Load, name: str) -> Examples:
+def load_test(load: Load, name: str, data_dir: Path, _reading: Reading) -> Examples:
     """The test examples, with the levels of the training images where they are not uint8."""
-    part = _check(load(False), name)
+    part = _check(load(False, data_dir), name)
     if part.images.dtype == np.uint8:
         return _examples(part, None)
-    return _examples(part, _levels(_check(load(True), name).images))
+    return _examples(part, _levels(_check(load(True, data_dir), name).images))
 
 
-def call(reference: str, train: bool) -> Any:
+def call(reference: str, train: bool, _data_dir: Path) -> Any:
     """What the function gives that "FILE.py:FUNCTION" names; what it raises is a DataError here."""
     file, function = load_function(reference)
     try:
@@ -105,41 +111,39 @@ def call(reference: str, train: bool) -> Any:
         raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
 
 
-def read_npz(path: Path, train: bool) -> Part:
+def read_npz(path: Path, train: bool, _data_dir: Path) -> Part:
     """Training or test arrays of an archive; of the other part nothing is read but labels."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
-        images, labels = keys[0:2] if train else keys[2:4]
-        if "class_names" in archive:
-            names = archive["class_names"].tolist()
-        else:
-            count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
-            names = list(map(str, range(count)))
-        part = Part(archive[images], archive[labels], names, keys=(images, labels))
+        count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
+        names = archive["class_names"] if "class_names" in archive else np.arange(count)
+
+        def part(*keys: str) -> Part:
+            return _check(Part(archive[keys[0]], archive[keys[1]], names, keys=keys), str(path))
+
         if not train:
-            return part
-        part = replace(part, test_digests=npz_test_digests(path))
+            return part(*keys[2:4])
+        found = replace(part(*keys[:2]), test_digests=_test_digests(path, archive))
         if keys[4] not in archive or keys[5] not in archive:
-            return part
-        part = _check(part, str(path))
-        own = _check(Part(archive[keys[4]], archive[keys[5]], names, keys=keys[4:]), str(path))
-        if own.images.shape[1:] != part.images.shape[1:]:
-            raise DataError(
-                f"{path}: {keys[4]} has shape {own.images.shape}, but {images} "
-                f"{part.images.shape}; make them alike"
-            )
+            return found
+        own = part(*keys[4:])
         return replace(
-            part,
-            images=np.concatenate([part.images, own.images]),
-            labels=np.concatenate([part.labels, own.labels]),
+            found,
+            images=np.concatenate([found.images, own.images]),
+            labels=np.concatenate([found.labels, own.labels]),
             validation=len(own.labels),
         )
 
 
-def npz_test_digests(path: Path) -> dict[str, str]:
-    """Sizes and checksums of the test arrays by the archive's directory: no array is read."""
+def npz_has_same_test(path: Path, info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
+    """See `data.datasets.has_same_test`."""
     with _opened(path) as archive:
-        entries = [archive.zip.getinfo(f"{key}.npy") for key in _keys(path, archive)[2:4]]
+        return _test_digests(path, archive) == info.test_digests
+
+
+def _test_digests(path: Path, archive: Any) -> dict[str, str]:
+    """Sizes and checksums of the test arrays by the archive's directory: none of them is read."""
+    entries = [archive.zip.getinfo(f"{key}.npy") for key in _keys(path, archive)[2:4]]
     return {f"npz/test/{e.filename}": f"{e.file_size:x}-{e.CRC:08x}" for e in entries}
 
 
@@ -154,11 +158,10 @@ def _opened(path: Path) -> Iterator[Any]:
     except DataError:
         raise
     except OSError as error:
-        raise DataError(
-            f"cannot read {path} ({error.strerror or error}); check the path"
-        ) from error
-    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
-        reason = "its arrays hold Python objects" if "ickle" in str(error) else error
+        reason = error.strerror or str(error)
+        raise DataError(f"cannot read {path} ({reason}); check the path") from error
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
+        reason = "its arrays hold Python objects" if "ickle" in str(error) else str(error)
         raise DataError(
             f"{path} cannot be read as an .npz archive of plain arrays ({reason}); save it with "
             "numpy.savez"
@@ -171,8 +174,8 @@ def _keys(path: Path, archive: Any) -> tuple[str, ...]:
     lacking = [key for key in keys[:4] if key not in archive]
     if lacking:
         raise DataError(
-            f"{path} has the keys {listed(archive.files) or 'of nothing'} and lacks "
-            f"{', '.join(lacking)}; save {', '.join(_PLAIN_KEYS[:4])}"
+            f"{path} has the keys {listed(archive.files)} and lacks {', '.join(lacking)}; save "
+            f"{', '.join(_PLAIN_KEYS[:4])}"
         )
     return keys
 
@@ -185,45 +188,50 @@ def _check(found: Any, source: str) -> Part:
         names = [str(name) for name in part.class_names]
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]} ({error});"
-            " return these three"
+            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]}; return "
+            "these three"
         ) from error
-    images_key, labels_key = part.keys
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if images.dtype == bool:
-        images = images.astype(np.uint8) * np.uint8(255)
-    has_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
-    if not has_shape or images.dtype.kind not in "uif" or 0 in images.shape:
-        raise DataError(
-            f"{source}: {images_key} has shape {images.shape} and type {images.dtype}; give numbers"
-            " of shape (N, H, W) or (N, H, W, C) with 1 or 3 channels"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui":
-        raise DataError(
-            f"{source}: {labels_key} has shape {labels.shape} and type {labels.dtype}; give "
-            f"integers of shape ({len(images)},), one for each image"
-        )
-    if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
-        raise DataError(
-            f"{source}: class names {listed(names)} cannot be used; give at least two, each once"
-        )
-    if labels.min() < 0 or labels.max() >= len(names):
-        raise DataError(
-            f"{source}: {labels_key} holds {labels.min()} to {labels.max()}, but there are "
-            f"{len(names)} classes; give labels 0 to {len(names) - 1}"
+        images = images * np.uint8(255)
+    fault = _fault(images, labels, names, *part.keys)
+    if fault:
+        raise DataError(f"{source}: {fault}")
+    return replace(part, images=images, labels=labels, class_names=names)
+
+
+def _fault(
+    images: NDArray[Any], labels: NDArray[Any], names: Sequence[str], of_images: str, of_labels: str
+) -> str:
+    """What is wrong, and the remedy; empty where nothing is."""
+    is_shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+    if not is_shaped or images.dtype.kind not in "uif" or 0 in images.shape:
+        return (
+            f"{of_images} has shape {images.shape} and type {images.dtype}; give numbers of shape "
+            "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
         )
     if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise DataError(f"{source}: {images_key} holds numbers that are not finite; replace them")
-    return replace(part, images=images, labels=labels, class_names=names)
+        return f"{of_images} holds numbers that are not finite; replace them"
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui":
+        return (
+            f"{of_labels} has shape {labels.shape} and type {labels.dtype}; give integers of shape "
+            f"({len(images)},), one for each image"
+        )
+    if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
+        return f"class names {listed(names)} cannot be used; give at least two, each once"
+    if labels.min() < 0 or labels.max() >= len(names):
+        return (
+            f"{of_labels} holds {labels.min()} to {labels.max()}, but there are {len(names)} "
+            f"classes; give labels 0 to {len(names) - 1}"
+        )
+    return ""
 
 
 def _levels(images: NDArray[Any]) -> Range | None:
     """The levels that become black and white; None for uint8, which stays as it is."""
-    if images.dtype == np.uint8:
-        return None
-    extent = extent_of(images)
-    return common_range([] if extent is None else [extent], integers=images.dtype.kind != "f")
+    found = extent(images) if images.dtype != np.uint8 else None
+    return None if found is None else common_range([found], integers=images.dtype.kind != "f")
 
 
 def _examples(part: Part, levels: Range | None) -> Examples:

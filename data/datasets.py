@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from data.folders.preparation import Reading
 if TYPE_CHECKING:
     from data.examples import DatasetInfo, Examples
 
-_READING = Reading()
 FOLDER, NPZ = "folder:", "npz:"
 # How data sets that are not in the registry are named, and what they are.
 FORMS = {
@@ -29,11 +29,12 @@ FORMS = {
     "npz:FILE": "arrays x_train, y_train, x_test, y_test, or as MedMNIST names them",
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
+_READING = Reading()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """One data set, as an entry of DATASETS or as `find_dataset` makes it of a name.
+    """One data set: an entry of DATASETS, or what `find_dataset` makes of a name.
 
     Attributes:
         title: for people: "Fashion-MNIST".
@@ -74,77 +75,61 @@ def from_arrays(
             classes' names.
         validation_count: how many serve for validation by default; None: a fifth.
     """
-
-    def load_training(name: str, data_dir: Path, _: Reading) -> tuple[DatasetInfo, Examples]:
-        from data import arrays
-
-        return arrays.load_training(
-            lambda train: load(train, data_dir),
-            name,
-            title=title,
-            mirrors=mirror_changes_class,
-            validation_count=validation_count,
-        )
-
-    def load_test(name: str, data_dir: Path, _: Reading) -> Examples:
-        from data import arrays
-
-        return arrays.load_test(lambda train: load(train, data_dir), name)
-
+    facts = (title, mirror_changes_class, validation_count)
     return Dataset(
-        title=title, description=description, load_training=load_training, load_test=load_test
+        title=title,
+        description=description,
+        load_training=_lazily("data.arrays:load_training", load, *facts),
+        load_test=_lazily("data.arrays:load_test", load),
     )
 
 
-def _published(function: str, *arguments: Any) -> Callable[[bool, Path], Any]:
-    def load(train: bool, data_dir: Path) -> Any:
-        from data import published
-
-        return getattr(published, function)(*arguments, train, data_dir)
-
-    return load
+def _lazily(where: str, *first: Any) -> Callable[..., Any]:
+    """The function at "module:name" with its first arguments; imported, with torch, when called."""
+    module, name = where.split(":")
+    return lambda *rest: getattr(import_module(module), name)(*first, *rest)
 
 
 DATASETS: dict[str, Dataset] = {
     "fashion_mnist": from_arrays(
-        _published("load_idx", "FashionMNIST", None),
+        _lazily("data.published:load_idx", "FashionMNIST", None),
         title="Fashion-MNIST",
         description="70 000 grey images of 28x28, 10 kinds of clothing",
         validation_count=10_000,
     ),
     "mnist": from_arrays(
-        _published("load_idx", "MNIST", "0123456789"),
+        _lazily("data.published:load_idx", "MNIST", "0123456789"),
         title="MNIST",
         description="70 000 grey images of 28x28, handwritten digits",
         validation_count=5_000,
     ),
     "kmnist": from_arrays(
-        _published("load_idx", "KMNIST", None),
+        _lazily("data.published:load_idx", "KMNIST", None),
         title="Kuzushiji-MNIST",
         description="70 000 grey images of 28x28, 10 handwritten Japanese characters",
         mirror_changes_class=True,
         validation_count=10_000,
     ),
     "cifar10": from_arrays(
-        _published("load_cifar", "CIFAR10", ""),
+        _lazily("data.published:load_cifar", "CIFAR10", ""),
         title="CIFAR-10",
         description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
         validation_count=10_000,
     ),
     "cifar100": from_arrays(
-        _published("load_cifar", "CIFAR100", "fine_"),
+        _lazily("data.published:load_cifar", "CIFAR100", "fine_"),
         title="CIFAR-100",
         description="60 000 colour images of 32x32, 100 kinds of things",
         validation_count=10_000,
     ),
     "cifar100_coarse": from_arrays(
-        _published("load_cifar", "CIFAR100", "coarse_"),
+        _lazily("data.published:load_cifar", "CIFAR100", "coarse_"),
         title="CIFAR-100 (20 super-classes)",
         description="CIFAR-100 by its 20 super-classes",
         validation_count=10_000,
     ),
     "digits": from_arrays(
-        _published("load_digits"),
+        _lazily("data.published:load_digits"),
         title="digits",
         description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
     ),
@@ -165,12 +150,28 @@ def find_dataset(name: str) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]
     if name.startswith(FOLDER):
-        return _folder(_absolute(name, name.removeprefix(FOLDER)))
+        root = _absolute(name, name.removeprefix(FOLDER))
+        return Dataset(
+            title=root.name,
+            description=FORMS["folder:PATH"],
+            load_training=_lazily("data.folders.folder:load_training", root),
+            load_test=_lazily("data.folders.folder:load_test", root),
+            has_own_size=False,
+            has_same_test=_lazily("data.folders.folder:has_same_test", root),
+            path=root,
+        )
     if name.startswith(NPZ):
-        return _npz(_absolute(name, name.removeprefix(NPZ)))
+        path = _absolute(name, name.removeprefix(NPZ))
+        load, description = _lazily("data.arrays:read_npz", path), FORMS["npz:FILE"]
+        has_same_test = _lazily("data.arrays:npz_has_same_test", path)
+        found = from_arrays(load, title=path.stem, description=description)
+        return replace(found, path=path, has_same_test=has_same_test)
     if is_reference(name):
         file, _, function = name.rpartition(":")
-        return _function(_absolute(name, file), function)
+        path = _absolute(name, file)
+        load = _lazily("data.arrays:call", f"{path}:{function}")
+        found = from_arrays(load, title=path.stem, description=FORMS["FILE.py:FUNCTION"])
+        return replace(found, path=path)
     raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
 
 
@@ -179,10 +180,9 @@ def canonical_name(name: str) -> str:
     path = find_dataset(name).path
     if path is None:
         return name
-    before, after = (
-        ("", name[name.rindex(":") :]) if is_reference(name) else (name.partition(":")[0] + ":", "")
-    )
-    return f"{before}{path}{after}"
+    if name.startswith((FOLDER, NPZ)):
+        return f"{name.partition(':')[0]}:{path}"
+    return f"{path}:{name.rpartition(':')[2]}"
 
 
 def _absolute(name: str, given: str) -> Path:
@@ -195,60 +195,6 @@ def _absolute(name: str, given: str) -> Path:
         raise DataError(f"cannot find {given}: {error}; check the path") from error
     refuse_names([path])
     return path
-
-
-def _folder(root: Path) -> Dataset:
-    def load_training(name: str, data_dir: Path, reading: Reading) -> tuple[DatasetInfo, Examples]:
-        from data.folders import folder
-
-        return folder.load_training(root, name, data_dir, reading)
-
-    def load_test(_: str, data_dir: Path, reading: Reading) -> Examples:
-        from data.folders import folder
-
-        return folder.load_test(root, data_dir, reading)
-
-    def has_same_test(info: DatasetInfo, data_dir: Path, version: int) -> bool:
-        from data.folders.layout import read_layout
-
-        layout = read_layout(root, data_dir, version=version)
-        return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
-
-    return Dataset(
-        title=root.name,
-        description=FORMS["folder:PATH"],
-        load_training=load_training,
-        load_test=load_test,
-        has_own_size=False,
-        has_same_test=has_same_test,
-        path=root,
-    )
-
-
-def _npz(path: Path) -> Dataset:
-    def load(train: bool, _: Path) -> Any:
-        from data.arrays import read_npz
-
-        return read_npz(path, train)
-
-    def has_same_test(info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
-        from data.arrays import npz_test_digests
-
-        return npz_test_digests(path) == info.test_digests
-
-    entry = from_arrays(load, title=path.stem, description=FORMS["npz:FILE"])
-    return replace(entry, path=path, has_same_test=has_same_test)
-
-
-def _function(path: Path, function: str) -> Dataset:
-    def load(train: bool, _: Path) -> Any:
-        from data.arrays import call
-
-        return call(f"{path}:{function}", train)
-
-    return replace(
-        from_arrays(load, title=path.stem, description=FORMS["FILE.py:FUNCTION"]), path=path
-    )
 
 
 def load_training(
@@ -264,8 +210,18 @@ def load_training(
     info, examples = found.load_training(canonical_name(name), data_dir, reading)
     if reading.mirror_changes_class is not None:
         info = replace(info, mirror_changes_class=reading.mirror_changes_class)
+    if info.mirror_changes_class:
+        note = (
+            "mirroring: a mirrored picture may belong to another class, so none is flipped, "
+            "whatever the augmentation is called; --mirror safe allows it"
+        )
+    else:
+        note = (
+            "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
+            "may flip it; --mirror unsafe forbids it"
+        )
     if info.mirror_changes_class or found.path is not None:
-        info = replace(info, notes=(*info.notes, _mirroring(info.mirror_changes_class)))
+        info = replace(info, notes=(*info.notes, note))
     return info, examples
 
 
@@ -296,9 +252,8 @@ def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None
     """Hold out of a folder what was held out elsewhere, if nothing was here yet."""
     from data.folders.held_out import keep
 
-    path = find_dataset(name).path
-    if path is not None and name.startswith(FOLDER):
-        keep(path, digests, data_dir)
+    if name.startswith(FOLDER):
+        keep(_absolute(name, name.removeprefix(FOLDER)), digests, data_dir)
 
 
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
@@ -339,16 +294,3 @@ def _find(name: str, reading: Reading) -> Dataset:
             f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
         )
     return found
-
-
-def _mirroring(changes_class: bool) -> str:
-    """What is taken to hold, and how to say otherwise."""
-    if changes_class:
-        return (
-            "mirroring: a mirrored picture may belong to another class, so none is flipped, "
-            "whatever the augmentation is called; --mirror safe allows it"
-        )
-    return (
-        "mirroring: a mirrored picture is taken to belong to the same class, so augmentation may "
-        "flip it; --mirror unsafe forbids it"
-    )

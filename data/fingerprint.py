@@ -18,14 +18,7 @@ from data.examples import DatasetInfo, Examples
 from data.folders.held_out import DIGEST_DIGITS
 
 MAX_TOLD = 6  # differences
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """How many pictures a class has, and a digest of them that does not depend on their order."""
-
-    count: int
-    digest: str
+Pictures = tuple[int, str]  # how many a class has, and a digest that their order does not change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,19 +48,14 @@ class Fingerprint:
 
     def is_same(self, other: Fingerprint) -> bool:
         """Whether the content is, down to the order of the labels."""
-        return (
-            self.image_shape == other.image_shape
-            and list(self.training.items()) == list(other.training.items())
-            and self.test == other.test
-            and self.validation == other.validation
-        )
+        return self.digest == other.digest
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, which `from_dict` takes."""
         return {
             "image_shape": list(self.image_shape),
-            "training": [[name, it.count, it.digest] for name, it in self.training.items()],
-            "test": [[name, it.count, it.digest] for name, it in self.test.items()],
+            "training": [[name, *pictures] for name, pictures in self.training.items()],
+            "test": [[name, *pictures] for name, pictures in self.test.items()],
             "validation": self.validation,
             "order": self.order,
         }
@@ -77,7 +65,7 @@ class Fingerprint:
         """Raises KeyError, TypeError or ValueError for what `to_dict` did not give."""
         channels, height, width = map(int, stored["image_shape"])
         training, test = (
-            {str(name): Pictures(int(count), str(digest)) for name, count, digest in stored[part]}
+            {str(name): (int(count), str(digest)) for name, count, digest in stored[part]}
             for part in ("training", "test")
         )
         return cls(
@@ -104,14 +92,14 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
     return Fingerprint(
         image_shape=info.image_shape,
         training={name: _pictures(found) for name, found in training.items()},
-        test={name: _pictures(test[name]) for name in sorted(test)},
+        test={name: _pictures(found) for name, found in sorted(test.items())},
         validation=info.validation_count if info.has_own_validation else 0,
         order=_digest([*digests, repr(labels).encode()]),
     )
 
 
 def _pictures(digests: list[bytes]) -> Pictures:
-    return Pictures(len(digests), _digest(sorted(digests)))
+    return len(digests), _digest(sorted(digests))
 
 
 def _digest(parts: Iterable[bytes]) -> str:
@@ -124,13 +112,10 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
         return ""
     told = list(_facts(old.training, old.image_shape, new))
     reshaped = old.image_shape != new.image_shape  # every picture is another
-    for before, after, kind in (
-        (old.training, new.training, ""),
-        (old.test, new.test, "test "),
-    ):
-        for name in (name for name in before if name in after):
-            more = after[name].count - before[name].count
-            if before[name] != after[name] and (more or kind or not reshaped):
+    for kind, before, after in (("", old.training, new.training), ("test ", old.test, new.test)):
+        for name in before:
+            more = after[name][0] - before[name][0] if name in after else 0
+            if name in after and after[name] != before[name] and (more or kind or not reshaped):
                 told.append(f"{_more_or_fewer(more, kind)} in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
@@ -141,17 +126,15 @@ def rough_differences(
     class_names: Sequence[str], image_shape: Sequence[int], training_count: int, new: Fingerprint
 ) -> str:
     """`differences` where no more is known of the old data, of a study of an earlier version."""
-    told = list(_facts(class_names, image_shape, new))
-    more = sum(pictures.count for pictures in new.training.values()) - training_count
-    return _shortened([*told, *([_more_or_fewer(more, "")] if more else [])])
+    more = sum(count for count, _ in new.training.values()) - training_count
+    told = _more_or_fewer(more, "") if more else ""
+    return _shortened([*_facts(class_names, image_shape, new), *([told] if told else [])])
 
 
-def _facts(
-    class_names: Iterable[str], image_shape: Sequence[int], new: Fingerprint
-) -> Iterator[str]:
+def _facts(classes: Iterable[str], image_shape: Sequence[int], new: Fingerprint) -> Iterator[str]:
     """Which classes are new or gone, and whether the pictures have another shape."""
-    yield from (f"class {name!r} is new" for name in new.training if name not in class_names)
-    yield from (f"class {name!r} is gone" for name in class_names if name not in new.training)
+    yield from (f"class {name!r} is new" for name in new.training if name not in classes)
+    yield from (f"class {name!r} is gone" for name in classes if name not in new.training)
     if tuple(image_shape) != new.image_shape:
         old_size, new_size = (
             f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

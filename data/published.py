@@ -123,22 +123,22 @@ def read_archives(
     from filelock import FileLock
 
     contents = [_verified(archive, data_dir) for archive in wanted]
-    if None in contents:
+    lacking = [a for a, content in zip(wanted, contents, strict=True) if content is None]
+    if lacking:
         try:
-            _answering(wanted[contents.index(None)])  # before anything is written
+            _answering(lacking[0])  # before anything is written
             data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(data_dir / ".lock"):
-                for archive in wanted:  # unless another process has fetched them meanwhile
+                for archive in lacking:  # unless another process has fetched it meanwhile
                     if _verified(archive, data_dir) is None:
                         _fetch(archive, data_dir)
-                contents = [_verified(archive, data_dir) for archive in wanted]
                 with contextlib.suppress(FetchError):
                     for archive in companions:
                         if not (data_dir / archive.path).exists():
                             _fetch(archive, data_dir)
         except (FetchError, OSError) as error:
-            lacking = [a for a, content in zip(wanted, contents, strict=True) if content is None]
-            raise _complaint(title, lacking, companions, data_dir, _one_line(error)) from error
+            raise _complaint(title, [*lacking, *companions], data_dir, _one_line(error)) from error
+        contents = [_verified(archive, data_dir) for archive in wanted]
     return [content for content in contents if content is not None]
 
 
@@ -236,18 +236,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _complaint(
-    title: str, lacking: Sequence[Archive], companions: Sequence[Archive], data_dir: Path, why: str
-) -> DataError:
-    damaged = [str(data_dir / a.path) for a in lacking if (data_dir / a.path).is_file()]
-    if damaged:
+def _complaint(title: str, archives: Sequence[Archive], data_dir: Path, why: str) -> DataError:
+    paths = [data_dir / archive.path for archive in archives]
+    if paths[0].is_file():
         return DataError(
-            f"{title}: damaged, by its MD5: {', '.join(damaged)}; not fetched again ({why}): "
-            "delete it and run again with a network, or put a good copy in its place"
+            f"{title}: damaged, by its MD5: {paths[0]}; not fetched again ({why}): delete it and "
+            "run again with a network, or put a good copy in its place"
         )
-    absent = [data_dir / a.path for a in (*lacking, *companions)]
-    names = [path.name for path in absent if not path.exists()]
+    names = ", ".join(path.name for path in paths if not path.exists())
     return DataError(
-        f"{title} is not in {data_dir} and was not fetched ({why}): put {', '.join(names)} into "
-        f"{absent[0].parent}"
+        f"{title} is not in {data_dir} and was not fetched ({why}): put {names} into "
+        f"{paths[0].parent}"
     )

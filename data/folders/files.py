@@ -7,12 +7,13 @@ skipped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import features
+from PIL import Image, features
 
 from data.errors import DataError, listed, shown
 
@@ -21,37 +22,19 @@ FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 if features.check("avif"):
     FORMATS += ("AVIF",)
 
-_OURS = (
-    ".apng .avif .bmp .dib .gif .jfif .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .tif .tiff "
-    ".webp"
+_OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
+# Most camera raws begin as a TIFF does, of which Pillow would take the thumbnail.
+_FOREIGN = (
+    "dcm exr heic heif ico jp2 jxl psd svg tga 3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw "
+    "nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
 )
-# Most begin as a TIFF does, of which Pillow would take the thumbnail.
-_RAW = (
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf "
-    ".raw .rw2 .rwl .sr2 .srf .srw .x3f"
-)
-_ENDINGS, _CAMERA_RAW = frozenset(_OURS.split()), frozenset(_RAW.split())
-_FOREIGN = dict.fromkeys(_CAMERA_RAW, "camera raw") | {
-    ".dcm": "DICOM",
-    ".exr": "OpenEXR",
-    ".heic": "HEIC",
-    ".heif": "HEIC",
-    ".ico": "ICO",
-    ".jp2": "JPEG 2000",
-    ".jxl": "JPEG XL",
-    ".psd": "Photoshop",
-    ".svg": "SVG",
-    ".tga": "Targa",
-}
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
 # Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
-_SYSTEM = (
+_SYSTEM_FOLDERS = (
     "__macosx,network trash folder,temporary items,@eadir,@tmp,#recycle,#snapshot,@recycle,"
-    "@recently-snapshot,$recycle.bin,recycler,recycled,system volume information,"
-    "found.000,lost+found"
+    "@recently-snapshot,$recycle.bin,recycler,recycled,system volume information,found.000,"
+    "lost+found"
 )
-_SYSTEM_FOLDERS = frozenset(_SYSTEM.split(","))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,44 +45,41 @@ class LeftOut:
     strays: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
 
-    def in_words(self, most: int = 5) -> str | None:
+    def in_words(self) -> str | None:
         """`skipped 3 files that are no pictures (a, b, c) and ...`; None: nothing was."""
         parts = []
         for paths, one, several in (
             (self.files, "file that is no picture", "files that are no pictures"),
-            (
-                self.strays,
-                "picture outside the classes' folders",
-                "pictures outside the classes' folders",
-            ),
+            (self.strays, "picture beside the classes", "pictures beside the classes"),
             (self.folders, "folder of the system", "folders of the system"),
         ):
             if paths:
-                names = listed(sorted({path.name for path in paths}), most)
+                names = listed(sorted({path.name for path in paths}), 5)
                 parts.append(f"{len(paths)} {one if len(paths) == 1 else several} ({names})")
         return f"skipped {' and '.join(parts)}" if parts else None
 
 
 def is_system_folder(name: str) -> bool:
     """Hidden, or made by a system for itself."""
-    return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS
+    return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS.split(",")
 
 
 def is_picture(path: Path) -> bool:
     """Whether the file is meant to be a picture, readable or not. A missing one is by its name."""
     if path.name.startswith("."):
         return False  # ._photo.jpg is macOS's note on photo.jpg
-    ending = path.suffix.lower()
-    return ending in _ENDINGS or ending in _FOREIGN or _format_of(_head(path)) is not None
+    if _ending(path) in f"{_OURS} {_FOREIGN}".split():
+        return True
+    with contextlib.suppress(Exception):  # of many kinds, for what only begins like a picture
+        if path.is_file():  # no pipe, which would block
+            with path.open("rb") as file, Image.open(file, formats=FORMATS):
+                return True
+    return False
 
 
 def foreign_format(path: Path) -> str | None:
-    """The format of a picture that is not read here; None for ours and for what is none."""
-    head, ending = _head(path), path.suffix.lower()
-    found = _format_of(head)
-    if found == "ours" and not (ending in _CAMERA_RAW and head.startswith((b"II*\0", b"MM\0*"))):
-        return None
-    return found if found == "HEIC" or found == "AVIF" else _FOREIGN.get(ending)
+    """The format of a picture that is not read here, by its name; None for others."""
+    return _ending(path).upper() if _ending(path) in _FOREIGN.split() else None
 
 
 def pictures_below(folder: Path, skipped: LeftOut) -> Iterator[Path]:
@@ -121,51 +101,27 @@ def pictures_below(folder: Path, skipped: LeftOut) -> Iterator[Path]:
                 skipped.files.append(path)
 
 
-def _head(path: Path) -> bytes:
-    """The file's first bytes; empty of one that cannot be read, or is a pipe that would block."""
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(32)
-    except OSError:
-        return b""
-
-
-def _format_of(head: bytes) -> str | None:
-    """ "ours" for one of FORMATS, the name of another that cameras give wrong endings, or None."""
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return "ours" if "AVIF" in FORMATS else "AVIF"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
-        return "HEIC"
-    is_bmp = head.startswith(b"BM") and head[14:18] in (
-        bytes([size, 0, 0, 0]) for size in (12, 40, 52, 56, 64, 108, 124)
-    )
-    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    return "ours" if is_bmp or is_webp or head.startswith(_BEGINNINGS) else None
+def _ending(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
 
 
 class PictureError(DataError):
-    """A single file that is no usable picture. `what` follows its path; `remedy` fits several."""
+    """A single file that is no usable picture, and why: `a.png` `is empty`."""
 
-    def __init__(self, path: Path, what: str, remedy: str) -> None:
-        super().__init__(f"{shown(path)} {what}; {remedy}")
-        self.path, self.fault = path, (what, remedy)
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{shown(path)} {why}; {_REMEDY}")
+        self.path, self.why = path, why
 
 
 def refuse_faults(errors: Sequence[DataError]) -> None:
     """One error for all of them, if there are any: paths by what is wrong, the first 20 of each."""
-    by_fault: dict[tuple[str, str], list[Path]] = {}
-    sentences = []
+    by_reason: dict[str, list[Path]] = {}
     for error in errors:
-        if isinstance(error, PictureError):
-            by_fault.setdefault(error.fault, []).append(error.path)
-        else:
-            sentences.append(str(error))
-    for (what, remedy), paths in by_fault.items():
-        if len(paths) == 1:
-            sentences.append(f"{shown(paths[0])} {what}; {remedy}")
-        else:
-            sentences.append(f"{len(paths)} files: each {what}; {remedy}: {listed(paths)}")
+        if not isinstance(error, PictureError):
+            raise error
+        by_reason.setdefault(error.why, []).append(error.path)
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
-        raise DataError("; ".join(sentences)) from errors[0]
+        told = [f"{len(paths)} that {why} ({listed(paths)})" for why, paths in by_reason.items()]
+        raise DataError(f"files {' and '.join(told)}; {_REMEDY}") from errors[0]

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from data.reading import parse_json, read_regular
 Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
 MAX_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
-ABANDONED_SECONDS = 3600.0  # a record is stored in far less
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
 
 
@@ -45,7 +43,7 @@ def held_out(
     record = known
     if record is None:
         record = _of_moved(root, files, path.parent) or dict.fromkeys(draw())
-    found = _found(root, files, record)
+    found = _find(root, files, record)
     if not found:
         raise DataError(
             f"none of the test images that {path} names is left in {root}; put them back, "
@@ -57,12 +55,11 @@ def held_out(
         trained = {file_digest(root / file) for file in files if file not in found}
         # What is trained on as well is known by its name alone.
         new = {file: None if digest in trained else digest for file, digest in new.items()}
-    complete = {**record, **new}
     if known is None:
-        _store(path, root, complete)
-    elif complete != known:
+        _store(path, root, {**record, **new})
+    elif new:
         with contextlib.suppress(DataError):  # the old record still holds
-            _store(path, root, complete)
+            _store(path, root, {**record, **new})
     return found
 
 
@@ -82,7 +79,7 @@ def _path(root: Path, data_dir: Path) -> Path:
     return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 
-def _found(root: Path, files: list[str], record: Record) -> dict[str, str]:
+def _find(root: Path, files: list[str], record: Record) -> dict[str, str]:
     """The record's pictures, under their own names or, where they are not there, under others.
 
     A file that another picture has replaced stays a test image, too.
@@ -97,18 +94,16 @@ def _found(root: Path, files: list[str], record: Record) -> dict[str, str]:
 
 def _of_moved(root: Path, files: list[str], folder: Path) -> Record | None:
     """The record of which most pictures are in the folder at `root`, which has none of its own."""
-    others = []
+    others: list[Record] = []
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(DataError):
             others.append(_read(path))
-    if not any(others):
-        return None
-    digests = {file_digest(root / file) for file in files}
+    digests = {file_digest(root / file) for file in files} if others else set()
 
     def share(record: Record) -> float:
         return sum(digest in digests for digest in record.values()) / max(len(record), 1)
 
-    best = max(others, key=share)
+    best = max(others, key=share, default={})
     return best if share(best) >= ENOUGH else None
 
 
@@ -127,10 +122,6 @@ def _store(path: Path, root: Path, record: Record) -> None:
             f"cannot store in {path.parent} which images of {root} are for the test "
             f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"
         ) from error
-    for left in path.parent.glob(".*.json.*"):  # by processes that were killed while they stored
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                left.unlink()
 
 
 def _read(path: Path) -> Record:

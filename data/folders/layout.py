@@ -2,14 +2,12 @@
 
 PATH/train/<class>/* and, if given, PATH/test/<class>/*. PATH/val/<class>/* (or valid, validation),
 if given, are the validation images. Without PATH/train the classes lie in PATH itself. Without
-PATH/test a fifth of the images is held out for the test, by class. Which ones is stored under the
-data directory at first sight: they stay test images, and new files join training (see
+PATH/test a fifth of the images is held out for the test, by class, for good (see
 `data.folders.held_out`).
 """
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -87,9 +85,11 @@ def _read_layout(root: Path, data_dir: Path, version: int, *, check: bool) -> La
     names = sorted({class_of(file) for file in training})
     if len(names) < 2:
         raise DataError(f"{root / split} has a single class; give at least two folders of images")
-    own = _validation_folder(root, split, version)
-    validation = _scan_classes(root, own, skipped, known=names) if own else []
-    notes = [f"validation: the {len(validation)} pictures of {own}/"] if own else []
+    own = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
+    if len(own) > 1:
+        raise DataError(f"{root} has folders {listed(own)}; keep one, for the validation images")
+    validation = [file for name in own for file in _scan_classes(root, name, skipped, names)]
+    notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:
         test = _hold_out(root, root / split, training, data_dir, check=check)
@@ -99,13 +99,13 @@ def _read_layout(root: Path, data_dir: Path, version: int, *, check: bool) -> La
             "out, drawn by class once and for all"
         )
     else:
-        files = _scan_classes(root, "test", skipped, known=names)
+        files = _scan_classes(root, "test", skipped, names)
         test = {file: file_digest(root / file) for file in files}
     _require_of_each_class(training, names, 1 if own else 2, root / split)
     for part, what in ((list(test), "test"), (validation, "validation")):
-        absent = set(names) - {class_of(file) for file in part}
+        absent = sorted(set(names) - {class_of(file) for file in part})
         if part and absent:
-            notes.append(f"warning: no {what} pictures of {_quoted(sorted(absent))}")
+            notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
     words = skipped.in_words()
     return Layout(
         root=root,
@@ -133,14 +133,6 @@ def _training_folder(root: Path, version: int) -> str:
     )
 
 
-def _validation_folder(root: Path, split: str, version: int) -> str:
-    """The name of the folder beside `train` with images for validation; nothing without one."""
-    found = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
-    if len(found) > 1:
-        raise DataError(f"{root} has folders {listed(found)}; keep one, for the validation images")
-    return found[0] if found else ""
-
-
 def _scan_classes(
     root: Path, split: str, skipped: LeftOut, known: Sequence[str] | None = None
 ) -> list[str]:
@@ -151,34 +143,31 @@ def _scan_classes(
     classes: list[Path] = []
     files: list[Path] = []
     dangling: list[Path] = []
-    not_files: list[Path] = []
+    misplaced: list[Path] = []
     empty: list[Path] = []
-    for entry in _entries(root / split):
-        path = Path(entry.path)
-        if entry.is_dir():
-            (skipped.folders if is_system_folder(entry.name) else classes).append(path)
-        elif _is_dangling(entry):
+    for path in _entries(root / split):
+        if path.is_dir():
+            (skipped.folders if is_system_folder(path.name) else classes).append(path)
+        elif not path.exists() and not path.name.startswith("."):
             dangling.append(path)
         else:
             (skipped.strays if is_picture(path) else skipped.files).append(path)
     refuse_names(classes)
     for folder in classes:
-        pictures: list[Path] = []
-        for entry in _entries(folder):
-            path = Path(entry.path)
-            if entry.is_file():
-                (pictures if is_picture(path) else skipped.files).append(path)
-            elif entry.is_dir() and is_system_folder(entry.name):
+        before = len(files)
+        for path in _entries(folder):
+            if path.is_file():
+                (files if is_picture(path) else skipped.files).append(path)
+            elif path.is_dir() and is_system_folder(path.name):
                 skipped.folders.append(path)
-            elif not entry.name.startswith("."):
-                (dangling if _is_dangling(entry) else not_files).append(path)
-        if not pictures:
+            elif not path.name.startswith("."):
+                (misplaced if path.exists() else dangling).append(path)
+        if len(files) == before:
             empty.append(folder)
-        files += pictures
     refuse_names(files)
     for paths, fault in (
         (dangling, "is a link to nothing; mend it or delete it"),
-        (not_files, "is not a file; images lie directly in their class's folder"),
+        (misplaced, "is not a file; images lie directly in their class's folder"),
         (empty, "has no images; give it some or delete it"),
     ):
         if paths:
@@ -189,24 +178,14 @@ def _scan_classes(
     unknown = sorted({class_of(file) for file in found} - set(known)) if known else []
     if unknown:
         raise DataError(
-            f"{_quoted(unknown)} of {root / split} is not in {root / 'train'}; "
+            f"class {', '.join(map(repr, unknown))} of {root / split} is not in {root / 'train'}; "
             "give it training images or delete it"
         )
     return found
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def _is_dangling(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry.path).exists() and not entry.name.startswith(".")
-
-
-def _quoted(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:10]))}{more}"
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 def _require_of_each_class(
@@ -225,11 +204,11 @@ def _hold_out(
     root: Path, folder: Path, files: list[str], data_dir: Path, *, check: bool
 ) -> dict[str, str]:
     """The test images among `files`, see `data.folders.held_out`."""
-    classes = sorted({class_of(file) for file in files})
 
     def draw() -> list[str]:
         from sklearn.model_selection import train_test_split  # a second to import
 
+        classes = sorted({class_of(file) for file in files})
         _require_of_each_class(files, classes, 3, folder)  # for training, validation and test
         if check:
             check_pictures([root / file for file in files])

@@ -5,7 +5,6 @@ Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 
 from __future__ import annotations
 
-import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +16,15 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 from torch import Tensor
 
 from data.errors import DataError, shown
 from data.folders.files import FORMATS, PictureError, foreign_format, refuse_faults
-from data.folders.levels import is_deep, range_for, strips, to_8_bits, words
+from data.folders.levels import is_deep, range_for, to_8_bits, words
 from data.folders.preparation import Fit, Preparation
 
-LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time, in strips
+LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time
 _ROOM = 4  # how much larger than asked for a large picture is left when its pixels are averaged
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
@@ -129,7 +128,7 @@ def about(path: Path, preparation: Preparation = _AS_IT_IS) -> tuple[int, int, l
 def channels_of(paths: Sequence[Path], size: int | None = None) -> int:
     """1 where every picture is grey, in its mode or in all its pixels; else 3.
 
-    `size`: side in pixels that they will be read in; large ones are then looked at shrunk. Those
+    `size`: side in pixels that they will be read in, from which JPEGs are decoded smaller. Those
     that cannot be read count as grey.
     """
     with hushed():
@@ -141,15 +140,15 @@ def _is_grey(path: Path, size: int | None) -> bool:
         with opened(path) as image:
             if image.mode in ("1", "L", "LA") or is_deep(image):
                 return True
-        with loaded(path, None if size is None else (size, size), "pad") as picture:
-            pixels = (np.asarray(_flat(strip, "RGB")) for _, strip in strips(picture.image))
-            return all(bool((part_HWC == part_HWC[:, :, :1]).all()) for part_HWC in pixels)
+        with loaded(path, None if size is None else (size, size), "pad") as (image, _):
+            pixels_HWC = np.asarray(Loaded(image, 1).upright(_AS_IT_IS, "RGB"))
+            return bool((pixels_HWC == pixels_HWC[:, :, :1]).all())
     except DataError:
         return True
 
 
 class Loaded(NamedTuple):
-    """A picture in memory; factor: by how much it may be shrunk as its pixels are looked at."""
+    """A picture in memory; factor: by how much it may be shrunk by averaging pixels."""
 
     image: Image.Image
     factor: int
@@ -158,22 +157,17 @@ class Loaded(NamedTuple):
         self, preparation: Preparation, mode: Literal["L", "RGB"], ground: str = "white"
     ) -> Image.Image:
         """In that mode, on `ground` where it is transparent, turned as its EXIF tag says."""
-        image, factor = self
-        levels = range_for(image, preparation)[0] if is_deep(image) else None
-
-        def flat(part: Image.Image) -> Image.Image:
-            part = part if levels is None else to_8_bits(part, image, levels)
-            return _flat(part, mode, ground)
-
-        if factor == 1:
-            whole = flat(image)
-        else:
-            size = (-(-image.width // factor), -(-image.height // factor))
-            whole = Image.new(mode, size)
-            for top, strip in strips(image, factor):
-                whole.paste(flat(strip).reduce(factor), (0, top // factor))
+        flat = image = self.image
+        if is_deep(image):
+            flat = to_8_bits(image, range_for(image, preparation)[0])
+        elif image.has_transparency_data:
+            below = Image.new("RGBA", image.size, ground)
+            flat = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+        flat = flat.convert(mode)
+        if self.factor > 1:
+            flat = flat.reduce(self.factor)
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        return whole if turn is None else whole.transpose(turn)
+        return flat if turn is None else flat.transpose(turn)
 
 
 @contextmanager
@@ -226,38 +220,14 @@ def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image
     return whole
 
 
-def _flat(image: Image.Image, mode: Literal["L", "RGB"], ground: str = "white") -> Image.Image:
-    """`image`, of 8 bits, in `mode`, laid on `ground` where it is transparent."""
-    if image.has_transparency_data:
-        below = Image.new("RGBA", image.size, ground)
-        image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
-    elif image.mode == "LAB":  # which Pillow converts by way of profiles alone
-        converted = ImageCms.applyTransform(image, _lab_to_rgb())
-        assert converted is not None  # as it is not done in place
-        image = converted
-    return image if image.mode == mode else image.convert(mode)
-
-
-@functools.cache
-def _lab_to_rgb() -> ImageCms.ImageCmsTransform:
-    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, rgb, "LAB", "RGB")
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
-    if path.is_symlink() and not path.is_file():
-        raise DataError(
-            f"{shown(path)} is a link to {shown(path.readlink())}, which is not there; "
-            "mend or delete it"
-        )
     if not path.is_file():
-        raise DataError(f"there is no picture file {shown(path)}; check the path")
-    foreign = foreign_format(path)
-    if foreign is not None:
-        what = f"cannot be read as a picture: {foreign} is a format that is not supported"
-        raise PictureError(path, what, "convert it to PNG or JPEG")
+        what = "there is no picture file" if not path.is_symlink() else "a link to nothing:"
+        raise DataError(f"{what} {shown(path)}; check the path")
+    if foreign := foreign_format(path):
+        raise PictureError(path, f"cannot be read: {foreign} is a format that is not supported")
     try:
         # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -268,11 +238,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
         reason = f"cannot read {shown(path)} ({error.strerror}); check its rights"
         raise DataError(reason) from error
     except Image.DecompressionBombError as error:
-        what = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
-        raise PictureError(path, what, "shrink it or delete it") from error
+        limit = Image.MAX_IMAGE_PIXELS
+        raise PictureError(path, f"has more than {limit} pixels, which is not safe") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        remedy = f"replace it by a whole one ({', '.join(FORMATS)}) or delete it"
-        raise PictureError(path, "cannot be read as a picture", remedy) from error
+        raise PictureError(path, "cannot be read as a picture") from error
 
 
 @contextmanager

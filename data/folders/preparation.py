@@ -19,12 +19,10 @@ Range = tuple[float, float]  # levels shown black and white
 class Preparation:
     """Decided once for all pictures of a data set, and for those classified later.
 
-    Attributes:
-        fit: "pad" scales the whole picture into the image and fills the rest with the colour of
-            its border, since what tells classes apart may lie at an edge, which cropping would
-            lose; "stretch" changes its proportions.
-        integers, reals: the levels shown black and white of pictures of more than 8 bits, with
-            integer and with floating-point samples; None: no training picture was such.
+    fit: "pad" scales the whole picture into the image and fills the rest with the colour of its
+    border, since what tells classes apart may lie at an edge, which cropping would lose; "stretch"
+    changes its proportions. integers, reals: the levels shown black and white of pictures of more
+    than 8 bits, with integer and with floating-point samples; None: none was such in training.
     """
 
     fit: Fit = "stretch"
@@ -66,12 +64,10 @@ FIRST = Preparation(fit="stretch", integers=(0, 65535), reals=(0, 255))
 class Reading:
     """What a study fixes of how a data set is read, so that each of its workers reads it alike.
 
-    Attributes:
-        image_size: side in pixels of a folder's images; None: chosen from the pictures.
-        mirror_changes_class: overrides what the data set says of itself; None: it is believed.
-        version: 1, of studies made before proportions were kept: pictures are stretched, to 32
-            pixels if not told otherwise, `val` is no split, names of classes are taken as they
-            are.
+    image_size: side in pixels of a folder's images; None: chosen from the pictures.
+    mirror_changes_class: overrides what the data set says of itself; None: it is believed.
+    version: 1, of studies made before proportions were kept: pictures are stretched, to 32 pixels
+    if not told otherwise, and `val` is no split.
     """
 
     image_size: int | None = None

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.folders.composition import measure
-from data.folders.recompose import read_alike
+from data.folders.composition import measure, read_alike
 from search.analysis.wording import printable
 
 if TYPE_CHECKING:

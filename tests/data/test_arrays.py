@@ -129,7 +129,7 @@ def test_other_numbers_are_scaled_alike_in_training_and_test(
         (plain(class_names=np.array(["a", "b", "c\n"])), r"class names a, b, c\\n cannot be used"),
         (plain(y_train=labels(30) * 0), "class names 0 cannot be used; give at least two"),
         (plain(x_train=np.array([None] * 30)), "its arrays hold Python objects"),
-        (medmnist(val_images=images(6, 5, 5, 3)), r"val_images has shape \(6, 5, 5, 3\), but"),
+        (medmnist(val_images=images(6, 5, 5, 3)), "cannot be read .* dimensions"),
     ],
 )
 def test_an_unfit_archive_is_refused_in_one_line(

@@ -1,61 +1,52 @@
-"""What training images have in common: found where it is there, and not where it is not."""
+"""What training images have in common, and a picture made like them: no more than is needed."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from data.folders.composition import Composition, find_figure, measure
+from data.datasets import load_training
+from data.folders.composition import AS_IT_IS, Composition, find_figure, measure, read_alike
+from data.folders.preparation import Preparation
 
-Images = NDArray[np.uint8]
+SHAPE = (1, 28, 28)
+MNIST = Composition(on_dark=True, ground=0.0, level=1.0, size=20 / 28, centring="mass")
+CLOTHES = Composition(on_dark=True, ground=0.0, level=None, size=1.0, centring="box")
 
 
-def blobs(
-    count: int,
-    *,
-    side: int = 28,
-    size: int = 20,
-    shift: int = 0,
-    level: tuple[int, int] = (255, 255),
-) -> Images:
+def blobs(count: int, *, size: int = 20, shift: int = 0, darkest: int = 255) -> NDArray[np.uint8]:
     """Boxes of `size` x a random width, centred but for up to `shift` pixels, on black."""
     rng = np.random.default_rng(0)
-    images = np.zeros((count, 1, side, side), dtype=np.uint8)
+    images = np.zeros((count, 1, 28, 28), dtype=np.uint8)
     for image in images[:, 0]:
         width = int(rng.integers(2, size // 2 + 1)) * 2
-        top, left = (side - size) // 2, (side - width) // 2
+        top, left = (28 - size) // 2, (28 - width) // 2
         top, left = top + rng.integers(-shift, shift + 1), left + rng.integers(-shift, shift + 1)
-        image[top : top + size, left : left + width] = rng.integers(*level, endpoint=True)
+        image[top : top + size, left : left + width] = rng.integers(darkest, 255, endpoint=True)
     return images
 
 
-def test_digits_in_a_box_are_recognised() -> None:
-    found = measure(blobs(100))
+def measured(images: NDArray[np.uint8]) -> Composition:
+    found = measure(images)
     assert found is not None
-    assert (found.on_dark, found.ground, found.level) == (True, 0, 1)
-    assert found.size == pytest.approx(20 / 28)
-    assert found.centring in ("mass", "box")  # of a box they coincide
+    assert Composition.from_dict(found.to_dict()) == found
+    return found
 
 
-def test_the_negative_differs_by_its_shades_alone() -> None:
-    plain, negative = measure(blobs(100)), measure(255 - blobs(100))
-    assert plain is not None
-    assert negative is not None
-    assert not negative.on_dark
-    assert (negative.ground, negative.level) == (1, 0)
+def test_what_is_common_is_found_and_what_varies_is_no_rule() -> None:
+    plain, negative = measured(blobs(100)), measured(255 - blobs(100))
+    assert (plain.on_dark, plain.ground, plain.level) == (True, 0, 1)
+    assert plain.size == pytest.approx(20 / 28)
+    assert (negative.on_dark, negative.ground, negative.level) == (False, 1, 0)
     assert (negative.size, negative.centring) == (plain.size, plain.centring)
-
-
-def test_what_varies_is_not_taken_for_a_rule() -> None:
-    wandering = measure(blobs(100, size=12, shift=8))
-    assert wandering is not None
+    wandering = measured(blobs(100, size=12, shift=8))
     assert (wandering.size, wandering.centring) == (None, None)
-    shades = measure(blobs(100, level=(60, 255)))
-    assert shades is not None
-    assert shades.level is None
+    assert measured(blobs(100, darkest=60)).level is None
 
 
 @pytest.mark.parametrize("centring", ["mass", "box"])
@@ -65,9 +56,7 @@ def test_the_kind_of_centring_is_told(centring: str) -> None:
     top = 6 if centring == "box" else 9
     images[:, :, top : top + 6, 8:20] = 255
     images[:, :, top + 6 : top + 16, 13:15] = 255
-    found = measure(images)
-    assert found is not None
-    assert found.centring == centring
+    assert measured(images).centring == centring
 
 
 @pytest.mark.parametrize(
@@ -80,24 +69,101 @@ def test_the_kind_of_centring_is_told(centring: str) -> None:
     ],
     ids=["noise", "blank", "colour", "both polarities"],
 )
-def test_no_figure_on_a_plain_ground(images: Images) -> None:
+def test_no_figure_on_a_plain_ground(images: NDArray[np.uint8]) -> None:
     assert measure(images) is None
 
 
-def test_single_images() -> None:
-    for shape in ((1, 1), (1, 40), (40, 1), (2, 2), (28, 28)):
-        assert find_figure(np.full(shape, 0.5, np.float32)) is None
-    image = np.zeros((28, 28), np.float32)
-    image[10:14, 3:9] = 1
-    figure = find_figure(image)
+def drawing(
+    size: tuple[int, int] = (300, 300), box: tuple[int, int, int, int] = (100, 60, 160, 240)
+) -> Image.Image:
+    """A lying L, black on white: its centre of mass is not that of its box."""
+    picture = Image.new("L", size, 255)
+    pencil = ImageDraw.Draw(picture)
+    left, top, right, bottom = box
+    pen = (right - left) // 4
+    pencil.rectangle((left, top, left + pen, bottom), fill=0)
+    pencil.rectangle((left, bottom - pen, right, bottom), fill=0)
+    return picture
+
+
+def read(
+    picture: Image.Image, folder: Path, composition: Composition | None = MNIST
+) -> tuple[torch.Tensor, str]:
+    picture.save(folder / "picture.png")
+    image_CHW, notes = read_alike(folder / "picture.png", SHAPE, composition)
+    assert image_CHW.shape == SHAPE
+    return image_CHW, "; ".join(notes)
+
+
+def test_polarity_ink_size_and_place_become_those_of_the_training_images(tmp_path: Path) -> None:
+    reference, said = read(drawing(), tmp_path)
+    assert "dark on light, inverted" in said
+    inverse, said = read(drawing().point(lambda level: 255 - level), tmp_path)
+    assert torch.equal(inverse, reference)
+    assert "inverted" not in said
+    figure = find_figure(reference[0].numpy().astype(np.float32) / 255)
     assert figure is not None
-    assert (figure.top, figure.left, figure.height, figure.width) == (10, 3, 4, 6)
-    assert (figure.mass_y, figure.mass_x) == pytest.approx((12, 6))
-    assert figure.on_dark
+    assert MNIST.fits(figure, 28)
+    assert (figure.mass_y, figure.mass_x) == pytest.approx((14, 14), abs=0.6)
+    pencil, _ = read(drawing().point(lambda level: 90 + level // 3), tmp_path)  # grey on grey
+    assert (pencil[0, 0].max(), pencil.max()) == (0, 255)
+    for size, box in (((900, 300), (600, 60, 660, 240)), ((1200, 1200), (400, 240, 640, 960))):
+        image, _ = read(drawing(size, box), tmp_path)
+        assert (image.float() - reference.float()).abs().mean() < 4, (size, box)
 
 
-def test_it_survives_json() -> None:
-    found = measure(blobs(30))
-    assert found is not None
-    stored: dict[str, Any] = found.to_dict()
-    assert Composition(**stored) == found
+def test_clothes_keep_their_own_shade(tmp_path: Path) -> None:
+    image, said = read(drawing().point(lambda level: 255 if level else 155), tmp_path, CLOTHES)
+    assert abs(int(image.max()) - 100) <= 1  # as far above black as it was below white
+    assert "middle" in said
+    assert image[0, 0].max() > 0  # the longer side touches two edges
+    assert image[0, -1].max() > 0
+
+
+def test_a_drawing_without_a_common_size_keeps_its_proportions(tmp_path: Path) -> None:
+    picture = Image.new("L", (200, 100), 0)
+    picture.paste(255, (75, 25, 125, 75))
+    picture.save(tmp_path / "a.png")
+    alike = Composition(on_dark=True, ground=0.0, level=1.0, size=None, centring=None)
+    image, _ = read_alike(tmp_path / "a.png", (1, 32, 32), alike, Preparation(fit="pad"))
+    figure = find_figure(image[0].numpy().astype(np.float32) / 255)
+    assert figure is not None
+    assert figure.height == figure.width
+
+
+def test_training_images_pass_as_they_are(tmp_path: Path) -> None:
+    _, examples = load_training("digits", tmp_path)
+    composition = measure(examples.images_NCHW.numpy())
+    untouched = 0
+    for index in range(0, 300, 3):
+        image = examples.images_NCHW[index]
+        Image.fromarray(image[0].numpy()).save(tmp_path / "digit.png")
+        again, said = read_alike(tmp_path / "digit.png", (1, 8, 8), composition)
+        untouched += said == [AS_IT_IS]
+        assert said != [AS_IT_IS] or torch.equal(again, image)
+    assert untouched >= 95
+
+
+def test_natural_images_are_never_inverted(tmp_path: Path) -> None:
+    kept, said = read(drawing(), tmp_path, None)
+    assert (kept[0, 0, 0], said) == (255, "resized from 300x300")
+    assert "proportions changed" in read(drawing((900, 300)), tmp_path, None)[1]
+    Image.new("RGB", (40, 40), (200, 10, 10)).save(tmp_path / "red.png")
+    image, _ = read_alike(tmp_path / "red.png", (3, 32, 32), None)
+    assert image[:, 0, 0].tolist() == [200, 10, 10]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (28, 28), (5, 7)])
+def test_blank_pictures_are_said_to_be_blank(size: tuple[int, int], tmp_path: Path) -> None:
+    assert "blank" in read(Image.new("L", size, 200), tmp_path)[1]
+
+
+def test_a_drawing_on_nothing_is_seen_in_either_shade(tmp_path: Path) -> None:
+    ink = drawing().point(lambda level: 255 - level)
+    images = []
+    for shade in (0, 255):
+        picture = Image.new("RGBA", ink.size, (shade, shade, shade, 0))
+        picture.putalpha(ink)
+        images.append(read(picture, tmp_path)[0])
+    assert torch.equal(*images)
+    assert images[0].max() == 255

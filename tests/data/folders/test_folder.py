@@ -1,5 +1,13 @@
-import json
-import os
+"""Folders of pictures as people have them: what each is to do.
+
+Every case starts from twelve pictures each of ants and bees; a function changes them, and the case
+says what is read then.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,313 +16,241 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datasets import canonical_name, load_test, load_training, verify
+from data.datasets import load_test, load_training, verify
 from data.errors import DataError
 from data.examples import split
+from data.folders.folder import mirror_changes_class
 from data.folders.layout import read_layout
 from data.folders.preparation import Reading
+from data.folders.survey import choose_size
+from tests.data.insects import EACH, colour, fill, jpeg, load, make_insects, pattern, save
 
-CLASSES = ("cat", "dog", "eel")
-
-
-def draw(path: Path, level: int, mode: str = "L") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, (6, 9), level if mode == "L" else (level, 0, 0)).save(path)
+NAMES = (
+    *("with space", " lead", "trail ", "-dash", "quote'\"", "<b>bold<b>", "a,b;c", "100%", "$HOME"),
+    *("{x}", "[red]", "C#", "\u6c49\u5b57", "\U0001f468\u200d\U0001f469", "L" * 200),
+)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """20 cats, 10 dogs, 10 eels; the level of grey is the number of the file."""
-    for name, count in zip(CLASSES, (20, 10, 10), strict=True):
-        for index in range(count):
-            draw(tmp_path / f"pets/train/{name}/{index}.png", index)
-    return tmp_path / "pets"
+    return make_insects(tmp_path / "insects")
 
 
-def level_and_label(root: Path, data_dir: Path, load: Callable) -> set[tuple[int, int]]:  # type: ignore[type-arg]
-    loaded = load(f"folder:{root}", data_dir, reading=Reading(image_size=4))
-    examples = loaded[1] if isinstance(loaded, tuple) else loaded
-    levels = examples.images_NCHW.flatten(1).amax(1).tolist()
-    return set(zip(levels, examples.labels_N.tolist(), strict=True))
+def left_by_systems(root: Path) -> None:
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._000.png"):
+        (root / "train/ant" / name).write_bytes(b"\xd0\xcf\x11\xe0" + bytes(500))
+    for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", ".Trashes", "lost+found", "#recycle"):
+        fill(root / "train" / name / "ant", 0, 2)
+    fill(root / "train/ant/@eaDir", 0, 1)
 
 
-def test_a_folder_with_its_own_test_images(root: Path, tmp_path: Path) -> None:
-    for index in range(4):
-        draw(root / f"test/dog/{index}.png", 100 + index)
-    info, training = load_training(f"folder:{root}", tmp_path / "data")
-    assert info.name == f"folder:{root}"
-    assert info.title == "pets"
-    assert info.class_names == CLASSES
-    assert info.image_shape == (1, 8, 8)  # the pictures are 6 x 9
-    assert (info.training_count, info.validation_count) == (40, 8)
-    assert training.labels_N.tolist() == [0] * 20 + [1] * 10 + [2] * 10
-    assert level_and_label(root, tmp_path, load_test) == {(100 + i, 1) for i in range(4)}
-    assert not (tmp_path / "data").exists()
-    assert verify(f"folder:{root}", tmp_path / "data") == (info, 4)
+def notes_and_checksums(root: Path) -> None:
+    for name in ("README.txt", "000.json", "000.xmp", "all.md5", "SHA256SUMS", "labels.csv", "a"):
+        (root / "train/bee" / name).write_text("BMW, GIF and II are words")
 
 
-def test_a_fifth_is_held_out_by_class_for_good(root: Path, tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
-    everything = {(i, k) for k, count in enumerate((20, 10, 10)) for i in range(count)}
-    training = level_and_label(root, data_dir, load_training)
-    test = level_and_label(root, data_dir, load_test)
-    assert training | test == everything
-    assert not training & test
-    assert sorted(label for _, label in test) == [0, 0, 0, 0, 1, 1, 2, 2]
-
-    for index in range(30):
-        draw(root / f"train/cat/0{index}new.png", 100 + index)
-    assert level_and_label(root, data_dir, load_test) == test
-    more = level_and_label(root, data_dir, load_training)
-    assert more == training | {(100 + index, 0) for index in range(30)}
+def mixed_formats(root: Path) -> None:
+    for ending in ("bmp", "gif", "jpg", "ppm", "tif", "webp"):
+        save(root / f"train/ant/more.{ending}", colour(50))
 
 
-def test_the_same_files_are_held_out_wherever_they_are_stored(root: Path, tmp_path: Path) -> None:
-    here = read_layout(root, tmp_path / "here")
-    there = read_layout(root, tmp_path / "there")
-    assert here == there
-    moved = root.rename(tmp_path / "moved")
-    assert read_layout(moved, tmp_path / "here").test == here.test
+def endings_of_all_kinds(root: Path) -> None:
+    for name in ("A.JPG", "B.JPEG", "C.jfif", "D.jpe", "E", "F.png", "G.txt"):
+        (root / "train/ant" / name).write_bytes(jpeg())
 
 
-def test_a_folder_has_one_name_however_it_is_given(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(root.parent)
-    monkeypatch.setenv("HOME", str(root.parent))
-    (tmp_path / "link").symlink_to(root)
-    for given in ("pets", "./pets/../pets", "~/pets", str(tmp_path / "link")):
-        info, _ = load_training(f"folder:{given}", tmp_path / "data")
-        assert info.name == canonical_name(f"folder:{given}") == f"folder:{root}"
-    assert canonical_name("digits") == "digits"
-    assert len(list((tmp_path / "data/folders").iterdir())) == 1
+def names_of_all_kinds(root: Path) -> None:
+    for number, name in enumerate(NAMES):
+        fill(root / "train" / name, 1000 * number, 3)
+        save(root / f"train/ant/{name[:100]}.png", colour(number))
 
 
-def test_training_opens_no_test_image(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(root, tmp_path)
-    for file in layout.test:
-        (root / file).write_bytes(b"never read")
-    load_training(f"folder:{root}", tmp_path)
-    with pytest.raises(DataError, match="cannot be read as a picture"):
-        load_test(f"folder:{root}", tmp_path)
+def without_train(root: Path) -> None:
+    for name in ("ant", "bee"):
+        (root / "train" / name).rename(root / name)
+    (root / "train").rmdir()
 
 
-def test_colour_in_one_training_image_makes_all_rgb_and_in_a_test_image_none(
-    root: Path, tmp_path: Path
-) -> None:
-    draw(root / "test/cat/red.png", 200, "RGB")
-    assert load_training(f"folder:{root}", tmp_path)[1].images_NCHW.shape[1] == 1
-    assert load_test(f"folder:{root}", tmp_path).images_NCHW.shape[1] == 1
-    draw(root / "train/cat/red.png", 200, "RGB")
-    info, training = load_training(f"folder:{root}", tmp_path, reading=Reading(image_size=5))
-    assert info.image_shape == (3, 5, 5)
-    assert training.images_NCHW.shape == (41, 3, 5, 5)
-    test = load_test(f"folder:{root}", tmp_path, reading=Reading(image_size=5))
-    assert torch.equal(test.images_NCHW[0, :, 0, 0], torch.tensor([200, 0, 0], dtype=torch.uint8))
+def validation_of_its_own(root: Path) -> None:
+    fill(root / "valid/ant", 200, 4)
+    fill(root / "valid/bee", 300, 2)
+    fill(root / "test/ant", 400, 3)
+    fill(root / "test/bee", 500, 3)
 
 
-def test_hidden_files_and_what_lies_beside_the_classes_is_left_out(
-    root: Path, tmp_path: Path
-) -> None:
-    before = read_layout(root, tmp_path)
-    (root / "train/cat/.DS_Store").write_text("")
-    (root / "train/.cache").mkdir()
-    (root / "train/readme.txt").write_text("")
-    after = read_layout(root, tmp_path)
-    assert (after.training, after.test) == (before.training, before.test)
+def class_without_test(root: Path) -> None:
+    fill(root / "test/ant", 400, 3)
 
 
-@pytest.mark.parametrize(
-    ("names", "mirror_changes_class"),
-    [("012", True), ("abc", True), (("cat", "dog"), False), (("a", "dog"), False), ("+-", False)],
-)
-def test_letters_and_digits_are_not_to_be_mirrored(
-    tmp_path: Path, names: tuple[str, ...], mirror_changes_class: bool
-) -> None:
-    for name in names:
-        for index in range(5):
-            draw(tmp_path / f"train/{name}/{index}.png", index)
-    info, _ = load_training(f"folder:{tmp_path}", tmp_path / "data")
-    assert info.mirror_changes_class == mirror_changes_class
+def two_spellings(root: Path) -> None:
+    fill(root / "train/caf\u00e9", 600, 4)
+    fill(root / "train" / unicodedata.normalize("NFD", "caf\u00e9"), 700, 4)
 
 
-def test_hostile_class_names_are_kept_as_they_are(tmp_path: Path) -> None:
-    names = ["<script>alert(1)</script>".replace("/", "∕"), "a b ", "Łódź", "喵"]
-    for name in names:
-        for index in range(3):
-            draw(tmp_path / f"train/{name}/{index}.png", index)
-    info, _ = load_training(f"folder:{tmp_path}", tmp_path / "data")
-    assert info.class_names == tuple(sorted(names))
+def linked(root: Path) -> None:
+    (root / "train/bee").rename(root / "bees elsewhere")
+    (root / "train/bee").symlink_to(root / "bees elsewhere")
+    save(root.parent / "one.png", colour(9))
+    (root / "train/ant/link.png").symlink_to(root.parent / "one.png")
+
+
+def tiny_and_wide(root: Path) -> None:
+    fill(root / "test/ant", 400, 1)
+    save(root / "train/ant/tiny.png", Image.new("RGB", (1, 1), (9, 9, 200)))
+    save(root / "train/ant/wide.png", Image.fromarray(pattern(5, 3, 4000).astype("u1")))
+
+
+def animated(root: Path) -> None:
+    frames = [colour(seed) for seed in range(4)]
+    for ending in ("gif", "webp", "png", "tiff"):
+        path = root / f"train/ant/animated.{ending}"
+        save(path, frames[0], save_all=True, append_images=frames[1:])
+
+
+def pictures_beside_the_classes(root: Path) -> None:
+    save(root / "train/overview.png", colour(1))
+
+
+READ: list[tuple[Callable[[Path], None], int, str]] = [
+    (left_by_systems, 24, r"skipped 4 files that are no pictures \(\.DS_Store, .* and 7 folders"),
+    (notes_and_checksums, 24, "skipped 7 files that are no pictures"),
+    (mixed_formats, 30, "pictures of 24x24 as they are, RGB"),
+    (endings_of_all_kinds, 31, "24x24"),
+    (names_of_all_kinds, 24 + 4 * len(NAMES), "24x24"),
+    (without_train, 24, "test: there is no folder .*/test, so 5 pictures are held out"),
+    (validation_of_its_own, 36, "validation: the 6 pictures of valid/"),
+    (class_without_test, 27, "warning: no test pictures of class 'bee'"),
+    (two_spellings, 32, "24x24"),
+    (linked, 25, "24x24"),
+    (tiny_and_wide, 27, "of 1x1 to 4000x3 scaled to 24x24 RGB, proportions kept, .*--image-size N"),
+    (animated, 28, "24x24"),
+    (pictures_beside_the_classes, 24, r"skipped 1 picture beside the classes \(overview"),
+]
+
+
+@pytest.mark.parametrize(("change", "count", "said"), READ)
+def test_it_is_read(root: Path, change: Callable[[Path], None], count: int, said: str) -> None:
+    change(root)
+    info, training, test = load(root)
+    assert len(training) + len(test) == count
+    assert info.image_shape == (3, 24, 24)
+    assert info.training_count == len(training)
+    assert re.search(said, "\n".join(info.notes)), info.notes
+    assert all("\n" not in note for note in info.notes)
+    assert verify(info.name, root.parent / "data") == (info, len(test))
+
+
+def test_images_and_labels_are_those_of_the_files(root: Path) -> None:
+    validation_of_its_own(root)
+    info, training, test = load(root)
+    assert (info.has_own_validation, info.validation_count) == (True, 6)
+    assert training.labels_N.tolist() == [0] * EACH + [1] * EACH + [0] * 4 + [1] * 2
+    assert test.labels_N.tolist() == [0] * 3 + [1] * 3
+    files = read_layout(root, root.parent / "data").learned
+    for file, image_CHW in zip(files, training.images_NCHW, strict=True):
+        reference = np.asarray(Image.open(root / file)).transpose(2, 0, 1)
+        assert np.array_equal(image_CHW.numpy(), reference)
 
 
 @pytest.mark.parametrize("count", [3, 4, 7])
-@pytest.mark.parametrize("classes", [2, 12])
 def test_few_images_a_class_still_divide_with_each_class_in_each_part(
-    tmp_path: Path, classes: int, count: int
+    tmp_path: Path, count: int
 ) -> None:
-    for label in range(classes):
-        for index in range(count):
-            draw(tmp_path / f"train/class {label}/{index}.png", index)
-    info, training = load_training(f"folder:{tmp_path}", tmp_path / "data")
-    test = load_test(f"folder:{tmp_path}", tmp_path / "data")
+    for label in range(12):
+        fill(tmp_path / f"p/train/class {label}", 100 * label, count)
+    info, training, test = load(tmp_path / "p")
     parts = (*split(training, validation_count=info.validation_count, seed=0), test)
-    assert sum(map(len, parts)) == classes * count
-    for part in parts:
-        assert len(set(part.labels_N.tolist())) == classes
-
-
-def remove_train(root: Path) -> None:
-    (root / "train").rename(root / "elsewhere")
-
-
-def leave_one_class(root: Path) -> None:
-    (root / "train/cat").rename(root / "cat")
-    (root / "train/dog").rename(root / "dog")
-
-
-def empty_class(root: Path) -> None:
-    (root / "train/fox").mkdir()
-
-
-def two_images(root: Path) -> None:
-    for index in range(2):
-        draw(root / f"train/fox/{index}.png", index)
-
-
-def one_image_beside_a_test_set(root: Path) -> None:
-    draw(root / "train/fox/0.png", 0)
-    draw(root / "test/cat/0.png", 0)
-
-
-def class_unknown_to_training(root: Path) -> None:
-    draw(root / "test/fox/0.png", 0)
-
-
-def empty_test(root: Path) -> None:
-    (root / "test").mkdir()
-
-
-def nested_folder(root: Path) -> None:
-    draw(root / "train/cat/siamese/0.png", 0)
-
-
-def page_in_place_of_a_picture(root: Path) -> None:
-    (root / "train/cat/page.jpg").write_text("<html>404 Not Found</html>")
-
-
-def control_character(root: Path) -> None:
-    draw(root / "train/fox\x1b[31m/0.png", 0)
-
-
-def line_break_in_a_file_name(root: Path) -> None:
-    draw(root / "train/cat/one\ntwo.png", 0)
-
-
-def no_text(root: Path) -> None:
-    (root / "train" / b"f\xffx".decode(errors="surrogateescape")).mkdir()
+    assert sum(map(len, parts)) == 12 * count
+    assert all(len(set(part.labels_N.tolist())) == 12 for part in parts)
 
 
 @pytest.mark.parametrize(
-    ("break_it", "named"),
+    ("shorter_side", "count", "size"),
     [
-        (remove_train, "there is no folder .*/pets/train; put images into"),
-        (leave_one_class, "/pets/train has a single class"),
-        (empty_class, "/pets/train/fox has no images"),
-        (two_images, "class 'fox' .* has 2 images .* at least 3"),
-        (one_image_beside_a_test_set, "class 'fox' .* has 1 images .* at least 2"),
-        (class_unknown_to_training, "class 'fox' of .*/pets/test is not in"),
-        (empty_test, "/pets/test has no folders of images"),
-        (nested_folder, "/pets/train/cat/siamese is not a file"),
-        (page_in_place_of_a_picture, "/pets/train/cat/page.jpg cannot be read as a picture"),
-        (control_character, r"/fox\\x1b\[31m: the name has control characters"),
-        (line_break_in_a_file_name, r"/one\\ntwo.png: the name has control characters"),
-        (no_text, r"/pets/train/f\\xffx: the name has control characters or is no text in UTF-8"),
+        (28, 100, 28),
+        (27, 100, 27),
+        (100, 100, 96),
+        (3000, 100, 128),
+        (3000, 25_000, 48),
+        (3000, 1_000_000, 32),
+        (2, 100, 8),
+        (0, 0, 32),
     ],
 )
-def test_unfit_folders_are_refused_in_one_line(
-    root: Path, tmp_path: Path, break_it: Callable[[Path], None], named: str
+def test_the_size_is_that_of_half_the_pictures_as_far_as_time_allows(
+    shorter_side: int, count: int, size: int
 ) -> None:
-    break_it(root)
-    with pytest.raises(DataError, match=named) as caught:
-        load_training(f"folder:{root}", tmp_path / "data")
-    assert "\n" not in str(caught.value)
-    if break_it is not page_in_place_of_a_picture:
-        assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ("", "lacks its path; choose .*folder:PATH"),
-        ("/nowhere/at/all", "no folder /nowhere/at/all/train"),
-        ("~nobody-of-this-name/pets", "cannot find ~nobody-of-this-name/pets"),
-        ("a" * 5000, "cannot (read|find) .*aaa"),
-        ("pets\0", "control characters"),
-    ],
-)
-def test_a_folder_that_is_none_is_named(tmp_path: Path, given: str, named: str) -> None:
-    with pytest.raises(DataError, match=named):
-        load_training(f"folder:{given}", tmp_path)
+    assert choose_size([(10_000, shorter_side)] * count) == size
 
 
 @pytest.mark.parametrize("size", [0, -1, 5000])
-def test_sizes_out_of_range_are_refused(root: Path, tmp_path: Path, size: int) -> None:
+def test_sizes_out_of_range_are_refused(root: Path, size: int) -> None:
     with pytest.raises(DataError, match=f"image size {size} is not between 1 and 1024"):
-        load_training(f"folder:{root}", tmp_path, reading=Reading(image_size=size))
+        load_training(f"folder:{root}", root.parent, reading=Reading(image_size=size))
+
+
+def test_a_study_of_before_the_choice_reads_its_pictures_as_it_did(tmp_path: Path) -> None:
+    """As commit 3bc7fe6: stretched to 32 x 32; `val` was no split."""
+    for name in ("train/left", "train/right", "test/left", "test/right", "val/left"):
+        for index in range(5):
+            save(tmp_path / f"p/{name}/{index}.png", Image.new("L", (120, 70), 40 * index))
+    reading = Reading(version=1)
+    info, training = load_training(f"folder:{tmp_path / 'p'}", tmp_path, reading=reading)
+    assert (info.image_shape, info.training_count) == ((1, 32, 32), 10)
+    assert not info.has_own_validation
+    assert not info.mirror_changes_class
+    with Image.open(tmp_path / "p/train/right/4.png") as picture:
+        stretched = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.array_equal(training.images_NCHW[-1, 0].numpy(), stretched)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"test": 3}', '{"test": [1]}', '{"folder": "/"}', "[" * 9999]
+    ("names", "unsafe"),
+    [
+        (("0", "1"), True),
+        (("a", "b"), True),
+        (("cat", "dog"), False),
+        (("digit 0", "digit_1"), True),
+        (("zero", "one", "two"), True),
+        (("00000", "00042"), True),  # traffic signs
+        (("turn left", "turn right"), True),
+        (("bright", "leftover"), False),
+        (("4", "cat"), False),
+        (("\u4e00", "\u4e8c"), True),
+        (("!!", "??"), False),
+    ],
 )
-def test_a_damaged_store_is_named_and_never_drawn_anew(
-    root: Path, tmp_path: Path, content: str
+def test_mirroring_is_guessed_from_the_classes_names(names: tuple[str, ...], unsafe: bool) -> None:
+    assert mirror_changes_class(names) is unsafe
+
+
+def test_mirroring_can_be_said(root: Path) -> None:
+    info, _ = load_training(f"folder:{root}", root.parent)
+    assert "--mirror unsafe forbids it" in info.notes[-1]
+    reading = Reading(mirror_changes_class=True)
+    info, _ = load_training(f"folder:{root}", root.parent, reading=reading)
+    assert info.mirror_changes_class
+    assert "none is flipped" in info.notes[-1]
+
+
+def test_colour_in_one_training_image_makes_all_rgb_and_in_a_test_image_none(
+    tmp_path: Path,
 ) -> None:
-    read_layout(root, tmp_path / "data")
-    [stored] = (tmp_path / "data/folders").iterdir()
-    stored.write_text(content)
-    with pytest.raises(DataError, match=str(stored)):
-        read_layout(root, tmp_path / "data")
-    assert stored.read_text() == content
+    grey, red = Image.new("RGB", (9, 9), (7, 7, 7)), Image.new("RGB", (9, 9), (200, 0, 0))
+    for name in ("a", "b"):
+        for index in range(3):
+            save(tmp_path / f"p/train/{name}/{index}.png", grey)
+    save(tmp_path / "p/test/a/red.png", red)
+    info, _, test = load(tmp_path / "p")
+    assert info.image_shape == (1, 9, 9)
+    save(tmp_path / "p/train/a/red.png", red)
+    info, _, test = load(tmp_path / "p")
+    assert torch.equal(test.images_NCHW[0, :, 0, 0], torch.tensor([200, 0, 0]).to(torch.uint8))
 
 
-def test_a_store_that_is_no_file_is_named(root: Path, tmp_path: Path) -> None:
-    read_layout(root, tmp_path / "data")
-    [stored] = (tmp_path / "data/folders").iterdir()
-    stored.unlink()
-    os.mkfifo(stored)
-    with pytest.raises(DataError, match=str(stored)):
-        read_layout(root, tmp_path / "data")
-
-
-def test_a_store_whose_images_are_all_gone_is_named(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(root, tmp_path / "data")
-    for file in layout.test:
-        (root / file).unlink()
-    with pytest.raises(DataError, match="none of the test images"):
-        read_layout(root, tmp_path / "data")
-
-
-def test_the_store_says_whose_it_is(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(root, tmp_path / "data")
-    [stored] = (tmp_path / "data/folders").iterdir()
-    content = json.loads(stored.read_text())
-    assert (content["folder"], content["test"]) == (str(root), list(layout.test))
-
-
-def test_a_store_that_cannot_be_written_is_an_error_with_a_way_out(
-    root: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "data").write_text("a file where a directory is wanted")
-    with pytest.raises(DataError, match=f"cannot store .* make {root / 'test'} yourself"):
-        load_training(f"folder:{root}", tmp_path / "data")
-
-
-def test_the_images_are_those_of_the_files(root: Path, tmp_path: Path) -> None:
-    layout = read_layout(root, tmp_path)
-    _, training = load_training(f"folder:{root}", tmp_path, reading=Reading(image_size=9))
-    for file, image_CHW, label in zip(
-        layout.training, training.images_NCHW, training.labels_N.tolist(), strict=True
-    ):
-        reference = np.asarray(Image.open(root / file).resize((9, 9), Image.Resampling.BILINEAR))
-        assert np.array_equal(image_CHW[0].numpy(), reference)
-        assert f"/{CLASSES[label]}/" in file
+def test_training_opens_no_test_image(root: Path) -> None:
+    for file in read_layout(root, root.parent / "data").test:
+        (root / file).write_bytes(b"never read")
+    load_training(f"folder:{root}", root.parent / "data")
+    with pytest.raises(DataError, match="cannot be read as a picture"):
+        load_test(f"folder:{root}", root.parent / "data")
