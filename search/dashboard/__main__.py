@@ -7,18 +7,21 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from search.dashboard.guard import Guard, Policy
-from search.dashboard.origins import LOOPBACK_NAMES, check_host_name
-from search.dashboard.refusal import RefusedError, ServingError
-from search.dashboard.server import is_loopback, is_wildcard, listen, serve
+from search.dashboard import ServingError
+from search.dashboard.addresses import (
+    LOOPBACK_NAMES,
+    check_host_name,
+    is_loopback,
+    is_wildcard,
+    listen,
+)
 from search.dashboard.token import PARAMETER, load_token
-from search.store import DatabaseGoneError
-from search.store.database import Database, snapshot
-from search.store.folders import artifact_folder, runs_folder, usable
-from search.store.opening import forbid_writing, open_database
 from search.terminal.commands import Parser, run
-from search.terminal.stopping import StopOnSignal
+
+if TYPE_CHECKING:
+    from search.store.storage import Database
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -89,6 +92,12 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
     import optuna_dashboard
 
     from search.dashboard.artifact_store import ArtifactStore
+    from search.dashboard.guard import Guard, Policy
+    from search.dashboard.server import serve
+    from search.store.connections import forbid_writing
+    from search.store.folders import artifact_folder, runs_folder, usable
+    from search.store.opening import open_database
+    from search.terminal.stopping import StopOnSignal
 
     folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
     token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
@@ -107,11 +116,16 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
 
 
 def _check_file(db: Database) -> None:
+    """Nothing is shown of a database that is away."""
+    from werkzeug.exceptions import ServiceUnavailable
+
+    from search.store.storage import DatabaseGoneError, snapshot
+
     try:
         with snapshot(db) as connection, connection.begin():
             pass
     except DatabaseGoneError as error:
-        raise RefusedError("503 Service Unavailable", str(error)) from error
+        raise ServiceUnavailable(str(error)) from error
 
 
 def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:

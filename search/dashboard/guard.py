@@ -1,8 +1,10 @@
 """WSGI middleware around optuna-dashboard: who may ask what, and what answers look like.
 
-Every request is checked in this order: its Host, its path, where it was sent from, the token, the
-route, and for a change: --edit, the page that asks for it, the body. Whatever is not let through
-gets an answer of one line.
+optuna-dashboard has no authentication, takes requests under any Host and from any page, and serves
+uploaded HTML as pages of its own. So every request is checked in this order: its Host (a foreign
+name that points to 127.0.0.1 is DNS rebinding), its path, the page that sends it, the token, the
+route, and for a change: --edit, that a page of this very server asks for it, the body. Whatever is
+not let through gets an answer of one line.
 """
 
 from __future__ import annotations
@@ -10,36 +12,35 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 from bottle import Bottle, HTTPError
-
-from search.dashboard.bodies import LARGEST_BODY, decode
-from search.dashboard.cells import without_formulas
-from search.dashboard.headers import REFUSED, Headers, guarded, with_nonce
-from search.dashboard.origins import refuse_embedding, require_known_host, require_own_page
-from search.dashboard.refusal import (
-    BAD_REQUEST,
-    FORBIDDEN,
-    NOT_FOUND,
-    TOO_LARGE,
-    UNAUTHORIZED,
-    WRONG_TYPE,
-    RefusedError,
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    InternalServerError,
+    NotFound,
+    RequestEntityTooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
 )
-from search.dashboard.routes import CHANGES, CLOSED, CSV, PAGE, READS, Route
-from search.dashboard.token import PARAMETER, Token
+from werkzeug.wrappers import Request, Response
+
+from search.dashboard.addresses import HOST_NAME
+from search.dashboard.bodies import LARGEST_BODY, checked
+from search.dashboard.cells import without_formulas
+from search.dashboard.headers import REFUSED, guarded_headers, with_nonce
+from search.dashboard.routes import CHANGES, CSV, PAGE, READS, REFUSED_ROUTE, Route
+from search.dashboard.token import COOKIE, PARAMETER, SESSION_SECONDS, Token
 
 LARGEST_ID = 2**31 - 1  # of a study or trial: PostgreSQL's INTEGER
 _log = logging.getLogger(__name__)
-
-
-class StartResponse(Protocol):
-    def __call__(self, status: str, headers: Headers, exc_info: Any = None, /) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +58,21 @@ class Policy:
     token: Token | None = None
 
 
+class LoggedIn(HTTPException):
+    """The token was in the address: the browser gets a session, and is sent on without it."""
+
+    code, description = 303, "Logged in."
+
+    def __init__(self, place: str, session: str) -> None:
+        super().__init__()
+        self.place, self.session = place, session
+
+
 class Guard:
     """The dashboard's application, guarded; itself a WSGI application.
 
     Args:
-        check: raises a RefusedError where there is nothing to show any more.
+        check: raises an HTTPException where there is nothing to show any more.
     """
 
     def __init__(
@@ -69,33 +80,35 @@ class Guard:
     ) -> None:
         self._app, self._policy, self._check = app, policy, check
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
         try:
-            route = self._admit(environ)
+            route = self._admit(request)
             self._check()
-            return self._ask(environ, start_response, route)
-        except RefusedError as refusal:
-            return _refuse(environ, start_response, refusal)
+            answer = self._answer(request, route)
+        except HTTPException as refusal:
+            answer = _refusal(request, refusal)
         except Exception:  # of any kind: the next request is not to suffer
             _log.exception("the dashboard failed to answer")
-            failure = RefusedError("500 Internal Server Error", "The dashboard failed to answer.")
-            return _refuse(environ, start_response, failure)
+            answer = _refusal(request, InternalServerError("The dashboard failed to answer."))
+        return answer(environ, start_response)
 
-    def _admit(self, environ: dict[str, Any]) -> Route:
-        """The route of a request that is let through; what was not looked at is gone from it."""
-        require_known_host(environ, self._policy.hosts)
-        path = _path(environ)
-        refuse_embedding(environ)
-        is_script = self._log_in(environ, path)
-        route = self._find(environ["REQUEST_METHOD"], path)
-        _require_numbers(environ)
-        if route in READS:
-            body = b""
-        elif route in CHANGES:
-            body = self._change(environ, route, is_script=is_script)
-        else:
-            reason = CLOSED.get(route, "This version of optuna-dashboard is not known here.")
-            raise RefusedError(FORBIDDEN, reason)
+    def _admit(self, request: Request) -> Route:
+        """The route of a request that is let through; what was not checked is gone from it."""
+        environ = request.environ
+        _require_known_host(request, self._policy.hosts)
+        _require_plain_path(request)
+        _refuse_embedding(request)
+        is_script = self._log_in(request)
+        route = self._find(request)
+        body = b""
+        if route in CHANGES:
+            if not self._policy.edit:
+                raise Forbidden("This dashboard is read-only. Start it with --edit to change.")
+            _require_own_page(request, is_script=is_script)
+            body = checked(CHANGES[route], _json(request))
+        elif route not in READS:
+            raise Forbidden(REFUSED_ROUTE)
         for name in [name for name in environ if name.startswith("HTTP_X_")]:
             del environ[name]  # a proxy's word on who asked for which name, which anyone can send
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -105,126 +118,151 @@ class Guard:
         environ["CONTENT_TYPE"] = "application/json" if body else ""
         return route
 
-    def _log_in(self, environ: Mapping[str, Any], path: str) -> bool:
-        """Whether the request bears the token in a header, as only scripts do.
+    def _log_in(self, request: Request) -> bool:
+        """Whether the request has the token in a header, as only scripts do.
 
         Raises:
-            RefusedError: it has no token, or has it in its address: then it is sent on without it.
+            HTTPException: it has no token, or has it in its address: then it is sent on without.
         """
-        token = self._policy.token
-        if token is None or token.is_borne(environ):
-            return token is not None
-        query = parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        given = [value for name, value in query if name == PARAMETER]
-        if given and environ["REQUEST_METHOD"] == "GET" and token.matches(given[0]):
-            rest = urlencode([(name, value) for name, value in query if name != PARAMETER])
-            place = "/" + quote(path.lstrip("/")) + (f"?{rest}" if rest else "")
-            headers = (("Location", place), ("Set-Cookie", token.cookie()))
-            raise RefusedError("303 See Other", "Logged in.", headers)
-        if not token.is_in_cookie(environ):
-            raise RefusedError(
-                UNAUTHORIZED,
+        token, header = self._policy.token, request.authorization
+        if token is None:
+            return False
+        if header is not None and header.type == "bearer" and token.matches(header.token or ""):
+            return True
+        given = request.args.get(PARAMETER)
+        if given is not None and request.method == "GET" and token.matches(given):
+            rest = [(n, v) for n, v in request.args.items(multi=True) if n != PARAMETER]
+            place = "/" + quote(request.path.lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
+            raise LoggedIn(place, token.session())
+        if not token.is_session(request.cookies.get(COOKIE, "")):
+            raise Unauthorized(
                 "This dashboard asks for a token: open the address that the command has printed, "
-                "with ?token=, or send Authorization: Bearer TOKEN.",
-                (("WWW-Authenticate", "Bearer"),),
+                "with ?token=, or send Authorization: Bearer TOKEN."
             )
         return False
 
-    def _find(self, method: str, path: str) -> Route:
+    def _find(self, request: Request) -> Route:
         """The route that the application itself will take."""
+        asked = {"REQUEST_METHOD": request.method, "PATH_INFO": request.path.rstrip("/")}
         try:
-            found, arguments = self._app.match(
-                {"REQUEST_METHOD": method, "PATH_INFO": path.rstrip("/")}
-            )
+            found, arguments = self._app.match(asked)
         except HTTPError as error:
-            raise RefusedError(NOT_FOUND, "There is no such page.") from error
+            raise NotFound("There is no such page.") from error
         if any(isinstance(n, int) and not 0 <= n <= LARGEST_ID for n in arguments.values()):
-            raise RefusedError(NOT_FOUND, "There is no study or trial of that number.")
+            raise NotFound("There is no study or trial of that number.")
         return found.method, found.rule
 
-    def _change(self, environ: Mapping[str, Any], route: Route, *, is_script: bool) -> bytes:
-        """The body that a change may have, encoded anew."""
-        if not self._policy.edit:
-            raise RefusedError(
-                FORBIDDEN, "This dashboard is read-only. Start it with --edit to change."
-            )
-        require_own_page(environ, is_script=is_script)
-        raw = environ["wsgi.input"].read(LARGEST_BODY + 1)
-        if len(raw) > LARGEST_BODY:
-            raise RefusedError(TOO_LARGE, f"The body has more than {LARGEST_BODY} bytes.")
-        kind = environ.get("CONTENT_TYPE", "").lower().replace(" ", "")
-        if raw and kind not in ("application/json", "application/json;charset=utf-8"):
-            raise RefusedError(WRONG_TYPE, "The body must be JSON, of type application/json.")
-        return json.dumps(CHANGES[route](decode(raw)), allow_nan=False).encode()
-
-    def _ask(
-        self, environ: dict[str, Any], start_response: StartResponse, route: Route
-    ) -> Iterable[bytes]:
-        started: list[tuple[str, Headers]] = []
-
-        def start(status: str, headers: Headers, _exc_info: Any = None) -> None:
-            started.append((status, headers))
-
-        answer: Iterable[bytes] = self._app(environ, start)
-        status, headers = started[-1]
-        is_page = status.startswith("200")
+    def _answer(self, request: Request, route: Route) -> Response:
+        answer = Response.from_app(self._app, request.environ)
+        if answer.status_code == 409 and route[1].endswith("/note"):
+            answer = self._saved_anew(request, answer)
+        is_page = answer.status_code == 200
         nonce = secrets.token_urlsafe(16)
-        if route in (CSV, PAGE) and is_page and environ["REQUEST_METHOD"] == "GET":
-            whole = _whole(answer)
-            changed = without_formulas(whole) if route == CSV else with_nonce(whole, nonce)
-            answer = [changed]
-            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-            headers.append(("Content-Length", str(len(changed))))
-        start_response(status, guarded(headers, route, is_page=is_page, nonce=nonce))
+        if route in (CSV, PAGE) and is_page and request.method == "GET":
+            whole = answer.get_data()
+            answer.set_data(without_formulas(whole) if route == CSV else with_nonce(whole, nonce))
+        if answer.status_code == 204:
+            del answer.headers["Content-Type"]
+        guarded_headers(answer.headers, route, is_page=is_page, nonce=nonce)
         return answer
 
+    def _saved_anew(self, request: Request, conflict: Response) -> Response:
+        """A note that was begun before we wrote our part of it is saved over that: it returns.
 
-def _whole(answer: Iterable[bytes]) -> bytes:
-    """All of it; a file that it is read from is closed, as WSGI has it."""
+        Otherwise nobody could save one while a study runs.
+        """
+        body = json.loads(request.environ["wsgi.input"].getvalue())
+        body["version"] = json.loads(conflict.get_data())["note"]["version"] + 1
+        raw = json.dumps(body).encode()
+        request.environ |= {"wsgi.input": io.BytesIO(raw), "CONTENT_LENGTH": str(len(raw))}
+        return Response.from_app(self._app, request.environ)
+
+
+def _require_known_host(request: Request, names: frozenset[str]) -> None:
+    """The port is free: a tunnel changes it, and no page can be rebound to us by a port."""
+    host = request.headers.get("Host", "").lower()
+    found = re.fullmatch(rf"({HOST_NAME})(?::[0-9]{{1,5}})?", host)
+    if found is None:
+        raise BadRequest("The Host header is missing or malformed.")
+    if found[1] not in names:
+        raise Forbidden(
+            f"This dashboard is not served as {found[1]!r}. If it should be, start it with "
+            f"--allow-host {found[1].strip('[]')}"
+        )
+
+
+def _require_plain_path(request: Request) -> None:
+    """Bottle would drop what is not UTF-8, and so read another path than we."""
+    path = request.environ.get("PATH_INFO", "").encode("latin-1", "replace")
+    text = path.decode("utf-8", "replace")
+    if not text.startswith("/") or not text.isprintable() or {"\\", "\ufffd"} & set(text):
+        raise BadRequest("The path holds characters that no page's has.")
+    if {".", ".."} & set(text.split("/")):
+        raise BadRequest("The path holds '.' or '..'.")
+
+
+def _refuse_embedding(request: Request) -> None:
+    """Refuse what another site's page wants to load as a part of itself; links to us are fine.
+
+    It could not read the answers, but have a busy machine draw plots without end.
+    """
+    is_foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if is_foreign and request.headers.get("Sec-Fetch-Mode") != "navigate":
+        raise Forbidden("Pages of other sites may not load this.")
+
+
+def _require_own_page(request: Request, *, is_script: bool) -> None:
+    """Refuse a change that is not asked for by a page of this very server.
+
+    Everything that the browser says must agree, and it must say something. The Host is known by
+    then, so the sender's scheme does not matter, but its name and port do.
+
+    Args:
+        is_script: it has the token in a header, as no foreign page can: nothing need be said.
+    """
+    host, site = request.headers["Host"].lower(), request.headers.get("Sec-Fetch-Site")
+    said = (request.headers.get("Origin"), request.headers.get("Referer"))
+    sources = [source for source in said if source is not None]
+    if any(_sender(source) != host for source in sources) or site not in (None, "same-origin"):
+        raise Forbidden("A page of another site asked for this change.")
+    if not sources and site is None and not is_script:
+        raise Forbidden(
+            "Neither Origin, Referer nor Sec-Fetch-Site says where this change comes from; a "
+            f"script on this host may send the header Origin: http://{host}"
+        )
+
+
+def _sender(url: str) -> str | None:
     try:
-        return b"".join(answer)
-    finally:
-        getattr(answer, "close", lambda: None)()
-
-
-def _path(environ: Mapping[str, Any]) -> str:
-    """The path as text. Bottle would drop what is not UTF-8, and so read another path than we."""
-    try:
-        path: str = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8")
+        parts = urlsplit(url.lower())
     except ValueError:
-        raise RefusedError(BAD_REQUEST, "The path is not UTF-8.") from None
-    if not path.startswith("/") or not path.isprintable() or "\\" in path:
-        raise RefusedError(BAD_REQUEST, "The path holds characters that no page's has.")
-    if {".", ".."} & set(path.split("/")):
-        raise RefusedError(BAD_REQUEST, "The path holds '.' or '..'.")
-    return path
+        return None
+    return parts.netloc if parts.scheme in ("http", "https") else None
 
 
-def _require_numbers(environ: Mapping[str, Any]) -> None:
-    """The dashboard would fail on values that are no numbers, where it asks for such."""
-    for name, value in parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True):
-        if name == "after" and not _is_number(value):
-            raise RefusedError(BAD_REQUEST, f"after must be a number from 0 to {LARGEST_ID}.")
-        if name == "trial_ids" and value and not all(map(_is_number, value.split(","))):
-            raise RefusedError(BAD_REQUEST, "trial_ids must be numbers with commas between.")
+def _json(request: Request) -> bytes:
+    raw = request.environ["wsgi.input"].read(LARGEST_BODY + 1)
+    if len(raw) > LARGEST_BODY:
+        raise RequestEntityTooLarge(f"The body has more than {LARGEST_BODY} bytes.")
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if raw and (request.mimetype, charset) != ("application/json", "utf-8"):
+        raise UnsupportedMediaType("The body must be JSON, of type application/json.")
+    return bytes(raw)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST_ID
-
-
-def _refuse(
-    environ: Mapping[str, Any], start_response: StartResponse, refusal: RefusedError
-) -> Iterable[bytes]:
-    if environ.get("PATH_INFO", "").startswith("/api/"):  # the dashboard shows its user the reason
-        kind, body = "application/json", json.dumps({"reason": refusal.reason}).encode()
+def _refusal(request: Request, refusal: HTTPException) -> Response:
+    if request.path.startswith("/api/"):  # the dashboard shows its user the reason
+        reason = json.dumps({"reason": refusal.description})
+        answer = Response(reason, refusal.code, content_type="application/json")
     else:
-        kind, body = "text/plain; charset=utf-8", f"{refusal.reason}\n".encode()
-    headers = [
-        ("Content-Type", kind),
-        ("Content-Length", str(len(body))),
-        *refusal.headers,
-        *REFUSED,
-    ]
-    start_response(refusal.status, headers)
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+        answer = Response(f"{refusal.description}\n", refusal.code)
+    if isinstance(refusal, LoggedIn):
+        answer.headers["Location"] = refusal.place
+        # Sent to other programs on this host too (cookies know no ports): not the token itself.
+        answer.set_cookie(
+            COOKIE, refusal.session, SESSION_SECONDS, httponly=True, samesite="Strict"
+        )
+    answer.headers.update(REFUSED)
+    if refusal.code == Unauthorized.code:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer

@@ -1,75 +1,53 @@
-"""Every route of optuna-dashboard 0.21.0: read in its source, and judged.
+"""The routes of optuna-dashboard 0.21.0 that are let through: read in its source, and judged.
 
-What a later version adds is refused until it stands here; a test compares this list with the
-installed application's own.
+All others are refused, also what a later version adds; a test compares with the installed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from search.dashboard import bodies
-from search.dashboard.bodies import Check
+from search.dashboard.bodies import Artifact, Attributes, Body, Deletion, Ending, NewStudy, Note
 
 Route = tuple[str, str]  # method and rule, as bottle has them
 
+_STUDY, _TRIAL = "<study_id:int>", "<trial_id:int>"
+_ARTIFACT = "<artifact_id:re:[0-9a-fA-F-]+>"
 PAGE: Route = ("GET", "/dashboard<:re:(/.*)?>")
-CSV: Route = ("GET", "/csv/<study_id:int>")
-STATIC: frozenset[Route] = frozenset({("GET", "/static/<filename:path>"), ("GET", "/favicon.ico")})
-ARTIFACTS: frozenset[Route] = frozenset(
+CSV: Route = ("GET", f"/csv/{_STUDY}")
+STATIC = frozenset({("GET", "/static/<filename:path>"), ("GET", "/favicon.ico")})
+ARTIFACTS = frozenset(
     {
-        ("GET", "/artifacts/<study_id:int>/<artifact_id:re:[0-9a-fA-F-]+>"),
-        ("GET", "/artifacts/<study_id:int>/<trial_id:int>/<artifact_id:re:[0-9a-fA-F-]+>"),
+        ("GET", f"/artifacts/{_STUDY}/{_ARTIFACT}"),
+        ("GET", f"/artifacts/{_STUDY}/{_TRIAL}/{_ARTIFACT}"),
     }
 )
-READS: frozenset[Route] = (
-    frozenset(
-        {
-            PAGE,
-            CSV,
-            ("GET", "/"),
-            ("GET", "/incompatible-rdb-schema"),
-            ("GET", "/api/meta"),
-            ("GET", "/api/studies"),
-            ("GET", "/api/studies/<study_id:int>"),
-            ("GET", "/api/studies/<study_id:int>/param_importances"),
-            ("GET", "/api/studies/<study_id:int>/plot/<plot_type>"),
-        }
-    )
-    | STATIC
-    | ARTIFACTS
+READS = frozenset(
+    {
+        PAGE,
+        CSV,
+        ("GET", "/"),
+        ("GET", "/incompatible-rdb-schema"),
+        ("GET", "/api/meta"),
+        ("GET", "/api/studies"),
+        ("GET", f"/api/studies/{_STUDY}"),
+        ("GET", f"/api/studies/{_STUDY}/param_importances"),
+        ("GET", f"/api/studies/{_STUDY}/plot/<plot_type>"),
+        *STATIC,
+        *ARTIFACTS,
+    }
 )
-
-_ARTIFACT = "<artifact_id:re:[0-9a-fA-F-]+>"
-CHANGES: Mapping[Route, Check] = {
-    ("POST", "/api/studies"): bodies.new_study,
-    ("DELETE", "/api/studies/<study_id:int>"): bodies.deletion,
-    ("PUT", "/api/studies/<study_id:int>/note"): bodies.note,
-    ("PUT", "/api/studies/<study_id:int>/<trial_id:int>/note"): bodies.note,
-    ("POST", "/api/trials/<trial_id:int>/tell"): bodies.tell,
-    ("POST", "/api/trials/<trial_id:int>/user-attrs"): bodies.attributes,
-    ("POST", "/api/artifacts/<study_id:int>"): bodies.artifact,
-    ("POST", "/api/artifacts/<study_id:int>/<trial_id:int>"): bodies.artifact,
-    ("DELETE", f"/api/artifacts/<study_id:int>/{_ARTIFACT}"): bodies.nothing,
-    ("DELETE", f"/api/artifacts/<study_id:int>/<trial_id:int>/{_ARTIFACT}"): bodies.nothing,
+CHANGES: dict[Route, type[Body]] = {
+    ("POST", "/api/studies"): NewStudy,
+    ("DELETE", f"/api/studies/{_STUDY}"): Deletion,
+    ("PUT", f"/api/studies/{_STUDY}/note"): Note,
+    ("PUT", f"/api/studies/{_STUDY}/{_TRIAL}/note"): Note,
+    ("POST", f"/api/trials/{_TRIAL}/tell"): Ending,
+    ("POST", f"/api/trials/{_TRIAL}/user-attrs"): Attributes,
+    ("POST", f"/api/artifacts/{_STUDY}"): Artifact,
+    ("POST", f"/api/artifacts/{_STUDY}/{_TRIAL}"): Artifact,
+    ("DELETE", f"/api/artifacts/{_STUDY}/{_ARTIFACT}"): Body,
+    ("DELETE", f"/api/artifacts/{_STUDY}/{_TRIAL}/{_ARTIFACT}"): Body,
 }
-
-# Refused also with --edit, and why.
-_NO_PREFERENCES = "Studies here are judged by their loss, not by preferences."
-_NO_LLM = "No language model is connected."
-CLOSED: Mapping[Route, str] = {
-    ("POST", "/api/studies/<study_id:int>/rename"): (
-        "Renaming would copy the trials without their learning curves and delete the originals."
-    ),
-    ("POST", "/incompatible-rdb-schema"): (
-        "Upgrade a copy of the database with: optuna storage upgrade --storage URL"
-    ),
-    ("PUT", "/api/studies/<study_id:int>/preference_feedback_component"): _NO_PREFERENCES,
-    ("POST", "/api/studies/<study_id:int>/preference"): _NO_PREFERENCES,
-    ("POST", "/api/studies/<study_id:int>/preference/<history_id>"): _NO_PREFERENCES,
-    ("DELETE", "/api/studies/<study_id:int>/preference/<history_id>"): _NO_PREFERENCES,
-    ("POST", "/api/studies/<study_id:int>/<trial_id:int>/skip"): _NO_PREFERENCES,
-    ("POST", "/api/llm/trial_filter_query"): _NO_LLM,
-    ("POST", "/api/llm/generate_plotly_graph_query"): _NO_LLM,
-    ("POST", "/api/llm/re_generate_plotly_graph_query"): _NO_LLM,
-}
+REFUSED_ROUTE = (  # renaming, preferences, language models, upgrading the database
+    "This change is not offered: renaming would lose the learning curves, and studies here are "
+    "judged by their loss alone."
+)

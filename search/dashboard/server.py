@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -16,7 +14,6 @@ from waitress.task import ErrorTask, WSGITask
 
 from search.dashboard.bodies import LARGEST_BODY
 from search.dashboard.headers import REFUSED
-from search.dashboard.refusal import ServingError
 from search.terminal.stopping import StopOnSignal
 
 LARGEST_HEADERS = 32 * 1024  # bytes
@@ -31,7 +28,7 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
     """Waitress's own answer to what is no HTTP: with our headers too."""
 
     def build_response_header(self) -> bytes:
-        self.response_headers.extend(REFUSED)
+        self.response_headers.extend(REFUSED.items())
         header: bytes = super().build_response_header()
         return header
 
@@ -61,57 +58,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         super().__init__(server, *arguments, **options)
         waiting = [c for c in server.active_channels.values() if not c.requests and c is not self]
         if len(waiting) >= MOST_WAITING:
-            min(waiting, key=_Channel._worth).handle_close()
+            min(waiting, key=_Channel.worth).handle_close()
 
-    def _worth(self) -> tuple[bool, float]:
+    def worth(self) -> tuple[bool, float]:
         """Those that have never asked for anything go first, the oldest ahead; a byte now and then
         makes none younger. Then those that have rested longest."""
         return self.was_served, self.last_activity if self.was_served else self.creation_time
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address; port 0 takes any free one.
-
-    Args:
-        host: as `check_host_name` has it.
-
-    Raises:
-        ServingError: the host is none of this machine's, or the port is taken or reserved.
-    """
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ServingError(
-            f"cannot serve on {host!r}: no such address; give --host 127.0.0.1"
-        ) from error
-    family, kind, _, _, address = found[0]
-    listening = socket.socket(family, kind)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()  # or a second socket could be bound to the port as well
-    except OSError as error:
-        listening.close()
-        raise ServingError(_why_not(error, host, port)) from error
-    return listening
-
-
-def _why_not(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken; give another --port, or --port 0 for a free one"
-    if error.errno == errno.EACCES:
-        return f"port {port} is reserved to the system; give a --port from 1024 up"
-    return f"cannot serve on {host!r}: {error.strerror}; give --host 127.0.0.1"
-
-
-def is_loopback(listening: socket.socket) -> bool:
-    """Whether only programs of this host can reach it."""
-    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
-
-
-def is_wildcard(listening: socket.socket) -> bool:
-    """Whether it has every address of this host, and so no name of its own."""
-    return ipaddress.ip_address(listening.getsockname()[0]).is_unspecified
 
 
 def serve(

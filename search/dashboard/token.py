@@ -14,12 +14,9 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import Any
 
-from search.dashboard.refusal import ServingError
+from search.dashboard import ServingError
 
 LEAST_BITS = 128
 COOKIE = "cnn-search"
@@ -42,31 +39,16 @@ class Token:
         """In a time that depends neither on how much of it is right nor on its length."""
         return hmac.compare_digest(_digest(candidate), self._digest)
 
-    def is_borne(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the request has it in its Authorization header."""
-        scheme, _, candidate = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return scheme.lower() == "bearer" and self.matches(candidate.strip())
+    def session(self) -> str:
+        """A session's value, which ends by itself, also where it was copied to."""
+        return self._session(str(int(time.time()) + SESSION_SECONDS))
 
-    def is_in_cookie(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the request has a session that has not ended."""
-        try:
-            found = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
-        except CookieError:
+    def is_session(self, value: str) -> bool:
+        """Whether it is one of ours that has not ended."""
+        ends = value.partition(".")[0]
+        if not hmac.compare_digest(_digest(value), _digest(self._session(ends))):
             return False
-        if found is None or not hmac.compare_digest(
-            _digest(found.value), _digest(self._session(found.value.partition(".")[0]))
-        ):
-            return False
-        return time.time() < int(found.value.partition(".")[0])  # ours: it was signed
-
-    def cookie(self) -> str:
-        """The value of Set-Cookie: a session, which ends by itself, also where it was copied to.
-
-        It is sent with every request, also to other programs on this host (cookies know no ports),
-        so it is not the token itself.
-        """
-        session = self._session(str(int(time.time()) + SESSION_SECONDS))
-        return f"{COOKIE}={session}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict; Path=/"
+        return time.time() < int(ends)  # ours: it was signed
 
     def _session(self, ends: str) -> str:
         """Signed; `ends` in seconds since 1970."""

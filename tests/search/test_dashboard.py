@@ -23,6 +23,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard import __main__ as dashboard
+from search.dashboard import server
 from search.store.folders import ARTIFACTS
 from search.store.opening import open_database
 from search.terminal.commands import run
@@ -122,7 +123,7 @@ def test_only_a_terminal_is_told_the_address_with_the_token(
     terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     served = []
-    monkeypatch.setattr(dashboard, "serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     monkeypatch.chdir(tmp_path)
     words = ["--host", "0.0.0.0", "--allow-host", "gpu7", "--port", "0", "--token-file", "token"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,19 @@ import optuna
 import optuna_dashboard
 import pytest
 from bottle import Bottle
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna_dashboard.preferential import create_study as create_preferential_study
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
+from werkzeug.wrappers import Request
 
+from search.dashboard.addresses import LOOPBACK_NAMES
 from search.dashboard.guard import Guard, Policy
-from search.dashboard.origins import LOOPBACK_NAMES
-from search.store.database import Database
 from search.store.opening import open_database
 
 HOST = "localhost:8080"
-KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")  # to wsgiref
-OWN = {"Origin": f"http://{HOST}"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    status: int
-    headers: dict[str, str]  # by lower-case name
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+OWN = {"Origin": f"http://{HOST}"}  # by which a page of this server is known
+# What the template holds, by number.
+STUDY, PREFERENTIAL, COMPLETE, RUNNING = 1, 2, 1, 2
 
 
 def ask(
@@ -52,51 +42,27 @@ def ask(
     headers: dict[str, str] | None = None,
     raw: bytes | None = None,
     kind: str = "application/json",
-) -> Answer:
+) -> TestResponse:
     """What a WSGI application answers; that it keeps to WSGI is checked on the way."""
     sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
     place, _, query = path.partition("?")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": place.encode().decode("latin-1"),
-        "QUERY_STRING": query,
-        "SERVER_NAME": "waitress.invalid",
-        "SERVER_PORT": "8080",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "CONTENT_LENGTH": str(len(sent)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(sent),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    if sent:
-        environ["CONTENT_TYPE"] = kind
-    if host is not None:
+    builder = EnvironBuilder(
+        place, f"http://{HOST}", query, method=method, headers=headers, data=sent or None,
+        content_type=kind if sent else None,
+    )  # fmt: skip
+    environ = builder.get_environ()
+    environ["PATH_INFO"] = place.encode().decode("latin-1")
+    environ["wsgi.input_terminated"] = True
+    if host is None:
+        del environ["HTTP_HOST"]
+    else:
         environ["HTTP_HOST"] = host
-    for name, value in (headers or {}).items():
-        environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-    started: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, given: list[tuple[str, str]], _exc_info: Any = None) -> Any:
-        started.append((status, given))
-        return lambda _data: None
-
-    checked = validator(app) if method in KNOWN_METHODS else app
-    found = checked(environ, start_response)
-    try:
-        content = b"".join(found)
-    finally:
-        if hasattr(found, "close"):
-            found.close()
-    status, given = started[-1]
-    names = [name.lower() for name, _ in given]
+    known = method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")
+    found = run_wsgi_app(validator(app) if known else app, environ, buffered=True)
+    answer = TestResponse(*found, Request(environ))
+    names = [name.lower() for name in answer.headers.keys()]  # noqa: SIM118
     assert len(names) == len(set(names)), f"a header twice: {names}"
-    by_name = {name.lower(): value for name, value in given}
-    return Answer(status=int(status[:3]), headers=by_name, body=content)
+    return answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +82,12 @@ class Place:
             lines.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
         return "\n".join(lines)
 
-    @property
-    def histories(self) -> tuple[str, str]:
-        return histories(self.db)
+    def artifact(self, number: int | None = None) -> str:
+        """The id of the study's artifact, or of a trial's; "" where it is gone."""
+        study = optuna.load_study(study_name="one", storage=self.db.optuna)
+        owner = study if number is None else study.trials[number]
+        found = get_all_artifact_meta(owner, storage=self.db.optuna)
+        return found[0].artifact_id if found else ""
 
     def guard(self, **policy: Any) -> Guard:
         return Guard(self.app, Policy(**{"hosts": LOOPBACK_NAMES, "edit": True, **policy}))
@@ -130,23 +99,10 @@ def open_place(folder: Path) -> Place:
     return Place(folder=folder, db=db, app=optuna_dashboard.wsgi(db.optuna, artifact_store=store))
 
 
-def histories(db: Database) -> tuple[str, str]:
-    """The preferential study's choices: one that stands, one that was taken back."""
-    attributes = db.optuna.get_study_system_attrs(PREFERENTIAL)
-    prefix = "preference:values"
-    found = {k: v for k, v in attributes.items() if k.startswith(prefix)}
-    kept, gone = sorted(found, key=lambda key: not found[key])
-    return kept.removeprefix(prefix), gone.removeprefix(prefix)
-
-
-# What the template holds, by number.
-STUDY, PREFERENTIAL, COMPLETE, RUNNING = 1, 2, 1, 2
-
-
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Study 1 with a complete and a running trial and artifacts of both and of its own, a note;
-    study 2, preferential, with a choice that stands and one that was taken back."""
+    study 2, preferential."""
     folder = tmp_path_factory.mktemp("template")
     (folder / "artifacts").mkdir()
     place = open_place(folder)
@@ -163,19 +119,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             study.tell(trial, 0.5)
     upload_artifact(study_or_trial=study, **arguments)
     optuna_dashboard.save_note(study, "a note")
-    preferential = create_preferential_study(
+    create_preferential_study(
         n_generate=3,
         storage=place.db.optuna,
         study_name="two",
         sampler=optuna.samplers.RandomSampler(),
     )
-    for _ in range(3):
-        preferential.ask()
-    for clicked in range(2):
-        choice = {"mode": "ChooseWorst", "candidates": [0, 1, 2], "clicked": clicked}
-        ask(place.app, "POST", f"/api/studies/{PREFERENTIAL}/preference", choice)
-    _, gone = histories(place.db)
-    ask(place.app, "DELETE", f"/api/studies/{PREFERENTIAL}/preference/{gone}")
     place.db.close()
     with closing(sqlite3.connect(folder / "studies.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -191,25 +140,16 @@ def place(template: Path, tmp_path: Path) -> Iterator[Place]:
     found.db.close()
 
 
-@pytest.fixture(scope="session")
-def place_at() -> Callable[[Path], AbstractContextManager[Place]]:
-    """Opens one."""
-
-    @contextmanager
-    def opened(folder: Path) -> Iterator[Place]:
-        found = open_place(folder)
-        yield found
-        found.db.close()
-
-    return opened
+@pytest.fixture(scope="module")
+def untouched(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One copy for all who must leave it as it is."""
+    folder = tmp_path_factory.mktemp("untouched") / "place"
+    shutil.copytree(template, folder)
+    found = open_place(folder)
+    yield found
+    found.db.close()
 
 
 @pytest.fixture(name="ask", scope="session")
-def _ask() -> Callable[..., Answer]:
+def _ask() -> Any:
     return ask
-
-
-@pytest.fixture(scope="session")
-def own() -> dict[str, str]:
-    """The header by which a page of this server is known."""
-    return OWN
