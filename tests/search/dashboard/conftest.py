@@ -24,6 +24,7 @@ from werkzeug.wrappers import Request
 
 from search.dashboard.addresses import LOOPBACK_NAMES
 from search.dashboard.guard import Guard, Policy
+from search.store.database import Database
 from search.store.opening import open_database
 
 HOST = "localhost:8080"
