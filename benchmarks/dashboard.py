@@ -31,10 +31,10 @@ from waitress import create_server
 
 from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
+from search.dashboard.addresses import LOOPBACK_NAMES
 from search.dashboard.content_writer import INTERVAL_SECONDS, SHARE
 from search.dashboard.dashboard_content import make_study_content, write_study_content
 from search.dashboard.guard import Guard, Policy
-from search.dashboard.addresses import LOOPBACK_NAMES
 from search.dashboard.server import THREADS
 from search.dashboard.trial_artifacts import TrialArtifacts
 from search.store.database import Database, transaction

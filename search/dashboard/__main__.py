@@ -21,7 +21,7 @@ from search.dashboard.token import PARAMETER, load_token
 from search.terminal.commands import Parser, run
 
 if TYPE_CHECKING:
-    from search.store.storage import Database
+    from search.store.database import Database
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -94,9 +94,8 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
     from search.dashboard.artifact_store import ArtifactStore
     from search.dashboard.guard import Guard, Policy
     from search.dashboard.server import serve
-    from search.store.connections import forbid_writing
     from search.store.folders import artifact_folder, runs_folder, usable
-    from search.store.opening import open_database
+    from search.store.opening import forbid_writing, open_database
     from search.terminal.stopping import StopOnSignal
 
     folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
@@ -119,7 +118,8 @@ def _check_file(db: Database) -> None:
     """Nothing is shown of a database that is away."""
     from werkzeug.exceptions import ServiceUnavailable
 
-    from search.store.storage import DatabaseGoneError, snapshot
+    from search.store import DatabaseGoneError
+    from search.store.database import snapshot
 
     try:
         with snapshot(db) as connection, connection.begin():

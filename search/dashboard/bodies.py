@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest
 
 from search.spec.config import check_study_name
 from search.spec.space import OVERRIDES
-from search.store import view
+from search.store import views as view
 
 LARGEST_BODY = 16 * 2**20  # bytes: an artifact of 12 MB, since base64 takes four for three
 LONGEST_NOTE = 200_000  # characters

@@ -10,7 +10,7 @@ import pytest
 from search.dashboard.bodies import LONGEST_NOTE, OURS
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
-from search.store import view
+from search.store import views as view
 
 Ask = Callable[..., Any]
 Send = Callable[..., Any]
