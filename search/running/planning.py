@@ -38,25 +38,22 @@ class Plan:
     """What is to be done, with everything checked that a person can get wrong, and nothing written.
 
     Attributes:
-        runs: where the study will have its folder.
         substitute: why the data set is only a substitute, if it is one.
-        url: of the database.
         db, existing: the database and the study in it, where they are there already.
     """
 
+    request: Request
     name: str
     spec: StudySpec
     task: Task
-    runs: Path
     substitute: str | None
-    url: str
     db: Database | None
-    existing: StudyHandle | None
-    trials_at_a_time: int | None
+    existing: optuna.Study | None
 
     def begin(self, stop: threading.Event) -> Run:
         """Make the study, or take it up again; from here on it is in the database."""
-        db, spec, task = self.db or open_database(self.url), self.spec, self.task
+        request, spec, task = self.request, self.spec, self.task
+        db = self.db or open_database(request.storage)
         study = self.existing or create_study(
             db,
             self.name,
@@ -65,14 +62,9 @@ class Plan:
             validation_count=len(task.validation),
             content=task.content,
         )
+        runs = runs_folder(request.storage, request.runs_dir)
         run = begin_run(
-            db,
-            study,
-            spec,
-            task,
-            runs=self.runs,
-            stop=stop,
-            trials_at_a_time=self.trials_at_a_time,
+            db, study, spec, task, runs=runs, stop=stop, trials_at_a_time=request.trials_at_a_time
         )
         with study.transaction():  # it may have been deleted while images were loaded
             set_total(study, spec.trials)
@@ -93,7 +85,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
     db = open_database(url) if database_exists(url) else None
     dataset, substitute = _choose_dataset(request, db)
     name = request.study_name(dataset)
-    existing = find_study(db, name) if db is not None else None
+    existing = None if db is None else find_study(db, name)
     place = dataset
     try:
         if db is not None and existing is not None:
@@ -117,18 +109,15 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         raise request.with_line(error) from error
     if existing is not None:
         check_data(existing, task)
-    runs = runs_folder(url, request.runs_dir)
-    usable(next(study_folders(runs, name)))
+    usable(next(study_folders(runs_folder(url, request.runs_dir), name)))
     return Plan(
+        request=request,
         name=name,
         spec=spec,
         task=task,
-        runs=runs,
         substitute=substitute,
-        url=url,
         db=db,
         existing=existing,
-        trials_at_a_time=request.trials_at_a_time,
     )
 
 

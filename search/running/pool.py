@@ -31,7 +31,6 @@ LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int:
@@ -72,12 +71,9 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        streams = {self.process.stdout: on_line, self.process.stderr: self._pass_on}
         self._threads = [
-            threading.Thread(target=_listen, args=(stream, heard), daemon=True)
-            for stream, heard in (
-                (self.process.stdout, on_line),
-                (self.process.stderr, self._pass_on),
-            )
+            threading.Thread(target=_listen, args=heard, daemon=True) for heard in streams.items()
         ]
         for thread in self._threads:
             thread.start()
@@ -114,9 +110,9 @@ class ChildProcess:
     def cause_of_death(self) -> str:
         """`exit code 1: ImportError: ...`; where the system killed it, the likely reason."""
         code = self.process.returncode
+        if code == -signal.SIGKILL:
+            return "SIGKILL: is there enough memory?"
         ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        if code in KILLED:
-            return f"{ending}: is there enough memory?"
         return f"{ending}: {self.last_line or 'it said nothing'}"
 
 
@@ -196,15 +192,14 @@ class WorkerPool:
         """
         for device, child in list(self._running):
             code = child.poll()
-            if code is None:
-                continue
-            self._running.remove((device, child))
+            if code is not None:
+                self._running.remove((device, child))
             if code == BAD_INPUT:
                 raise StudyBrokenError(
                     "a worker stopped with the error above; mend that, then run the same command "
                     "again"
                 )
-            if code != 0:
+            if code:
                 self._count_death(child)
                 self._start(device)
         return bool(self._running)
@@ -214,7 +209,8 @@ class WorkerPool:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         if self._deaths >= MAX_DEATHS:
-            remedy = " try fewer --workers" if child.process.returncode in KILLED else ""
+            killed = child.process.returncode == -signal.SIGKILL
+            remedy = " try fewer --workers" if killed else ""
             raise StudyBrokenError(
                 f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
                 f"{child.cause_of_death()}{remedy}"

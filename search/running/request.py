@@ -123,22 +123,19 @@ class Request:
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         options, arms = dict(self.options), len(fields.get("arms", ()))
-        if arms and "trials" in options:
-            raise SpecError(
-                "trials",
-                f"--trials is for a search, but this study compares {arms} arms; give --repeats R, "
-                f"which makes {arms} x R trials",
-            )
-        if arms and "space" in options:
-            raise SpecError(
-                "space", f"this study compares {arms} arms, whose base is its file's own [space]"
-            )
-        if not arms and "repeats" in options:
-            raise SpecError(
-                "repeats",
-                "--repeats is for a study with [[arm]] tables, but this one searches a space; "
-                "give --trials N",
-            )
+        misplaced = {
+            "trials": f"--trials is for a search, but this study compares {arms} arms; give "
+            f"--repeats R, which makes {arms} x R trials",
+            "space": f"this study compares {arms} arms, whose base is its file's own [space]",
+        }
+        if not arms:
+            misplaced = {
+                "repeats": "--repeats is for a study with [[arm]] tables, but this one searches a "
+                "space; give --trials N"
+            }
+        for name, problem in misplaced.items():
+            if name in options:
+                raise SpecError(name, problem)
         if "repeats" in options:
             options["trials"] = arms * options["repeats"]
         return options

@@ -15,7 +15,11 @@ from search.store.reading import view_study
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView
 
-MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
+MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
+EPOCH = (
+    *("epoch", "train_loss", "train_error", "validation_loss", "validation_error"),
+    *("learning_rate", "seconds", "images"),
+)
 
 
 def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> StudyView:
@@ -30,8 +34,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         storage: URL of the database.
 
     Returns:
-        Specification, data set, trials with their epochs, and every reading of the test set. It
-        does not change any more: call again for news.
+        Specification, data set, trials with their epochs, and every test evaluation.
 
     Raises:
         SpecError: a name that no study can have.
@@ -67,26 +70,22 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
         Then, for each searched parameter, `params_<name>`.
     """
     searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
-    return [_trial_row(trial, searched) for trial in view.trials]
-
-
-def _trial_row(trial: TrialView, searched: list[str]) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        "baseline": trial.is_baseline,
-        "arm": trial.arm,
-        "repeat": trial.repeat,
-        **{name: measured(trial, name) for name in MEASURED},
-        "best_epoch": None if trial.best is None else trial.best.epoch,
-        "epochs": len(trial.curve),
-        "learning_rate": None if trial.config is None else trial.config.recipe.learning_rate,
-        "seconds": trial.seconds,
-        "started": trial.started,
-        "finished": trial.finished,
-        "reason": trial.reason,
-        **{f"params_{name}": trial.params.get(name) for name in searched},
-    }
+    return [
+        {
+            **_whose(trial),
+            "baseline": trial.is_baseline,
+            **{name: measured(trial, name) for name in MEASURED},
+            "best_epoch": None if trial.best is None else trial.best.epoch,
+            "epochs": len(trial.curve),
+            "learning_rate": None if trial.config is None else trial.config.recipe.learning_rate,
+            "seconds": trial.seconds,
+            "started": trial.started,
+            "finished": trial.finished,
+            "reason": trial.reason,
+            **{f"params_{name}": trial.params.get(name) for name in searched},
+        }
+        for trial in view.trials
+    ]
 
 
 def epochs_table(view: StudyView) -> list[dict[str, Any]]:
@@ -100,30 +99,23 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Rows with the same keys. `trial`, `state`, `arm`, `repeat`: as in `trials_table`; `epoch`:
-        from 1; `train_loss`, `validation_loss`: in nats; `train_error`, `validation_error`: in
-        [0, 1]; NaN where not measured. Training figures are means over the epoch, while the
-        weights change, with augmentation and dropout. `learning_rate`: at the epoch's end;
-        `seconds`, `images`: spent and trained on, since the report before.
+        Rows with the same keys: `trial`, `state`, `arm`, `repeat` as in `trials_table`, and what
+        `search.training.epoch.Epoch` says; losses and errors are NaN where not measured.
     """
     return [
-        {
-            "trial": trial.number,
-            "state": trial.state,
-            "arm": trial.arm,
-            "repeat": trial.repeat,
-            "epoch": row.epoch,
-            "train_loss": row.train_loss,
-            "train_error": row.train_error,
-            "validation_loss": row.validation_loss,
-            "validation_error": row.validation_error,
-            "learning_rate": row.learning_rate,
-            "seconds": row.seconds,
-            "images": row.images,
-        }
+        {**_whose(trial), **{name: getattr(row, name) for name in EPOCH}}
         for trial in view.trials
         for row in trial.curve
     ]
+
+
+def _whose(trial: TrialView) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "arm": trial.arm,
+        "repeat": trial.repeat,
+    }
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:
@@ -137,7 +129,6 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
-        such a study. One that has nothing to show yet says so.
+        Plotly figures, the caller's to change; those that nothing can be drawn of are left out.
     """
     return {name: figure.draw(view) for name, figure in figures_of(view).items()}

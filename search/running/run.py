@@ -55,36 +55,22 @@ class Run:
 
 
 def begin_run(
-    db: Database,
-    study: StudyHandle,
-    spec: StudySpec,
-    task: Task,
-    *,
-    runs: Path,
-    stop: threading.Event,
-    trials_at_a_time: int | None,
+    db: Database, study: optuna.Study, spec: StudySpec, task: Task, *, runs: Path, **options: Any
 ) -> Run:
     """Take part in a study of the database: store what is known of its data, claim its folder.
 
     Args:
         runs: where the study has its folder.
+        options: further attributes of the Run.
 
     Raises:
         DataError: the study was made with other data.
         StorageError: the folder cannot be used, or the database was unavailable.
     """
-    keep_data(study, task)
-    folder = study_folder(study, runs)
-    return Run(
-        db=db,
-        study=study,
-        spec=spec,
-        task=task,
-        folder=folder,
-        stop=stop,
-        check=partial(check_folder, study, folder),
-        trials_at_a_time=trials_at_a_time,
-    )
+    keep_data(db, study, task)
+    folder = study_folder(db, study, runs)
+    check = partial(check_folder, db, study, folder)
+    return Run(db=db, study=study, spec=spec, task=task, folder=folder, check=check, **options)
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:

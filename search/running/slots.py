@@ -38,9 +38,9 @@ class Slot:
 
 
 class Slots:
-    """Trials that are trained here, in the order of their turns.
+    """Trials that are trained here, in turn.
 
-    A trial that ran out of memory beside others gives its place up, waits until all of those have
+    One that ran out of memory beside others gives its place up, waits until all of those have
     ended, and is then trained alone.
     """
 

@@ -52,16 +52,9 @@ def join_study(
             task = load_study_task(spec, data_dir, chosen, place=place)
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
-            check_training(spec, task.image_shape, task.classes)
-            run = begin_run(
-                db,
-                found,
-                spec,
-                task,
-                runs=runs,
-                stop=stopping.event,
-                trials_at_a_time=trials_per_device,
-            )
+            check_sources(spec, task.image_shape, task.classes)
+            options = {"stop": stopping.event, "trials_at_a_time": trials_per_device}
+            run = begin_run(db, found, spec, task, runs=runs, **options)
             if quiet:
                 train_trials(run)
                 return stopping.exit_code
