@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.datasets import dataset_choices
-from search.analysis.wording import printable
-from search.spec.config import check_study_name
-from search.spec.study_file import listing
-from search.store.database import Database
-from search.store.opening import open_database
-from search.store.reading import status, view_study
-from search.store.studies import require_study
+from data.augmentations import AUGMENTATIONS
+from data.datasets import DATASETS, FORMS
+from models import FAMILIES
+from search.spec.config import StudySpec, check_study_name
+from search.spec.extensions import Extension, load_extension
+from search.spec.schedules import SCHEDULES
+from search.spec.study_file import find_study_file, listing, read_study_file
 from search.terminal.command_line import same_command
 from search.terminal.commands import Parser, duration, positive_int, run, seed
 from search.terminal.stopping import StopOnSignal
-from search.terminal.summary import fallback_notice, final_summary, status_text
+from search.training.metrics import METRICS
 
 # What trains is imported where it is needed: to load torch takes longer than all of --status.
 if TYPE_CHECKING:
     from search.running.planning import Plan
     from search.running.request import Request
+    from search.store.storage import Database
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
-OPTIONS = (
-    "dataset",
-    "trials",
-    "repeats",
-    "epochs",
-    "limit",
-    "seed",
-    "image_size",
-    "mirror_changes_class",
-)  # fields of a StudySpec
-WHERE = (
-    "study",
-    "storage",
-    "data_dir",
-    "runs_dir",
-    "device",
-    "workers",
-    "trials_per_device",
-)  # attributes of a Request
 MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
@@ -59,6 +42,7 @@ python -m search.study --config a4_dropout --repeats 5   # each of its arms with
 
 
 def parser() -> Parser:
+    default = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
     own = Parser(
         description="Search for a good image classifier. Starts a study, or carries it on where "
         "it stopped: Ctrl-C leaves within seconds and loses nothing.",
@@ -71,8 +55,8 @@ def parser() -> Parser:
         "--trials",
         type=positive_int,
         metavar="N",
-        help="total number of finished trials, complete or pruned (default: the study file's; 50 "
-        "in the default one)",
+        help="total number of finished trials, complete or pruned (default: the study file's; "
+        f"{default.trials} in the default one)",
     )
     own.add_argument(
         "--repeats",
@@ -86,7 +70,7 @@ def parser() -> Parser:
     own.add_argument(
         "--dataset",
         metavar="NAME",
-        help=f"{dataset_choices()} (default: fashion_mnist, or digits where that cannot be had)",
+        help="see below (default: fashion_mnist, or digits where that cannot be had)",
     )
     own.add_argument(
         "--study",
@@ -98,7 +82,8 @@ def parser() -> Parser:
         "--epochs",
         type=positive_int,
         metavar="E",
-        help="maximum epochs per trial (default: the study file's; 10 in the default one)",
+        help=f"maximum epochs per trial (default: the study file's; {default.epochs} in the "
+        "default one)",
     )
     own.add_argument(
         "--limit",
@@ -141,7 +126,16 @@ def parser() -> Parser:
         metavar="S",
         help="decides split, draws and initial weights; implies --workers 1 and "
         "--trials-per-device 1. On a CPU with as many threads and the same versions, the same seed "
-        "gives the same values to the bit (default: the study file's; 0 in the default one)",
+        f"gives the same values to the bit (default: the study file's; {default.seed} in the "
+        "default one)",
+    )
+    own.add_argument(
+        "--extension",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="your own data sets, networks, augmentations and more: a Python file that adds to the "
+        "lists below; may be repeated, and is kept with the study",
     )
     own.add_data_dir()
     own.add_runs_dir()
@@ -157,6 +151,11 @@ def parser() -> Parser:
         action="store_true",
         help="say what would be trained and how long it may take, and leave; takes some seconds",
     )
+    own.add_registry("--dataset, or dataset in a study file", {**DATASETS, **FORMS})
+    own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)
+    own.add_registry("augmentation in a study file", AUGMENTATIONS)
+    own.add_registry("schedule in a study file", SCHEDULES)
+    own.add_registry("metrics in a study file", METRICS)
     return own
 
 
@@ -167,15 +166,18 @@ def changes_class(text: str) -> bool:
     return MIRROR[text]
 
 
-def request_for(args: argparse.Namespace) -> Request:
-    from search.running.request import read_request
-
-    options = {name: getattr(args, name) for name in OPTIONS}
-    where = {name: getattr(args, name) for name in WHERE}
-    return read_request(args.config, options, weights=args.weights, **where)
+def load_extensions(argv: list[str] | None) -> tuple[Extension, ...]:
+    """Load the files of --extension, so that the parser knows what they add to registries."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--extension", action="append", default=[])
+    with suppress(argparse.ArgumentError):  # the parser proper will tell of it
+        names = early.parse_known_args(argv)[0].extension
+        return tuple(load_extension(name, Path(name)) for name in names)
+    return ()
 
 
 def main(argv: list[str] | None = None) -> int:
+    extensions = load_extensions(argv)
     args = parser().parse_args(argv)
     if args.study is not None:
         check_study_name(args.study)
@@ -183,16 +185,15 @@ def main(argv: list[str] | None = None) -> int:
         print(listing())
         return 0
     if args.status:
-        db = open_database(args.storage, must_exist=True)
-        study = require_study(db, args.study)
-        print(status_text(view_study(study, most=STATUS_TRIALS), status(study)))
+        print(how_it_stands(args.storage, args.study))
         return 0
-    from search.running.study import search_study
-
-    request = request_for(args)
+    request = request_for(args, extensions)
     if args.dry_run:
         print(rehearse(request))
         return 0
+    from search.running.study import search_study
+    from search.terminal.summary import fallback_notice, final_summary
+
     notices = []
 
     def tell_substitute(plan: Plan) -> None:
@@ -224,12 +225,34 @@ def main(argv: list[str] | None = None) -> int:
     return stopping.exit_code
 
 
+def how_it_stands(storage: str, name: str | None) -> str:
+    from search.store.catalog import require_study
+    from search.store.opening import open_database
+    from search.store.reading import view_study
+    from search.store.status import status
+    from search.terminal.summary import status_text
+
+    db = open_database(storage, must_exist=True)
+    study = require_study(db, name)
+    return status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study))
+
+
+def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:
+    from search.running.request import OPTIONS, WHERE, read_request
+
+    options = {name: getattr(args, name) for name in OPTIONS}
+    where = {name: getattr(args, name) for name in WHERE}
+    return read_request(args.config, options, weights=args.weights, extensions=extensions, **where)
+
+
 def rehearse(request: Request) -> str:
     """What would be trained, and how long that may take."""
+    from search.analysis.wording import printable
     from search.running.planning import make_plan
     from search.running.pool import threads_for
     from search.running.study import choose_devices
     from search.terminal.forecast import forecast
+    from search.terminal.summary import fallback_notice
     from search.training.device import prepare_process
 
     devices = choose_devices(request)

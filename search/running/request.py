@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from data.datasets import canonical_name, default_data_dir
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
+from search.spec.extensions import Extension
 from search.spec.parameters import read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
 from search.store.folders import DEFAULT_STORAGE
@@ -18,7 +19,15 @@ from search.store.studies import StudyHandle, load_spec, resumed_spec
 from search.training.weights import with_weights
 
 DEFAULT_FILE = "default"
+OPTIONS = (  # fields of StudySpec that have an option of their own
+    *("dataset", "trials", "repeats", "epochs", "limit", "seed"),
+    *("image_size", "mirror_changes_class"),
+)
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
+
+
+# Attributes of a Request that have an option of their own.
+WHERE = ("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +165,7 @@ def read_request(
     *,
     space: Mapping[str, Any] | None = None,
     weights: str | None = None,
+    extensions: Sequence[Extension] = (),
     **where: Any,
 ) -> Request:
     """What a person asks for, with the study file read.
@@ -164,6 +174,7 @@ def read_request(
         config: name or path of a study file; None for the default one.
         options: fields of `StudySpec` that replace the file's; None where an option was not given.
         space: in place of the file's, written as its [space]; there is no baseline then.
+        extensions: files that the study needs, beside those that its file names.
         weights: file in place of the weights that the study file starts from.
         where: `Request.study` and all attributes after it.
 
@@ -176,6 +187,8 @@ def read_request(
     file = find_study_file(config or DEFAULT_FILE)
     fields = read_study_file(file)
     given = {name: value for name, value in options.items() if value is not None}
+    if extensions:
+        given["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
         given["space"] = {name: read_parameter(name, _as_toml(it)) for name, it in space.items()}
         given["baseline"] = None

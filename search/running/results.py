@@ -6,8 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.analysis.measures import MEASURES, measured
-from search.figures import figures_of
+from search.analysis.measures import measured
+from search.pages.report_files import report
 from search.spec.config import check_study_name
 from search.store.folders import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -15,7 +15,7 @@ from search.store.reading import view_study
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView
 
-MEASURED = tuple(name for name in METRICS if not name.startswith("test"))
+MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 EPOCH = (
     *("epoch", "train_loss", "train_error", "validation_loss", "validation_error"),
     *("learning_rate", "seconds", "images"),

@@ -177,6 +177,7 @@ def choose_devices(request: Request) -> list[torch.device]:
     return [chosen] * count
 
 
+@warnings_only()
 def search_study(
     request: Request,
     *,

@@ -9,12 +9,9 @@ import re
 import select
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn, TextIO
-
-import optuna
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from data.datasets import default_data_dir
 from data.errors import DataError
@@ -33,6 +30,9 @@ from search.terminal.command_line import (
     wipe_passwords,
 )
 from search.training.epoch import BundleError, DeviceError, RepeatError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
 HELP_WIDTH = 80
@@ -64,7 +64,6 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
     try:
         code = main(None)
         sys.stdout.flush()
@@ -95,6 +94,8 @@ def one_line(text: str) -> str:
 
 def console() -> Console:
     """For progress and warnings: standard error. Texts are printed as they are, without markup."""
+    from rich.console import Console  # not needed for --help
+
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
@@ -153,6 +154,19 @@ class Parser(argparse.ArgumentParser):
             help="where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
         )
 
+    def add_registry(self, title: str, entries: Mapping[str, Any]) -> None:
+        """List names and descriptions at the end of --help: of a registry, or given in words."""
+        width = max(map(len, entries)) + 2
+        lines = [
+            textwrap.fill(
+                f"{name:<{width}}{entry if isinstance(entry, str) else entry.description}",
+                HELP_WIDTH - 2,
+                subsequent_indent=" " * width,
+            )
+            for name, entry in entries.items()
+        ]
+        self.add_argument_group(title, "\n".join(lines))
+
     def format_help(self) -> str:
         return as_called(super().format_help())
 
@@ -173,7 +187,7 @@ class Parser(argparse.ArgumentParser):
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_it = action.help is None or "default" in action.help
-        if says_it or action.default in (None, False, argparse.SUPPRESS):
+        if says_it or action.default in (None, False, [], argparse.SUPPRESS):
             return action.help
         return f"{action.help} (default: %(default)s)"
 

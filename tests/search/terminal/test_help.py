@@ -32,7 +32,7 @@ def options(command: str) -> Iterator[tuple[argparse.Action, str]]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_default_is_named_as_it_is(command: str) -> None:
     for action, text in options(command):
-        if action.default in (None, False, argparse.SUPPRESS):
+        if action.default in (None, False, [], argparse.SUPPRESS):
             continue
         shown = action.default if isinstance(action.default, list) else [action.default]
         for value in map(str, shown):
