@@ -24,7 +24,7 @@ from search.training.metrics import METRICS
 if TYPE_CHECKING:
     from search.running.planning import Plan
     from search.running.request import Request
-    from search.store.storage import Database
+    from search.store.database import Database
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
 MIRROR = {"safe": False, "unsafe": True}
@@ -226,10 +226,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def how_it_stands(storage: str, name: str | None) -> str:
-    from search.store.catalog import require_study
     from search.store.opening import open_database
-    from search.store.reading import view_study
-    from search.store.status import status
+    from search.store.reading import status, view_study
+    from search.store.studies import require_study
     from search.terminal.summary import status_text
 
     db = open_database(storage, must_exist=True)

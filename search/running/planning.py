@@ -19,7 +19,6 @@ from search.store.database import Database
 from search.store.folders import runs_folder, study_folders, sweep, usable
 from search.store.opening import database_exists, open_database
 from search.store.studies import (
-    StudyHandle,
     create_study,
     find_study,
     load_facts,

@@ -14,19 +14,18 @@ from search.spec.config import check_study_name
 from search.spec.space import check_space
 from search.store import StudyGoneError
 from search.store.data import find_place, load_study_task
+from search.store.database import optuna_warnings_only
 from search.store.folders import artifact_folder, runs_folder, sweep
 from search.store.opening import open_database
-from search.store.optuna_log import warnings_only
 from search.store.reading import view_study
 from search.store.studies import load_spec, require_study
 from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
 from search.training.device import choose_device, describe_hardware, prepare_process
-from search.training.weights import check_training
 
 
-@warnings_only()
+@optuna_warnings_only()
 def join_study(
     *,
     storage: str,
