@@ -91,7 +91,6 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
             stop.set()
 
     run = Run(
-        db=db,
         study=study,
         spec=make_spec(present + trials + 1),
         task=_task(),

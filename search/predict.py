@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.analysis.wording import percent, printable
 from search.terminal.commands import Parser, positive_int, run
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def tell_skipped(skipped: Sequence[Skipped]) -> None:
+    from search.analysis.wording import printable
+
     for one in skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if len(skipped) > MOST_SKIPPED:
@@ -79,28 +80,21 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
 
 def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
     """A line for each picture: file, the likeliest classes, what was done to it."""
-    rows = [
-        (
-            printable(str(prediction.path)),
-            *named(bundle, prediction, 1),
-            ", ".join(named(bundle, prediction, top)[1:]),
-            "; ".join(prediction.notes),
+    from search.analysis.wording import percent, printable
+
+    rows = []
+    for prediction in predictions:
+        first, *others = (
+            f"{printable(bundle.class_names[label])} {percent(share, 1)}"
+            for label, share in prediction.ranking[:top]
         )
-        for prediction in predictions
-    ]
+        notes = "; ".join(prediction.notes)
+        rows.append((printable(str(prediction.path)), first, ", ".join(others), notes))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
-
-
-def named(bundle: Bundle, prediction: Prediction, top: int) -> list[str]:
-    """`7 98.1 %` of the `top` likeliest classes."""
-    return [
-        f"{printable(bundle.class_names[label])} {percent(share, 1)}"
-        for label, share in prediction.ranking[:top]
-    ]
 
 
 def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:

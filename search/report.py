@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.analysis.wording import printable
-from search.figures import KINDS, Kind
+from search.figures.file_kinds import KINDS
 from search.spec.config import check_study_name
-from search.store.folders import runs_folder, study_folder
-from search.store.opening import open_database
-from search.store.reading import view_study
-from search.store.studies import require_study
 from search.terminal.commands import Parser, run
 
 EXAMPLES = """
@@ -44,11 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.study is not None:
         check_study_name(args.study)
-    db = open_database(args.storage, must_exist=True)
-    study = require_study(db, args.study)
-    # Not needed to say what is wrong, and with all that draws they take seconds to import.
+    # Not needed for --help, and with all that draws they take seconds to import.
+    from search.store.folders import runs_folder, study_folder
+    from search.store.opening import open_database
+    from search.store.reading import view_study
+    from search.store.studies import require_study
+
+    study = require_study(open_database(args.storage, must_exist=True), args.study)
     from search.analysis.hypotheses import evaluate_journal
-    from search.pages.report import make_report, write_report
+    from search.analysis.wording import printable
+    from search.pages.report_files import report, write_report
 
     view = view_study(study)
     folder = study_folder(study, runs_folder(args.storage, args.runs_dir))

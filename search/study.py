@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from data.augmentations import AUGMENTATIONS
 from data.datasets import DATASETS, FORMS
 from models import FAMILIES
+from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
 from search.spec.schedules import SCHEDULES
@@ -155,6 +156,8 @@ def parser() -> Parser:
     own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)
     own.add_registry("augmentation in a study file", AUGMENTATIONS)
     own.add_registry("schedule in a study file", SCHEDULES)
+    own.add_registry("sampler in a study file", SAMPLERS)
+    own.add_registry("pruner in a study file", PRUNERS)
     own.add_registry("metrics in a study file", METRICS)
     return own
 
@@ -233,7 +236,7 @@ def how_it_stands(storage: str, name: str | None) -> str:
 
     db = open_database(storage, must_exist=True)
     study = require_study(db, name)
-    return status_text(view_study(db, study, most=STATUS_TRIALS), status(db, study))
+    return status_text(view_study(study, most=STATUS_TRIALS), status(study))
 
 
 def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:

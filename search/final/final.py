@@ -42,9 +42,10 @@ from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
 from search.running.study import kept_settings
 from search.spec.config import check_study_name
+from search.store import DEFAULT_STORAGE
 from search.store.data import find_place, keep_data
 from search.store.database import Database
-from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder, study_folder, sweep
+from search.store.folders import artifact_folder, runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.records import complete_result

@@ -16,7 +16,8 @@ from search.figures.contact_sheet import contact_sheet
 from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
-from search.store.folders import default_storage, folder_name, runs_folder
+from search.store import default_storage
+from search.store.folders import folder_name, runs_folder
 from search.training.bundle import Bundle, Prediction, Skipped, latest_bundle, read_bundle
 from search.training.device import prepare_process
 from search.training.epoch import BundleError

@@ -19,6 +19,7 @@ from search.store.database import Database
 from search.store.folders import runs_folder, study_folders, sweep, usable
 from search.store.opening import database_exists, open_database
 from search.store.studies import (
+    StudyHandle,
     create_study,
     find_study,
     load_facts,
@@ -46,7 +47,7 @@ class Plan:
     task: Task
     substitute: str | None
     db: Database | None
-    existing: optuna.Study | None
+    existing: StudyHandle | None
 
     def begin(self, stop: threading.Event) -> Run:
         """Make the study, or take it up again; from here on it is in the database."""
@@ -61,9 +62,8 @@ class Plan:
             content=task.content,
         )
         runs = runs_folder(request.storage, request.runs_dir)
-        run = begin_run(
-            db, study, spec, task, runs=runs, stop=stop, trials_at_a_time=request.trials_at_a_time
-        )
+        options = {"stop": stop, "trials_at_a_time": request.trials_at_a_time}
+        run = begin_run(study, spec, task, runs=runs, **options)
         with study.transaction():  # it may have been deleted while images were loaded
             set_total(study, spec.trials)
             note_environment(study, describe_hardware(task.device))

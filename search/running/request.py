@@ -14,7 +14,7 @@ from search.spec.domains import SpecError
 from search.spec.extensions import Extension
 from search.spec.parameters import read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
-from search.store.folders import DEFAULT_STORAGE
+from search.store import DEFAULT_STORAGE
 from search.store.studies import StudyHandle, load_spec, resumed_spec
 from search.training.weights import with_weights
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.analysis.measures import measured
+from search.analysis.measures import MEASURES, measured
 from search.pages.report_files import report
 from search.spec.config import check_study_name
-from search.store.folders import DEFAULT_STORAGE
+from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import require_study

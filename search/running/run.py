@@ -41,7 +41,6 @@ class Run:
         train: trains one configuration; tests put made-up curves in its place.
     """
 
-    db: Database
     study: StudyHandle
     spec: StudySpec
     task: Task
@@ -53,11 +52,15 @@ class Run:
     trials_at_a_time: int | None = None
     train: Callable[..., Any] = train
 
+    @property
+    def db(self) -> Database:
+        return self.study.db
+
 
 def begin_run(
-    db: Database, study: optuna.Study, spec: StudySpec, task: Task, *, runs: Path, **options: Any
+    study: StudyHandle, spec: StudySpec, task: Task, *, runs: Path, **options: Any
 ) -> Run:
-    """Take part in a study of the database: store what is known of its data, claim its folder.
+    """Take part in a study: store what is known of its data, claim its folder.
 
     Args:
         runs: where the study has its folder.
@@ -67,10 +70,10 @@ def begin_run(
         DataError: the study was made with other data.
         StorageError: the folder cannot be used, or the database was unavailable.
     """
-    keep_data(db, study, task)
-    folder = study_folder(db, study, runs)
-    check = partial(check_folder, db, study, folder)
-    return Run(db=db, study=study, spec=spec, task=task, folder=folder, check=check, **options)
+    keep_data(study, task)
+    folder = study_folder(study, runs)
+    check = partial(check_folder, study, folder)
+    return Run(study=study, spec=spec, task=task, folder=folder, check=check, **options)
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:

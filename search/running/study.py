@@ -24,9 +24,9 @@ from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, thre
 from search.running.request import Request, read_request
 from search.running.run import Run
 from search.spec.domains import SpecError
-from search.store import StudyBrokenError
+from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import Database, optuna_warnings_only
-from search.store.folders import DEFAULT_STORAGE, artifact_folder, sweep
+from search.store.folders import artifact_folder, sweep
 from search.store.reading import view_study
 from search.store.records import count_reports
 from search.store.views import MOST, StudyView
@@ -177,7 +177,7 @@ def choose_devices(request: Request) -> list[torch.device]:
     return [chosen] * count
 
 
-@warnings_only()
+@optuna_warnings_only()
 def search_study(
     request: Request,
     *,

@@ -23,6 +23,7 @@ from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
 from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.weights import check_training
 
 
 @optuna_warnings_only()
@@ -53,9 +54,9 @@ def join_study(
             task = load_study_task(spec, data_dir, chosen, place=place)
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
-            check_sources(spec, task.image_shape, task.classes)
+            check_training(spec, task.image_shape, task.classes)
             options = {"stop": stopping.event, "trials_at_a_time": trials_per_device}
-            run = begin_run(db, found, spec, task, runs=runs, **options)
+            run = begin_run(found, spec, task, runs=runs, **options)
             if quiet:
                 train_trials(run)
                 return stopping.exit_code

@@ -1,8 +1,19 @@
 """The database: Optuna's tables and ours beside them, leases on trials, and read-only views.
 
-These are its errors that people read. Loads nothing, so that commands can name them before they
-load anything slow.
+These are its errors that people read, and where it is by default. Loads nothing slow, so that
+commands answer to --help at once.
 """
+
+import os
+
+DEFAULT_STORAGE = "sqlite:///studies.db"
+STORAGE_VARIABLE = "SEARCH_STORAGE"
+RUNS_VARIABLE = "SEARCH_RUNS_DIR"
+
+
+def default_storage() -> str:
+    """The database's URL, where a person gives none."""
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 class StorageError(ValueError):

@@ -20,15 +20,13 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from search.store import StorageError, StudyGoneError
+from search.store import RUNS_VARIABLE, StorageError, StudyGoneError
 from search.store.database import snapshot, with_retry
 from search.store.records import results_of
 from search.store.studies import StudyHandle
-from search.store.urls import STORAGE_VARIABLE, is_sqlite, read_url
+from search.store.urls import is_sqlite, read_url
 from search.training.files import delete_abandoned, write_atomically
 
-DEFAULT_STORAGE = "sqlite:///studies.db"
-RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
 CHECKPOINTS = "checkpoints"  # in a study's folder
@@ -39,10 +37,6 @@ _log = logging.getLogger(__name__)
 _OF_TRIAL = re.compile(r"trial-([0-9]{1,9})(\.previous)?\.pt")
 _OF_SEED = re.compile(r"final-([0-9]{1,9})(\.previous)?\.pt")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-
-
-def default_storage() -> str:
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
 
 
 def runs_folder(storage: str, given: str | Path | None = None) -> Path:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from sqlalchemy import exc
-from sqlalchemy.engine import URL, make_url
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
-STORAGE_VARIABLE = "SEARCH_STORAGE"
 NOT_SHOWN = "the --storage URL (not shown: it cannot be parsed)"
 _PLAIN = re.compile(r"[\w.~/\\ -]*")  # what holds no password, like studies.db
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
@@ -22,6 +22,9 @@ _SECRET_VALUE = re.compile(r"@|://|pass\w*\s*=", re.IGNORECASE)  # as in a URL o
 
 def read_url(url: str) -> URL | None:
     """Its parts, or None for what is malformed or ambiguous."""
+    from sqlalchemy import exc  # takes a while to load, and --help needs none of it
+    from sqlalchemy.engine import make_url
+
     try:
         parts = make_url(url)
     except (exc.ArgumentError, ValueError):

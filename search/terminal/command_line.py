@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from search.store.urls import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
+from search.store import STORAGE_VARIABLE
+from search.store.urls import NOT_SHOWN, mask_password, without_password
 
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli
@@ -55,7 +56,7 @@ def hide_passwords(text: str) -> str:
     """A text that may quote this process's arguments, with `***` for passwords in them."""
     for word in sys.argv[1:]:
         url = _url_in(word)
-        masked = mask_password(url)
+        masked = mask_password(url) if url else url  # what reads URLs takes a while to load
         if masked != url:
             shown = "***" if masked == NOT_SHOWN else masked
             for quoted in (url, repr(url)[1:-1], " ".join(url.split())):

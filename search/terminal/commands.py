@@ -19,9 +19,15 @@ from models import ArchitectureError
 from search.spec.domains import SpecError
 from search.spec.recipe import RecipeError
 from search.spec.study_file import StudyFileError
-from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
-from search.store.folders import DEFAULT_STORAGE, RUNS_VARIABLE, default_storage
-from search.store.urls import STORAGE_VARIABLE
+from search.store import (
+    DEFAULT_STORAGE,
+    RUNS_VARIABLE,
+    STORAGE_VARIABLE,
+    CheckpointUnwritableError,
+    StorageError,
+    StudyBrokenError,
+    default_storage,
+)
 from search.terminal.command_line import (
     as_called,
     hide_passwords,

@@ -49,7 +49,6 @@ def make_run(tmp_path: Path, small_task: Task) -> Iterator[Callable[..., Run]]:
             db, name, spec, small_task.info, validation_count=len(small_task.validation)
         )
         return Run(
-            db=db,
             study=study,
             spec=spec,
             task=small_task,

@@ -231,7 +231,6 @@ def test_on_a_gpu(tmp_path: Path, watch: Watch, at_a_time: int | None) -> None:
     study = create_study(db, "s", spec, task.info, validation_count=len(task.validation))
     train_trials(
         Run(
-            db=db,
             study=study,
             spec=spec,
             task=task,

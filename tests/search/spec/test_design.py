@@ -203,7 +203,6 @@ def run(tmp_path: Path) -> Callable[[StudySpec], StudyView]:
         study = create_study(db, "s", spec, torch_task.info, validation_count=287)
         train_trials(
             Run(
-                db=db,
                 study=study,
                 spec=spec,
                 task=torch_task,
