@@ -7,7 +7,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.measures import MEASURES, measured
-from search.pages.report_files import report
 from search.spec.config import check_study_name
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -119,7 +118,7 @@ def _whose(trial: TrialView) -> dict[str, Any]:
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:
-    """The figures of the study's report, by the names of their files, in its order.
+    """The figures of the study's make_report, by the names of their files, in its order.
 
     Example:
         >>> shown = study_figures(load_study("digits"))
