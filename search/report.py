@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from search.figures import KINDS
+from search.figures import FIGURES, KINDS, Kind
 from search.spec.config import check_study_name
 from search.terminal.commands import Parser, run
 
@@ -17,8 +17,8 @@ python -m search.report --formats svg         # figures for a paper in this form
 
 def parser() -> Parser:
     own = Parser(
-        description="Write what a study found to runs/<study>/: make_report.html, a page that needs no "
-        "network, make_report.md, and every figure as a file in figures/. Reads no images, and works "
+        description="Write what a study found to runs/<study>/: report.html, a page that needs no "
+        "network, report.md, and every figure as a file in figures/. Reads no images, and works "
         "while the study runs.",
         examples=EXAMPLES,
     )
@@ -30,8 +30,9 @@ def parser() -> Parser:
         nargs="+",
         choices=KINDS,
         default=list(KINDS),
-        help="of the figures' files (default: png svg)",
+        help=f"of the figures' files (default: {' '.join(KINDS)})",
     )
+    own.add_registry("figures, where a study has what they show", FIGURES)
     return own
 
 
@@ -39,26 +40,23 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.study is not None:
         check_study_name(args.study)
-    # Not needed for --help, and with all that draws they take seconds to import.
+    # Not needed for --help, and with all that draws they take seconds to load.
+    from search.analysis.hypotheses import evaluate_journal
+    from search.analysis.wording import printable
+    from search.pages.report import make_report, write_report
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
     from search.store.reading import view_study
     from search.store.studies import require_study
 
     study = require_study(open_database(args.storage, must_exist=True), args.study)
-    from search.analysis.hypotheses import evaluate_journal
-    from search.analysis.wording import printable
-    from search.pages.report import make_report, write_report
-
     view = view_study(study)
     folder = study_folder(study, runs_folder(args.storage, args.runs_dir))
-    kind: Kind = "png" if "png" in args.formats else "svg"  # that make_report.md shows
+    kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
     files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
     for evaluation in evaluate_journal(view):
         print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
-    print(
-        f"Written to {folder}: make_report.html, make_report.md and {len(files) - 2} files in figures/"
-    )
+    print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
     return 0
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
-from search.store.views import StudyView
-
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from search.analysis.final_result import FinalResult
+    from search.store.views import StudyView
 
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.measures import MEASURES, measured
+from search.figures import figures_of
 from search.spec.config import check_study_name
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -128,6 +129,7 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Plotly figures, the caller's to change; those that nothing can be drawn of are left out.
+        Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
+        such a study. One that has nothing to show yet says so.
     """
     return {name: figure.draw(view) for name, figure in figures_of(view).items()}
