@@ -118,8 +118,9 @@ class Range:
 
     @property
     def written(self) -> Any:
-        written = {"low": self.low, "high": self.high, "log": self.log}
-        return written if self.step == 1 else {**written, "step": self.step}
+        written = {"low": self.low, "high": self.high}
+        log, step = {"log": True} if self.log else {}, {"step": self.step} if self.step > 1 else {}
+        return {**written, **log, **step}
 
     @property
     def distribution(self) -> BaseDistribution | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from search.spec.config import StudySpec, families_in
 from search.spec.domains import SpecError, plain_values
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.journal import JournalEntry
+from search.spec.lines import line_of
 from search.spec.parameters import known_parameters, read_parameter, read_values
 
 T = TypeVar("T")
@@ -248,51 +248,9 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def located(path: Path, error: SpecError) -> str:
-    """`file:line` of the key that the error is about, or the file alone.
-
-    That is the key's first mention, as a key or as a table; of a key in one of several tables that
-    are called alike, the mention in that table, or else the table's head.
-    """
-    text = _text(path)
-    number = None
-    if error.table is not None:
-        number = _line_in_table(text, error.key, *error.table)
-    if number is None:
-        mentions = [(table, n) for n, table, line in _lines(text) if _mentions(line, error.key)]
-        of_all = [n for table, n in mentions if table is None]
-        number = next(iter(of_all or [n for _, n in mentions]), None)
+    """`file:line` of the key that the error is about, or the file alone."""
+    number = line_of(_text(path), error.key, error.table)
     return str(path) if number is None else f"{path}:{number}"
-
-
-def _line_in_table(text: str, key: str, section: str, which: str | int) -> int | None:
-    """The line of a key in the table of that name or number; None where there is no such table."""
-    tables = tomllib.loads(text).get(section, [])
-    names = [table.get("name") for table in tables]
-    if which in names:
-        which = names.index(which)
-    inside = [(number, line) for number, table, line in _lines(text) if table == (section, which)]
-    return next((number for number, line in inside if _mentions(line, key)), None) or next(
-        (number for number, _ in inside), None
-    )
-
-
-def _lines(text: str) -> Iterator[tuple[int, tuple[str, int] | None, str]]:
-    """(number, the [[table]] that it belongs to and which of those, the line itself)."""
-    table: tuple[str, int] | None = None
-    seen: Counter[str] = Counter()
-    for number, line in enumerate(text.splitlines(), start=1):
-        head = re.match(r"\s*(\[+)\s*([\w.-]+)\s*\]", line)
-        if head is not None:  # [arm.reported] belongs to the last [[arm]]
-            name = head[2].partition(".")[0]
-            seen[name] += head[1] == "[[" and head[2] == name
-            table = (name, seen[name] - 1) if seen[name] else None
-        yield number, table, line
-
-
-def _mentions(line: str, key: str) -> bool:
-    name = re.escape(key)
-    pattern = rf"""\s*(\[+\s*(\w+\.)*{name}\s*\]+|(\w+\.)*["']?{name}["']?\s*[=.])"""
-    return re.match(pattern, line) is not None
 
 
 def listing() -> str:
