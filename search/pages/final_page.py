@@ -17,28 +17,23 @@ from search.analysis.wording import (
     notes_in_words,
     spread,
 )
-from search.figures.figures_final import confusion_matrix, first_layer_kernels, training_curves
+from search.figures.figures_final import first_layer_kernels
+from search.figures.final import confusion_matrix, training_curves
 from search.figures.final_pictures import drawings, rendered
 from search.pages.final_words import (
     SCORES,
-    SHORT_SCORES,
-    baseline_in_words,
     class_rows,
     confused_rows,
     in_figures,
     key_to_scores,
     layer_rows,
-    opened_before,
-    recipe_in_words,
     score_rows,
-    test_loss_in_words,
     tested_on,
     untested_in_words,
 )
-from search.pages.note import in_utc, reading_in_words
+from search.pages.note import evaluation_in_words, in_utc
 from search.pages.page import (
     Html,
-    facts,
     figure,
     footer,
     heading,
@@ -50,7 +45,6 @@ from search.pages.page import (
 )
 from search.spec.study_file import write_study_file
 from search.terminal.reproduce import command
-from search.terminal.summary import WIDTH
 
 PAIRS = 10
 MOST_NAMES = 10  # of classes in a sentence
