@@ -17,34 +17,17 @@ from search.analysis.wording import (
     notes_in_words,
     spread,
 )
-from search.figures.figures_final import first_layer_kernels
-from search.figures.final import confusion_matrix, training_curves
-from search.figures.final_pictures import drawings, rendered
-from search.pages.final_words import (
-    SCORES,
-    class_rows,
-    confused_rows,
-    in_figures,
-    key_to_scores,
-    layer_rows,
-    score_rows,
-    tested_on,
-    untested_in_words,
-)
+from search.figures import FINAL_FIGURES, final_figures_of
+from search.figures.files import rendered
+from search.figures.final import drawings, tested_on
+from search.pages.networks import layer_values
 from search.pages.note import evaluation_in_words, in_utc
-from search.pages.page import (
-    Html,
-    figure,
-    footer,
-    heading,
-    listing,
-    page,
-    paragraph,
-    picture,
-    table,
-)
+from search.pages.render import markdown, page, plain, plot_values
 from search.spec.study_file import write_study_file
+from search.store.views import StudyView
 from search.terminal.reproduce import command
+from search.terminal.summary import gain_in_words, score_in_words
+from search.training.epoch import Score
 
 PAIRS = 10
 MOST_NAMES = 10  # of classes in a sentence
@@ -198,90 +181,7 @@ def _confused(final: FinalResult) -> list[tuple[str, str, str]]:
     ]
 
 
-def _scores(final: FinalResult) -> Iterator[Html]:
-    yield heading("Scores")
-    yield table(
-        SCORES,
-        score_rows(final),
-        caption=key_to_scores(final),
-        numbers=(1, 2, 3, 4, 5),
-    )
-    yield table(
-        ("seed", "test loss (nats)", "error (%)", "accuracy (%)", "training"),
-        [(str(run.seed), *in_figures([run.test]), duration(run.seconds)) for run in final.runs],
-        caption=f"Each run; {tested_on(final)}.",
-        numbers=(0, 1, 2, 3, 4),
-    )
-
-
-def _confusions(final: FinalResult) -> Iterator[Html]:
-    yield heading("What it confuses")
-    names = final.view.dataset.class_names
-    yield figure(confusion_matrix(final.confusion_KK, names, tested_on(final)), height=660)
-    yield table(
-        ("pair", "mistakes", "of these"),
-        confused_rows(final, PAIRS),
-        caption=f"Most confused pairs, both ways together; {tested_on(final)}.",
-        numbers=(1,),
-    )
-    untested = untested_in_words(final)
-    if untested is not None:
-        yield paragraph(untested, "warning")
-    yield table(
-        ("class", "test images", "accuracy (%)"),
-        class_rows(final),
-        caption=f"Class by class; {tested_on(final)}.",
-        numbers=(1, 2),
-    )
-    if final.mistakes:
-        alt = "Examples of test images that were taken for another class"
-        caption = (
-            f"The surest mistakes of the run with seed {final.runs[0].seed} between the most "
-            "confused pairs: true class → predicted class, and the probability of the latter."
-        )
-        yield picture(rendered(drawings(final)["mistakes"], "png"), alt, caption)
-
-
-def _learning(final: FinalResult) -> Iterator[Html]:
-    yield heading("How it learned")
-    yield figure(training_curves(final))
-
-
-def _network(final: FinalResult) -> Iterator[Html]:
-    yield heading("The network")
-    yield table(
-        ("layer", "output", "size", "weights + biases", "parameters", "share", "mult-adds"),
-        layer_rows(final),
-        caption="Multiply-adds are those of one image.",
-        numbers=(1, 4, 5, 6),
-    )
-    if final.kernels is not None:
-        title = f"{printable(final.view.dataset.title)}, run with seed {final.runs[0].seed}"
-        yield figure(first_layer_kernels(final.kernels, title, final.kernel_report))
-        if final.kernel_report is not None:
-            yield paragraph(final.kernel_report.in_words())
-    if final.features is not None:
-        yield picture(
-            rendered(drawings(final)["features"], "png"),
-            "Feature maps of each stage of the network for one image",
-            "Each stage's output as the next one gets it, white is its highest value; run with "
-            f"seed {final.runs[0].seed}. Where max pooling stands before the activation, which "
-            "gives the same values, the map is the pooled one.",
-        )
-
-
-def _repetition(final: FinalResult) -> Iterator[Html]:
-    yield heading("How to repeat it")
-    yield listing(command("finalize", final.view, *options(final)))
-    yield paragraph("The study itself, as a file for python -m search.study --config FILE:")
-    yield listing(write_study_file(final.view.spec))
-    for note in notes_in_words(final.view):
-        yield paragraph(note)
-    versions = ", ".join(f"{name} {number}" for name, number in final.versions.items())
-    yield footer(f"{data_in_words(final.view)}. {final.hardware}. {versions}.")
-
-
-def options(final: FinalResult) -> list[str]:
+def _options(final: FinalResult) -> list[str]:
     """The command's flags beyond study and database."""
     seeds = ["--seeds", str(len(final.runs))]
     return [*seeds, "--trial", str(final.trial.number)] if final.why else seeds

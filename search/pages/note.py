@@ -25,6 +25,7 @@ from search.analysis.wording import (
     percent,
     split_in_words,
 )
+from search.pages.render import escape, markdown
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
@@ -185,15 +186,14 @@ def placed(ours: str, note: str) -> str:
     return f"{note.rstrip()}\n\n{section}" if note.strip() else section
 
 
-def _commands(view: StudyView) -> Iterator[str]:
-    yield "More trials, or the test set with the best one:"
-    flag, total = "--trials", view.spec.trials
-    if view.spec.is_comparison:
-        flag, total = "--repeats", view.spec.repeats
-    more = command("study", view, flag, str(2 * total))
-    yield _code(f"{more}\n{command('finalize', view)}")
-    yield (f"From the start: save this as `again.toml` and run `{as_called(AGAIN)}`. {REPEATABLE}")
-    yield _code(write_study_file(view.spec), "toml")
+def _marked(note: str) -> tuple[int, int] | None:
+    """Where our part begins and ends."""
+    first = _BEGIN.search(note)
+    end = first and _END.search(note, first.end())
+    if not end:
+        return None
+    *_, begin = _BEGIN.finditer(note, 0, end.start())
+    return begin.start(), end.end()
 
 
 def _unmarked(note: str) -> tuple[int, int] | None:
