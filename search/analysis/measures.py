@@ -1,21 +1,25 @@
-"""What is measured of a trial at its best epoch, how it is written, and how uncertain it is.
+"""What is measured of trials and studies, how it is written, and how uncertain it is.
 
 Two things make an accuracy uncertain, and no ± stands without saying which of them it is. Which
 images it was counted on: `± 0.26 (sampling)`, one binomial standard error. And which seed it was
 trained with: `± 0.12 (3 seeds)`, the sample standard deviation over the trainings.
+
+Two times that a study took are told apart: by the clock on the wall, while at least one trial was
+in training; and added up over trials, which is more where several workers train side by side.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from search.analysis.wording import grouped, spread
-from search.store.views import StudyView, TrialView
+from search.analysis.wording import duration, grouped, spread
+from search.store.views import State, StudyView, TrialView
 
+RECENT_SECONDS = 60.0  # that the speed is taken over
 HUGE = 1000  # nats: a loss of which no decimals are shown
 MEANING = (
     "sampling_error: one binomial standard error of the mean accuracy, of counting it on so many "
@@ -170,3 +174,59 @@ def legend(images: int, seeds: int = 1) -> str:
     if seeds == 1:
         return f"{sampling}; of one seed, so how much seeds differ is not in it."
     return f"{sampling}; ± ({seeds} seeds) is the standard deviation over the seeds."
+
+
+Span = tuple[float, float]  # start and end, in seconds since 1970
+
+
+def busy_seconds(view: StudyView) -> float:
+    """By the clock, while at least one trial was in training: pauses count for nothing."""
+    if view.left_out is not None:
+        return view.left_out.busy_seconds
+    return _covered(span for span, _ in _work(view))
+
+
+def trial_seconds(view: StudyView, *states: State) -> float:
+    """Training and validation added up over trials in these states, or over all."""
+    left_out = {} if view.left_out is None else view.left_out.seconds
+    shown = view.in_state(*states) if states else view.trials
+    others = (spent for state, spent in left_out.items() if state in states or not states)
+    return sum(trial.seconds for trial in shown) + sum(others)
+
+
+def time_spent(view: StudyView) -> str:
+    """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
+    wall, total = duration(busy_seconds(view)), duration(trial_seconds(view))
+    added = f" ({total} added up over trials)" if total != wall else ""
+    return f"{wall}{added}, pauses not counted"
+
+
+def images_per_second(view: StudyView) -> float | None:
+    """Training images a second of all workers together, validation time included.
+
+    Over the last minute of training; None before the first report.
+    """
+    work = _work(view)
+    since = max((end for (_, end), _ in work), default=0.0) - RECENT_SECONDS
+    recent = [((max(start, since), end), images) for (start, end), images in work if end > since]
+    done = sum((end - start) * images for (start, end), images in recent)
+    return done / _covered(span for span, _ in recent) if work else None
+
+
+def _work(view: StudyView) -> list[tuple[Span, float]]:
+    """When each report's work was done, and its images a second."""
+    return [
+        ((row.reported_at - row.seconds, row.reported_at), row.images / row.seconds)
+        for trial in view.trials
+        for row in trial.reports
+        if row.seconds > 0
+    ]
+
+
+def _covered(spans: Iterable[Span]) -> float:
+    """Length of the union."""
+    total, until = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total

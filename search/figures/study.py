@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis.describe import short_config
-from search.analysis.times import trial_seconds
+from search.analysis.measures import trial_seconds
 from search.analysis.wording import duration, grouped, percent
 from search.figures import style, values
 from search.store.views import State, StudyView, TrialView

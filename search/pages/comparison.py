@@ -20,8 +20,7 @@ from search.analysis.comparison_words import (
     verdict_in_words,
 )
 from search.analysis.findings import all_overfitting_in_words
-from search.analysis.measures import MEASURES
-from search.analysis.times import time_spent
+from search.analysis.measures import MEASURES, time_spent
 from search.analysis.wording import counts_in_words, grouped, mean_and_spread
 from search.pages.networks import best_network, layers_of
 from search.pages.published import published_values

@@ -14,8 +14,7 @@ from search.analysis.findings import (
     stop_in_words,
     stopped_rows,
 )
-from search.analysis.measures import recorded_accuracy, seeds_in_words
-from search.analysis.times import time_spent
+from search.analysis.measures import recorded_accuracy, seeds_in_words, time_spent
 from search.analysis.wording import (
     MEANINGS,
     all_counts,

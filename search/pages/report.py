@@ -15,8 +15,7 @@ from models.family import compact
 from search.analysis.describe import short_config
 from search.analysis.findings import all_overfitting_in_words, named, stop_in_words
 from search.analysis.importances import search_axes
-from search.analysis.measures import accuracy_of, legend, measured
-from search.analysis.times import time_spent
+from search.analysis.measures import accuracy_of, legend, measured, time_spent
 from search.analysis.wording import (
     all_counts,
     considered,

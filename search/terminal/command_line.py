@@ -19,6 +19,10 @@ _MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
 ARG_START, ARG_END = 45, 46  # fields of /proc/PID/stat behind the command's name
 
 
+def _by_script() -> bool:
+    return sys.argv[0].startswith(CONSOLE_SCRIPT)
+
+
 def program() -> str:
     """The running command as it is named in messages: `search.study`, or `cnn-search study`."""
     if _by_script():
@@ -37,17 +41,16 @@ def as_called(text: str) -> str:
     return _MODULE.sub(CONSOLE_SCRIPT, text) if _by_script() else text
 
 
-def _by_script() -> bool:
-    return sys.argv[0].startswith(CONSOLE_SCRIPT)
-
-
 def same_command(arguments: Iterable[str]) -> str:
     """The command line to paste into a shell; passwords are left out, and that is said."""
     given = list(arguments)
     url = os.environ.get(STORAGE_VARIABLE)
     if url and not any(word.startswith("--storage") for word in given):
         given += ["--storage", url]  # the next shell may not have it
-    shown = [_replaced(word, without_password(_url_in(word))) for word in given]
+    shown = []
+    for word in given:
+        held = _url_in(word)
+        shown.append(word.removesuffix(held) + without_password(held) if held else word)
     hint = "" if shown == given else f"  ({PASSWORD_HINT})"
     return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
 
@@ -93,8 +96,3 @@ def _url_in(word: str) -> str:
     """The URL of an argument, `--storage=URL` too; empty for one that holds none."""
     value = word.partition("=")[2] if word.startswith("-") else word
     return value if "://" in value or ("@" in value and "postgres" in value) else ""
-
-
-def _replaced(word: str, shown: str) -> str:
-    url = _url_in(word)
-    return word.removesuffix(url) + shown if url else word

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from data.datasets import default_data_dir
 from data.errors import DataError
@@ -70,14 +70,15 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if not {"-h", "--help"} & set(sys.argv):
+        import optuna  # takes a tenth of a second
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
     try:
         code = main(None)
         sys.stdout.flush()
     except USER_ERRORS as error:
-        print(
-            f"{program()}: error: {one_line(as_called(hide_passwords(str(error))))}",
-            file=sys.stderr,
-        )
+        print(_error_line(as_called(str(error))), file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -90,6 +91,10 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     sys.exit(code)
 
 
+def _error_line(message: str) -> str:
+    return f"{program()}: error: {one_line(hide_passwords(message))}"
+
+
 def one_line(text: str) -> str:
     """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
     joined = " ".join(text.split())
@@ -100,7 +105,7 @@ def one_line(text: str) -> str:
 
 def console() -> Console:
     """For progress and warnings: standard error. Texts are printed as they are, without markup."""
-    from rich.console import Console  # not needed for --help
+    from rich.console import Console
 
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
@@ -148,7 +153,7 @@ class Parser(argparse.ArgumentParser):
             metavar="K",
             default=None,
             help="trials that a process trains at a time, in turn (default: auto, which is as many "
-            "as pay on a GPU, one on a CPU and with --seed)",
+            "as increase throughput on a GPU, one on a CPU and with --seed)",
         )
 
     def add_data_dir(self) -> None:
@@ -186,8 +191,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        line = one_line(hide_passwords(message))
-        self.exit(BAD_INPUT, f"{program()}: error: {line} (--help shows all options)\n")
+        self.exit(BAD_INPUT, f"{_error_line(message)} (--help shows all options)\n")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -198,31 +202,29 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{action.help} (default: %(default)s)"
 
 
+def _whole(text: str, least: int, below: int, what: str) -> int:
+    """A number in [least, below), written in ASCII digits."""
+    plain = text.isascii() and text.isdigit() and len(text) <= len(str(below))
+    if not (plain and least <= int(text) < below):
+        raise argparse.ArgumentTypeError(f"must be {what}, but got {text!r}")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """An argument that counts something."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, but got {text!r}")
-    return int(text)
+    return _whole(text, 1, 10**18, "a whole number from 1 up")
 
 
 def trials_per_device(text: str) -> int | None:
     """An argument that counts trials; None for `auto`."""
     if text == "auto":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) > 0):
-        raise argparse.ArgumentTypeError(
-            f"must be auto or a whole number from 1 to 9999, but got {text!r}"
-        )
-    return int(text)
+    return _whole(text, 1, 10**4, "auto or a whole number from 1 to 9999")
 
 
 def seed(text: str) -> int:
     """An argument in [0, 2**63)."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from 0 up and below 2**63, but got {text!r}"
-        )
-    return int(text)
+    return _whole(text, 0, 2**63, "a whole number from 0 up and below 2**63")
 
 
 def duration(text: str) -> float:

@@ -14,7 +14,7 @@ import torch
 from models import ArchitectureError
 from models.summary import count_parameters
 from search.analysis.describe import describe_config
-from search.analysis.times import TimeLeft, draw_configs, time_ahead
+from search.analysis.time_left import TimeLeft, draw_configs, time_ahead
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Fixed, Range, SpecError

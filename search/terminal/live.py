@@ -7,6 +7,7 @@ on light ground. What people typed cannot become markup, since none is parsed he
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
@@ -15,7 +16,8 @@ from rich.text import Text
 
 from search.analysis.describe import short_config
 from search.analysis.findings import latest_ended, named
-from search.analysis.times import TimeLeft, images_per_second
+from search.analysis.measures import images_per_second
+from search.analysis.time_left import TimeLeft
 from search.analysis.wording import (
     WORDS,
     all_counts,
@@ -87,13 +89,6 @@ def totals_in_words(view: StudyView) -> str:
     return f"{view.finished}/{view.spec.trials} trials ({counts_in_words(view)}){_speed(view)}"
 
 
-def clock(seconds: float) -> str:
-    """`8:05`, `1:02:05`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _line(*parts: tuple[str, str]) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
@@ -107,7 +102,7 @@ def _bar(view: StudyView, elapsed: float, left: TimeLeft | None) -> Table:
     grid.add_row(
         ProgressBar(total, done, style="dim", complete_style="green", finished_style="green"),
         Text(f"{done}/{total} trials", "bold"),
-        f"{clock(elapsed)} elapsed",
+        f"{timedelta(seconds=int(elapsed))} elapsed",
         Text(time_left_in_words(view, left), "bold"),
     )
     return grid

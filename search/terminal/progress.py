@@ -10,8 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -19,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.analysis.findings import latest_ended, named
-from search.analysis.times import TimeLeft, time_left_now
+from search.analysis.time_left import TimeLeft, time_left_now
 from search.analysis.wording import data_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView, TrialView
@@ -66,12 +65,7 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._over.set()
             self._thread.join(LEAVE_SECONDS)
@@ -84,22 +78,21 @@ class Progress:
         while not self._closed:
             began = time.monotonic()
             try:
-                view = self._read()
+                try:
+                    view = self._read()
+                finally:
+                    pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
                 if not self._closed:
                     self._show(view, time_left_now(view))
             except StudyGoneError:
                 return  # the command ends with it, and says so
             except Exception as error:  # of any kind: the study must go on without its view
                 with contextlib.suppress(Exception):
-                    self._trouble(one_line(str(error)) or type(error).__name__)
+                    if not self._closed:
+                        self._show.trouble(one_line(str(error)) or type(error).__name__)
             if over:
                 return
-            pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
             over = self._over.wait(max(self._interval, pause))  # and then once more, for the end
-
-    def _trouble(self, what: str) -> None:
-        if not self._closed:
-            self._show.trouble(what)
 
 
 def can_be_live(console: Console) -> bool:
@@ -135,15 +128,11 @@ class _LiveView:
     def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
         elapsed = time.monotonic() - self._began
         self._frame = frame(view, height=self._console.height - 1, elapsed=elapsed, left=left)
-        self._update(self._frame)
+        self._live.update(self._frame, refresh=True)
 
     def trouble(self, what: str) -> None:
-        self._update(
-            Group(self._frame, Text(f"no news: {what}", no_wrap=True, overflow="ellipsis"))
-        )
-
-    def _update(self, shown: RenderableType) -> None:
-        self._live.update(shown, refresh=True)
+        line = Text(f"no news: {what}", no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(self._frame, line), refresh=True)
 
 
 class _PlainLines:
@@ -157,38 +146,32 @@ class _PlainLines:
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
-        for line in self._news(view, left) or self._sign_of_life(view, left):
-            self._print(line)
+        totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
+        ended = latest_ended(view)[::-1]
+        if self._known is None:
+            self._print(f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}", totals)
+            new = []
+        else:
+            new = [trial for trial in ended if trial.number not in self._known]
+        if new:
+            *lines, last = [_ended(trial, view) for trial in new]
+            self._print(*lines, "; ".join([last, *_best(view, new), totals]))
+        elif self._is_due():
+            running = [_running(trial, view) for trial in view.in_state("running")]
+            self._print("; ".join([*running, totals]))
+        self._known = {trial.number for trial in ended}
 
     def trouble(self, what: str) -> None:
         if self._is_due():
             self._print(f"no news: {what}")
 
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+    def _print(self, *lines: str) -> None:
+        for line in lines:
+            self._console.print(Text(line), soft_wrap=True)
         self._printed_at = time.monotonic()
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._printed_at >= self._heartbeat
-
-    def _news(self, view: StudyView, left: TimeLeft | None) -> list[str]:
-        ended = latest_ended(view)[::-1]
-        totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
-        if self._known is None:
-            self._known = {trial.number for trial in ended}
-            return [f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}", totals]
-        new = [trial for trial in ended if trial.number not in self._known]
-        self._known.update(trial.number for trial in new)
-        lines = [_ended(trial, view) for trial in new]
-        if new:  # what holds for all of them, once
-            lines[-1] = "; ".join([lines[-1], *_best(view, new), totals])
-        return lines
-
-    def _sign_of_life(self, view: StudyView, left: TimeLeft | None) -> list[str]:
-        if not self._is_due():
-            return []
-        running = [_running(trial, view) for trial in view.in_state("running")]
-        return ["; ".join([*running, f"{totals_in_words(view)}, {time_left_in_words(view, left)}"])]
 
 
 def _ended(trial: TrialView, view: StudyView) -> str:
@@ -202,11 +185,11 @@ def _running(trial: TrialView, view: StudyView) -> str:
     return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"
 
 
-def _best(view: StudyView, new: Sequence[TrialView]) -> Iterator[str]:
+def _best(view: StudyView, new: Sequence[TrialView]) -> list[str]:
+    """Said where trials have ended: whether one of them is the best."""
     best = view.best
     if best is None:
-        return
-    if any(trial.number == best.number for trial in new):
-        yield f"{named(best)} is the best so far"
-    else:
-        yield f"best is {named(best)}: {score_in_words(best, view)}"
+        return []
+    if best.number in {trial.number for trial in new}:
+        return [f"{named(best)} is the best so far"]
+    return [f"best is {named(best)}: {score_in_words(best, view)}"]

@@ -1,4 +1,4 @@
-"""How to repeat a study: the commands; `search.spec.study_file` writes its file."""
+"""The commands that repeat a study, or do something with it."""
 
 from __future__ import annotations
 

@@ -7,18 +7,18 @@ import re
 import shlex
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
-from search.analysis.measures import accuracy_of, legend, sampling_error
-from search.analysis.times import (
-    TimeLeft,
+from search.analysis.measures import (
+    accuracy_of,
     images_per_second,
-    time_left_now,
+    legend,
+    sampling_error,
     time_spent,
-    workers_now,
 )
+from search.analysis.time_left import TimeLeft, time_left_now, workers_now
 from search.analysis.wording import (
     all_counts,
     data_in_words,
@@ -30,7 +30,8 @@ from search.analysis.wording import (
 from search.spec.recipe import EARLY_LOOK
 from search.store import DEFAULT_STORAGE
 from search.store.claims import display_name
-from search.store.reading import RunningTrial, Status
+from search.store.folders import DEFAULT_STORAGE
+from search.store.reading import Status
 from search.store.urls import without_password
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
@@ -94,36 +95,26 @@ def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = F
 
 def final_summary(view: StudyView) -> str:
     """What a study found and what to do next, for standard output; also for an unfinished one."""
-    return "\n".join(
-        [
-            *_wrap(f"Study {view.name}: {_finished(view)}"),
-            *_data(view),
-            *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
-            "",
-            *(_best_lines(view) if view.best else _no_best_lines(view)),
-            *_next(view),
-        ]
-    )
+    found = _best_lines(view) if view.best else _no_best_lines(view)
+    return "\n".join([*_head(view), "", *found, *_next(view)])
 
 
 def status_text(view: StudyView, status: Status) -> str:
     """How a study stands: for `--status`, on standard output."""
-    lines = [
-        *_wrap(f"Study {view.name}: {_finished(view)}"),
-        *_data(view),
-        *_wrap(f"Trained for {time_spent(view)}{_pace(view)}."),
-    ]
+    lines = list(_head(view))
     if view.finished < view.spec.trials:
         lines += _wrap(f"Time: {standing_in_words(view)}.")
     trials = {trial.number: trial for trial in view.trials}
     if status.running:
         lines += ["", "Running:"]
-        lines += [_running_line(running, trials, view) for running in status.running]
+        for running in status.running:
+            where = printable(display_name(running.worker))
+            again = f", attempt {running.attempt}" if running.attempt > 1 else ""
+            reached = _progress(trials.get(running.trial_number), view)
+            lines.append(f"  trial {running.trial_number}, {reached}, on {where}{again}")
     if status.abandoned:
         lines += ["", "Interrupted, for the next worker to carry on:"]
-        lines += [
-            f"  trial {number}, {_course(trials.get(number), view)}" for number in status.abandoned
-        ]
+        lines += [f"  trial {n}, {_progress(trials.get(n), view)}" for n in status.abandoned]
     if view.in_state("failed"):
         lines += ["", "Failed:", *_failures(view)]
     if view.best:
@@ -141,8 +132,8 @@ def fallback_notice(reason: str) -> str:
 def fallback_words(reason: str) -> str:
     """The same as plain sentences."""
     return (
-        f"Fashion-MNIST could not be had: {printable(reason).rstrip('.')}. This study runs on "
-        "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its figures "
+        f"Fashion-MNIST is unavailable: {printable(reason).rstrip('.')}. This study runs on "
+        "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its results "
         "say nothing about Fashion-MNIST."
     )
 
@@ -192,34 +183,20 @@ def _no_best_lines(view: StudyView) -> Iterator[str]:
     yield from _failures(view, 3)
 
 
-def _next(view: StudyView) -> Iterator[str]:
-    yield ""
-    yield "Next:"
-    yield from (f"  {command}" for command in next_commands(view))
+def _next(view: StudyView) -> list[str]:
+    return ["", "Next:", *(f"  {command}" for command in next_commands(view))]
 
 
-def _finished(view: StudyView) -> str:
+def _head(view: StudyView) -> Iterator[str]:
     total = f"{view.finished} of {view.spec.trials} trials finished"
-    return f"{total} ({all_counts(view)})"
-
-
-def _data(view: StudyView) -> list[str]:
-    return _wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
-
-
-def _pace(view: StudyView) -> str:
+    yield from _wrap(f"Study {view.name}: {total} ({all_counts(view)})")
+    yield from _wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
     speed = images_per_second(view)
-    return "" if speed is None else f"; {grouped(round(speed))} images a second lately"
+    pace = "" if speed is None else f"; {grouped(round(speed))} images a second lately"
+    yield from _wrap(f"Trained for {time_spent(view)}{pace}.")
 
 
-def _running_line(running: RunningTrial, trials: Mapping[int, TrialView], view: StudyView) -> str:
-    where = printable(display_name(running.worker))
-    again = f", attempt {running.attempt}" if running.attempt > 1 else ""
-    number = running.trial_number
-    return f"  trial {number}, {_course(trials.get(number), view)}, on {where}{again}"
-
-
-def _course(trial: TrialView | None, view: StudyView) -> str:
+def _progress(trial: TrialView | None, view: StudyView) -> str:
     if trial is None or not trial.reports:
         return "nothing reported yet"
     done = f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from search.analysis.times import busy_seconds, images_per_second, time_spent
+from search.analysis.measures import busy_seconds, images_per_second, time_spent
 from search.figures.study import time_by_outcome
 from search.pages.note import study_note
 from search.pages.report import make_report

@@ -15,8 +15,8 @@ import optuna
 import pytest
 import torch  # counts multiply-adds, see `work`
 
-from search.analysis.times import time_left, time_left_now, work, workers_now
-from search.sampling.halving import is_rung, worth_continuing
+from search.analysis.time_left import draw_configs, time_left, time_left_now, work, workers_now
+from search.sampling.halving import rungs, worth_continuing
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Fixed, Range
 from search.spec.space import arm_config, suggest
@@ -26,7 +26,8 @@ from tests.search.made_up_views import study_view, trial_view
 
 assert torch
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
-STUDIES = 30  # of each kind
+STUDIES = 100  # of each kind
+CONFIGS = list(draw_configs(DEFAULT, 60))
 # Seconds of an epoch as powers of `work`, as measured on 2 CPU cores and bound by launches; `work`
 # is itself a power of multiply-adds.
 MACHINES = {"cpu": 0.68 / 0.6, "gpu": 0.15 / 0.6}
@@ -69,11 +70,10 @@ class Simulation:
 
     def __init__(self, seed: int, spec: StudySpec, power: float) -> None:
         self.random, self.spec, self.power = random.Random(seed), spec, power
-        self.draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         self.rungs: dict[int, list[float]] = {}
 
     def candidate(self) -> tuple[TrialConfig, float]:
-        config = suggest(self.draws.ask(), self.spec)
+        config = self.random.choice(CONFIGS)
         size = math.log(work_of(config) / (8e6**0.6)) / 0.6
         return config, abs(self.random.gauss(0, 1)) + 0.3 * abs(size)
 
@@ -100,7 +100,7 @@ class Simulation:
             fall = (epoch or 1 / 3) ** -0.7 - 0.15
             loss = final + height * fall + self.random.gauss(0, 0.008)
             losses.append(min([loss, *losses]))
-            if is_rung(epoch):
+            if epoch in rungs(self.spec.epochs + 1):
                 rivals = self.rungs.setdefault(epoch, [])
                 goes_on = spared or worth_continuing(epoch, losses[-1], rivals)
                 rivals.append(losses[-1])

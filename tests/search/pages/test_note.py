@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from optuna_dashboard import get_note
 
 from search.analysis.final_result import FinalResult, figures_on_test
-from search.analysis.times import time_left_now
+from search.analysis.time_left import time_left_now
 from search.analysis.wording import duration
 from search.pages.note import BEGIN, END, evaluation_in_words, placed, study_note
 from search.store.records import ResultRow

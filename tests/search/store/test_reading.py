@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from data.examples import DatasetInfo
-from search.analysis.times import busy_seconds, time_spent, trial_seconds
+from search.analysis.measures import busy_seconds, time_spent, trial_seconds
 from search.analysis.wording import all_counts
 from search.figures.study import best_so_far, pareto_front
 from search.spec.arms import Arm

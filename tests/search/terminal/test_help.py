@@ -1,11 +1,9 @@
-"""What --help says of defaults is what happens without the flag."""
+"""What --help says of each option of each command: its default is what happens without it."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
@@ -13,52 +11,65 @@ import pytest
 from search.running.pool import MAX_DEFAULT_WORKERS
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
+from search.terminal.commands import Parser
 
-COMMANDS = ("dashboard", "finalize", "predict", "report", "study", "worker")
-MODULES = {"dashboard": "search.dashboard.__main__"}
+COMMANDS = ("dashboard.__main__", "finalize", "predict", "report", "study", "worker")
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
+OF_DEFAULT_STUDY = ("trials", "epochs", "seed")
 
 
-def options(command: str) -> Iterator[tuple[argparse.Action, str]]:
-    """Each with its help as it is shown."""
+def parser(command: str) -> Parser:
     # Not `from search import predict`, which is the function of that name.
-    parser = import_module(MODULES.get(command, f"search.{command}")).parser()
-    formatter = parser._get_formatter()
-    for action in parser._actions:
-        if action.option_strings and action.help and action.dest != "help":
-            yield action, formatter._expand_help(action)
+    made = import_module(f"search.{command}").parser()
+    assert isinstance(made, Parser)
+    return made
+
+
+def options(command: str) -> dict[str, str]:
+    """The help of each option, on one line, by its name."""
+    text = parser(command).format_help().split("examples:")[0]
+    blocks = re.split(r"\n  (?=-)", text)[1:]
+    found = {}
+    for block in blocks:
+        head, *rest = re.split(r"  +|\n", block.strip(), maxsplit=1)
+        name = re.findall(r"--([a-z-]+)", head)[-1]
+        found[name.replace("-", "_")] = " ".join(" ".join(rest).split())
+    del found["help"]
+    return found
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_default_is_named_as_it_is(command: str) -> None:
-    for action, text in options(command):
-        if action.default in (None, False, [], argparse.SUPPRESS):
+def test_every_option_is_described_with_its_default(command: str) -> None:
+    for name, text in options(command).items():
+        assert len(text.split()) >= 2, name
+        default = parser(command).get_default(name)
+        if default is None or default is False:
             continue
-        shown = action.default if isinstance(action.default, list) else [action.default]
-        for value in map(str, shown):
-            assert value in text or os.environ.get("SEARCH_STORAGE") == value, (text, value)
+        for value in map(str, default if isinstance(default, list) else [default]):
+            assert value in text or os.environ.get("SEARCH_STORAGE") == value, (name, text, value)
 
 
-@pytest.mark.parametrize("name", ["trials", "epochs", "seed"])
+@pytest.mark.parametrize("name", OF_DEFAULT_STUDY)
 def test_study_names_what_its_default_file_says(name: str) -> None:
     """The flag itself has none: left out, it leaves the file its say."""
-    action, text = next((a, t) for a, t in options("study") if a.dest == name)
-    assert action.default is None
-    said = re.search(r"\(default: the study file's; (\d+) in the default one\)", text)
+    assert parser("study").get_default(name) is None
+    said = re.search(
+        r"\(default: the study file's; (\d+) in the default one\)", options("study")[name]
+    )
     assert said is not None
     assert int(said[1]) == getattr(DEFAULT, name)
 
 
 def test_no_other_default_is_a_number_that_nobody_checks() -> None:
     said = {
-        (command, action.dest, number)
+        (command, name, number)
         for command in COMMANDS
-        for action, text in options(command)
-        if action.default is None and "default" in text
+        for name, text in options(command).items()
+        if parser(command).get_default(name) is None and "(default" in text
         for number in re.findall(r"\b\d+\b", text[text.index("(default") :])
     }
     assert said == {
-        *(("study", name, str(getattr(DEFAULT, name))) for name in ("trials", "epochs", "seed")),
+        *(("study", name, str(getattr(DEFAULT, name))) for name in OF_DEFAULT_STUDY),
         ("study", "workers", str(MAX_DEFAULT_WORKERS)),
         ("finalize", "image", "0"),
     }

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from search.analysis.findings import leaderboard_rows, stopped_rows
-from search.analysis.times import TimeLeft
+from search.analysis.time_left import TimeLeft
 from search.store.reading import RunningTrial, Status
 from search.store.views import StudyView, TrialView
 from search.terminal.summary import (
@@ -73,46 +73,32 @@ def test_summary_fits_the_width_and_parts_no_figure(small_study: StudyView) -> N
         assert not line.lstrip().startswith(("±  ", "%", "000"))
 
 
-def test_the_baseline_may_stay_the_best(make_trial: MakeTrial, make_view: MakeView) -> None:
-    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.4])])
-    assert gain_in_words(view) == "no trial beat the baseline"
-    assert "Best: trial 0, the baseline itself" in final_summary(view)
-
-
-def test_a_lower_loss_with_a_lower_accuracy_is_said(
+def test_the_gain_over_the_baseline_is_said_as_it_is(
     make_trial: MakeTrial, make_view: MakeView
 ) -> None:
-    better = make_trial(1, [0.29])
-    better = replace(better, curve=(replace(better.curve[0], validation_error=0.12),))
-    view = make_view([make_trial(0, [0.3], is_baseline=True), better])
-    assert gain_in_words(view) == "loss 0.0100 lower but accuracy 2.00 points lower"
+    baseline = make_trial(0, [0.3], is_baseline=True)
 
+    def gain(*trials: TrialView) -> str | None:
+        return gain_in_words(make_view(trials))
 
-def test_a_gain_within_the_noise_is_said(make_trial: MakeTrial, make_view: MakeView) -> None:
-    view = make_view([make_trial(0, [0.3], is_baseline=True), make_trial(1, [0.299])])
-    gain = "loss 0.0010 lower and accuracy 0.03 points higher, which is within the sampling error"
-    assert gain_in_words(view) == gain
-
-
-def test_a_baseline_ahead_of_all_complete_trials_is_said(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    """With several workers others may end before the baseline does."""
-    baseline = make_trial(0, [0.3], is_baseline=True, state="running")
-    view = make_view([baseline, make_trial(1, [0.4])])
-    assert gain_in_words(view) == "nothing, its loss is 0.1000 higher than the baseline's so far"
-
-
-def test_without_baseline_nothing_is_compared(make_trial: MakeTrial, make_view: MakeView) -> None:
-    view = make_view([make_trial(0, [0.4])])
-    assert gain_in_words(view) is None
-    assert "baseline" not in final_summary(view)
+    assert gain(baseline, make_trial(1, [0.4])) == "no trial beat the baseline"
+    assert gain(make_trial(0, [0.4])) is None
+    assert gain(baseline, make_trial(1, [0.299])) == (
+        "loss 0.0010 lower and accuracy 0.03 points higher, which is within the sampling error"
+    )
+    mixed = make_trial(1, [0.29])
+    mixed = replace(mixed, curve=(replace(mixed.curve[0], validation_error=0.12),))
+    assert gain(baseline, mixed) == "loss 0.0100 lower but accuracy 2.00 points lower"
+    # With several workers others may end before the baseline does.
+    ahead = gain(replace(baseline, state="running"), make_trial(1, [0.4]))
+    assert ahead == "nothing, its loss is 0.1000 higher than the baseline's so far"
 
 
 def test_without_complete_trials_the_failures_are_told(
     make_trial: MakeTrial, make_view: MakeView
 ) -> None:
     failed = make_trial(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
+    assert "0 of 50 trials finished (0 complete)" in final_summary(make_view([]))
     text = final_summary(make_view([failed]))
     assert "no best one" in text
     assert "trial 0: loss is nan" in text
@@ -133,10 +119,6 @@ def test_stopped_trials_are_ordered_by_how_far_they_came(
         (1, 1, None),
     ]
     assert len(stopped_rows(view, 1)) == 1
-
-
-def test_an_empty_study_has_a_summary(make_view: MakeView) -> None:
-    assert "0 of 50 trials finished (0 complete)" in final_summary(make_view([]))
 
 
 def test_a_trial_stopped_at_the_early_look_shows_that(

@@ -1,10 +1,5 @@
-"""How long a study has trained, how fast, and how long it still takes.
+"""How long a study still takes: the epochs still to train, times what an epoch takes here.
 
-Two times that are spent are told apart, here and wherever they are shown: by the clock on the wall,
-while at least one trial was in training; and added up over trials, which is more where several
-workers train side by side.
-
-The time left is that of the epochs still to train, times what an epoch takes here.
 How far trials get is learned from those that trained, starting from a guess. Seconds of an epoch
 grow like multiply-adds to some power (0.68 measured on 2 CPU cores, near 0 where launching kernels
 takes the time, as on GPUs), so one measured trial says something of networks of other sizes.
@@ -16,84 +11,29 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, median, pstdev
 
+import numpy as np
 import optuna
 
 from models import Architecture, ArchitectureError
-from search.analysis.wording import duration
+from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.recipe import EARLY_LOOK
 from search.spec.space import arm_config, suggest
 from search.store.database import optuna_warnings_only
-from search.store.views import State, StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
-GOES_ON = 2 / 3  # of the trials that come to a rung, the share that trains on: the first guess
-GUESS_TRIALS = 15  # the guess counts like so many trials seen at each rung
-FIRST_TRIALS = 3  # run to their end for want of rivals
+GUESS_TRIALS = 15  # the pruner's own guess counts like so many trials seen at each rung
 POWER = 0.6  # of multiply-adds, between the two kinds of machine
-DRAWS, GUESS_EPOCHS = 32, 20  # networks of the space; they count like so many measured epochs
+DRAWS, GUESS_EPOCHS = 16, 20  # networks of the space; they count like so many measured epochs
 # Standard deviation of the seconds of trials, as a share of their mean: of a search, and of an arm.
 GUESS_VARIATION, ARM_VARIATION = 1.0, 0.3
-RECENT_SECONDS = 60.0  # that the speed is taken over
 JUST_NOW = 10.0  # seconds since its last report in which a worker is between two trials
-
-
-def busy_seconds(view: StudyView) -> float:
-    """By the clock, while at least one trial was in training: pauses count for nothing."""
-    if view.left_out is not None:
-        return view.left_out.busy_seconds
-    return _covered(span for span, _ in _work(view))
-
-
-def trial_seconds(view: StudyView, *states: State) -> float:
-    """Training and validation added up over trials in these states, or over all."""
-    left_out = {} if view.left_out is None else view.left_out.seconds
-    shown = view.in_state(*states) if states else view.trials
-    others = (spent for state, spent in left_out.items() if state in states or not states)
-    return sum(trial.seconds for trial in shown) + sum(others)
-
-
-def time_spent(view: StudyView) -> str:
-    """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
-    wall, total = duration(busy_seconds(view)), duration(trial_seconds(view))
-    added = f" ({total} added up over trials)" if total != wall else ""
-    return f"{wall}{added}, pauses not counted"
-
-
-def images_per_second(view: StudyView) -> float | None:
-    """Training images a second of all workers together, validation time included.
-
-    Over the last minute of training; None before the first report.
-    """
-    work = _work(view)
-    since = max((end for (_, end), _ in work), default=0.0) - RECENT_SECONDS
-    recent = [((max(start, since), end), images) for (start, end), images in work if end > since]
-    done = sum((end - start) * images for (start, end), images in recent)
-    return done / _covered(span for span, _ in recent) if work else None
-
-
-def _work(view: StudyView) -> list[tuple[Span, float]]:
-    """When each report's work was done, and its images a second."""
-    return [
-        ((row.reported_at - row.seconds, row.reported_at), row.images / row.seconds)
-        for trial in view.trials
-        for row in trial.reports
-        if row.seconds > 0
-    ]
-
-
-def _covered(spans: Iterable[Span]) -> float:
-    """Length of the union."""
-    total, until = 0.0, -math.inf
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +87,7 @@ def time_left(view: StudyView, workers: int = 1) -> TimeLeft | None:
     rests, later = parts(view, cost, begun, remaining - len(begun))
     total = sum(rests) + sum(later) + remaining * _overhead(view)
     spent = [trial.seconds for trial in _judged(view) if trial.state in ("complete", "pruned")]
-    varies = pstdev(spent) / fmean(spent) if len(spent) > FIRST_TRIALS else GUESS_VARIATION
+    varies = pstdev(spent) / fmean(spent) if len(spent) > 3 else GUESS_VARIATION
     if view.spec.is_comparison:
         varies = ARM_VARIATION
     spread = varies * math.sqrt(1 / remaining + 1 / (GUESS_TRIALS + len(spent)))
@@ -164,7 +104,6 @@ def time_ahead(
     return TimeLeft(seconds, GUESS_VARIATION * math.sqrt(1 / remaining + 1 / GUESS_TRIALS))
 
 
-Span = tuple[float, float]  # start and end, in seconds since 1970
 Cost = Callable[[Architecture], float]  # seconds of an epoch
 Parts = tuple[list[float], list[float]]  # seconds of each trial under way, and of each to come
 
@@ -213,7 +152,11 @@ def _of_search(view: StudyView, cost: Cost, begun: Sequence[TrialView], later: i
     known.append((GUESS_EPOCHS, GUESS_EPOCHS * fmean(map(cost, space))))
     typical = sum(seconds for _, seconds in known) / sum(epochs for epochs, _ in known)
     rests = [
-        _expected_epochs(view, epochs_trained(trial), spared=trial.is_baseline)
+        (
+            max(0.0, _longest(view) - epochs_trained(trial))  # never stopped
+            if trial.is_baseline
+            else _expected_epochs(view, epochs_trained(trial))
+        )
         * (_seconds_per_epoch(trial) or typical)
         for trial in begun
     ]
@@ -242,27 +185,38 @@ def _of_comparison(view: StudyView, cost: Cost, begun: Sequence[TrialView], late
 def _epochs_from(view: StudyView, first: int) -> float:
     """That the trials of a search from this number on are expected to train."""
     later = max(0, view.spec.trials - first)
-    whole = min(later, max(0, FIRST_TRIALS - first))
-    stopped = _expected_epochs(view, 0.0, spared=False)
-    return whole * _longest(view) + (later - whole) * stopped
+    unjudged = min(later, max(0, find_pruner(view.spec.pruner).unjudged - first))
+    return unjudged * _longest(view) + (later - unjudged) * _expected_epochs(view, 0.0)
 
 
-def _expected_epochs(view: StudyView, done: float, *, spared: bool) -> float:
-    """That a trial has yet to train which has survived `done`; spared: it is never stopped."""
-    longest = _longest(view)
-    if view.spec.pruner == "none" or spared:
-        return max(0.0, longest - done)
+def _expected_epochs(view: StudyView, done: float) -> float:
+    """That a trial has yet to train which has survived `done`."""
+    share = _share_going_on(view.spec.pruner, view.spec.epochs)
     epochs, alive, before = 0.0, 1.0, 0.0
-    for rung in (EARLY_LOOK, *(2**k for k in range((view.spec.epochs - 1).bit_length()))):
+    for rung in _rungs(view.spec.pruner, view.spec.epochs):
         seen = [t for t in _judged(view) if epochs_trained(t) > before]
         passed = sum(t.state == "complete" or epochs_trained(t) > rung for t in seen)
         stopped = sum(t.state == "pruned" and epochs_trained(t) <= rung for t in seen)
         if rung > done:
             epochs += alive * (rung - done)
-            alive *= (GUESS_TRIALS * GOES_ON + passed) / (GUESS_TRIALS + passed + stopped)
+            alive *= (GUESS_TRIALS * share + passed) / (GUESS_TRIALS + passed + stopped)
             done = rung
         before = rung
-    return epochs + alive * max(0.0, longest - done)
+    return epochs + alive * max(0.0, _longest(view) - done)
+
+
+def _rungs(pruner: str, epochs: int) -> list[float]:
+    return [epoch or EARLY_LOOK for epoch in find_pruner(pruner).rungs(epochs)]
+
+
+@lru_cache(maxsize=16)
+def _share_going_on(pruner: str, epochs: int) -> float:
+    """The share that passes each rung, if it is the same at all, by the pruner's own guess."""
+    ends = [*_rungs(pruner, epochs), epochs]
+    steps = np.diff(ends, prepend=0.0)
+    shares = np.linspace(0, 1, 101)
+    trained = (shares[:, None] ** np.arange(len(steps)) * steps).sum(axis=1)
+    return float(shares[np.abs(trained - find_pruner(pruner).expected_epochs(epochs)).argmin()])
 
 
 def epochs_trained(trial: TrialView) -> float:
@@ -281,7 +235,8 @@ def _longest(view: StudyView) -> float:
 
 def _judged(view: StudyView) -> list[TrialView]:
     """Trials that were chosen and stopped as later ones will be."""
-    return [t for t in view.typical if t.number >= FIRST_TRIALS and not t.is_baseline]
+    first = find_pruner(view.spec.pruner).unjudged
+    return [t for t in view.typical if t.number >= first and not t.is_baseline]
 
 
 def _overhead(view: StudyView) -> float:
