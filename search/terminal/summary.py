@@ -30,7 +30,6 @@ from search.analysis.wording import (
 from search.spec.recipe import EARLY_LOOK
 from search.store import DEFAULT_STORAGE
 from search.store.claims import display_name
-from search.store.folders import DEFAULT_STORAGE
 from search.store.reading import Status
 from search.store.urls import without_password
 from search.store.views import StudyView, TrialView
