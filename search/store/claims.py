@@ -125,7 +125,6 @@ def claim(
 
     Raises:
         StudyGoneError: the study was deleted.
-        StorageError: the database was unavailable.
     """
     claimant = _Claimant(
         study=study, worker=worker or this_worker(), seconds=lease_seconds, name=uuid.uuid4().hex

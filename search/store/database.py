@@ -2,6 +2,9 @@
 
 The one place that relies on how Optuna is made: the sessions of `RDBStorage` come from its
 `scoped_session`, so that they can be bound to a connection of ours.
+
+Whatever in this package goes to the database raises `StorageError` where it was unavailable for
+longer than `Database.patience_seconds`.
 """
 
 import logging
@@ -42,7 +45,6 @@ _REASONS = _TRANSIENT | {
     sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of file and folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the permissions of file and folder",
 }
-_POSTGRESQL_FORBIDDEN = {"25006", "42501"}  # a read-only transaction, insufficient privilege
 
 
 @dataclass(kw_only=True)
@@ -166,6 +168,16 @@ def _joined(db: Database, **options: Any) -> Iterator[Connection]:
                 sessions.registry.set(outer)
 
 
+def read(db: Database, ask: Callable[[Connection], T]) -> T:
+    """What `ask` finds in a snapshot, which it may be asked for more than once."""
+
+    def attempt() -> T:
+        with snapshot(db) as connection:
+            return ask(connection)
+
+    return with_retry(db, attempt)
+
+
 @contextmanager
 def optuna_warnings_only() -> Iterator[None]:
     """Meanwhile Optuna's logger shows warnings at most."""
@@ -192,14 +204,15 @@ def forbids_writing(error: exc.DBAPIError) -> bool:
     """Whether what was tried failed only because we may read and not write."""
     if isinstance(error.orig, sqlite3.Error):
         return _sqlite_code(error.orig) == sqlite3.SQLITE_READONLY
-    return getattr(error.orig, "sqlstate", None) in _POSTGRESQL_FORBIDDEN
+    # A read-only transaction, or insufficient privilege.
+    return getattr(error.orig, "sqlstate", None) in ("25006", "42501")
 
 
 def explain(error: BaseException | None) -> str:
     """Reason and remedy in one line: the driver's own words, or better ones where we know them."""
     error = _cause(error)
     driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
-    first_line = (str(driver_error).splitlines() or ["no reason given"])[0]
+    first_line = next(iter(str(driver_error).splitlines()), "no reason given")
     if isinstance(driver_error, sqlite3.Error):
         return _REASONS.get(_sqlite_code(driver_error), f"{first_line}; check the file")
     return f"{first_line}; check the server and the URL"

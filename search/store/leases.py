@@ -113,7 +113,6 @@ def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T
 
     Raises:
         LostLeaseError: see `fence`.
-        StorageError: the database was unavailable.
     """
 
     def attempt() -> T:
@@ -144,7 +143,6 @@ def finish(
     Raises:
         LostLeaseError: see `fence`.
         StudyGoneError: the study was deleted.
-        StorageError: the database was unavailable.
         ValueError: the value does not fit the state, or is NaN.
     """
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Row, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES, suggest, true_params
 from search.store.claims import is_abandoned, running_trials
-from search.store.database import snapshot, with_retry
+from search.store.database import read
 from search.store.records import EpochRow, epochs_of, results_of
 from search.store.schema import epochs, trials
 from search.store.studies import StudyHandle, load_facts, load_spec
@@ -71,44 +71,40 @@ class Status:
 
 
 def status(study: StudyHandle) -> Status:
-    """The study as it stands now, from a few rows however long it is.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """The study as it stands now, from a few rows however long it is."""
     of_study = trials.c.study_id == study.study_id
     by_state = select(trials.c.state, func.count()).where(of_study).group_by(trials.c.state)
     last_epochs = (
-        select(epochs.c.trial_number, func.max(epochs.c.epoch))
+        select(epochs.c.trial_id, func.max(epochs.c.epoch))
         .join(trials, trials.c.trial_id == epochs.c.trial_id)
         .where(of_study, trials.c.state == TrialState.RUNNING)
-        .group_by(epochs.c.trial_number)
+        .group_by(epochs.c.trial_id)
     )
 
-    def attempt() -> Status:
-        with snapshot(study.db) as connection:
-            counts = Counter(dict(tuple(row) for row in connection.execute(by_state)))
-            epoch = dict(tuple(row) for row in connection.execute(last_epochs))
-            rows = running_trials(connection, study.study_id)
+    def ask(connection: Connection) -> Status:
+        counts = Counter(dict(tuple(row) for row in connection.execute(by_state)))
+        epoch = dict(tuple(row) for row in connection.execute(last_epochs))
+        rows = running_trials(connection, study.study_id)
+        abandoned = [row for row in rows if is_abandoned(row)]
         return Status(
             running=tuple(
                 RunningTrial(
                     trial_number=row.number,
                     worker=row.worker or "unknown",
-                    epoch=epoch.get(row.number),
+                    epoch=epoch.get(row.trial_id),
                     attempt=(row.abandonments or 0) + 1,
                 )
                 for row in rows
-                if not is_abandoned(row)
+                if row not in abandoned
             ),
-            abandoned=tuple(row.number for row in rows if is_abandoned(row)),
+            abandoned=tuple(row.number for row in abandoned),
             complete=counts[TrialState.COMPLETE],
             pruned=counts[TrialState.PRUNED],
             failed=counts[TrialState.FAIL],
             waiting=counts[TrialState.WAITING],
         )
 
-    return with_retry(study.db, attempt)
+    return read(study.db, ask)
 
 
 def view_study(
@@ -120,32 +116,32 @@ def view_study(
         most: trials to read one by one; None: all. A comparison is always read whole.
         also: numbers of trials to read in any case.
     """
-    return with_retry(study.db, lambda: _view(study, most, also))
-
-
-def _view(study: StudyHandle, most: int | None, also: Collection[int]) -> StudyView:
-    spec, facts = load_spec(study), load_facts(study)
-    attributes = study.attributes
-    with snapshot(study.db) as connection:
-        found = study.study.get_trials(deepcopy=False)
-        leases = {row.number: row for row in running_trials(connection, study.study_id)}
+    spec, facts, attributes = load_spec(study), load_facts(study), study.attributes
+    found, leases = read(
+        study.db,
+        lambda connection: (
+            study.study.get_trials(deepcopy=False),
+            {row.number: row for row in running_trials(connection, study.study_id)},
+        ),
+    )
     step, shown = 1, found
     if most is not None and len(found) > most and not spec.is_comparison:
         step, shown = _selection(found, most, also)
-    views = _trial_views(study, spec, shown, leases)
-    left_out = [trial for trial in found if trial.number not in {t.number for t in shown}]
     versions = attributes.get(VERSIONS)
-    versions = versions if isinstance(versions, dict) else {}
     view = StudyView(
         name=study.name,
         storage=study.db.url,
         spec=spec,
         dataset=facts,
         hardware=_text(attributes.get(HARDWARE)) or "unknown",
-        versions={k: v for k, v in versions.items() if isinstance(v, str)},
-        trials=views,
+        versions={
+            name: found
+            for name, found in (versions.items() if isinstance(versions, dict) else ())
+            if isinstance(found, str)
+        },
+        trials=_trial_views(study, spec, shown, leases),
         results=tuple(results_of(study.db, study.name)),
-        left_out=_left_out(study, left_out, step) if left_out else None,
+        left_out=None if len(shown) == len(found) else _left_out(study, found, shown, step),
     )
     # With the total that it has: a copy, or a study whose total was lowered, can have more.
     arms = len(spec.arms) or 1
@@ -208,14 +204,18 @@ def _records(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return found
 
 
-def _left_out(study: StudyHandle, trials: Sequence[FrozenTrial], step: int) -> LeftOut:
-    seconds: dict[State, float] = {}
-    for trial in trials:
+def _left_out(
+    study: StudyHandle, trials: Iterable[FrozenTrial], shown: Iterable[FrozenTrial], step: int
+) -> LeftOut:
+    there = {trial.number for trial in shown}
+    others = [trial for trial in trials if trial.number not in there]
+    seconds = Counter[State]()
+    for trial in others:
         spent = trial.user_attrs.get(SECONDS)
         if isinstance(spent, int | float):
-            seconds[STATES[trial.state]] = seconds.get(STATES[trial.state], 0.0) + spent
+            seconds[STATES[trial.state]] += spent  # type: ignore[assignment]
     return LeftOut(
-        counts=Counter(STATES[trial.state] for trial in trials),
+        counts=Counter(STATES[trial.state] for trial in others),
         seconds=seconds,
         busy_seconds=_busy_seconds(study),
         step=step,
@@ -231,9 +231,7 @@ def _busy_seconds(study: StudyHandle) -> float:
         .order_by(end - epochs.c.seconds)
     )
     busy, until = 0.0, -math.inf
-    with snapshot(study.db) as connection:
-        spans = [(float(row[0]), float(row[1])) for row in connection.execute(query)]
-    for start, stop in spans:
+    for start, stop in read(study.db, lambda connection: connection.execute(query).all()):
         busy += max(0.0, stop - max(start, until))
         until = max(until, stop)
     return busy

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, insert, null, select, update
 
-from search.store.database import Database, snapshot, transaction, with_retry
+from search.store.database import Database, read, transaction, with_retry
 from search.store.leases import Lease, fence
 from search.store.schema import DatabaseClock, epochs, insert_for, leases, results
 from search.training.epoch import Epoch
@@ -59,7 +59,6 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
 
     Raises:
         LostLeaseError: see `fence`; nothing was written.
-        StorageError: the database was unavailable.
     """
     measured = {item.name: getattr(epoch, item.name) for item in fields(Epoch)}
     row = {name: None if value != value else value for name, value in measured.items()}  # NaN
@@ -97,11 +96,7 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
 def epochs_of(
     db: Database, study_id: int, *, trials: Sequence[int] | None = None
 ) -> list[EpochRow]:
-    """Reports of a study, by trial number and epoch; of all trials, or of those numbers.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """Reports of a study, by trial number and epoch; of all trials, or of those numbers."""
     condition = epochs.c.study_id == study_id
     if trials is not None:
         condition &= epochs.c.trial_number.in_(trials)
@@ -109,23 +104,15 @@ def epochs_of(
 
 
 def epochs_of_trial(db: Database, trial_id: int) -> list[EpochRow]:
-    """All reports of one trial, by epoch.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """All reports of one trial, by epoch."""
     return _epochs_where(db, epochs.c.trial_id == trial_id)
 
 
 def _epochs_where(db: Database, condition: ColumnElement[bool]) -> list[EpochRow]:
     columns = [epochs.c[item.name] for item in fields(EpochRow)]
     query = select(*columns).where(condition).order_by(epochs.c.trial_number, epochs.c.epoch)
-
-    def attempt() -> list[EpochRow]:
-        with snapshot(db) as connection:
-            return [_epoch_row(row) for row in connection.execute(query).mappings()]
-
-    return with_retry(db, attempt)
+    rows = read(db, lambda connection: connection.execute(query).mappings().all())
+    return [_epoch_row(row) for row in rows]
 
 
 def _epoch_row(row: Mapping[Any, Any]) -> EpochRow:
@@ -134,18 +121,9 @@ def _epoch_row(row: Mapping[Any, Any]) -> EpochRow:
 
 
 def count_reports(db: Database, study_id: int) -> int:
-    """How many epochs of a study's trials were reported so far.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """How many epochs of a study's trials were reported so far."""
     query = select(func.count()).where(epochs.c.study_id == study_id)
-
-    def attempt() -> int:
-        with snapshot(db) as connection:
-            return connection.execute(query).scalar_one()
-
-    return with_retry(db, attempt)
+    return read(db, lambda connection: connection.execute(query).scalar_one())
 
 
 def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
@@ -170,9 +148,6 @@ def add_result(
     Args:
         result_id: at most 32 characters; one that is on record already changes nothing.
         study_id: to be locked meanwhile, so that `results_of` keeps its order.
-
-    Raises:
-        StorageError: the database was unavailable.
     """
     row = {
         "result_id": result_id or uuid.uuid4().hex,
@@ -193,11 +168,7 @@ def add_result(
 
 
 def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) -> None:
-    """Add what the evaluation gave, anything that JSON can hold; what was added first stands.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """Add what the evaluation gave, anything that JSON can hold; what was added first stands."""
     mine = and_(results.c.result_id == result_id, results.c.figures.is_(null()))
 
     def attempt() -> None:
@@ -208,21 +179,17 @@ def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) ->
 
 
 def results_of(db: Database, study_name: str) -> list[ResultRow]:
-    """Every test evaluation under that study's name, the earliest first.
-
-    Raises:
-        StorageError: the database was unavailable.
-    """
+    """Every test evaluation under that study's name, the earliest first."""
     query = select(results).where(results.c.study_name == study_name)
     query = query.order_by(results.c.opened_at, results.c.result_id)
-
-    def attempt() -> list[ResultRow]:
-        with snapshot(db) as connection:
-            return [_result_row(row) for row in connection.execute(query).mappings()]
-
-    return with_retry(db, attempt)
-
-
-def _result_row(row: Mapping[Any, Any]) -> ResultRow:
-    opened_at = datetime.fromtimestamp(row["opened_at"], UTC)
-    return ResultRow(**{**row, "opened_at": opened_at, "seeds": tuple(row["seeds"])})
+    rows = read(db, lambda connection: connection.execute(query).mappings().all())
+    return [
+        ResultRow(
+            **{
+                **row,
+                "opened_at": datetime.fromtimestamp(row["opened_at"], UTC),
+                "seeds": tuple(row["seeds"]),
+            }
+        )
+        for row in rows
+    ]

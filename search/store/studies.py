@@ -18,14 +18,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from sqlalchemy import Connection, exc, func, insert, select
+from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
+from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.extensions import ExtensionError
 from search.spec.space import check_values, queued_baseline
 from search.store import DatabaseGoneError, StorageError, StudyGoneError
-from search.store.database import Database, forbids_writing, snapshot, transaction, with_retry
+from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
 from search.store.schema import identities, studies, trials
 from search.store.schema import study_user_attributes as attributes
 from search.store.views import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, DatasetFacts
@@ -61,17 +62,13 @@ class StudyHandle:
 
     @classmethod
     def of(cls, db: Database, study: optuna.Study) -> StudyHandle:
-        """Raises `StudyGoneError` if it was deleted, `StorageError` if the database is away."""
-
-        def attempt() -> StudyHandle:
-            study_id = db.optuna.get_study_id_from_name(study.study_name)
-            identity = _identity(db, study_id) or _make_identity(db, study_id)
-            return cls(db=db, study=study, study_id=study_id, identity=identity)
-
+        """Raises `StudyGoneError` if it was deleted."""
         try:
-            return with_retry(db, attempt)
+            study_id = with_retry(db, lambda: db.optuna.get_study_id_from_name(study.study_name))
         except KeyError as error:
             raise StudyGoneError(f"{db.url}: the study was deleted; start a new one") from error
+        identity = with_retry(db, lambda: _identity(db, study_id) or _make_identity(db, study_id))
+        return cls(db=db, study=study, study_id=study_id, identity=identity)
 
     @property
     def name(self) -> str:
@@ -112,13 +109,9 @@ class StudyHandle:
 
     @contextmanager
     def told_if_gone(self) -> Iterator[None]:
-        """Whatever error comes of the study's having been deleted becomes one that says so.
+        """Whatever error comes of the study's having been deleted becomes `StudyGoneError`.
 
-        What reads meets that as missing rows: as a KeyError here, as a study without attributes
-        there.
-
-        Raises:
-            StudyGoneError: see `check`.
+        What reads meets that as missing rows: a KeyError here, a study without attributes there.
         """
         try:
             yield
@@ -137,18 +130,19 @@ class StudyHandle:
         )
 
 
+_identity_of = select(identities.c.identity).where(identities.c.study_id == bindparam("of_study"))
+
+
 def _identity(db: Database, study_id: int) -> str | None:
-    query = select(identities.c.identity).where(identities.c.study_id == study_id)
     with snapshot(db) as connection:
-        return connection.scalar(query)
+        return connection.scalar(_identity_of, {"of_study": study_id})
 
 
 def _make_identity(db: Database, study_id: int) -> str | None:
     """Under the study's lock, so that all who open it at once agree; None if we may not write."""
     try:
         with transaction(db, study_id=study_id) as connection:
-            query = select(identities.c.identity).where(identities.c.study_id == study_id)
-            found = connection.scalar(query)
+            found = connection.scalar(_identity_of, {"of_study": study_id})
             if found is None:
                 found = uuid.uuid4().hex
                 connection.execute(insert(identities).values(study_id=study_id, identity=found))
@@ -182,7 +176,7 @@ def require_study(db: Database, name: str | None) -> StudyHandle:
     Raises:
         StorageError: there is none; lists the names that there are.
     """
-    wanted = name or with_retry(db, lambda: _latest_name(db))
+    wanted = name or read(db, lambda connection: connection.scalar(_LATEST))
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
     study = find_study(db, wanted)
@@ -193,18 +187,17 @@ def require_study(db: Database, name: str | None) -> StudyHandle:
     return study
 
 
-def _latest_name(db: Database) -> str | None:
-    query = (
-        select(studies.c.study_name)
-        .join(trials, trials.c.study_id == studies.c.study_id)
-        .join(attributes, attributes.c.study_id == studies.c.study_id)
-        .where(attributes.c.key == SPEC)
-        .group_by(studies.c.study_id, studies.c.study_name)
-        .having(func.min(trials.c.datetime_start).is_not(None))
-        .order_by(func.min(trials.c.datetime_start).desc(), studies.c.study_id.desc())
-    )
-    with snapshot(db) as connection:
-        return connection.scalar(query.limit(1))
+_begun = func.min(trials.c.datetime_start)
+_LATEST = (
+    select(studies.c.study_name)
+    .join(trials, trials.c.study_id == studies.c.study_id)
+    .join(attributes, attributes.c.study_id == studies.c.study_id)
+    .where(attributes.c.key == SPEC)
+    .group_by(studies.c.study_id, studies.c.study_name)
+    .having(_begun.is_not(None))
+    .order_by(_begun.desc(), studies.c.study_id.desc())
+    .limit(1)
+)
 
 
 def create_study(
@@ -304,8 +297,8 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
         if name in named and name not in MAY_CHANGE and old != new:
             raise SpecError(
                 name,
-                f"study {study.name!r} was made with {name} = {_short(old)}, but got "
-                f"{_short(new)}; give another --study NAME, or leave it out to carry on",
+                f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
+                "give another --study NAME, or leave it out to carry on",
             )
     return stored.with_total(wanted.trials) if "trials" in named else stored
 
@@ -315,8 +308,3 @@ def set_total(study: StudyHandle, trials: int) -> None:
     spec = load_spec(study)
     if spec.trials != trials:
         study.study.set_user_attr(SPEC, spec.with_total(trials).to_dict())
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
