@@ -1,9 +1,11 @@
-import math
+"""Who gets which trial: exact totals, nothing lost with its worker, nothing given out twice."""
+
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,19 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import event, update
 
-from search.store import StorageError, StudyGoneError
-from search.store.claims import Done, Wait, claim, this_worker
-from search.store.database import Database
+from search.store import StudyGoneError
+from search.store.claims import (
+    Done,
+    Wait,
+    claim,
+    display_name,
+    has_died,
+    is_alive,
+    running_trials,
+    this_worker,
+)
+from search.store.database import Database, snapshot
 from search.store.leases import Lease, LostLeaseError, finish, release, renew, sample
-from search.store.reading import status
 from search.store.schema import leases
 from search.store.studies import StudyHandle
 
@@ -26,10 +36,7 @@ FAR = "far:1:1:scope"  # a worker of another host, of which nothing is known but
 
 
 def take(
-    study: StudyHandle,
-    total: int = 10,
-    seconds: float = 60.0,
-    worker: str | None = None,
+    study: StudyHandle, total: int = 10, seconds: float = 60.0, worker: str | None = None
 ) -> Lease:
     claimed = claim(study, total=total, lease_seconds=seconds, worker=worker)
     assert isinstance(claimed, Lease)
@@ -41,25 +48,30 @@ def end(study: StudyHandle, lease: Lease, state: TrialState) -> None:
     finish(study, lease, state=state, value=value)
 
 
-def ended_worker() -> str:
+@pytest.fixture
+def other() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another process of this host, and its name."""
+    program = "from search.store.claims import *; print(this_worker(), flush=True); input()"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, **pipes) as process:
+        yield process, process.stdout.readline().strip()  # type: ignore[union-attr]
+        process.kill()
+
+
+@pytest.fixture
+def dead(other: tuple[subprocess.Popen[str], str]) -> str:
     """The name of a process of this host that is no more."""
-    program = "from search.store.claims import *; print(this_worker())"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
-def test_a_new_trial(study: StudyHandle) -> None:
-    lease = take(study)
-    assert (lease.trial_number, lease.token, lease.attempt) == (0, 1, 1)
-    assert lease.worker == this_worker()
-    assert not lease.exhausted
-    assert take(study).trial_number == 1
+    process, name = other
+    process.kill()
+    process.wait()
+    return name
 
 
 def test_slots_are_counted(study: StudyHandle) -> None:
+    assert claim(study, total=0) == Done(finished=0)
     first, second, third = (take(study, total=3) for _ in range(3))
+    assert (first.trial_number, first.token, first.attempt) == (0, 1, 1)
+    assert (first.worker, first.exhausted) == (this_worker(), False)
     assert claim(study, total=3) == Wait(running=3)
     end(study, first, TrialState.COMPLETE)
     assert claim(study, total=3) == Wait(running=2)
@@ -72,20 +84,12 @@ def test_slots_are_counted(study: StudyHandle) -> None:
     assert isinstance(claim(study, total=4), Lease)
 
 
-def test_no_total_is_no_work(study: StudyHandle) -> None:
-    assert claim(study, total=0) == Done(finished=0)
-
-
-def test_queued_trials_come_first(study: StudyHandle) -> None:
+def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
     study.study.enqueue_trial({"x": 0.25})
-    lease = take(study)
+    study.study.enqueue_trial({"x": 0.75})
+    lease = take(study, total=1)
     assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) == 0.25
-    assert [trial.number for trial in study.study.trials] == [lease.trial_number]
-
-
-def test_a_queued_trial_takes_a_slot(study: StudyHandle) -> None:
-    take(study, total=1)
-    study.study.enqueue_trial({"x": 0.25})
+    assert lease.trial_number == 0
     assert claim(study, total=1) == Wait(running=1)
 
 
@@ -102,7 +106,7 @@ def test_a_lease_that_ran_out(study: StudyHandle) -> None:
 
 
 def test_a_lease_that_ran_out_unclaimed_is_good(study: StudyHandle) -> None:
-    late = take(study, total=1, seconds=SHORT)
+    late = take(study, total=1, seconds=SHORT, worker=FAR)
     time.sleep(SHORT)
     end(study, late, TrialState.COMPLETE)
     assert claim(study, total=1) == Done(finished=1)
@@ -123,29 +127,29 @@ def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: StudyH
     end(study, lease, TrialState.COMPLETE)
 
 
-def test_a_released_trial_is_claimed_at_once(db: Database, study: StudyHandle) -> None:
-    given_up = take(study, total=1)
-    release(db, given_up)
-    lease = take(study, total=1)
-    assert (lease.trial_id, lease.token, lease.attempt) == (given_up.trial_id, 2, 1)
+def test_released_trials_are_claimed_at_once_before_new_ones(
+    db: Database, study: StudyHandle
+) -> None:
+    first, second, third = (take(study) for _ in range(3))
+    release(db, second)
+    release(db, first)
+    again = [take(study) for _ in range(3)]
+    assert [(it.trial_number, it.token, it.attempt) for it in again] == [
+        *((0, 2, 1), (1, 2, 1), (3, 1, 1))
+    ]
     with pytest.raises(LostLeaseError):
-        end(study, given_up, TrialState.COMPLETE)
-    release(db, given_up)  # late, and without effect on the new holder
-    end(study, lease, TrialState.COMPLETE)
+        end(study, first, TrialState.COMPLETE)
+    release(db, first)  # late, and without effect on the new holder
+    for lease in (third, again[0]):
+        end(study, lease, TrialState.COMPLETE)
+    release(db, again[1])
+    assert claim(study, total=2) == Done(finished=2)  # beyond the total they are left
 
 
-def test_a_dead_workers_trial_is_claimed_at_once(study: StudyHandle) -> None:
-    lost = claim(study, total=1, worker=ended_worker())
+def test_a_dead_workers_trial_is_claimed_at_once(study: StudyHandle, dead: str) -> None:
+    lost = take(study, total=1, worker=dead)
     lease = take(study, total=1)
-    assert isinstance(lost, Lease)
     assert (lease.trial_id, lease.attempt) == (lost.trial_id, 2)
-
-
-def test_a_worker_of_another_host_has_its_time(study: StudyHandle) -> None:
-    claim(study, total=1, worker="far-" + ended_worker(), lease_seconds=SHORT)
-    assert claim(study, total=1) == Wait(running=1)
-    time.sleep(SHORT)
-    assert take(study, total=1).attempt == 2
 
 
 def run_out(db: Database) -> None:
@@ -154,54 +158,27 @@ def run_out(db: Database) -> None:
         connection.execute(update(leases).values(expires_at=leases.c.expires_at - 3600))
 
 
-def test_a_living_worker_of_this_host_may_renew_what_ran_out(
+def test_a_living_worker_of_this_host_may_renew_once_what_ran_out(
     db: Database, study: StudyHandle, report: Callable[..., None]
 ) -> None:
     lease = take(study, total=1)
     for epoch in (1, 2):
         run_out(db)
-        assert status(study).abandoned == ()
         assert claim(study, total=1) == Wait(running=1)
         assert claim(study, total=1) == Wait(running=1)
         assert renew(db, lease)
         report(db, lease, epoch)
-    end(study, lease, TrialState.COMPLETE)
-
-
-def test_a_living_worker_that_hangs_has_one_more_term(db: Database, study: StudyHandle) -> None:
-    hung = take(study, total=1)
     run_out(db)
     assert claim(study, total=1, lease_seconds=SHORT) == Wait(running=1)
     time.sleep(SHORT)
-    assert status(study).abandoned == (0,)
-    lease = take(study, total=1)
-    assert (lease.trial_id, lease.attempt) == (hung.trial_id, 2)
-    assert not renew(db, hung)
-    run_out(db)  # the new holder has its own
-    assert claim(study, total=1) == Wait(running=1)
+    new = take(study, total=1)
+    assert (new.trial_id, new.attempt) == (lease.trial_id, 2)
+    assert not renew(db, lease)
 
 
-def test_abandoned_trials_come_before_new_ones(db: Database, study: StudyHandle) -> None:
-    first, second, _third = (take(study) for _ in range(3))
-    release(db, second)
-    release(db, first)
-    assert [take(study).trial_number for _ in range(3)] == [0, 1, 3]
-
-
-def test_abandoned_trials_beyond_the_total_are_left(db: Database, study: StudyHandle) -> None:
-    leases = [take(study, total=4) for _ in range(4)]
-    for lease in leases:
-        release(db, lease)
-    end(study, take(study, total=2), TrialState.COMPLETE)
-    end(study, take(study, total=2), TrialState.COMPLETE)
-    assert claim(study, total=2) == Done(finished=2)
-
-
-def test_a_trial_that_kills_its_workers(study: StudyHandle) -> None:
-    dead = ended_worker()
+def test_a_trial_that_kills_its_workers(study: StudyHandle, dead: str) -> None:
     for attempt in (1, 2, 3):
-        lease = claim(study, total=1, worker=dead)
-        assert isinstance(lease, Lease)
+        lease = take(study, total=1, worker=dead)
         assert (lease.trial_number, lease.attempt, lease.exhausted) == (0, attempt, False)
     lease = take(study, total=1)
     assert (lease.trial_number, lease.exhausted) == (0, True)
@@ -210,9 +187,8 @@ def test_a_trial_that_kills_its_workers(study: StudyHandle) -> None:
 
 
 def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle, report: Callable[..., None], dead: str
 ) -> None:
-    dead = ended_worker()
     for epoch in range(6):
         lease = take(study, total=1, worker=dead)
         assert (lease.trial_number, lease.attempt) == (0, min(epoch, 1) + 1)
@@ -225,16 +201,12 @@ def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
     assert take(study, total=1).exhausted
 
 
-def test_a_trial_of_something_else(study: StudyHandle) -> None:
+def test_trials_that_something_else_began_or_ended(study: StudyHandle) -> None:
     stranger = study.study.ask()
     assert claim(study, total=1, lease_seconds=SHORT) == Wait(running=1)
     time.sleep(SHORT)
     lease = take(study, total=1)
     assert (lease.trial_number, lease.attempt) == (stranger.number, 2)
-
-
-def test_a_trial_told_by_something_else(study: StudyHandle) -> None:
-    lease = take(study, total=1)
     study.study.tell(lease.trial_number, 0.5)
     assert claim(study, total=1) == Done(finished=1)
     with pytest.raises(LostLeaseError):
@@ -250,30 +222,13 @@ def test_studies_do_not_mix(db: Database, study: StudyHandle) -> None:
     assert take(study, total=1).token == 2
 
 
-def test_a_taken_over_trial_can_be_sampled(db: Database, study: StudyHandle) -> None:
-    """By a process whose Optuna has not seen the trial before."""
-    release(db, take(study))
-    loaded = optuna.load_study(study_name="study", storage=db.optuna, sampler=study.study.sampler)
-    fresh = StudyHandle.of(db, loaded)
-    lease = take(fresh)
-    x = sample(fresh, lease, lambda trial: trial.suggest_float("x", 0, 1))
-    assert study.study.trials[0].params == {"x": x}
-
-
-def test_a_deleted_study(db: Database, study: StudyHandle) -> None:
-    db.optuna.delete_study(study.study_id)
-    with pytest.raises((StorageError, KeyError)):
-        claim(study, total=1)
-
-
 def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
     db: Database, study: StudyHandle, report: Callable[..., None]
 ) -> None:
     """SQLite gives its ids to the next study and trial; trial 0's first token is 1 in both."""
     old = take(study)
     db.optuna.delete_study(study.study_id)
-    made = optuna.create_study(study_name="study", storage=db.optuna)
-    new_study = StudyHandle.of(db, made)
+    new_study = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
     new = take(new_study)
     if db.engine.dialect.name == "sqlite":
         assert (new.study_id, new.trial_id, new.token) == (old.study_id, old.trial_id, old.token)
@@ -285,16 +240,16 @@ def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
         end(study, old, TrialState.COMPLETE)
     assert not renew(db, old)
     release(db, old)
-    with pytest.raises((StudyGoneError, KeyError)):
+    with pytest.raises(StudyGoneError):
         claim(study, total=10)
-    assert status(new_study).running[0].epoch is None
-    (trial,) = db.optuna.get_all_trials(new_study.study_id)
-    assert (trial.state, trial.params) == (TrialState.RUNNING, {})
-    assert renew(db, new)
+    with snapshot(db) as connection:
+        (row,) = running_trials(connection, new_study.study_id)
+    assert row.claim == new.claim
+    assert new_study.study.trials[0].params == {}
     end(new_study, new, TrialState.COMPLETE)
 
 
-def test_numbers_stay_dense_with_the_sampler_that_reads_all(
+def test_numbers_stay_dense_with_a_sampler_that_reads_all(
     db: Database, report: Callable[..., None]
 ) -> None:
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=3, constant_liar=True)
@@ -310,5 +265,37 @@ def test_numbers_stay_dense_with_the_sampler_that_reads_all(
         values.append(x)
     assert [trial.number for trial in study.study.trials] == list(range(8))
     assert len(set(values)) == len(values) == 5
-    assert study.study.best_value == min(values) < math.inf
-    assert os.getpid() == int(held[0].worker.split(":")[1])
+
+
+def test_living_and_dead_workers(other: tuple[subprocess.Popen[str], str]) -> None:
+    process, name = other
+    assert name != this_worker()
+    assert (has_died(name), is_alive(name)) == (False, True)
+    os.kill(process.pid, signal.SIGSTOP)
+    assert (has_died(name), is_alive(name)) == (False, True)  # stopped, it may yet go on
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert (has_died(name), is_alive(name)) == (True, False)  # a zombie already
+    process.wait()
+    assert (has_died(name), is_alive(name)) == (True, False)
+    host, pid, start, scope = this_worker().split(":")
+    assert has_died(f"{host}:{pid}:{int(start) - 1}:{scope}")  # another under its number
+    assert display_name(name) == f"{host}:{process.pid}"
+
+
+@pytest.mark.parametrize("part", [0, 3])
+def test_of_other_hosts_nothing_is_known(part: int) -> None:
+    parts = this_worker().split(":")
+    parts[1:3] = ["999999999", "1"]
+    assert has_died(":".join(parts))
+    parts[part] += "x"
+    assert not has_died(":".join(parts))
+
+
+@pytest.mark.parametrize("pid", ["x", "-1", "", "9" * 30, "../1", "1 ", "\u0661"])
+def test_a_name_that_is_none_is_neither_dead_nor_alive(pid: str) -> None:
+    """Whoever can write to the database can write any."""
+    host, _, start, scope = this_worker().split(":")
+    for name in (f"{host}:{pid}:{start}:{scope}", "unknown", "a:b:c:d"):
+        assert not has_died(name)
+        assert not is_alive(name)

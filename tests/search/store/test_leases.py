@@ -1,14 +1,22 @@
+"""What a lease allows, for how long, and what a late holder cannot do."""
+
+import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import update
 
-from search.store.claims import claim
+from search.store.claims import Wait, claim
 from search.store.database import Database
-from search.store.leases import Lease, LostLeaseError, finish, release, renew, sample
+from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, release, renew, sample
+from search.store.reading import status
 from search.store.records import epochs_of
+from search.store.schema import leases
 from search.store.studies import StudyHandle
 
 
@@ -29,6 +37,7 @@ def take_over(db: Database, study: StudyHandle, lease: Lease) -> Lease:
 
 def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
     finish(study, lease, state=TrialState.COMPLETE, value=0.5, attributes={"a": 1, "b": "text"})
+    finish(study, lease, state=TrialState.COMPLETE, value=0.7)  # twice is once
     (trial,) = study.study.trials
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
     assert trial.user_attrs == {"a": 1, "b": "text"}
@@ -42,12 +51,6 @@ def test_finish_pruned_takes_the_last_report(
     report(db, lease, 2, 0.75)
     finish(study, lease, state=TrialState.PRUNED)
     assert (study.study.trials[0].state, study.study.trials[0].value) == (TrialState.PRUNED, 0.75)
-
-
-def test_finish_twice_is_finish_once(study: StudyHandle, lease: Lease) -> None:
-    finish(study, lease, state=TrialState.COMPLETE, value=0.5)
-    finish(study, lease, state=TrialState.COMPLETE, value=0.7)
-    assert study.study.trials[0].value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -93,14 +96,6 @@ def test_a_late_finish_does_not_pass_for_the_new_holders(
         finish(study, lease, state=TrialState.COMPLETE, value=0.1)
 
 
-def test_a_released_lease_writes_nothing(
-    db: Database, lease: Lease, report: Callable[..., None]
-) -> None:
-    release(db, lease)
-    with pytest.raises(LostLeaseError):
-        report(db, lease, 1)
-
-
 def test_renew_lasts_from_now(db: Database, study: StudyHandle) -> None:
     lease = claim(study, total=1, lease_seconds=0.6, worker="far:1:1:scope")
     assert isinstance(lease, Lease)
@@ -143,3 +138,82 @@ def test_sample_stores_all_or_nothing(study: StudyHandle, lease: Lease) -> None:
         sample(study, lease, broken)
     assert study.study.trials[0].params == {}
     assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) >= 0
+
+
+SECONDS = 0.5
+
+
+def take_short(study: StudyHandle, total: int = 1) -> Lease:
+    # Of another host: one of this host that lives would have more than its lease.
+    claimed = claim(study, total=total, lease_seconds=SECONDS, worker="far:1:1:scope")
+    assert isinstance(claimed, Lease)
+    return claimed
+
+
+def test_keeps_leases_while_the_block_runs(db: Database, study: StudyHandle) -> None:
+    first, second = take_short(study, 2), take_short(study, 2)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(first):
+        with heartbeat.keep(second):
+            time.sleep(2 * SECONDS)
+            assert claim(study, total=2) == Wait(running=2)
+        time.sleep(1.5 * SECONDS)
+        assert take_short(study, 2).trial_id == second.trial_id
+        assert not heartbeat.lost(first)
+
+
+def test_renews_at_once_when_the_host_wakes(
+    db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = claim(study, total=1, worker="far:1:1:scope")  # for a minute
+    assert isinstance(claimed, Lease)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(claimed):
+        with db.engine.begin() as connection:
+            connection.execute(update(leases).values(expires_at=0))
+        monkeypatch.setattr(time, "clock_gettime", lambda _clock: time.monotonic() + 1e9)
+        deadline = time.monotonic() + 5
+        while status(study).abandoned:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_tells_a_lost_lease(db: Database, study: StudyHandle) -> None:
+    lease = take_short(study)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
+        release(db, lease)
+        taken = take_short(study)
+        deadline = time.monotonic() + 5
+        while not heartbeat.lost(lease):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not heartbeat.lost(taken)
+    assert not heartbeat.lost(lease)  # forgotten at the end of the block
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_rides_out_an_outage(
+    db: Database, study: StudyHandle, postgres: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = take_short(study)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
+        postgres.stop()
+        time.sleep(SECONDS)
+        postgres.start()
+        time.sleep(2.0)
+        assert not heartbeat.lost(lease)
+        assert claim(study, total=1) == Wait(running=1)
+    assert "cannot renew the lease of trial 0" in caplog.text
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_ends_while_the_database_is_locked(
+    db: Database, study: StudyHandle, tmp_path: Path
+) -> None:
+    lease = take_short(study)
+    other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None)
+    with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(SECONDS)
+        started = time.monotonic()
+    assert time.monotonic() - started < 2.0
+    other.close()
+    db.patience_seconds = 0.0  # so that its thread, which is still waiting, leaves the database
