@@ -63,10 +63,9 @@ def is_alive(worker: str) -> bool:
 
 def _is_local(worker: str) -> bool:
     """Whether it is a process that could be seen here under its own number."""
-    here, parts = this_worker().split(":"), worker.split(":")
-    if len(parts) != 4 or not re.fullmatch("[0-9]{1,9}", parts[1]):
-        return False  # no process of ours wrote that
-    return (parts[0], parts[3]) == (here[0], here[3]) and here[3] != "?"
+    found = re.fullmatch(r"([^:]*):[0-9]{1,9}:[^:]*:([^:]*)", worker, re.ASCII)
+    host, _, _, scope = this_worker().split(":")
+    return found is not None and found.groups() == (host, scope) and scope != "?"
 
 
 def _start(pid: int) -> str:

@@ -53,22 +53,18 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
     if not is_folder(place):
         return place
     if named is None:
-        place = _known_place(study, own, system)
+        places = ((it, find_dataset(it).path) for it in [*_places(system), own])
+        found = next((it for it, path in places if path is not None and path.exists()), None)
+        if found is None:
+            raise DataError(
+                f"there is no {find_dataset(own).path}, where the pictures of study "
+                f"{study.name!r} were; if they were moved, name their place: --dataset folder:PATH"
+            )
+        place = found
     record = system.get(HELD_OUT)
     if isinstance(record, dict):
         keep_held_out(place, data_dir, {str(k): str(v) for k, v in record.items()})
     return place
-
-
-def _known_place(study: StudyHandle, own: str, system: dict[str, Any]) -> str:
-    for place in [*_places(system), own]:
-        path = find_dataset(place).path
-        if path is not None and path.exists():
-            return place
-    raise DataError(
-        f"there is no {find_dataset(own).path}, where the pictures of study {study.name!r} were; "
-        "if they were moved, name their place: --dataset folder:PATH"
-    )
 
 
 def _places(system: dict[str, Any]) -> list[str]:
@@ -109,31 +105,28 @@ def check_data(study: StudyHandle, task: Task) -> None:
     Raises:
         DataError: says what has changed.
     """
-    told = _changes(study, task)
-    if told:
-        raise DataError(
-            f"study {study.name!r} was made with other data than {task.info.name} holds: "
-            f"{told}; put the data back (if they lie elsewhere: --dataset folder:PATH), or start "
-            "another study with --study NAME"
-        )
-
-
-def _changes(study: StudyHandle, task: Task) -> str:
     if task.content is None:
-        return ""
+        return
     stored = study.attributes.get(FINGERPRINT)
-    if stored is None:  # a study of an earlier version
-        facts = load_facts(study)
-        return rough_differences(
-            facts.class_names, facts.image_shape, facts.training_count, task.content
-        )
     try:
-        return differences(Fingerprint.from_dict(stored), task.content)
+        recorded = None if stored is None else Fingerprint.from_dict(stored)
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"attribute {FINGERPRINT!r} of study {study.name!r} is damaged ({error}); "
             "start another study with --study NAME"
         ) from error
+    if recorded is None:  # a study of an earlier version
+        facts = load_facts(study)
+        shape, count = facts.image_shape, facts.training_count
+        changes = rough_differences(facts.class_names, shape, count, task.content)
+    else:
+        changes = differences(recorded, task.content)
+    if changes:
+        raise DataError(
+            f"study {study.name!r} was made with other data than {task.info.name} holds: "
+            f"{changes}; put the data back (if they lie elsewhere: --dataset folder:PATH), or "
+            "start another study with --study NAME"
+        )
 
 
 def keep_data(study: StudyHandle, task: Task) -> None:
@@ -151,11 +144,10 @@ def keep_data(study: StudyHandle, task: Task) -> None:
     if is_folder(info.name) and info.name != places[0]:
         others = [place for place in places[:-1] if place != info.name]
         found[PLACES] = [info.name, *others][:MOST_PLACES]
-    lacking = task.content is not None and FINGERPRINT not in study.attributes
-    if not found and not lacking:
-        return
-    with study.transaction():
-        for key, value in found.items():
-            study.db.optuna.set_study_system_attr(study.study_id, key, value)
-        if lacking and task.content is not None:
-            study.study.set_user_attr(FINGERPRINT, task.content.to_dict())
+    content = task.content if FINGERPRINT not in study.attributes else None
+    if found or content is not None:
+        with study.transaction():
+            for key, value in found.items():
+                study.db.optuna.set_study_system_attr(study.study_id, key, value)
+            if content is not None:
+                study.study.set_user_attr(FINGERPRINT, content.to_dict())

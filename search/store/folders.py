@@ -11,17 +11,15 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from search.store import RUNS_VARIABLE, StorageError, StudyGoneError
-from search.store.database import snapshot, with_retry
+from search.store import StorageError, StudyGoneError
+from search.store.database import read
 from search.store.records import results_of
 from search.store.studies import StudyHandle
 from search.store.urls import is_sqlite, read_url
@@ -108,8 +106,8 @@ def usable(folder: Path) -> Path:
 def study_folder(study: StudyHandle, runs: Path) -> Path:
     """The study's folder below `runs`, made and claimed if it had none.
 
-    A folder that an earlier version left, which bears no identity, is taken over by a study whose
-    checkpoints lie there, or if there are none, by one that has begun; an empty one by anybody.
+    A folder that an earlier version left, which bears no identity, is taken over by a study that
+    has begun; an empty one by anybody.
 
     Raises:
         StorageError: it cannot be made or written, or the database was unavailable.
@@ -175,7 +173,6 @@ def _claim(study: StudyHandle, runs: Path) -> Path:
                     usual,
                     folder,
                 )
-            _bring_checkpoints(study, folder)
     return folder
 
 
@@ -183,59 +180,22 @@ def _is_free(study: StudyHandle, folder: Path) -> bool:
     """Whether nothing in the folder is another study's, as far as can be told."""
     if owner_of(folder) is not None:
         return False
-    checkpoints = list(_checkpoints(folder, _OF_TRIAL))
-    trials = _trials(study)
-    if checkpoints:
-        return all(_is_of(path, number, trials) for path, number in checkpoints)
-    empty = not folder.is_dir() or not any(folder.iterdir())
-    return empty or any(trial.datetime_start is not None for trial in trials)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    # An earlier version left it, which wrote no identities.
+    return any(trial.datetime_start is not None for trial in _trials(study))
 
 
-def _bring_checkpoints(study: StudyHandle, folder: Path) -> None:
-    """Into a folder just claimed, from where an earlier version kept them.
-
-    That was the present folder's `runs/<study>`, wherever the database lay, whoever else used it.
-    """
-    usual = next(study_folders(folder.parent, study.name))
-    for earlier in (usual, next(study_folders(RUNS, study.name))):
-        if owner_of(earlier) is not None or earlier.absolute() == folder.absolute():
-            continue
-        trials = _trials(study)
-        for path, number in _checkpoints(earlier, _OF_TRIAL):
-            if _is_of(path, number, trials):
-                (folder / CHECKPOINTS).mkdir(exist_ok=True)
-                with suppress(FileNotFoundError):
-                    shutil.move(path, folder / CHECKPOINTS / path.name)
-
-
-def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, int]]:
-    """With the number of the trial, or the seed."""
+def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, int, float]]:
+    """With the number of the trial, or the seed, and when they were written."""
     for path in (folder / CHECKPOINTS).glob("*.pt"):
         named = pattern.fullmatch(path.name)
         if named is not None and path.is_file():
-            yield path, int(named[1])
+            yield path, int(named[1]), path.stat().st_mtime
 
 
 def _trials(study: StudyHandle) -> list[FrozenTrial]:
-    def attempt() -> list[FrozenTrial]:
-        with snapshot(study.db):
-            return study.study.get_trials(deepcopy=False)
-
-    return with_retry(study.db, attempt)
-
-
-def _is_of(checkpoint: Path, number: int, trials: list[FrozenTrial]) -> bool:
-    """Whether it belongs to one of these trials; also True for a damaged one, which is nobody's."""
-    # Few folders have moved, and to read these files takes torch, a second to import.
-    from search.training.epoch import CheckpointError
-    from search.training.files import load_checkpoint
-
-    try:
-        identity = load_checkpoint(checkpoint).get("identity")
-    except CheckpointError:
-        return True
-    started = identity.get("started") if isinstance(identity, dict) else None
-    return any(t.number == number and str(t.datetime_start) == started for t in trials)
+    return read(study.db, lambda _: study.study.get_trials(deepcopy=False))
 
 
 def sweep(study: StudyHandle, folder: Path) -> None:
@@ -247,20 +207,17 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     try:
         delete_abandoned(folder)
         # First the files and then the states: whatever has written one was in the database before.
-        of_trials = [(path, n, path.stat().st_mtime) for path, n in _checkpoints(folder, _OF_TRIAL)]
-        of_seeds = [(path, path.stat().st_mtime) for path, _ in _checkpoints(folder, _OF_SEED)]
-        unfinished = set()
+        of_trials, of_seeds = (list(_checkpoints(folder, it)) for it in (_OF_TRIAL, _OF_SEED))
+        done: list[tuple[Path, float]] = []
         if of_trials:
             unfinished = {t.number for t in _trials(study) if not t.state.is_finished()}
-        tested = 0.0
+            done += [(path, at) for path, number, at in of_trials if number not in unfinished]
         if of_seeds:
             results = results_of(study.db, study.name)
             ended = [row.opened_at.timestamp() for row in results if row.figures is not None]
-            tested = max(ended, default=0.0)
-        done = [(path, written) for path, n, written in of_trials if n not in unfinished]
-        done += [(path, written) for path, written in of_seeds if written < tested]
-        for path, written in done:
-            if path.stat().st_mtime == written:  # not written anew meanwhile
+            done += [(path, at) for path, _, at in of_seeds if at < max(ended, default=0.0)]
+        for path, at in done:
+            if path.stat().st_mtime == at:  # not written anew meanwhile
                 path.unlink()
     except FileNotFoundError:
         pass  # another process is sweeping

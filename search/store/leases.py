@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import Trial, TrialState
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 _AGAIN_SECONDS = 1.0  # until a renewal is tried again after a database error
-_LOOK_SECONDS = 1.0  # at most so long after the host was asleep, leases are renewed
+_LOOK_SECONDS = 0.1  # between looks for leases that are due
 # Goes on while the host sleeps, as leases do: Linux has a clock of its own for it, on macOS it is
 # the monotonic one (and not what `time.monotonic` reads).
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -193,72 +192,53 @@ class Heartbeat:
         self._db = db
         self._due: dict[Lease, float] = {}  # by _CLOCK
         self._lost: set[Lease] = set()
-        self._changed = threading.Condition()
-        self._ended = False
+        self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._thread.join(timeout=1.0)  # no longer: it may be waiting for the database
 
     @contextmanager
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew a lease while the `with` block runs. Any number may be kept at a time."""
-        with self._changed:
+        with self._lock:
             self._due[lease] = time.clock_gettime(_CLOCK) + lease.seconds / 3
-            self._changed.notify()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._due.pop(lease, None)
                 self._lost.discard(lease)
 
     def lost(self, lease: Lease) -> bool:
         """Whether a lease that is kept is in other hands, so that training on is of no use."""
-        with self._changed:
-            return lease in self._lost
+        return lease in self._lost
 
     def _run(self) -> None:
-        while (lease := self._next()) is not None:
-            pause = lease.seconds / 3
-            try:
-                held = renew(self._db, lease)
-            except StudyGoneError:
-                held = False
-            except Exception as error:  # whatever it was, the next beat may succeed
-                _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
-                held, pause = True, _AGAIN_SECONDS
-            with self._changed:
-                if lease not in self._due:
-                    continue  # given up meanwhile
-                if held:
-                    self._due[lease] = time.clock_gettime(_CLOCK) + pause
-                else:
-                    del self._due[lease]
-                    self._lost.add(lease)
+        while not self._ended.wait(_LOOK_SECONDS):
+            for lease, due in list(self._due.items()):
+                if due <= time.clock_gettime(_CLOCK):
+                    self._renew(lease)
 
-    def _next(self) -> Lease | None:
-        """Wait until a lease is due; None at the end."""
-        with self._changed:
-            while not self._ended:
-                lease = min(self._due, key=self._due.__getitem__, default=None)
-                pause = None
-                if lease is not None:
-                    pause = self._due[lease] - time.clock_gettime(_CLOCK)
-                    if pause <= 0:
-                        return lease
-                # A wait goes by a clock that sleeps with the host.
-                self._changed.wait(None if pause is None else min(pause, _LOOK_SECONDS))
-            return None
+    def _renew(self, lease: Lease) -> None:
+        held, pause = True, lease.seconds / 3
+        try:
+            held = renew(self._db, lease)
+        except StudyGoneError:
+            held = False
+        except Exception as error:  # whatever it was, the next beat may succeed
+            _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
+            pause = _AGAIN_SECONDS
+        with self._lock:
+            if lease not in self._due:
+                return  # given up meanwhile
+            if held:
+                self._due[lease] = time.clock_gettime(_CLOCK) + pause
+            else:
+                del self._due[lease]
+                self._lost.add(lease)

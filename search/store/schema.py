@@ -78,6 +78,10 @@ def _trial_id() -> Column[int]:
     )
 
 
+MEASURED = (
+    *("train_loss", "train_error", "validation_loss", "validation_error"),
+    *("learning_rate", "seconds"),
+)
 epochs = Table(
     "epochs",
     metadata,
@@ -85,13 +89,8 @@ epochs = Table(
     Column("epoch", Integer, primary_key=True),  # 0: partial-epoch validation inside the first
     Column("study_id", Integer, nullable=False),
     Column("trial_number", Integer, nullable=False),
-    Column("train_loss", Double),
-    Column("train_error", Double),
-    Column("validation_loss", Double),
-    Column("validation_error", Double),
+    *(Column(name, Double) for name in MEASURED),
     Column("best_validation_loss", Double),  # of this epoch and all before: the pruner's one column
-    Column("learning_rate", Double),
-    Column("seconds", Double),
     Column("images", Integer),
     Column("metrics", JSON(none_as_null=True)),  # further ones by name; NULL: none
     Column("worker", String(255), nullable=False),

@@ -226,7 +226,16 @@ def create_study(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(["validation loss"])
-            facts = DatasetFacts.of(info, validation_count)
+            facts = DatasetFacts(
+                name=info.name,
+                title=info.title,
+                class_names=info.class_names,
+                image_shape=info.image_shape,
+                training_count=info.training_count,
+                validation_count=validation_count,
+                own_validation=info.has_own_validation,
+                notes=info.notes,
+            )
             study.set_user_attr(DATASET, dataclasses.asdict(facts))
             if spec.baseline is not None:
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))

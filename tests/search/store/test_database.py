@@ -1,3 +1,5 @@
+"""Transactions that Optuna's storage joins, and outages that are outlasted."""
+
 import sqlite3
 import threading
 import time

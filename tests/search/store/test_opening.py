@@ -1,3 +1,5 @@
+"""Databases opened and made, others left alone, and no password shown."""
+
 import sqlite3
 import subprocess
 import sys
@@ -30,11 +32,6 @@ def message(url: str, *, must_exist: bool = False) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
-
-
-def test_creates_both_programs_tables(db: Database) -> None:
-    tables = set(inspect(db.engine).get_table_names())
-    assert tables >= {"studies", "trials", "alembic_version"} | {table.name for table in OURS}
 
 
 def test_opens_again_and_finds_the_study(study: StudyHandle, database_url: str) -> None:
@@ -216,9 +213,3 @@ def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     passfile.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     open_database(url).close()
-
-
-def test_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    line = message("postgresql://me@host/db")
-    assert "its driver is missing; pip install 'cnn-search[postgres]'" in line

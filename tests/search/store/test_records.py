@@ -1,3 +1,5 @@
+"""Epochs and test evaluations as they were recorded."""
+
 import math
 import sqlite3
 import time
