@@ -10,8 +10,7 @@ from optuna.trial import TrialState
 from data.examples import DatasetInfo
 from search.analysis.measures import busy_seconds, time_spent, trial_seconds
 from search.analysis.wording import all_counts
-from search.figures.study import best_so_far
-from search.figures.study import pareto_front
+from search.figures.study import best_so_far, pareto_front
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
