@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from search.store import StorageError, StudyGoneError
+from search.store import RUNS_VARIABLE, StorageError, StudyGoneError
 from search.store.database import read
 from search.store.records import results_of
 from search.store.studies import StudyHandle
