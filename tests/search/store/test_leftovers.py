@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from search.running.loop import train_trials
 from search.running.run import Run
+from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.folders import sweep
