@@ -122,7 +122,7 @@ def _check_file(db: Database) -> None:
     from search.store.database import snapshot
 
     try:
-        with snapshot(db) as connection, connection.begin():
+        with snapshot(db):
             pass
     except DatabaseGoneError as error:
         raise ServiceUnavailable(str(error)) from error

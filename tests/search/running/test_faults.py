@@ -98,8 +98,8 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
 def attempts(url: str) -> set[int]:
     """Of all reports: 1 where no trial was ever taken over."""
     with closing(open_database(url)) as db:
-        study = optuna.load_study(study_name="study", storage=db.optuna)
-        return {row.attempt for row in epochs_of(db, study.study_id)}
+        study_id = db.optuna.get_study_id_from_name("study")
+        return {row.attempt for row in epochs_of(db, study_id)}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -174,8 +174,8 @@ def test_a_study_deleted_and_made_anew_under_living_workers(
         place.check(12)
         assert attempts(database_url) == {1}
         with closing(open_database(database_url)) as db:
-            study = optuna.load_study(study_name="study", storage=db.optuna)
-            writers = {int(row.worker.split(":")[1]) for row in epochs_of(db, study.study_id)}
+            rows = epochs_of(db, db.optuna.get_study_id_from_name("study"))
+            writers = {int(row.worker.split(":")[1]) for row in rows}
             assert writers <= set(new.pids)
             optuna.delete_study(study_name="study", storage=db.optuna)
     assert "Traceback" not in capfd.readouterr().err
