@@ -17,7 +17,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -157,46 +157,40 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
-    return content if _md5(content) == archive.md5 else None
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return content if md5 == archive.md5 else None
 
 
 def _answering(archive: Archive) -> str:
     """The first of the archive's addresses that answers; PROBE_SECONDS are given to each."""
     reasons = []
     for url in archive.urls:
-        try:
-            _probe(url)
+        reason = _probe(url)
+        if reason is None:
             return url
-        except FetchError as error:
-            reasons.append(f"{urlparse(url).netloc}: {error}")
+        reasons.append(f"{urlparse(url).netloc}: {reason}")
     raise FetchError("; ".join(reasons))
 
 
-def _probe(url: str) -> None:
-    """Raises FetchError unless `url` answers; a thread, since a name's look-up has no time-out."""
-    outcome: list[Exception | None] = []
+def _probe(url: str) -> str | None:
+    """Why `url` does not answer; None if it does. A thread, as a name's look-up has no time-out."""
+    outcome: list[str | None] = [f"no answer within {PROBE_SECONDS:g} s"]
 
     def ask() -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            outcome.append(None)
+            outcome[0] = None
+        except urllib.error.HTTPError as error:
+            error.close()  # it is the response
+            outcome[0] = str(error)
         except (OSError, HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it is the response
-            outcome.append(error)
+            outcome[0] = _one_line(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    if not outcome:
-        raise FetchError(f"no answer within {PROBE_SECONDS:g} s")
-    if outcome[0] is not None:
-        raise FetchError(_one_line(outcome[0])) from outcome[0]
+    return outcome[0]
 
 
 def _fetch(archive: Archive, data_dir: Path) -> None:
@@ -206,20 +200,18 @@ def _fetch(archive: Archive, data_dir: Path) -> None:
 
     url = _answering(archive)
     host, target = urlparse(url).netloc, data_dir / archive.path
-    partial = target.with_name(f".{target.name}.partial")
+    partial, console = target.with_name(f".{target.name}.partial"), Console(stderr=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:
+        with (
+            urllib.request.urlopen(url, timeout=STALL_SECONDS) as response,
+            partial.open("wb") as file,
+        ):
             size = int(response.headers.get("Content-Length", 0))
-            with (
-                wrap_file(
-                    response, size, description=target.name, console=Console(stderr=True)
-                ) as watched,
-                partial.open("wb") as file,
-            ):
+            with wrap_file(response, size, description=target.name, console=console) as watched:
                 while file.tell() < MAX_BYTES and (piece := watched.read(1 << 20)):
                     file.write(piece)
-        if _md5(partial.read_bytes()) != archive.md5:
+        if _verified(replace(archive, path=str(partial)), data_dir) is None:
             raise FetchError(f"{host}: sent something else than the published {target.name}")
         partial.replace(target)
     except (OSError, HTTPException, ValueError) as error:

@@ -25,7 +25,7 @@ def load_training(
     root: Path, name: str, data_dir: Path, reading: Reading
 ) -> tuple[DatasetInfo, Examples]:
     """See `data.datasets.load_training`."""
-    layout = read_layout(root, data_dir, version=reading.version, check=True)
+    layout = read_layout(root, data_dir, version=reading.version)
     image_shape, preparation, notes = prepare(root, layout.learned, reading)
     classes, own = layout.class_names, len(layout.validation)
     info = DatasetInfo(

@@ -52,18 +52,14 @@ class Layout:
         return self.training + self.validation
 
 
-def read_layout(root: Path, data_dir: Path, *, version: int = 2, check: bool = False) -> Layout:
+def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
     """The files below `root` by split; a split that is drawn is stored in `data_dir`.
 
-    Args:
-        version: see `data.folders.preparation.Reading`.
-        check: before any is held out, and out of reach, refuse those that are no pictures.
-
-    Raises:
-        DataError: the folder is no data set; all that is wrong of one kind at once.
+    `version`: see `data.folders.preparation.Reading`. Raises DataError for a folder that is no data
+    set, with all that is wrong of one kind at once.
     """
     try:
-        return _read_layout(root, data_dir, version, check=check)
+        return _read_layout(root, data_dir, version)
     except OSError as error:
         raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
 
@@ -78,7 +74,7 @@ def share(count: int, classes: int) -> int:
     return max(round(HELD_OUT * count), classes)
 
 
-def _read_layout(root: Path, data_dir: Path, version: int, *, check: bool) -> Layout:
+def _read_layout(root: Path, data_dir: Path, version: int) -> Layout:
     skipped = LeftOut()
     split = _training_folder(root, version)
     training = _scan_classes(root, split, skipped)
@@ -92,7 +88,7 @@ def _read_layout(root: Path, data_dir: Path, version: int, *, check: bool) -> La
     notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:
-        test = _hold_out(root, root / split, training, data_dir, check=check)
+        test = _hold_out(root, root / split, training, data_dir)
         training = [file for file in training if file not in test]
         notes.append(
             f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
@@ -200,9 +196,7 @@ def _require_of_each_class(
             )
 
 
-def _hold_out(
-    root: Path, folder: Path, files: list[str], data_dir: Path, *, check: bool
-) -> dict[str, str]:
+def _hold_out(root: Path, folder: Path, files: list[str], data_dir: Path) -> dict[str, str]:
     """The test images among `files`, see `data.folders.held_out`."""
 
     def draw() -> list[str]:
@@ -210,8 +204,7 @@ def _hold_out(
 
         classes = sorted({class_of(file) for file in files})
         _require_of_each_class(files, classes, 3, folder)  # for training, validation and test
-        if check:
-            check_pictures([root / file for file in files])
+        check_pictures([root / file for file in files])  # before some are out of reach
         _, drawn = train_test_split(
             files,
             test_size=share(len(files), len(classes)),

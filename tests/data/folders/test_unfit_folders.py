@@ -146,8 +146,7 @@ def test_hostile_class_names_are_kept_as_they_are_or_refused(
             for one in ("plain", name):
                 assert one == Path(one).name
                 (root / "train" / one).mkdir(parents=True)
-                for image in range(5):
-                    (root / "train" / one / f"{image}.png").touch()
+                fill(root / "train" / one, 0, 3)
         except (AssertionError, OSError, ValueError):
             continue  # no single folder of this system can have that name
         try:
