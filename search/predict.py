@@ -53,7 +53,7 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Not needed for --help, and with torch they take seconds to import.
-    from search.figures.contact_sheet import MOST
+    from search.figures.images import MOST
     from search.final.predict import bundle_folder, predict
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)

@@ -7,7 +7,7 @@ imported only when a figure is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
@@ -138,19 +138,15 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 }  # fmt: skip
 
 
-def figures_of(view: StudyView) -> dict[str, Figure[StudyView]]:
-    """Those with something to show of the study, in the order of its page."""
-    return {name: figure for name, figure in FIGURES.items() if figure.applies(view)}
-
-
-def final_figures_of(final: FinalResult) -> dict[str, Figure[FinalResult]]:
-    return {name: figure for name, figure in FINAL_FIGURES.items() if figure.applies(final)}
+def applying(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, Figure[Source]]:
+    """Those with something to show of a study or final network, in the order of its page."""
+    return {name: figure for name, figure in registry.items() if figure.applies(source)}
 
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
     """What the dashboard shows of the study, by the dashboard's ids."""
     return {
         figure.dashboard_id or name: figure.draw(view)
-        for name, figure in figures_of(view).items()
+        for name, figure in applying(FIGURES, view).items()
         if figure.in_dashboard
     }

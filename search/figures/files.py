@@ -23,6 +23,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from search.analysis.wording import fitted, grouped
 from search.figures import Kind
@@ -33,16 +34,7 @@ DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
 HEIGHT = 440  # pixels on a page, of a figure that does not say
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-MARKERS = {  # plotly's name: matplotlib's, and whether it is filled
-    "circle": ("o", True),
-    "circle-open": ("o", False),
-    "diamond": ("D", True),
-    "diamond-open": ("D", False),
-    "diamond-wide-open": ("d", False),
-    "triangle-up": ("^", True),
-    "star": ("*", True),
-    "x": ("x", True),
-}
+MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
 FEW_DECADES = 2.5  # up to which a logarithmic axis has labels between the powers of ten
 SMALL = 7  # points
 MOST_TITLE = 120  # characters of a line
@@ -73,26 +65,27 @@ def rendered(draw: Draw, kind: Kind, dpi: int = DPI) -> bytes:
 def drawn(figure: Mapping[str, Any]) -> Figure:
     """The figure, given by its `to_dict()`, on white ground."""
     layout = figure["layout"]
-    names = sorted((key for key in layout if key.startswith("xaxis")), key=_axis_number)
-    bottoms = sorted({_y_axis(layout, name).get("domain", (0, 1))[0] for name in names})
-    rows, columns = len(bottoms), math.ceil(len(names) / len(bottoms))
+    names = [key for key in layout if key.startswith("xaxis")]
+    names.sort(key=lambda name: (len(name), name))  # xaxis, xaxis2, xaxis10
+    given = [(layout[name], layout[name.replace("x", "y", 1)]) for name in names]
+    rows = len({y.get("domain", (0, 1))[0] for _, y in given})
+    columns = math.ceil(len(names) / rows)
     size = (WIDTH_INCHES, layout.get("height", HEIGHT) / PX_PER_INCH)
     picture = Figure(figsize=size, layout="constrained")
-    shared = any(_y_axis(layout, name).get("matches") for name in names)
-    grid = list(picture.subplots(rows, columns, squeeze=False, sharey=shared).flat)
-    panels, unused = grid[: len(names)], grid[len(names) :]
-    for axes in unused:
+    shared = any(y.get("matches") for _, y in given)
+    grid = picture.subplots(rows, columns, squeeze=False, sharey=shared).flat
+    panels = {name.replace("axis", ""): axes for name, axes in zip(names, grid, strict=False)}
+    for axes in grid[len(names) :]:
         axes.set_axis_off()
-    places = {name.replace("axis", ""): axes for name, axes in zip(names, panels, strict=True)}
     for trace in figure["data"]:
-        axes = places[trace.get("xaxis", "x")]
-        {"bar": _draw_bars, "heatmap": _draw_heatmap}.get(trace["type"], _draw_lines)(axes, trace)
-    for name, axes in zip(names, panels, strict=True):
-        _furnish(axes, layout[name], _y_axis(layout, name), columns)
+        draw = {"bar": _draw_bars, "heatmap": _draw_heatmap}.get(trace["type"], _draw_lines)
+        draw(panels[trace.get("xaxis", "x")], trace)
+    for axes, (x, y) in zip(panels.values(), given, strict=True):
+        _furnish(axes, x, y, columns)
         if layout.get("plot_bgcolor", "").startswith("#"):
             axes.set_facecolor(layout["plot_bgcolor"])
-    _annotate(places, layout)
-    _name(picture, panels, layout["title"])
+    _annotate(panels, layout)
+    _name(picture, list(panels.values()), layout["title"])
     return picture
 
 
@@ -102,51 +95,36 @@ def plain(text: str) -> str:
     return lines.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _axis_number(name: str) -> int:
-    return int(name.removeprefix("xaxis") or 1)
-
-
-def _y_axis(layout: Mapping[str, Any], x_axis: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = layout[x_axis.replace("x", "y", 1)]
-    return found
-
-
-def _numbers(values: Sequence[Any]) -> list[float]:
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     """None, which parts a line, as NaN."""
-    return [math.nan if value is None else float(value) for value in values]
+    return np.array(values, dtype=float)
 
 
 def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     x, y = _numbers(trace["x"]), _numbers(trace["y"])
     line, marker = trace.get("line", {}), trace.get("marker", {})
     mode = trace.get("mode", "lines")
-    look: dict[str, Any] = {
-        "color": line.get("color"),
-        "alpha": trace.get("opacity", 1),
-        "label": _label(trace),
-        "linestyle": "",
-    }
+    look = {"color": line.get("color"), "alpha": trace.get("opacity", 1), "linestyle": ""}
     if "lines" in mode:
-        look |= {
-            "linestyle": LINES[line.get("dash", "solid")],
-            "linewidth": 0.8 * line.get("width", 2),
-            "drawstyle": "steps-post" if line.get("shape") == "hv" else "default",
-        }
+        look["linestyle"] = LINES[line.get("dash", "solid")]
+        look["linewidth"] = 0.8 * line.get("width", 2)
+        look["drawstyle"] = "steps-post" if line.get("shape") == "hv" else "default"
     if "markers" in mode:
-        shape, filled = MARKERS[marker.get("symbol", "circle")]
-        look |= {"marker": shape, "markersize": 0.7 * marker.get("size", 6)}
-        look |= {} if filled else {"markerfacecolor": "none"}
+        symbol = marker.get("symbol", "circle")
+        look["marker"] = MARKERS.get(symbol.removesuffix("-open"), "x")
+        look["markersize"] = 0.7 * marker.get("size", 6)
+        look |= {"markerfacecolor": "none"} if symbol.endswith("-open") else {}
         look["color"] = marker.get("color", line.get("color"))
     if "error_x" in trace:
-        spread = [value or 0.0 for value in trace["error_x"]["array"]]
-        axes.errorbar(x, y, xerr=spread, elinewidth=1.2, capsize=3, **look)
+        look |= {"xerr": _numbers(trace["error_x"]["array"]), "elinewidth": 1.2, "capsize": 3}
+        axes.errorbar(x, y, label=_label(trace), **look)
     elif isinstance(look["color"], list | tuple):
         # One call for each, as matplotlib has no list of edge colours for open markers in a line.
         for place, colour in enumerate(look["color"]):
-            one = {**look, "color": colour, "label": look["label"] if place == 0 else None}
-            axes.plot(x[place], y[place], **one)
+            label = _label(trace) if place == 0 else None
+            axes.plot(x[place], y[place], label=label, **{**look, "color": colour})
     else:
-        axes.plot(x, y, **look)
+        axes.plot(x, y, label=_label(trace), **look)
 
 
 def _label(trace: Mapping[str, Any]) -> str | None:
@@ -160,29 +138,28 @@ def _label(trace: Mapping[str, Any]) -> str | None:
 def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
     names = [plain(str(name)) for name in trace["y"]]
     spread = trace.get("error_x", {}).get("array")
-    look: dict[str, Any] = {"color": trace.get("marker", {}).get("color"), "xerr": spread}
-    bars = axes.barh(names, _numbers(trace["x"]), error_kw={"elinewidth": 1.2}, **look)
+    color = trace.get("marker", {}).get("color")
+    bars = axes.barh(names, _numbers(trace["x"]), color=color, xerr=spread)
     if "text" in trace:
         axes.bar_label(bars, [plain(text) for text in trace["text"]], padding=4, fontsize=8)
         axes.margins(x=0.25)
 
 
 def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
-    values = np.array(trace["z"], dtype=float)
+    values, low, high = _numbers(trace["z"]), trace["zmin"], trace["zmax"]
     scale = [(place, _colour(colour)) for place, colour in trace["colorscale"]]
     colours = LinearSegmentedColormap.from_list("scale", scale)
-    low, high = trace["zmin"], trace["zmax"]
     shown = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    bar = trace.get("colorbar", {})
-    title = plain(bar.get("title", {}).get("text", "")).replace("\n", " ")
-    scale_axes = axes.figure.colorbar(shown, ax=axes, label=title, shrink=0.8)
+    bar = trace["colorbar"]
+    title = plain(bar["title"]["text"]).replace("\n", " ")
+    beside = axes.figure.colorbar(shown, ax=axes, label=title, shrink=0.8)
     if "tickvals" in bar:
-        scale_axes.set_ticks(bar["tickvals"], labels=bar["ticktext"])
+        beside.set_ticks(bar["tickvals"], labels=bar["ticktext"])
     if "texttemplate" in trace:
         for (row, column), value in np.ndenumerate(values):
-            colour = "white" if value > (low + 3 * high) / 5 else "black"
+            color = "white" if value > (2 * low + 3 * high) / 5 else "black"
             text = trace["text"][row][column]
-            axes.text(column, row, text, ha="center", va="center", color=colour, size=SMALL)
+            axes.text(column, row, text, ha="center", va="center", color=color, size=SMALL)
 
 
 def _colour(text: str) -> str | tuple[float, ...]:
@@ -234,40 +211,33 @@ def _label_decades(axis: Axis) -> None:
 
 def _turn(axes: Axes, labels: Sequence[str], room: int) -> None:
     """Labels that would run into each other."""
-    if len(labels) > MANY_LABELS:
-        axes.tick_params(axis="x", labelrotation=90)
-    elif sum(max(map(len, plain(label).split("\n"))) for label in labels) > room:
-        axes.tick_params(axis="x", labelrotation=30)
+    if sum(max(map(len, plain(label).split("\n"))) for label in labels) > room:
+        turned = 90 if len(labels) > MANY_LABELS else 30
+        axes.tick_params(axis="x", labelrotation=turned)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
 
 
-def _annotate(places: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
+def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
     for shape in layout.get("shapes", ()):
-        axes, line = places[shape.get("xref", "x")], shape["line"]
-        x, y = shape["x0"], shape["y0"]
+        axes, line, x, y = panels[shape.get("xref", "x")], shape["line"], shape["x0"], shape["y0"]
         if shape["type"] == "rect":
-            width, height = shape["x1"] - x, shape["y1"] - y
-            color = line["color"]
+            width, height, color = shape["x1"] - x, shape["y1"] - y, line["color"]
             axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=color, lw=2))
         else:  # upright, from edge to edge
             axes.axvline(x, color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
-    first = next(iter(places.values()))
     for note in layout.get("annotations", ()):
-        font = note.get("font", {})
-        frame = {"fc": "white", "ec": "none", "pad": 0.4, "alpha": 0.8}
-        across, along = (
-            "axes fraction" if note.get(ref) == "paper" else "data" for ref in ("xref", "yref")
-        )
-        places.get(note.get("xref", "x"), first).annotate(
+        across = "axes fraction" if note.get("xref") == "paper" else "data"
+        along = "axes fraction" if note.get("yref") == "paper" else "data"
+        panels.get(note.get("xref", "x"), panels["x"]).annotate(
             plain(note["text"]),
             (note["x"], note["y"]),
             xycoords=(across, along),
-            ha="left" if note.get("xanchor") == "left" else "center",
-            va="top" if note.get("yanchor") == "top" else "center",
-            fontsize=0.7 * font.get("size", 11),
-            color=font.get("color"),
-            bbox=frame if "bgcolor" in note else None,
+            ha=note.get("xanchor", "center"),
+            va=note.get("yanchor", "center"),
+            fontsize=0.7 * note.get("font", {}).get("size", 11),
+            color=note.get("font", {}).get("color"),
+            bbox={"fc": "white", "ec": "none", "pad": 0.4} if "bgcolor" in note else None,
             xytext=(0.75 * note.get("xshift", 0), 0),
             textcoords="offset points",
         )

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from search.analysis.final_result import FinalResult
 from search.analysis.wording import data_in_words, fitted, grouped, percent, printable
-from search.figures import KINDS, final_figures_of
+from search.figures import FINAL_FIGURES, KINDS, applying
 from search.figures.files import Draw, drawn, rendered
 from search.figures.images import draw_feature_maps, draw_mistakes
 from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
@@ -38,20 +38,14 @@ def training_curves(final: FinalResult) -> go.Figure:
     number = final.trial.number
     names = f"trial #{number}: training", f"trial #{number}: validation"
     figure = loss_and_error(final.trial.curve, final.trial.best, names)
+    name, line = "final runs: training", {"color": GREY, "width": 1}
     for column, what, factor in PANELS:
         for rank, run in enumerate(final.runs):
-            add_line(
-                figure,
-                [epoch.epoch for epoch in run.curve],
-                [short(factor * getattr(epoch, f"train_{what}")) for epoch in run.curve],
-                "final runs: training",
-                {"color": GREY, "width": 1},
-                f"seed {run.seed}, epoch %{{x}}: %{{y}}",
-                legendgroup="final",
-                showlegend=column == 1 and rank == 0,
-                row=1,
-                col=column,
-            )
+            x = [epoch.epoch for epoch in run.curve]
+            y = [short(factor * getattr(epoch, f"train_{what}")) for epoch in run.curve]
+            place = {"row": 1, "col": column, "showlegend": column == 1 and rank == 0}
+            hover = f"seed {run.seed}, epoch %{{x}}: %{{y}}"
+            add_line(figure, x, y, name, line, hover, legendgroup="final", **place)
     apply_style(
         figure,
         f"{in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
@@ -119,25 +113,25 @@ def confusion_matrix(
         count = f"{grouped(int(confusion_KK[i, j]))} ({percent(shares_KK[i, j], 1)} of {names[i]})"
         return f"{names[i]} taken for {names[j]}:<br>{count}"
 
-    figure = go.Figure(
-        go.Heatmap(
-            z=np.sqrt(shares_KK).round(3).tolist(),
-            zmin=0,
-            zmax=1,
-            colorscale="Blues",
-            # Zeros are left out: what is there stands out.
-            text=[[str(count) if count else "" for count in row] for row in confusion_KK.tolist()],
-            texttemplate="%{text}" if len(names) <= MOST_NUMBERS else None,
-            hovertext=[[in_words(i, j) for j in classes] for i in classes],
-            hoverinfo="text",
-            xgap=1,
-            ygap=1,
-            colorbar={
-                "title": {"text": "share of<br>true class"},
-                "tickvals": [math.sqrt(share) for share in SHARES],
-                "ticktext": [percent(share, 0) for share in SHARES],
-            },
-        )
+    bar = {
+        "title": {"text": "share of<br>true class"},
+        "tickvals": [math.sqrt(share) for share in SHARES],
+        "ticktext": [percent(share, 0) for share in SHARES],
+    }
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=np.sqrt(shares_KK).round(3).tolist(),
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        # Zeros are left out: what is there stands out.
+        text=[[str(count) if count else "" for count in row] for row in confusion_KK.tolist()],
+        texttemplate="%{text}" if len(names) <= MOST_NUMBERS else None,
+        hovertext=[[in_words(i, j) for j in classes] for i in classes],
+        hoverinfo="text",
+        xgap=1,
+        ygap=1,
+        colorbar=bar,
     )
     apply_style(figure, in_figure(below), "Confusion matrix")
     figure.update_layout(height=660)
@@ -166,17 +160,16 @@ def first_layer_kernels(final: FinalResult) -> go.Figure:
     grid, owners = kernel_grid(kernels)
     finite = np.abs(kernels[np.isfinite(kernels)])
     limit = float(finite.max(initial=0.0)) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[short(value) for value in row] for row in grid.tolist()],
-            zmin=-limit,
-            zmax=limit,
-            colorscale=[[0, "#000000"], [0.5, "#808080"], [1, "#FFFFFF"]],
-            customdata=owners.tolist(),
-            hovertemplate="kernel %{customdata}: %{z}<extra></extra>",
-            hoverongaps=False,
-            colorbar={"title": {"text": "weight"}},
-        )
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=[[short(value) for value in row] for row in grid.tolist()],
+        zmin=-limit,
+        zmax=limit,
+        colorscale=[[0, "#000000"], [0.5, "#808080"], [1, "#FFFFFF"]],
+        customdata=owners.tolist(),
+        hovertemplate="kernel %{customdata}: %{z}<extra></extra>",
+        hoverongaps=False,
+        colorbar={"title": {"text": "weight"}},
     )
     network = f"{printable(final.view.dataset.title)}, {_network(final)}"
     apply_style(
@@ -194,16 +187,9 @@ def first_layer_kernels(final: FinalResult) -> go.Figure:
         top, left, bottom, right = extent(owners, number)
         frame = {"color": VERMILION, "width": 2}
         figure.add_shape(type="rect", x0=left, x1=right, y0=top, y1=bottom, line=frame)
-        figure.add_annotation(
-            x=left,
-            y=top,
-            text=f"{number} {mark}",
-            showarrow=False,
-            xanchor="left",
-            yanchor="top",
-            font={"size": 9, "color": VERMILION},
-            bgcolor="rgba(255,255,255,0.8)",
-        )
+        place = {"x": left, "y": top, "xanchor": "left", "yanchor": "top", "showarrow": False}
+        font, ground = {"size": 9, "color": VERMILION}, "rgba(255,255,255,0.8)"
+        figure.add_annotation(text=f"{number} {mark}", font=font, bgcolor=ground, **place)
     return figure
 
 
@@ -238,7 +224,7 @@ def drawings(final: FinalResult) -> dict[str, Draw]:
     most confused pairs and the feature maps."""
     made: dict[str, Draw] = {
         name: partial(drawn, figure.draw(final).to_dict())
-        for name, figure in final_figures_of(final).items()
+        for name, figure in applying(FINAL_FIGURES, final).items()
     }
     title = fitted(final.view.dataset.title)
     if final.mistakes:

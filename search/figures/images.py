@@ -1,19 +1,30 @@
-"""Images drawn side by side: the surest mistakes, and feature maps on their way."""
+"""Images drawn side by side: predictions, the surest mistakes, and feature maps on their way."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from search.analysis.inside import EACH, FeatureMaps, Mistake
-from search.analysis.wording import fitted, percent
+from search.analysis.wording import fitted, percent, printable
+from search.figures.files import rendered
+
+if TYPE_CHECKING:
+    from search.training.bundle import Bundle, Prediction
 
 MOST_MAPS, MOST_STAGES = 32, 20
 COLUMNS = 16  # maps a row
+MOST = 200  # pictures on one sheet
+CELL_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT = 1.7, 1.3, 0.95  # inches
+LETTERS = 30  # in a line of text below a picture
+NOTE_LINES = 3
 
 
 def as_rgb(image_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -77,3 +88,40 @@ def tile(maps_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _rows(maps_CHW: NDArray[np.float32]) -> int:
     return math.ceil(min(len(maps_CHW), MOST_MAPS) / COLUMNS)
+
+
+def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
+    """PNG of the first `MOST` predictions, in their order: file, label, probability, treatment."""
+    return rendered(partial(_draw_sheet, bundle, predictions), "png", 120)
+
+
+def _draw_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> Figure:
+    shown = predictions[:MOST]
+    across = min(len(shown), max(4, math.ceil(math.sqrt(1.5 * len(shown)))))
+    rows, tall = math.ceil(len(shown) / across), PICTURE_HEIGHT + TEXT_HEIGHT
+    # A title needs the room of four cells; without axes and ticks, one drawing holds all pictures.
+    width, height = max(across, 4) * CELL_WIDTH, rows * tall + 0.5
+    sheet = Figure(figsize=(width, height), facecolor="white")
+    axes = sheet.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    of = "" if len(shown) == len(predictions) else f"the first {len(shown)} of "
+    axes.text(
+        0.1, 0.3, f"{of}{len(predictions)} pictures as the network saw them; trial {bundle.trial} "
+        f"of study {bundle.study}, seed {bundle.seed}", fontsize=9, va="center",
+    )  # fmt: skip
+    for index, prediction in enumerate(shown):
+        left, top = index % across * CELL_WIDTH, 0.5 + index // across * tall
+        middle, half = left + CELL_WIDTH / 2, PICTURE_HEIGHT / 2 - 0.05
+        place = (middle - half, middle + half, top + 2 * half, top)
+        image = as_rgb(prediction.image_CHW.numpy())
+        axes.imshow(image, extent=place, interpolation="nearest", aspect="auto")
+        name, share = bundle.class_names[prediction.label], prediction.probability
+        label = f"{fitted(name)}  {percent(share, 1)}"
+        bottom = top + 2 * half
+        axes.text(middle, bottom + 0.12, label, ha="center", va="center", size=8, weight="bold")
+        notes = printable("; ".join(prediction.notes))
+        wrapped = textwrap.wrap(notes, LETTERS + 4, max_lines=NOTE_LINES, placeholder=" …")
+        below = "\n".join([fitted(prediction.path.name, LETTERS), *wrapped])
+        axes.text(middle, bottom + 0.22, below, ha="center", va="top", size=5.5, linespacing=1.2)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return sheet

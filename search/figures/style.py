@@ -21,13 +21,7 @@ DARK_GROUND = "#14171C"
 
 _TEXT = "#7D7D7D"  # 4.1:1 on white and on the dashboard's dark ground; pages have their own colour
 _GRID = "rgba(127,127,127,0.22)"
-_AXIS = {
-    "gridcolor": _GRID,
-    "linecolor": _GRID,
-    "zeroline": False,
-    "automargin": True,
-    "title": {"standoff": 8},
-}
+_NOTHING = "rgba(0,0,0,0)"
 _MOST_ERROR = 100  # characters of an error's text
 
 
@@ -70,26 +64,22 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
 
     The texts are plotly's HTML: escape what people typed with `in_figure`.
     """
+    subtitle = {"text": below, "font": {"size": 12, "color": _TEXT}}
+    place = {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 16}}
     figure.update_layout(
         template="none",
-        title={
-            "text": title or figure.layout.title.text,
-            "subtitle": {"text": below, "font": {"size": 12, "color": _TEXT}},
-            "font": {"size": 16},
-            "x": 0,
-            "xanchor": "left",
-            "xref": "paper",
-        },
+        title={"text": title or figure.layout.title.text, "subtitle": subtitle, **place},
         font={"family": "system-ui, sans-serif", "size": 12, "color": _TEXT},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=_NOTHING,
+        plot_bgcolor=_NOTHING,
         legend={"font": {"size": 11}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
+        modebar={"bgcolor": _NOTHING, "color": GREY, "activecolor": BLUE},
         margin={"l": 60, "r": 20, "t": 100, "b": 50},
         separators=". ",
     )
-    figure.update_xaxes(**_AXIS)
-    figure.update_yaxes(**_AXIS)
+    axis = {"gridcolor": _GRID, "linecolor": _GRID, "zeroline": False, "automargin": True}
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(**axis, title_standoff=8)
 
 
 def complete(figure: go.Figure, title: str, source: Any) -> go.Figure:

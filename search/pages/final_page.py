@@ -17,7 +17,7 @@ from search.analysis.wording import (
     notes_in_words,
     spread,
 )
-from search.figures import FINAL_FIGURES, final_figures_of
+from search.figures import FINAL_FIGURES, applying
 from search.figures.files import rendered
 from search.figures.final import drawings, tested_on
 from search.pages.networks import layer_values
@@ -38,7 +38,7 @@ def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
     drawn = drawings(final)
     pictures = {name: rendered(drawn[name], "png") for name in PICTURES if name in drawn}
-    figures = {name: figure.draw(final) for name, figure in final_figures_of(final).items()}
+    figures = {name: figure.draw(final) for name, figure in applying(FINAL_FIGURES, final).items()}
     view = final.view
     title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(

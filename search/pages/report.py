@@ -25,7 +25,7 @@ from search.analysis.wording import (
     notes_in_words,
     split_in_words,
 )
-from search.figures import FIGURES, KINDS, Kind, figures_of
+from search.figures import FIGURES, KINDS, Kind, applying
 from search.figures.files import drawn, rendered
 from search.pages.comparison import comparison_values
 from search.pages.journal import journal_values
@@ -70,8 +70,8 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
     Args:
         kind: of the figures' files that the Markdown shows.
     """
-    figures = {name: figure.draw(view) for name, figure in figures_of(view).items()}
-    plots = plot_values({name: FIGURES[name] for name in figures}, figures)
+    figures = {name: figure.draw(view) for name, figure in applying(FIGURES, view).items()}
+    plots = plot_values(FIGURES, figures)
     own = comparison_values(view) if view.spec.is_comparison else _search_values(view)
     values = {"kind": kind, **plots, **_common_values(view, now), **own, **journal_values(view)}
     text = markdown("report.md", **values)

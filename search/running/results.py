@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.measures import MEASURES, measured
-from search.figures import figures_of
+from search.figures import FIGURES, applying
 from search.spec.config import check_study_name
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -132,4 +132,4 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
         such a study. One that has nothing to show yet says so.
     """
-    return {name: figure.draw(view) for name, figure in figures_of(view).items()}
+    return {name: figure.draw(view) for name, figure in applying(FIGURES, view).items()}

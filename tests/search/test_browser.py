@@ -165,7 +165,7 @@ def test_what_people_see_of_a_study(run: Run, browser: Any, tmp_path: Path, fold
         f"Best is trial {best.number}: loss {best.best.validation_loss:.4f}",  # type: ignore[union-attr]
         "digits, 600 training and 287 validation images",
         "Trial 0 failed: diverged",
-        "Not opened yet.",
+        "Not evaluated yet.",
         "python -m search.finalize --study digits",
     ):
         assert seen in note

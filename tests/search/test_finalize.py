@@ -102,7 +102,7 @@ def test_each_evaluation_is_recorded_said_and_kept_in_a_folder_of_its_own(
     printed = capsys.readouterr()
     day = f"{view().results[0].opened_at:%Y-%m-%d}"
     for said in (printed.out, printed.err):  # in the summary, and before the training
-        assert "had been opened" in " ".join(said.split())
+        assert "had been evaluated" in " ".join(said.split())
         assert day in said
     assert len(view().results) == before + 1
     other = place / "runs" / "digits" / f"final-{before + 1}"

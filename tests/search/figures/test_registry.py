@@ -17,9 +17,8 @@ from search.figures import (
     FIGURES,
     FINAL_FIGURES,
     Figure,
+    applying,
     dashboard_figures,
-    figures_of,
-    final_figures_of,
 )
 from search.figures.files import drawn, rendered
 from search.store.views import StudyView
@@ -67,8 +66,8 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
 def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters", "time"]
     of_parameters = ["importances", "slices", "parallel"]
-    assert list(figures_of(small_study)) == [*of_all, *of_parameters]
-    assert list(figures_of(make_comparison(ARMS))) == ["arms", "effects", "curves", "time"]
+    assert list(applying(FIGURES, small_study)) == [*of_all, *of_parameters]
+    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "effects", "curves", "time"]
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "time-by-outcome", "slices")
     ]
@@ -92,7 +91,7 @@ def test_figures_of_the_final_network(name: str, make_final: Callable[..., Final
     text = FINAL_FIGURES[name].draw(make_final()).to_json()
     json.loads(text, parse_constant=pytest.fail)
     assert "cannot be drawn" not in text
-    assert "kernels" not in final_figures_of(make_final(kernels=None))
+    assert "kernels" not in applying(FINAL_FIGURES, make_final(kernels=None))
 
 
 def test_a_figure_of_ones_own_gets_title_style_and_data(

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from models import MLPConfig
-from search.figures import contact_sheet as sheet
-from search.figures.contact_sheet import contact_sheet
+from search.figures import images as sheet
+from search.figures.images import contact_sheet
 from search.training.bundle import Bundle, Prediction
 
 
