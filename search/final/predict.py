@@ -12,7 +12,6 @@ import torch
 from data.errors import DataError, shown
 from data.folders.composition import read_alike
 from data.folders.files import FORMATS, LeftOut, pictures_below
-from data.folders.recompose import read_alike
 from search.figures.images import contact_sheet
 from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name

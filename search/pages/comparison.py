@@ -57,7 +57,6 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
         "spread": SPREAD,
         "some_lost": any(arm.failed and arm.complete for arm in runs.values()),
         "published": published_values(view, runs),
-        "base": view.spec.arms[0].name,
         "alpha": ALPHA,
         "interval": INTERVAL,
         "interval_means": INTERVAL_MEANS,

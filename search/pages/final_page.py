@@ -22,7 +22,7 @@ from search.figures.files import rendered
 from search.figures.final import drawings, tested_on
 from search.pages.networks import layer_values
 from search.pages.note import evaluation_in_words, in_utc
-from search.pages.render import markdown, page, plain, plot_values
+from search.pages.render import listed, markdown, page, plain, plot_values
 from search.spec.study_file import write_study_file
 from search.store.views import StudyView
 from search.terminal.reproduce import command
@@ -43,9 +43,9 @@ def final_page(final: FinalResult) -> str:
     title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(
         "final.md",
-        title=view.dataset.title,
         kind="png",
         pictures=pictures,
+        final=final,
         evaluated_at=in_utc(final.opened_at),
         facts_of_final=[
             ("test accuracy", str(test_accuracy(final))),
@@ -64,14 +64,12 @@ def final_page(final: FinalResult) -> str:
             )
             for one in by_class(final)
         ],
-        seed=final.runs[0].seed,
         layers=layer_values(view, final.layers),
         command=command("finalize", view, *_options(final)),
         study_file=write_study_file(view.spec),
         notes=notes_in_words(view),
         data=data_in_words(view),
-        hardware=final.hardware,
-        versions=", ".join(f"{name} {number}" for name, number in final.versions.items()),
+        versions=listed(final.versions),
         **_values(final),
         **plot_values(FINAL_FIGURES, figures),
     )
@@ -103,7 +101,7 @@ def _values(final: FinalResult) -> dict[str, Any]:
     more = f" and {len(untested) - MOST_NAMES} more" if len(untested) > MOST_NAMES else ""
     return {
         "trial": final.trial.number,
-        "name": view.name,
+        "view": view,
         "tested": tested_on(final),
         "config": describe_config(config, final.parameters),
         "epochs": final.epochs,

@@ -24,7 +24,7 @@ from search.analysis.wording import (
     percent,
     split_in_words,
 )
-from search.pages.render import escape, markdown
+from search.pages.render import escape, listed, markdown
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
@@ -73,37 +73,30 @@ def study_note(view: StudyView) -> str:
     more = command("study", view, flag, str(2 * total))
     return markdown(
         "note.md",
-        title=spec.title or view.name,
+        view=view,
         standing=_standing(view),
-        finished=grouped(view.finished),
-        total=grouped(spec.trials),
         counts=all_counts(view),
-        epochs=spec.epochs,
         time=time_spent(view),
         interrupted=MEANINGS["interrupted"] if view.in_state("interrupted") else "",
         failures=[(t.number, _reason(t)) for t in view.in_state("failed")[-FAILURES:]],
         ranked=[_row(row) for row in (*ranked, *stopped)],
         pruned=MEANINGS["pruned"] if stopped else "",
-        images=grouped(view.dataset.validation_count),
         sampling_error=f"{100 * ranked[0].sigma:.2f}" if ranked else "",
-        best=best and named(best),
+        best=best,
+        best_name=best and named(best),
         best_score=best and score_in_words(best, view),
         best_config=best and best.config and describe_config(best.config, best.parameters),
         findings=list(filter(None, findings)),
-        baseline=baseline and f"trial {baseline.number}",
+        baseline=baseline,
         baseline_score=baseline and score_in_words(baseline, view),
-        baseline_is_best=best is not None and best.is_baseline,
         gain=gain_in_words(view) or "unknown yet",
-        is_comparison=spec.is_comparison,
-        complete=grouped(view.count("complete")),
-        pruned_count=grouped(view.count("pruned")),
         evaluations=map(evaluation_in_words, view.results),
         machine=[
             f"{data_in_words(view)}, {len(view.dataset.class_names)} classes, {channels} × "
             f"{height} × {width} pixels; {split_in_words(view)}",
             *notes_in_words(view),
             view.hardware,
-            ", ".join(f"{name} {number}" for name, number in view.versions.items()),
+            listed(view.versions),
         ],
         commands={
             "report": command("report", view),

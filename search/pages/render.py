@@ -23,7 +23,7 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
-from search.analysis.wording import printable
+from search.analysis.wording import grouped, printable
 from search.figures import Figure
 
 WIDTH = 80  # of text for the terminal
@@ -82,6 +82,7 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["grouped"] = grouped
     environment.globals |= {"table": table, "code": code, "aligned": _aligned}
     return environment
 
@@ -104,6 +105,11 @@ def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
         for row in rows
     )
     return Markup("\n".join(lines))
+
+
+def listed(versions: Mapping[str, str]) -> str:
+    """`torch 2.11, numpy 2.4`."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def code(text: str, language: str = "") -> Markup:

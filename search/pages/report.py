@@ -31,7 +31,7 @@ from search.pages.comparison import comparison_values
 from search.pages.journal import journal_values
 from search.pages.networks import best_network
 from search.pages.note import evaluation_in_words, in_utc
-from search.pages.render import markdown, page, plot_values
+from search.pages.render import listed, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
 from search.spec.study_file import write_study_file
 from search.store.views import StudyView, TrialView
@@ -101,26 +101,12 @@ def _common_values(view: StudyView, now: datetime) -> dict[str, Any]:
     spec = view.spec
     failed = view.in_state("failed")[-MOST_FAILURES:]
     return {
-        "title": spec.title or view.name,
-        "name": view.name,
+        "view": view,
         "now": in_utc(now),
-        "is_comparison": spec.is_comparison,
-        "arms": len(spec.arms),
-        "repeats": spec.repeats,
         "sampler": SAMPLERS[spec.sampler].description,
-        "source": spec.source,
         "data": data_in_words(view),
         "split": split_in_words(view),
-        "epochs": spec.epochs,
-        "patience": spec.patience,
-        "left_out_step": view.left_out and view.left_out.step,
-        "count": grouped(view.count()),
-        "considered": grouped(len(view.trials)),
-        "is_done": view.finished >= spec.trials,
-        "finished": view.finished,
-        "total": grouped(spec.trials),
         "counts": all_counts(view),
-        "failed_count": view.count("failed"),
         "failures": [
             (
                 f"#{trial.number}",
@@ -139,8 +125,7 @@ def _common_values(view: StudyView, now: datetime) -> dict[str, Any]:
         },
         "study_file": write_study_file(spec),
         "notes": notes_in_words(view),
-        "hardware": view.hardware,
-        "versions": ", ".join(f"{name} {number}" for name, number in view.versions.items()),
+        "versions": listed(view.versions),
     }
 
 
@@ -150,14 +135,11 @@ def _search_values(view: StudyView) -> dict[str, Any]:
     findings = (stop_in_words(view), all_overfitting_in_words(view))
     return {
         "facts_of_best": _facts(view),
-        "best_is_baseline": best is not None and best.is_baseline,
         "best_score": best and score_in_words(best, view),
-        "baseline": baseline
-        and {"number": baseline.number, "score": score_in_words(baseline, view)},
+        "baseline_score": baseline and score_in_words(baseline, view),
         "gain": gain_in_words(view),
         "findings": list(filter(None, findings)),
         "legend": legend(view.dataset.validation_count),
-        "complete": grouped(view.count("complete")),
         "trial_header": TRIAL_HEADER,
         "ranked": list(map(_row, view.leaderboard[:TOP])),
         "all_trials": list(map(_row, finished)),
