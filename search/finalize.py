@@ -59,7 +59,6 @@ def trial_number(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Not needed for --help, and with torch they take seconds to import.
-    from search.final.export import ONNX
     from search.final.final import finalise
     from search.pages.final_page import final_text
     from search.training.epoch import StoppedError
@@ -73,11 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     print(final_text(final.result))
     print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
     if final.exported is not None:
-        made = final.exported
-        print(
-            f"Written too: {ONNX}; on {made.images} training images its logits differ from "
-            f"PyTorch's by {made.difference:.1e} at most ({made.checker})"
-        )
+        print(f"Written too: {final.exported}")
     return 0
 
 

@@ -78,14 +78,15 @@ def look_inside(bundle: Bundle, task: Task, shown: ShownImage) -> dict[str, Any]
     stages = tuple(stage_maps(model, shown.image_CHW, mean_C, std_C))
     if not stages:
         return {"kernels": None}
-    kernels = bundle.weights[f"{stages[0].name}.weight"].float().numpy()  # no shortcut goes around
+    features = FeatureMaps(image_CHW=shown.image_CHW.numpy(), what=shown.what, stages=stages)
+    weight = bundle.weights.get(f"{stages[0].name}.weight")
+    if weight is None:  # a person's own network may begin with a block
+        return {"kernels": None, "features": features}
+    kernels = weight.float().numpy()
     examined_NCHW = task.training.images_NCHW[:MOST_EXAMINED].cpu()
     ranges_O = first_stage_ranges(model, examined_NCHW, mean_C, std_C)
-    return {
-        "kernels": kernels,
-        "kernel_report": inspect_kernels(kernels, ranges_O, len(examined_NCHW)),
-        "features": FeatureMaps(image_CHW=shown.image_CHW.numpy(), what=shown.what, stages=stages),
-    }
+    report = inspect_kernels(kernels, ranges_O, len(examined_NCHW))
+    return {"kernels": kernels, "kernel_report": report, "features": features}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from search.final.folder import ONNX
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
-ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxscript")
 TOLERANCE = 1e-3  # of logits: float32 rounding, summed in another order, stays far below
 CHECKED = 64  # images
@@ -36,13 +36,19 @@ class Exported(NamedTuple):
     checker: str
     images: int
 
+    def __str__(self) -> str:
+        return (
+            f"{ONNX}; on {self.images} images its logits differ from PyTorch's by "
+            f"{self.difference:.1e} at most ({self.checker})"
+        )
+
 
 def require_onnx() -> None:
     """Raises BundleError where the packages for it are missing."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise BundleError(
-            f"--export onnx needs {' and '.join(missing)}; pip install 'cnn-search[onnx]', or "
+            f"an ONNX file needs {' and '.join(missing)}; pip install 'cnn-search[onnx]', or "
             "leave it out"
         )
 

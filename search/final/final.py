@@ -5,56 +5,43 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data.datasets import default_data_dir, verify
+from data.folders.composition import measure
+from models import family_of, to_dict
 from models.summary import anatomy
 from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content_writer import ContentWriter
-from search.figures.final import save_pictures
-from search.final.chosen import choose_trial
-from search.final.evaluation import (
-    begin_evaluation,
-    check_arguments,
-    refuse_unfinished,
-    require_same_test,
-)
-from search.final.export import ONNX, Exported, export_onnx
-from search.final.final_folder import (
-    METRICS,
-    cannot_write,
-    check_room,
-    final_folder,
-    lead_to_first,
-    make_bundle,
-)
-from search.final.final_progress import FinalProgress, announce, announce_recorded
-from search.final.scoring import as_recorded, test, to_record
-from search.pages.final_page import final_page
+from search.final.choose import Chosen, choose_trial, refuse_unfinished
+from search.final.export import Exported, export_onnx, require_onnx
+from search.final.folder import cannot_write, check_room, final_folder, lead_to_first, write_all
+from search.final.progress import FinalProgress, announce, announce_recorded
+from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
 from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
-from search.running.study import kept_settings
+from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
-from search.store import DEFAULT_STORAGE
-from search.store.data import find_place, keep_data
-from search.store.database import Database
-from search.store.folders import artifact_folder, runs_folder, study_folder, sweep
+from search.spec.domains import SpecError
+from search.store.catalog import require_study, versions
+from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
+from search.store.history import complete_result
+from search.store.leftovers import sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.records import complete_result
-from search.store.studies import StudyHandle, require_study, versions
+from search.store.study_data import find_place, keep_data
+from search.store.study_folder import study_folder
+from search.store.view import StudyView
 from search.terminal.commands import console
-from search.training.bundle import Bundle, write_bundle
+from search.training.bundle import Bundle
 from search.training.device import choose_device, describe_hardware, prepare_process
 from search.training.epoch import Epoch, StoppedError
-from search.training.files import delete_checkpoint, write_atomically
+from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun, epochs_done, train_seed
 from search.training.task import Task, load_full_task
 
@@ -132,129 +119,96 @@ def finalise(
         RepeatError: a training diverged or died.
         StoppedError: `stop` was set; the same call goes on.
     """
-    if study is not None:
-        check_study_name(study)
-    check_arguments(seeds, trial, arm, export)
+    check_arguments(study, seeds, trial, arm, export)
     with kept_settings():
         on = choose_device(device)
         prepare_process(THREADS if on.type == "cpu" else None)
-        db = open_database(storage, must_exist=True)
-        try:
-            return _finalise(
-                db,
-                require_study(db, study),
-                seeds=range(seeds),
-                choice=(trial, arm),
-                image=None if image is None else str(image),
-                export=export is not None,
-                now=now,
-                dataset=dataset,
-                device=on,
-                data_dir=default_data_dir() if data_dir is None else Path(data_dir),
-                place=runs_folder(storage, runs_dir),
-                stop=stop or threading.Event(),
-                progress=progress,
+        images = default_data_dir() if data_dir is None else Path(data_dir)
+        with closing(open_database(storage, must_exist=True)) as db:
+            found = require_study(db, study)
+            view = view_study(db, found, also=() if trial is None else (trial,))
+            chosen = choose_trial(view, trial, arm)
+            if not now:
+                refuse_unfinished(view)
+            reading = view.spec.reading
+            source = find_place(db, found, dataset, images)
+            task = load_full_task(source, images, on, reading=reading)
+            keep_data(db, found, task)
+            verify(source, images, reading=reading)  # a damaged test file is missed now
+            shown = choose_image(None if image is None else str(image), task)
+            layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
+            place = runs_folder(storage, runs_dir)
+            folder = study_folder(db, found, place)
+            check_room(folder, layers)
+            if progress:
+                announce(view, chosen, seeds)
+            job = Job(
+                architecture=to_dict(chosen.config.architecture),
+                source=family_of(chosen.config.architecture).source,
+                recipe=chosen.config.recipe,
+                epochs=chosen.epochs,
+                dataset=view.dataset.name,
+                reading=reading,
+                content=task.content,
+                place=source,
+                data_dir=images,
+                study_seed=view.spec.seed,
+                checkpoints=folder / "checkpoints",
             )
-        finally:
-            db.close()
+            runs = train_all(job, task, range(seeds), stop or threading.Event(), progress=progress)
+            bundle = make_bundle(view, chosen, task, runs[0])
+            inside = look_inside(bundle, task, shown)
+
+            # Training may have taken hours: what could fail after the test set was opened is
+            # tried again.
+            check_room(folder, layers)
+            require_same_test(task, images, reading)
+            evaluation = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
+            tested = test(runs, bundle, task, images, reading)
+            if evaluation.row.figures is not None:
+                tested = as_recorded(tested, evaluation.row.figures)
+                if progress:
+                    announce_recorded(evaluation.row)
+            result = FinalResult(
+                view=replace(view, results=evaluation.earlier),
+                trial=chosen.trial,
+                epochs=chosen.epochs,
+                layers=layers,
+                runs=tested.runs,
+                training_count=len(task.training),
+                test_count=tested.images,
+                opened_at=evaluation.row.opened_at,
+                confusion_KK=tested.confusion_KK,
+                hardware=describe_hardware(on),
+                versions=versions(),
+                why=chosen.why,
+                evaluation=evaluation.number,
+                fingerprint=None if task.content is None else task.content.digest,
+                mistakes=tested.mistakes,
+                **inside,
+            )
+            complete_result(db, evaluation.row.result_id, to_record(result))
+            final = write(result, bundle, task, folder, export=export is not None)
+            for seed in range(seeds):
+                delete_checkpoint(job.checkpoint(seed))
+            sweep(db, found, folder)
+            ContentWriter(db, found, artifact_folder(place)).write(stop or threading.Event())
+            return final
 
 
-def _finalise(
-    db: Database,
-    study: StudyHandle,
-    *,
-    seeds: Sequence[int],
-    choice: tuple[int | None, str | None],
-    image: str | None,
-    export: bool,
-    now: bool,
-    dataset: str | None,
-    device: torch.device,
-    data_dir: Path,
-    place: Path,
-    stop: threading.Event,
-    progress: bool,
-) -> Final:
-    view = view_study(study, also=() if choice[0] is None else (choice[0],))
-    chosen = choose_trial(view, *choice)
-    if not now:
-        refuse_unfinished(view)
-    reading = view.spec.reading
-    source = find_place(study, dataset, data_dir)
-    task = load_full_task(source, data_dir, device, reading=reading)
-    keep_data(study, task)
-    verify(source, data_dir, reading=reading)  # a damaged test file is missed now
-    shown = choose_image(image, task)
-    layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
-    folder = study_folder(study, place)
-    check_room(folder, layers)
-    if progress:
-        announce(view, chosen, len(seeds))
-    job = Job(
-        architecture=chosen.config.architecture,
-        recipe=chosen.config.recipe,
-        epochs=chosen.epochs,
-        dataset=view.dataset.name,
-        reading=reading,
-        content=task.content,
-        place=source,
-        data_dir=data_dir,
-        study_seed=view.spec.seed,
-        checkpoints=folder / "checkpoints",
-    )
-    runs = train_all(job, task, seeds, stop, progress=progress)
-    bundle = make_bundle(view, chosen, task, runs[0])
-    inside = look_inside(bundle, task, shown)
-
-    # Training may have taken hours: what could fail after the test set was opened is tried again.
-    check_room(folder, layers)
-    require_same_test(task, data_dir, reading)
-    evaluation = begin_evaluation(db, study, task, runs, trial_number=chosen.trial.number)
-    tested = test(runs, bundle, task, data_dir, reading)
-    if evaluation.row.figures is not None:
-        tested = as_recorded(tested, evaluation.row.figures)
-        if progress:
-            announce_recorded(evaluation.row)
-    result = FinalResult(
-        view=replace(view, results=evaluation.earlier),
-        trial=chosen.trial,
-        epochs=chosen.epochs,
-        layers=layers,
-        runs=tested.runs,
-        training_count=len(task.training),
-        test_count=tested.images,
-        opened_at=evaluation.row.opened_at,
-        confusion_KK=tested.confusion_KK,
-        hardware=describe_hardware(device),
-        versions=versions(),
-        why=chosen.why,
-        evaluation=evaluation.number,
-        fingerprint=None if task.content is None else task.content.digest,
-        mistakes=tested.mistakes,
-        **inside,
-    )
-    complete_result(db, evaluation.row.result_id, to_record(result))
-    final = _write(result, bundle, task, folder, export=export)
-    for seed in seeds:
-        delete_checkpoint(job.checkpoint(seed))
-    sweep(study, folder)
-    ContentWriter(db, study, artifact_folder(place)).write(stop)
-    return final
-
-
-def _write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
-    """All files of an evaluation, into its own folder in the study's."""
-    target = final_folder(folder, result.evaluation)
-    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
-    final = Final(folder=target, metrics=plain, result=result, bundle=bundle)
-    try:
-        write_all(final)
-        if export:
-            final = replace(final, exported=export_onnx(bundle, target, task.training.images_NCHW))
-        lead_to_first(folder)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return final
+def check_arguments(
+    study: str | None, seeds: int, trial: int | None, arm: str | None, export: str | None
+) -> None:
+    """Raises SpecError, or BundleError where packages for the export are missing."""
+    if study is not None:
+        check_study_name(study)
+    check_count("seeds", seeds)
+    if trial is not None and arm is not None:
+        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
+    if export not in (None, "onnx"):
+        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
+    if export is not None:
+        require_onnx()
 
 
 def train_all(
@@ -268,15 +222,15 @@ def train_all(
     """
     processes = min(len(seeds), default_workers(task.device.type))
     shown = FinalProgress(console(), seeds=len(seeds), epochs=job.epochs) if progress else None
+
+    def on_epoch(seed: int, epoch: Epoch) -> None:
+        if shown is not None:
+            shown.epoch(seed, epoch)
+
     with shown or nullcontext():
         if shown is not None:
             for seed in seeds:
                 shown.resumed(seed, epochs_done(job, seed))
-
-        def on_epoch(seed: int, epoch: Epoch) -> None:
-            if shown is not None:
-                shown.epoch(seed, epoch)
-
         if processes > 1:
             train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
         runs = [
@@ -288,11 +242,37 @@ def train_all(
     return runs
 
 
-def write_all(final: Final) -> None:
-    """Each file whole or not at all; `metrics.json` last."""
-    (final.folder / ONNX).unlink(missing_ok=True)  # an earlier network's
-    write_bundle(final.bundle, final.folder)
-    save_pictures(final.result, final.folder)
-    write_atomically(final.folder / "report.html", final_page(final.result).encode())
-    text = json.dumps(final.metrics, indent=2, allow_nan=False) + "\n"
-    write_atomically(final.folder / METRICS, text.encode())
+def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
+    """The first seed's network, and what is needed to use it without the data set."""
+    return Bundle(
+        study=view.name,
+        trial=chosen.trial.number,
+        seed=first.seed,
+        epochs=chosen.epochs,
+        dataset=view.dataset.name,
+        title=view.dataset.title,
+        class_names=task.info.class_names,
+        image_shape=task.image_shape,
+        mean_C=task.mean_C.cpu(),
+        std_C=task.std_C.cpu(),
+        preparation=task.info.preparation,
+        composition=measure(task.training.images_NCHW.cpu().numpy()),
+        architecture=chosen.config.architecture,
+        recipe=chosen.config.recipe.to_dict(),
+        weights=first.weights,
+    )
+
+
+def write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
+    """All files of an evaluation, into its own folder in the study's."""
+    target = final_folder(folder, result.evaluation)
+    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
+    exported = None
+    try:
+        write_all(target, result, bundle, plain)
+        if export:
+            exported = export_onnx(bundle, target, task.training.images_NCHW)
+        lead_to_first(folder)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    return Final(folder=target, metrics=plain, result=result, bundle=bundle, exported=exported)

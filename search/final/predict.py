@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -104,17 +104,21 @@ def predict(
         raise BundleError(f"the contact sheet is a PNG, but got --sheet {sheet}; name it .png")
     if bundle is not None and study is not None:
         raise SpecError("study", f"either a bundle or a study, but got both, {study=}")
-    network = (
-        bundle
-        if isinstance(bundle, Bundle)
-        else read_bundle(bundle_folder(bundle, study, runs_dir))
-    )
+    if isinstance(bundle, Bundle):
+        network = bundle
+    else:
+        network = read_bundle(bundle_folder(bundle, study, runs_dir))
     given = [paths] if isinstance(paths, str | Path) else paths
     with kept_settings():
         prepare_process()
         pictures, skipped = classify(network, [Path(path) for path in given])
     if sheet is not None:
-        _write_sheet(Path(sheet), network, pictures)
+        try:
+            write_atomically(Path(sheet), contact_sheet(network, pictures))
+        except OSError as error:
+            raise BundleError(
+                f"cannot write the contact sheet {sheet} ({error.strerror}); give another --sheet"
+            ) from error
     return Predictions(bundle=network, pictures=tuple(pictures), skipped=tuple(skipped))
 
 
@@ -137,77 +141,31 @@ def bundle_folder(
     return latest_bundle(runs)
 
 
-def _write_sheet(path: Path, bundle: Bundle, pictures: Sequence[Prediction]) -> None:
-    try:
-        write_atomically(path, contact_sheet(bundle, pictures))
-    except OSError as error:
-        raise BundleError(
-            f"cannot write the contact sheet {path} ({error.strerror}); give another --sheet"
-        ) from error
-
-
-class _Seen(NamedTuple):
-    path: Path
-    image_CHW: torch.Tensor
-    notes: tuple[str, ...]
-
-
-def find_pictures(
-    given: Iterable[Path], left_out: LeftOut | None = None
-) -> Iterator[tuple[Path, bool]]:
-    """(file, whether it was named itself): the pictures below folders sorted.
-
-    Links to folders are not followed. Raises DataError for a path that is not there, and for a
-    folder that cannot be read.
-    """
-    for path in given:
-        try:
-            path.stat()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise DataError(f"cannot read {path} ({reason}); check the path") from error
-        if path.is_dir():
-            yield from (
-                (file, False) for file in _below(path, LeftOut() if left_out is None else left_out)
-            )
-        else:
-            yield path, True
-
-
-def _below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    try:
-        yield from pictures_below(folder, left_out)
-    except OSError as error:
-        raise DataError(
-            f"cannot read folder {error.filename} ({error.strerror}); check its rights"
-        ) from error
-
-
 def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], list[Skipped]]:
     """Classify picture files, and those in folders, prepared like the training images.
 
     Args:
-        paths: files and folders, see `find_pictures`. Damaged pictures in a folder, and files
-            there that are none, are skipped.
+        paths: files and folders, whose pictures come sorted; links to folders are not followed.
+            Damaged pictures in a folder, and files there that are none, are skipped.
 
     Raises:
         BundleError: the bundle holds no network.
         DataError: a path that is not there, a named file that is no picture, or no picture at all.
     """
-    seen: list[_Seen] = []
+    seen: list[tuple[Path, torch.Tensor, Sequence[str]]] = []
     skipped: list[Skipped] = []
     left_out = LeftOut()
-    for path, named in find_pictures(paths, left_out):
+    for path, was_named in _find_pictures(paths, left_out):
         try:
             image_CHW, notes = read_alike(
                 path, bundle.image_shape, bundle.composition, bundle.preparation
             )
         except DataError as error:
-            if named:
+            if was_named:
                 raise
             skipped.append(Skipped(path=path, reason=str(error)))
         else:
-            seen.append(_Seen(path, image_CHW, tuple(notes)))
+            seen.append((path, image_CHW, notes))
     for files, what in ((left_out.files, "no picture"), (left_out.folders, "a system's folder")):
         skipped += [Skipped(path=path, reason=f"{shown(path)} is {what}") for path in files]
     if not seen:
@@ -215,17 +173,31 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
         raise DataError(
             f"no picture to classify in {names}; give files or folders of {', '.join(FORMATS)}"
         )
-    images_NCHW = torch.stack([one.image_CHW for one in seen])
-    shares_NK = bundle.probabilities(images_NCHW)
+    shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
     ranked = shares_NK.sort(dim=1, descending=True, stable=True)
-    rankings = zip(ranked.indices.tolist(), ranked.values.tolist(), strict=True)
-    predictions = [
-        Prediction(
-            path=one.path,
-            image_CHW=one.image_CHW,
-            notes=one.notes,
-            ranking=tuple(zip(labels, shares, strict=True)),
+    predictions = []
+    for one, labels, shares in zip(
+        seen, ranked.indices.tolist(), ranked.values.tolist(), strict=True
+    ):
+        ranking = tuple(zip(labels, shares, strict=True))
+        path, image_CHW, words = one
+        predictions.append(
+            Prediction(path=path, image_CHW=image_CHW, notes=tuple(words), ranking=ranking)
         )
-        for one, (labels, shares) in zip(seen, rankings, strict=True)
-    ]
     return predictions, skipped
+
+
+def _find_pictures(given: Iterable[Path], left_out: LeftOut) -> Iterator[tuple[Path, bool]]:
+    """(file, whether it was named itself)."""
+    for path in given:
+        try:
+            path.stat()
+            if not path.is_dir():
+                yield path, True
+                continue
+            for file in pictures_below(path, left_out):
+                yield file, False
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            where = getattr(error, "filename", None) or path
+            raise DataError(f"cannot read {where} ({reason}); check the path") from error

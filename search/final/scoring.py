@@ -1,23 +1,48 @@
-"""The test set's verdict: the one place that reads test images. K classes."""
+"""The test evaluation, the one place that reads test images: put on record first, then scored.
+
+K classes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
+from safetensors.torch import save as to_safetensors
 
-from data.datasets import load_test
+from data.datasets import has_same_test, load_test
+from data.errors import DataError
 from data.folders.preparation import Reading
 from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
 from search.analysis.inside import Mistake, collect_mistakes
+from search.store.history import ResultRow, add_result, results_of
+from search.store.storage import Database
 from search.training.bundle import Bundle
 from search.training.epoch import Score
 from search.training.repeat import TrainedRun
 from search.training.task import Task, logits, score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One record.
+
+    Attributes:
+        number: of the study's evaluations, from 1, in the order in which they were begun.
+        row: without metrics if scoring has not ended yet.
+        earlier: those begun before.
+    """
+
+    number: int
+    row: ResultRow
+    earlier: tuple[ResultRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +53,39 @@ class Tested:
     images: int
     confusion_KK: NDArray[np.int64]
     mistakes: tuple[tuple[Mistake, ...], ...]
+
+
+def require_same_test(task: Task, data_dir: Path, reading: Reading) -> None:
+    """Raises DataError where the test images are others than when `task` was loaded."""
+    if not has_same_test(task.info, data_dir, version=reading.version):
+        raise DataError(
+            f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
+            "back, and the same command goes on"
+        )
+
+
+def begin_evaluation(
+    db: Database, study: optuna.Study, task: Task, runs: Sequence[TrainedRun], *, trial_number: int
+) -> Evaluation:
+    """Put it on record; of weights that were evaluated before, the record that there is.
+
+    From here on a process that is killed has perhaps seen the test set; the same command then
+    takes up this record again, as it gets to the same weights.
+    """
+    content = None if task.content is None else task.content.digest
+    weights = [[run.seed, hashlib.sha256(to_safetensors(run.weights)).hexdigest()] for run in runs]
+    identity = json.dumps([study.study_name, content, weights])
+    result_id = add_result(
+        db,
+        study_name=study.study_name,
+        trial_number=trial_number,
+        seeds=[run.seed for run in runs],
+        result_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        study_id=study._study_id,
+    )
+    rows = results_of(db, study.study_name)
+    index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
+    return Evaluation(number=index + 1, row=rows[index], earlier=tuple(rows[:index]))
 
 
 def test(
@@ -72,13 +130,13 @@ def to_record(result: FinalResult) -> dict[str, Any]:
     return {**figures_on_test(result), "confusion": result.confusion_KK.tolist()}
 
 
-def as_recorded(tested: Tested, figures: Mapping[str, Any]) -> Tested:
+def as_recorded(tested: Tested, recorded: Mapping[str, Any]) -> Tested:
     """The same with the numbers that are on record, whatever scoring once more gave."""
     of_seed = {
-        each["seed"]: Score(loss=each["loss"], error=each["error"]) for each in figures["per_seed"]
+        each["seed"]: Score(loss=each["loss"], error=each["error"]) for each in recorded["per_seed"]
     }
     return replace(
         tested,
         runs=tuple(replace(run, test=of_seed[run.seed]) for run in tested.runs),
-        confusion_KK=np.array(figures["confusion"], dtype=np.int64),
+        confusion_KK=np.array(recorded["confusion"], dtype=np.int64),
     )

@@ -33,6 +33,8 @@ from search.training.files import write_atomically
 from search.training.task import logits
 
 FORMAT = 2
+TEXTS = ("study", "dataset", "title")
+WHOLE_NUMBERS = ("trial", "seed", "epochs")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
@@ -135,12 +137,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
     composition = bundle.composition
     content = {
         "format": FORMAT,
-        "study": bundle.study,
-        "trial": bundle.trial,
-        "seed": bundle.seed,
-        "epochs": bundle.epochs,
-        "dataset": bundle.dataset,
-        "title": bundle.title,
+        **{name: getattr(bundle, name) for name in (*TEXTS, *WHOLE_NUMBERS)},
         "class_names": list(bundle.class_names),
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
@@ -157,43 +154,45 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The network in `folder`.
+    """The network in `folder`. Where it is a person's own, their code runs: see `restore_family`.
 
     Raises:
         BundleError: files missing, damaged, of two different networks or of another version; or
             values that no network has, or that do not fit in memory.
     """
-    text, again = _read(folder / CONFIG, MOST_CONFIG_BYTES), "run python -m search.finalize again"
+    config, again = folder / CONFIG, "run python -m search.finalize again"
     try:
-        stored = parse_json(text)
+        stored = parse_json(_read(config, MOST_CONFIG_BYTES))
     except ValueError as error:
-        raise BundleError(f"{folder / CONFIG} is damaged (no JSON: {error}); {again}") from error
+        raise BundleError(f"{config} is damaged (no JSON: {error}); {again}") from error
     version = stored.get("format") if isinstance(stored, dict) else None
     if version != FORMAT:
         raise BundleError(
-            f"{folder / CONFIG} has format {shown(version)}, but this version of cnn-search reads "
+            f"{config} has format {shown(version)}, but this version of cnn-search reads "
             f"{FORMAT}; {again}"
         )
+    path = config
     try:
         described = _described(stored)
-        parameters, most_bytes = _size(described)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / CONFIG, error) from error
-    payload = _read(folder / WEIGHTS, most_bytes)
-    if hashlib.sha256(payload).hexdigest() != stored.get("weights_sha256"):
-        raise BundleError(
-            f"{folder / WEIGHTS} is damaged or not the one that {CONFIG} describes; {again}"
+        parameters = count_parameters(
+            described.architecture, described.image_shape, len(described.class_names)
         )
-    try:
-        weights = _weights(payload, parameters)
+        path = folder / WEIGHTS
+        # 4 bytes each, and batch norm's running means.
+        payload = _read(path, MOST_HEADER_BYTES + 8 * parameters)
+        if hashlib.sha256(payload).hexdigest() != stored.get("weights_sha256"):
+            raise BundleError(f"{path} is damaged or not the one that {CONFIG} describes; {again}")
+        weights = from_safetensors(payload)
+        if sum(tensor.numel() for tensor in weights.values()) < parameters:
+            raise ValueError(f"the network has {parameters} parameters, and there are fewer")
+        if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
+            raise ValueError("a weight is not finite")
+    except BundleError:
+        raise
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise _damaged(folder / WEIGHTS, error) from error
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        raise BundleError(f"{path} is damaged ({reason}); {again}") from error
     return replace(described, weights=weights)
-
-
-def _damaged(path: Path, error: Exception) -> BundleError:
-    reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
-    return BundleError(f"{path} is damaged ({reason}); run python -m search.finalize again")
 
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
@@ -206,51 +205,26 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         raise ValueError("mean must lie in [0, 1]: images are scaled so")
     if not all(LEAST_STD <= value <= 1 for value in std):
         raise ValueError(f"std must lie in [{LEAST_STD}, 1]")
+    if not isinstance(stored["class_names"], list):
+        raise TypeError(f"class_names must be a list, but got {shown(stored['class_names'])}")
+    if (code := stored.get("code")) is not None:
+        restore_family(_text("family", stored["architecture"]["family"]), str(code))
     composition, preparation = stored["composition"], stored.get("preparation")
-    names = stored["class_names"]
-    if not isinstance(names, list):
-        raise TypeError(f"class_names must be a list, but got {shown(names)}")
+    plain: dict[str, Any] = {name: _text(name, stored[name]) for name in TEXTS}
+    plain |= {name: _whole(name, stored[name]) for name in WHOLE_NUMBERS}
     return Bundle(
-        study=_text("study", stored["study"]),
-        trial=_whole("trial", stored["trial"]),
-        seed=_whole("seed", stored["seed"]),
-        epochs=_whole("epochs", stored["epochs"]),
-        dataset=_text("dataset", stored["dataset"]),
-        title=_text("title", stored["title"]),
-        class_names=tuple(_text("class_names", name) for name in names),
+        **plain,
+        class_names=tuple(_text("class_names", name) for name in stored["class_names"]),
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
-        architecture=_architecture(stored),
+        architecture=from_dict(stored["architecture"]),
         recipe=dict(stored["recipe"]),
         weights={},
     )
-
-
-def _architecture(stored: Mapping[str, Any]) -> Architecture:
-    code = stored.get("code")
-    if code is not None:
-        restore_family(_text("family", stored["architecture"]["family"]), str(code))
-    return from_dict(stored["architecture"])
-
-
-def _size(described: Bundle) -> tuple[int, int]:
-    """(parameters, the most bytes that their file can have) of a network that can be built."""
-    classes = len(described.class_names)
-    parameters = count_parameters(described.architecture, described.image_shape, classes)
-    return parameters, MOST_HEADER_BYTES + 8 * parameters  # 4 each, and batch norm's running means
-
-
-def _weights(payload: bytes, parameters: int) -> dict[str, torch.Tensor]:
-    weights = from_safetensors(payload)
-    if sum(tensor.numel() for tensor in weights.values()) < parameters:
-        raise ValueError(f"the network has {parameters} parameters, and there are fewer")
-    if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
-        raise ValueError("a weight is not finite")
-    return weights
 
 
 def _text(name: str, value: object) -> str:

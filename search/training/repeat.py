@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import torch
 
 from data.fingerprint import Fingerprint, differences
 from data.folders.preparation import Reading
-from models import Architecture, to_dict
+from models import from_dict
+from search.spec.extensions import restore_family
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
 from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
@@ -30,15 +31,17 @@ class Job:
     """What is trained.
 
     Attributes:
+        architecture: as `models.to_dict` gives it.
         recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
         dataset, reading, data_dir: where the images come from.
         study_seed: decides, with a run's own seed, all that is random in it.
         checkpoints: the folder for them.
         content: fingerprint of all images, where one is to be held to.
         place: the data set's name where it lies elsewhere now.
+        source: code of a person's own family of networks.
     """
 
-    architecture: Architecture
+    architecture: Mapping[str, Any]
     recipe: Recipe
     epochs: int
     dataset: str
@@ -48,6 +51,7 @@ class Job:
     checkpoints: Path
     content: Fingerprint | None = None
     place: str | None = None
+    source: str | None = None
 
     def checkpoint(self, seed: int) -> Path:
         return self.checkpoints / f"final-{seed}.pt"
@@ -55,7 +59,7 @@ class Job:
     def identity(self, seed: int) -> dict[str, Any]:
         """What a checkpoint must have been made for to be gone on from."""
         return {
-            "architecture": to_dict(self.architecture),
+            "architecture": dict(self.architecture),
             "recipe": self.recipe.to_dict(),
             "dataset": self.dataset,
             "image_size": self.reading.image_size,
@@ -99,9 +103,11 @@ def train_seed(
     """
     saved = _saved(job, seed) or {"curve": [], "training": None, "score": None}
     curve = [_epoch(saved_epoch) for saved_epoch in saved["curve"]]
+    if job.source is not None:
+        restore_family(str(job.architecture["family"]), job.source)
     try:
         training = train(
-            job.architecture,
+            from_dict(job.architecture),
             dataclasses.replace(job.recipe, patience=None),
             task,
             seed=derived_seed(job.study_seed, "final", seed),

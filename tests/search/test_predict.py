@@ -1,4 +1,4 @@
-"""predict from a bundle alone: drawn digits, output for people and programs, bad input."""
+"""search.predict from a bundle alone: drawn digits, output for people and programs, bad input."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from PIL import Image
 
 from data.datasets import load_training
 from data.folders.composition import measure
-from data.folders.preparation import Reading
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.terminal.commands import run
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, write_bundle
-from search.training.repeat import Job, train_seed
 from search.training.task import make_task
+from search.training.train import train
 
 # `search.predict` is the function, unless the command's module is asked for by its full name.
 predict = importlib.import_module("search.predict")
@@ -34,35 +33,19 @@ DRAW = Path(__file__).parent / "draw_digits.py"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs/digits/final, and drawn digits in drawn/; no data, no database."""
     place = tmp_path_factory.mktemp("predict")
-    info, examples = load_training("digits", Path())
+    info, examples = load_training("digits", place)
     task = make_task(info, examples, examples.select(torch.arange(0)), torch.device("cpu"))
     architecture = ConvNetConfig(channels=(24, 48), batch_norm=True, hidden=(64,))
-    job = Job(
-        architecture=architecture,
-        recipe=Recipe(epochs=12, batch_size=64, learning_rate=5e-3),
-        epochs=12,
-        dataset="digits",
-        reading=Reading(),
-        data_dir=place,
-        study_seed=0,
-        checkpoints=place / "checkpoints",
-    )
+    recipe = Recipe(epochs=12, batch_size=64, learning_rate=5e-3)
+    training = train(architecture, recipe, task, seed=0)
+    list(training)
     bundle = Bundle(
-        study="digits",
-        trial=4,
-        seed=0,
-        epochs=12,
-        dataset="digits",
-        title=info.title,
-        class_names=info.class_names,
-        image_shape=info.image_shape,
-        mean_C=task.mean_C,
-        std_C=task.std_C,
-        composition=measure(examples.images_NCHW.numpy()),
-        architecture=architecture,
-        recipe=job.recipe.to_dict(),
-        weights=train_seed(job, task, 0).weights,
-    )
+        study="digits", trial=4, seed=0, epochs=12, dataset="digits", title=info.title,
+        class_names=info.class_names, image_shape=info.image_shape, mean_C=task.mean_C,
+        std_C=task.std_C, composition=measure(examples.images_NCHW.numpy()),
+        architecture=architecture, recipe=recipe.to_dict(),
+        weights={name: w.contiguous() for name, w in training.model.state_dict().items()},
+    )  # fmt: skip
     write_bundle(bundle, place / "runs" / "digits" / "final")
     subprocess.run([sys.executable, str(DRAW), str(place / "drawn")], check=True)
     return place
@@ -96,24 +79,9 @@ def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[s
         assert inverted == (style not in ("chalk", "wide")), one
     # 8 x 8 pixels from 43 writers: far less than MNIST, and these are none of its writers.
     assert right >= 0.75 * len(pictures)
-    sheet = Path(told["sheet"])
-    assert sheet == Path("runs/digits/final/predictions.png")
-    with Image.open(sheet) as image:
+    assert told["sheet"] == "runs/digits/final/predictions.png"
+    with Image.open(told["sheet"]) as image:
         assert min(image.size) > 500
-
-
-def test_shades_do_not_change_the_answer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (place / "negatives").mkdir()
-    for digit in range(10):
-        with Image.open(place / "drawn" / f"{digit}-paper.png") as image:
-            image.point(lambda level: 255 - level).save(place / "negatives" / f"{digit}-paper.png")
-    answers = []
-    for folder in ("drawn", "negatives"):
-        pictures = [f"{folder}/{digit}-paper.png" for digit in range(10)]
-        predict.main(["--json", *pictures])
-        told = json.loads(capsys.readouterr().out)["pictures"]
-        answers.append([(one["label"], one["probability"]) for one in told])
-    assert answers[0] == answers[1]
 
 
 def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,23 +102,10 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (place / "sheet.PNG").exists()
 
 
-def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["search.predict", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run(predict.main)
-    code = stopped.value.code
-    assert isinstance(code, int)
-    return code
-
-
 BAD = {
     "no picture": ([], "the following arguments are required"),
     "missing file": (["nowhere.png"], "cannot read nowhere.png"),
     "not an image": (["text.png"], "cannot be read as a picture"),
-    "empty": (["empty.png"], "cannot be read as a picture"),
-    "truncated": (["cut.png"], "cannot be read as a picture"),
-    "bomb": (["bomb.png"], "pixels that are safe to decode"),
-    "empty folder": (["folder.png"], "no picture to classify"),
     "folder without pictures": (["runs/digits"], "no picture to classify"),
     "fifo": (["pipe"], "there is no picture file"),
     "one of two": (["drawn/0-paper.png", "text.png"], "text.png cannot be read"),
@@ -162,12 +117,9 @@ BAD = {
     "damaged weights": (["--bundle", "damaged", "drawn"], "is damaged"),
     "endless weights": (["--bundle", "endless", "drawn"], "it is no regular file"),
     "huge weights": (["--bundle", "huge", "drawn"], "1099511627776 bytes"),
-    "a pipe of weights": (["--bundle", "piped", "drawn"], "it is no regular file"),
-    "infinite epochs": (["--bundle", "infinite", "drawn"], "1e999 is no finite number"),
     "old format": (["--bundle", "old", "drawn"], "format 1"),
     "sheet is no PNG": (["--sheet", "x.jpg", "drawn"], "the contact sheet is a PNG"),
     "sheet nowhere": (["--sheet", "text.png/x.png", "drawn"], "cannot write the contact sheet"),
-    "sheet is a folder": (["--sheet", "folder.png", "drawn"], "cannot write the contact sheet"),
     "top zero": (["--top", "0", "drawn"], "from 1 up"),
     "unknown option": (["--frobnicate", "drawn"], "unrecognized"),
 }
@@ -178,29 +130,23 @@ def test_bad_input_ends_in_one_line(
     case: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "text.png").write_text("x")
-    (place / "empty.png").write_bytes(b"")
-    (place / "cut.png").write_bytes((place / "drawn" / "0-paper.png").read_bytes()[:200])
-    if case == "bomb":
-        Image.new("1", (20_000, 20_000)).save(place / "bomb.png")
-    (place / "folder.png").mkdir()
     os.mkfifo(place / "pipe")
     final = place / "runs" / "digits" / "final"
-    for name in ("damaged", "old", "endless", "huge", "piped", "infinite"):
+    for name in ("damaged", "old", "endless", "huge"):
         shutil.copytree(final, place / name)
     (place / "damaged" / WEIGHTS).write_bytes(b"x")
-    for name in ("endless", "piped"):
-        (place / name / WEIGHTS).unlink()
+    (place / "endless" / WEIGHTS).unlink()
     (place / "endless" / WEIGHTS).symlink_to("/dev/zero")
-    os.mkfifo(place / "piped" / WEIGHTS)
     with (place / "huge" / WEIGHTS).open("wb") as file:
         file.truncate(2**40)
     config = json.loads((final / CONFIG).read_text())
-    text = (final / CONFIG).read_text().replace('"epochs": ', '"epochs": 1e999, "x": ', 1)
-    (place / "infinite" / CONFIG).write_text(text)
     (place / "old" / CONFIG).write_text(json.dumps({**config, "format": 1}))
     before = sorted(str(path) for path in place.rglob("*"))
     arguments, said = BAD[case]
-    assert refused(arguments, monkeypatch) == 2
+    monkeypatch.setattr(sys, "argv", ["search.predict", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run(predict.main)
+    assert stopped.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
@@ -208,20 +154,8 @@ def test_bad_input_ends_in_one_line(
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
-def test_without_any_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert refused(["x.png"], monkeypatch) == 2
-    assert "run python -m search.finalize first" in capsys.readouterr().err
-
-
-def test_as_a_command_its_output_can_be_piped(place: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "search.predict", "--json", "drawn/3-paper.png"],
-        capture_output=True,
-        text=True,
-        cwd=place,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["pictures"][0]["label"] == "3"
+def test_without_any_network_it_says_what_to_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "search.predict", "x.png"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "run python -m search.finalize first" in done.stderr

@@ -1,7 +1,13 @@
-"""finalise: the same as the command, from Python, and quiet."""
+"""finalise from Python: as the command, quiet; killed or stopped, one evaluation and all files."""
 
 import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,48 +15,56 @@ import pytest
 from PIL import Image, ImageDraw
 
 from search import finalize
-from search.final import final
+from search.final import final, folder
 from search.final.final import finalise
 from search.final.predict import predict
 from search.running.results import load_study
+from search.running.study import run_study
+from search.training.bundle import read_bundle
 from search.training.epoch import StoppedError
 
-OF_THE_MOMENT = ("seconds", "opened_at")
+# What `finalise` calls once it has scored, in this order.
+STEPS = (
+    ("search.final.final", "complete_result"),
+    ("search.final.folder", "write_bundle"),
+    ("search.final.folder", "save_pictures"),
+    ("search.final.folder", "final_page"),
+    ("search.final.folder", "write_atomically"),
+    ("search.final.final", "lead_to_first"),
+    ("search.final.final", "delete_checkpoint"),
+)
 
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process, and no pictures: drawing them takes longer than the training."""
     monkeypatch.setattr(final, "default_workers", lambda _: 1)
-    monkeypatch.setattr(final, "save_pictures", lambda *_: [])
+    monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
 
 
 def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    readings = len(load_study("digits").results)
+    before = len(load_study("digits").results)
     ours = finalise("digits", seeds=2)
     assert capfd.readouterr() == ("", "")
-    folder = place / "runs" / "digits" / f"final-{readings + 1}"
-    assert ours.folder.resolve() == folder.resolve()
-    assert json.loads((folder / "metrics.json").read_text()) == ours.metrics
-    weights = (folder / "model.safetensors").read_bytes()
+    made = place / "runs" / "digits" / f"final-{before + 1}"
+    assert ours.folder.resolve() == made.resolve()
+    assert json.loads((made / "metrics.json").read_text()) == ours.metrics
+    weights = (made / "model.safetensors").read_bytes()
 
     assert finalize.main(["--study", "digits", "--seeds", "2"]) == 0
     assert "Written to runs/digits/final" in capfd.readouterr().out
-    theirs = json.loads((folder / "metrics.json").read_text())
-    assert same(theirs) == same(ours.metrics)
-    assert (folder / "model.safetensors").read_bytes() == weights
-    assert len(load_study("digits").results) == readings + 1  # of the same weights
+    theirs = json.loads((made / "metrics.json").read_text())
+    assert {**theirs, "seconds": 0} == {**ours.metrics, "seconds": 0}
+    assert (made / "model.safetensors").read_bytes() == weights
+    assert len(load_study("digits").results) == before + 1  # of the same weights
 
     # The network at hand is the one in the folder.
-    picture = Path("mine.png")
     image = Image.new("L", (60, 60), 255)
     ImageDraw.Draw(image).line([(30, 8), (30, 52)], fill=0, width=8)
-    image.save(picture)
-    assert predict(picture, bundle=ours.bundle).table() == predict(picture, bundle=folder).table()
-
-
-def same(metrics: Any) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name not in OF_THE_MOMENT}
+    image.save("mine.png")
+    assert (
+        predict("mine.png", bundle=ours.bundle).table() == predict("mine.png", bundle=made).table()
+    )
 
 
 @pytest.mark.usefixtures("place")
@@ -73,17 +87,17 @@ def test_bad_arguments_end_before_any_training(
     wrong: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(final, "train_all", lambda *_, **__: pytest.fail("trained"))
-    readings = len(load_study("digits").results)
+    before = len(load_study("digits").results)
     with pytest.raises(ValueError, match=said) as refused:
         finalise(**{"study": "digits", **wrong})
     assert len(str(refused.value).splitlines()) == 1
-    assert len(load_study("digits").results) == readings
+    assert len(load_study("digits").results) == before
 
 
 @pytest.mark.usefixtures("place")
 def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the word comes when the last epoch is over."""
-    readings = len(load_study("digits").results)
+    before = len(load_study("digits").results)
     stop = threading.Event()
     stop.set()
     with pytest.raises(StoppedError):
@@ -98,5 +112,107 @@ def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(final, "train_seed", trained)
     with pytest.raises(StoppedError):
         finalise("digits", seeds=1, stop=late)
-    assert len(load_study("digits").results) == readings
+    assert len(load_study("digits").results) == before
     assert finalise("digits", seeds=1).metrics["test"]["seeds"] == 1
+
+
+KILLED = """
+import importlib, os, signal, sys
+
+module, step, when = sys.argv[1:]
+from search.final import final, folder
+
+final.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
+owner = importlib.import_module(module)
+real = getattr(owner, step)
+
+def fatal(*arguments, **options):
+    if when == "after":
+        real(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, step, fatal)
+final.finalise("digits", seeds=1)
+"""
+
+
+@pytest.mark.faults
+def test_killed_at_any_step_after_scoring(
+    searched: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: Callable[[int, int], int],
+) -> None:
+    """One evaluation on record, and all files from it."""
+    moments = [(step, when) for step in STEPS for when in ("before", "after")]
+    few = [(STEPS[0], "before"), (STEPS[0], "after"), (STEPS[3], "after")]
+    for index, ((module, step), when) in enumerate(moments if times(0, 1) else few):
+        place = tmp_path / str(index)
+        shutil.copytree(searched, place, ignore=shutil.ignore_patterns("final*"))
+        monkeypatch.chdir(place)
+        with sqlite3.connect("studies.db") as connection:
+            connection.execute("DELETE FROM results")  # of other tests of this session
+        command = [sys.executable, "-c", KILLED, module, step, when]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        [interrupted] = load_study("digits").results
+
+        again = finalise("digits", seeds=1)
+        [row] = load_study("digits").results
+        assert row.result_id == interrupted.result_id, (step, when)
+        assert row.opened_at == interrupted.opened_at
+        assert interrupted.figures in (None, row.figures)
+        assert row.figures is not None
+        stored = json.loads((again.folder / "metrics.json").read_text())
+        assert stored["test"] == {name: row.figures[name] for name in stored["test"]}
+        assert stored["confusion"] == row.figures["confusion"]
+        assert read_bundle(place / "runs/digits/final").study == "digits"
+        assert (again.folder / "report.html").exists()
+
+
+def test_the_numbers_on_record_are_those_that_are_written(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever scoring the same weights once more gives, on another machine perhaps."""
+    monkeypatch.chdir(shutil.copytree(searched, tmp_path / "copy"))
+    first = finalise("digits", seeds=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("search.final.scoring.score", lambda *_: first.result.runs[0].training)
+        again = finalise("digits", seeds=1)
+    assert again.metrics["test"] == first.metrics["test"]
+    assert again.result.runs[0].test == first.result.runs[0].test
+
+
+def test_a_persons_own_network_is_in_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions need neither its file nor the study."""
+    monkeypatch.chdir(tmp_path)
+    Path("mynet.py").write_text(OWN_NETWORK)
+    Path("own.toml").write_text(
+        '[study]\ndataset = "digits"\nlimit = 300\ntrials = 2\nepochs = 2\n'
+        '[space]\nfamily = "mynet.py:build"\nwidth = { low = 4, high = 8 }\n'
+    )
+    run_study(config="own.toml", study="own", workers=1, seed=0, progress=False)
+    made = finalise("own", seeds=2)
+    Image.new("L", (30, 30), 255).save("mine.png")
+    expected = predict("mine.png", bundle=made.bundle).table()
+    shutil.copytree(made.folder, "elsewhere")
+    Path("mynet.py").unlink()
+    program = "from search import predict; print(predict('mine.png', bundle='elsewhere').table())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == str(expected), done.stderr
+
+
+OWN_NETWORK = """
+from torch import nn
+
+def build(image_shape, classes, *, width: int = 8):
+    channels, height, wide = image_shape
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()),
+        nn.Flatten(),
+        nn.Linear(width * height * wide, classes),
+    )
+"""

@@ -1,79 +1,139 @@
-"""predict: the same as the command, from Python."""
+"""Pictures from anywhere, classified from Python: right, skipped or refused in a line."""
 
-import importlib
-import json
+from __future__ import annotations
+
+import dataclasses
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from data.datasets import load_training
-from data.folders.composition import measure
-from models import ConvNetConfig, build
-from search.final.predict import predict
+from data.errors import DataError
+from search.final.predict import classify, predict
 from search.spec.domains import SpecError
-from search.spec.recipe import Recipe
 from search.training.bundle import Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
 
-command = importlib.import_module("search.predict")  # `from search import predict` is the function
+
+def save(path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (size[1], size[0], 3))
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    deep = picture.convert("I") if mode.startswith("I") else picture
+    deep.convert(mode).save(path, **options)
+    return path
+
+
+def test_predictions_are_the_networks(bundle: Bundle, tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{'x' * n}.png") for n in range(1, 6)]
+    predictions, skipped = classify(bundle, paths)
+    assert [one.path for one in predictions] == paths
+    assert not skipped
+    shares = bundle.probabilities(torch.stack([one.image_CHW for one in predictions]))
+    for one, row in zip(predictions, shares, strict=True):
+        assert one.label == int(row.argmax())
+        assert dict(one.ranking) == pytest.approx(dict(enumerate(row.tolist())))
+        assert [share for _, share in one.ranking] == sorted(row.tolist(), reverse=True)
+
+
+def test_folders_are_searched_in_order_and_hidden_files_left_out(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    for name in ("b/2.png", "b/10.png", "a/z.png", ".hidden/x.png", "b/.x.png", "c.png"):
+        save(tmp_path / name)
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    predictions, _ = classify(bundle, [tmp_path, tmp_path / "c.png"])
+    names = [str(one.path.relative_to(tmp_path)) for one in predictions]
+    assert names == ["c.png", "a/z.png", "b/10.png", "b/2.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "mode", "options"),
+    [
+        ("one.png", (1, 1), "L", {}),
+        ("wide.png", (4000, 2), "L", {}),
+        ("cmyk.jpg", (50, 50), "CMYK", {}),
+        ("palette.gif", (50, 50), "P", {"transparency": 0}),
+        ("bits.png", (50, 50), "1", {}),
+        ("alpha.png", (50, 50), "RGBA", {}),
+        ("float.tiff", (50, 50), "F", {}),
+        ("deep.png", (50, 50), "I;16", {}),
+        ("image.webp", (50, 50), "RGB", {}),
+        ("no suffix", (50, 50), "L", {"format": "PNG"}),
+        ("wrong.jpg", (50, 50), "L", {"format": "PNG"}),
+    ],
+)
+def test_odd_pictures_are_classified(
+    name: str, size: tuple[int, int], mode: str, options: dict, bundle: Bundle, tmp_path: Path
+) -> None:
+    (prediction,), _ = classify(bundle, [save(tmp_path / name, size, mode, **options)])
+    assert prediction.image_CHW.shape == (1, 28, 28)
+    assert 0 < prediction.probability <= 1
+
+
+def bad_pictures(folder: Path) -> dict[str, Path]:
+    whole = save(folder / "whole.png", (200, 200)).read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("not an image")
+    (folder / "header.png").write_bytes(whole[:30])
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "dangling.png").symlink_to(folder / "nowhere")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    (folder / "folder.png").mkdir()
+    return {
+        **{path.stem: path for path in folder.iterdir() if path.name != "whole.png"},
+        "missing": folder / "missing.png",
+        "nul": folder / "a\0b.png",
+        "below a file": folder / "whole.png" / "x.png",
+        "too long": folder / ("x" * 5000),
+        "device": Path("/dev/null"),
+    }
+
+
+def test_bad_pictures_end_in_a_line_and_in_a_folder_are_skipped(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    for name, path in bad_pictures(tmp_path).items():
+        with pytest.raises(DataError) as caught:
+            classify(bundle, [path])
+        assert "\n" not in str(caught.value), name
+        assert len(str(caught.value)) > 30
+    predictions, skipped = classify(bundle, [tmp_path])
+    assert [one.path.name for one in predictions] == ["whole.png"]
+    assert {"truncated.png", "empty.png", "bomb.png", "pipe.png", "text.png"} <= {
+        one.path.name for one in skipped
+    }
+    assert all(one.reason for one in skipped)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """runs/digits/final with an untrained network, and drawn/ with pictures; as present folder."""
+def folder(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """runs/blobs/final with an untrained network, and drawn/ with pictures; as present folder."""
     monkeypatch.chdir(tmp_path)
-    info, examples = load_training("digits", Path())
-    architecture = ConvNetConfig(channels=(4,), hidden=(8,))
-    torch.manual_seed(0)
-    network = build(architecture, info.image_shape, len(info.class_names))
-    bundle = Bundle(
-        study="digits",
-        trial=1,
-        seed=0,
-        epochs=1,
-        dataset="digits",
-        title=info.title,
-        class_names=info.class_names,
-        image_shape=info.image_shape,
-        mean_C=torch.tensor([0.3]),
-        std_C=torch.tensor([0.4]),
-        composition=measure(examples.images_NCHW.numpy()),
-        architecture=architecture,
-        recipe=Recipe(epochs=1, batch_size=64, learning_rate=1e-3).to_dict(),
-        weights=network.state_dict(),
-    )
-    write_bundle(bundle, Path("runs/digits/final"))
-    Path("drawn").mkdir()
-    for name, ink, ground in (("a", 0, 255), ("b", 255, 0)):
-        image = Image.new("L", (60, 40), ground)
-        ImageDraw.Draw(image).line([(20, 8), (40, 30)], fill=ink, width=6)
-        image.save(f"drawn/{name}.png")
+    bundle = dataclasses.replace(bundle, class_names=("a", "b", "c", "d"))
+    write_bundle(bundle, Path("runs/blobs/final"))
+    save(Path("drawn/a.png"))
+    save(Path("drawn/b.png"), mode="RGB")
     Path("drawn/notes.txt").write_text("no picture")
-    return Path("runs/digits/final")
-
-
-@pytest.mark.usefixtures("folder")
-def test_command_and_function_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--json", "--top", "4", "drawn"]) == 0
-    theirs = json.loads(capsys.readouterr().out)
-    ours = predict("drawn")
-    assert json.loads(json.dumps(ours.table(top=4))) == theirs["pictures"]
-    assert len(theirs["pictures"]) == 2
-    assert [str(one.path) for one in ours.skipped] == [one["file"] for one in theirs["skipped"]]
-    assert capsys.readouterr() == ("", "")
-    for row in ours.table(top=10):
-        assert sum(one["probability"] for one in row["top"]) == pytest.approx(1, abs=1e-5)
-        assert (row["label"], row["probability"]) == tuple(row["top"][0].values())
-    assert len(ours.table()[0]["top"]) == 3
+    return Path("runs/blobs/final")
 
 
 def test_one_network_in_four_ways(folder: Path) -> None:
-    expected = predict(["drawn/a.png", Path("drawn/b.png")], bundle=folder).table()
+    found = predict(["drawn/a.png", Path("drawn/b.png")], bundle=folder)
+    expected = found.table()
     assert predict("drawn", bundle=str(folder)).table() == expected
     assert predict(Path("drawn"), bundle=read_bundle(folder)).table() == expected
-    assert predict(["drawn"], study="digits").table() == expected
+    assert predict(["drawn"], study="blobs").table() == expected
+    assert predict("drawn").table() == expected
+    for row in found.table(top=10):
+        assert sum(one["probability"] for one in row["top"]) == pytest.approx(1, abs=1e-5)
+        assert (row["label"], row["probability"]) == tuple(row["top"][0].values())
+    assert len(expected[0]["top"]) == 3
 
 
 def test_the_contact_sheet_comes_when_it_is_asked_for(folder: Path) -> None:
@@ -93,6 +153,8 @@ def test_bad_arguments() -> None:
     with pytest.raises(SpecError, match="not usable"):
         predict("drawn", study="../digits")
     with pytest.raises(SpecError, match="either a bundle or a study"):
-        predict("drawn", bundle="runs/digits/final", study="digits")
+        predict("drawn", bundle="runs/blobs/final", study="blobs")
     with pytest.raises(SpecError, match="top must be a whole number"):
         predict("drawn").table(top=0)
+    with pytest.raises(DataError, match="no picture to classify"):
+        predict("runs")

@@ -12,7 +12,7 @@ import torch
 
 from data.datasets import default_data_dir
 from data.folders.preparation import Reading
-from models import ConvNetConfig
+from models import ConvNetConfig, to_dict
 from search.running.seeds import train_apart
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -22,7 +22,7 @@ from search.training.task import load_full_task
 
 def make_job(folder: Path, epochs: int = 2) -> Job:
     return Job(
-        architecture=ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,)),
+        architecture=to_dict(ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,))),
         recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop"),
         epochs=epochs,
         dataset="digits",

@@ -70,7 +70,7 @@ def flip(folder: Path) -> None:
         (edit(lambda content: content.update(composition={"shade": 1})), "damaged"),
         (edit(lambda content: content.update(preparation={"fit": "pad"})), "KeyError: 'integers'"),
         (edit(lambda content: content["preparation"].update(fit="crop")), "fit must be one of"),
-        (edit(lambda content: content["preparation"].update(reals=[3, 1])), "two rising levels"),
+        (edit(lambda content: content["preparation"].update(reals=[3, 1])), "two rising"),
         (edit(lambda content: content["preparation"].update(reals=[0, 10**400])), "too large"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data.folders.preparation import Reading
-from models import ConvNetConfig
+from models import ConvNetConfig, to_dict
 from search.spec.recipe import Recipe
 from search.training import repeat
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -22,7 +22,7 @@ from search.training.task import Task
 @pytest.fixture
 def job(network: ConvNetConfig, tmp_path: Path) -> Job:
     return Job(
-        architecture=network,
+        architecture=to_dict(network),
         recipe=Recipe(epochs=4, patience=1, batch_size=50, augmentation="flip-crop"),
         epochs=3,
         dataset="blobs",

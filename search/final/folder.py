@@ -6,47 +6,27 @@ file system has none, a copy. What an earlier version wrote there stays.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from data.folders.composition import measure
 from models.summary import LayerRow
-from search.final.chosen import Chosen
-from search.store.views import StudyView
-from search.training.bundle import Bundle
+from search.analysis.final_result import FinalResult
+from search.figures.final_pictures import save_pictures
+from search.pages.final_page import final_page
+from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
-from search.training.repeat import TrainedRun
-from search.training.task import Task
+from search.training.files import write_atomically
 
 FIRST = "final"
 METRICS = "metrics.json"  # written last: a folder that has it is whole
+ONNX = "model.onnx"
 BYTES_A_WEIGHT = 8  # as a network, and as ONNX
 ROOM = 64 << 20  # bytes for page and pictures, with some to spare
-
-
-def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:
-    """The first seed's network, and what is needed to use it without the data set."""
-    images_NCHW = task.training.images_NCHW
-    return Bundle(
-        study=view.name,
-        trial=chosen.trial.number,
-        seed=first.seed,
-        epochs=chosen.epochs,
-        dataset=view.dataset.name,
-        title=view.dataset.title,
-        class_names=task.info.class_names,
-        image_shape=task.image_shape,
-        mean_C=task.mean_C.cpu(),
-        std_C=task.std_C.cpu(),
-        preparation=task.info.preparation,
-        composition=measure(images_NCHW.cpu().numpy()),
-        architecture=chosen.config.architecture,
-        recipe=chosen.config.recipe.to_dict(),
-        weights=first.weights,
-    )
 
 
 def final_folder(runs: Path, number: int) -> Path:
@@ -81,6 +61,18 @@ def cannot_write(folder: Path, error: OSError) -> BundleError:
         f"cannot write {folder} ({error.strerror}); make room or mend its rights, and the same "
         "command goes on: nothing is evaluated twice"
     )
+
+
+def write_all(
+    folder: Path, result: FinalResult, bundle: Bundle, metrics: Mapping[str, Any]
+) -> None:
+    """Each file whole or not at all; `metrics.json` last."""
+    (folder / ONNX).unlink(missing_ok=True)  # an earlier network's
+    write_bundle(bundle, folder)
+    save_pictures(result, folder)
+    write_atomically(folder / "report.html", final_page(result).encode())
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / METRICS, text.encode())
 
 
 def lead_to_first(runs: Path) -> None:

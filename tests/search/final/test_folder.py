@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from search.final.final_folder import check_room, final_folder, lead_to_first
+from search.final.folder import check_room, final_folder, lead_to_first
 from search.training.epoch import BundleError
 
 

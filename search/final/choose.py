@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.spec.config import TrialConfig
-from search.store import StorageError
-from search.store.views import StudyView, TrialView
+from search.store.storage import StorageError
+from search.store.view import StudyView, TrialView
+from search.terminal.reproduce import command
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +23,16 @@ class Chosen:
     config: TrialConfig
     epochs: int
     why: str
+
+
+def refuse_unfinished(view: StudyView) -> None:
+    """Raises StorageError for a study that still lacks trials."""
+    if view.finished < view.spec.trials:
+        raise StorageError(
+            f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and only a "
+            f"first test evaluation is unbiased: finish it with {command('study', view)}, or give "
+            "--now to finalize it as it is"
+        )
 
 
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:
@@ -42,12 +53,13 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
             f"trial {trial.number} of study {view.name!r} has no finished epoch with a loss; name "
             "another --trial"
         )
-    return Chosen(
-        trial=trial,
-        config=trial.config,
-        epochs=trial.best.epoch,
-        why=_why(view, trial, number, arm),
-    )
+    why = ""
+    if number is not None:
+        why = f"Trial {number} was named by hand, {_beside_the_best(view, trial)}."
+    elif arm is not None:
+        why = f"Trial {trial.number} is the best repeat of arm {arm}, "
+        why += f"{_beside_the_best(view, trial)}."
+    return Chosen(trial=trial, config=trial.config, epochs=trial.best.epoch, why=why)
 
 
 def _numbered(view: StudyView, number: int) -> TrialView:
@@ -75,19 +87,15 @@ def _nothing(view: StudyView, arm: str | None) -> str:
     )
 
 
-def _why(view: StudyView, trial: TrialView, number: int | None, arm: str | None) -> str:
+def _beside_the_best(view: StudyView, trial: TrialView) -> str:
     best = view.best
-    if number is None and arm is None:
-        return ""
-    if best is None or best.number == trial.number:
-        beside = "which is also the study's best" if best is not None else "none is complete"
-    else:
-        assert best.best is not None
-        assert trial.best is not None
-        beside = (
-            f"not the study's best: validation loss {trial.best.validation_loss:.4f} against "
-            f"{best.best.validation_loss:.4f} of trial {best.number}"
-        )
-    if number is not None:
-        return f"Trial {trial.number} was named by hand, {beside}."
-    return f"Trial {trial.number} is the best repeat of arm {arm}, {beside}."
+    if best is None:
+        return "none is complete"
+    if best.number == trial.number:
+        return "which is also the study's best"
+    assert best.best is not None
+    assert trial.best is not None
+    return (
+        f"not the study's best: validation loss {trial.best.validation_loss:.4f} against "
+        f"{best.best.validation_loss:.4f} of trial {best.number}"
+    )

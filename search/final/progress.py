@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.analysis.wording import duration, printable
-from search.final.chosen import Chosen
-from search.pages.final_page import evaluated_before
+from search.final.choose import Chosen
+from search.pages.final_words import opened_before
 from search.pages.note import in_utc
 from search.store.records import ResultRow
 from search.store.views import StudyView
@@ -23,12 +22,10 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
     """Say on standard error what will be trained, and what should be known before."""
     unfinished = view.spec.trials - view.finished
     if unfinished > 0 and not view.spec.is_comparison:
-        print(f"Note: the study still lacks {unfinished} of its trials.", file=sys.stderr)
-    if chosen.why:
-        print(f"Note: {printable(chosen.why)}", file=sys.stderr)
-    warning = evaluated_before(view)
-    if warning:
-        print(f"Note: {warning}", file=sys.stderr)
+        _note(f"the study still lacks {unfinished} of its trials.")
+    for note in (printable(chosen.why), opened_before(view)):
+        if note:
+            _note(note)
     print(
         f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
         f"{seeds} {'time' if seeds == 1 else 'times'}",
@@ -37,11 +34,14 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
 
 
 def announce_recorded(row: ResultRow) -> None:
-    print(
-        f"Note: these networks were tested on {in_utc(row.opened_at)} already; the numbers on "
-        "record are used, and no test evaluation is added.",
-        file=sys.stderr,
+    _note(
+        f"these networks were tested on {in_utc(row.opened_at)} already; the numbers on record "
+        "are used, and no test evaluation is added."
     )
+
+
+def _note(text: str) -> None:
+    print(f"Note: {text}", file=sys.stderr)
 
 
 class FinalProgress:
@@ -63,24 +63,17 @@ class FinalProgress:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
+            disable=not can_be_live(console),
         )
         self._task = self._bar.add_task("training", total=seeds * epochs, left="")
-        self._live = can_be_live(console)
 
     def __enter__(self) -> FinalProgress:
         self._started = time.monotonic()
-        if self._live:
-            self._bar.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            self._bar.stop()
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
     def resumed(self, seed: int, epochs: int) -> None:
         """Epochs that an earlier, interrupted start has trained."""
@@ -93,15 +86,11 @@ class FinalProgress:
         self._trained += 1
         pace = (time.monotonic() - self._started) / self._trained
         left = f"about {duration(pace * (self._seeds * self._epochs - self._done))} left"
-        if self._live:
-            self._bar.update(
-                self._task,
-                completed=self._done,
-                description=f"seed {seed}, training loss {epoch.train_loss:.4f}",
-                left=left,
-            )
+        loss = f"training loss {epoch.train_loss:.4f}"
+        if self._bar.disable:
+            where = f"epoch {epoch.epoch} of {self._epochs}"
+            self._console.print(f"seed {seed}: {where}, {loss}, {left}")
         else:
-            self._console.print(
-                f"seed {seed}: epoch {epoch.epoch} of {self._epochs}, training loss "
-                f"{epoch.train_loss:.4f}, {left}"
+            self._bar.update(
+                self._task, completed=self._done, description=f"seed {seed}, {loss}", left=left
             )

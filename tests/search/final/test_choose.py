@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from models import ConvNetConfig
-from search.final.chosen import choose_trial
+from search.final.choose import choose_trial
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.recipe import Recipe
 from search.store import StorageError
@@ -35,31 +34,23 @@ def trial(number: int, losses: list[float], **changes: Any) -> TrialView:
     return dataclasses.replace(plain, **changes)
 
 
-@pytest.fixture
-def make() -> Callable[..., StudyView]:
-    def view(*trials: TrialView) -> StudyView:
-        return StudyView(
-            name="s",
-            storage="sqlite:///x",
-            spec=StudySpec(dataset="digits"),
-            dataset=DatasetFacts(
-                name="digits", title="Digits", class_names=("0", "1"), image_shape=(1, 8, 8),
-                training_count=10, validation_count=2,
-            ),
-            hardware="h",
-            versions={},
-            trials=trials,
-        )  # fmt: skip
-
-    return view
+def make(*trials: TrialView) -> StudyView:
+    facts = DatasetFacts(
+        name="digits", title="Digits", class_names=("0", "1"), image_shape=(1, 8, 8),
+        training_count=10, validation_count=2,
+    )  # fmt: skip
+    return StudyView(
+        name="s", storage="sqlite:///x", spec=StudySpec(dataset="digits"), dataset=facts,
+        hardware="h", versions={}, trials=trials,
+    )  # fmt: skip
 
 
-def test_the_best_needs_no_words(make: Callable[..., StudyView]) -> None:
+def test_the_best_needs_no_words() -> None:
     chosen = choose_trial(make(trial(0, [0.5, 0.4]), trial(1, [0.3, 0.2, 0.25])))
     assert (chosen.trial.number, chosen.epochs, chosen.why) == (1, 2, "")
 
 
-def test_a_number_is_taken_and_compared_with_the_best(make: Callable[..., StudyView]) -> None:
+def test_a_number_is_taken_and_compared_with_the_best() -> None:
     view = make(trial(0, [0.5, 0.4]), trial(1, [0.2]), trial(2, [0.3], state="pruned"))
     chosen = choose_trial(view, number=0)
     assert (chosen.trial.number, chosen.epochs) == (0, 2)
@@ -71,7 +62,7 @@ def test_a_number_is_taken_and_compared_with_the_best(make: Callable[..., StudyV
     assert "also the study's best" in choose_trial(view, number=1).why
 
 
-def test_of_an_arm_the_best_repeat_is_taken(make: Callable[..., StudyView]) -> None:
+def test_of_an_arm_the_best_repeat_is_taken() -> None:
     view = make(
         trial(0, [0.1], arm="base", repeat=0),
         trial(1, [0.4], arm="wide", repeat=0),
@@ -100,9 +91,7 @@ def test_of_an_arm_the_best_repeat_is_taken(make: Callable[..., StudyView]) -> N
         ([trial(0, [], arm="a", state="running")], {"arm": "a"}, "no finished trials of arm 'a'"),
     ],
 )
-def test_what_cannot_be_chosen(
-    trials: list[TrialView], wanted: dict[str, Any], said: str, make: Callable[..., StudyView]
-) -> None:
+def test_what_cannot_be_chosen(trials: list[TrialView], wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(StorageError) as caught:
         choose_trial(make(*trials), **wanted)
     assert said in str(caught.value)
