@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.spec.config import TrialConfig
-from search.store.storage import StorageError
-from search.store.view import StudyView, TrialView
+from search.store import StorageError
+from search.store.views import StudyView, TrialView
 from search.terminal.reproduce import command
 
 

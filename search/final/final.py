@@ -28,15 +28,14 @@ from search.running.seeds import THREADS, train_apart
 from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
-from search.store.catalog import require_study, versions
-from search.store.folders import DEFAULT_STORAGE, artifact_folder, runs_folder
-from search.store.history import complete_result
-from search.store.leftovers import sweep
+from search.store import DEFAULT_STORAGE
+from search.store.data import find_place, keep_data
+from search.store.folders import artifact_folder, runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
-from search.store.study_data import find_place, keep_data
-from search.store.study_folder import study_folder
-from search.store.view import StudyView
+from search.store.records import complete_result
+from search.store.studies import require_study, versions
+from search.store.views import StudyView
 from search.terminal.commands import console
 from search.training.bundle import Bundle
 from search.training.device import choose_device, describe_hardware, prepare_process
@@ -126,19 +125,19 @@ def finalise(
         images = default_data_dir() if data_dir is None else Path(data_dir)
         with closing(open_database(storage, must_exist=True)) as db:
             found = require_study(db, study)
-            view = view_study(db, found, also=() if trial is None else (trial,))
+            view = view_study(found, also=() if trial is None else (trial,))
             chosen = choose_trial(view, trial, arm)
             if not now:
                 refuse_unfinished(view)
             reading = view.spec.reading
-            source = find_place(db, found, dataset, images)
+            source = find_place(found, dataset, images)
             task = load_full_task(source, images, on, reading=reading)
-            keep_data(db, found, task)
+            keep_data(found, task)
             verify(source, images, reading=reading)  # a damaged test file is missed now
             shown = choose_image(None if image is None else str(image), task)
             layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
             place = runs_folder(storage, runs_dir)
-            folder = study_folder(db, found, place)
+            folder = study_folder(found, place)
             check_room(folder, layers)
             if progress:
                 announce(view, chosen, seeds)
@@ -191,7 +190,7 @@ def finalise(
             final = write(result, bundle, task, folder, export=export is not None)
             for seed in range(seeds):
                 delete_checkpoint(job.checkpoint(seed))
-            sweep(db, found, folder)
+            sweep(found, folder)
             ContentWriter(db, found, artifact_folder(place)).write(stop or threading.Event())
             return final
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from models.summary import LayerRow
 from search.analysis.final_result import FinalResult
-from search.figures.final_pictures import save_pictures
+from search.figures.final import save_pictures
 from search.pages.final_page import final_page
 from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.analysis.wording import duration, printable
 from search.final.choose import Chosen
-from search.pages.final_words import opened_before
+from search.pages.final_page import evaluated_before
 from search.pages.note import in_utc
 from search.store.records import ResultRow
 from search.store.views import StudyView
@@ -23,7 +23,7 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
     unfinished = view.spec.trials - view.finished
     if unfinished > 0 and not view.spec.is_comparison:
         _note(f"the study still lacks {unfinished} of its trials.")
-    for note in (printable(chosen.why), opened_before(view)):
+    for note in (printable(chosen.why), evaluated_before(view)):
         if note:
             _note(note)
     print(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 
@@ -22,8 +21,9 @@ from data.errors import DataError
 from data.folders.preparation import Reading
 from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
 from search.analysis.inside import Mistake, collect_mistakes
-from search.store.history import ResultRow, add_result, results_of
-from search.store.storage import Database
+from search.store.database import Database
+from search.store.records import ResultRow, add_result, results_of
+from search.store.studies import StudyHandle
 from search.training.bundle import Bundle
 from search.training.epoch import Score
 from search.training.repeat import TrainedRun
@@ -65,7 +65,7 @@ def require_same_test(task: Task, data_dir: Path, reading: Reading) -> None:
 
 
 def begin_evaluation(
-    db: Database, study: optuna.Study, task: Task, runs: Sequence[TrainedRun], *, trial_number: int
+    db: Database, study: StudyHandle, task: Task, runs: Sequence[TrainedRun], *, trial_number: int
 ) -> Evaluation:
     """Put it on record; of weights that were evaluated before, the record that there is.
 
@@ -74,16 +74,16 @@ def begin_evaluation(
     """
     content = None if task.content is None else task.content.digest
     weights = [[run.seed, hashlib.sha256(to_safetensors(run.weights)).hexdigest()] for run in runs]
-    identity = json.dumps([study.study_name, content, weights])
+    identity = json.dumps([study.name, content, weights])
     result_id = add_result(
         db,
-        study_name=study.study_name,
+        study_name=study.name,
         trial_number=trial_number,
         seeds=[run.seed for run in runs],
         result_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        study_id=study._study_id,
+        study_id=study.study_id,
     )
-    rows = results_of(db, study.study_name)
+    rows = results_of(db, study.name)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
     return Evaluation(number=index + 1, row=rows[index], earlier=tuple(rows[:index]))
 

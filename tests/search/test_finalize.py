@@ -14,7 +14,7 @@ from PIL import Image
 from data.datasets import default_data_dir, load_test
 from search import export, finalize, study
 from search.final import final, folder, scoring
-from search.store.catalog import require_study, set_total
+from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import require_study, set_total
