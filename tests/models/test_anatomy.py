@@ -73,19 +73,6 @@ def test_a_reader_that_leaves_early_causes_no_traceback(form: str) -> None:
         assert process.stderr.read() == ""
 
 
-def test_a_deep_residual_table_has_one_line_a_layer_in_100_columns(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments = (
-        "--channels 32 32 64 64 64 128 128 128 128 --batch-norm --residual --pool-after auto "
-        "--image 3x32x32"
-    )
-    main(arguments.split())
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 100
-    assert all(re.match(r"[a-z_]+\d* +[\dx]+( |$)", line) for line in lines[2:-2])
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

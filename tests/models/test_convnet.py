@@ -173,13 +173,6 @@ def test_every_convolution_but_the_stem_has_one_shortcut(depth: int, blocks: lis
     assert [name for name in layers if "residual" in name] == [f"residual{n}" for n in blocks]
 
 
-def test_a_pooling_inside_a_block_is_done_in_its_shortcut_too() -> None:
-    config = ConvNetConfig(channels=(4, 4, 8), residual=True, batch_norm=True, pool_after=(2, 3))
-    assert " ".join(names(config, (1, 28, 28))[3:13]) == (
-        "conv2 norm2 pool2 relu2 conv3 norm3 skip_pool2 skip3 skip_norm3 residual3"
-    )
-
-
 def same(side: int, depth: int) -> tuple[int, ...]:
     return automatic(side, (3,) * depth, (1,) * depth)
 

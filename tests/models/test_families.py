@@ -49,17 +49,6 @@ def test_json_round_trip(random_cases: Callable[[int, int], list[Any]]) -> None:
         assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
 
 
-def test_every_field_is_written_and_defaults_may_be_left_out() -> None:
-    assert to_dict(MLPConfig(hidden=(64, 32))) == {
-        "family": "mlp",
-        "hidden": [64, 32],
-        "activation": "relu",
-        "dropout": 0.0,
-        "batch_norm": False,
-    }
-    assert from_dict({"family": "cnn", "channels": [8]}) == ConvNetConfig(channels=(8,))
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -142,17 +131,6 @@ def test_the_seed_decides_the_weights() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
-
-
-def test_memory_format_changes_no_result(random_cases: Callable[[int, int], list[Any]]) -> None:
-    """In particular the flattened order: a model may be trained in one and used in the other."""
-    for architecture, image, classes in random_cases(30, 5):
-        model = build(architecture, image, classes).eval()
-        images = torch.randn(3, *image)
-        expected = model(images)
-        model.to(memory_format=torch.channels_last)
-        actual = model(images.to(memory_format=torch.channels_last))
-        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_hook_may_keep_feature_maps_without_cloning(

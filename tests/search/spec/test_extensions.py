@@ -134,12 +134,6 @@ def test_what_cannot_be_built_is_refused_when_the_study_begins(
     assert says in str(caught.value)
 
 
-def test_arguments_are_not_those_of_the_training(folder: Path) -> None:
-    (folder / "mynet.py").write_text(NET.replace("bias=True", "momentum=0.5"))
-    with pytest.raises(StudyFileError, match="momentum"):
-        spec_of(folder)
-
-
 def test_another_version_or_none_is_refused(folder: Path) -> None:
     spec = spec_of(folder)
     (folder / "mynet.py").write_text(NET + "# another\n")

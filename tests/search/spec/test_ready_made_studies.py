@@ -7,7 +7,7 @@ import pytest
 from models.summary import count_parameters
 from search.spec.config import StudySpec
 from search.spec.space import arm_config, check_space
-from search.spec.study_file import READY_MADE, find_study_file, read_study_file, ready_made
+from search.spec.study_file import find_study_file, read_study_file, ready_made
 
 SHAPES = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -45,11 +45,6 @@ def test_a_file_can_be_run(file: Path) -> None:
     assert file.read_text(encoding="utf-8").startswith("# ")
 
 
-@pytest.mark.parametrize(("name", "report"), REPORTS.items())
-def test_a_study_of_a_report_names_it(name: str, report: str) -> None:
-    assert spec_of(name).source.startswith(f"Report {report}, ")
-
-
 def parameters(name: str, arm: str) -> int:
     spec = spec_of(name)
     config = arm_config(spec, next(each for each in spec.arms if each.name == arm))
@@ -75,17 +70,6 @@ def test_networks_have_the_size_that_their_report_gives(name: str, arm: str, cou
     assert parameters(name, arm) == count
 
 
-def test_reported_sizes_are_those_of_the_networks() -> None:
-    reported = [
-        (file.stem, arm.name, arm.reported["parameters"])
-        for file in ready_made()
-        for arm in spec_of(file.stem).arms
-        if "parameters" in arm.reported
-    ]
-    assert len(reported) >= 8
-    assert [parameters(name, arm) for name, arm, _ in reported] == [size for *_, size in reported]
-
-
 def test_the_search_of_report_c_has_27_combinations() -> None:
     for name in ("c_random_adam", "c_random_sgd"):
         spec = spec_of(name)
@@ -94,20 +78,3 @@ def test_the_search_of_report_c_has_27_combinations() -> None:
         assert all(len(domain.values) == 3 for domain in open_ones.values())
         assert spec.trials == 16
         assert spec.sampler == "random"
-
-
-def test_the_weight_decays_are_three_kinds_of_three_strengths() -> None:
-    arms = spec_of("a3_weight_decay").arms
-    assert arms[0].values == {}
-    assert [(arm.values["weight_decay_kind"], arm.values["weight_decay"]) for arm in arms[1:]] == [
-        (kind, strength)
-        for kind in ("l2", "coupled", "decoupled")
-        for strength in (1e-3, 1e-4, 1e-5)
-    ]
-    for arm in arms[1:]:
-        assert arm.name == f"{arm.values['weight_decay_kind']} 1e-{arm.name[-1]}"
-        assert arm.values["weight_decay"] == float(arm.name.split()[1])
-
-
-def test_only_study_files_lie_there() -> None:
-    assert {path.suffix for path in READY_MADE.iterdir()} <= {".toml", ".py", ""}

@@ -50,12 +50,6 @@ def test_every_searched_parameter_is_always_asked_for(spec: StudySpec) -> None:
     assert {"dropout", "augmentation", "augmentation_strength"} <= asked[0]
 
 
-def test_the_spec_survives_json(spec: StudySpec) -> None:
-    import json
-
-    assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-
-
 @pytest.mark.parametrize(
     "written",
     [
@@ -99,13 +93,6 @@ def test_depth_and_width_give_the_channels() -> None:
 def test_an_mlp() -> None:
     config = suggest(FixedTrial({}), space(family="mlp", hidden=[64, 64], dropout=0.3))
     assert config.architecture == MLPConfig(hidden=(64, 64), dropout=0.3, batch_norm=True)
-
-
-def test_whole_numbers_stay_whole() -> None:
-    study = optuna.create_study()
-    trial = study.ask()
-    suggest(trial, space(width={"low": 8, "high": 64, "log": True}))
-    assert isinstance(trial.params["width"], int)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import Choice, Fixed, Range, SpecError
 from search.spec.study_file import (
-    READY_MADE,
     StudyFileError,
     find_study_file,
     read_study_file,
@@ -84,14 +83,6 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StudyFileError, match="UTF-8"):
         read_study_file(binary)
-
-
-def test_ready_made_studies_are_found_by_name_and_valid() -> None:
-    files = sorted(READY_MADE.glob("*.toml"))
-    assert files
-    for file in files:
-        assert find_study_file(file.stem) == file
-        StudySpec(**{"dataset": "digits", **read_study_file(file)})
 
 
 @pytest.mark.parametrize("field", ["trials", "epochs", "limit", "patience", "validation_count"])
