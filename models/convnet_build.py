@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
@@ -20,7 +20,8 @@ SMALLEST_MAP = 3
 def build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
     """Raises ArchitectureError where a convolution or a pooling does not fit the map it gets."""
     stack, layers = _Stack(config, image_shape), list[Named]()
-    for block in _blocks(len(config.channels), config.residual):
+    pairs = [config.numbers[start : start + 2] for start in range(1, len(config.channels), 2)]
+    for block in [config.numbers[:1], *pairs] if config.residual else [config.numbers]:
         layers += stack.block(block)
     features = stack.channels * stack.height * stack.width
     if config.dropout_conv:
@@ -35,14 +36,6 @@ def build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.Mo
     return sequence([*layers, *linear_layers(linear, features, classes, len(config.channels))])
 
 
-def _blocks(depth: int, residual: bool) -> list[tuple[int, ...]]:
-    """The numbers of the convolutions, grouped by the shortcut that goes around them."""
-    numbers = tuple(range(1, depth + 1))
-    if not residual:
-        return [(number,) for number in numbers]
-    return [numbers[:1], *(numbers[start : start + 2] for start in range(1, depth, 2))]
-
-
 class _Stack:
     """Makes convolutions by their number, each with what the configuration puts around it.
 
@@ -52,20 +45,27 @@ class _Stack:
     def __init__(self, config: ConvNetConfig, image_shape: ImageShape) -> None:
         self.config = config
         self.channels, self.height, self.width = image_shape
-        every = tuple(range(1, len(config.channels) + 1))
+        self.pools: Collection[int] = config.numbers
         if config.pool_after == "auto":
             side = min(self.height, self.width)
             self.pools = automatic(side, config.kernels, config.paddings)
-        else:
-            listed = config.pool_after
-            self.pools = listed if isinstance(listed, tuple) else every
-        # Batch norm between convolution and activation, and batch norm after the pooling.
-        at_conv = config.batch_norm_place == "conv"
-        self.norms = _chosen(config.batch_norm, every) if at_conv else ()
-        self.pool_norms = () if at_conv else _chosen(config.batch_norm, self.pools)
+        elif isinstance(config.pool_after, tuple):
+            self.pools = config.pool_after
+        # Batch norm is between convolution and activation, or after the pooling.
+        places = config.numbers if config.batch_norm_place == "conv" else self.pools
+        self.norms: Collection[int] = places if config.batch_norm is True else ()
+        if isinstance(config.batch_norm, tuple):
+            self.norms = config.batch_norm
+        for number in self.norms:
+            if number not in places:
+                raise ArchitectureError(
+                    f"batch_norm is to follow the pooling of convolution {number}, but pooling is "
+                    f"only after {list(places)}; list those or use batch_norm_place 'conv'"
+                )
 
-    def block(self, numbers: tuple[int, ...]) -> list[Named]:
-        """Convolutions up to the activation and pooling of the last, with their shortcut."""
+    def block(self, numbers: Sequence[int]) -> list[Named]:
+        """Convolutions up to the activation and pooling of the last; if residual, a shortcut goes
+        around all but the first of the network."""
         *inner, last = numbers
         main, shortcut, channels = list[Named](), list[Named](), self.channels
         for number in inner:
@@ -77,19 +77,16 @@ class _Stack:
             if channels != self.channels:
                 projection = nn.Conv2d(channels, self.channels, 1, bias=False)
                 shortcut.append((f"skip{last}", projection))
-                if last in self.norms:
-                    shortcut.append((f"skip_norm{last}", nn.BatchNorm2d(self.channels)))
+                shortcut += self.norm(last, "conv", "skip_norm")
             main = [(f"residual{last}", Residual(main, shortcut))]
         return main + self.activation_and_pool(last)
 
     def convolution(self, number: int) -> list[Named]:
         kernel, padding = self.config.kernels[number - 1], self.config.paddings[number - 1]
-        before = f"{self.height}x{self.width}"
-        self.height, self.width = (
-            convolved(side, kernel, padding) for side in (self.height, self.width)
-        )
-        after = f"{self.height}x{self.width}"
+        sides = self.height, self.width
+        self.height, self.width = (convolved(side, kernel, padding) for side in sides)
         label = f"convolution {number} ({kernel}x{kernel}, padding {padding})"
+        before, after = "x".join(map(str, sides)), f"{self.height}x{self.width}"
         if min(self.height, self.width) < 1:
             raise ArchitectureError(
                 f"{label} does not fit its input of {before}; use padding 'same', a smaller "
@@ -100,14 +97,15 @@ class _Stack:
                 f"{label} turns {before} into {after}, but a shortcut needs the size "
                 "kept; use padding 'same' or no residual connections"
             )
-        channels = self.config.channels[number - 1]
-        layers: list[Named] = [
-            (f"conv{number}", nn.Conv2d(self.channels, channels, kernel, padding=padding))
-        ]
-        self.channels = channels
-        if number in self.norms:
-            layers.append((f"norm{number}", nn.BatchNorm2d(channels)))
-        return layers
+        channels, self.channels = self.channels, self.config.channels[number - 1]
+        module = nn.Conv2d(channels, self.channels, kernel, padding=padding)
+        return [(f"conv{number}", module), *self.norm(number, "conv")]
+
+    def norm(self, number: int, place: str, name: str = "norm") -> list[Named]:
+        """Batch norm, if the convolution has it at that place."""
+        if place != self.config.batch_norm_place or number not in self.norms:
+            return []
+        return [(f"{name}{number}", nn.BatchNorm2d(self.channels))]
 
     def activation_and_pool(self, number: int) -> list[Named]:
         """The end of a layer, in the cheaper of two equal orders.
@@ -130,25 +128,10 @@ class _Stack:
             self.height, self.width = self.height // 2, self.width // 2
             first = self.config.pool == "max" and function != "gelu"
             layers.insert(0 if first else 1, (f"pool{number}", self.pool()))
-        if number in self.pool_norms:
-            layers.append((f"norm{number}", nn.BatchNorm2d(self.channels)))
-        return layers
+        return layers + self.norm(number, "pool")
 
     def pool(self) -> nn.Module:
         return nn.MaxPool2d(2) if self.config.pool == "max" else nn.AvgPool2d(2)
-
-
-def _chosen(batch_norm: bool | tuple[int, ...], places: tuple[int, ...]) -> tuple[int, ...]:
-    """Which of the `places` batch norm takes: all, none or those listed."""
-    if isinstance(batch_norm, bool):
-        return places if batch_norm else ()
-    for number in batch_norm:
-        if number not in places:
-            raise ArchitectureError(
-                f"batch_norm is to follow the pooling of convolution {number}, but pooling is "
-                f"only after {list(places)}; list those or use batch_norm_place 'conv'"
-            )
-    return batch_norm
 
 
 def convolved(side: int, kernel: int, padding: int) -> int:
@@ -168,20 +151,13 @@ def automatic(side: int, kernels: Sequence[int], paddings: Sequence[int]) -> tup
     layers = len(kernels)
     for count in range(layers, 0, -1):
         places = tuple(1 + -(-index * layers // count) for index in range(count))
-        if _fits(side, kernels, paddings, places):
+        left = side
+        for number, (kernel, padding) in enumerate(zip(kernels, paddings, strict=True), start=1):
+            left = convolved(left, kernel, padding)
+            if number in places:
+                left //= 2
+            if left < (SMALLEST_MAP if number in places else 1):
+                break
+        else:
             return places
     return ()
-
-
-def _fits(
-    side: int, kernels: Sequence[int], paddings: Sequence[int], places: tuple[int, ...]
-) -> bool:
-    for number, (kernel, padding) in enumerate(zip(kernels, paddings, strict=True), start=1):
-        side = convolved(side, kernel, padding)
-        if number in places:
-            side //= 2
-            if side < SMALLEST_MAP:
-                return False
-        if side < 1:
-            return False
-    return True
