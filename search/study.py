@@ -230,13 +230,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def how_it_stands(storage: str, name: str | None) -> str:
     from search.store.opening import open_database
-    from search.store.reading import status, view_study
+    from search.store.reading import view_study
     from search.store.studies import require_study
     from search.terminal.summary import status_text
 
     db = open_database(storage, must_exist=True)
     study = require_study(db, name)
-    return status_text(view_study(study, most=STATUS_TRIALS), status(study))
+    return status_text(view_study(study, most=STATUS_TRIALS))
 
 
 def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:

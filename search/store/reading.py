@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Row, select
 
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES, suggest, true_params
 from search.store.claims import is_abandoned, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, epochs_of, results_of
-from search.store.schema import epochs, trials
+from search.store.schema import epochs
 from search.store.studies import StudyHandle, load_facts, load_spec
 from search.store.views import (
     HARDWARE,
@@ -34,77 +34,6 @@ from search.store.views import (
 
 MOST_PARAMETERS = 10**12
 FAILED = 100  # trials of a long study that are shown with their reasons
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunningTrial:
-    """A trial in training.
-
-    Attributes:
-        worker: a name as `this_worker` makes it; `display_name` shortens it.
-        epoch: of the last report; None before the first.
-        attempt: see `Lease`.
-    """
-
-    trial_number: int
-    worker: str
-    epoch: int | None
-    attempt: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Status:
-    """Trials of a study by what becomes of them.
-
-    Attributes:
-        running: held by a worker, by trial number.
-        abandoned: numbers of the running ones that nobody holds; the next claim takes one over.
-        waiting: queued, not begun.
-    """
-
-    running: tuple[RunningTrial, ...]
-    abandoned: tuple[int, ...]
-    complete: int
-    pruned: int
-    failed: int
-    waiting: int
-
-
-def status(study: StudyHandle) -> Status:
-    """The study as it stands now, from a few rows however long it is."""
-    of_study = trials.c.study_id == study.study_id
-    by_state = select(trials.c.state, func.count()).where(of_study).group_by(trials.c.state)
-    last_epochs = (
-        select(epochs.c.trial_id, func.max(epochs.c.epoch))
-        .join(trials, trials.c.trial_id == epochs.c.trial_id)
-        .where(of_study, trials.c.state == TrialState.RUNNING)
-        .group_by(epochs.c.trial_id)
-    )
-
-    def ask(connection: Connection) -> Status:
-        counts = Counter(dict(tuple(row) for row in connection.execute(by_state)))
-        epoch = dict(tuple(row) for row in connection.execute(last_epochs))
-        rows = running_trials(connection, study.study_id)
-        abandoned = [row for row in rows if is_abandoned(row)]
-        return Status(
-            running=tuple(
-                RunningTrial(
-                    trial_number=row.number,
-                    worker=row.worker or "unknown",
-                    epoch=epoch.get(row.trial_id),
-                    attempt=(row.abandonments or 0) + 1,
-                )
-                for row in rows
-                if row not in abandoned
-            ),
-            abandoned=tuple(row.number for row in abandoned),
-            complete=counts[TrialState.COMPLETE],
-            pruned=counts[TrialState.PRUNED],
-            failed=counts[TrialState.FAIL],
-            waiting=counts[TrialState.WAITING],
-        )
-
-    return read(study.db, ask)
 
 
 def view_study(
@@ -255,7 +184,8 @@ def _trial_views(
         lease = leases.get(trial.number)
         if lease is not None:
             state: State = "interrupted" if is_abandoned(lease) else "running"
-            view = replace(view, state=state, worker=lease.worker)
+            attempt = (lease.abandonments or 0) + 1
+            view = replace(view, state=state, worker=lease.worker, attempt=attempt)
         views[trial.number] = view
         if trial.state.is_finished():
             known[trial.number] = view

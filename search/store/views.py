@@ -77,6 +77,7 @@ class TrialView:
         is_baseline: the hand-made model that the study starts with.
         worker: who holds it or held it last, as `search.store.claims` names processes; None of
             one that has ended.
+        attempt: see `search.store.leases.Lease`.
         arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
         system_attributes: as Optuna keeps them; see `search.store.pictures`.
     """
@@ -93,6 +94,7 @@ class TrialView:
     reason: str | None
     is_baseline: bool
     worker: str | None = None
+    attempt: int = 1
     arm: str | None = None
     repeat: int | None = None
     system_attributes: Mapping[str, Any] = field(default_factory=dict)

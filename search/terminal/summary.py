@@ -30,7 +30,6 @@ from search.analysis.wording import (
 from search.spec.recipe import EARLY_LOOK
 from search.store import DEFAULT_STORAGE
 from search.store.claims import display_name
-from search.store.reading import Status
 from search.store.urls import without_password
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
@@ -98,22 +97,21 @@ def final_summary(view: StudyView) -> str:
     return "\n".join([*_head(view), "", *found, *_next(view)])
 
 
-def status_text(view: StudyView, status: Status) -> str:
+def status_text(view: StudyView) -> str:
     """How a study stands: for `--status`, on standard output."""
     lines = list(_head(view))
     if view.finished < view.spec.trials:
         lines += _wrap(f"Time: {standing_in_words(view)}.")
-    trials = {trial.number: trial for trial in view.trials}
-    if status.running:
+    running, interrupted = view.in_state("running"), view.in_state("interrupted")
+    if running:
         lines += ["", "Running:"]
-        for running in status.running:
-            where = printable(display_name(running.worker))
-            again = f", attempt {running.attempt}" if running.attempt > 1 else ""
-            reached = _progress(trials.get(running.trial_number), view)
-            lines.append(f"  trial {running.trial_number}, {reached}, on {where}{again}")
-    if status.abandoned:
+        for trial in running:
+            where = printable(display_name(trial.worker or "unknown"))
+            again = f", attempt {trial.attempt}" if trial.attempt > 1 else ""
+            lines.append(f"  trial {trial.number}, {_progress(trial, view)}, on {where}{again}")
+    if interrupted:
         lines += ["", "Interrupted, for the next worker to carry on:"]
-        lines += [f"  trial {n}, {_progress(trials.get(n), view)}" for n in status.abandoned]
+        lines += [f"  trial {trial.number}, {_progress(trial, view)}" for trial in interrupted]
     if view.in_state("failed"):
         lines += ["", "Failed:", *_failures(view)]
     if view.best:

@@ -22,14 +22,12 @@ from search.analysis.findings import (
 from search.dashboard.dashboard_content import make_study_content
 from search.pages.note import study_note, trial_note
 from search.pages.report import make_report
-from search.store.reading import Status
 from search.store.views import LeftOut, StudyView, TrialView
 from search.terminal.live import frame
 from search.terminal.summary import final_summary, status_text
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
-NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
 BEATEN = "the best is the baseline itself"
 
 
@@ -48,7 +46,7 @@ def everywhere(view: StudyView) -> dict[str, str]:
     """What people read of a study, on one line each."""
     texts = {
         "summary": final_summary(view),
-        "status": status_text(view, NOBODY),
+        "status": status_text(view),
         "note": study_note(view),
         "report": report_of(view),
     }

@@ -11,13 +11,11 @@ import pytest
 
 from search.analysis.wording import MEANINGS, WORDS, all_counts, counts_in_words
 from search.pages.note import study_note
-from search.store.reading import Status
 from search.store.views import State, StudyView, TrialView
 from search.terminal.summary import final_summary, standing_in_words, status_text
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
-NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
 
 
 def test_every_state_has_a_word_and_a_meaning() -> None:
@@ -40,7 +38,7 @@ def interrupted(small_study: StudyView) -> StudyView:
 
 
 def test_an_interrupted_trial_is_called_so_everywhere(interrupted: StudyView) -> None:
-    texts = [study_note(interrupted), status_text(interrupted, NOBODY), final_summary(interrupted)]
+    texts = [study_note(interrupted), status_text(interrupted), final_summary(interrupted)]
     for text in texts:
         words = " ".join(text.split())
         assert "2 failed, 1 interrupted, 1 queued" in words
@@ -56,7 +54,7 @@ def test_the_time_left_is_the_same_wherever_it_is_shown(
     monkeypatch.setattr("time.time", lambda: latest)
     words = standing_in_words(small_study)
     assert re.fullmatch("about .* left, give or take .* %", words)
-    assert f"Time: {words}." in status_text(small_study, NOBODY)
+    assert f"Time: {words}." in status_text(small_study)
     assert f"{words[0].upper()}{words[1:]} as of " in study_note(small_study)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import update
 
 from data.examples import DatasetInfo
 from search.analysis.measures import busy_seconds, time_spent, trial_seconds
@@ -18,7 +19,8 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
-from search.store.reading import RunningTrial, Status, status, view_study
+from search.store.reading import view_study
+from search.store.schema import leases
 from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
 from search.store.views import PARAMETERS, REASON, SECONDS, StudyView
 from search.terminal.summary import status_text
@@ -115,37 +117,23 @@ def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
     set_total(copy, 2)
     shown = view_study(copy)
     assert (shown.finished, shown.spec.trials) == (3, 3)
-    assert "3 of 3 trials finished" in status_text(shown, status(copy))
+    assert "3 of 3 trials finished" in status_text(shown)
 
 
-def test_status_of_every_kind_of_trial(
-    db: Database, study: StudyHandle, report: Callable[..., None]
-) -> None:
-    empty = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
-    assert status(study) == empty
-    leases = [claim(study, total=100, worker=f"host-{n}:1:2:3") for n in range(6)]
-    complete, pruned, failed, kept, given_up, _ = (x for x in leases if isinstance(x, Lease))
-    finish(study, complete, state=TrialState.COMPLETE, value=1.0)
-    finish(study, pruned, state=TrialState.PRUNED)
-    finish(study, failed, state=TrialState.FAIL)
-    report(db, kept, 0)
-    report(db, kept, 1)
-    release(db, given_up)
-    study.study.enqueue_trial({"x": 1})
-    study.study.enqueue_trial({"x": 2})
-    stranger = study.study.ask()  # one of the two, by plain Optuna
-    assert status(study) == Status(
-        running=(
-            RunningTrial(trial_number=3, worker="host-3:1:2:3", epoch=1, attempt=1),
-            RunningTrial(trial_number=5, worker="host-5:1:2:3", epoch=None, attempt=1),
-            RunningTrial(trial_number=stranger.number, worker="unknown", epoch=None, attempt=1),
-        ),
-        abandoned=(4,),
-        complete=1,
-        pruned=1,
-        failed=1,
-        waiting=1,
-    )
+def test_who_holds_a_trial_and_how_often(db: Database, noise: StudyHandle) -> None:
+    for attempt in (1, 2):
+        lease = begin(noise, worker="host-1:1:2:3")
+        assert lease.attempt == attempt
+        with db.engine.begin() as connection:
+            connection.execute(update(leases).values(expires_at=0))
+    begin(noise, worker="host-2:1:2:3")
+    noise.study.enqueue_trial({"dropout": 0.25})
+    noise.study.ask()  # by plain Optuna
+    noise.study.enqueue_trial({"dropout": 0.5})
+    held, stranger, queued = view_study(noise).trials
+    assert (held.state, held.worker, held.attempt) == ("running", "host-2:1:2:3", 3)
+    assert (stranger.state, stranger.worker, stranger.attempt) == ("running", None, 1)
+    assert queued.state == "waiting"
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 
 from search.analysis.findings import leaderboard_rows, stopped_rows
 from search.analysis.time_left import TimeLeft
-from search.store.reading import RunningTrial, Status
 from search.store.views import StudyView, TrialView
 from search.terminal.summary import (
     WIDTH,
@@ -25,8 +24,6 @@ from search.terminal.summary import (
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
-
-NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
 
 
 def flat(text: str) -> str:
@@ -159,17 +156,12 @@ def test_the_time_left_is_told_with_its_spread(make_trial: MakeTrial, make_view:
 
 
 def test_status_says_who_trains_what(small_study: StudyView) -> None:
-    status = replace(
-        NOBODY,
-        running=(
-            RunningTrial(trial_number=6, worker="red:12:99:boot-1", epoch=1, attempt=2),
-            RunningTrial(trial_number=7, worker="blue:7:99:boot-2", epoch=None, attempt=1),
-        ),
-        abandoned=(99,),
-    )
-    left = replace(small_study.trials[6], number=99, state="interrupted")
-    text = status_text(replace(small_study, trials=(*small_study.trials, left)), status)
-    assert "2 failed, 1 running, 1 interrupted, 1 queued)" in flat(text)
+    held = replace(small_study.trials[6], worker="red:12:99:boot-1", attempt=2)
+    silent = replace(held, number=7, worker="blue:7:99:boot-2", attempt=1, curve=())
+    left = replace(held, number=99, state="interrupted")
+    trials = (*small_study.trials[:6], held, replace(silent, early_look=None), left)
+    text = status_text(replace(small_study, trials=trials))
+    assert "2 failed, 2 running, 1 interrupted)" in flat(text)
     assert "  trial 6, epoch 1 of 12, validation loss 0.5000, on red:12, attempt 2\n" in text
     assert "  trial 7, nothing reported yet, on blue:7\n" in text
     assert "Interrupted, for the next worker to carry on:\n  trial 99" in text
@@ -181,12 +173,12 @@ def test_status_says_who_trains_what(small_study: StudyView) -> None:
 
 def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
-    text = flat(status_text(replace(small_study, trials=tuple(trials)), NOBODY))
+    text = flat(status_text(replace(small_study, trials=tuple(trials))))
     assert " with one worker; none is training now." in text
     assert "Running:" not in text
-    assert "with one worker" not in flat(status_text(small_study, NOBODY))
+    assert "with one worker" not in flat(status_text(small_study))
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
-    assert "left" not in status_text(done, NOBODY)
+    assert "left" not in status_text(done)
 
 
 def test_fallback_notice_is_a_box_around_the_reason() -> None:
@@ -205,6 +197,6 @@ def test_names_that_people_typed_cannot_steer_the_terminal(small_study: StudyVie
         hardware=hostile,
         dataset=replace(small_study.dataset, title=hostile),
     )
-    for text in (final_summary(view), status_text(view, NOBODY)):
+    for text in (final_summary(view), status_text(view)):
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
         assert not any(line.startswith("Best: trial 666") for line in text.splitlines())
