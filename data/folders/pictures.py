@@ -238,8 +238,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         reason = f"cannot read {shown(path)} ({error.strerror}); check its rights"
         raise DataError(reason) from error
     except Image.DecompressionBombError as error:
-        limit = Image.MAX_IMAGE_PIXELS
-        raise PictureError(path, f"has more than {limit} pixels, which is not safe") from error
+        why = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
+        raise PictureError(path, why) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise PictureError(path, "cannot be read as a picture") from error
 

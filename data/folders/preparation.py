@@ -36,7 +36,7 @@ class Preparation:
             if levels is not None and not (
                 all(map(math.isfinite, levels)) and levels[0] < levels[1]
             ):
-                raise ValueError(f"levels must be two rising numbers, but are {levels!r}")
+                raise ValueError(f"expected two rising levels, but got {levels!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, for `from_dict`."""

@@ -78,10 +78,6 @@ def validation_of_its_own(root: Path) -> None:
     fill(root / "test/bee", 500, 3)
 
 
-def class_without_test(root: Path) -> None:
-    fill(root / "test/ant", 400, 3)
-
-
 def two_spellings(root: Path) -> None:
     fill(root / "train/caf\u00e9", 600, 4)
     fill(root / "train" / unicodedata.normalize("NFD", "caf\u00e9"), 700, 4)
@@ -107,10 +103,6 @@ def animated(root: Path) -> None:
         save(path, frames[0], save_all=True, append_images=frames[1:])
 
 
-def pictures_beside_the_classes(root: Path) -> None:
-    save(root / "train/overview.png", colour(1))
-
-
 READ: list[tuple[Callable[[Path], None], int, str]] = [
     (left_by_systems, 24, r"skipped 4 files that are no pictures \(\.DS_Store, .* and 7 folders"),
     (notes_and_checksums, 24, "skipped 7 files that are no pictures"),
@@ -119,12 +111,16 @@ READ: list[tuple[Callable[[Path], None], int, str]] = [
     (names_of_all_kinds, 24 + 4 * len(NAMES), "24x24"),
     (without_train, 24, "test: there is no folder .*/test, so 5 pictures are held out"),
     (validation_of_its_own, 36, "validation: the 6 pictures of valid/"),
-    (class_without_test, 27, "warning: no test pictures of class 'bee'"),
+    (lambda root: fill(root / "test/ant", 400, 3), 27, "warning: no test pictures of class 'bee'"),
     (two_spellings, 32, "24x24"),
     (linked, 25, "24x24"),
     (tiny_and_wide, 27, "of 1x1 to 4000x3 scaled to 24x24 RGB, proportions kept, .*--image-size N"),
     (animated, 28, "24x24"),
-    (pictures_beside_the_classes, 24, r"skipped 1 picture beside the classes \(overview"),
+    (
+        lambda root: save(root / "train/overview.png", colour(1)),
+        24,
+        r"skipped 1 picture beside the classes \(overview",
+    ),
 ]
 
 

@@ -38,21 +38,9 @@ def all_damaged(root: Path) -> None:
         path.write_bytes(b"")
 
 
-def link_to_nothing(root: Path) -> None:
-    (root / "train/ant/x.png").symlink_to("/nonexistent/x.png")
-
-
 def bytes_for_a_name(root: Path) -> None:
     folder = os.fsencode(root / "train/ant")
     os.rename(folder + b"/000.png", folder + b"/caf\xe9.png")  # noqa: PTH104
-
-
-def control_character(root: Path) -> None:
-    fill(root / "train/fox\x1b[31m\n", 0, 3)
-
-
-def folder_in_a_class(root: Path) -> None:
-    fill(root / "train/ant/red", 0, 1)
 
 
 def nothing_in_a_class(root: Path) -> None:
@@ -66,47 +54,39 @@ def two_for_validation(root: Path) -> None:
     fill(root / "valid/ant", 0, 1)
 
 
-def unknown_in_validation(root: Path) -> None:
-    fill(root / "val/cow", 0, 1)
-
-
-def two_images(root: Path) -> None:
-    fill(root / "train/fox", 0, 2)
-
-
 def one_image_beside_a_test_set(root: Path) -> None:
     fill(root / "train/fox", 0, 1)
     fill(root / "test/ant", 0, 1)
-
-
-def empty_test(root: Path) -> None:
-    (root / "test").mkdir()
-
-
-def no_folder(root: Path) -> None:
-    (root / "train").rename(root / "elsewhere")
-
-
-def one_class(root: Path) -> None:
-    (root / "train/bee").rename(root / "bee")
 
 
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (damaged, r"files 3 that cannot be read as a picture \(.*empty.jpg, .*half.jpg, .*page.jpg\);"),
     (of_a_foreign_format, r"HEIC is a .* not supported \(.*a.heic\) and 1 that .* DNG is .* PNG"),
     (all_damaged, "files 24 that cannot be read .*000.png, .*007.png and 4 more"),
-    (link_to_nothing, "train/ant/x.png is a link to nothing"),
+    (
+        lambda root: (root / "train/ant/x.png").symlink_to("/nonexistent/x.png"),
+        "train/ant/x.png is a link to nothing",
+    ),
     (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name .* is no text in UTF-8; rename it"),
-    (control_character, r"train/fox\\x1b\[31m\\n: the name has control characters"),
-    (folder_in_a_class, "train/ant/red is not a file; images lie directly"),
+    (
+        lambda root: fill(root / "train/fox\x1b[31m\n", 0, 3),
+        r"train/fox\\x1b\[31m\\n: the name has control characters",
+    ),
+    (
+        lambda root: fill(root / "train/ant/red", 0, 1),
+        "ant/red is not a file; images lie",
+    ),
     (nothing_in_a_class, "train/cow, .*train/dog has no images"),
     (two_for_validation, "has folders val, valid; keep one"),
-    (unknown_in_validation, "class 'cow' of .*/val is not in .*/train"),
-    (two_images, "class 'fox' .* has 2 images .* at least 3"),
+    (lambda root: fill(root / "val/cow", 0, 1), "class 'cow' of .*/val is not in .*/train"),
+    (lambda root: fill(root / "train/fox", 0, 2), "class 'fox' .* has 2 images .* at least 3"),
     (one_image_beside_a_test_set, "class 'fox' .* has 1 images .* at least 2"),
-    (empty_test, "/test has no folders of images"),
-    (no_folder, "there is no folder .*/insects/train; put images into"),
-    (one_class, "/train has a single class"),
+    (lambda root: (root / "test").mkdir(), "/test has no folders of images"),
+    (
+        lambda root: (root / "train").rename(root / "elsewhere"),
+        "there is no folder .*/insects/train; put images into",
+    ),
+    (lambda root: (root / "train/bee").rename(root / "bee"), "/train has a single class"),
 ]
 
 
