@@ -31,13 +31,12 @@ from waitress import create_server
 
 from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
+from search.analysis.wording import data_in_words
 from search.dashboard.addresses import LOOPBACK_NAMES
-from search.dashboard.content_writer import INTERVAL_SECONDS, SHARE
-from search.dashboard.dashboard_content import make_study_content, write_study_content
+from search.dashboard.content import INTERVAL_SECONDS, SHARE, write_content
 from search.dashboard.guard import Guard, Policy
 from search.dashboard.server import THREADS
-from search.dashboard.trial_artifacts import TrialArtifacts
-from search.store.database import Database, transaction
+from search.figures.trial import trial_pictures
 from search.store.opening import forbid_writing, open_database
 from search.store.reading import view_study
 from search.store.studies import StudyHandle
@@ -53,7 +52,7 @@ def measure(trials: int, requests: int) -> dict[str, Any]:
         folder = Path(place)
         db = open_database(f"sqlite:///{folder / 'studies.db'}")
         study = make_up_study(db, "made-up", trials)
-        content = measure_content(db, study, folder / "artifacts")
+        content = measure_content(study)
         forbid_writing(db)
         store = FileSystemArtifactStore(folder / "artifacts")
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=store)
@@ -68,23 +67,21 @@ def measure(trials: int, requests: int) -> dict[str, Any]:
     return {"trials": trials, "api": api, "content": content}
 
 
-def measure_content(db: Database, study: StudyHandle, artifacts: Path) -> dict[str, Any]:
-    def write() -> None:
-        content = make_study_content(view_study(study))
-        with transaction(db, study_id=study.study_id):
-            write_study_content(study, content)
-
-    writes = timed(write, WRITES)
-    view, drawing = view_study(study), TrialArtifacts(artifacts)
-    pictures = timed(lambda: drawing.write(view, 0.0), PICTURES)
+def measure_content(study: StudyHandle) -> dict[str, Any]:
+    writes = timed(lambda: write_content(study, view_study(study)), WRITES)
+    view, confusion_KK = view_study(study), np.eye(10, dtype=np.int64)
+    best = view.leaderboard[0]
+    words, names = data_in_words(view), view.dataset.class_names
+    pictures = timed(
+        lambda: trial_pictures(best.number, best.reports, words, names, confusion_KK), PICTURES
+    )
     seconds = statistics.median(writes)
     interval = max(INTERVAL_SECONDS, seconds / SHARE)
     return {
         "note and figures, seconds a time": spread(writes),
-        "a picture, seconds": spread(pictures),
+        "two pictures, seconds": spread(pictures),
         "written every seconds": interval,
         "note and figures, seconds a trial": seconds * TRIAL_SECONDS / interval,
-        "two pictures, seconds a complete trial": 2 * statistics.median(pictures),
         "a trial ends every seconds": TRIAL_SECONDS,
     }
 

@@ -6,7 +6,6 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -18,7 +17,6 @@ from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import Database, transaction
-from search.store.pictures import CONFUSION, announcement, drawable, pack_confusion
 from search.store.schema import epochs
 from search.store.studies import StudyHandle, create_study
 from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
@@ -86,7 +84,6 @@ def _trial(number: int, spec: StudySpec, draws: optuna.Study, dice: random.Rando
     config = suggest(drawn, spec)
     floor = dice.uniform(0.1, 0.5)
     losses = [2.2, *(floor + 1.5 / (epoch + 1) for epoch in range(1, length + 1))]
-    kept = {CONFUSION: pack_confusion(_confusion(dice))} if state == TrialState.COMPLETE else {}
     attributes: dict[str, Any] = {
         EPOCHS: length,
         SECONDS: round(SECONDS_AN_EPOCH * length, 2),
@@ -103,17 +100,10 @@ def _trial(number: int, spec: StudySpec, draws: optuna.Study, dice: random.Rando
         params=drawn.params,
         distributions=drawn.distributions,
         user_attrs=attributes,
-        system_attrs={**kept, **announcement(drawable(kept, epochs=length))},
         intermediate_values=dict(enumerate(losses)),
     )
     trial.datetime_start, trial.datetime_complete = begun, begun + timedelta(seconds=60)
     return trial
-
-
-def _confusion(dice: random.Random) -> Any:
-    return np.diag([33] * 10) + np.array(
-        [[dice.randrange(3) for _ in range(10)] for _ in range(10)]
-    )
 
 
 def _rows(study: StudyHandle, trial: FrozenTrial) -> list[dict[str, Any]]:

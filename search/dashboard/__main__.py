@@ -91,7 +91,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
     # Not needed for --help, and with all that draws they take seconds to import.
     import optuna_dashboard
 
-    from search.dashboard.artifact_store import ArtifactStore
+    from search.dashboard.artifacts import ArtifactStore
     from search.dashboard.guard import Guard, Policy
     from search.dashboard.server import serve
     from search.store.folders import artifact_folder, runs_folder, usable
@@ -105,7 +105,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         folder.mkdir(parents=True, exist_ok=True)
         if not args.edit:
             forbid_writing(db)
-        app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder, db))
+        app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder))
         policy = Policy(hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token)
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
         _announce(url, db.url, args, secret)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from optuna.trial import TrialState
 
+from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, checkpoint_path
 from search.running.slots import Packing, Slot, Slots
 from search.running.trial import (
@@ -23,6 +24,7 @@ from search.running.trial import (
 from search.sampling.sampler import make_sampler
 from search.store import CheckpointUnwritableError, StorageError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
+from search.store.folders import artifact_folder
 from search.store.leases import Heartbeat, Lease, LostLeaseError, release
 from search.training.device import MemoryGauge, return_memory
 from search.training.epoch import StoppedError
@@ -42,13 +44,14 @@ def train_trials(run: Run) -> None:
     """
     run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
     slots = Slots(_packing(run))
+    pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
     with Heartbeat(run.db) as heartbeat:
         try:
             while not run.stop.is_set():
-                _claim_more(run, slots, heartbeat)
+                _claim_more(run, slots, heartbeat, pictures)
                 if not slots:
                     return
-                _advance(run, slots, heartbeat)
+                _advance(run, slots, heartbeat, pictures)
         except StoppedError:
             pass
         except StorageError:
@@ -66,7 +69,7 @@ def _packing(run: Run) -> Packing:
     return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
 
 
-def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat, pictures: TrialPictures) -> None:
     """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
     while slots.has_room() and not run.stop.is_set():
         match claim(
@@ -78,7 +81,7 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
             case Lease() as lease:
                 keeping = ExitStack()
                 keeping.enter_context(heartbeat.keep(lease))
-                training = train_trial(run, lease, heartbeat)
+                training = train_trial(run, lease, heartbeat, pictures)
                 slots.add(Slot(lease=lease, training=training, keeping=keeping))
             case Wait() if not slots:
                 run.stop.wait(WAIT_SECONDS)
@@ -88,7 +91,7 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
                 slots.rest(WAIT_SECONDS)
 
 
-def _advance(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+def _advance(run: Run, slots: Slots, heartbeat: Heartbeat, pictures: TrialPictures) -> None:
     """Train one trial for a slice; complete, prune or fail it if that was the last one."""
     slot = slots.next()
     lease, crowded = slot.lease, False
@@ -106,7 +109,7 @@ def _advance(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
     # Out here no error holds on to tensors any more.
     if crowded:
         slots.crowd_out(slot)
-        slot.training = train_trial(run, lease, heartbeat)
+        slot.training = train_trial(run, lease, heartbeat, pictures)
         return_memory()
     elif ending is not None:
         _end(run, slots, slot, ending)

@@ -26,7 +26,7 @@ from search.running.run import Run
 from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import Database, optuna_warnings_only
-from search.store.folders import artifact_folder, sweep
+from search.store.folders import DEFAULT_STORAGE, sweep
 from search.store.reading import view_study
 from search.store.records import count_reports
 from search.store.views import MOST, StudyView
@@ -240,9 +240,9 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
         count = partial(count_reports, run.db, run.study.study_id)
         pool.begin(run.study.name, count)
     # Its libraries take half a second to load, in which the workers are busy already.
-    from search.dashboard.content_writer import ContentWriter
+    from search.dashboard.content import ContentWriter
 
-    content = ContentWriter(run.db, run.study, artifact_folder(run.folder.parent))
+    content = ContentWriter(run.study)
     timer = threading.Timer(timeout or 0, run.stop.set)
     timer.daemon = True
     if timeout is not None:
@@ -259,7 +259,7 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
         raise
     finally:
         timer.cancel()
-        content.write(run.stop)
+        content.write()
 
 
 def _oversee(run: Run, pool: WorkerPool, write_content: Callable[[], None]) -> None:

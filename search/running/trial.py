@@ -11,13 +11,13 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from models.summary import count_parameters
+from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, TrialCheckpoint, trial_seed
 from search.sampling.pruner import should_prune
 from search.spec.space import suggest
 from search.store import StudyBrokenError
 from search.store.database import with_retry
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
-from search.store.pictures import announcement, drawable, record_confusion
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
 from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 from search.training.epoch import Epoch
@@ -30,7 +30,9 @@ class DivergedError(Exception):
     """A loss that is no longer a finite number."""
 
 
-def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None, None, Ending]:
+def train_trial(
+    run: Run, lease: Lease, heartbeat: Heartbeat, pictures: TrialPictures
+) -> Generator[None, None, Ending]:
     """Train a trial, a slice for each `next()`; the generator's value is how it ended.
 
     Raises:
@@ -74,7 +76,7 @@ def train_trial(run: Run, lease: Lease, heartbeat: Heartbeat) -> Generator[None,
                 if should_prune(run.study, spec, lease, epoch.epoch):
                     return TrialState.PRUNED, None
             yield
-        record_confusion(db, lease, training.confusion().numpy())
+        pictures.upload(lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
 
 
@@ -133,7 +135,6 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
         state=state,
         value=best.validation_loss if state == TrialState.COMPLETE and best is not None else None,
         attributes=attributes,
-        system_attributes=announcement(drawable(trial.system_attrs, epochs=attributes[EPOCHS])),
     )
 
 

@@ -14,8 +14,7 @@ from search.spec.config import check_study_name
 from search.spec.space import check_space
 from search.store import StudyGoneError
 from search.store.data import find_place, load_study_task
-from search.store.database import optuna_warnings_only
-from search.store.folders import artifact_folder, runs_folder, sweep
+from search.store.folders import runs_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import load_spec, require_study
@@ -66,9 +65,9 @@ def join_study(
             with Progress(read, console=console()):
                 train_trials(run)
             # Workers that a study command starts are spared the libraries for pictures.
-            from search.dashboard.content_writer import ContentWriter
+            from search.dashboard.content import ContentWriter
 
-            ContentWriter(db, found, artifact_folder(runs)).write(stopping.event)
+            ContentWriter(found).write()
             sweep(found, run.folder)
     return stopping.exit_code
 

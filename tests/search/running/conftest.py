@@ -89,7 +89,7 @@ class FedTraining:
         return {"epoch": self.epoch}
 
     def confusion(self) -> torch.Tensor:
-        return torch.tensor([[8, 2], [1, 9]])
+        return torch.eye(10, dtype=torch.int64)
 
     def close(self) -> None:
         pass

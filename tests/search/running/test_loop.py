@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from sqlalchemy import delete
 
@@ -18,7 +18,6 @@ from search.running.loop import train_trials
 from search.running.run import Run, checkpoint_path, trial_seed
 from search.running.trial import MAX_FAILURES_IN_A_ROW
 from search.store import StudyBrokenError
-from search.store.pictures import announced, confusion_of
 from search.store.reading import view_study
 from search.store.schema import epochs
 from search.store.views import StudyView
@@ -205,26 +204,13 @@ def test_stopping_lays_the_trial_aside(make_run: Make, fed: Fed) -> None:
     assert run.study.study.trials[0].intermediate_values == dict(enumerate(GOOD))
 
 
-def test_trials_announce_the_pictures_that_can_be_drawn_of_them(make_run: Make, fed: Fed) -> None:
-    good, stopped_at_once, stopped_later = [2.0, 1.0, 0.5, 0.6], [3.0, 0.0], [2.0, 1.5, 0.0]
-    curves = [good, good, stopped_later, stopped_at_once, [2.0, 1.0, math.nan], good]
-    run = replace(make_run(trials=5), train=fed(curves))
+def test_complete_trials_have_pictures(make_run: Make, fed: Fed) -> None:
+    curves = [[2.0, 1.0, 0.5, 0.6], [3.0, 0.0], [2.0, 1.0, math.nan]]
+    run = replace(make_run(trials=2), train=fed(curves))
     train_trials(run)
-    trials = run.study.study.trials
-    both = {"curves", "confusion"}
-    found = [set(announced(trial.system_attrs)) for trial in trials]
-    assert found == [both, both, {"curves"}, set(), {"curves"}, both]
-    confusion_KK = confusion_of(trials[0].system_attrs, 2)
-    assert confusion_KK is not None
-    assert confusion_KK.tolist() == [[8, 2], [1, 9]]
-
-
-def test_the_confusion_is_that_of_the_last_epoch(make_run: Make) -> None:
-    run = make_run(trials=1)
-    train_trials(run)
-    (trial,) = view_of(run).trials
-    confusion_KK = confusion_of(trial.system_attributes, 10)
-    assert confusion_KK is not None
-    assert confusion_KK.sum(1).tolist() == run.task.validation.labels_N.bincount().tolist()
-    wrong = confusion_KK.sum() - np.trace(confusion_KK)
-    assert wrong / confusion_KK.sum() == pytest.approx(trial.curve[-1].validation_error, abs=1e-6)
+    found = [
+        {meta.filename for meta in get_all_artifact_meta(trial, storage=run.db.optuna)}
+        for trial in run.study.study.trials
+    ]
+    assert found[0] == {"learning curves.png", "confusion matrix.png"}
+    assert not any(found[1:])

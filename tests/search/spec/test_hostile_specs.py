@@ -16,7 +16,6 @@ import optuna
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from search.dashboard.dashboard_content import make_study_content
 from search.pages.note import study_note
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -145,5 +144,5 @@ def test_attributes_that_others_have_written(tmp_path: Path) -> None:
         study.set_user_attr(VERSIONS, value)
         again = optuna.load_study(storage=db.optuna, study_name="s")
         assert "0 of " in study_note(view_study(StudyHandle.of(db, again), most=3))
-    assert "0 of " in make_study_content(view_study(StudyHandle.of(db, study), most=None)).note
+    assert "0 of " in study_note(view_study(StudyHandle.of(db, study), most=None))
     db.close()

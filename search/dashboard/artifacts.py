@@ -1,0 +1,105 @@
+"""Pictures of trials, uploaded as Optuna's artifacts before a trial is told complete.
+
+Afterwards Optuna lets nobody write to a trial: pruned and failed trials have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from search.analysis.wording import data_in_words
+from search.store.leases import Lease
+from search.store.reading import view_study
+from search.store.records import epochs_of_trial
+from search.store.studies import StudyHandle
+
+SHARE, CREDIT_SECONDS = 0.01, 2.0  # of a worker's time, and what it may draw ahead of that
+LEAST_ROOM = 2**20  # bytes: Optuna announces an artifact before it writes the file
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_log = logging.getLogger(__name__)
+
+
+class TrialPictures:
+    """Draws and uploads, for a bounded share of the time; never raises: trials matter more."""
+
+    def __init__(self, study: StudyHandle, folder: Path) -> None:
+        self._study, self._folder = study, folder
+        self._began, self._spent = time.monotonic(), 0.0
+        self._is_failing = False
+
+    def upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
+        """Learning curves and confusion matrix of a trial that is about to be told complete.
+
+        Where time is short, of a trial only that is the best so far.
+
+        Args:
+            confusion_KK: validation images by true and predicted class, after the last epoch.
+        """
+        started = time.monotonic()
+        try:
+            self._upload(lease, confusion_KK)
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                _log.warning(
+                    "cannot write pictures of trials into %s (%s); the study goes on without",
+                    self._folder,
+                    error.strerror,
+                )
+            self._is_failing = True
+        except Exception as error:  # of any kind: it is only a picture
+            _log.warning("cannot draw the pictures of trial %d: %s", lease.trial_number, error)
+        self._spent += time.monotonic() - started
+
+    def _upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
+        from search.figures.trial import trial_pictures  # imports what draws: a second
+
+        reports = epochs_of_trial(self._study.db, lease.trial_id)
+        view = view_study(self._study, most=1)
+        lowest = min(row.validation_loss for row in reports if row.epoch)
+        is_best = view.best is None or view.best.best is None
+        is_best = is_best or lowest < view.best.best.validation_loss  # type: ignore[union-attr]
+        elapsed = time.monotonic() - self._began
+        if not is_best and self._spent > CREDIT_SECONDS + SHARE * elapsed:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self._folder).free < LEAST_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        trial = optuna.trial.Trial(self._study.study, lease.trial_id)
+        there = {meta.filename for meta in get_all_artifact_meta(trial)}  # by a worker that died
+        names, data = view.dataset.class_names, data_in_words(view)
+        store = FileSystemArtifactStore(self._folder)
+        with tempfile.TemporaryDirectory() as place:
+            pictures = trial_pictures(lease.trial_number, reports, data, names, confusion_KK)
+            for name, content in pictures:
+                if name not in there:
+                    path = Path(place) / name
+                    path.write_bytes(content)
+                    upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+
+
+class ArtifactStore(FileSystemArtifactStore):
+    """The folder of artifacts as optuna-dashboard sees it.
+
+    Whoever can write to the database can announce anything there, `../../.bashrc` too; and earlier
+    versions announced pictures that were never drawn, with which a study can still be deleted.
+    """
+
+    def remove(self, artifact_id: str) -> None:
+        if _ID.fullmatch(artifact_id):
+            with contextlib.suppress(ArtifactNotFound):
+                super().remove(artifact_id)

@@ -1,0 +1,88 @@
+"""What optuna-dashboard shows of a study beside its own: our part of its note, figures, and notes
+of trials that there is something to say of; kept up to date at a bounded cost."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import optuna
+
+from search.figures import dashboard_figures
+from search.pages.note import placed, study_note, trial_note
+from search.store import StudyGoneError
+from search.store.reading import view_study
+from search.store.studies import StudyHandle
+from search.store.views import StudyView
+
+INTERVAL_SECONDS = 30.0
+SHARE = 0.01  # of the time, at most, that goes into content
+# Each note of a trial is a row that the dashboard compares with every trial at every reading.
+MOST_TRIAL_NOTES = 100
+
+_log = logging.getLogger(__name__)
+
+
+class ContentWriter:
+    """Writes the content from the study as it stands; never raises, since the study matters more.
+
+    Writing costs more the longer the study is: after a write that took t seconds the next one
+    waits for 100 t, or half a minute if that is longer.
+    """
+
+    def __init__(self, study: StudyHandle) -> None:
+        self._study = study
+        self._due = time.monotonic()
+
+    def write_if_due(self) -> None:
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        started = time.monotonic()
+        try:
+            with self._study.told_if_gone():
+                write_content(self._study, view_study(self._study))
+        except StudyGoneError:
+            pass  # the command meets it, too, and ends
+        except Exception as error:  # of any kind: trials must go on
+            _log.warning("cannot write the study's note and figures: %s", error)
+        ended = time.monotonic()
+        self._due = ended + max(INTERVAL_SECONDS, (ended - started) / SHARE)
+
+
+def write_content(study: StudyHandle, view: StudyView) -> None:
+    """Replace our part of the study's note, and its figures; add notes to trials that have none.
+
+    In one transaction: two processes that wrote at once would leave a mixture.
+
+    Raises:
+        StudyGoneError, StorageError: nothing was written.
+    """
+    # A second to import, which commands that write nothing are spared.
+    from optuna_dashboard import get_note, save_note, save_plotly_graph_object
+
+    before, ours = get_note(study.study), study_note(view)
+    figures = dashboard_figures(view)
+    noted = [(trial.number, note) for trial in view.trials if (note := trial_note(trial))]
+    with study.transaction():
+        note = get_note(study.study)
+        # Another one by now: a person is saving it at this moment, row by row.
+        if note == before != placed(ours, note):
+            save_note(study.study, placed(ours, note))
+        for name, figure in figures.items():
+            save_plotly_graph_object(study.study, figure, graph_object_id=name)
+        for number, note in noted[-MOST_TRIAL_NOTES:]:
+            trial = _trial(study, number)
+            if trial is not None and not get_note(trial):  # nor one that a person wrote
+                save_note(trial, note)
+
+
+def _trial(study: StudyHandle, number: int) -> optuna.trial.Trial | None:
+    """A trial of any state, as optuna-dashboard's functions take it; None: deleted meanwhile."""
+    storage = study.db.optuna
+    try:
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study.study_id, number)
+    except KeyError:
+        return None
+    return optuna.trial.Trial(study.study, trial_id)

@@ -1,0 +1,181 @@
+"""Notes, figures and pictures, on a real SQLite database, read back as optuna-dashboard does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import optuna_dashboard
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard import get_note, save_note
+
+from search.dashboard.artifacts import ArtifactStore, TrialPictures
+from search.dashboard.content import MOST_TRIAL_NOTES, write_content
+from search.figures import dashboard_figures
+from search.pages.note import placed, study_note
+from search.store.claims import claim
+from search.store.leases import Lease, finish
+from search.store.opening import open_database
+from search.store.studies import StudyHandle, create_study
+from search.store.views import StudyView
+from tests.search.long_studies import INFO, SPEC
+from tests.search.workplaces import report
+
+Ask = Callable[..., Any]
+MakeTrial = Callable[..., Any]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[StudyHandle]:
+    db = open_database(f"sqlite:///{tmp_path}/studies.db")
+    yield create_study(db, "fashion", SPEC, INFO, validation_count=287)
+    db.close()
+
+
+def shown(study: StudyHandle, ask: Ask) -> tuple[str, dict[str, str]]:
+    """The study's note and its figures, as the dashboard's page gets them."""
+    found = ask(optuna_dashboard.wsgi(study.db.optuna), "GET", "/api/studies/1",
+                headers={"Accept-Encoding": ""}).json  # fmt: skip
+    plots = {one["id"]: one["graph_object"] for one in found["plotly_graph_objects"]}
+    return found["note"]["body"], plots
+
+
+def expected(view: StudyView) -> tuple[str, dict[str, str]]:
+    figures = {name: figure.to_json() for name, figure in dashboard_figures(view).items()}
+    return placed(study_note(view), ""), figures
+
+
+def test_content_is_replaced_and_never_piles_up(
+    study: StudyHandle, small_study: StudyView, big_study: Callable[..., StudyView], ask: Ask
+) -> None:
+    for view in (small_study, big_study(1000, 12), small_study):
+        write_content(study, view)
+        assert shown(study, ask) == expected(view)
+    write_content(study, big_study(1000, 12))
+    rows = study.db.optuna.get_study_system_attrs(study.study_id)
+    assert len(rows) < 100
+    assert max(len(str(value)) for value in rows.values()) < 5_000
+
+
+def test_two_writers_never_leave_a_mixture(
+    tmp_path: Path,
+    study: StudyHandle,
+    small_study: StudyView,
+    big_study: Callable[..., StudyView],
+) -> None:
+    views = (small_study, big_study(200, 12))
+
+    def write_often(view: StudyView) -> None:
+        db = open_database(f"sqlite:///{tmp_path}/studies.db")
+        mine = StudyHandle.of(db, optuna.load_study(storage=db.optuna, study_name="fashion"))
+        for _ in range(5):
+            write_content(mine, view)
+        db.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for writer in [pool.submit(write_often, view) for view in views]:
+            writer.result()
+    note = get_note(study.study)
+    assert note in {placed(study_note(view), "") for view in views}
+
+
+def test_failed_trials_say_why_and_what_people_wrote_stays(
+    study: StudyHandle, make_view: Callable[..., StudyView], make_trial: MakeTrial
+) -> None:
+    asked = [study.study.ask() for _ in range(MOST_TRIAL_NOTES + 3)]
+    failed = [
+        make_trial(trial.number, state="failed", reason="out of memory: <b>") for trial in asked
+    ]
+    save_note(asked[-1], "mine")
+    for _ in range(2):
+        write_content(study, make_view(failed))
+    notes = [get_note(trial) for trial in asked]
+    assert notes[3:-1] == ["**Failed**: out of memory: &#60;b&#62;\n"] * (MOST_TRIAL_NOTES - 1)
+    assert notes[:3] == ["", "", ""]
+    assert notes[-1] == "mine"
+    assert "No trial has run to its end yet." in get_note(study.study)
+
+
+def test_what_a_person_writes_into_the_note_stays(
+    study: StudyHandle, small_study: StudyView, make_view: Callable[..., StudyView]
+) -> None:
+    write_content(study, make_view())
+    save_note(study.study, f"# Mine\n\nfirst\n\n{get_note(study.study)}\nlast\n")
+    for _ in range(2):
+        write_content(study, small_study)
+    ours = placed(study_note(small_study), "")
+    assert get_note(study.study) == f"# Mine\n\nfirst\n\n{ours}\nlast\n"
+
+
+def train(study: StudyHandle, losses: list[float]) -> Lease:
+    lease = claim(study, total=100)
+    assert isinstance(lease, Lease)
+    for epoch, loss in enumerate(losses, 1):
+        report(study.db, lease, epoch, loss)
+    return lease
+
+
+def complete(study: StudyHandle, lease: Lease, value: float) -> list[str]:
+    """The pictures of the trial that is completed."""
+    finish(study, lease, state=optuna.trial.TrialState.COMPLETE, value=value)
+    trial = study.study.trials[lease.trial_number]
+    metas = get_all_artifact_meta(trial, storage=study.db.optuna)
+    return sorted(meta.filename for meta in metas)
+
+
+def test_a_complete_trial_has_pictures_and_only_once(
+    study: StudyHandle, tmp_path: Path, ask: Ask
+) -> None:
+    confusion_KK = np.eye(10, dtype=np.int64)
+    lease = train(study, [2.0, 1.0])
+    for _ in range(2):  # the worker that drew them first was killed
+        TrialPictures(study, tmp_path / "artifacts").upload(lease, confusion_KK)
+    assert complete(study, lease, 1.0) == ["confusion matrix.png", "learning curves.png"]
+    files = list((tmp_path / "artifacts").iterdir())
+    assert len(files) == 2
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+    # The study can be deleted, and a forged announcement removes nothing else.
+    store = ArtifactStore(tmp_path / "artifacts")
+    (tmp_path / "precious").touch()
+    for artifact_id in ("../precious", str(tmp_path / "precious"), "0" * 32):
+        store.remove(artifact_id)
+    files[0].unlink()
+    app = optuna_dashboard.wsgi(study.db.optuna, artifact_store=store)
+    assert ask(app, "DELETE", "/api/studies/1", {}).status_code == 204
+    assert [path.name for path in tmp_path.iterdir() if path.name == "precious"]
+    assert not list((tmp_path / "artifacts").iterdir())
+
+
+def test_where_time_is_short_only_new_best_trials_are_drawn(
+    study: StudyHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.dashboard.artifacts.CREDIT_SECONDS", 0.0)
+    pictures = TrialPictures(study, tmp_path / "artifacts")
+    drawn = []
+    for loss in (1.0, 2.0, 0.5):
+        lease = train(study, [loss])
+        pictures.upload(lease, np.eye(10, dtype=np.int64))
+        drawn.append(bool(complete(study, lease, loss)))
+    assert drawn == [True, False, True]
+
+
+def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_trial(
+    study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    pictures = TrialPictures(study, tmp_path / "file")
+    with caplog.at_level(logging.WARNING):
+        for loss in (1.0, 0.5):
+            lease = train(study, [loss])
+            pictures.upload(lease, np.eye(10, dtype=np.int64))
+            assert complete(study, lease, loss) == []
+    assert [record.getMessage() for record in caplog.records if "pictures" in record.message] == [
+        f"cannot write pictures of trials into {tmp_path / 'file'} (File exists); the study goes "
+        "on without"
+    ]
