@@ -46,7 +46,7 @@ from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE
 from search.store.data import find_place, keep_data
 from search.store.database import Database
-from search.store.folders import DEFAULT_STORAGE, runs_folder, study_folder, sweep
+from search.store.folders import runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.records import complete_result

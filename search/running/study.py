@@ -26,7 +26,7 @@ from search.running.run import Run
 from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import Database, optuna_warnings_only
-from search.store.folders import DEFAULT_STORAGE, sweep
+from search.store.folders import sweep
 from search.store.reading import view_study
 from search.store.records import count_reports
 from search.store.views import MOST, StudyView
