@@ -14,6 +14,7 @@ from search.spec.config import check_study_name
 from search.spec.space import check_space
 from search.store import StudyGoneError
 from search.store.data import find_place, load_study_task
+from search.store.database import optuna_warnings_only
 from search.store.folders import runs_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
