@@ -18,31 +18,14 @@ from models.summary import anatomy
 from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content import ContentWriter
-from search.figures.final import save_pictures
-from search.final.chosen import choose_trial
-from search.final.evaluation import (
-    begin_evaluation,
-    check_arguments,
-    refuse_unfinished,
-    require_same_test,
-)
-from search.final.export import ONNX, Exported, export_onnx
-from search.final.final_folder import (
-    METRICS,
-    cannot_write,
-    check_room,
-    final_folder,
-    lead_to_first,
-    make_bundle,
-)
-from search.final.final_progress import FinalProgress, announce, announce_recorded
-from search.final.scoring import as_recorded, test, to_record
-from search.pages.final_page import final_page
+from search.final.choose import choose_trial, refuse_unfinished
+from search.final.export import Exported, export_onnx
+from search.final.folder import cannot_write, check_room, final_folder, lead_to_first
+from search.final.progress import FinalProgress, announce, announce_recorded
+from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
 from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
-from search.running.study import check_count, kept_settings
-from search.spec.config import check_study_name
-from search.spec.domains import SpecError
+from search.running.study import kept_settings
 from search.store import DEFAULT_STORAGE
 from search.store.data import find_place, keep_data
 from search.store.database import Database
