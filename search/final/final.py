@@ -18,17 +18,18 @@ from models.summary import anatomy
 from search.analysis.final_result import FinalResult, metrics
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content import ContentWriter
-from search.final.choose import choose_trial, refuse_unfinished
-from search.final.export import Exported, export_onnx
-from search.final.folder import cannot_write, check_room, final_folder, lead_to_first
+from search.final.choose import Chosen, choose_trial, refuse_unfinished
+from search.final.export import Exported, export_onnx, require_onnx
+from search.final.folder import cannot_write, check_room, final_folder, lead_to_first, write_all
 from search.final.progress import FinalProgress, announce, announce_recorded
 from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
 from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
-from search.running.study import kept_settings
+from search.running.study import check_count, kept_settings
+from search.spec.config import check_study_name
+from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE
 from search.store.data import find_place, keep_data
-from search.store.database import Database
 from search.store.folders import runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
@@ -190,106 +191,23 @@ def finalise(
             for seed in range(seeds):
                 delete_checkpoint(job.checkpoint(seed))
             sweep(found, folder)
-            ContentWriter(db, found, artifact_folder(place)).write(stop or threading.Event())
+            ContentWriter(found).write()
             return final
 
 
-def _finalise(
-    db: Database,
-    study: StudyHandle,
-    *,
-    seeds: Sequence[int],
-    choice: tuple[int | None, str | None],
-    image: str | None,
-    export: bool,
-    now: bool,
-    dataset: str | None,
-    device: torch.device,
-    data_dir: Path,
-    place: Path,
-    stop: threading.Event,
-    progress: bool,
-) -> Final:
-    view = view_study(study, also=() if choice[0] is None else (choice[0],))
-    chosen = choose_trial(view, *choice)
-    if not now:
-        refuse_unfinished(view)
-    reading = view.spec.reading
-    source = find_place(study, dataset, data_dir)
-    task = load_full_task(source, data_dir, device, reading=reading)
-    keep_data(study, task)
-    verify(source, data_dir, reading=reading)  # a damaged test file is missed now
-    shown = choose_image(image, task)
-    layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
-    folder = study_folder(study, place)
-    check_room(folder, layers)
-    if progress:
-        announce(view, chosen, len(seeds))
-    job = Job(
-        architecture=chosen.config.architecture,
-        recipe=chosen.config.recipe,
-        epochs=chosen.epochs,
-        dataset=view.dataset.name,
-        reading=reading,
-        content=task.content,
-        place=source,
-        data_dir=data_dir,
-        study_seed=view.spec.seed,
-        checkpoints=folder / "checkpoints",
-    )
-    runs = train_all(job, task, seeds, stop, progress=progress)
-    bundle = make_bundle(view, chosen, task, runs[0])
-    inside = look_inside(bundle, task, shown)
-
-    # Training may have taken hours: what could fail after the test set was opened is tried again.
-    check_room(folder, layers)
-    require_same_test(task, data_dir, reading)
-    evaluation = begin_evaluation(db, study, task, runs, trial_number=chosen.trial.number)
-    tested = test(runs, bundle, task, data_dir, reading)
-    if evaluation.row.figures is not None:
-        tested = as_recorded(tested, evaluation.row.figures)
-        if progress:
-            announce_recorded(evaluation.row)
-    result = FinalResult(
-        view=replace(view, results=evaluation.earlier),
-        trial=chosen.trial,
-        epochs=chosen.epochs,
-        layers=layers,
-        runs=tested.runs,
-        training_count=len(task.training),
-        test_count=tested.images,
-        opened_at=evaluation.row.opened_at,
-        confusion_KK=tested.confusion_KK,
-        hardware=describe_hardware(device),
-        versions=versions(),
-        why=chosen.why,
-        evaluation=evaluation.number,
-        fingerprint=None if task.content is None else task.content.digest,
-        mistakes=tested.mistakes,
-        **inside,
-    )
-    complete_result(db, evaluation.row.result_id, to_record(result))
-    final = _write(result, bundle, task, folder, export=export)
-    for seed in seeds:
-        delete_checkpoint(job.checkpoint(seed))
-    sweep(study, folder)
-    ContentWriter(study).write()
-    return final
-
-
-def _write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
-    """All files of an evaluation, into its own folder in the study's."""
-    target = final_folder(folder, result.evaluation)
-    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
-    final = Final(folder=target, metrics=plain, result=result, bundle=bundle)
-    try:
-        write_all(final)
-        if export:
-            final = replace(final, exported=export_onnx(bundle, target, task.training.images_NCHW))
-        lead_to_first(folder)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return final
+def check_arguments(
+    study: str | None, seeds: int, trial: int | None, arm: str | None, export: str | None
+) -> None:
+    """Raises SpecError, or BundleError where packages for the export are missing."""
+    if study is not None:
+        check_study_name(study)
+    check_count("seeds", seeds)
+    if trial is not None and arm is not None:
+        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
+    if export not in (None, "onnx"):
+        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
+    if export is not None:
+        require_onnx()
 
 
 def train_all(
