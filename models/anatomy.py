@@ -7,10 +7,11 @@ python -m models.anatomy --family cnn --channels 32 64 --kernel-sizes 3 3 --padd
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any, NoReturn
 
 from rich import box
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from models.checks import ArchitectureError
 from models.families import FAMILIES, from_dict, to_dict
-from models.family import Parameter
+from models.family import Family, Parameter
 from models.summary import LayerRow, anatomy
 
 WIDTH = 100  # columns of the table where standard output is no terminal
@@ -85,67 +86,54 @@ def _image(text: str) -> tuple[int, ...]:
     return tuple(map(int, sides))
 
 
-def add_family_options(parser: argparse.ArgumentParser) -> None:
-    """--family, and an option for each field of each family's configuration."""
+def add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]:
+    """--family, and an option for each field of each family's configuration, which it returns."""
     descriptions = "; ".join(f"{name}: {family.description}" for name, family in FAMILIES.items())
     parser.add_argument(
         "--family", choices=tuple(FAMILIES), default="cnn", help=f"{descriptions} (default: cnn)"
     )
     # Without a default: only what was given is handed on, and the family says what it knows.
     group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
-    owners: dict[str, list[str]] = {}  # names of families by field
-    for name, family in FAMILIES.items():
-        for field in fields(family.config):  # type: ignore[arg-type]
-            owners.setdefault(field.name, []).append(name)
-    for option, names in owners.items():
-        family = FAMILIES[names[0]]
-        parameter = family.parameters.get(family.renamed.get(option, option))
-        if parameter is not None:
-            plain: Any = family.config
-            default = next(one.default for one in fields(plain) if one.name == option)
-            usual = " ".join(map(str, default)) or "none" if isinstance(default, tuple) else default
-            words = "required" if default is MISSING else f"default: {usual}"
-            text = f"{parameter.description} ({', '.join(names)}; {words})"
-            group.add_argument(f"--{option.replace('_', '-')}", help=text, **_kind(parameter))
+    options: dict[str, Parameter] = {}
+    for family in FAMILIES.values():
+        for field in _fields(family).values():
+            parameter = family.parameters.get(family.renamed.get(field.name, field.name))
+            if parameter is None or field.name in options:
+                continue
+            options[field.name] = parameter
+            names = [n for n, one in FAMILIES.items() if field.name in _fields(one)]
+            usual = field.default if not isinstance(field.default, tuple) else list(field.default)
+            words = "required" if field.default is MISSING else f"default: {usual}"
+            group.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                nargs="*",
+                type=_token,
+                metavar="|".join(parameter.options) or "N",
+                help=f"{parameter.description} ({', '.join(names)}; {words})",
+            )
+    return options
 
 
-def _kind(parameter: Parameter) -> dict[str, Any]:
-    """How argparse reads a parameter's values."""
-    kinds = set(parameter.kinds)
-    if kinds == {bool}:
-        return {"action": "store_true"}
-    if tuple in kinds:
-        words = (*parameter.options, "none") if str in kinds else ()
-        return {"nargs": "*", "type": _numbers_or(words) if words else int, "metavar": "N"}
-    if str in kinds:
-        return {"choices": tuple(parameter.options)}
-    return {"type": float if float in kinds else int, "metavar": "X"}
+def _fields(family: Family) -> dict[str, Field[Any]]:
+    return {field.name: field for field in fields(family.config)}  # type: ignore[arg-type]
 
 
-def _numbers_or(words: Sequence[str]) -> Callable[[str], int | str]:
-    """A converter for options that take whole numbers or one of the given words."""
-
-    def convert(text: str) -> int | str:
-        if text in words:
-            return text
-        try:
-            return int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"must be whole numbers or {' / '.join(words)}, but got {text!r}"
-            ) from None
-
-    return convert
+def _token(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
-def _written(option: str, value: Any) -> Any:
-    """An option's words as the configuration writes them."""
-    if value == ["none"]:
+def _value(parameter: Parameter, tokens: list[Any]) -> Any:
+    """An option's words as the configuration writes them: `--batch-norm` alone is true."""
+    if tokens == ["none"]:
         return []
-    if option == "batch_norm" and value == []:
+    if bool in parameter.kinds and not tokens:
         return True
-    one = isinstance(value, list) and len(value) == 1
-    return value[0] if one and (isinstance(value[0], str) or option == "padding") else value
+    is_list = tuple in parameter.kinds and int not in parameter.kinds
+    one = len(tokens) == 1 and (isinstance(tokens[0], str) or not is_list)
+    return tokens[0] if one else tokens
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -164,11 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--json", action="store_true", help="the same for programs")
-    add_family_options(parser)
+    parameters = add_family_options(parser)
     options = vars(parser.parse_args(arguments))
-    image, classes, as_json = (options.pop(name) for name in ("image", "classes", "json"))
+    image, classes, as_json, family = map(options.pop, ("image", "classes", "json", "family"))
     try:
-        architecture = from_dict({name: _written(name, value) for name, value in options.items()})
+        written = {name: _value(parameters[name], tokens) for name, tokens in options.items()}
+        architecture = from_dict({"family": family, **written})
         rows = anatomy(architecture, image, classes)
     except ArchitectureError as error:
         parser.error(str(error))

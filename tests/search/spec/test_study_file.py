@@ -1,14 +1,20 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from search.spec.config import StudySpec, check_study_name, study_name_for
-from search.spec.domains import Choice, Fixed, Range, SpecError
+from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
+from search.spec.parameters import known_parameters
+from search.spec.space import check_values
 from search.spec.study_file import (
     StudyFileError,
     find_study_file,
     read_study_file,
+    write_study_file,
 )
 
 WHOLE = """\
@@ -126,3 +132,42 @@ def test_study_names_that_are_refused(name: str) -> None:
 )
 def test_a_study_is_named_for_its_data(dataset: str, name: str) -> None:
     assert check_study_name(study_name_for(dataset)) == name
+
+
+def _domains(name: str) -> st.SearchStrategy[Domain]:
+    """Of a parameter: fixed at its default, a choice of its options, or a range."""
+    parameter = known_parameters()[name]
+    found: list[st.SearchStrategy[Domain]] = [st.just(Fixed(value=parameter.default))]
+    if parameter.options:
+        options = st.lists(st.sampled_from(sorted(parameter.options)), min_size=1, unique=True)
+        found.append(options.map(lambda values: Choice(values=tuple(values))))
+    if parameter.kinds == (int,):
+        found.append(st.builds(lambda low, more: Range(low=low, high=low + more),
+                               st.integers(1, 9), st.integers(0, 90)))  # fmt: skip
+    if parameter.kinds == (float,):
+        found.append(st.builds(lambda low, log: Range(low=low, high=0.9, log=log),
+                               st.floats(1e-6, 0.9), st.booleans()))  # fmt: skip
+    return st.one_of(found)
+
+
+SPECS = st.builds(
+    StudySpec,
+    dataset=st.just("digits"),
+    title=st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=9),
+    trials=st.integers(1, 10**6),
+    seed=st.just(0),
+    patience=st.none() | st.integers(1, 9),
+    space=st.fixed_dictionaries({}, optional={name: _domains(name) for name in known_parameters()}),
+    baseline=st.none() | st.just({"hidden": (7, 3), "learning_rate": 3e-4, "padding": 0}),
+)
+
+
+@given(SPECS)
+def test_a_specification_is_read_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, spec: StudySpec
+) -> None:
+    assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    file = tmp_path_factory.getbasetemp() / "written.toml"
+    file.write_text(write_study_file(spec), encoding="utf-8")
+    assert StudySpec(**read_study_file(file)) == spec
+    check_values(spec)
