@@ -66,14 +66,3 @@ def test_what_would_squeeze_the_others_is_named_at_the_edge(make_comparison: Mak
     assert notes[2] == "no seed with which both were trained to the end"
     assert figure.layout.xaxis.range[1] < 1
     assert len(named(figure, "mean").x) == 2
-
-
-def test_huge_intervals_do_not_squeeze_the_points(make_comparison: Make) -> None:
-    figure = effects(make_comparison({"base": [0.5, 0.5], "a": [0.4, 0.5001]}))
-    assert figure.layout.xaxis.range[1] == pytest.approx(1.1 * 2.5 * 0.1)
-
-
-def test_nothing_trained_is_said(make_comparison: Make) -> None:
-    view = make_comparison({"base": [], "a": []}, repeats=2)
-    assert "no arm has been trained" in loss_by_arm(view).layout.annotations[-1].text
-    assert effects(view).layout.annotations[-1].text == "no arm can be compared with the base yet"

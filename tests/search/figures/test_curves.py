@@ -59,12 +59,6 @@ def test_a_long_study_is_thinned_and_says_so(big_study: Make) -> None:
     assert sum(trace.name.startswith("#") for trace in figure.data) == TOP
 
 
-def test_what_people_typed_is_escaped(make_view: Make, make_trial: Make) -> None:
-    view = make_view([make_trial(0, [0.5])], data_title='<a href="x">click</a>\n&')
-    subtitle = learning_curves(view).layout.title.subtitle.text
-    assert subtitle.startswith('&lt;a href="x"&gt;click&lt;/a&gt;�&amp;, 50 000 training')
-
-
 def test_curves_of_arms_are_means_of_seeds(make_comparison: Make) -> None:
     figure = learning_curves(make_comparison(ARMS))
     training, validation = named(figure, "a (3)")

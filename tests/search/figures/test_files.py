@@ -67,17 +67,3 @@ def test_texts_stay_as_people_typed_them() -> None:
     svg = rendered(partial(drawn, figure.to_dict()), "svg").decode()
     assert "$y^2$ \\frac" in svg  # no formula
     assert "&lt;b&gt;x&lt;/b&gt;" in svg
-
-
-def test_endless_titles_are_cut() -> None:
-    figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], mode="lines"))
-    figure.update_xaxes(title_text="x")
-    apply_style(figure, "x" * 100_000, "Title")
-    assert len(rendered(partial(drawn, figure.to_dict()), "png")) < 100_000
-
-
-@pytest.mark.parametrize("state", ["complete", "pruned", "running", "interrupted", "failed"])
-def test_trials_of_every_state_become_files(make_view: Make, make_trial: Make, state: str) -> None:
-    view = make_view([make_trial(0, [0.5, 0.4]), make_trial(1, [0.6, 0.5], state=state)])
-    for name in ("history", "curves", "parameters", "time", "slices"):
-        assert drawn(FIGURES[name].draw(view).to_dict()).axes

@@ -92,9 +92,3 @@ def test_a_line_for_each_trial(searched: StudyView) -> None:
     assert list(figure.layout.xaxis.ticktext)[-1] == "validation<br>loss"
     # The page's policy forbids `eval`, which plotly's own kind and WebGL need.
     assert {trace.type for trace in figure.data} == {"scatter"}
-
-
-def test_nothing_finished_is_said(make_view: Make) -> None:
-    assert "no epoch has ended yet" in slices(make_view()).layout.annotations[-1].text
-    text = parallel_coordinates(make_view()).layout.annotations[-1].text
-    assert text.startswith("no trial with searched parameters")

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 import pytest
 
 from search.figures.study import (
-    TOP,
     best_so_far,
     loss_against_parameters,
     pareto_front,
@@ -53,13 +52,6 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert found["pruned"].y == (0.6, 2.0)
     assert "lr 0.001" in found["complete"].text[0]
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
-
-
-def test_the_best_and_the_front_are_drawn_however_long_the_study(big_study: BigStudy) -> None:
-    view = big_study(1000, 12)
-    drawn = set(traces(loss_against_parameters(view))["complete"].x)
-    notable = [*pareto_front(view), *view.leaderboard[:TOP]]
-    assert {trial.parameters for trial in notable if not trial.is_baseline} <= drawn
 
 
 def test_best_so_far_follows_the_order_in_which_trials_ended(

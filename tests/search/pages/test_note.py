@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from optuna_dashboard import get_note
 
-from search.analysis.final_result import FinalResult, figures_on_test
 from search.analysis.time_left import time_left_now
 from search.analysis.wording import duration
-from search.pages.note import BEGIN, END, evaluation_in_words, placed, study_note
+from search.pages.note import BEGIN, END, placed, study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
 
@@ -115,19 +114,9 @@ def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(
     assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 
-def test_what_finalize_records_is_what_is_read(
-    make_final: Callable[..., FinalResult], result_row: ResultRow
-) -> None:
-    figures = figures_on_test(make_final(accuracies=(0.93, 0.94)))
-    words = evaluation_in_words(dataclasses.replace(result_row, seeds=(0, 1), figures=figures))
-    assert "accuracy 93.50 % ± 1.10 (sampling) ± 0.71 (2 seeds), loss 0.2050 ± 0.0071 (2" in words
-
-
-@pytest.mark.parametrize("trials", [0, 1000])
-def test_any_study_has_a_short_note(
-    trials: int, big_study: Callable[[int, int], StudyView]
-) -> None:
-    assert 500 < len(study_note(big_study(trials, 12))) < 6_000
+def test_any_study_has_a_short_note(big_study: Callable[[int, int], StudyView]) -> None:
+    for trials in (0, 1000):
+        assert 500 < len(study_note(big_study(trials, 12))) < 6_000
 
 
 def test_the_dashboards_own_importances_are_explained(
@@ -179,18 +168,10 @@ def test_a_long_note_costs_no_time(line: str) -> None:
     assert time.perf_counter() - began < 5
 
 
-def test_marks_in_a_title_end_nothing(titled: Callable[[str], StudyView]) -> None:
-    note = study_note(titled(f"a {BEGIN} {END} b"))
+def test_marks_in_a_title_end_nothing(make_view: MakeView) -> None:
+    note = study_note(make_view(title=f"a {BEGIN} {END} b"))
     whole = f"above\n{placed(note, '')}below\n"
-    for _ in range(2):
-        assert placed(note, whole) == whole
-
-
-@pytest.fixture
-def titled(small_study: StudyView) -> Callable[[str], StudyView]:
-    return lambda title: dataclasses.replace(
-        small_study, spec=dataclasses.replace(small_study.spec, title=title)
-    )
+    assert placed(note, placed(note, whole)) == whole
 
 
 def test_notes_of_the_version_without_marks_are_recognised(tmp_path: Path) -> None:

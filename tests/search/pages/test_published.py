@@ -18,7 +18,6 @@ from search.spec.study_file import (
     StudyFileError,
     find_study_file,
     read_study_file,
-    write_study_file,
 )
 from search.store.views import StudyView
 
@@ -88,13 +87,6 @@ def test_flags_are_told_from_what_the_file_says() -> None:
     assert spec.published == {"epochs": 100, "repeats": 3}
     assert StudySpec.from_dict(spec.to_dict()) == spec
     assert not read_request("a4_dropout", {}).spec("digits").published  # nor any figure
-
-
-def test_again_toml_remembers_the_published_setup(tmp_path: Any) -> None:
-    spec = read_request("a4_dropout", {"epochs": 4, "limit": 3000}).spec("fashion_mnist")
-    file = tmp_path / "again.toml"
-    file.write_text(write_study_file(spec))
-    assert StudySpec(**read_study_file(file)) == spec
 
 
 def test_a_study_of_before_is_known_by_its_figures() -> None:

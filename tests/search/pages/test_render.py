@@ -137,8 +137,3 @@ def test_escaped_text_reads_as_typed(typed: str) -> None:
     shown = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert MarkdownIt("commonmark").render(escape(typed)) == f"<p>{shown}</p>\n"
     assert table(("x",), [(typed,)]).splitlines()[-1].count("|") == 2  # nothing in a cell ends it
-
-
-def test_listings_and_numbers() -> None:
-    assert code("a\n```\nb", "toml") == "````toml\na\n```\nb\n````"
-    assert table(("a", "n"), [("x", "1.5")], (1,)) == "| a | n |\n| --- | ---: |\n| x | 1.5 |"

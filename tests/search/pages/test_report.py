@@ -138,12 +138,6 @@ def test_the_journal_of_a_comparison(compared: StudyView) -> None:
         assert piece in text, piece
 
 
-def test_failed_arms_appear_with_their_reason(compared: StudyView) -> None:
-    (rows,) = tables(compared, "why")
-    assert [row["arm"] for row in rows] == ["lost"] * 3
-    assert {row["why"] for row in rows} == {"diverged: train loss became nan"}
-
-
 def test_the_columns_of_a_search(small_study: StudyView) -> None:
     rows, everything = tables(small_study, "trial", "val. loss", "learning rate")
     assert [row["trial"] for row in rows] == ["#3", "#1", "#0 (baseline)", "#9"]
