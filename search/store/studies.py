@@ -11,11 +11,11 @@ import dataclasses
 import platform
 import uuid
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from sqlalchemy import Connection, bindparam, exc, func, insert, select
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 # Of a stored specification: totals, and what a study of before does not record of its report.
 MAY_CHANGE = ("trials", "repeats", "published")
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
-# What reading a specification raises that no study of ours has written into the database.
-_DAMAGES = (AttributeError, KeyError, TypeError, ValueError)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class StudyHandle:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
-        """See `search.store.database.transaction`: under this study's lock, and under no other's.
+        """See `search.store.database.transaction`: under this study's lock.
 
         Raises:
             StudyGoneError: it was deleted; nothing was written.
@@ -98,12 +97,7 @@ class StudyHandle:
             raise self._gone() from error
 
     def check(self) -> None:
-        """Whether it is still there; asked once, without waiting for a database that is away.
-
-        Raises:
-            StudyGoneError: the study was deleted, or the database's file removed or replaced.
-            SQLAlchemyError: the database does not answer.
-        """
+        """Raises `StudyGoneError` if it is not there; asks once, whatever the database answers."""
         if self.identity is not None and _identity(self.db, self.study_id) != self.identity:
             raise self._gone()
 
@@ -171,11 +165,7 @@ def find_study(db: Database, name: str) -> StudyHandle | None:
 
 
 def require_study(db: Database, name: str | None) -> StudyHandle:
-    """The study of that name, or the one that was begun last.
-
-    Raises:
-        StorageError: there is none; lists the names that there are.
-    """
+    """The study of that name, or the one begun last; a `StorageError` lists those there are."""
     wanted = name or read(db, lambda connection: connection.scalar(_LATEST))
     if wanted is None:
         raise StorageError(f"no studies in {db.url}; run python -m search.study first")
@@ -209,11 +199,7 @@ def create_study(
     validation_count: int,
     content: Fingerprint | None = None,
 ) -> StudyHandle:
-    """Make the study and queue its baseline; harmless if another start is doing the same.
-
-    Args:
-        content: the data set's fingerprint.
-    """
+    """Make the study and queue its baseline; harmless if another start is doing the same."""
     study = optuna.create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
@@ -226,16 +212,7 @@ def create_study(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(["validation loss"])
-            facts = DatasetFacts(
-                name=info.name,
-                title=info.title,
-                class_names=info.class_names,
-                image_shape=info.image_shape,
-                training_count=info.training_count,
-                validation_count=validation_count,
-                own_validation=info.has_own_validation,
-                notes=info.notes,
-            )
+            facts = DatasetFacts.of(info, validation_count)
             study.set_user_attr(DATASET, dataclasses.asdict(facts))
             if spec.baseline is not None:
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
@@ -267,27 +244,31 @@ def load_spec(study: StudyHandle) -> StudySpec:
     stored = study.attributes.get(SPEC)
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
-    try:
+
+    def make() -> StudySpec:
         spec = StudySpec.from_dict(stored)
         check_values(spec)
-    except _DAMAGES as error:
-        raise _unreadable(study, error) from error
-    return spec
+        return spec
+
+    return _checked(study, make)
 
 
 def load_facts(study: StudyHandle) -> DatasetFacts:
     """What the study records of its data set; raises `StorageError` if that is damaged."""
+    return _checked(study, lambda: DatasetFacts.from_dict(study.attributes[DATASET]))
+
+
+def _checked(study: StudyHandle, make: Callable[[], T]) -> T:
+    """What no study of ours has written into the database becomes one line."""
     try:
-        return DatasetFacts.from_dict(study.attributes[DATASET])
-    except _DAMAGES as error:
-        raise _unreadable(study, error) from error
-
-
-def _unreadable(study: StudyHandle, error: Exception) -> StorageError:
-    if isinstance(error, ExtensionError):
-        return StorageError(f"study {study.name!r}: {error}")
-    reason = str(error)[:200] or type(error).__name__
-    return StorageError(f"study {study.name!r} cannot be read ({reason}); give another --study")
+        return make()
+    except ExtensionError as error:
+        raise StorageError(f"study {study.name!r}: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise StorageError(
+            f"study {study.name!r} cannot be read ({reason}); give another --study"
+        ) from error
 
 
 def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) -> StudySpec:

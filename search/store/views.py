@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.trial import TrialState
 
 from models.checks import is_count
 from search.spec.config import StudySpec, TrialConfig
 from search.store.records import EpochRow, ResultRow, best_epoch
+
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo
 
 # Attributes of a study, then of a trial; numeric ones become columns and axes in optuna-dashboard.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
@@ -53,6 +56,14 @@ class DatasetFacts:
             raise TypeError("its data's counts must be whole numbers")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("its data's names must be text")
+
+    @classmethod
+    def of(cls, info: DatasetInfo, validation_count: int) -> DatasetFacts:
+        names = ("name", "title", "class_names", "image_shape", "training_count", "notes")
+        known: dict[str, Any] = {name: getattr(info, name) for name in names}
+        return cls(
+            **known, validation_count=validation_count, own_validation=info.has_own_validation
+        )
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
