@@ -14,9 +14,8 @@ from sqlalchemy import inspect, text
 
 from search.store import StorageError
 from search.store.database import Database
-from search.store.opening import database_exists, open_database
+from search.store.opening import open_database
 from search.store.schema import OURS
-from search.store.studies import StudyHandle
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,11 +31,6 @@ def message(url: str, *, must_exist: bool = False) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
-
-
-def test_opens_again_and_finds_the_study(study: StudyHandle, database_url: str) -> None:
-    with closing(open_database(database_url, must_exist=True)) as again:
-        assert optuna.get_all_study_names(again.optuna) == [study.study.study_name]
 
 
 def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:
@@ -111,15 +105,6 @@ def test_bad_urls(url: str, hint: str) -> None:
     line = message(url)
     assert hint in line
     assert "secret" not in line
-
-
-def test_database_exists(tmp_path: Path) -> None:
-    path = tmp_path / "studies.db"
-    assert not database_exists(sqlite_url(path))
-    assert not path.exists()
-    path.touch()
-    assert database_exists(sqlite_url(path))
-    assert database_exists("postgresql://me@nowhere/db")
 
 
 def test_must_exist_creates_nothing(tmp_path: Path) -> None:
