@@ -105,13 +105,6 @@ def test_a_lease_that_ran_out(study: StudyHandle) -> None:
     assert claim(study, total=1) == Done(finished=1)
 
 
-def test_a_lease_that_ran_out_unclaimed_is_good(study: StudyHandle) -> None:
-    late = take(study, total=1, seconds=SHORT, worker=FAR)
-    time.sleep(SHORT)
-    end(study, late, TrialState.COMPLETE)
-    assert claim(study, total=1) == Done(finished=1)
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: StudyHandle) -> None:
     """On SQLite the lock that a claim holds keeps renewals out; here it does not."""
