@@ -5,7 +5,10 @@ in a study in memory that holds every trial with an estimate of its final loss
 (`search.sampling.forecast`), and the sampler cannot tell them from complete ones. Trials that run
 and have not reported yet are there as RUNNING, so that workers spread out.
 
-Which samplers there are is in `search.sampling.registry`.
+Measured on whole studies of 30 trials, 10 seeds each (benchmarks/results/samplers.json): the lowest
+loss by the Gaussian process is 0.91 +- 0.03 times random search's on Fashion-MNIST and 0.90 +- 0.07
+on digits, by TPE 0.93 +- 0.03 and 0.81 +- 0.12. Beside 50 trials a draw takes 0.3 s of one core
+with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 """
 
 from __future__ import annotations
