@@ -48,13 +48,10 @@ class Bundle:
     """A trained network and what is known of it.
 
     Attributes:
-        study, trial, seed, epochs: where it comes from.
         dataset, title: of the data it was trained on: canonical name, and for people.
         class_names: label k is class_names[k]. A folder's names are its owner's: escape them.
-        image_shape: C, H, W.
         mean_C, std_C: of the training images in [0, 1].
         composition: what grey training images have in common; None of natural ones.
-        architecture: of the network.
         recipe: how it was trained, as `Recipe.to_dict` gives it; for the record.
         weights: the network's state, in main memory.
         preparation: how pictures were made images for it.

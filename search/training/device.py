@@ -18,10 +18,7 @@ KEEP_BYTES = 1 << 30
 
 
 def available_cores() -> int:
-    """How many cores this process may use: in a container or under taskset fewer than there are.
-
-    By the process's affinity and its control group's quota, of which 1.5 cores count as 2.
-    """
+    """How many cores this process may use, by its affinity and its container's quota."""
     import joblib  # comes with scikit-learn; a tenth of a second to import
 
     cores: int = joblib.cpu_count()
@@ -56,8 +53,7 @@ def prepare_process(threads: int | None = None) -> None:
     """Settings of the whole process that make training fast; call once, before training.
 
     glibc hands each large tensor back to the system and faults it in again at the next step;
-    keeping freed memory gave 1.4 times the speed for a small CNN. Denormals, which Adam's state
-    decays into, are slow on x86: flush them to zero.
+    keeping freed memory gave 1.4 times the speed for a small CNN.
     """
     import torch
 
@@ -65,7 +61,7 @@ def prepare_process(threads: int | None = None) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # Adam's state decays into them, and they are slow on x86
     # What torch takes by default knows of affinity, not of a container's quota.
     allowed = threads or min(torch.get_num_threads(), available_cores())
     if allowed != torch.get_num_threads():
@@ -74,15 +70,11 @@ def prepare_process(threads: int | None = None) -> None:
 
 
 def return_memory(*, of_gpu: bool = True) -> None:
-    """Give back what a training that has ended held; call it between two trainings.
-
-    `prepare_process` makes glibc keep freed memory, which is meant for the steps of one training:
-    the next network needs blocks of other sizes, and the process would grow from trial to trial.
+    """Give back what a training that has ended held, or the process grows from trial to trial.
 
     Args:
         of_gpu: a GPU's too. That waits for all that runs on it, so it is not for moments in which
-            others train: torch keeps the memory for the next one, and gives it back by itself
-            before it runs out.
+            others train; before torch runs out, it gives it back by itself.
     """
     import torch
 
@@ -93,10 +85,7 @@ def return_memory(*, of_gpu: bool = True) -> None:
 
 
 class MemoryGauge:
-    """Tells how many trainings have room on a device, by what the ones there take.
-
-    To be made when the data is on the device and no training is.
-    """
+    """Tells how many trainings have room on a device; made when the data is there and none is."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -111,8 +100,7 @@ class MemoryGauge:
     def fits(self, trainings: int, running: int) -> bool:
         """Whether `trainings` have room; `running` (one or more) have been at work for a while.
 
-        Networks differ, and graphs take memory only after some steps: each one more is given half
-        as much again as those there have taken on average.
+        Networks differ: each one more is given 1.5 times what those there have taken on average.
         """
         if self._device.type != "cuda":
             return True

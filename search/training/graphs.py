@@ -1,12 +1,10 @@
 """CUDA graphs: work recorded once and launched as a whole, where each kernel would cost a launch.
 
 A step of a small network is some hundred kernels of a few microseconds each; launched one by one
-from Python they take ten times as long as they run. On a CPU nothing is recorded, and the same
-functions run as they are.
+from Python they take ten times as long. On a CPU the same functions run as they are.
 
-Recording follows torch's notes on CUDA graphs (docs/notes/cuda, "CUDA Graphs"), with one
-difference: the calls that must go ahead of it (libraries choose their algorithms in them, the
-optimiser makes its state) are the training's own first steps. So nothing has to be undone.
+Recording follows torch's notes on CUDA graphs (docs/notes/cuda, "CUDA Graphs"), but the calls that
+must go ahead of it are the training's own first steps, so nothing has to be undone.
 """
 
 from __future__ import annotations
@@ -44,12 +42,9 @@ class OwnRandomness:
         augmentation: draws the augmentations.
 
     Within `with randomness:`, torch's default generators (weights, dropout) continue this
-    training's stream; outside they are as they were.
-
-    The CPU's default generator is swapped by value. CUDA's gets another state *object*, by
-    reference: no kernel runs and nothing waits for the device, and above all, CUDA graphs read
-    seed and offset from two numbers on the device that belong to the object. Were it shared, the
-    graphs of several trainings, replayed on several streams, would overwrite each other's.
+    training's stream. The CPU's is swapped by value. CUDA's gets another state *object*: graphs
+    read seed and offset from two numbers on the device that belong to it, which the graphs of
+    several trainings, replayed on several streams, would else overwrite.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -121,9 +116,9 @@ class OwnRandomness:
 class Replayed:
     """Calls one function many times: recorded on CUDA, plainly elsewhere.
 
-    The function takes no arguments, reads and writes tensors that stay where they are, waits for
-    nothing, and draws only from the generators of `randomness`, within whose context all calls
-    are made. Where it cannot be recorded it is called as it is, with one warning in the process.
+    The function reads and writes tensors that stay where they are, waits for nothing, and draws
+    only from the generators of `randomness`, within whose context all calls are made. Where it
+    cannot be recorded it is called as it is, with one warning in the process.
 
     Args:
         pool: the memory of the graphs, from `graph_pool`.
@@ -149,8 +144,7 @@ class Replayed:
     def call(self, function: Callable[[], None], times: int = 1) -> None:
         """Call the function, always the same one; on CUDA it has only been enqueued on return.
 
-        It is an argument here, not kept: a method kept by its own object would be freed late, by
-        the garbage collector, and with it all memory of a training that has ended.
+        It is not kept: a cycle of references would free an ended training's memory late.
         """
         while times > 0:
             if not self._records or self._calls_ahead > 0:
@@ -181,21 +175,14 @@ def can_record(device: torch.device) -> bool:
 
 
 def graph_pool(device: torch.device) -> Pool:
-    """Memory that the graphs of one training share; they never run at the same time.
-
-    What they leave there, gradients, is of no use to one another, and may be overwritten.
-    """
+    """Memory that the graphs of one training share; they never run at the same time."""
     return torch.cuda.graph_pool_handle() if can_record(device) else None
 
 
 def record(
     function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: Pool
 ) -> torch.cuda.CUDAGraph:
-    """A graph of `calls` calls, none of which runs now. On the current stream, not the default one.
-
-    Raises:
-        RuntimeError: the function does what cannot be recorded, or there is no memory for it.
-    """
+    """A graph of `calls` calls, none of which runs now; RuntimeError where it cannot be."""
     with contextlib.suppress(torch.OutOfMemoryError):
         return _record(function, calls, randomness, pool)
     # The graph needs memory of its own beside what the calls ahead of it left unused.

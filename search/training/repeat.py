@@ -33,9 +33,7 @@ class Job:
     Attributes:
         architecture: as `models.to_dict` gives it.
         recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
-        dataset, reading, data_dir: where the images come from.
         study_seed: decides, with a run's own seed, all that is random in it.
-        checkpoints: the folder for them.
         content: fingerprint of all images, where one is to be held to.
         place: the data set's name where it lies elsewhere now.
         source: code of a person's own family of networks.

@@ -41,9 +41,7 @@ class Step:
     """The update of a network's weights, told once an epoch what the epoch's steps need.
 
     Attributes:
-        optimizer: the recipe's.
         steps: in an epoch.
-        batch_size: of every step.
         learning_rates: of the epoch's steps.
         mean: of the weights, where the recipe wants one.
         totals: float32, on the device: loss and error, summed over the epoch's steps so far.
@@ -144,13 +142,10 @@ class Step:
 def make_optimizer(
     model: nn.Module, recipe: Recipe, learning_rate: torch.Tensor
 ) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the model's parameters, decaying weights only.
+    """The recipe's optimiser over the model's parameters, fused: one kernel for all of them.
 
-    Fused implementations: one pass over the parameters instead of one kernel for each operation.
-
-    Args:
-        learning_rate: float32 with one element, on the model's device. It stays the optimiser's
-            own, so writing to it sets the rate of the next step, also within a CUDA graph.
+    Writing to `learning_rate`, float32 with one element on the model's device, sets the rate of
+    the next step, also within a CUDA graph.
     """
     learning = [p for p in model.parameters() if p.requires_grad]
     kind, strength = recipe.weight_decay_kind, recipe.weight_decay
@@ -183,10 +178,7 @@ def decay_weights(optimizer: torch.optim.Optimizer, strength: float) -> None:
 
 
 def complete_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Give weights that were held fixed so far a momentum of zero.
-
-    A fused SGD refuses weights with and without one together. Zero is what it starts from anyway.
-    """
+    """Give weights that were frozen a momentum of zero: a fused SGD refuses a mixture."""
     if not isinstance(optimizer, torch.optim.SGD):
         return
     for group in optimizer.param_groups:
@@ -224,10 +216,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 def newest_share(reach: float, steps_before: int, rate_factor: float) -> float:
     """What share of the running mean the newest weights get, in (0, 1].
 
-    Args:
-        reach: over what share of the steps so far the mean reaches back at the peak rate, >= 0.
-        rate_factor: the learning rate as a share of its peak. Where it is 0, the mean becomes the
-            network itself: a one-cycle or cosine schedule ends with the same network as without.
+    At the peak rate the mean reaches back over the share `reach` of the steps so far. Where the
+    rate falls to 0, it becomes the network itself: a one-cycle schedule ends as without it.
     """
     return 1 / (1 + reach * steps_before * rate_factor)
 
@@ -256,11 +246,7 @@ class RunningMean:
         )
 
     def update(self, share: torch.Tensor) -> None:
-        """Move towards the first network; nothing waits, so that a CUDA graph can hold it.
-
-        Args:
-            share: from `newest_share`, float32 without dimensions, on the device.
-        """
+        """Move by `share`, float32 on the device, towards the first network; nothing waits."""
         self._share.copy_(share)
         self._optimizer.step()
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,11 +78,8 @@ def load_task(
 ) -> Task:
     """Read a data set's training images and hold a stratified part of them out for validation.
 
-    Args:
-        seed: decides which images are held out, where the data set has none for validation.
-        reading: what the study has fixed of the data set.
-        validation_count: how many; None for the data set's usual number.
-        limit: keep so many of the rest; None for all.
+    Which, is decided by `seed`, where the data set has none for validation. `validation_count`
+    None is the data set's usual number; `limit` None keeps all of the rest.
 
     Raises:
         DataError: the data cannot be had or divided so.
@@ -143,11 +138,11 @@ def logits(
     """Logits (N, K), float32, of uint8 images on the model's device. Leaves the model as it was."""
     was_training = model.training
     model.eval()
-    device = images_NCHW.device
-    parts = []
-    for images in torch.split(images_NCHW, BATCH_SIZE[device.type]):
-        with autocast(device):
-            parts.append(model(normalise(to_unit(images), mean_C, std_C)).float())
+    with autocast(images_NCHW.device):
+        parts = [
+            model(normalise(to_unit(images), mean_C, std_C)).float()
+            for images in torch.split(images_NCHW, BATCH_SIZE[images_NCHW.device.type])
+        ]
     model.train(was_training)
     return torch.cat(parts)
 
@@ -174,10 +169,7 @@ def loss_and_error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Ten
 
 
 def confusion(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """Examples counted by class, int64 (K, K): rows the true one, columns the predicted one.
-
-    On their device; nothing waits for it.
-    """
+    """Examples by true class (rows) and predicted class, int64 (K, K); nothing waits for it."""
     classes = logits_NK.shape[1]
     cells_N = labels_N * classes + logits_NK.argmax(1)
     counts = labels_N.new_zeros(classes**2).index_add_(0, cells_N, torch.ones_like(labels_N))
@@ -186,19 +178,17 @@ def confusion(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
 
 def normalise(images_BCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor) -> torch.Tensor:
     """Zero mean and unit variance a channel, over the training set."""
-    scale_C = 1 / std_C
-    shift_C = -mean_C * scale_C
-    return torch.addcmul(shift_C.view(1, -1, 1, 1), images_BCHW, scale_C.view(1, -1, 1, 1)).to(
-        memory_format=torch.channels_last
-    )
+    scale_C11 = 1 / std_C.view(-1, 1, 1)
+    shift_C11 = -mean_C.view(-1, 1, 1) * scale_C11
+    scaled_BCHW = torch.addcmul(shift_C11, images_BCHW, scale_C11)
+    return scaled_BCHW.to(memory_format=torch.channels_last)
 
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the device computes in it: on GPUs, and on CPUs with AVX512-BF16 or AMX.
 
-    Weights, their updates and the loss stay float32. One thread of an AMD EPYC (AVX512-BF16, 3
-    alternating runs) trained 1.4 to 1.7 times as fast with it, and losses after eight epochs on
-    Fashion-MNIST differed by less than those of two seeds. CPUs without it only imitate it, slowly.
+    Weights, their updates and the loss stay float32. One thread of an AMD EPYC (AVX512-BF16, n =
+    3) trained 1.4 to 1.7 times as fast with it. CPUs without it only imitate it, slowly.
     """
     enabled = device.type == "cuda" or _cpu_computes_in_bfloat16()
     # Without a cache of cast weights: each is cast once a step anyway, and graphs must not keep it.
@@ -215,10 +205,9 @@ def _cpu_computes_in_bfloat16() -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StageMaps:
-    """The output of one stage for one image, as the next stage gets it; name: of its beginning.
+    """The output of one stage for one image; name: of its first module.
 
-    A stage is a convolution, or a block around which a shortcut goes, with the activation, pooling
-    and normalisation behind it.
+    A stage is a convolution, or a block around which a shortcut goes, with what follows it.
     """
 
     name: str
@@ -242,8 +231,7 @@ def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> list[StageMaps]:
     """Of one uint8 image on the model's device."""
-    with _watched(model) as outputs:
-        logits(model, image_CHW[None], mean_C, std_C)
+    outputs = _outputs(model, image_CHW[None], mean_C, std_C)
     return [
         StageMaps(name=name, maps_CHW=maps_1CHW[0].float().cpu().numpy())
         for name, maps_1CHW in outputs.items()
@@ -257,28 +245,23 @@ def first_stage_ranges(
     """How far each first-stage unit's output varies over all images, highest minus lowest: (O,)."""
     highs, lows = [], []
     for batch_NCHW in torch.split(images_NCHW, BATCH_SIZE["cpu"]):
-        with _watched(model) as outputs:
-            logits(model, batch_NCHW, mean_C, std_C)
-        first_NCHW = next(iter(outputs.values())).float()
-        highs.append(first_NCHW.amax((0, 2, 3)))
-        lows.append(first_NCHW.amin((0, 2, 3)))
-    ranges_O = torch.stack(highs).amax(0) - torch.stack(lows).amin(0)
-    result: NDArray[np.float32] = ranges_O.cpu().numpy()
-    return result
+        outputs = _outputs(model, batch_NCHW, mean_C, std_C)
+        first_NOHW = next(iter(outputs.values())).float().cpu().numpy()
+        highs.append(first_NOHW.max((0, 2, 3)))
+        lows.append(first_NOHW.min((0, 2, 3)))
+    return np.asarray(np.max(highs, axis=0) - np.min(lows, axis=0))
 
 
-@contextmanager
-def _watched(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Yields what the stages of the next batch give, each under its name."""
+def _outputs(
+    model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """What each stage gives for one batch, by its name."""
     outputs: dict[str, torch.Tensor] = {}
     handles = [
-        module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: outputs.update({name: output})
-        )
+        module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
         for name, module in stages(model)
     ]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+    logits(model, images_NCHW, mean_C, std_C)
+    for handle in handles:
+        handle.remove()
+    return outputs

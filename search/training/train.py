@@ -47,11 +47,10 @@ def train(
     """Train one network on the task's device, an epoch for each `next()`.
 
     Args:
-        seed: decides initial weights, order of the examples, augmentation and dropout. On one
-            machine with one number of threads, the same seed gives the same curve to the bit
-            on a CPU.
-        state: from `Training.state()` of the same arguments: goes on from there, on a CPU with
-            as many threads to the bit as if it had never stopped.
+        seed: decides initial weights, order of the examples, augmentation and dropout: on a CPU
+            with as many threads the same curve to the bit.
+        state: from `Training.state()` of the same arguments: goes on from there, on a CPU to the
+            bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
         early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
         metrics: names in METRICS, computed for every report.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from data.reading import read_regular
 from models import Architecture, build, family_of
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Choice, Domain, Fixed, SpecError
+from search.spec.domains import Domain, Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
 from search.training.files import load_tensors
@@ -35,29 +35,19 @@ NEW_LAYER = "output."
 SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
 
 
-def check_initial_weights(network: nn.Module, architecture: Architecture, source: str) -> None:
-    """Whether the source can be read and fits, without changing the network.
-
-    Raises:
-        WeightsError: it cannot be read, or is of another network.
-    """
-    _fitting(network, architecture, source)
-
-
 def start_from(network: nn.Module, architecture: Architecture, source: str) -> None:
     """Put the source's weights into a fresh network, all but the output layer's.
 
     Raises:
-        WeightsError: as for `check_initial_weights`.
+        WeightsError: they cannot be read, or are of another network.
     """
-    network.load_state_dict(_fitting(network, architecture, source), strict=False)
+    network.load_state_dict(fitting_weights(network, architecture, source), strict=False)
 
 
 def freeze(network: nn.Module, frozen: bool) -> None:
-    """Hold the weights of all but the output layer fixed, or let them learn again.
+    """Hold all weights but the output layer's fixed, or let them learn again.
 
-    Batch norm's running figures go on following the images: those of another data set would not
-    fit what the output layer is trained on.
+    Batch norm's running statistics go on following the images.
     """
     for name, parameter in network.named_parameters():
         if not name.startswith(NEW_LAYER):
@@ -65,7 +55,10 @@ def freeze(network: nn.Module, frozen: bool) -> None:
             parameter.grad = None
 
 
-def _fitting(network: nn.Module, architecture: Architecture, source: str) -> dict[str, Tensor]:
+def fitting_weights(
+    network: nn.Module, architecture: Architecture, source: str
+) -> dict[str, Tensor]:
+    """What of the source goes into the network. Raises WeightsError, as `start_from` does."""
     own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
     if not own:
         raise WeightsError(
@@ -195,7 +188,7 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         seen.add((source, config.architecture))
         network = build(config.architecture, image_shape, classes)
         try:
-            check_initial_weights(network, config.architecture, source)
+            fitting_weights(network, config.architecture, source)
         except WeightsError as error:
             raise SpecError(PARAMETER, str(error)) from error
 
@@ -205,12 +198,6 @@ def _configurations(spec: StudySpec) -> Iterator[TrialConfig]:
     if spec.is_comparison:
         yield from (arm_config(spec, arm) for arm in spec.arms)
         return
-    match spec.space.get(PARAMETER):
-        case Choice(values=sources):
-            pass
-        case Fixed(value=source):
-            sources = (source,)
-        case _:
-            return
-    for source in sources:
-        yield make_config({**base_values(spec), PARAMETER: source}, spec)
+    if PARAMETER in spec.space:
+        for source in spec.space[PARAMETER].corners:
+            yield make_config({**base_values(spec), PARAMETER: source}, spec)

@@ -1,10 +1,6 @@
-"""What only a GPU can show. All tests of this kind: `pytest -m gpu`. These alone need only torch,
-numpy and scikit-learn, none of the project's other dependencies:
+"""What only a GPU can show. All tests of this kind: `pytest -m gpu`.
 
-    PYTHONPATH=. python -m pytest -c /dev/null --rootdir . --import-mode importlib \\
-        --confcutdir tests/search/training tests/search/training/test_gpu.py
-
-Tolerances: figures in bfloat16, summed in an order that atomic additions leave open, so two runs of
+Tolerances: losses in bfloat16, summed in an order that atomic additions leave open, so two runs of
 the very same steps differ in the last bits too, and training spreads that.
 """
 
@@ -18,8 +14,7 @@ import pytest
 import torch
 
 from data.examples import DatasetInfo, Examples
-from models import ConvNetConfig, MLPConfig
-from models.architecture import Architecture
+from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.device import MemoryGauge
@@ -97,12 +92,6 @@ def no_fallback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert not warnings or "provoked" in warnings[0]
 
 
-def eagerly(monkeypatch: pytest.MonkeyPatch, run: Callable[[], list[Epoch]]) -> list[Epoch]:
-    with monkeypatch.context() as patch:
-        patch.setattr(graphs, "can_record", lambda _: False)
-        return run()
-
-
 def check_close(ours: list[Epoch], reference: list[Epoch], tolerance: float = 0.03) -> None:
     assert [epoch.epoch for epoch in ours] == [epoch.epoch for epoch in reference]
     for one, other in zip(ours, reference, strict=True):
@@ -120,34 +109,22 @@ def start(number: int, task: Task, **options: object) -> Training:
 
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_graph_against_eager(number: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offsets move by what the graph's kernels draw, so augmentation and dropout go on alike."""
     recorded = start(number, task, early_look=True)
     ours = list(recorded)
     assert set(recorded._step._replayed._graphs) == {1, graphs.UNROLLED}
-    reference = eagerly(monkeypatch, lambda: list(start(number, task, early_look=True)))
-    check_close(ours, reference)
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "can_record", lambda _: False)
+        eager = start(number, task, early_look=True)
+        check_close(ours, list(eager))
+    check_same_randomness(recorded, eager)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)))
-def test_graph_and_eager_draw_the_same_random_numbers(
-    number: int, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Offsets move by what the graph's kernels draw, so augmentation and dropout go on alike."""
-    recorded = start(number, task)
-    list(recorded)
-    states = []
-
-    def run() -> list[Epoch]:
-        eager = start(number, task)
-        curve = list(eager)
-        states.append(eager.state()["randomness"])
-        return curve
-
-    eagerly(monkeypatch, run)
-    ours = recorded.state()["randomness"]
+def check_same_randomness(training: Training, other: Training) -> None:
+    ours, reference = training.state()["randomness"], other.state()["randomness"]
     for key in ("order", "augmentation"):
-        assert torch.equal(ours[key], states[0][key])
-    for one, other in zip(ours["global"], states[0]["global"], strict=True):
-        assert torch.equal(one, other)
+        assert torch.equal(ours[key], reference[key])
+    assert all(torch.equal(a, b) for a, b in zip(ours["global"], reference["global"], strict=True))
 
 
 def test_the_first_recorded_steps_are_the_eager_ones(
@@ -176,7 +153,9 @@ def test_the_first_recorded_steps_are_the_eager_ones(
 
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_resuming(task: Task, stop_after: int) -> None:
-    whole = list(start(0, task))
+    """Close, and exactly the same order of the examples."""
+    uninterrupted = start(0, task)
+    whole = list(uninterrupted)
     training = start(0, task)
     first = [next(training) for _ in range(stop_after)]
     file = io.BytesIO()
@@ -187,19 +166,7 @@ def test_resuming(task: Task, stop_after: int) -> None:
     state = torch.load(file, weights_only=True, map_location="cpu")
     resumed = start(0, task, state=state)
     check_close(first + list(resumed), whole)
-
-
-def test_the_order_of_the_examples_outlives_a_resume_exactly(task: Task) -> None:
-    whole = start(0, task)
-    list(whole)
-    training = start(0, task)
-    next(training)
-    resumed = start(0, task, state=training.state())
-    list(resumed)
-    ours, reference = (t.state()["randomness"] for t in (resumed, whole))
-    assert torch.equal(ours["order"], reference["order"])
-    assert torch.equal(ours["augmentation"], reference["augmentation"])
-    assert all(torch.equal(a, b) for a, b in zip(ours["global"], reference["global"], strict=True))
+    check_same_randomness(resumed, uninterrupted)
 
 
 def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
@@ -228,12 +195,7 @@ def test_packed_against_solo(task: Task) -> None:
     for ours, reference in zip(packed, solo, strict=True):
         check_close(ours, reference)
     for ours, reference in zip(together, alone, strict=True):
-        for one, other in zip(
-            ours.state()["randomness"]["global"],
-            reference.state()["randomness"]["global"],
-            strict=True,
-        ):
-            assert torch.equal(one, other)
+        check_same_randomness(ours, reference)
 
 
 def test_the_callers_generators_are_left_alone(task: Task) -> None:
@@ -320,7 +282,7 @@ def test_what_cannot_be_recorded_falls_back(
 
     def sabotaged(
         function: Callable[[], None], calls: int, randomness: OwnRandomness, pool: object
-    ) -> graphs.Graph:
+    ) -> torch.cuda.CUDAGraph:
         def fail() -> None:
             function()
             raise RuntimeError("provoked")
@@ -332,34 +294,24 @@ def test_what_cannot_be_recorded_falls_back(
     assert sum("provoked" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_no_waiting_within_an_epoch(task: Task) -> None:
+@pytest.mark.parametrize("records", [True, False])
+def test_no_waiting_within_an_epoch(
+    task: Task, records: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """torch raises at any operation that would wait for the device, but for the epoch's ends."""
-    training = start(0, task)
-    next(training)
-    next(training)
-    with training._on_stream, training._randomness:
-        training._step.begin_epoch(2)
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            training._step.run(training._step.steps)
-            training._measure()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    torch.cuda.synchronize()
-
-
-def test_no_waiting_in_an_eager_step_either(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "can_record", lambda _: False)
-    for number in range(len(CASES)):
+    monkeypatch.setattr(graphs, "can_record", lambda _: records)
+    for number in [0] if records else range(len(CASES)):
         training = start(number, task)
         next(training)
+        next(training)
         with training._on_stream, training._randomness:
-            training._step.begin_epoch(1)
+            training._step.begin_epoch(2)
             torch.cuda.synchronize()
             torch.cuda.set_sync_debug_mode("error")
             try:
-                training._step.run(5)
+                training._step.run(training._step.steps)
+                if records:
+                    training._validate_all()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         torch.cuda.synchronize()

@@ -1,26 +1,38 @@
-"""Graphs on a machine without CUDA: a stand-in that does what CUDA's would, when it would."""
+"""Graphs on a machine without CUDA, by a stand-in that does what CUDA's would; packed trainings."""
 
 import gc
-import io
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 import torch
 
-from models import ConvNetConfig
+from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
 from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Replayed
 from search.training.task import Task
-from search.training.train import train
+from search.training.train import Training, train
 
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=3e-3, augmentation="flip-crop-erase")
+TRAININGS: list[tuple[Architecture, Recipe]] = [
+    (
+        ConvNetConfig(channels=(8, 8), batch_norm=True, dropout_conv=0.2, hidden=(16,)),
+        replace(RECIPE, weight_averaging=0.2),
+    ),
+    (
+        ConvNetConfig(channels=(4, 6, 8), residual=True, head="global"),
+        replace(RECIPE, optimizer="sgd", batch_size=32, augmentation="rotate-jitter-erase"),
+    ),
+    (MLPConfig(hidden=(32,), dropout=0.5), replace(RECIPE, epochs=5, label_smoothing=0.1)),
+]
 CPU = torch.device("cpu")
 
 
@@ -49,19 +61,18 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
 
     StandIn.made = StandIn.replayed = 0
     monkeypatch.setattr(graphs, "can_record", lambda _: True)
-    monkeypatch.setattr(graphs, "graph_pool", lambda _: None)
     monkeypatch.setattr(train_module, "graph_pool", lambda _: None)
     monkeypatch.setattr(graphs, "record", record)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 11})
     return StandIn
 
 
-def figures(epoch: Epoch) -> dict[str, float]:
-    return {key: value for key, value in asdict(epoch).items() if key != "seconds"}
+def numbers(epochs: list[Epoch]) -> list[dict[str, Any]]:
+    return [{**asdict(epoch), "seconds": None} for epoch in epochs]
 
 
-def curve(network: ConvNetConfig, recipe: Recipe, task: Task, **options: object) -> list[dict]:
-    return [figures(epoch) for epoch in train(network, recipe, task, **options)]
+def curve(network: Architecture, recipe: Recipe, task: Task, **options: Any) -> list[dict]:
+    return numbers(list(train(network, recipe, task, seed=3, **options)))
 
 
 def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn]) -> None:
@@ -84,38 +95,20 @@ def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_recorded_training_is_the_plain_one(
-    network: ConvNetConfig,
-    task: Task,
-    request: pytest.FixtureRequest,
-    optimizer: str,
+def test_a_recorded_training_is_the_plain_one_and_resumes(
+    network: ConvNetConfig, task: Task, request: pytest.FixtureRequest, optimizer: str
 ) -> None:
     recipe = replace(
-        RECIPE,
-        optimizer=optimizer,
-        gradient_clip=1.0,
-        label_smoothing=0.1,
-        weight_averaging=0.2,
-        weight_decay_kind="decoupled",
-        weight_decay=1e-2,
-    )
-    plain = curve(network, recipe, task, seed=3, early_look=True)
+        RECIPE, optimizer=optimizer, gradient_clip=1.0, label_smoothing=0.1, weight_averaging=0.2,
+        weight_decay_kind="decoupled", weight_decay=1e-2,
+    )  # fmt: skip
+    plain = curve(network, recipe, task, early_look=True)
     recorder = request.getfixturevalue("recorder")
-    assert curve(network, recipe, task, seed=3, early_look=True) == plain
+    assert curve(network, recipe, task, early_look=True) == plain
     assert recorder.made == 3  # steps one by one and unrolled, and the validation
-
-
-@pytest.mark.usefixtures("recorder")
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_resuming_is_bit_equal(network: ConvNetConfig, task: Task, stop_after: int) -> None:
-    whole = curve(network, RECIPE, task, seed=3)
-    training = train(network, RECIPE, task, seed=3)
-    first = [figures(next(training)) for _ in range(stop_after)]
-    file = io.BytesIO()
-    torch.save(training.state(), file)
-    file.seek(0)
-    state = torch.load(file, weights_only=True)
-    assert first + curve(network, RECIPE, task, seed=3, state=state) == whole
+    training = train(network, recipe, task, seed=3, early_look=True)
+    first = numbers([next(training) for _ in range(2)])
+    assert first + curve(network, recipe, task, state=training.state()) == plain
 
 
 def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
@@ -125,7 +118,7 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    expected = curve(network, RECIPE, task, seed=3)
+    expected = curve(network, RECIPE, task)
 
     def refuse(function: Callable[[], None], calls: int, *_: object) -> StandIn:
         if calls > 1 or recorder.made:
@@ -137,8 +130,8 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     recorder.made = 0
     monkeypatch.setattr(graphs, "record", refuse)
     with caplog.at_level(logging.WARNING):
-        assert curve(network, RECIPE, task, seed=3) == expected
-        assert curve(network, RECIPE, task, seed=3) == expected
+        assert curve(network, RECIPE, task) == expected
+        assert curve(network, RECIPE, task) == expected
     assert [record.getMessage() for record in caplog.records] == [
         "cannot record CUDA graphs, so training is several times slower: "
         "operation not permitted when stream is capturing"
@@ -146,18 +139,7 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
 
 
 @pytest.mark.usefixtures("recorder")
-def test_stop_is_heard_between_two_slices(network: ConvNetConfig, task: Task) -> None:
-    stop = threading.Event()
-    training = train(network, RECIPE, task, seed=3, stop=stop)
-    portions = training.slices()
-    assert next(portions) is None
-    stop.set()
-    with pytest.raises(StoppedError):
-        next(portions)
-
-
-@pytest.mark.usefixtures("recorder")
-def test_no_more_slices_are_enqueued_than_are_waited_for(
+def test_stop_is_heard_between_two_slices_of_which_few_are_ahead(
     network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = most = 0
@@ -177,8 +159,15 @@ def test_no_more_slices_are_enqueued_than_are_waited_for(
 
     monkeypatch.setattr(train_module, "mark", mark)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 3})
-    next(train(network, RECIPE, task, seed=3))
-    assert most == train_module.SLICES_AHEAD + 1  # and the figures to be reported
+    stop = threading.Event()
+    training = train(network, RECIPE, task, seed=3, stop=stop)
+    next(training)
+    assert most == train_module.SLICES_AHEAD + 1  # and the numbers to be reported
+    portions = training.slices()
+    assert next(portions) is None
+    stop.set()
+    with pytest.raises(StoppedError):
+        next(portions)
 
 
 def test_a_training_that_was_closed_is_freed_at_once(network: ConvNetConfig, task: Task) -> None:
@@ -205,3 +194,51 @@ def test_new_generators_draw_on_as_the_old_ones_would() -> None:
         ours.renew()
     drawn = [torch.rand(9, generator=randomness.augmentation) for randomness in (ours, other)]
     assert torch.equal(*drawn)
+
+
+def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
+    """The epochs of each, all advanced together."""
+    curves: list[list[Epoch]] = [[] for _ in trainings]
+    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
+    while turns:
+        portions, curve = turns.pop(0)
+        try:
+            epoch = next(portions)
+        except StopIteration:
+            continue
+        torch.rand(1)  # others draw from torch's global generator as well
+        if epoch is not None:
+            curve.append(epoch)
+        turns.append((portions, curve))
+    return curves
+
+
+def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:
+    def start(number: int) -> Training:
+        network, recipe = TRAININGS[number]
+        return train(network, recipe, task, seed=number, early_look=True)
+
+    alone, packed = [start(number) for number in range(3)], [start(number) for number in range(3)]
+    solo = [list(training) for training in alone]
+    began = time.perf_counter()
+    together = in_turn(packed)
+    spent = time.perf_counter() - began
+    assert [numbers(curve) for curve in together] == [numbers(curve) for curve in solo]
+    assert [len(curve) for curve in together] == [5, 5, 6]
+    for ours, reference in zip(packed, alone, strict=True):
+        states = ours.model.state_dict().values(), reference.model.state_dict().values()
+        assert all(torch.equal(*pair) for pair in zip(*states, strict=True))
+    counted = sum(epoch.seconds for curve in together for epoch in curve)
+    assert counted <= spent
+    assert counted == pytest.approx(spent, rel=0.3)
+
+
+def test_a_slice_is_short_and_slices_and_epochs_can_be_mixed(task: Task) -> None:
+    network, recipe = TRAININGS[0]
+    portions = list(train(network, recipe, task, seed=3).slices())
+    steps = len(task.training) // recipe.batch_size
+    assert len(portions) == recipe.epochs * (steps + 2)  # and scoring, and the report
+    whole = [epoch for epoch in portions if epoch is not None]
+    training = train(network, recipe, task, seed=3)
+    assert next(training.slices()) is None
+    assert numbers(list(training)) == numbers(whole)

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,12 +12,16 @@ from safetensors.torch import save_file
 
 from models import ConvNetConfig, MLPConfig, ResNetConfig, build
 from models.resnet import torchvision_name
-from search.spec.recipe import Recipe, RecipeError
+from search.spec.arms import Arm
+from search.spec.config import StudySpec
+from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.recipe import Recipe
+from search.spec.space import arm_config
 from search.training import weights as initial_weights
 from search.training.epoch import WeightsError
 from search.training.task import Task
 from search.training.train import train
-from search.training.weights import check_initial_weights, start_from
+from search.training.weights import check_training, fitting_weights, start_from, with_weights
 
 NET = ConvNetConfig(channels=(4, 4), batch_norm=True)
 SHAPE = (1, 8, 8)
@@ -89,14 +92,6 @@ def test_an_interrupted_one_goes_on_bit_for_bit(task: Task, source: Path) -> Non
         assert losses + [epoch.validation_loss for epoch in rest] == whole
 
 
-def test_a_frozen_epoch_needs_weights() -> None:
-    recipe = Recipe(epochs=3, initial_weights="imagenet", frozen_epochs=1)
-    with pytest.raises(RecipeError, match="frozen_epochs must be 0 without initial_weights"):
-        replace(recipe, initial_weights=None)
-    with pytest.raises(RecipeError, match="frozen_epochs must be 0 or more, but got -1"):
-        replace(recipe, frozen_epochs=-1)
-
-
 class _Evil:
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("executed"),))
@@ -127,7 +122,7 @@ def test_unusable_weights(
     file = tmp_path / "weights.pth"
     make(file)
     with pytest.raises(WeightsError, match=message) as raised:
-        check_initial_weights(build(NET, SHAPE, 10), NET, str(file))
+        fitting_weights(build(NET, SHAPE, 10), NET, str(file))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "executed").exists()
 
@@ -135,7 +130,7 @@ def test_unusable_weights(
 def test_nothing_to_take_over() -> None:
     net = MLPConfig(hidden=())
     with pytest.raises(WeightsError, match="output layer alone"):
-        check_initial_weights(build(net, SHAPE, 10), net, "imagenet")
+        fitting_weights(build(net, SHAPE, 10), net, "imagenet")
 
 
 def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,4 +141,61 @@ def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     config = ResNetConfig(side=32)
     with pytest.raises(WeightsError, match=r"put that file at .*resnet18-f37072fd.pth, or give"):
-        check_initial_weights(build(config, SHAPE, 10), config, initial_weights.IMAGENET)
+        fitting_weights(build(config, SHAPE, 10), config, initial_weights.IMAGENET)
+
+
+# Studies that start from trained weights
+
+SPACE = {"channels": Fixed(value=(4,)), "hidden": Fixed(value=())}
+
+
+def arms_of(*sources: str) -> dict[str, Any]:
+    arms = tuple(
+        Arm(name=f"arm {n}", values={"initial_weights": source}) for n, source in enumerate(sources)
+    )
+    return {
+        "dataset": "digits",
+        "space": SPACE,
+        "arms": arms,
+        "base": arms[0].name,
+        "trials": len(arms),
+        "sampler": "grid",
+        "pruner": "none",
+    }
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    network = build(ConvNetConfig(channels=(4,), batch_norm=True), SHAPE, 3)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors")
+
+
+def test_the_flag_stands_in_for_every_source(weights: str) -> None:
+    spec = StudySpec(**with_weights(arms_of("", "imagenet"), weights))
+    assert [arm_config(spec, arm).recipe.initial_weights for arm in spec.arms] == [None, weights]
+    searched = with_weights(
+        {"dataset": "digits", "space": {"initial_weights": Choice(values=("a", "b"))}}, weights
+    )
+    assert searched["space"] == {"initial_weights": Fixed(value=weights)}
+
+
+def test_the_flag_needs_a_place(weights: str) -> None:
+    with pytest.raises(SpecError, match=r"has no place in this study.*such as e_transfer"):
+        with_weights({"dataset": "digits", "space": SPACE}, weights)
+
+
+def test_sources_are_checked_beforehand(weights: str, tmp_path: Path) -> None:
+    check_training(StudySpec(**arms_of("", weights)), SHAPE, 10)
+    with pytest.raises(SpecError, match="no weights at 'nowhere'"):
+        check_training(StudySpec(**arms_of("", weights, "nowhere")), SHAPE, 10)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    searched = StudySpec(
+        dataset="digits",
+        space={
+            **SPACE,
+            "initial_weights": Choice(values=(weights, str(tmp_path / "other.pth"))),
+        },
+    )
+    with pytest.raises(SpecError, match=r"conv1\.weight is 1 there and 4x1x3x3 here"):
+        check_training(searched, SHAPE, 10)
