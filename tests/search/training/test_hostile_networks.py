@@ -27,7 +27,7 @@ from models import ConvNetConfig, build
 from search.training.bundle import CONFIG, WEIGHTS, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError, CheckpointError, WeightsError
 from search.training.files import MAGIC, load_checkpoint
-from search.training.weights import check_initial_weights
+from search.training.weights import fitting_weights
 from tests.hostile import damaged, edited, refused_in_a_line
 
 MEMORY = 8 * 2**30  # bytes of address space beyond what is mapped: a bomb ends as a MemoryError
@@ -153,7 +153,7 @@ def test_initial_weights(folder: Path, file: tuple[bytes, str]) -> None:
     path = folder / f"{hashlib.sha256(content).hexdigest()}{suffix}"  # what was read is remembered
     path.write_bytes(content)
     with refused_in_a_line(WeightsError):
-        check_initial_weights(build(NETWORK, (1, 8, 8), 10), NETWORK, str(path))
+        fitting_weights(build(NETWORK, (1, 8, 8), 10), NETWORK, str(path))
     path.unlink()
 
 
