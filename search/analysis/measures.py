@@ -18,6 +18,7 @@ from typing import Any
 
 from search.analysis.wording import duration, grouped, spread
 from search.store.views import State, StudyView, TrialView
+from search.training.metrics import METRICS
 
 RECENT_SECONDS = 60.0  # that the speed is taken over
 HUGE = 1000  # nats: a loss of which no decimals are shown
@@ -77,13 +78,15 @@ def measure_of(name: str) -> Measure:
     """One of MEASURES, or a metric that the study records beside them."""
     if name in MEASURES:
         return MEASURES[name]
-    return Measure(words=name.replace("_", " "))
+    known = METRICS.get(name)  # None: a person's own, whose file is not loaded
+    lower = known is None or not known.higher_is_better
+    return Measure(words=name.replace("_", " "), lower_is_better=lower)
 
 
 def extra_metrics(view: StudyView) -> list[str]:
     """Names of the metrics that the study's epochs carry beside loss and error."""
     rows = [trial.best for trial in view.trials if trial.best]
-    return list(dict.fromkeys(name for row in rows for name in getattr(row, "metrics", {})))
+    return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
 def measured(trial: TrialView, name: str) -> float | None:
@@ -96,8 +99,8 @@ def measured(trial: TrialView, name: str) -> float | None:
     best = trial.best
     if best is None or name.startswith("test"):
         return None
-    if name in getattr(best, "metrics", {}):
-        value = getattr(best, "metrics", {})[name]
+    if name in best.metrics:
+        value = best.metrics[name]
     elif name.endswith("accuracy"):
         value = 1 - getattr(best, name.replace("accuracy", "error"))
     else:

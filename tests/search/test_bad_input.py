@@ -1,6 +1,5 @@
 """Whatever a person gets wrong ends in one line that says what to do, exit code 2, no traces."""
 
-import gzip
 import os
 import shutil
 import sqlite3
@@ -43,28 +42,13 @@ def link(name: str, target: str) -> Prepare:
     return lambda folder: (folder / name).symlink_to(target)
 
 
-def fashion_with(change: Callable[[Path], None]) -> Prepare:
-    """The real data set with something done to its training images."""
-
-    def prepare(folder: Path) -> None:
-        shutil.copytree(default_data_dir() / FASHION, folder / "data" / FASHION)
-        change(folder / "data" / FASHION / IMAGES)
-
-    return prepare
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:1_000_000])
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
+def flipped_fashion(folder: Path) -> None:
+    """The real data set with one byte of its training images changed."""
+    shutil.copytree(default_data_dir() / FASHION, folder / "data" / FASHION)
+    images = folder / "data" / FASHION / IMAGES
+    content = bytearray(images.read_bytes())
     content[5_000_000] ^= 1
-    path.write_bytes(content)
-
-
-def replace_with_zeros(path: Path) -> None:
-    path.write_bytes(gzip.compress(bytes(16 + 60_000 * 784)))
+    images.write_bytes(content)
 
 
 def photos(**classes: int) -> Prepare:
@@ -116,40 +100,19 @@ MINE = ["--config", "mine.toml", "--dataset", "digits"]
 HERE = ["--data-dir", "data"]
 CASES: dict[str, tuple[Prepare, list[str], str]] = {
     "unknown data set": (nothing, ["--dataset", "imagenet"], "'imagenet'"),
-    "absent data set": (nothing, ["--dataset", "cifar10", *HERE], "cifar"),
     "absent folder": (nothing, ["--dataset", "folder:nowhere"], "nowhere"),
     "folder without train": (file("photos/x.txt", "x"), ["--dataset", "folder:photos"], "train"),
-    "folder of one class": (photos(cats=5), ["--dataset", "folder:photos"], "class"),
     "folder with one image": (photos(cats=5, dogs=1), ["--dataset", "folder:photos"], "dogs"),
     "a picture that is none": (broken_photo, ["--dataset", "folder:photos"], "0.png"),
-    "truncated data": (
-        fashion_with(truncate),
-        ["--dataset", "fashion_mnist", *HERE],
-        IMAGES,
-    ),
-    "a flipped byte": (
-        fashion_with(flip_a_byte),
-        ["--dataset", "fashion_mnist", *HERE],
-        IMAGES,
-    ),
-    "other content": (
-        fashion_with(replace_with_zeros),
-        ["--dataset", "fashion_mnist", *HERE],
-        IMAGES,
-    ),
+    "a flipped byte": (flipped_fashion, ["--dataset", "fashion_mnist", *HERE], IMAGES),
     "trials 0": (nothing, ["--trials", "0"], "'0'"),
-    "trials many": (nothing, ["--trials", "many"], "'many'"),
     "epochs negative": (nothing, ["--epochs", "-3"], "'-3'"),
-    "epochs a fraction": (nothing, ["--epochs", "1.5"], "'1.5'"),
-    "seed negative": (nothing, ["--seed", "-1"], "'-1'"),
     "seed too large": (nothing, [*TINY, "--seed", "99999999999"], "99999999999"),
     "timeout without unit": (nothing, ["--timeout", "soon"], "'soon'"),
-    "workers 0": (nothing, ["--workers", "0"], "'0'"),
     "unknown device": (nothing, [*TINY, "--device", "tpu"], "'tpu'"),
     "absent GPU": (nothing, [*TINY, "--device", "cuda:99"], "cuda"),
     "unknown flag": (nothing, ["--trails", "3"], "--trails"),
     "a name that is a path": (nothing, [*TINY, "--study", "../../etc"], "'../../etc'"),
-    "a name with a line break": (nothing, [*TINY, "--study", "a\nb"], "a\\n"),
     "absent study file": (nothing, ["--config", "absent.toml"], "absent.toml"),
     "malformed TOML": (file("mine.toml", "[study\n"), MINE, "mine.toml"),
     "unknown key": (file("mine.toml", "[study]\nepoch = 3\n"), MINE, "mine.toml:2"),
@@ -157,9 +120,7 @@ CASES: dict[str, tuple[Prepare, list[str], str]] = {
     "a number of 5000 digits": (space(f"width = {'9' * 5000}"), MINE, "more than 4300 digits"),
     "an endless file": (link("mine.toml", "/dev/zero"), MINE, "mine.toml"),
     "a large file": (file("mine.toml", "#" * 2_000_000), MINE, "2000000 bytes"),
-    "choices without end": (space(f"width = {[*range(1, 9999)]}"), MINE, "mine.toml:6"),
-    "a network too wide": (space("hidden = [900_000_000]"), MINE, "mine.toml:6"),
-    "a network too deep": (space("depth = 1_000_000_000"), MINE, "at most 200"),
+    "a network too deep": (space("depth = 1_000_000_000"), MINE, "from 1 to 200"),
     "weights without parameters' end": (
         space("channels = [30_000, 30_000]"),
         MINE,
@@ -169,84 +130,40 @@ CASES: dict[str, tuple[Prepare, list[str], str]] = {
     "weights by no name": (space(f"initial_weights = '{'x' * 3000}'"), MINE, "File name too long"),
     "unknown parameter": (space("depht = 3"), MINE, "mine.toml:6"),
     "wrong type": (space("depth = 'deep'"), MINE, "mine.toml:6"),
-    "out of range": (space("dropout = 1.5"), MINE, "mine.toml:6"),
     "an impossible network": (
         space("channels = [8, 8, 8]\npadding = 0\npool_after = 'every'"),
         MINE,
         "convolution",
     ),
     "arms that are no tables": (file("mine.toml", "arm = 3\n"), MINE, "mine.toml:1"),
-    "no arms": (file("mine.toml", "arm = []\n"), MINE, "mine.toml:1"),
     "an arm without name": (file("mine.toml", "[[arm]]\ndropout = 0.1\n"), MINE, "mine.toml:1"),
-    "an arm's name that steers": (arms('[[arm]]\nname = "\\u001b[2J"'), MINE, "mine.toml:7"),
     "two arms of a name": (arms('[[arm]]\nname = "a"'), MINE, "mine.toml:7"),
-    "an unknown key of an arm": (arms("dropuot = 0.1"), MINE, "mine.toml:6"),
-    "a wrong type in an arm": (arms("width = 'broad'"), MINE, "mine.toml:6"),
-    "a choice in an arm": (arms("dropout = [0.1, 0.2]"), MINE, "mine.toml:6"),
-    "a value out of range in an arm": (arms("dropout = 1.5"), MINE, "mine.toml:6"),
     "an arm that does not fit": (
         arms("channels = [8, 8, 8]\npadding = 0\npool_after = 'every'"),
         MINE,
         "'b'",
     ),
-    "an impossible recipe in an arm": (arms("learning_rate = 0"), MINE, "mine.toml:6"),
-    "a choice beside arms": (
-        arms("", "[space]\ndropout = [0.1, 0.2]\n"),
-        MINE,
-        "mine.toml:2",
-    ),
     "trials beside arms": (arms("", "[study]\ntrials = 7\n"), MINE, "mine.toml:2"),
     "a baseline beside arms": (arms("[baseline]\nwidth = 8"), MINE, "mine.toml:6"),
-    "a sampler beside arms": (arms("", "[study]\nsampler = 'tpe'\n"), MINE, "mine.toml:2"),
-    "a pruner beside arms": (arms("", "[study]\npruner = 'halving'\n"), MINE, "mine.toml:2"),
-    "an unknown base": (arms("", "[study]\nbase = 'c'\n"), MINE, "mine.toml:2"),
-    "a base without arms": (file("mine.toml", "[study]\nbase = 'c'\n"), MINE, "mine.toml:2"),
-    "repeats without arms": (file("mine.toml", "[study]\nrepeats = 2\n"), MINE, "mine.toml:2"),
-    "no repeats": (arms("", "[study]\nrepeats = 0\n"), MINE, "mine.toml:2"),
-    "a grid of nothing": (file("mine.toml", "[study]\nsampler = 'grid'\n"), MINE, "mine.toml:2"),
-    "a grid of a range": (
-        file("mine.toml", "[study]\nsampler = 'grid'\n[space]\nwidth = { low = 1, high = 2 }\n"),
-        MINE,
-        "mine.toml:4",
-    ),
-    "a grid too large": (
-        file("mine.toml", f"[study]\nsampler = 'grid'\n[space]\nwidth = {[*range(1, 300)]}\n"),
-        MINE,
-        "mine.toml:2",
-    ),
-    "an unknown reported figure": (arms("reported = { acc = 0.9 }"), MINE, "mine.toml:6"),
     "a reported share in percent": (
         arms("reported = { test_accuracy = 91.5 }"),
         MINE,
         "mine.toml:6",
     ),
-    "a reported loss that is none": (arms("reported = { test_loss = nan }"), MINE, "mine.toml:6"),
     "an unknown sampler": (file("mine.toml", "[study]\nsampler = 'x'\n"), MINE, "mine.toml:2"),
     "a journal without hypothesis": (
         arms("\n[[journal]]\nobjective = 'o'"),
         MINE,
         "mine.toml:7",
     ),
-    "an unknown key of a journal": (journal("result = 'r'"), MINE, "mine.toml:10"),
-    "an expectation of nobody": (
-        journal('expect = [{ arm = "x", than = "a", metric = "train_loss", is = "worse" }]'),
-        MINE,
-        "mine.toml:10",
-    ),
     "an expectation of an unknown figure": (
         journal('expect = [{ arm = "b", than = "a", metric = "test_loss", is = "worse" }]'),
-        MINE,
-        "mine.toml:10",
-    ),
-    "an expectation that nothing can decide": (
-        journal('expect = [{ arm = "b", than = "a", metric = "train_loss", is = "no different" }]'),
         MINE,
         "mine.toml:10",
     ),
     "trials of a comparison": (arms(""), [*MINE, "--trials", "4"], "--repeats"),
     "repeats of a search": (nothing, [*TINY, "--repeats", "4"], "--trials"),
     "a limit below the classes": (nothing, [*TINY, "--limit", "3"], "3 limited"),
-    "a limit of 0": (nothing, [*TINY, "--limit", "0"], "'0'"),
     "a dry run of a bad file": (arms("dropout = 7"), [*MINE, "--dry-run"], "mine.toml:6"),
     "two ways to leave": (nothing, ["--list", "--status"], "--status"),
     "a database that is none": (
@@ -261,7 +178,6 @@ CASES: dict[str, tuple[Prepare, list[str], str]] = {
         "no/such/folder",
     ),
     "no database URL": (nothing, [*TINY, "--storage", "studies.db"], "studies.db"),
-    "an unknown kind of database": (nothing, [*TINY, "--storage", "mongodb://x/y"], "mongodb"),
     "an unreachable server": (
         nothing,
         [*TINY, "--storage", "postgresql://me:secret@127.0.0.1:1/x"],
@@ -358,20 +274,14 @@ def test_other_commands_refuse_without_a_study(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_that_is_not_there_is_named_with_those_that_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    a_study(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    line = refused(finalize.main, ["--study", "digit"], monkeypatch, capsys)
-    assert "'digit'" in line
-    assert "digits" in line
-
-
-def test_a_folder_without_the_right_to_write(
+def test_another_study_and_a_folder_without_the_right_to_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_study(tmp_path)  # so that all is imported that root alone may read
+    monkeypatch.chdir(tmp_path)
+    line = refused(finalize.main, ["--study", "digit"], monkeypatch, capsys)
+    assert "'digit'" in line
+    assert "digits" in line  # those that are there
     locked = Path(tempfile.mkdtemp())
     locked.chmod(0o555)
     monkeypatch.chdir(locked)
@@ -379,7 +289,8 @@ def test_a_folder_without_the_right_to_write(
     if effective == 0:
         os.seteuid(65534)  # root may write everywhere
     try:
-        assert "permission" in refused(study.main, TINY, monkeypatch, capsys)
+        words = [*TINY, "--workers", "1"]  # nobody else may start root's Python
+        assert "permission" in refused(study.main, words, monkeypatch, capsys)
     finally:
         os.seteuid(effective)
         assert list(locked.iterdir()) == []

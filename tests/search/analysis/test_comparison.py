@@ -115,13 +115,6 @@ def test_parameters_are_counted_not_tested(make_comparison: Make) -> None:
     assert (dropout.mean, dropout.verdict) == (0, "no evidence")  # though it diverged
 
 
-def test_holm_steps_down() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.02, 0.02, 0.5, 0.9]) == pytest.approx([0.08, 0.08, 1.0, 1.0])
-    assert holm([0.3]) == [0.3]
-    assert holm([]) == []
-
-
 def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
     rng = np.random.default_rng(0)
     for size in range(1, 9):
@@ -130,6 +123,9 @@ def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
         assert np.all(found >= raw)
         assert np.all(found <= np.minimum(1, size * raw) + 1e-12)
         assert np.all(np.diff(found[np.argsort(raw)]) >= 0)  # the order stays
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.02, 0.02, 0.5, 0.9]) == pytest.approx([0.08, 0.08, 1.0, 1.0])
+    assert (holm([0.3]), holm([])) == ([0.3], [])
 
 
 def test_arms_are_corrected_together_and_a_pair_counts_once(make_comparison: Make) -> None:
@@ -154,7 +150,7 @@ def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
     assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_an_interval_excludes_0_exactly_where_the_verdict_is_a_difference(
     make_comparison: Make, seed: int
 ) -> None:
@@ -179,20 +175,3 @@ def test_an_interval_excludes_0_exactly_where_the_verdict_is_a_difference(
                 for m in (1, len(found))
             )
             assert alone - 1e-12 <= half <= bonferroni + 1e-12
-
-
-def test_an_interval_alone_would_have_contradicted_its_verdict(make_comparison: Make) -> None:
-    """p between 0.025 and 0.05, beside a second arm: found alone, and no evidence of two."""
-    base = [0.50, 0.52, 0.49, 0.51, 0.50]
-    shifted = [0.49, 0.505, 0.487, 0.507, 0.481]
-    noise = [0.51, 0.51, 0.50, 0.49, 0.51]
-    (alone,) = against_base(make_comparison({"a": base, "b": shifted}), "validation_loss")
-    beside, _ = against_base(
-        make_comparison({"a": base, "b": shifted, "c": noise}), "validation_loss"
-    )
-    assert alone.p == beside.p
-    assert 0.025 < (alone.p or 0) < 0.05
-    assert alone.verdict == "better"
-    assert (alone.high or 0) < 0
-    assert beside.verdict == "no evidence"
-    assert (beside.low or 0) < 0 < (beside.high or 0)

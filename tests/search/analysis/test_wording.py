@@ -1,13 +1,21 @@
+"""Figures, facts and states in words."""
+
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 
 from search.analysis.wording import (
+    MEANINGS,
     MOST_NAME,
+    WORDS,
+    all_counts,
+    counts_in_words,
     data_in_words,
     duration,
     fitted,
@@ -17,17 +25,21 @@ from search.analysis.wording import (
     printable,
     spread,
 )
-from search.store.views import StudyView
+from search.pages.note import study_note
+from search.store.reading import Status
+from search.store.views import State, StudyView
+from search.terminal.summary import final_summary, standing_in_words, status_text
+
+Make = Callable[..., Any]
+NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0 s"),
         (45.4, "45 s"),
         (99.4, "99 s"),
         (100, "2 min"),
-        (720, "12 min"),
         (3900, "65 min"),
         (7500, "2 h 05 min"),
         (90_000, "25 h 00 min"),
@@ -38,17 +50,9 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_numbers() -> None:
-    assert grouped(221_950) == "221 950"
-    assert percent(0.93456) == "93.46 %"
-    assert percent(0.07, 0) == "7 %"
-
-
-def test_several_runs_have_their_sample_deviation() -> None:
+    assert [grouped(221_950), percent(0.93456), percent(0.07, 0)] == ["221 950", "93.46 %", "7 %"]
     assert spread([1.0, 3.0]) == pytest.approx(math.sqrt(2))
     assert mean_and_spread([0.93, 0.95], 2, 100) == "94.00 ± 1.41"
-
-
-def test_a_single_value_has_no_spread() -> None:
     assert spread([1.0]) is None
     assert mean_and_spread([0.2512], 4) == "0.2512"
 
@@ -56,16 +60,46 @@ def test_a_single_value_has_no_spread() -> None:
 def test_text_loses_control_characters_and_keeps_its_script() -> None:
     assert printable("naïve 靴 T-shirt") == "naïve 靴 T-shirt"
     assert printable("a\nb\x1b[2Jc\u202ed") == "a�b�[2Jc�d"
+    assert fitted("short") == "short"
+    assert len(fitted("x" * 500)) == MOST_NAME
+    assert fitted("a\x1b[31m") == "a�[31m"
 
 
-def test_the_split_is_told_as_it_was_used(make_view: Callable[..., StudyView]) -> None:
+def test_the_data_is_told_as_it_was_used(make_view: Make) -> None:
     view = make_view()
     assert data_in_words(view) == "Fashion-MNIST, 50 000 training and 10 000 validation images"
     limited = replace(view, spec=replace(view.spec, limit=2000))
     assert data_in_words(limited) == "Fashion-MNIST, 2 000 training and 10 000 validation images"
 
 
-def test_long_class_names_fit_an_axis() -> None:
-    assert fitted("short") == "short"
-    assert len(fitted("x" * 500)) == MOST_NAME
-    assert fitted("a\x1b[31m") == "a�[31m"
+def test_states_have_one_word_each(make_trial: Make, make_view: Make) -> None:
+    assert WORDS.keys() == MEANINGS.keys() == set(get_args(State))
+    assert counts_in_words(make_view([])) == "0 complete"
+    pruned = make_view([make_trial(0, [1.0], state="pruned")])
+    assert counts_in_words(pruned) == "0 complete, 1 pruned"
+    left = make_view([make_trial(0, [1.0], state="interrupted"), make_trial(1, state="waiting")])
+    assert all_counts(left) == "0 complete, 1 interrupted, 1 queued"
+
+
+def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) -> None:
+    """Nobody trains: the one running trial was left by its worker."""
+    trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
+    interrupted = replace(small_study, trials=tuple(trials))
+    texts = [study_note(interrupted), status_text(interrupted, NOBODY), final_summary(interrupted)]
+    for text in texts:
+        words = " ".join(text.split())
+        assert "2 failed, 1 interrupted, 1 queued" in words
+        assert not re.search("abandoned|[0-9] running|[0-9] waiting", words)
+    assert "the next worker carries it on" in texts[0]
+    assert standing_in_words(interrupted, 1e12).endswith("with one worker; none is training now")
+
+
+def test_the_time_left_is_the_same_wherever_it_is_shown(
+    small_study: StudyView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest = max(t.reports[-1].reported_at for t in small_study.trials if t.reports)
+    monkeypatch.setattr("time.time", lambda: latest)
+    words = standing_in_words(small_study)
+    assert re.fullmatch("about .* left, give or take .* %", words)
+    assert f"Time: {words}." in " ".join(status_text(small_study, NOBODY).split())
+    assert f"{words[0].upper()}{words[1:]} as of " in study_note(small_study)

@@ -1,0 +1,167 @@
+"""What is measured, how it is written, and how uncertain it is said to be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import stdev
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.analysis.final_result import FinalResult, figures_on_test, metrics
+from search.analysis.measures import (
+    MEASURES,
+    accuracy_of,
+    busy_seconds,
+    extra_metrics,
+    images_per_second,
+    legend,
+    measure_of,
+    measured,
+    recorded_accuracy,
+    sampling_error,
+    time_spent,
+)
+from search.pages.final_page import final_text
+from search.pages.note import study_note
+from search.store.records import ResultRow
+from search.store.views import StudyView
+from search.terminal.summary import final_summary
+
+Make = Callable[..., Any]
+Spans = list[tuple[float, float]]
+LABELLED = re.compile(r"± [0-9.]+ (points \(one binomial|\(sampling\)|\([0-9]+ seeds\))")
+
+
+def test_measured_at_the_best_epoch(make_trial: Make, make_view: Make) -> None:
+    trial = make_trial(0, [0.6, 0.3, 0.45])
+    assert measured(trial, "validation_loss") == 0.3
+    assert measured(trial, "validation_accuracy") == pytest.approx(0.9)
+    assert measured(trial, "train_loss") == pytest.approx(0.27)
+    assert measured(trial, "parameters") == 221_950
+    assert measured(trial, "test_accuracy") is None
+    assert measured(make_trial(1, [math.nan]), "validation_loss") is None
+    assert measured(make_trial(2), "train_error") is None
+    rows = tuple(replace(row, metrics={"macro_f1": row.epoch / 10}) for row in trial.curve)
+    more = replace(trial, curve=rows)
+    assert extra_metrics(make_view([trial, more])) == ["macro_f1"]
+    assert measured(more, "macro_f1") == 0.2
+    assert (measure_of("macro_f1").words, measure_of("macro_f1").lower_is_better) == (
+        "macro f1",
+        False,
+    )
+
+
+def test_measures_in_figures() -> None:
+    loss, share, count = (MEASURES[n] for n in ("validation_loss", "test_accuracy", "parameters"))
+    assert [loss.shown(0.23834), loss.shown(991_165.3)] == ["0.2383", "9.91e+05"]
+    assert [loss.signed(-0.0144), loss.signed(0.0), loss.signed(-1e-5)] == [
+        "−0.0144",
+        "0.0000",
+        "0.0000",  # no sign before what is shown as nothing
+    ]
+    assert (share.shown(0.9153), share.signed(0.0085)) == ("91.53 %", "+0.85")
+    assert [count.shown(221_950), count.signed(1536)] == ["221 950", "+1 536"]
+
+
+def test_the_sampling_error_is_that_of_counting() -> None:
+    """Against what drawing test sets gives; no mistake is not certainty."""
+    draws = np.random.default_rng(0).binomial(500, 0.9, 20_000) / 500
+    assert sampling_error(0.9, 500) == pytest.approx(draws.std(), rel=0.03)
+    assert 0 < sampling_error(1.0, 360) < sampling_error(0.99, 360)
+    assert sampling_error(0.0, 360) == pytest.approx(sampling_error(1.0, 360))
+    assert math.isfinite(sampling_error(0.5, 1))
+
+
+def test_seeds_leave_the_meaning_of_the_first_sign() -> None:
+    """The images stay the same, however many networks are scored on them."""
+    one, two = accuracy_of([0.02], 360), accuracy_of([0.01, 0.03], 360)
+    assert one.sampling_error == pytest.approx(two.sampling_error)
+    assert two.seed_std == pytest.approx(stdev([0.01, 0.03]))
+    assert str(one) == "98.00 % ± 0.74 (sampling)"
+    assert str(two) == "98.00 % ± 0.74 (sampling) ± 1.41 (2 seeds)"
+    assert "one binomial standard error of 10 000 images" in legend(10_000)
+    assert "one seed" in legend(10_000)
+    assert "± (3 seeds) is the standard deviation" in legend(10_000, 3)
+
+
+def test_what_was_recorded_reads_as_it_was_computed(
+    make_final: Callable[..., FinalResult], result_row: ResultRow, small_study: StudyView
+) -> None:
+    for accuracies in [(0.93,), (0.93, 0.94, 0.95)]:
+        final = make_final(accuracies=accuracies)
+        figures = json.loads(json.dumps(figures_on_test(final)))
+        told = str(accuracy_of([1 - accuracy for accuracy in accuracies], final.test_count))
+        assert str(recorded_accuracy(figures)) == told == figures["uncertainty"]["in_words"]
+        read = replace(small_study, results=(replace(result_row, figures=figures),))
+        assert told in " ".join(study_note(read).split())
+        assert told in " ".join(final_text(final).split())
+        # One that an earlier version recorded, without the new key.
+        del figures["uncertainty"]
+        assert str(recorded_accuracy(figures)) == told
+    test: dict[str, Any] = metrics(make_final(accuracies=(0.93, 0.94)))["test"]
+    assert test["std"] == pytest.approx(stdev([0.93, 0.94])) == test["uncertainty"]["seed_std"]
+    assert "binomial" in test["uncertainty"]["meaning"]
+
+
+def test_no_sign_stands_without_its_label(
+    small_study: StudyView, result_row: ResultRow, make_final: Callable[..., FinalResult]
+) -> None:
+    study = replace(small_study, results=(result_row,))
+    texts = [study_note(study), final_summary(study)]
+    texts += [final_text(make_final(accuracies=a)) for a in ((0.93,), (0.93, 0.94))]
+    for text in texts:
+        # In columns, which their caption explains, a ± stands between two numbers of one cell.
+        prose = [line for line in text.splitlines() if not re.match(r"(training|test) \(", line)]
+        said = " ".join(" ".join(prose).split())
+        for place in re.finditer(r"± [0-9]", said):
+            start = place.start()
+            assert LABELLED.match(said[start:]), said[max(0, start - 40) : start + 40]
+
+
+@pytest.fixture
+def study(make_trial: Make, make_view: Make) -> Callable[..., StudyView]:
+    """A study of one trial for each list of (start, end) of its reports, 1000 images each."""
+
+    def make(*trials: Spans) -> StudyView:
+        made = []
+        for number, spans in enumerate(trials):
+            plain = make_trial(number, [0.5] * len(spans))
+            rows = [
+                replace(row, reported_at=1e9 + end, seconds=end - start, images=1000)
+                for row, (start, end) in zip(plain.curve, spans, strict=True)
+            ]
+            made.append(replace(plain, curve=tuple(rows)))
+        view: StudyView = make_view(made)
+        return view
+
+    return make
+
+
+def test_pauses_count_for_nothing_and_parallel_trials_once(study: Callable[..., StudyView]) -> None:
+    assert busy_seconds(study([(0, 10), (10, 20), (50_000, 50_010)])) == pytest.approx(30)
+    assert busy_seconds(study([(0, 30)], [(10, 20), (20, 40)], [(5, 35)])) == pytest.approx(40)
+    assert busy_seconds(study()) == 0
+    assert time_spent(study([(0, 10), (10, 200)])) == "3 min, pauses not counted"
+    together = study([(0, 600)], [(0, 600)], [(5_000, 5_600)])
+    words = "20 min (30 min added up over trials), pauses not counted"
+    assert time_spent(together) == words
+    for text in (study_note(together), " ".join(final_summary(together).split())):
+        assert f"Trained for {words}" in text
+
+
+def test_speed_adds_up_over_parallel_trials_of_the_last_minute(
+    study: Callable[..., StudyView],
+) -> None:
+    assert images_per_second(study([(0, 10), (10, 20)])) == pytest.approx(100)
+    assert images_per_second(study([(0, 10), (10, 20)], [(0, 10), (10, 20)])) == pytest.approx(200)
+    # 20 seconds of the slow report, at one image a second, and two fast ones.
+    slow_then_fast = [(0, 1000), (1000, 2000), (2000, 2020), (2020, 2040)]
+    assert images_per_second(study(slow_then_fast)) == pytest.approx((20 + 2 * 1000) / 60)
+    assert images_per_second(study([])) is None
+    assert images_per_second(study([(5, 5)])) is None
