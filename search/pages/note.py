@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from itertools import count
 
 from search.analysis.describe import describe_config, short_config
 from search.analysis.findings import (
-    LeaderboardRow,
-    leaderboard_rows,
     named,
     overfitting_in_words,
     stop_in_words,
-    stopped_rows,
+    stopped_trials,
 )
-from search.analysis.measures import recorded_accuracy, seeds_in_words, time_spent
+from search.analysis.measures import recorded_accuracy, sampling_error, seeds_in_words, time_spent
 from search.analysis.wording import (
     MEANINGS,
     all_counts,
@@ -65,8 +64,8 @@ def study_note(view: StudyView) -> str:
     About 4 kB, however long the study.
     """
     spec, best, baseline = view.spec, view.best, view.baseline
-    ranked = leaderboard_rows(view, TOP)
-    stopped = stopped_rows(view, TOP - len(ranked)) if ranked else []
+    ranked = view.leaderboard[:TOP]
+    stopped = stopped_trials(view, TOP - len(ranked)) if ranked else []
     channels, height, width = view.dataset.image_shape
     findings = (best and overfitting_in_words(best), stop_in_words(view))
     flag, total = ("--repeats", spec.repeats) if spec.is_comparison else ("--trials", spec.trials)
@@ -79,9 +78,9 @@ def study_note(view: StudyView) -> str:
         time=time_spent(view),
         interrupted=MEANINGS["interrupted"] if view.in_state("interrupted") else "",
         failures=[(t.number, _reason(t)) for t in view.in_state("failed")[-FAILURES:]],
-        ranked=[_row(row) for row in (*ranked, *stopped)],
+        ranked=[*map(_row, count(1), ranked), *(_row(None, trial) for trial in stopped)],
         pruned=MEANINGS["pruned"] if stopped else "",
-        sampling_error=f"{100 * ranked[0].sigma:.2f}" if ranked else "",
+        sampling_error=_sampling_error(view),
         best=best,
         best_name=best and named(best),
         best_score=best and score_in_words(best, view),
@@ -124,17 +123,28 @@ def _reason(trial: TrialView) -> str:
     return (trial.reason or "for an unknown reason")[:MOST_REASON]
 
 
-def _row(row: LeaderboardRow) -> tuple[str, ...]:
-    described = "" if row.config is None else short_config(row.config)
+def _row(rank: int | None, trial: TrialView) -> tuple[str, ...]:
+    """At the epoch of the lowest validation loss; pruned trials have no rank."""
+    best = trial.best
+    assert best is not None
+    described = "" if trial.config is None else short_config(trial.config)
     return (
-        "" if row.rank is None else str(row.rank),
-        f"#{row.number}",
-        f"{row.loss:.4f}",
-        percent(row.accuracy),
-        "" if row.parameters is None else grouped(row.parameters),
-        f"{row.epoch} of {row.epochs}" + ("" if row.rank else ", pruned"),
-        f"baseline: {described}" if row.is_baseline else described,
+        "" if rank is None else str(rank),
+        f"#{trial.number}",
+        f"{best.validation_loss:.4f}",
+        percent(1 - best.validation_error),
+        "" if trial.parameters is None else grouped(trial.parameters),
+        f"{best.epoch} of {len(trial.curve)}" + ("" if rank else ", pruned"),
+        f"baseline: {described}" if trial.is_baseline else described,
     )
+
+
+def _sampling_error(view: StudyView) -> str:
+    """Of the best trial's accuracy, in points."""
+    if view.best is None or view.best.best is None:
+        return ""
+    error = sampling_error(view.best.best.validation_error, view.dataset.validation_count)
+    return f"{100 * error:.2f}"
 
 
 def trial_note(trial: TrialView) -> str | None:

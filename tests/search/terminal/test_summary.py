@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
-
-from search.analysis.findings import leaderboard_rows, stopped_rows
+from search.analysis.findings import stopped_trials
 from search.analysis.time_left import TimeLeft
 from search.store.views import StudyView, TrialView
 from search.terminal.summary import (
@@ -29,23 +27,6 @@ MakeView = Callable[..., StudyView]
 def flat(text: str) -> str:
     """Without line breaks and indents."""
     return " ".join(text.split())
-
-
-def test_leaderboard_has_complete_trials_by_loss_at_their_best_epoch(
-    small_study: StudyView,
-) -> None:
-    rows = leaderboard_rows(small_study, 3)
-    assert [(row.rank, row.number, row.loss) for row in rows] == [
-        (1, 3, 0.25),
-        (2, 1, 0.3),
-        (3, 0, 0.4),
-    ]
-    assert (rows[0].epoch, rows[0].epochs) == (2, 3)
-    error = 0.25 / 3
-    assert rows[0].accuracy == pytest.approx(1 - error)
-    assert rows[0].sigma == pytest.approx(math.sqrt(error * (1 - error) / 10_000))
-    assert [row.is_baseline for row in rows] == [False, False, True]
-    assert len(leaderboard_rows(small_study, 100)) == 4
 
 
 def test_summary_says_what_was_found(small_study: StudyView) -> None:
@@ -109,13 +90,8 @@ def test_stopped_trials_are_ordered_by_how_far_they_came(
 ) -> None:
     curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
     view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
-    rows = stopped_rows(view, 3)
-    assert [(row.number, row.epochs, row.rank) for row in rows] == [
-        (2, 2, None),
-        (0, 2, None),
-        (1, 1, None),
-    ]
-    assert len(stopped_rows(view, 1)) == 1
+    assert [trial.number for trial in stopped_trials(view, 3)] == [2, 0, 1]
+    assert len(stopped_trials(view, 1)) == 1
 
 
 def test_a_trial_stopped_at_the_early_look_shows_that(
