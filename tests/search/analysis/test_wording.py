@@ -26,12 +26,10 @@ from search.analysis.wording import (
     spread,
 )
 from search.pages.note import study_note
-from search.store.reading import Status
 from search.store.views import State, StudyView
 from search.terminal.summary import final_summary, standing_in_words, status_text
 
 Make = Callable[..., Any]
-NOBODY = Status(running=(), abandoned=(), complete=0, pruned=0, failed=0, waiting=0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,7 @@ def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) ->
     """Nobody trains: the one running trial was left by its worker."""
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     interrupted = replace(small_study, trials=tuple(trials))
-    texts = [study_note(interrupted), status_text(interrupted, NOBODY), final_summary(interrupted)]
+    texts = [study_note(interrupted), status_text(interrupted), final_summary(interrupted)]
     for text in texts:
         words = " ".join(text.split())
         assert "2 failed, 1 interrupted, 1 queued" in words
@@ -101,5 +99,5 @@ def test_the_time_left_is_the_same_wherever_it_is_shown(
     monkeypatch.setattr("time.time", lambda: latest)
     words = standing_in_words(small_study)
     assert re.fullmatch("about .* left, give or take .* %", words)
-    assert f"Time: {words}." in " ".join(status_text(small_study, NOBODY).split())
+    assert f"Time: {words}." in " ".join(status_text(small_study).split())
     assert f"{words[0].upper()}{words[1:]} as of " in study_note(small_study)
