@@ -156,7 +156,6 @@ def test_over_fitting_is_said_of_curves_that_show_it(
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
     assert ((trial_note(trial) or "") != "") == says
-    assert (trial.number in make_study_content(view).trial_notes) == says
     for state in ("pruned", "running", "failed"):
         assert overfitting_in_words(dataclasses.replace(trial, state=state)) is None
     if says:
