@@ -190,7 +190,10 @@ def read_request(
     if extensions:
         given["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
-        given["space"] = {name: read_parameter(name, _as_toml(it)) for name, it in space.items()}
+        family_first = sorted(space, key=lambda name: name != "family")  # it brings parameters
+        given["space"] = {
+            name: read_parameter(name, _as_toml(space[name])) for name in family_first
+        }
         given["baseline"] = None
         if config is None:
             given["title"] = ""  # what the default file says of its own space
