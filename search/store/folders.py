@@ -18,11 +18,10 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.trial import FrozenTrial
 
-from search.store import RUNS_VARIABLE, StorageError, StudyGoneError
+from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
 from search.store.records import results_of
 from search.store.studies import StudyHandle
-from search.store.urls import is_sqlite, read_url
 from search.training.files import delete_abandoned, write_atomically
 
 RUNS = Path("runs")

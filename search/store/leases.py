@@ -131,7 +131,6 @@ def finish(
     state: TrialState,
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
-    system_attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """End the trial: attributes, state and value in one transaction.
 
@@ -152,8 +151,6 @@ def finish(
             fence(connection, lease)
             for name, it in (attributes or {}).items():
                 study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
-            for name, it in (system_attributes or {}).items():
-                study.db.optuna.set_trial_system_attr(lease.trial_id, name, it)
             study.study.tell(lease.trial_number, value, state)
             connection.execute(_give_up, lease.key)
 

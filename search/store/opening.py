@@ -18,7 +18,14 @@ from sqlalchemy import Connection, create_engine, event, exc, inspect, text
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.pool import NullPool
 
-from search.store import DatabaseGoneError, StorageError
+from search.store import (
+    NOT_SHOWN,
+    DatabaseGoneError,
+    StorageError,
+    is_sqlite,
+    mask_password,
+    read_url,
+)
 from search.store.database import (
     DURABLE,
     PATIENCE_SECONDS,
@@ -28,7 +35,6 @@ from search.store.database import (
     is_transient,
 )
 from search.store.schema import SchemaError, is_current, migrate
-from search.store.urls import NOT_SHOWN, is_sqlite, mask_password, read_url
 
 # SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
 _SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}

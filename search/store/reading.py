@@ -213,5 +213,4 @@ def _trial_view(trial: FrozenTrial, spec: StudySpec, rows: list[EpochRow]) -> Tr
         is_baseline=OVERRIDES in attributes,
         arm=None if arm is None else arm.name,
         repeat=repeat,
-        system_attributes=trial.system_attrs,
     )

@@ -53,13 +53,6 @@ study_user_attributes = Table(
     Column("study_id", Integer, primary_key=True),
     Column("key", String, primary_key=True),
 )
-trial_system_attributes = Table(
-    "trial_system_attributes",
-    metadata,
-    Column("trial_id", Integer, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("value_json", Text),
-)
 trials = Table(
     "trials",
     metadata,

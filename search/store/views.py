@@ -90,7 +90,6 @@ class TrialView:
             one that has ended.
         attempt: see `search.store.leases.Lease`.
         arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
-        system_attributes: as Optuna keeps them; see `search.store.pictures`.
     """
 
     number: int
@@ -108,7 +107,6 @@ class TrialView:
     attempt: int = 1
     arm: str | None = None
     repeat: int | None = None
-    system_attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> EpochRow | None:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from search.store import STORAGE_VARIABLE
-from search.store.urls import NOT_SHOWN, mask_password, without_password
+from search.store import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
 
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from search.store.urls import without_password
+from search.store import without_password
 from search.store.views import StudyView
 from search.terminal.command_line import as_called
 

@@ -28,9 +28,8 @@ from search.analysis.wording import (
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
-from search.store import DEFAULT_STORAGE
+from search.store import DEFAULT_STORAGE, without_password
 from search.store.claims import display_name
-from search.store.urls import without_password
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.store import StorageError
+from search.store import NOT_SHOWN, StorageError, mask_password, without_password
 from search.store.opening import open_database
-from search.store.urls import NOT_SHOWN, mask_password, without_password
 
 SECRET = "hunter2"
 FORMS = (  # of a URL with user and password, well-formed or not
