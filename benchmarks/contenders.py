@@ -173,7 +173,7 @@ class OurRunner:
 
 
 def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
-    """One epoch of each, a slice at a time, as `search.running.loop` advances packed trials."""
+    """One epoch of each, a slice at a time, as `search.running.worker` advances packed trials."""
     epochs = []
     waiting = deque(courses)
     while waiting:

@@ -36,15 +36,21 @@ __all__ = [
     "study_figures",
     "trials_table",
 ]
-_HOMES = {
-    "epochs_table": "search.running.results",
+_MODULES = {
     "finalise": "search.final.final",
-    "load_study": "search.running.results",
     "predict": "search.final.predict",
     "run_study": "search.running.study",
-    "study_figures": "search.running.results",
-    "trials_table": "search.running.results",
 }
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES.get(name, "search.running.results")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _in_the_way() -> str | None:
@@ -73,33 +79,16 @@ def _in_the_way() -> str | None:
 
 
 def _load(name: str, file: Path) -> None:
-    places = [str(file.parent)]
-    spec = spec_from_file_location(name, file, submodule_search_locations=places)
+    spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
 
 
-def _refuse_strangers() -> None:
-    problem = _in_the_way()
-    if problem is None:
-        return
-    command = " ".join([*sys.orig_argv, *sys.argv[:1]])
-    if re.search(r"-m ?search\.|\bcnn-search$", command):  # no traceback for our own commands
-        print(problem, file=sys.stderr)
+_problem = _in_the_way()
+if _problem is not None:
+    if re.search(r"-m ?search\.|\bcnn-search$", " ".join([*sys.orig_argv, *sys.argv[:1]])):
+        print(_problem, file=sys.stderr)  # no traceback for our own commands
         sys.exit(2)
-    raise ImportError(problem)
-
-
-_refuse_strangers()
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    raise ImportError(_problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import runpy
 import sys
-from typing import NoReturn
 
 import search
 
@@ -43,20 +42,17 @@ BAD_INPUT = 2
 def main() -> None:
     """The console script."""
     name, *rest = sys.argv[1:] or [""]
-    match name:
-        case "-h" | "--help" | "help":
-            print(help_text(), end="")
-        case "-V" | "--version":
-            print(f"cnn-search {search.__version__}")
-        case "":
-            print(help_text(), end="", file=sys.stderr)
-            sys.exit(BAD_INPUT)
-        case _ if name not in COMMANDS:
-            refuse(name)
-        case _:
-            # A command sees by this how it was called, see search.terminal.command_line.
-            sys.argv = [f"cnn-search {name}", *rest]
-            runpy.run_module(COMMANDS[name][0], run_name="__main__")
+    if name in COMMANDS:
+        # A command sees by this how it was called, see search.terminal.command_line.
+        sys.argv = [f"cnn-search {name}", *rest]
+        runpy.run_module(COMMANDS[name][0], run_name="__main__")
+    elif name in ("-h", "--help", "help"):
+        print(help_text(), end="")
+    elif name in ("-V", "--version"):
+        print(f"cnn-search {search.__version__}")
+    else:
+        print(complaint(name) if name else help_text(), end="", file=sys.stderr)
+        sys.exit(BAD_INPUT)
 
 
 def help_text() -> str:
@@ -64,15 +60,14 @@ def help_text() -> str:
     return HELP.format(commands="\n".join(lines))
 
 
-def refuse(name: str) -> NoReturn:
+def complaint(name: str) -> str:
     if name.startswith("-"):
         option = name.partition("=")[0]  # its value may be a URL with a password
         problem = f"the command comes before its options: cnn-search study {option} ..."
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         problem = f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-    print(f"cnn-search: error: {problem} (--help shows all commands)", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    return f"cnn-search: error: {problem} (--help shows all commands)\n"
 
 
 if __name__ == "__main__":

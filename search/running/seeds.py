@@ -43,8 +43,7 @@ def train_apart(
         on_epoch: called with seed and epoch as they come.
 
     Raises:
-        StoppedError: `stop` was set; every process was terminated, and only the current epochs are
-            lost.
+        StoppedError: `stop` was set; only the current epochs are lost.
         RepeatError: a process died; the others were terminated.
     """
     reports = queue.SimpleQueue[tuple[int, bytes]]()
@@ -55,10 +54,7 @@ def train_apart(
                 raise StoppedError
             while waiting and len(running) < processes:
                 seed = waiting.pop(0)
-                running[seed] = ChildProcess(
-                    "search.running.seeds:train_one",
-                    on_line=partial(_keep, reports, seed),
-                )
+                running[seed] = ChildProcess(f"{__name__}:train_one", partial(_keep, reports, seed))
                 running[seed].call(job, seed)
             stop.wait(WATCH_SECONDS)
             ended = [seed for seed, child in running.items() if child.poll() is not None]
@@ -77,10 +73,8 @@ def _keep(reports: queue.SimpleQueue[tuple[int, bytes]], seed: int, line: bytes)
 
 def _raise_if_failed(seed: int, child: ChildProcess) -> None:
     if child.process.returncode == BAD_INPUT:
-        raise RepeatError(
-            f"training seed {seed} ended with the error above; mend that, and the same command "
-            "goes on"
-        )
+        problem = "ended with the error above; mend that, and the same command goes on"
+        raise RepeatError(f"training seed {seed} {problem}")
     if child.process.returncode != 0:
         raise RepeatError(
             f"the process that trained seed {seed} died ({child.cause_of_death()}); the same "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -38,16 +38,15 @@ class Slot:
 
 
 class Slots:
-    """Trials that are trained here, in turn.
+    """The trials that are trained here, in turn.
 
-    One that ran out of memory beside others gives its place up, waits until all of those have
-    ended, and is then trained alone.
+    One that ran out of memory beside others waits until those have ended, and is trained alone.
     """
 
     def __init__(self, packing: Packing) -> None:
         self._packing = packing
         self._running: list[Slot] = []  # in the order of their turns
-        self._crowded_out: deque[Slot] = deque()
+        self._crowded_out: list[Slot] = []
         self._alone = False
         self._resting_until = 0.0
 
@@ -65,12 +64,13 @@ class Slots:
         self._resting_until = time.monotonic() + seconds
 
     def add(self, slot: Slot) -> None:
+        """Take a trial in."""
         self._running.append(slot)
 
     def next(self) -> Slot:
         """The trial whose turn it is. There must be one."""
         if not self._running:
-            self._running.append(self._crowded_out.popleft())
+            self._running.append(self._crowded_out.pop(0))
             self._alone = True
         active = self._packing.active(self._numbers())
         return next(slot for slot in self._running if slot.lease.trial_number in active)
@@ -99,8 +99,7 @@ class Slots:
         """Let go of a trial; its place is free at once."""
         self._running.remove(slot)
         slot.close()
-        self._alone = False
-        self._resting_until = 0.0
+        self._alone, self._resting_until = False, 0.0
         self._packing.trial_gone()
 
     def crowd_out(self, slot: Slot) -> None:
@@ -114,8 +113,7 @@ class Slots:
         slots = [*self._running, *self._crowded_out]
         for slot in slots:
             slot.close()
-        self._running.clear()
-        self._crowded_out.clear()
+        self._running, self._crowded_out = [], []
         return [slot.lease for slot in slots]
 
     def _numbers(self) -> list[int]:
@@ -128,8 +126,8 @@ class Packing:
 
     Trials differ in what a slice of their training costs, so sums of slices say nothing. Compared
     is the time of a round, one slice of each trial: once with all trials at a time, and once with
-    one half of them and then the other, the rest being held up for that moment. It is the same
-    work, however the trials differ. Where trials come and go too fast for that, the number stays.
+    one half of them and then the other. It is the same work, however the trials differ. Where
+    trials come and go too fast for that, the number stays.
 
     Args:
         limit: how many at a time, to start with.
@@ -154,9 +152,7 @@ class Packing:
 
     def slice_done(self, trial: int, running: Collection[int]) -> None:
         """One of the running trials had its turn."""
-        if not self.adapts:
-            return
-        if frozenset(running) != self._compared:
+        if self.adapts and frozenset(running) != self._compared:
             self._begin(running)
         if not self._groups:
             return

@@ -18,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.datasets import default_data_dir
 from search.analysis.wording import printable
-from search.running.loop import train_trials
 from search.running.planning import Plan, make_plan
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
 from search.running.run import Run
+from search.running.worker import train_trials
 from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import Database, optuna_warnings_only

@@ -1,29 +1,57 @@
-"""How a process joins a study that is there, and trains its trials until it has its total."""
+"""A worker: it joins a study, claims trials, advances them in turn, and ends them.
+
+Optuna decides (sampler, pruner, storage), the loop drives: only so can a trial be carried on by
+another process, be counted exactly, and outlive its worker. See `search.store.claims`.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search.running.loop import train_trials
-from search.running.run import begin_run
+from optuna.trial import TrialState
+
+from search.running.run import Run, begin_run, checkpoint_path
+from search.running.slots import Packing, Slot, Slots
+from search.running.trial import (
+    Ending,
+    describe,
+    end_trial,
+    give_up_if_broken,
+    is_out_of_memory,
+    train_trial,
+)
+from search.sampling.sampler import make_sampler
 from search.spec.config import check_study_name
 from search.spec.space import check_space
-from search.store import StudyGoneError
+from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
+from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
-from search.store.folders import runs_folder, sweep
+from search.store.folders import artifact_folder, runs_folder, sweep
+from search.store.leases import Heartbeat, Lease, LostLeaseError, release
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import load_spec, require_study
 from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
-from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.device import (
+    MemoryGauge,
+    choose_device,
+    describe_hardware,
+    prepare_process,
+    return_memory,
+)
+from search.training.epoch import StoppedError
+from search.training.files import delete_checkpoint
 from search.training.weights import check_training
+
+WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
 
 
 @optuna_warnings_only()
@@ -79,3 +107,98 @@ def work_for_study(arguments: Mapping[str, Any]) -> int:
         return join_study(**arguments, quiet=True)
     except StudyGoneError:
         return BAD_INPUT  # the process that has started this one says it for all
+
+
+def train_trials(run: Run) -> None:
+    """Train trials until the study has its total, or `stop` is set; lay aside what is left then.
+
+    Raises:
+        StudyBrokenError: several trials in a row failed without one success.
+        StorageError: the database was unavailable for longer than we wait.
+        CheckpointUnwritableError: a finished epoch could not be saved.
+        StudyGoneError: the study was deleted, or its database or folder taken away.
+    """
+    run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
+    slots = Slots(_packing(run))
+    with Heartbeat(run.db) as heartbeat:
+        try:
+            while not run.stop.is_set():
+                _claim_more(run, slots, heartbeat)
+                if not slots:
+                    return
+                _advance(run, slots, heartbeat)
+        except StoppedError:
+            pass
+        except StorageError:
+            slots.clear()  # whose leases run out by themselves: nothing can be written now
+            raise
+        finally:
+            for lease in slots.clear():
+                release(run.db, lease)
+
+
+def _packing(run: Run) -> Packing:
+    if run.trials_at_a_time is not None:
+        return Packing(limit=run.trials_at_a_time)
+    device = run.task.device
+    return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
+
+
+def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+    """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
+    while slots.has_room() and not run.stop.is_set():
+        match claim(
+            run.study,
+            total=run.spec.trials,
+            counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
+            lease_seconds=run.lease_seconds,
+        ):
+            case Lease() as lease:
+                keeping = ExitStack()
+                keeping.enter_context(heartbeat.keep(lease))
+                training = train_trial(run, lease, heartbeat)
+                slots.add(Slot(lease=lease, training=training, keeping=keeping))
+            case Wait() if not slots:
+                run.stop.wait(WAIT_SECONDS)
+            case Done() if not slots:
+                return
+            case _:
+                slots.rest(WAIT_SECONDS)
+
+
+def _advance(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+    """Train one trial for a slice; complete, prune or fail it if that was the last one."""
+    slot = slots.next()
+    lease, crowded = slot.lease, False
+    try:
+        ending = slots.advance(slot)
+    except LostLeaseError:
+        slots.remove(slot)  # another worker took the trial over; its checkpoint is in use there
+        return
+    except (StoppedError, StorageError, CheckpointUnwritableError):
+        raise
+    except Exception as error:
+        # Whatever a configuration does to its training is its own fault, and not the study's.
+        crowded = is_out_of_memory(error) and not slots.is_alone()
+        ending = TrialState.FAIL, describe(error)
+    # Out here no error holds on to tensors any more.
+    if crowded:
+        slots.crowd_out(slot)
+        slot.training = train_trial(run, lease, heartbeat)
+        return_memory()
+    elif ending is not None:
+        _end(run, slots, slot, ending)
+
+
+def _end(run: Run, slots: Slots, slot: Slot, ending: Ending) -> None:
+    try:
+        end_trial(run, slot.lease, *ending)
+    except LostLeaseError:
+        slots.remove(slot)
+        return
+    slots.remove(slot)
+    delete_checkpoint(checkpoint_path(run.folder, slot.lease.trial_number))
+    return_memory(of_gpu=not slots)
+    if ending[0] == TrialState.FAIL:
+        give_up_if_broken(run)
+    run.on_change()

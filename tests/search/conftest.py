@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -60,6 +61,10 @@ learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
 dropout = {{ low = 0.0, high = 0.4 }}
 hidden = [32]
 augmentation = "flip-crop-erase"
+
+[baseline]
+depth = 1
+width = 4
 """
 
 
@@ -111,28 +116,40 @@ class Site:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            cwd=self.folder,
-            env={
+        """A module with its arguments, in a session of its own; options as of `Popen`."""
+        given: dict[str, Any] = {
+            "env": {
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "SEARCH_STORAGE": self.url,
                 "OMP_NUM_THREADS": "1",
+                "CI": "true",
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
             **options,
+        }
+        command = [sys.executable, "-W", "error", "-m", *words]
+        process = subprocess.Popen(
+            command, cwd=self.folder, text=True, start_new_session=True, **given
         )
         self._started.append(process)
         return process
 
-    def search(self, trials: int, *words: str, pruner: str = "halving") -> subprocess.Popen[str]:
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of a module with its arguments."""
+        process = self.start(*words, stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def search(
+        self, trials: int, *words: str, pruner: str = "halving", **options: Any
+    ) -> subprocess.Popen[str]:
         (self.folder / "small.toml").write_text(SMALL.format(trials=trials, pruner=pruner))
         return self.start(
             *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
             *words,
+            **options,
         )
 
     def finish(self, trials: int, pruner: str = "halving") -> None:
@@ -150,10 +167,10 @@ class Site:
         self.seen = stored
         return len(stored)
 
-    def view(self) -> StudyView:
+    def view(self, name: str = "s") -> StudyView:
         self.reports()
         with closing(open_database(self.url, must_exist=True)) as opened:
-            study = find_study(opened, "s")
+            study = find_study(opened, name)
             assert study is not None
             return view_study(study)
 
@@ -169,8 +186,8 @@ class Site:
     def close(self) -> None:
         for process in self._started:
             if process.poll() is None:
-                process.kill()
-                process.communicate()
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture

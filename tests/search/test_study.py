@@ -1,139 +1,74 @@
 """The study command as a person runs it: real processes, real signals."""
 
-import os
+from __future__ import annotations
+
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 from optuna_dashboard import get_note
+from sqlalchemy import select
 
+import search.study
+import search.worker
 from search.store.opening import open_database
-from search.store.reading import view_study
-from search.store.studies import find_study
+from search.store.schema import leases
 from search.store.views import StudyView
 
-ChildrenOf = Callable[[int], dict[int, str]]
 ROOT = Path(__file__).parents[2]
-SMALL = """\
-[study]
-trials = 6
-epochs = 4
-limit = 300
-
-[space]
-depth = { low = 1, high = 2 }
-width = { low = 4, high = 12 }
-learning_rate = { low = 1e-3, high = 1e-2, log = true }
-weight_decay_kind = ["none", "decoupled"]
-hidden = []
-
-[baseline]
-depth = 1
-width = 4
-"""
-
-
-class Place:
-    """A folder of its own, in which commands run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
-        (folder / "small.toml").write_text(SMALL)
-
-    def start(self, *words: str, module: str = "search.study", **env: str) -> Any:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", module, *words],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CI": "true", **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(process)
-        return process
-
-    def run(self, *words: str, module: str = "search.study", **env: str) -> tuple[int, str, str]:
-        process = self.start(*words, module=module, **env)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    def search(self, *words: str) -> tuple[int, str, str]:
-        return self.run("--config", "small.toml", "--dataset", "digits", "--study", "s", *words)
-
-    def view(self, name: str = "s") -> StudyView:
-        db = open_database(f"sqlite:///{self.folder / 'studies.db'}", must_exist=True)
-        try:
-            study = find_study(db, name)
-            assert study is not None
-            return view_study(study)
-        finally:
-            db.close()
-
-    def wait_until(self, holds: Callable[[StudyView], bool], name: str = "s") -> None:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            if (self.folder / "studies.db").exists():
-                try:
-                    if holds(self.view(name)):
-                        return
-                except (AssertionError, KeyError, ValueError):
-                    pass  # not whole yet
-            time.sleep(0.1)
-        raise AssertionError("it did not come to that")
-
-    def processes(self) -> list[int]:
-        """Those that were started here, or by one that was."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it has just ended, or is another user's
-                if (process / "cwd").readlink() == self.folder:
-                    found.append(int(process.name))
-        return found
-
-    def close(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.close()
+def site(make_site: Callable[..., Any]) -> Any:
+    return make_site()
 
 
-def test_a_study_from_nothing(place: Place) -> None:
-    code, out, err = place.search()
-    assert code == 0, err
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children()
+
+
+def losses(view: StudyView) -> dict[int, list[float]]:
+    return {trial.number: [row.validation_loss for row in trial.reports] for trial in view.trials}
+
+
+def held(site: Any) -> int:
+    """How many trials are held by a worker."""
+    with closing(open_database(site.url)) as db, db.engine.connect() as connection:
+        return len(connection.execute(select(leases).where(leases.c.expires_at > 0)).all())
+
+
+def test_a_study_from_nothing_and_its_status(site: Any) -> None:
+    process = site.search(6, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
     assert "6 of 6 trials" in out
     assert "search.finalize" in out
     assert "6/6 trials" in err  # the progress
-    view = place.view()
+    view = site.view()
     assert view.finished == 6
     assert view.baseline is not None
-    assert view.baseline.number == 0
-    assert view.baseline.state == "complete"
-    study = optuna.load_study(study_name="s", storage=f"sqlite:///{place.folder}/studies.db")
+    assert (view.baseline.number, view.baseline.state) == (0, "complete")
+    study = optuna.load_study(study_name="s", storage=site.url)
     assert "6 of 6 trials finished" in get_note(study)
-    left = {path.name for path in place.folder.iterdir()}
+    left = {path.name for path in site.folder.iterdir()}
     assert left - {"studies.db-wal", "studies.db-shm"} == {"runs", "small.toml", "studies.db"}
+    code, out, _ = site.run("search.study", "--status")
+    assert code == 0
+    assert "6 of 6" in out
 
 
-def test_ctrl_c_and_the_same_command_again(place: Place) -> None:
-    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s", "--trials", "60")
-    process = place.start(*words)
-    place.wait_until(lambda view: len(view.trials) > 3)
+def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
+    process = site.search(60, "--trials", "60", stderr=subprocess.PIPE)
+    site.wait_for_reports(8)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -141,129 +76,197 @@ def test_ctrl_c_and_the_same_command_again(place: Place) -> None:
     assert process.returncode == 130
     assert "nothing is lost" in err
     assert "--trials 60" in err  # how to go on
-    before = place.view()
+    before = site.view()
     assert before.finished < 60
 
-    code, _, err = place.run(*words)
-    assert code == 0, err
-    after = place.view()
-    assert after.finished == 60
+    out, _ = site.search(60).communicate(timeout=300)
+    after = site.view()
+    assert after.finished == 60, out
     assert not after.in_state("running", "interrupted")
     for old, new in zip(before.trials, after.trials, strict=False):
         assert new.reports[: len(old.reports)] == old.reports
 
 
-def test_sigterm_says_143_and_a_second_signal_leaves_at_once(place: Place) -> None:
-    process = place.start("--config", "small.toml", "--dataset", "digits", "--study", "s")
-    place.wait_until(lambda view: len(view.trials) > 0)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 143
+def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
+    words = ("--workers", "1", "--device", "cpu", "--epochs", "25")
+    process = site.search(5, *words, "--trials-per-device", "3", pruner="none")
+    site.wait_for_reports(9)
+    asked = time.monotonic()
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 5
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in out
+    assert [trial.state for trial in site.view().trials] == ["interrupted"] * 3
+    assert held(site) == 0
+    before = losses(site.view())
+
+    process = site.search(5, *words, "--trials-per-device", "2", pruner="none")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    view = site.view()
+    assert view.finished == len(view.trials) == 5
+    assert held(site) == 0
+    assert all([row.epoch for row in trial.reports] == list(range(26)) for trial in view.trials)
+    after = losses(view)
+    assert all(after[number][: len(known)] == known for number, known in before.items())
 
 
-def test_a_time_limit_is_no_loss(place: Place) -> None:
-    code, out, err = place.search("--trials", "4000", "--timeout", "8s", "--workers", "1")
-    assert code == 0, err
-    assert 0 < place.view().finished < 4000
-    assert "4000" in out
-
-
-def test_workers_share_a_study_and_survive_each_other(
-    place: Place, children_of: ChildrenOf
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "", "10000"])
+@pytest.mark.parametrize("command", [search.study, search.worker])
+def test_trials_per_device_that_make_no_sense(
+    capsys: pytest.CaptureFixture[str], command: ModuleType, value: str
 ) -> None:
-    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
-    process = place.start(*words, "--trials", "80", "--workers", "2")
-    place.wait_until(lambda view: len(view.trials) > 2)
-    os.kill(min(children_of(process.pid)), signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    view = place.view()
-    assert view.finished == 80
+    with pytest.raises(SystemExit) as left:
+        command.main([f"--trials-per-device={value}"])
+    assert left.value.code == 2
+    err = capsys.readouterr().err
+    assert "auto or a whole number" in err
+    assert repr(value) in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any) -> None:
+    process = site.search(4000, "--timeout", "8s", "--workers", "1")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    finished = site.view().finished
+    assert 0 < finished < 4000
+    with closing(open_database(site.url)) as db:
+        study = optuna.load_study(study_name="s", storage=db.optuna)
+        study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": finished + 2})
+    code, _, err = site.run("search.worker", "--storage", site.url, "--study", "s")
+    assert code == 0, err
+    assert site.view().finished == finished + 2
+
+
+def test_workers_share_a_study_and_a_dead_one_is_replaced(site: Any) -> None:
+    process = site.search(60, "--workers", "2")
+    site.wait_for_reports(4)
+    killed, other = children(process)
+    killed.kill()
+    while site.reports() < 60 and killed.is_running():
+        time.sleep(0.05)
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, out
+    view = site.view()
+    assert view.finished == 60
     assert not view.in_state("running")
     assert [trial.number for trial in view.trials] == list(range(len(view.trials)))
+    assert not other.is_running()
 
 
-def test_a_dead_worker_is_replaced(place: Place, children_of: ChildrenOf) -> None:
-    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
-    process = place.start(*words, "--trials", "4000", "--workers", "2")
-    place.wait_until(lambda view: len(view.trials) > 2)
-    first = children_of(process.pid)
-    assert len(first) == 2
-    killed = min(first)
-    os.kill(killed, signal.SIGKILL)
-    trials = len(place.view().trials)
-    place.wait_until(
-        lambda view: len(children_of(process.pid)) == 2 and len(view.trials) > trials + 2
-    )
-    assert killed not in children_of(process.pid)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert not any(Path(f"/proc/{pid}").exists() for pid in first)
+def processes_in(folder: Path) -> set[int]:
+    """Those that were started there, or by one that was."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it has just ended, or is another user's
+            if process.cwd() == str(folder):
+                found.add(process.pid)
+    return found
 
 
-def test_a_mistake_leaves_no_worker_behind(place: Place) -> None:
-    """They are started before the study is planned."""
-    code, _, err = place.run("--dataset", "nonsense", "--workers", "2")
+def test_no_worker_is_left_behind(site: Any) -> None:
+    """By a mistake, for they are started before the study is planned; or by a sudden death."""
+    code, _, err = site.run("search.study", "--dataset", "nonsense", "--workers", "2")
     assert code == 2
     assert "nonsense" in err
-    assert place.processes() == []
-
-
-def test_the_command_killed_while_a_worker_loads_its_libraries_leaves_none(place: Place) -> None:
-    words = ("--config", "small.toml", "--dataset", "digits", "--study", "s")
-    process = place.start(*words, "--trials", "4000", "--workers", "2")
-    place.wait_until(lambda view: len(view.trials) > 2)
-    before = place.processes()
-    os.kill(max(set(before) - {process.pid}), signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while not set(place.processes()) - set(before):  # another takes the place of the dead one
+    assert processes_in(site.folder) == set()
+    process = site.search(4000, "--workers", "2")
+    site.wait_for_reports(3)
+    before = processes_in(site.folder)
+    children(process)[0].kill()
+    deadline = time.monotonic() + 60
+    while not processes_in(site.folder) - before:  # another takes the place of the dead one
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=30)
-    while left := place.processes():
+    process.kill()  # while it loads its libraries
+    while left := processes_in(site.folder) - {process.pid}:
         assert time.monotonic() < deadline + 30, left
         time.sleep(0.1)
 
 
-def test_a_worker_joins_with_the_url_alone(place: Place) -> None:
-    assert place.search("--timeout", "1s", "--trials", "8")[0] == 0
-    url = f"sqlite:///{place.folder / 'studies.db'}"
-    code, _, err = place.run("--storage", url, "--study", "s", module="search.worker")
-    assert code == 0, err
-    assert place.view().finished == 8
-
-
-def test_status(place: Place) -> None:
-    place.search("--trials", "3")
-    code, out, _ = place.run("--status")
-    assert code == 0
-    assert "3 of 3" in out
-
-
 def test_without_data_and_network_it_runs_on_digits_and_says_so(
-    place: Place, tmp_path: Path
+    site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreachable = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    code, out, err = place.run(
-        *("--trials", "2", "--epochs", "1", "--data-dir", str(tmp_path / "none")), **unreachable
-    )
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    words = ("--trials", "2", "--epochs", "1", "--data-dir", str(site.folder / "none"))
+    code, out, err = site.run("search.study", *words)
     assert code == 0, err
     assert "digits" in out
     assert "Fashion-MNIST could not be had" in err
     assert "Fashion-MNIST could not be had" in out
-    assert place.view("digits").dataset.name == "digits"
+    assert site.view("digits").dataset.name == "digits"
 
 
-def test_one_seed_one_study(place: Place) -> None:
+def test_one_seed_one_study(make_site: Callable[..., Any]) -> None:
+    found = []
     for name in ("a", "b"):
-        words = ("--config", "small.toml", "--dataset", "digits", "--study", name)
-        assert place.run(*words, "--workers", "1", "--seed", "3")[0] == 0
+        site = make_site(name)
+        site.search(6, "--seed", "3").communicate(timeout=120)
+        view = site.view()
+        found.append([(trial.params, trial.state) for trial in view.trials] + [losses(view)])
+    assert found[0] == found[1]
 
-    def outcome(name: str) -> list[Any]:
-        return [
-            (trial.params, trial.state, [row.validation_loss for row in trial.reports])
-            for trial in place.view(name).trials
-        ]
 
-    assert outcome("a") == outcome("b")
+def test_a_comparison_and_more_repeats_of_it(site: Any) -> None:
+    words = ("--config", "c_optimizers", *SHORT)
+    code, out, err = site.run("search.study", *words, "--repeats", "1")
+    assert code == 0, err
+    assert "2 of 2 trials" in out
+    name = "c_optimizers-digits-limit200"
+    first = site.view(name)
+    code, out, err = site.run("search.study", "--study", name, "--repeats", "3", "--workers", "1")
+    assert code == 0, err
+    assert "6 of 6 trials" in out
+    view = site.view(name)
+    assert [(trial.arm, trial.repeat) for trial in view.trials] == [
+        (arm, repeat) for repeat in range(3) for arm in ("Adam", "SGD")
+    ]
+    assert [trial.curve for trial in view.trials[:2]] == [trial.curve for trial in first.trials]
+    assert view.trials[1].params == {"arm": "SGD", "repeat": 0}
+    assert (view.spec.repeats, view.spec.trials, view.spec.limit) == (3, 6, 200)
+    assert {trial.config.recipe.optimizer for trial in view.trials[1::2] if trial.config} == {"sgd"}
+
+
+def test_a_dry_run_and_the_list_write_nothing(site: Any) -> None:
+    code, out, err = site.run("search.study", "--config", "c_networks", *SHORT, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "c_networks-digits-limit200" in out
+    assert "3 arms x 3 repeats of up to 2 epochs" in out
+    for arm in ("MLP", "CNN", "CNN, batch norm"):
+        assert f"\n  {arm} " in out
+    assert "family = mlp, hidden = [256, 128], dropout = 0.2" in out
+    code, out, err = site.run("search.study", "--list")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == len(list((ROOT / "search" / "studies").glob("*.toml")))
+    assert any(line.startswith("b_depth ") and "6 arms x 3 repeats" in line for line in lines)
+    assert list(site.folder.iterdir()) == []
+
+
+EXTENSION = """
+import dataclasses
+from data.datasets import DATASETS
+
+DATASETS["mine"] = dataclasses.replace(DATASETS["digits"], description="digits of my own")
+"""
+
+
+def test_an_extension_is_in_the_help_and_in_every_worker(site: Any) -> None:
+    (site.folder / "mine.py").write_text(EXTENSION)
+    words = ("search.study", "--extension", "mine.py")
+    code, out, _ = site.run(*words, "--help")
+    assert code == 0
+    assert "digits of my own" in out
+    small = ("--dataset", "mine", "--study", "s", "--epochs", "1", "--workers", "2")
+    code, _, err = site.run(*words, *small, "--trials", "2")
+    assert code == 0, err
+    code, _, err = site.run("search.study", "--study", "s", "--trials", "3")  # it is known
+    assert code == 0, err
+    assert site.view().finished == 3
+    (site.folder / "mine.py").write_text(EXTENSION + "\n")
+    code, _, err = site.run("search.study", "--study", "s", "--trials", "4")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "mine.py has changed" in err

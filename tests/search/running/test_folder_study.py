@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from data.errors import DataError
 from data.folders.preparation import Preparation, Reading
 from search import study
 from search.final.final import finalise
@@ -97,24 +96,6 @@ def test_a_specification_of_before_the_choice_reads_as_it_did() -> None:
         del stored[name]
     assert StudySpec.from_dict(stored).reading == Reading(version=1)
     assert StudySpec(dataset="folder:/farm").reading == Reading(version=2)
-
-
-def test_validation_images_of_its_own_are_not_divided_anew(root: Path, tmp_path: Path) -> None:
-    tasks = [
-        load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=seed) for seed in (0, 1)
-    ]
-    assert [len(task.validation) for task in tasks] == [6, 6]
-    assert torch.equal(tasks[0].validation.images_NCHW, tasks[1].validation.images_NCHW)
-    assert tasks[0].validation.labels_N.tolist() == [0, 0, 0, 1, 1, 2]
-    limited = load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0, limit=9)
-    assert (len(limited.training), len(limited.validation)) == (9, 6)
-    with pytest.raises(DataError, match="6 validation images of its own"):
-        load_task(f"folder:{root}", tmp_path, torch.device("cpu"), seed=0, validation_count=5)
-
-
-def test_a_rehearsal_says_it_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert study.main(["--dataset", f"folder:{root}", "--epochs", "1", "--dry-run"]) == 0
-    assert "pictures of 45x30 scaled to 28x28 grey" in capsys.readouterr().out
 
 
 def test_flags_for_size_and_mirroring(capsys: pytest.CaptureFixture[str]) -> None:

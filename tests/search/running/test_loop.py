@@ -14,9 +14,9 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from sqlalchemy import delete
 
-from search.running.loop import train_trials
 from search.running.run import Run, checkpoint_path, trial_seed
 from search.running.trial import MAX_FAILURES_IN_A_ROW
+from search.running.worker import train_trials
 from search.store import StudyBrokenError
 from search.store.reading import view_study
 from search.store.schema import epochs

@@ -1,4 +1,6 @@
-"""run_study: the same as the command, from Python."""
+"""`from search import ...`: studies run and read from Python, the same as the commands do."""
+
+from __future__ import annotations
 
 import os
 import signal
@@ -10,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas
 import pytest
 import torch
 
-from search import study
-from search.running.results import epochs_table, load_study
+import search
+from search import report, study
+from search.running.results import epochs_table, load_study, study_figures, trials_table
 from search.running.study import run_study
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
+from search.store import StorageError
 from search.store.views import StudyView
 
 SMALL: dict[str, Any] = {"dataset": "digits", "trials": 3, "epochs": 2, "seed": 0}
@@ -27,18 +32,43 @@ SPACE: dict[str, Any] = {
     "hidden": [(32,), (16, 16)],
     "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
 }
+PUBLIC = """
+import sys, search
+assert not {"torch", "optuna", "sqlalchemy"} & set(sys.modules)
+import os
+assert os.environ["OMP_WAIT_POLICY"]
+from search import predict, study
+assert callable(predict) and hasattr(study, "main")
+for name in search.__all__:
+    function = getattr(search, name)
+    for word in ("Args:", "Example:", ">>> "):
+        assert word in function.__doc__, (name, word)
+    assert "Returns:" in function.__doc__ or "Raises:" in function.__doc__, name
+assert not hasattr(search, "studio")
+"""
 INTERRUPTED = """
 from search import run_study
 try:
-    run_study(dataset="digits", trials=3, epochs=40, seed=0)
+    run_study(dataset="digits", trials=3, epochs=40, seed=0, workers=2)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def learned(view: StudyView) -> list[dict[str, Any]]:
     """Every epoch, without its time."""
     return [{**row, "seconds": None} for row in epochs_table(view)]
+
+
+def test_functions_come_when_they_are_asked_for() -> None:
+    subprocess.run([sys.executable, "-c", PUBLIC], check=True, timeout=120)
+    assert set(search.__all__) <= set(dir(search))
 
 
 @pytest.mark.usefixtures("place")
@@ -53,10 +83,8 @@ def test_command_and_function_do_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert learned(ours) == learned(theirs)
 
 
-def test_it_goes_on_and_says_nothing_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("here")
+def test_it_goes_on_and_says_nothing_unasked(capfd: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
@@ -71,34 +99,29 @@ def test_it_goes_on_and_says_nothing_unasked(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_space_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(
+def test_a_space_is_that_of_a_file(here: Path) -> None:
+    (here / "mine.toml").write_text(
         '[study]\ndataset = "digits"\ntrials = 1\nepochs = 1\npatience = 3\n[space]\ndepth = 1\n'
         "width = [8, 16]\nhidden = [[32], [16, 16]]\n"
         "learning_rate = { low = 1e-3, high = 1e-2, log = true }\n"
     )
-    of_file = run_study("mine.toml", study="a", progress=False, workers=1)
-    of_dict = run_study(
-        study="b", dataset="digits", trials=1, epochs=1, space=SPACE, progress=False, workers=1
-    )
+    given: dict[str, Any] = {"workers": 1, "progress": False}
+    of_file = run_study("mine.toml", study="a", **given)
+    given |= {"study": "b", "dataset": "digits", "trials": 1}
+    of_dict = run_study(epochs=1, space=SPACE, **given)
     assert of_dict.spec == of_file.spec
     assert of_dict.trials[0].params.keys() == {"width", "hidden", "learning_rate"}
     # It goes on with the same space, or without a word of it, but not with another.
     for space in (SPACE, None):
-        again = run_study(
-            study="b", dataset="digits", space=space, trials=1, workers=1, progress=False
-        )
-        assert again.finished == 1
+        assert run_study(space=space, **given).finished == 1
     with pytest.raises(SpecError, match="was made with space"):
-        run_study(study="b", dataset="digits", space={**SPACE, "depth": 2})
+        run_study(space={**SPACE, "depth": 2}, **given)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"trials": 0}, "trials must be a whole number of at least 1, but got 0"),
-        ({"workers": 0}, "workers must be a whole number from 1 up, but got 0"),
         ({"workers": True}, "workers must be a whole number from 1 up, but got True"),
         ({"trials_per_device": 1.5}, "trials_per_device must be a whole number"),
         ({"timeout": 0}, "timeout must be seconds above 0, but got 0"),
@@ -113,31 +136,27 @@ def test_a_space_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_bad_arguments_end_before_anything_is_written(
-    wrong: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wrong: dict[str, Any], said: str, here: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=said) as refused:
         run_study(**{"dataset": "digits", **wrong})
     assert len(str(refused.value).splitlines()) == 1
     assert not isinstance(refused.value, StudyFileError)  # it stems from no file
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
-def test_a_substitute_for_the_data_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "search.running.planning.choose_dataset", lambda _: ("digits", "no network")
-    )
+@pytest.mark.usefixtures("here")
+def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = "search.running.planning.choose_dataset"
+    monkeypatch.setattr(choose, lambda _: ("digits", "no network"))
     with pytest.warns(UserWarning, match=r"could not be had: no network\. This study runs on digi"):
         view = run_study(trials=1, epochs=1, seed=0, progress=False)
     assert view.dataset.name == "digits"
 
 
-def test_stopped_from_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("here")
+def test_stopped_from_another_thread() -> None:
     """In a thread of its own, where no signal handler could be installed."""
-    monkeypatch.chdir(tmp_path)
     stop, views = threading.Event(), list[StudyView]()
 
     def search() -> None:
@@ -152,32 +171,73 @@ def test_stopped_from_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert views[0].finished < 3
 
 
-def test_interrupted_it_lays_aside_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
+    """From a script without a guard, whose workers do not run it once more."""
     command = [sys.executable, "-u", "-c", INTERRUPTED]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}, text=True
     ) as process:
         deadline = time.monotonic() + 100
-        while not (Path("runs/digits/checkpoints").exists() or time.monotonic() > deadline):
+        while not ((here / "runs/digits/checkpoints").exists() or time.monotonic() > deadline):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert out == "interrupted\n"
     before = load_study("digits")
-    reported = learned(before)
-    assert reported
+    assert learned(before)
     assert before.finished < 3
     # A trial laid aside is free at once, and not only when its holder's lease runs out.
-    started = time.monotonic()
-    view = run_study(
-        dataset="digits", trials=before.finished + 1, epochs=40, seed=0, progress=False
-    )
+    total, started = before.finished + 1, time.monotonic()
+    view = run_study(dataset="digits", trials=total, epochs=40, seed=0, progress=False)
     assert time.monotonic() - started < 60
-    assert view.finished == before.finished + 1
-    keys = {(row["trial"], row["epoch"]): row["validation_loss"] for row in learned(view)}
-    for row in reported:
-        assert keys[row["trial"], row["epoch"]] == row["validation_loss"]
+    assert view.finished == total
+    now = {(row["trial"], row["epoch"]): row["validation_loss"] for row in learned(view)}
+    for row in learned(before):
+        assert now[row["trial"], row["epoch"]] == row["validation_loss"]
+
+
+@pytest.mark.usefixtures("place")
+def test_tables_are_those_of_the_view() -> None:
+    view = load_study()
+    table, epochs = trials_table(view), epochs_table(view)
+    assert [row["trial"] for row in table] == [0, 1, 2]
+    assert len({tuple(row) for row in table}) == len({tuple(row) for row in epochs}) == 1
+    for row, trial in zip(table, view.trials, strict=True):
+        assert (row["state"], row["parameters"]) == (trial.state, trial.parameters)
+        assert row["arm"] is row["repeat"] is None
+        assert row["baseline"] == (trial.number == 0)
+        assert {f"params_{name}": value for name, value in trial.params.items()}.items() <= (
+            row.items()
+        )
+        own = [epoch for epoch in epochs if epoch["trial"] == row["trial"]]
+        assert [epoch["epoch"] for epoch in own] == list(range(1, row["epochs"] + 1))
+        if trial.best is None:
+            assert row["validation_loss"] is row["best_epoch"] is None
+        else:
+            assert row["validation_loss"] == trial.best.validation_loss
+            assert row["validation_loss"] == min(epoch["validation_loss"] for epoch in own)
+            assert row["validation_accuracy"] == 1 - trial.best.validation_error
+            assert row["best_epoch"] == trial.best.epoch
+    assert pandas.DataFrame(table)["validation_loss"].dtype == "float64"
+
+
+def test_figures_are_those_of_the_report(place: Path) -> None:
+    assert report.main(["--study", "digits", "--formats", "svg"]) == 0
+    written = {file.stem for file in (place / "runs" / "digits" / "figures").iterdir()}
+    shown = study_figures(load_study("digits"))
+    assert set(shown) == written
+    assert {"history", "curves", "parameters", "time"} <= written
+    # What is done to one leaves the next call's alone.
+    shown["curves"].update_layout(title_text="mine")
+    assert study_figures(load_study("digits"))["curves"].layout.title.text != "mine"
+
+
+@pytest.mark.usefixtures("place")
+def test_what_is_not_there() -> None:
+    with pytest.raises(StorageError, match="no study 'digit'"):
+        load_study("digit")
+    with pytest.raises(SpecError, match="not usable"):
+        load_study("../digits")
+    with pytest.raises(StorageError, match="no such file"):
+        load_study(storage="sqlite:///nowhere.db")
+    assert not Path("nowhere.db").exists()

@@ -12,9 +12,9 @@ import torch
 from optuna.trial import FixedTrial
 
 from data.datasets import default_data_dir
-from search.running.loop import train_trials
 from search.running.run import Run
 from search.running.trial import DivergedError
+from search.running.worker import train_trials
 from search.sampling.sampler import make_sampler
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
