@@ -62,7 +62,7 @@ class Plan:
             content=task.content,
         )
         runs = runs_folder(request.storage, request.runs_dir)
-        options = {"stop": stop, "trials_at_a_time": request.trials_at_a_time}
+        options = {"stop": stop, "trials_at_a_time": request.trials_per_device}
         run = begin_run(study, spec, task, runs=runs, **options)
         with study.transaction():  # it may have been deleted while images were loaded
             set_total(study, spec.trials)

@@ -53,9 +53,9 @@ def threads_for(workers: int, cores: int | None = None) -> int:
 class ChildProcess:
     """A Python process that calls a function, with this process's `sys.path` and packages.
 
-    It loads the function's module at once, and calls it when it is sent the arguments. It is in a
-    session of its own, so that Ctrl-C reaches only this process, and is terminated when this one
-    ends, however that comes. What it writes to standard error is written here too.
+    It loads the function's module at once, and calls it when it is sent the arguments. Ctrl-C does
+    not reach it; it is terminated when this process ends, however that comes. What it writes to
+    standard error is written here too.
 
     Args:
         function: `package.module:name`; what it returns is the exit code.
@@ -177,11 +177,11 @@ class WorkerPool:
     def _start(self, device: str) -> None:
         child = ChildProcess("search.running.worker:work_for_study")
         self._running.append((device, child))
-        if self._study is not None:
-            self._send(device, child)
+        self._send(device, child)
 
     def _send(self, device: str, child: ChildProcess) -> None:
-        child.call({**self._arguments, "study": self._study, "device": device})
+        if self._study is not None:
+            child.call({**self._arguments, "study": self._study, "device": device})
 
     def watch(self) -> bool:
         """Replace workers that died; whether any is left at work.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
 from search.spec.config import StudySpec, check_study_name, study_name_for
@@ -15,8 +15,9 @@ from search.spec.extensions import Extension
 from search.spec.parameters import read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
 from search.store import DEFAULT_STORAGE
-from search.store.studies import StudyHandle, load_spec, resumed_spec
-from search.training.weights import with_weights
+
+if TYPE_CHECKING:
+    from search.store.studies import StudyHandle
 
 DEFAULT_FILE = "default"
 OPTIONS = (  # fields of StudySpec that have an option of their own
@@ -63,11 +64,6 @@ class Request:
         return "seed" in self.options
 
     @property
-    def trials_at_a_time(self) -> int | None:
-        """See `Run`."""
-        return self.trials_per_device or (1 if self.is_repeatable else None)
-
-    @property
     def dataset(self) -> str | None:
         """The data set that options or file name."""
         name: str | None = self.options.get("dataset", self.fields.get("dataset"))
@@ -101,6 +97,8 @@ class Request:
             SpecError: values or options that do not go together, or that the existing study
                 differs in.
         """
+        from search.store.studies import load_spec, resumed_spec
+
         stored = None if existing is None else load_spec(existing)
         fields = self._fields_on(place or dataset)
         if stored is not None and not self.names_file:
@@ -180,13 +178,18 @@ def read_request(
 
     Raises:
         SpecError: a name that no study can have, or an unknown parameter in `space`.
+        DataError: a name that no data set has.
         StudyFileError: there is no such file, or it is no study file.
     """
     if where.get("study") is not None:
         check_study_name(where["study"])
+    if options.get("dataset") is not None:
+        canonical_name(options["dataset"])
     file = find_study_file(config or DEFAULT_FILE)
     fields = read_study_file(file)
     given = {name: value for name, value in options.items() if value is not None}
+    if "seed" in given and where.get("trials_per_device") is None:
+        where["trials_per_device"] = 1
     if extensions:
         given["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
@@ -197,8 +200,12 @@ def read_request(
         given["baseline"] = None
         if config is None:
             given["title"] = ""  # what the default file says of its own space
+    if weights is not None:
+        from search.training.weights import with_weights  # which loads torch
+
+        fields = with_weights(fields, weights)
     return Request(
-        fields=fields if weights is None else with_weights(fields, weights),
+        fields=fields,
         options=given,
         file=file,
         names_file=config is not None,

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from data.datasets import default_data_dir
 from search.analysis.wording import printable
 from search.running.planning import Plan, make_plan
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
-from search.running.request import Request, read_request
+from search.running.request import OPTIONS, WHERE, Request, read_request
 from search.running.run import Run
 from search.running.worker import train_trials
 from search.spec.domains import SpecError
+from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import Database, optuna_warnings_only
 from search.store.folders import sweep
@@ -58,6 +59,7 @@ def run_study(
     image_size: int | None = None,
     mirror_changes_class: bool | None = None,
     runs_dir: str | Path | None = None,
+    extensions: Sequence[str | Path] = (),
     timeout: float | None = None,
     stop: threading.Event | None = None,
     progress: bool = True,
@@ -84,6 +86,7 @@ def run_study(
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
             None: guessed from the data set.
+        extensions: Python files of your own that add data sets, network families and more.
         timeout: seconds after which to leave; the same call goes on.
         stop: set it from another thread to leave within seconds.
         progress: show it on standard error.
@@ -101,46 +104,29 @@ def run_study(
     Warns:
         UserWarning: Fashion-MNIST could not be had and no data set was named: digits stands in.
     """
-    check_count("workers", workers)
-    check_count("trials_per_device", trials_per_device)
+    given = locals()
+    for name in ("workers", "trials_per_device"):
+        check_count(name, given[name])
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
-    options: dict[str, Any] = {
-        "dataset": dataset,
-        "trials": trials,
-        "repeats": repeats,
-        "epochs": epochs,
-        "limit": limit,
-        "seed": seed,
-        "image_size": image_size,
-        "mirror_changes_class": mirror_changes_class,
-    }
+    given = {**given, "data_dir": Path(data_dir or default_data_dir())}
     request = read_request(
         None if config is None else str(config),
-        options,
+        {name: given[name] for name in OPTIONS},
         space=space,
         weights=None if weights is None else str(weights),
-        study=study,
-        storage=storage,
-        data_dir=default_data_dir() if data_dir is None else Path(data_dir),
-        runs_dir=None if runs_dir is None else Path(runs_dir),
-        device=device,
-        workers=workers,
-        trials_per_device=trials_per_device,
+        extensions=[load_extension(str(file), Path(file)) for file in extensions],
+        **{name: given[name] for name in WHERE},
     )
 
     def warn(plan: Plan) -> None:
         if plan.substitute is not None:
             warnings.warn(fallback_words(plan.substitute), stacklevel=4)
 
+    stop = stop or threading.Event()
     with kept_settings():
         return search_study(
-            request,
-            stop=stop or threading.Event(),
-            timeout=timeout,
-            progress=progress,
-            on_plan=warn,
-            most=None,
+            request, stop=stop, timeout=timeout, progress=progress, on_plan=warn, most=None
         )
 
 
@@ -200,9 +186,7 @@ def search_study(
         most: see `view_study`.
 
     Raises:
-        SpecError, StudyFileError, DataError, StorageError: see `make_plan`.
-        StudyBrokenError, StorageError, CheckpointUnwritableError: see `train_trials`.
-        StudyGoneError: the study was deleted, or the database's file taken away.
+        ValueError: see `make_plan` and `train_trials`.
     """
     prepare_process()
     devices = choose_devices(request)
@@ -213,7 +197,7 @@ def search_study(
         "data_dir": request.data_dir,
         "runs_dir": request.runs_dir,
         "threads": threads,
-        "trials_per_device": request.trials_at_a_time,
+        "trials_per_device": request.trials_per_device,
     }
     with WorkerPool([str(device) for device in devices] if several else [], arguments) as pool:
         plan = make_plan(request, devices[0])

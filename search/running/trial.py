@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from models.summary import count_parameters
 from search.dashboard.artifacts import TrialPictures
@@ -124,9 +124,10 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
             ACCURACY: round(1 - best.validation_error, 6),
         }
     trial = run.db.optuna.get_trial(lease.trial_id)
-    parameters = _count_parameters(run, trial)
-    if parameters is not None:
-        attributes[PARAMETERS] = parameters
+    with suppress(ValueError):  # it failed before it had a network
+        architecture = suggest(trial, run.spec).architecture
+        shape, classes = run.task.image_shape, run.task.classes
+        attributes[PARAMETERS] = count_parameters(architecture, shape, classes)
     if reason is not None:
         attributes[REASON] = reason
     finish(
@@ -136,15 +137,6 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
         value=best.validation_loss if state == TrialState.COMPLETE and best is not None else None,
         attributes=attributes,
     )
-
-
-def _count_parameters(run: Run, trial: FrozenTrial) -> int | None:
-    """None where the trial failed before it had a network."""
-    try:
-        architecture = suggest(trial, run.spec).architecture
-        return count_parameters(architecture, run.task.image_shape, run.task.classes)
-    except ValueError:
-        return None
 
 
 def give_up_if_broken(run: Run) -> None:
