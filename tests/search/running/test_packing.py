@@ -41,27 +41,25 @@ def packing(device: Device, **options: object) -> Packing:
     return Packing(adapts=True, clock=lambda: device.now, **options)
 
 
+def up_to(most: int) -> Callable[[int], float]:
+    return lambda trials: 500.0 * min(trials, most)
+
+
 @pytest.mark.parametrize(
-    ("most_that_pay", "expected"), [(1, 1), (2, 2), (4, 4), (16, 16), (1000, MOST)]
+    ("device", "expected"),
+    [
+        *((Device(total=up_to(most)), most) for most in (1, 2, 4, 16)),
+        (Device(total=up_to(1000)), MOST),
+        (Device(total=lambda trials: 500.0 if trials < 4 else 100.0), 1),  # more train less
+        # The first is quick, all later ones are slow: the sum of slices would go down.
+        (Device(total=up_to(8), cost=lambda trial: 4.0 if trial else 0.4), 8),
+        (Device(total=lambda trials: 8 * up_to(8)(trials), lifetime=300), 8),  # short trials
+    ],
 )
-def test_it_finds_how_many_pay(most_that_pay: int, expected: int) -> None:
-    device = Device(total=lambda trials: 500.0 * min(trials, most_that_pay))
-    assert device.run(packing(device), 60) == expected
-
-
-def test_more_that_train_less_are_given_up() -> None:
-    device = Device(total=lambda trials: 500.0 if trials < 4 else 100.0)
+def test_it_finds_how_many_pay(device: Device, expected: int) -> None:
     found = packing(device)
-    assert device.run(found, 60) == 1
-    assert device.run(found, 60) == 1  # for good
-
-
-def test_trials_of_different_cost_do_not_mislead_it() -> None:
-    """The first is quick, all later ones are ten times as slow: the sum of slices would go down."""
-    device = Device(
-        total=lambda trials: 2000.0 * min(trials, 8), cost=lambda trial: 10.0 if trial else 1.0
-    )
-    assert device.run(packing(device), 60) == 8
+    assert device.run(found, 60) == expected
+    assert device.run(found, 60) == expected  # for good
 
 
 def test_no_more_than_fit() -> None:
@@ -74,11 +72,6 @@ def test_no_more_than_fit() -> None:
     device = Device(total=lambda trials: 500.0 * trials)
     assert device.run(packing(device, fits=fits), 60) == 4
     assert asked == [(2, 1), (4, 2), (8, 4)]
-
-
-def test_short_trials_do_not_stop_it_from_deciding() -> None:
-    device = Device(total=lambda trials: 4000.0 * min(trials, 8), lifetime=300)
-    assert device.run(packing(device), 60) == 8
 
 
 def test_out_of_memory_lowers_the_number_for_good() -> None:
