@@ -32,7 +32,7 @@ from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
-from search.store.folders import artifact_folder, runs_folder, sweep
+from search.store.folders import runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, release
 from search.store.opening import open_database
 from search.store.reading import view_study
