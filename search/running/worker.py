@@ -7,7 +7,7 @@ another process, be counted exactly, and outlive its worker. See `search.store.c
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, begin_run, checkpoint_path
 from search.running.slots import Packing, Slot, Slots
 from search.running.trial import (
@@ -32,7 +33,7 @@ from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
-from search.store.folders import runs_folder, sweep
+from search.store.folders import artifact_folder, runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, release
 from search.store.opening import open_database
 from search.store.reading import view_study
@@ -52,6 +53,7 @@ from search.training.files import delete_checkpoint
 from search.training.weights import check_training
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
+Start = Callable[[Lease], Generator[None, None, Ending]]
 
 
 @optuna_warnings_only()
@@ -120,13 +122,18 @@ def train_trials(run: Run) -> None:
     """
     run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
     slots = Slots(_packing(run))
+    pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
     with Heartbeat(run.db) as heartbeat:
+
+        def start(lease: Lease) -> Generator[None, None, Ending]:
+            return train_trial(run, lease, heartbeat, pictures)
+
         try:
             while not run.stop.is_set():
-                _claim_more(run, slots, heartbeat)
+                _claim_more(run, slots, heartbeat, start)
                 if not slots:
                     return
-                _advance(run, slots, heartbeat)
+                _advance(run, slots, start)
         except StoppedError:
             pass
         except StorageError:
@@ -144,7 +151,7 @@ def _packing(run: Run) -> Packing:
     return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
 
 
-def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat, start: Start) -> None:
     """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
     while slots.has_room() and not run.stop.is_set():
         match claim(
@@ -156,8 +163,7 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
             case Lease() as lease:
                 keeping = ExitStack()
                 keeping.enter_context(heartbeat.keep(lease))
-                training = train_trial(run, lease, heartbeat)
-                slots.add(Slot(lease=lease, training=training, keeping=keeping))
+                slots.add(Slot(lease=lease, training=start(lease), keeping=keeping))
             case Wait() if not slots:
                 run.stop.wait(WAIT_SECONDS)
             case Done() if not slots:
@@ -166,10 +172,10 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
                 slots.rest(WAIT_SECONDS)
 
 
-def _advance(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
+def _advance(run: Run, slots: Slots, start: Start) -> None:
     """Train one trial for a slice; complete, prune or fail it if that was the last one."""
     slot = slots.next()
-    lease, crowded = slot.lease, False
+    crowded = False
     try:
         ending = slots.advance(slot)
     except LostLeaseError:
@@ -184,7 +190,7 @@ def _advance(run: Run, slots: Slots, heartbeat: Heartbeat) -> None:
     # Out here no error holds on to tensors any more.
     if crowded:
         slots.crowd_out(slot)
-        slot.training = train_trial(run, lease, heartbeat)
+        slot.training = start(slot.lease)
         return_memory()
     elif ending is not None:
         _end(run, slots, slot, ending)
