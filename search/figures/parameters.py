@@ -36,15 +36,11 @@ def importances_bars(view: StudyView) -> go.Figure:
     found = fanova.importances(view)
     if found is None:
         figure = style.missing("too few trials have trained equally long")
-        figure.update_layout(
-            height=260,
-            meta={
-                "caption": f"Importances take {fanova.FEWEST} trials that have trained equally "
-                "long, without the baseline, and losses that differ; "
-                f"{len(fanova.usable(view))} have reported a loss."
-            },
+        few = (
+            f"Importances take {fanova.FEWEST} trials that have trained equally long, without the "
+            f"baseline, and losses that differ; {len(fanova.usable(view))} have reported a loss."
         )
-        return figure
+        return figure.update_layout(height=260, meta={"caption": few})
     deviations = [round(found.spread[name], 3) for name in found.shares]
     figure = go.Figure()
     figure.add_bar(
