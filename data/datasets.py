@@ -29,6 +29,12 @@ FORMS = {
     "npz:FILE": "arrays x_train, y_train, x_test, y_test, or as MedMNIST names them",
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
+_MIRRORING = {
+    True: "mirroring: a mirrored picture may belong to another class, so none is flipped, whatever "
+    "the augmentation is called; --mirror safe allows it",
+    False: "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
+    "may flip it; --mirror unsafe forbids it",
+}
 _READING = Reading()
 
 
@@ -210,18 +216,8 @@ def load_training(
     info, examples = found.load_training(canonical_name(name), data_dir, reading)
     if reading.mirror_changes_class is not None:
         info = replace(info, mirror_changes_class=reading.mirror_changes_class)
-    if info.mirror_changes_class:
-        note = (
-            "mirroring: a mirrored picture may belong to another class, so none is flipped, "
-            "whatever the augmentation is called; --mirror safe allows it"
-        )
-    else:
-        note = (
-            "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
-            "may flip it; --mirror unsafe forbids it"
-        )
     if info.mirror_changes_class or found.path is not None:
-        info = replace(info, notes=(*info.notes, note))
+        info = replace(info, notes=(*info.notes, _MIRRORING[info.mirror_changes_class]))
     return info, examples
 
 
