@@ -1,0 +1,65 @@
+"""What a recipe refuses, and schedules at known points and against torch's."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from search.spec.recipe import Recipe, RecipeError
+from search.spec.schedules import SCHEDULES
+
+RECIPE = Recipe(epochs=2, learning_rate=0.05)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("patience", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("weight_decay", math.nan),
+        ("weight_decay_kind", "l1"),
+        ("optimizer", "lion"),
+        ("schedule", "exponential"),
+        ("weight_averaging", 1.5),
+        ("label_smoothing", 1.0),
+        ("gradient_clip", 0.0),
+        ("augmentation", "mixup"),
+        ("augmentation_strength", -0.5),
+        ("frozen_epochs", -1),
+        ("frozen_epochs", 1),  # random layers would stay random
+    ],
+)
+def test_a_recipe_refuses(field: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=field):
+        replace(RECIPE, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", {0.7: 1}),
+        ("step", {0: 1, 0.49: 1, 0.5: 0.1, 0.75: 0.01}),
+        ("cosine", {0: 1, 0.5: 0.5, 1: 0}),
+        ("one-cycle", {0: 0.05, 0.2: 1, 0.6: 0.5, 1: 0}),
+    ],
+)
+def test_schedules_at_known_points(name: str, expected: dict[float, float]) -> None:
+    found = {progress: SCHEDULES[name].factor(progress) for progress in expected}
+    assert found == pytest.approx(expected)
+
+
+def test_cosine_agrees_with_torch() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for step in range(10):
+        expected = optimizer.param_groups[0]["lr"]
+        assert SCHEDULES["cosine"].factor(step / 10) == pytest.approx(expected)
+        optimizer.step()
+        reference.step()
