@@ -29,7 +29,7 @@ from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, TrialView
 
 GUESS_TRIALS = 15  # the pruner's own guess counts like so many trials seen at each rung
-POWER = 0.6  # of multiply-adds, between the two kinds of machine
+POWER = 0.5  # of multiply-adds, between the two kinds of machine
 DRAWS, GUESS_EPOCHS = 16, 20  # networks of the space; they count like so many measured epochs
 # Standard deviation of the seconds of trials, as a share of their mean: of a search, and of an arm.
 GUESS_VARIATION, ARM_VARIATION = 1.0, 0.3

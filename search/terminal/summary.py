@@ -15,6 +15,7 @@ from search.analysis.measures import (
     accuracy_of,
     images_per_second,
     legend,
+    measure_of,
     sampling_error,
     time_spent,
 )
@@ -34,12 +35,14 @@ from search.store.views import StudyView, TrialView
 from search.terminal.command_line import as_called
 
 WIDTH = 80
-
 MOST_FAILURES = 10  # told one by one
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
-    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or else early look."""
+    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or else early look.
+
+    And the metrics that the study records beside them: `..., macro f1 0.9251`.
+    """
     row = trial.best or trial.early_look
     if row is None or not math.isfinite(row.validation_loss):
         return "no finite loss"
@@ -47,7 +50,8 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     if row.epoch == 0:
         images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
     accuracy = accuracy_of([row.validation_error], images)
-    return f"loss {row.validation_loss:.4f}, accuracy {accuracy}"
+    more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in row.metrics.items())
+    return f"loss {row.validation_loss:.4f}, accuracy {accuracy}{more}"
 
 
 def gain_in_words(view: StudyView) -> str | None:

@@ -21,6 +21,7 @@ from sqlalchemy import inspect
 
 from search.store import StorageError
 from search.store.opening import open_database
+from search.store.studies import require_study
 from search.terminal import command_line
 from search.terminal.command_line import hide_passwords, same_command
 
@@ -83,9 +84,11 @@ def run(folder: Path, *words: str, **env: str) -> Any:
     )
 
 
-def has_a_study(url: str) -> bool:
+def has_begun(url: str) -> bool:
+    """Whether a trial of a study has."""
     with suppress(StorageError), closing(open_database(url, must_exist=True)) as db:
-        return bool(optuna.get_all_study_names(db.optuna))
+        require_study(db, None)
+        return True
     return False
 
 
@@ -96,7 +99,7 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
     study = run(tmp_path, "search.study", *words, "--storage", guarded)
     deadline = time.monotonic() + 90
     try:
-        while not has_a_study(guarded):
+        while not has_begun(guarded):
             assert study.poll() is None, study.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.1)
