@@ -57,7 +57,6 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(live)
     monkeypatch.setenv("SEARCH_DATA_DIR", "data")
     monkeypatch.setattr(final, "default_workers", lambda _: 1)
-    monkeypatch.setattr(final, "save_pictures", lambda *_: [])
     return live
 
 
