@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from data.augmentations import AUGMENTATIONS
 from data.datasets import DATASETS, FORMS
 from models import FAMILIES
+from search.figures import FIGURES
 from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
@@ -159,6 +160,7 @@ def parser() -> Parser:
     own.add_registry("sampler in a study file", SAMPLERS)
     own.add_registry("pruner in a study file", PRUNERS)
     own.add_registry("metrics in a study file", METRICS)
+    own.add_registry("figures of the report and the dashboard", FIGURES)
     return own
 
 
