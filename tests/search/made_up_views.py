@@ -30,7 +30,6 @@ PLAIN = TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
-MakeFinal = Callable[..., FinalResult]
 
 
 def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
@@ -124,16 +123,6 @@ def study_view(
 
 
 @pytest.fixture
-def make_trial() -> MakeTrial:
-    return trial_view
-
-
-@pytest.fixture
-def make_view() -> MakeView:
-    return study_view
-
-
-@pytest.fixture
 def result_row() -> ResultRow:
     return ResultRow(
         result_id="r",
@@ -155,7 +144,6 @@ def result_row() -> ResultRow:
 
 @pytest.fixture
 def small_study() -> StudyView:
-    """All states, a baseline, an early look, losses that are not finite."""
     return study_view(
         [
             trial_view(0, [0.9, 0.5, 0.4], is_baseline=True, params={}),
@@ -173,18 +161,14 @@ def small_study() -> StudyView:
 
 
 def _big(trials: int, epochs: int) -> StudyView:
-    """A long study: one in four trials complete, the others pruned early."""
     made = []
     for number in range(trials):
-        complete = number % 4 == 0
+        complete, length = number % 4 == 0, epochs if number % 4 == 0 else 1 + number % 3
         parameters = 50_000 + 997 * (number * 37 % 1000)
         floor = 0.15 + 0.1 * math.sin(number + 1) ** 2 + 5_000 / parameters
         network = ConvNetConfig(channels=(17, 34, 68, 68), dropout_linear=number % 10 / 21)
-        strength = 0.2 + number % 9 / 11
-        recipe = Recipe(
-            epochs=12, augmentation="zoom-translate-flip", augmentation_strength=strength
-        )
-        length = epochs if complete else 1 + number % 3
+        policy, strength = "flip-crop", 0.2 + number % 9 / 11
+        recipe = Recipe(epochs=12, augmentation=policy, augmentation_strength=strength)
         trial = trial_view(
             number,
             [floor + 0.9 / (epoch + 1) for epoch in range(length)],
@@ -196,25 +180,6 @@ def _big(trials: int, epochs: int) -> StudyView:
         )
         made.append(trial)
     return study_view(made)
-
-
-@pytest.fixture
-def big_study() -> Callable[[int, int], StudyView]:
-    return _big
-
-
-def _epoch(number: int) -> Epoch:
-    """Its validation metrics are of images that were trained on: they must not be shown."""
-    return Epoch(
-        epoch=number,
-        train_loss=0.5 / number,
-        train_error=0.2 / number,
-        validation_loss=99.0,
-        validation_error=0.99,
-        learning_rate=1e-3,
-        seconds=10.0,
-        images=60_000,
-    )
 
 
 def _final(
@@ -232,6 +197,17 @@ def _final(
     classes, runs = len(view.dataset.class_names), len(accuracies)
     matrix = np.diag([100 * runs] * classes) if confusion is None else np.array(confusion)
     rng = np.random.default_rng(0)
+    # Its validation metrics are of images that were trained on: they must not be shown.
+    epoch = Epoch(
+        epoch=1,
+        train_loss=0.5,
+        train_error=0.2,
+        validation_loss=99.0,
+        validation_error=0.99,
+        learning_rate=1e-3,
+        seconds=10.0,
+        images=60_000,
+    )
     return FinalResult(
         view=view,
         trial=view.leaderboard[0],
@@ -240,7 +216,10 @@ def _final(
         runs=tuple(
             SeedRun(
                 seed=seed,
-                curve=(_epoch(1), _epoch(2)),
+                curve=(
+                    epoch,
+                    dataclasses.replace(epoch, epoch=2, train_loss=0.25, train_error=0.1),
+                ),
                 training=Score(loss=0.1, error=0.04),
                 test=Score(loss=0.2 + seed / 100, error=1 - accuracy),
                 seconds=60.0,
@@ -255,11 +234,6 @@ def _final(
         hardware="2 cores of a test machine",
         versions={"torch": "2.15.0"},
     )
-
-
-@pytest.fixture
-def make_final() -> MakeFinal:
-    return _final
 
 
 def _comparison(
@@ -319,6 +293,8 @@ def _comparison(
     return dataclasses.replace(view, spec=spec, trials=tuple(trials))
 
 
-@pytest.fixture
-def make_comparison() -> MakeView:
-    return _comparison
+make_trial = pytest.fixture(lambda: trial_view, name="make_trial")
+make_view = pytest.fixture(lambda: study_view, name="make_view")
+make_comparison = pytest.fixture(lambda: _comparison, name="make_comparison")
+make_final = pytest.fixture(lambda: _final, name="make_final")
+big_study = pytest.fixture(lambda: _big, name="big_study")

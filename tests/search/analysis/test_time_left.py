@@ -152,7 +152,6 @@ def test_after_the_third_trial_it_is_within_a_factor_of_two(machine: str) -> Non
 
 
 def test_it_holds_for_longer_trials() -> None:
-    """The longer trials may get, the more hangs on how many do."""
     kinds = studies(MACHINES["cpu"], epochs=24)
     assert share_within_two(3, kinds) >= 0.8
     assert share_within_two(10, kinds) >= 0.7
@@ -186,14 +185,13 @@ def test_nothing_measured_gives_no_estimate() -> None:
     assert seconds_left([plain(0, 0, state="running")]) is None
 
 
-def test_a_study_with_its_total_takes_no_more_time() -> None:
-    trials = [plain(number) for number in range(8)]
-    assert seconds_left([*trials, plain(8, 2, state="running")]) == 0.0
-
-
 def test_equal_trials_take_as_long_as_the_first_did() -> None:
     assert seconds_left([plain(0), plain(1)]) == pytest.approx(6 * 50)
+    done = [plain(number) for number in range(8)]
+    assert seconds_left([*done, plain(8, 2, state="running")]) == 0.0
     assert seconds_left([plain(0), plain(1, 3, state="running")]) == pytest.approx(20 + 6 * 50)
+    short = seconds_left([plain(0, 2), plain(1, 2)], patience=1)  # ran out of patience
+    assert short == pytest.approx(6 * fmean([5, 2, 2]) * 10)
     failed = plain(1, 0, state="failed", config=None)  # made up for by another
     assert seconds_left([plain(0), failed]) == pytest.approx(7 * 50)
 
@@ -204,11 +202,6 @@ def test_workers_share_the_work_but_not_one_trial() -> None:
     assert seconds_left(last, workers=4) == pytest.approx(4 * 10)
 
 
-def test_trials_that_run_out_of_patience_shorten_the_rest() -> None:
-    left = seconds_left([plain(0, 2), plain(1, 2)], patience=1)
-    assert left == pytest.approx(6 * fmean([5, 2, 2]) * 10)
-
-
 def test_time_between_trials_counts_and_a_night_laid_aside_does_not() -> None:
     start = datetime(2026, 3, 1)
     times = [timedelta(seconds=52), timedelta(hours=9), timedelta(seconds=52)]
@@ -216,19 +209,17 @@ def test_time_between_trials_counts_and_a_night_laid_aside_does_not() -> None:
     assert seconds_left(trials) == pytest.approx(5 * (50 + 2))
 
 
-def test_networks_that_do_not_fit_are_left_out() -> None:
-    """Eight unpadded convolutions do not fit 28 pixels; such a trial fails, costing no time."""
-    space = {"depth": Range(low=1, high=12), "padding": Fixed(value=0)}
-    estimate = seconds_left([plain(0)], space=space)
-    assert estimate is not None
-    assert 0 < estimate < math.inf
-
-
 def test_the_sooner_trials_are_stopped_the_sooner_it_ends() -> None:
     pruned, whole = (seconds_left([plain(0)], pruner=name) for name in ("halving", "none"))
     assert pruned is not None
     assert whole is not None
     assert 0 < pruned < whole
+    # Eight unpadded convolutions do not fit 28 pixels; such a trial fails, costing no time.
+    left = seconds_left(
+        [plain(0)], space={"depth": Range(low=1, high=12), "padding": Fixed(value=0)}
+    )
+    assert left is not None
+    assert 0 < left < 1e6
 
 
 def test_workers_are_those_that_train_now() -> None:
@@ -250,9 +241,6 @@ def test_what_was_trained_since_the_last_report_is_counted_down() -> None:
     assert at_once.seconds - later.seconds == pytest.approx(7)
     nobody = replace(view, trials=(view.trials[0], replace(view.trials[1], state="interrupted")))
     assert time_left_now(nobody, 1e12) == time_left(nobody)
-
-
-# A comparison: which trials are to come is known, how long they train is not.
 
 
 def arms(name: str, **fields: Any) -> StudySpec:
