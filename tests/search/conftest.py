@@ -37,9 +37,9 @@ from tests.search.made_up_views import (  # noqa: F401
 from tests.search.searched import place, searched  # noqa: F401
 from tests.search.workplaces import (  # noqa: F401
     _report,
-    crews,
     db,
     filled,
+    make_workplace,
     rows_read,
     study,
     workplace,

@@ -19,11 +19,11 @@ from search.store.database import Database
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import StudyHandle
-from tests.search.laborers import report
 from tests.search.long_studies import SPEC, Fill, fill
+from tests.search.worker_processes import report
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).with_name("laborers.py")
+PROGRAM = Path(__file__).with_name("worker_processes.py")
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def _report() -> Callable[..., None]:
 
 
 @dataclass
-class Laborers:
-    """Processes started by one call of laborers.py."""
+class WorkerProcesses:
+    """Processes started by one call of worker_processes.py."""
 
     process: subprocess.Popen[str]
     pids: list[int]
@@ -67,14 +67,14 @@ class Laborers:
 
 
 class Workplace:
-    """Starts laborers on a database, and checks what they leave."""
+    """Starts workers on a database, and checks what they leave."""
 
     def __init__(self, url: str, notes: Path) -> None:
         self.url, self.notes = url, notes
         self._all: list[subprocess.Popen[str]] = []
 
-    def start(self, *, total: int, **options: object) -> Laborers:
-        """Options: processes, epochs, seconds, lease, replace, die_every; see laborers.py."""
+    def start(self, *, total: int, **options: object) -> WorkerProcesses:
+        """Options: processes, epochs, seconds, lease, replace, die_every, as there."""
         words = [self.url, "--total", str(total), "--acknowledged", str(self.notes)]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
@@ -88,10 +88,10 @@ class Workplace:
         self._all.append(process)
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
-        return Laborers(process=process, pids=pids)
+        return WorkerProcesses(process=process, pids=pids)
 
     def lines(self) -> list[list[str]]:
-        """What the laborers noted, in words."""
+        """What the workers noted, in words."""
         return [
             line.split() for file in self.notes.iterdir() for line in file.read_text().splitlines()
         ]
@@ -131,7 +131,7 @@ class Workplace:
 
 
 @pytest.fixture
-def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
+def make_workplace(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
     """Makes the workplace of a URL."""
     places = []
 
@@ -147,8 +147,8 @@ def crews(tmp_path: Path) -> Iterator[Callable[[str], Workplace]]:
 
 
 @pytest.fixture
-def workplace(database_url: str, crews: Callable[[str], Workplace]) -> Workplace:
-    return crews(database_url)
+def workplace(database_url: str, make_workplace: Callable[[str], Workplace]) -> Workplace:
+    return make_workplace(database_url)
 
 
 @pytest.fixture

@@ -53,12 +53,12 @@ def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
     # Each trial takes 0.1 s and more, and a kill with its successor's start as long as that of four
     # to eight trials: by the last kill there are some left, or the test fails.
     total = 12 * kills
-    crew = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
+    workers = workplace.start(total=total, processes=4, epochs=4, seconds=0.025, replace=1)
     for _ in range(kills):
         time.sleep(chance.uniform(0.0, 0.1))
-        crew.kill(chance.choice(crew.pids))
-        crew.await_successor()
-    assert crew.wait() == 0
+        workers.kill(chance.choice(workers.pids))
+        workers.await_successor()
+    assert workers.wait() == 0
     workplace.check(total)
 
 
@@ -67,11 +67,11 @@ def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
     for total in range(step, step * times(1, 5) + 1, step):  # a study may also be given more
         done = len(workplace.lines())
         for reports in (done + step // 3, done + step):
-            crew = workplace.start(total=total, processes=processes, epochs=2, seconds=0.02)
+            workers = workplace.start(total=total, processes=processes, epochs=2, seconds=0.02)
             workplace.wait_for(reports)
-            for pid in list(crew.pids):
-                crew.kill(pid)
-            assert crew.wait() != 0
+            for pid in list(workers.pids):
+                workers.kill(pid)
+            assert workers.wait() != 0
         assert workplace.start(total=total, processes=processes, epochs=2).wait() == 0
         workplace.check(total)
 
@@ -106,13 +106,13 @@ def attempts(url: str) -> set[int]:
 def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
     """All are stopped together for longer than their leases, and go on together."""
     sleeps = times(1, 10)
-    crew = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
+    workers = workplace.start(total=6 * sleeps, processes=3, epochs=3, seconds=0.2, lease=1.5)
     for number in range(sleeps):
         workplace.wait_for(3 + 18 * number)
-        os.killpg(crew.process.pid, signal.SIGSTOP)
+        os.killpg(workers.process.pid, signal.SIGSTOP)
         time.sleep(2.0)
-        os.killpg(crew.process.pid, signal.SIGCONT)
-    assert crew.wait() == 0
+        os.killpg(workers.process.pid, signal.SIGCONT)
+    assert workers.wait() == 0
     assert all(line[0] != "lost" for line in workplace.lines())
     workplace.check(6 * sleeps)
     assert attempts(workplace.url) == {1}
@@ -131,12 +131,12 @@ def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
         .values(expires_at=leases.c.expires_at - 3600)
     )
     jumps = times(2, 50)
-    crew = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
+    workers = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
     for number in range(jumps):
         workplace.wait_for(3 + 30 * number)
         with closing(open_database(workplace.url)) as db, db.engine.begin() as connection:
             connection.execute(jump)
-    assert crew.wait() == 0
+    assert workers.wait() == 0
     assert all(line[0] != "lost" for line in workplace.lines())
     workplace.check(12 * jumps)
     assert attempts(workplace.url) == {1}
@@ -156,13 +156,13 @@ def make_anew(url: str) -> None:
 
 def test_a_study_deleted_and_made_anew_under_living_workers(
     database_url: str,
-    crews: Callable[[str], Any],
+    make_workplace: Callable[[str], Any],
     times: Times,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """SQLite gives the ids of the old study and its trials to the new one."""
     for _ in range(times(1, 20)):
-        old_place, place = crews(database_url), crews(database_url)
+        old_place, place = make_workplace(database_url), make_workplace(database_url)
         old = old_place.start(total=10_000, processes=3, epochs=5, seconds=0.02)
         old_place.wait_for(10)
         while len(list(old_place.notes.iterdir())) < 3:  # each has found the study
@@ -184,7 +184,7 @@ def test_a_study_deleted_and_made_anew_under_living_workers(
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times: Times) -> None:
     locks = [2.0] if times(1, 2) == 1 else [10.0, 60.0]
-    crew = workplace.start(total=20 * len(locks), processes=2, seconds=0.01)
+    workers = workplace.start(total=20 * len(locks), processes=2, seconds=0.01)
     for number, seconds in enumerate(locks):
         workplace.wait_for(20 * number + 2)
         other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, timeout=10)
@@ -192,7 +192,7 @@ def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times:
         time.sleep(seconds)
         other.execute("ROLLBACK")
         other.close()
-    assert crew.wait() == 0
+    assert workers.wait() == 0
     workplace.check(20 * len(locks))
 
 
@@ -208,17 +208,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_disk_full(
-    small_disk: Path, crews: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
+    small_disk: Path, make_workplace: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    workplace = crews(f"sqlite:///{small_disk / 'studies.db'}")
-    crew = workplace.start(total=30, processes=2, seconds=0.02)
+    workplace = make_workplace(f"sqlite:///{small_disk / 'studies.db'}")
+    workers = workplace.start(total=30, processes=2, seconds=0.02)
     workplace.wait_for(3)
     with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while filler.write(b"x" * 4096):
             pass
     time.sleep(2.0)
     (small_disk / "filler").unlink()
-    assert crew.wait() == 0
+    assert workers.wait() == 0
     assert "its disk is full; free some space; trying again" in capfd.readouterr().err
     workplace.check(30)
 
@@ -227,12 +227,12 @@ def test_disk_full(
 def test_postgresql_connections_terminated(workplace: Any, postgres: Any, times: Times) -> None:
     terminations = times(4, 50)
     total = 8 * terminations
-    crew = workplace.start(total=total, processes=4, seconds=0.005)
+    workers = workplace.start(total=total, processes=4, seconds=0.005)
     workplace.wait_for(2)
     for _ in range(terminations):
         time.sleep(random.uniform(0.02, 0.2))
         postgres.terminate_connections()
-    assert crew.wait() == 0
+    assert workers.wait() == 0
     workplace.check(total)
     assert all(line[0] != "lost" for line in workplace.lines())
 
@@ -241,12 +241,12 @@ def test_postgresql_connections_terminated(workplace: Any, postgres: Any, times:
 @pytest.mark.parametrize("crash", [False, True])
 def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times, crash: bool) -> None:
     outages = [0.0] * times(1, 20) if crash else [2.0, 10.0, 30.0][: times(1, 3)]
-    crew = workplace.start(total=30 * len(outages), processes=4, seconds=0.02)
+    workers = workplace.start(total=30 * len(outages), processes=4, seconds=0.02)
     for number, seconds in enumerate(outages):
         workplace.wait_for(20 * (number + 1))
         postgres.stop(crash=crash)
         time.sleep(seconds)
         postgres.start()
-    assert crew.wait() == 0
+    assert workers.wait() == 0
     workplace.check(30 * len(outages))
     assert all(line[0] != "lost" for line in workplace.lines())

@@ -1,6 +1,6 @@
 """A program, not a test: processes that work on a study, to be killed, stopped and cut off.
 
-    python laborers.py URL --processes 4 --total 100 --acknowledged FOLDER
+    python worker_processes.py URL --processes 4 --total 100 --acknowledged FOLDER
 
 Each claims, samples, reports and finishes trials as the trial loop does, training nothing. It
 notes every report that was acknowledged in FOLDER/<pid>, as `trial_number epoch loss`, and a lease
@@ -36,7 +36,7 @@ def loss_after(x: float, epoch: int) -> float:
     return x + 1 / (epoch + 1)
 
 
-def labor(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
+def work(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
     notes = os.open(
         options.acknowledged / str(os.getpid()), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644
     )
@@ -52,12 +52,12 @@ def labor(db: Database, study: StudyHandle, options: argparse.Namespace) -> None
                 case Lease() as lease:
                     try:
                         with heartbeat.keep(lease):
-                            labor_on(db, study, lease, options, notes)
+                            train_nothing(db, study, lease, options, notes)
                     except LostLeaseError:
                         os.write(notes, f"lost {lease.trial_number}\n".encode())
 
 
-def labor_on(
+def train_nothing(
     db: Database, study: StudyHandle, lease: Lease, options: argparse.Namespace, notes: int
 ) -> None:
     if lease.exhausted:
@@ -93,7 +93,7 @@ def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> in
         if die_at is not None:
             die_before_statement(db, die_at)
         study = StudyHandle.of(db, loaded)
-        labor(db, study, options)
+        work(db, study, options)
         code = 0
     except StudyGoneError:
         code = 2
