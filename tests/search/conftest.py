@@ -187,7 +187,9 @@ class Site:
         for process in self._started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
+            for stream in filter(None, (process.stdout, process.stderr)):
+                stream.close()
 
 
 @pytest.fixture
