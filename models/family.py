@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ class Parameter:
         default: its value where a study does not name it.
         description: one line, also shown for a wrong value.
         options: the only texts it may be, such as a registry; empty for any.
-        least, most, below: of a number, or of each in a list; None: no bound but MOST_COUNT.
+        least, most, below: of a number, or of each in a list; None: no bound, but MOST_COUNT for
+            whole numbers.
         required: has no default; a study must name it.
     """
 
@@ -76,8 +78,9 @@ class Parameter:
         return " or ".join([*map(repr, self.options), *words]) + self._bounds()
 
     def _within(self, number: float) -> bool:
-        low = -MOST_COUNT if self.least is None else self.least
-        high = MOST_COUNT if self.most is None else self.most
+        most = MOST_COUNT if isinstance(number, int) else sys.float_info.max
+        low = -most if self.least is None else self.least
+        high = most if self.most is None else self.most
         return low <= number <= high and (self.below is None or number < self.below)
 
     def _bounds(self) -> str:

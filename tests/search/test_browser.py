@@ -42,7 +42,7 @@ augmentation = ["none", "flip-crop", "rotate-jitter-erase"]
 hidden = [32]
 
 [baseline]
-learning_rate = 1e9
+learning_rate = 1e30
 """
 Run = Callable[..., subprocess.Popen[str]]
 Shoot = Callable[[str], None]

@@ -31,7 +31,7 @@ reported = { validation_loss = 0.2 }
 
 [[arm]]
 name = "absurd"
-learning_rate = 1e9
+learning_rate = 1e30
 optimizer = "sgd"
 
 [[journal]]

@@ -69,7 +69,7 @@ def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) 
 
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
     wild = dataclasses.replace(
-        job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e9, schedule="constant")
+        job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e30, schedule="constant")
     )
     with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
         train_seed(wild, task, 0)
