@@ -104,7 +104,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 mirror_changes_class=task.info.mirror_changes_class,
             )
     except SpecError as error:
-        raise request.with_line(error) from error
+        raise request.with_file(error) from error
     if existing is not None:
         check_data(existing, task)
     usable(next(study_folders(runs_folder(url, request.runs_dir), name)))

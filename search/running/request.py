@@ -13,7 +13,7 @@ from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.extensions import Extension
 from search.spec.parameters import read_parameter
-from search.spec.study_file import StudyFileError, find_study_file, located, read_study_file
+from search.spec.study_file import StudyFileError, find_study_file, read_study_file
 from search.store import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -147,14 +147,12 @@ class Request:
             options["trials"] = arms * options["repeats"]
         return options
 
-    def with_line(self, error: SpecError) -> ValueError:
-        """The error with the line of the study file that it stems from, if it stems from one."""
-        in_file = (
-            error.table is not None or error.key in self.fields or error.key in self.fields["space"]
-        )
+    def with_file(self, error: SpecError) -> ValueError:
+        """The error with the study file that it stems from, if it stems from one."""
+        in_file = error.key in self.fields or error.key in self.fields["space"]
         if not in_file or error.key in {*self.options, *self.options.get("space", ())}:
             return error
-        return StudyFileError(f"{located(self.file, error)}: {error}")
+        return StudyFileError(f"{self.file}: {error}")
 
 
 def read_request(

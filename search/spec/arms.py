@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from models import Parameter
 from models.checks import shown
+from models.family import count, number
 from search.spec.domains import (
     Domain,
     ParameterValue,
     Range,
     SpecError,
-    is_number,
+    check_keys,
     plain_values,
     stored_values,
 )
 from search.spec.journal import check_line
 from search.spec.parameters import read_values
 
-SHARES = tuple(f"{part}_{kind}" for part in ("train", "validation", "test")
-               for kind in ("error", "accuracy"))  # fmt: skip
-LOSSES = ("train_loss", "validation_loss", "test_loss")
-REPORTED = (*LOSSES, *SHARES, "parameters")  # metrics that a published report may give
+_SHARES = [f"{part}_{kind}" for part in ("train", "validation", "test")
+           for kind in ("error", "accuracy")]  # fmt: skip
+REPORTED: Mapping[str, Parameter] = {  # metrics that a published report may give
+    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), number(0.0, "loss")),
+    **dict.fromkeys(_SHARES, number(0.0, "share", most=1)),
+    "parameters": count(0, "trained weights and biases", least=0),
+}
 MAX_ARMS = 200
 MAX_REPEATS = 1000
 MAX_NAME = 200
@@ -47,8 +51,7 @@ class Arm:
     Attributes:
         name: unique in its study, one line.
         values: what it changes in the base configuration: parameters of [space].
-        reported: metrics of a published report, by names of REPORTED. Errors and accuracies are
-            shares in [0, 1].
+        reported: metrics of a published report, by names of REPORTED.
     """
 
     name: str
@@ -57,8 +60,11 @@ class Arm:
 
     def __post_init__(self) -> None:
         check_line("name", self.name, MAX_NAME)
+        check_keys(self.reported, REPORTED, "reported")
         for key, metric in self.reported.items():
-            _check_reported(key, metric)
+            if (expected := REPORTED[key].fault(metric)) is not None:
+                message = f"reported: {key} must be {expected}, but got {shown(metric)}"
+                raise SpecError("reported", message)
 
     def to_dict(self) -> dict[str, Any]:
         values, reported = plain_values(self.values), dict(self.reported)
@@ -70,54 +76,27 @@ class Arm:
         return cls(name=stored["name"], values=values, reported=stored["reported"])
 
 
-def _check_reported(key: str, metric: Any) -> None:
-    if key not in REPORTED:
-        raise SpecError(
-            "reported", f"reported: unknown metric {shown(key)}; known: {', '.join(REPORTED)}"
-        )
-    fits, wanted = is_number(metric) and metric >= 0, "a number from 0 up"
-    if key in SHARES:
-        fits, wanted = fits and metric <= 1, "a share in [0, 1]"
-    elif key == "parameters":
-        fits, wanted = fits and isinstance(metric, int), "a whole number"
-    if not fits:
-        raise SpecError("reported", f"reported: {key} must be {wanted}, but got {shown(metric)}")
-
-
 def check_arms(arms: tuple[Arm, ...], base: str | None, repeats: int, trials: int) -> None:
     """Raises SpecError unless the arms are a comparison, and the total is what they come to."""
     if not arms:
-        if base is not None:
-            raise SpecError("base", f"base = {base!r} names an arm, but there is no [[arm]]")
-        if repeats != 1:
-            raise SpecError(
-                "repeats", f"repeats = {repeats} are of arms, but there is no [[arm]]; give trials"
-            )
+        if base is not None or repeats != 1:
+            key = "base" if base is not None else "repeats"
+            raise SpecError(key, f"{key} is of arms, but there is no [[arm]]; give trials")
         return
-    _check_count(len(arms))
-    if repeats > MAX_REPEATS:
-        raise SpecError("repeats", f"repeats must be at most {MAX_REPEATS}, but got {repeats}")
-    _check_names(arms)
-    if base != arms[0].name:
-        raise SpecError("base", f"the base arm is the first, {arms[0].name!r}, but got {base!r}")
+    if len(arms) > MAX_ARMS:
+        raise SpecError("arms", f"at most {MAX_ARMS} arms can be compared, but got {len(arms)}")
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError("arms", f"two arms are called {name!r}")
+    if base != names[0]:
+        raise SpecError("base", f"the base arm is the first, {names[0]!r}, but got {base!r}")
     if trials != len(arms) * repeats:
         raise SpecError(
             "trials",
             f"{len(arms)} arms x {repeats} repeats are {len(arms) * repeats} trials, but got "
             f"{trials}; leave trials out",
         )
-
-
-def _check_count(arms: int) -> None:
-    if arms > MAX_ARMS:
-        raise SpecError("arm", f"at most {MAX_ARMS} arms can be compared, but got {arms}")
-
-
-def _check_names(arms: Sequence[Arm]) -> None:
-    names = [arm.name for arm in arms]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise SpecError("name", f"two arms are called {name!r}", table=("arm", number))
 
 
 def comparison_fields(
@@ -131,8 +110,10 @@ def comparison_fields(
         arms: of the [[arm]] tables; None where there are none.
 
     Raises:
-        SpecError: with the faulty table.
+        SpecError: they do not go together.
     """
+    if arms == []:
+        raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
     if arms is None and study.get("sampler") != "grid":
         return {}
     for key, instead in FOLLOWS.items():
@@ -148,8 +129,6 @@ def comparison_fields(
     if base not in [arm.name for arm in arms]:
         names = ", ".join(arm.name for arm in arms)
         raise SpecError("base", f"base: no arm is called {base!r}; there are: {names}")
-    if not 1 <= repeats <= MAX_REPEATS:
-        raise SpecError("repeats", f"repeats must be 1 to {MAX_REPEATS}, but got {repeats}")
     return {
         "sampler": "grid",
         "pruner": study.get("pruner", "none"),
@@ -170,13 +149,6 @@ def read_arm(table: Mapping[str, Any], known: Mapping[str, Parameter]) -> Arm:
         raise SpecError("reported", f"reported is a table of metrics, but got {shown(reported)}")
     values = {key: value for key, value in table.items() if key not in ("name", "reported")}
     return Arm(name=table["name"], values=read_values(values, known), reported=reported)
-
-
-def check_tables(arms: list[Arm]) -> None:
-    """What must hold before the base arm moves to the front, where lines are still known."""
-    if not arms:
-        raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
-    _check_names(arms)
 
 
 def _only_fixed(space: Mapping[str, Domain]) -> dict[str, Domain]:

@@ -15,7 +15,8 @@ from typing import Any
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
-from search.spec.arms import Arm, check_arms
+from models.family import count
+from search.spec.arms import MAX_REPEATS, Arm, check_arms
 from search.spec.domains import (
     Domain,
     Fixed,
@@ -33,14 +34,26 @@ from search.spec.recipe import Recipe
 MAX_NAME = 100
 RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
-MOST: Mapping[str, int] = {
-    "repeats": 10**6,
-    "trials": 10**6,
-    "epochs": 10**6,
-    "patience": 10**6,
-    "image_size": 10_000,  # pixels
-    "validation_count": 10**9,
-    "limit": 10**9,
+_TEXT = Parameter(kinds=(str,), default="", description="text")
+_NUMBER = count(1, "number", most=10**6)
+_EXAMPLES = count(1, "number of examples")
+FIELDS: Mapping[str, Parameter] = {  # what a field may be, where it is a single value
+    "title": _TEXT,
+    "source": _TEXT,
+    "dataset": _TEXT,
+    "image_size": count(1, "pixels", most=10_000),
+    "mirror_changes_class": Parameter(kinds=(bool,), default=False, description="of a folder"),
+    "reading_version": count(1, "version", most=2),
+    "validation_count": _EXAMPLES,
+    "limit": _EXAMPLES,
+    "trials": _NUMBER,
+    "epochs": _NUMBER,
+    "patience": _NUMBER,
+    "seed": count(0, "seed", least=0, most=2**32 - 1),
+    "sampler": _TEXT,
+    "pruner": _TEXT,
+    "repeats": count(1, "number of repeats", most=MAX_REPEATS),
+    "base": _TEXT,
 }
 
 
@@ -117,33 +130,17 @@ class StudySpec:
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "title", "source", "sampler", "pruner"):
+        optional = {one.name for one in dataclasses.fields(self) if one.default is None}
+        for name, parameter in FIELDS.items():
             value = getattr(self, name)
-            if not isinstance(value, str):
-                raise SpecError(name, f"{name} must be text, but got {shown(value)}")
-        for name, most in MOST.items():
-            if getattr(self, name) is not None or name in ("repeats", "trials", "epochs"):
-                _check_count(name, getattr(self, name), most)
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise SpecError("seed", f"seed must be in [0, 2**32), but got {shown(self.seed)}")
-        for name, choices in (
-            ("mirror_changes_class", (None, False, True)),
-            ("reading_version", (1, 2)),
-        ):
-            if getattr(self, name) not in choices:
-                raise SpecError(
-                    name, f"{name} must be one of {choices}, but got {getattr(self, name)!r}"
-                )
+            if value is not None or name not in optional:
+                check_field(name, value, parameter)
         check_arms(self.arms, self.base, self.repeats, self.trials)
         check_journal(self.journal, [arm.name for arm in self.arms])
         if not self.arms and self.sampler == "grid":
             raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables, or lists in [space]")
         if self.arms and self.pruner != "none":
-            raise SpecError(
-                "pruner",
-                f"arms are trained to their end to be compared, but got pruner = {self.pruner!r}; "
-                'give "none"',
-            )
+            raise SpecError("pruner", 'arms are trained to their end; give pruner = "none"')
         if self.arms and self.baseline is not None:
             raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
         listed = isinstance(self.metrics, list | tuple)
@@ -248,17 +245,12 @@ def check_study_name(name: str) -> str:
         SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot; or
             the name of the folder beside the studies' own.
     """
-    if name.lower() == RESERVED_NAME:
+    fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) and len(name) <= MAX_NAME
+    if not fits or name.lower() == RESERVED_NAME:
         raise SpecError(
             "study",
-            f"study name {name!r} is not usable: runs/{RESERVED_NAME} holds the dashboard's "
-            "pictures; give another",
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or len(name) > MAX_NAME:
-        raise SpecError(
-            "study",
-            f"study name {name!r} is not usable; give 1 to {MAX_NAME} letters, digits, "
-            "'.', '_' or '-', not starting with '.' or '-'",
+            f"study name {shown(name)} is not usable; give 1 to {MAX_NAME} letters, digits, '.', "
+            f"'_' or '-', not starting with '.' or '-', and not {RESERVED_NAME!r}",
         )
     return name
 
@@ -270,10 +262,7 @@ def study_name_for(dataset: str) -> str:
     return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"
 
 
-def _check_count(name: str, value: object, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(
-            name, f"{name} must be a whole number of at least 1, but got {shown(value)}"
-        )
-    if value > most:
-        raise SpecError(name, f"{name} must be at most {most}, but got {shown(value)}")
+def check_field(name: str, value: object, parameter: Parameter) -> None:
+    """Raises SpecError for a value that the field or parameter cannot have."""
+    if (expected := parameter.fault(value)) is not None:
+        raise SpecError(name, f"{name} must be {expected}, but got {shown(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +24,20 @@ class SpecError(ValueError):
     """A study's specification that cannot be followed. One line.
 
     Attributes:
-        key: the offending key, so that whoever read it from a file can add the line.
-        table: for a key of one of several tables of the same name: that name, and the
-            table's own name or its number from 0.
+        key: the offending field of `StudySpec`, parameter, or key of a study file.
     """
 
-    def __init__(
-        self, key: str, message: str, *, table: tuple[str, str | int] | None = None
-    ) -> None:
+    def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
-        self.table = table
+
+
+def check_keys(written: Iterable[str], known: Collection[str], table: str) -> None:
+    """Raises SpecError for the first key of the table that is not known."""
+    for key in written:
+        if key not in known:
+            message = f"unknown key {shown(key)} in {table}; known: {', '.join(known)}"
+            raise SpecError(key, message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,11 +176,8 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if not written:
         raise SpecError(name, f"{name}: an empty list leaves no choice")
     if len(written) > MOST_CHOICES:
-        raise SpecError(
-            name,
-            f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}; give "
-            "a range {low = ..., high = ...}",
-        )
+        most = f"at most {MOST_CHOICES} choices, but got {len(written)}; give a range"
+        raise SpecError(name, f"{name}: a list has {most}")
     values = tuple(_value(value, name) for value in written)
     if len(set(map(repr, values))) < len(values):
         raise SpecError(name, f"{name}: a value appears twice in {shown(written)}")
@@ -184,46 +185,41 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
 
 
 def _range(written: dict[str, Any], name: str) -> Range:
-    def refuse(message: str) -> SpecError:
-        return SpecError(name, f"{name}: {message}")
-
     if not {"low", "high"} <= set(written) <= {"low", "high", "log", "step"}:
-        raise refuse("a range is {low = ..., high = ...} with log = true or step = ...")
-    low, high, log, step = written["low"], written["high"], written.get("log", False), 1
-    for bound in (low, high):
-        if isinstance(bound, int) and abs(bound) > LARGEST:
-            raise refuse(f"a range's ends are at most {LARGEST}, but got {shown(bound)}")
-        if not is_number(bound):
-            raise refuse(f"a range's ends are numbers, but got {shown(bound)}")
-    if not isinstance(log, bool):
-        raise refuse(f"log is true or false, but got {shown(log)}")
-    if low > high:
-        raise refuse(f"low = {low} is above high = {high}")
-    if log and low <= 0:
-        raise refuse(f"a logarithmic range starts above 0, but low = {low}")
-    if "step" in written:
-        step = written["step"]
-        if log or not all(map(_is_whole, (step, low, high))) or step < 1:
-            raise refuse("step is a whole number from 1 up, of whole numbers without log")
-        if (high - low) % step:
-            raise refuse(f"steps of {step} from {low} do not meet high = {high}")
+        form = "{low = ..., high = ...} with log = true or step = ..."
+        raise SpecError(name, f"{name}: a range is {form}")
+    low, high = written["low"], written["high"]
+    log, step = written.get("log", False), written.get("step", 1)
+    wrong = ""
+    if not is_number(low) or not is_number(high):
+        bound = low if not is_number(low) else high
+        wrong = f"a range's ends are numbers up to {LARGEST}, but got {shown(bound)}"
+    elif not isinstance(log, bool):
+        wrong = f"log is true or false, but got {shown(log)}"
+    elif low > high:
+        wrong = f"low = {low} is above high = {high}"
+    elif log and low <= 0:
+        wrong = f"a logarithmic range starts above 0, but low = {low}"
+    elif "step" in written and (log or not all(map(_is_whole, (step, low, high))) or step < 1):
+        wrong = "step is a whole number from 1 up, of whole numbers without log"
+    elif "step" in written and (high - low) % step:
+        wrong = f"steps of {step} from {low} do not meet high = {high}"
+    if wrong:
+        raise SpecError(name, f"{name}: {wrong}")
     return Range(low=low, high=high, log=log, step=step)
 
 
 def _value(written: Any, name: str) -> ParameterValue:
     if isinstance(written, list) and all(map(_is_whole, written)):
         return tuple(written)
-    if isinstance(written, str) and len(written) > LONGEST_TEXT:
-        raise SpecError(
-            name, f"{name}: a text has at most {LONGEST_TEXT} characters, but got {len(written)}"
-        )
-    if isinstance(written, bool | str) or is_number(written):
+    short = isinstance(written, str) and len(written) <= LONGEST_TEXT
+    if short or isinstance(written, bool) or is_number(written):
         value: ParameterValue = written
         return value
-    if isinstance(written, int):
-        raise SpecError(name, f"{name} must be at most {LARGEST} in size, but got {shown(written)}")
     raise SpecError(
-        name, f"{name}: {shown(written)} is neither a number, a text, true, false nor a list"
+        name,
+        f"{name} must be a number up to {LARGEST} in size, a text of at most {LONGEST_TEXT} "
+        f"characters, true, false or a list, but got {shown(written)}",
     )
 
 

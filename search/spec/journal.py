@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from models.checks import shown
-from search.spec.domains import SpecError, is_number
+from search.spec.domains import SpecError, check_keys, is_number
 
 Outcome = Literal["better", "worse", "no different"]
 EXPECTED = ("validation_loss", "validation_error", "validation_accuracy", "train_loss",
@@ -34,20 +34,19 @@ class Expectation:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        for key, value in (("arm", self.arm), ("than", self.than), ("metric", self.metric)):
-            if not isinstance(value, str):
-                raise _refused(f"{key} must be a text, but got {shown(value)}")
-        if self.metric not in EXPECTED:
-            raise _refused(f"metric must be one of {', '.join(EXPECTED)}, but got {self.metric!r}")
-        if self.outcome not in get_args(Outcome):
-            raise _refused(f"is must be one of {get_args(Outcome)}, but got {shown(self.outcome)}")
-        if self.outcome != "no different" and self.margin is not None:
-            raise _refused(f"margin is for 'no different' alone, but is beside {self.outcome!r}")
+        for key, options in (("metric", EXPECTED), ("outcome", get_args(Outcome))):
+            value, name = getattr(self, key), "is" if key == "outcome" else key
+            if value not in options:
+                raise _refused(
+                    f"{name} must be one of {', '.join(options)}, but got {shown(value)}"
+                )
         wide: Any = self.margin
+        if self.outcome != "no different" and wide is not None:
+            raise _refused(f"margin is for 'no different' alone, but is beside {self.outcome!r}")
         if self.outcome == "no different" and not (is_number(wide) and wide > 0):
-            raise _refused(f"'no different' needs a margin above 0, but got {self.margin!r}")
+            raise _refused(f"'no different' needs a margin above 0, but got {shown(wide)}")
         if self.arm == self.than:
-            raise _refused(f"an arm is compared with another one, but got {self.arm!r} twice")
+            raise _refused(f"an arm is compared with another one, but got {shown(self.arm)} twice")
 
     def to_dict(self) -> dict[str, Any]:
         plain = {"arm": self.arm, "than": self.than, "metric": self.metric, "is": self.outcome}
@@ -55,9 +54,7 @@ class Expectation:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Expectation:
-        for key in written:
-            if key not in EXPECT_KEYS:
-                raise _refused(f"unknown key {shown(key)}; known: {', '.join(EXPECT_KEYS)}")
+        check_keys(written, EXPECT_KEYS, "expect")
         arm, than, metric, outcome, margin = map(written.get, EXPECT_KEYS)
         return cls(arm=arm, than=than, metric=metric, outcome=outcome, margin=margin)  # type: ignore[arg-type]
 
@@ -89,30 +86,30 @@ class JournalEntry:
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> JournalEntry:
         """As `to_dict` writes it, or a person's [[journal]] table."""
-        for key in written:
-            if key not in ENTRY_KEYS:
-                raise SpecError(
-                    key, f"unknown key {shown(key)} in [[journal]]; known: {', '.join(ENTRY_KEYS)}"
-                )
+        check_keys(written, ENTRY_KEYS, "[[journal]]")
         for key in ("objective", "hypothesis"):
             if key not in written:
                 raise SpecError(key, f'[[journal]] needs {key} = "..."')
         expected = written.get("expect", [])
         if not isinstance(expected, list) or not all(isinstance(one, dict) for one in expected):
             raise _refused("it is a list of { arm, than, metric, is }")
-        texts = {key: _paragraph(written[key]) for key in ENTRY_KEYS[:-1] if key in written}
+        # Line breaks and indents of a file are no part of what a text says.
+        texts: dict[str, Any] = {
+            key: " ".join(text.split()) if isinstance(text, str) else text
+            for key, text in written.items()
+            if key != "expect"
+        }
         return cls(**texts, expect=tuple(map(Expectation.from_dict, expected)))
 
 
 def check_journal(journal: tuple[JournalEntry, ...], arms: Collection[str]) -> None:
-    """Raises SpecError, with the place of the entry that names an arm that there is not."""
-    for number, entry in enumerate(journal):
-        for expectation in entry.expect:
-            for name in (expectation.arm, expectation.than):
-                if name not in arms:
-                    there = f"there are: {', '.join(arms)}" if arms else "there is no [[arm]]"
-                    message = f"expect: no arm is called {name!r}; {there}"
-                    raise SpecError("expect", message, table=("journal", number))
+    """Raises SpecError where an entry names an arm that there is not."""
+    there = f"there are: {', '.join(arms)}" if arms else "there is no [[arm]]"
+    for expectation in (one for entry in journal for one in entry.expect):
+        for name in (expectation.arm, expectation.than):
+            if name not in arms:
+                message = f"[[journal]] expect: no arm is called {shown(name)}; {there}"
+                raise SpecError("journal", message)
 
 
 def check_line(key: str, text: object, longest: int) -> None:
@@ -121,11 +118,6 @@ def check_line(key: str, text: object, longest: int) -> None:
         raise SpecError(key, f"{key} must be a line of printable text, but got {shown(text)}")
     if len(text) > longest:
         raise SpecError(key, f"{key} must have at most {longest} characters, but has {len(text)}")
-
-
-def _paragraph(text: Any) -> Any:
-    """Line breaks and indents of a file are no part of what it says."""
-    return " ".join(text.split()) if isinstance(text, str) else text
 
 
 def _refused(message: str) -> SpecError:

@@ -160,10 +160,7 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
     usual = _named(spec)
     for arm in spec.arms:
         if (found := fault({**usual, **arm.values})) is not None:
-            # Which key is to blame, for the line: the first that is enough to break the base.
-            alone = (name for name, it in arm.values.items() if fault({**usual, name: it}) == found)
-            place = ("arm", arm.name)
-            raise SpecError(next(alone, "name"), f"arm {arm.name!r}: {found}", table=place)
+            raise SpecError("arms", f"arm {arm.name!r}: {found}")
     if not spec.is_comparison:
         for name, values in _variations(spec, usual):
             if (found := fault(values)) is not None:

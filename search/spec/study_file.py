@@ -1,11 +1,10 @@
-"""Study files: TOML in, `StudySpec` out; each mistake with its key and line."""
+"""Study files: TOML in, `StudySpec` out; each mistake with its key."""
 
 from __future__ import annotations
 
-import re
-import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +13,11 @@ import tomli_w
 from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
-from models.family import KIND_WORDS
-from search.spec.arms import MAX_ARMS, check_tables, comparison_fields, read_arm
-from search.spec.config import StudySpec, families_in
-from search.spec.domains import SpecError, plain_values
+from search.spec.arms import comparison_fields, read_arm
+from search.spec.config import FIELDS, StudySpec, check_field, families_in
+from search.spec.domains import SpecError, check_keys, plain_values
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.journal import JournalEntry
-from search.spec.lines import line_of
 from search.spec.parameters import known_parameters, read_parameter, read_values
 
 T = TypeVar("T")
@@ -29,32 +26,13 @@ READY_MADE = Path(__file__).parent.parent / "studies"
 SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
 PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 ARRAYS = ("arm", "journal")  # sections of which there may be several
-STUDY_KEYS: dict[str, type] = {
-    "title": str,
-    "source": str,
-    "dataset": str,
-    "image_size": int,
-    "mirror_changes_class": bool,
-    "validation_count": int,
-    "limit": int,
-    "trials": int,
-    "epochs": int,
-    "patience": int,
-    "seed": int,
-    "sampler": str,
-    "pruner": str,
-    "repeats": int,
-    "base": str,
-    "extensions": list,
-    "metrics": list,
-}
+LISTS = ("extensions", "metrics")
+STUDY_KEYS = (*(key for key in FIELDS if key != "reading_version"), *LISTS)
 MAX_BYTES = 1_000_000
-# Python's parser takes time that grows with the square of a key's parts.
-_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){20}""")
 
 
 class StudyFileError(ValueError):
-    """A study file that cannot be used: file, line, key and what is wrong, on one line."""
+    """A study file that cannot be used: file, key and what is wrong, on one line."""
 
 
 def ready_made() -> list[Path]:
@@ -68,18 +46,14 @@ def find_study_file(name_or_path: str) -> Path:
     Raises:
         StudyFileError: there is neither.
     """
-    for file in ready_made():
-        if file.stem == name_or_path:
-            return file
-    path = Path(name_or_path)
-    try:
-        if path.is_file():
-            return path
-    except (OSError, ValueError):  # a name that is too long, or has a NUL byte
-        pass
-    names = ", ".join(file.stem for file in ready_made())
+    known = {file.stem: file for file in ready_made()}
+    if name_or_path in known:
+        return known[name_or_path]
+    with suppress(OSError, ValueError):  # a name that is too long, or has a NUL byte
+        if Path(name_or_path).is_file():
+            return Path(name_or_path)
     raise StudyFileError(
-        f"no study file {name_or_path!r}; give a path to a .toml file or one of: {names}"
+        f"no study file {name_or_path!r}; give a path to a .toml file or one of: {', '.join(known)}"
     )
 
 
@@ -90,50 +64,28 @@ def read_study_file(path: Path) -> dict[str, Any]:
         StudyFileError: unreadable, not TOML, an unknown key, a wrong type or value.
     """
     try:
-        text = _text(path)
+        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")  # as some editors save it
+        return _arguments(tomllib.loads(text), path.parent)
     except OSError as error:
         raise StudyFileError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    try:
-        return _arguments(_content(text), path.parent)
     except SpecError as error:
-        raise StudyFileError(f"{located(path, error)}: {error}") from error
-    except ValueError as error:
+        raise StudyFileError(f"{path}: {error}") from error
+    except (RecursionError, ValueError) as error:
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
 
 
-def _text(path: Path) -> str:
-    return read_regular(path, MAX_BYTES).decode("utf-8-sig")  # as some editors of Windows save it
-
-
-def _content(text: str) -> dict[str, Any]:
-    """Raises ValueError where it is no TOML, or takes the parser without end."""
-    if (found := _LONG_KEY.search(text)) is not None:
-        raise ValueError(
-            f"{shown(found[0].strip())} is too long a key; the longest have three parts"
-        )
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
-    except RecursionError:
-        raise ValueError("its brackets are nested too deeply") from None
-    except ValueError:  # Python converts no more at once
-        raise ValueError(f"a number has more than {sys.get_int_max_str_digits()} digits") from None
-
-
 def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    for section in content:
-        if section not in SECTIONS:
-            raise SpecError(
-                section, f"unknown section or key {shown(section)}; known: {', '.join(SECTIONS)}"
-            )
-        if section in ARRAYS:
-            _check_tables(section, content[section])
-        elif not isinstance(content[section], dict):
-            raise SpecError(section, f"{section!r} is a table, [{section}]")
-    fields = {key: _checked(key, value) for key, value in content.get("study", {}).items()}
+    check_keys(content, SECTIONS, "a study file")
+    for section, written in content.items():
+        tables = written if isinstance(written, list) and section in ARRAYS else [written]
+        if not all(isinstance(table, dict) for table in tables):
+            head = f"[[{section}]]" if section in ARRAYS else f"[{section}]"
+            raise SpecError(section, f"{section!r} is a table, headed {head}")
+    study = content.get("study", {})
+    check_keys(study, STUDY_KEYS, "[study]")
+    fields = {key: _checked(key, value) for key, value in study.items()}
     space, tables = content.get("space", {}), content.get("arm", [])
     families = families_in((space, content.get("baseline", {}), *tables))
     fields |= _extensions(fields, families, folder)
@@ -144,7 +96,6 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     arms = None
     if "arm" in content:
         arms = _each("arm", tables, lambda table: read_arm(table, known))
-        check_tables(arms)
     fields |= comparison_fields(fields, fields["space"], arms)
     if "journal" in content:
         fields["journal"] = tuple(_each("journal", content["journal"], JournalEntry.from_dict))
@@ -153,21 +104,14 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     return fields
 
 
-def _check_tables(name: str, written: object) -> None:
-    if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
-        raise SpecError(name, f"{name!r} is a list of tables, each headed [[{name}]]")
-    if name == "arm" and len(written) > MAX_ARMS:
-        raise SpecError("arm", f"at most {MAX_ARMS} arms can be compared, but got {len(written)}")
-
-
 def _each(name: str, tables: list[dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What `read` makes of each table; an error of it is given the table's place."""
+    """What `read` makes of each table; an error of it tells which."""
     found = []
-    for number, table in enumerate(tables):
+    for number, table in enumerate(tables, start=1):
         try:
             found.append(read(table))
         except SpecError as error:
-            raise SpecError(error.key, str(error), table=(name, number)) from error
+            raise SpecError(name, f"[[{name}]] {number}: {error}") from error
     return found
 
 
@@ -175,8 +119,6 @@ def _extensions(fields: dict[str, Any], families: list[str], folder: Path) -> di
     """The fields that name a person's own files, which are loaded from the study file's folder."""
     found: dict[str, Any] = {}
     dataset, names = fields.get("dataset", ""), fields.get("extensions", [])
-    if not all(isinstance(name, str) for name in names):
-        raise SpecError("extensions", f"extensions is a list of files, but got {shown(names)}")
     if names:
         found["extensions"] = tuple(load_extension(name, folder / name) for name in names)
     for name in map(file_of, filter(is_reference, families)):
@@ -193,24 +135,16 @@ def _published(fields: dict[str, Any], written: dict[str, Any] | None) -> dict[s
         plain = StudySpec(dataset="")
         own = {key: fields.get(key, getattr(plain, key)) for key in PUBLISHED}
         return {key: value for key, value in own.items() if value is not None}
-    for key, value in written.items():
-        if key not in PUBLISHED:
-            raise SpecError(
-                key, f"unknown key {key!r} in [published]; known: {', '.join(PUBLISHED)}"
-            )
-        if _checked(key, value) < 1:
-            raise SpecError(key, f"{key} must be at least 1, but got {value!r}")
-    return written
+    check_keys(written, PUBLISHED, "[published]")
+    return {key: _checked(key, value) for key, value in written.items()}
 
 
 def _checked(key: str, value: Any) -> Any:
-    if key not in STUDY_KEYS:
-        raise SpecError(key, f"unknown key {shown(key)} in [study]; known: {', '.join(STUDY_KEYS)}")
-    wanted = STUDY_KEYS[key]
-    if type(value) is not wanted:
-        words = KIND_WORDS.get(wanted, "a list of texts")
-        raise SpecError(key, f"{key} must be {words}, but got {shown(value)}")
-    if key in ("title", "source") and not str(value).isprintable():
+    if key in FIELDS:
+        check_field(key, value, FIELDS[key])
+    elif not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise SpecError(key, f"{key} is a list of texts, but got {shown(value)}")
+    if key in ("title", "source") and not value.isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
     return value
 
@@ -247,23 +181,16 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def located(path: Path, error: SpecError) -> str:
-    """`file:line` of the key that the error is about, or the file alone."""
-    number = line_of(_text(path), error.key, error.table)
-    return str(path) if number is None else f"{path}:{number}"
-
-
 def listing() -> str:
     """`name  title: what runs` of each ready-made study, in columns."""
     files = ready_made()
     widest = max(len(file.stem) for file in files)
-    return "\n".join(f"{file.stem:<{widest}}  {_line(file)}" for file in files)
-
-
-def _line(file: Path) -> str:
-    fields: dict[str, Any] = {"dataset": "fashion_mnist", **read_study_file(file)}
-    spec = StudySpec(**fields)
-    return f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"
+    lines = []
+    for file in files:
+        spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
+        what = f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"
+        lines.append(f"{file.stem:<{widest}}  {what}")
+    return "\n".join(lines)
 
 
 def size_in_words(spec: StudySpec) -> str:

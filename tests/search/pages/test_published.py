@@ -105,5 +105,5 @@ def test_a_wrong_key_is_refused(tmp_path: Any, line: str) -> None:
     text = find_study_file("a4_dropout").read_text()
     file = tmp_path / "mine.toml"
     file.write_text(f"{text}\n[published]\n{line}\n")
-    with pytest.raises(StudyFileError, match=r"mine\.toml:\d+: "):
+    with pytest.raises(StudyFileError, match=r"mine\.toml: "):
         read_study_file(file)

@@ -8,7 +8,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.journal import Expectation
 from search.spec.space import arm_config, check_space
-from search.spec.study_file import StudyFileError, located, read_study_file
+from search.spec.study_file import StudyFileError, read_study_file
 
 WHOLE = """\
 [study]
@@ -100,60 +100,44 @@ def test_a_grid_has_an_arm_for_each_combination(tmp_path: Path) -> None:
     check_space(spec, (1, 8, 8), 10)
 
 
-ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'  # 5 lines
-ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'  # lines 6 to 9
+ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'
+ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "says"),
     [
-        ("arm = 3\n", 1, "[[arm]]"),
-        ("arm = []\n", 1, "nothing to compare"),
-        ("[[arm]]\ndropout = 0.1\n", 1, 'needs name = "..."'),
-        ('[[arm]]\nname = "a\\u001b"\n', 2, "line of printable text"),
-        (f"{ARMS}\n[[arm]]\nname = 'a'\n", 8, "two arms are called 'a'"),
-        (f"{ARMS}dropuot = 0.1\n", 6, "'dropuot'"),
-        (f"[space]\ndropout = 0.1\n{ARMS}dropout = 'much'\n", 8, "a number"),
-        (f"{ARMS}dropout = [0.1, 0.2]\n", 6, "one value"),
-        (f"{ARMS}dropout = {{ low = 0.1, high = 0.2 }}\n", 6, "one value"),
-        (f"{ARMS}reported = 0.9\n", 6, "table of metrics"),
-        (f"{ARMS}reported = {{ accuracy = 0.9 }}\n", 6, "'accuracy'"),
-        (f"{ARMS}[arm.reported]\nvalidation_accuracy = 91.5\n", 6, "[0, 1]"),
-        (f"[space]\ndropout = [0.1, 0.2]\n{ARMS}", 2, "base configuration"),
-        (f"[space]\npadding = [2, 0]\n{ARMS}", 2, "[[1, 2]]"),
-        (f"[study]\ntrials = 3\n{ARMS}", 2, "repeats"),
-        (f"[study]\nbase = 'c'\n{ARMS}", 2, "there are: a, b"),
-        (f"[study]\nrepeats = 0\n{ARMS}", 2, "1 to 1000"),
-        (f"[study]\nrepeats = 'two'\n{ARMS}", 2, "whole number"),
-        (f"[study]\nsampler = 'tpe'\n{ARMS}", 2, "no sampler"),
-        (f"[baseline]\ndropout = 0.1\n{ARMS}", 1, "[[arm]]"),
-        ("[study]\nsampler = 'grid'\n", 2, "lists in [space]"),
-        ("[study]\nsampler = 'grid'\n[space]\nwidth = { low = 1, high = 3 }\n", 4, "no ranges"),
-        (f"[study]\nsampler = 'grid'\n[space]\nwidth = {list(range(1, 300))}\n", 2, "299"),
-        ("[study]\nsource = 'a\\nb'\n".replace("'", '"'), 2, "one line"),
-        ("[journal]\nobjective = 'o'\n", 1, "[[journal]]"),
-        (f"{ARMS}{ENTRY}result = 'r'\n", 10, "'result'"),
-        (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", 7, "needs hypothesis"),
-        (f"{ARMS}{ENTRY}methodology = 3\n", 10, "printable text"),
-        (f"{ARMS}{ENTRY}expect = 'better'\n", 10, "a list of"),
-        (f"{ARMS}{ENTRY}expect = [ {{ arm = 'a', than = 'b' }} ]\n", 10, "metric must be"),
-        (f"{ARMS}{ENTRY}expect = [ {{ who = 'a' }} ]\n", 10, "'who'"),
+        ("arm = 3\n", "[[arm]]"),
+        ("arm = []\n", "nothing to compare"),
+        ("[[arm]]\ndropout = 0.1\n", '[[arm]] 1: [[arm]] needs name = "..."'),
+        ('[[arm]]\nname = "a\\u001b"\n', "line of printable text"),
+        (f"{ARMS}\n[[arm]]\nname = 'a'\n", "two arms are called 'a'"),
+        (f"{ARMS}dropuot = 0.1\n", "[[arm]] 2: unknown parameter 'dropuot'"),
+        (f"{ARMS}dropout = [0.1, 0.2]\n", "one value"),
+        (f"{ARMS}reported = 0.9\n", "table of metrics"),
+        (f"{ARMS}reported = {{ accuracy = 0.9 }}\n", "'accuracy'"),
+        (f"[space]\npadding = [2, 0]\n{ARMS}", "[[1, 2]]"),
+        (f"[study]\ntrials = 3\n{ARMS}", "repeats"),
+        (f"[study]\nbase = 'c'\n{ARMS}", "there are: a, b"),
+        (f"[study]\nrepeats = 0\n{ARMS}", "1 to 1000"),
+        (f"[study]\nsampler = 'tpe'\n{ARMS}", "no sampler"),
+        (f"[baseline]\ndropout = 0.1\n{ARMS}", "[[arm]]"),
+        ("[study]\nsampler = 'grid'\n", "lists in [space]"),
+        ("[study]\nsampler = 'grid'\n[space]\nwidth = { low = 1, high = 3 }\n", "no ranges"),
+        (f"[study]\nsampler = 'grid'\n[space]\nwidth = {list(range(1, 300))}\n", "299"),
+        ("[journal]\nobjective = 'o'\n", "[[journal]]"),
+        (f"{ARMS}{ENTRY}result = 'r'\n", "'result'"),
+        (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: [[journal]] needs hypothesis"),
+        (f"{ARMS}{ENTRY}methodology = 3\n", "printable text"),
+        (f"{ARMS}{ENTRY}expect = 'better'\n", "a list of"),
+        (f"{ARMS}{ENTRY}expect = [ {{ arm = 'a', than = 'b' }} ]\n", "metric must be"),
+        (f"{ARMS}{ENTRY}expect = [ {{ who = 'a' }} ]\n", "'who'"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+def test_a_mistake_is_named_with_its_table(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises((StudyFileError, SpecError)) as caught:
         spec_of(tmp_path, text)
     message = str(caught.value)
     assert says in message
     assert "\n" not in message
-    if isinstance(caught.value, SpecError):  # of fields that do not go together
-        assert located(tmp_path / "mine.toml", caught.value).endswith(f"mine.toml:{line}")
-    else:
-        assert f"mine.toml:{line}: " in message
-
-
-def test_the_line_of_an_arm_that_does_not_fit(tmp_path: Path) -> None:
-    text = f"[space]\nchannels = [8, 8]\n{ARMS}dropout = 0.5\nkernel_sizes = [3, 5, 3]\n"
-    with pytest.raises(SpecError) as caught:
-        check_space(spec_of(tmp_path, text), (1, 8, 8), 10)
-    assert located(tmp_path / "mine.toml", caught.value).endswith("mine.toml:9")
+    assert isinstance(caught.value, SpecError) or "mine.toml: " in message

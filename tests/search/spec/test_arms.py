@@ -69,7 +69,7 @@ def test_the_spec_survives_json() -> None:
         ({"trials": 5}, "leave trials out"),
         ({"base": "dropout"}, "the base arm is the first, "),
         ({"repeats": 0}, "repeats"),
-        ({"repeats": 100_000}, "at most 1000"),
+        ({"repeats": 100_000}, "1 to 1000"),
         ({"pruner": "halving"}, "trained to their end"),
         ({"baseline": {"depth": 2}}, "first"),
         ({"arms": (Arm(name="plain"), Arm(name="plain"))}, "two arms"),
@@ -165,15 +165,10 @@ def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     assert dropout.hidden == (8,)
 
 
-@pytest.mark.parametrize(
-    ("values", "key"),
-    [({"dropout": 1.5}, "dropout"), ({"width": 9, "depth": 0}, "depth")],
-)
-def test_an_impossible_arm_is_named_with_its_key(values: dict[str, Any], key: str) -> None:
-    spec = comparison(arms=(Arm(name="plain"), Arm(name="wrong", values=values)))
-    with pytest.raises(SpecError, match="arm 'wrong': ") as caught:
+def test_an_impossible_arm_is_named() -> None:
+    spec = comparison(arms=(Arm(name="plain"), Arm(name="wrong", values={"dropout": 1.5})))
+    with pytest.raises(SpecError, match="arm 'wrong': dropout"):
         check_space(spec, (1, 8, 8), 10)
-    assert (caught.value.key, caught.value.table) == (key, ("arm", "wrong"))
 
 
 @pytest.fixture

@@ -70,7 +70,6 @@ def use_study_file(path: Path) -> None:
 @example(b"[space]\nwidth = [" + b", ".join(b"%d" % n for n in range(1, 100_001)) + b"]")
 @example(b"[space]\npadding = 1000000000")
 @example(b"[space]\nfamily = 'resnet18'\nside = 1000000000")
-@example(b"a" + b".a" * 50_000 + b" = 1")
 @example(b"a" * 500_000)
 @example(b"".join(b"[[arm]]\nname = 'a%d'\n" % n for n in range(20_000)))
 @example("[study]\ntrials = 3".encode("utf-16"))
