@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, median, pstdev
 
-import numpy as np
 import optuna
 
 from models import Architecture, ArchitectureError
@@ -147,16 +146,13 @@ def _work_of(network: Architecture, image_shape: tuple[int, int, int], classes: 
 
 
 def _of_search(view: StudyView, cost: Cost, begun: Sequence[TrialView], later: int) -> Parts:
-    space = _networks(json.dumps(view.spec.to_dict() | {"trials": 1}, sort_keys=True))
+    networks = _networks(json.dumps(view.spec.to_dict() | {"trials": 1}, sort_keys=True))
     known = [(epochs_trained(t), t.seconds) for t in _judged(view)]
-    known.append((GUESS_EPOCHS, GUESS_EPOCHS * fmean(map(cost, space))))
+    known.append((GUESS_EPOCHS, GUESS_EPOCHS * fmean(map(cost, networks))))
     typical = sum(seconds for _, seconds in known) / sum(epochs for epochs, _ in known)
     rests = [
-        (
-            max(0.0, _longest(view) - epochs_trained(trial))  # never stopped
-            if trial.is_baseline
-            else _expected_epochs(view, epochs_trained(trial))
-        )
+        max(0.0, _longest(view) - epochs_trained(trial))
+        * (1.0 if trial.is_baseline else _share_trained(view))  # the baseline is never stopped
         * (_seconds_per_epoch(trial) or typical)
         for trial in begun
     ]
@@ -186,37 +182,15 @@ def _epochs_from(view: StudyView, first: int) -> float:
     """That the trials of a search from this number on are expected to train."""
     later = max(0, view.spec.trials - first)
     unjudged = min(later, max(0, find_pruner(view.spec.pruner).unjudged - first))
-    return unjudged * _longest(view) + (later - unjudged) * _expected_epochs(view, 0.0)
+    return _longest(view) * (unjudged + (later - unjudged) * _share_trained(view))
 
 
-def _expected_epochs(view: StudyView, done: float) -> float:
-    """That a trial has yet to train which has survived `done`."""
-    share = _share_going_on(view.spec.pruner, view.spec.epochs)
-    epochs, alive, before = 0.0, 1.0, 0.0
-    for rung in _rungs(view.spec.pruner, view.spec.epochs):
-        seen = [t for t in _judged(view) if epochs_trained(t) > before]
-        passed = sum(t.state == "complete" or epochs_trained(t) > rung for t in seen)
-        stopped = sum(t.state == "pruned" and epochs_trained(t) <= rung for t in seen)
-        if rung > done:
-            epochs += alive * (rung - done)
-            alive *= (GUESS_TRIALS * share + passed) / (GUESS_TRIALS + passed + stopped)
-            done = rung
-        before = rung
-    return epochs + alive * max(0.0, _longest(view) - done)
-
-
-def _rungs(pruner: str, epochs: int) -> list[float]:
-    return [epoch or EARLY_LOOK for epoch in find_pruner(pruner).rungs(epochs)]
-
-
-@lru_cache(maxsize=16)
-def _share_going_on(pruner: str, epochs: int) -> float:
-    """The share that passes each rung, if it is the same at all, by the pruner's own guess."""
-    ends = [*_rungs(pruner, epochs), epochs]
-    steps = np.diff(ends, prepend=0.0)
-    shares = np.linspace(0, 1, 101)
-    trained = (shares[:, None] ** np.arange(len(steps)) * steps).sum(axis=1)
-    return float(shares[np.abs(trained - find_pruner(pruner).expected_epochs(epochs)).argmin()])
+def _share_trained(view: StudyView) -> float:
+    """Of the epochs of a trial that is not stopped, those that one trains on average."""
+    ended = [trial for trial in _judged(view) if trial.state in ("complete", "pruned")]
+    trained = [t.state == "complete" or epochs_trained(t) / _longest(view) for t in ended]
+    guess = find_pruner(view.spec.pruner).expected_epochs(view.spec.epochs) / view.spec.epochs
+    return (GUESS_TRIALS * guess + sum(trained)) / (GUESS_TRIALS + len(trained))
 
 
 def epochs_trained(trial: TrialView) -> float:
