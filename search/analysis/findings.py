@@ -6,6 +6,7 @@ Whether the best is the baseline, whether none has beaten it for long, and which
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import datetime
 
 from search.analysis.wording import printable
@@ -92,15 +93,9 @@ def all_overfitting_in_words(view: StudyView) -> str | None:
         return None
     chosen = "" if view.left_out is None else ", evenly chosen,"
     if view.spec.is_comparison:
-        counts = {
-            arm.name: [sum(t.arm == arm.name for t in ts) for ts in (found, view.leaderboard)]
-            for arm in view.spec.arms
-        }
-        which = "; ".join(
-            f"“{printable(name)}” in {count} of {seeds} seeds"
-            for name, (count, seeds) in counts.items()
-            if count
-        )
+        counts = Counter(trial.arm or "" for trial in found)
+        seeds = f"of {view.spec.repeats} seeds"
+        which = "; ".join(f"“{printable(name)}” in {n} {seeds}" for name, n in counts.items())
     else:
         which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
         which += ", ..." if len(found) > MOST_NAMED else ""

@@ -43,18 +43,15 @@ class Importances:
 
     Attributes:
         spread: of each share, the standard deviation when trials are drawn again with replacement.
-        trials, pruned: that it is estimated from, and how many of them were pruned later on.
+        trials: that it is estimated from.
         epoch: after which all were compared; 0: within the first, at the early look.
-        thinned: whether those are some of more, evenly chosen: in a long study.
         few: whether this is little more than a hint.
     """
 
     shares: Mapping[str, float]
     spread: Mapping[str, float]
     trials: int
-    pruned: int
     epoch: int
-    thinned: bool
     few: bool
 
 
@@ -70,14 +67,13 @@ def importances(view: StudyView) -> Importances | None:
         return None
     reached = [trial for trial in candidates if _has_come_to(trial, epoch)]
     places = np.linspace(0, len(reached) - 1, min(len(reached), MOST)).round().astype(int)
-    chosen = [reached[place] for place in places]
     trials = [
         create_trial(
             params={name: trial.params[name] for name in space},
             distributions=dict(space),
             value=loss if (loss := _loss_at(trial, epoch)) < guessing else guessing,  # nan, too
         )
-        for trial in chosen
+        for trial in (reached[place] for place in places)
     ]
     shares = _evaluate(trials, TREES)
     if not shares:
@@ -88,9 +84,7 @@ def importances(view: StudyView) -> Importances | None:
         shares=shares,
         spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
         trials=len(trials),
-        pruned=sum(trial.state == "pruned" for trial in chosen),
         epoch=epoch,
-        thinned=len(reached) > len(trials) or view.left_out is not None,
         few=len(trials) < max(FEW, 2 * len(space)),
     )
 
@@ -151,11 +145,9 @@ def when_in_words(epoch: int) -> str:
 def importances_in_words(found: Importances) -> str:
     """What it rests on, what leads, and how sure that is."""
     leading = next(iter(found.shares))
-    some = " evenly chosen" if found.thinned else ""
-    pruned = f", {found.pruned} of which were pruned then or later" if found.pruned else ""
     hint = " So few trials give little more than a hint." if found.few else ""
     return (
-        f"From the losses of {found.trials}{some} trials {when_in_words(found.epoch)}{pruned}: "
+        f"From the losses of {found.trials} trials {when_in_words(found.epoch)}: "
         f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "
         f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
         "crowd, as a good sampler makes them, a parameter looks less important than it is."

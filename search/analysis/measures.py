@@ -17,6 +17,7 @@ from statistics import mean
 from typing import Any
 
 from search.analysis.wording import duration, grouped, spread
+from search.store.records import EpochRow
 from search.store.views import State, StudyView, TrialView
 from search.training.metrics import METRICS
 
@@ -81,12 +82,6 @@ def measure_of(name: str) -> Measure:
     known = METRICS.get(name)  # None: a person's own, whose file is not loaded
     lower = known is None or not known.higher_is_better
     return Measure(words=name.replace("_", " "), lower_is_better=lower)
-
-
-def extra_metrics(view: StudyView) -> list[str]:
-    """Names of the metrics that the study's epochs carry beside loss and error."""
-    rows = [trial.best for trial in view.trials if trial.best]
-    return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
 def measured(trial: TrialView, name: str) -> float | None:
@@ -179,14 +174,11 @@ def legend(images: int, seeds: int = 1) -> str:
     return f"{sampling}; ± ({seeds} seeds) is the standard deviation over the seeds."
 
 
-Span = tuple[float, float]  # start and end, in seconds since 1970
-
-
 def busy_seconds(view: StudyView) -> float:
     """By the clock, while at least one trial was in training: pauses count for nothing."""
     if view.left_out is not None:
         return view.left_out.busy_seconds
-    return _covered(span for span, _ in _work(view))
+    return _covered((row.reported_at - row.seconds, row.reported_at) for row in _timed(view))
 
 
 def trial_seconds(view: StudyView, *states: State) -> float:
@@ -209,25 +201,23 @@ def images_per_second(view: StudyView) -> float | None:
 
     Over the last minute of training; None before the first report.
     """
-    work = _work(view)
-    since = max((end for (_, end), _ in work), default=0.0) - RECENT_SECONDS
-    recent = [((max(start, since), end), images) for (start, end), images in work if end > since]
-    done = sum((end - start) * images for (start, end), images in recent)
-    return done / _covered(span for span, _ in recent) if work else None
-
-
-def _work(view: StudyView) -> list[tuple[Span, float]]:
-    """When each report's work was done, and its images a second."""
-    return [
-        ((row.reported_at - row.seconds, row.reported_at), row.images / row.seconds)
-        for trial in view.trials
-        for row in trial.reports
-        if row.seconds > 0
+    rows = _timed(view)
+    since = max((row.reported_at for row in rows), default=0.0) - RECENT_SECONDS
+    recent = [
+        (max(row.reported_at - row.seconds, since), row.reported_at, row.images / row.seconds)
+        for row in rows
+        if row.reported_at > since
     ]
+    done = sum((end - start) * speed for start, end, speed in recent)
+    return done / _covered((start, end) for start, end, _ in recent) if rows else None
 
 
-def _covered(spans: Iterable[Span]) -> float:
-    """Length of the union."""
+def _timed(view: StudyView) -> list[EpochRow]:
+    return [row for trial in view.trials for row in trial.reports if row.seconds > 0]
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of (start, end)."""
     total, until = 0.0, -math.inf
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, until))

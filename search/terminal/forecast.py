@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from statistics import fmean
 
@@ -17,10 +17,11 @@ from search.analysis.describe import describe_config
 from search.analysis.time_left import TimeLeft, draw_configs, time_ahead
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
+from search.spec.domains import Choice, Range, SpecError
 from search.spec.space import arm_config
 from search.spec.study_file import size_in_words
 from search.store.views import DatasetFacts, StudyView
+from search.terminal.summary import wrap
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.train import train
@@ -30,7 +31,6 @@ MOST_SECONDS = 2.0  # for one
 DRAWN = 8  # configurations of a search that are measured
 DRAWS_AT_MOST = 100  # until so many make a network
 NO_END = 1_000_000_000  # epochs
-WIDTH = 80
 
 Timer = Callable[[TrialConfig, Task, float], float]  # with the seconds that it may take
 
@@ -76,7 +76,15 @@ def forecast(
         begun: trials that the study has already.
         workers: how many trials are trained at a time.
     """
-    view = _empty_view(name, spec, task)
+    view = StudyView(
+        name=name,
+        storage="",
+        spec=spec,
+        dataset=DatasetFacts.of(task.info, len(task.validation)),
+        hardware=describe_hardware(task.device),
+        versions={},
+        trials=(),
+    )
     already = f", {grouped(begun)} of them begun already" if begun else ""
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     head = [
@@ -84,16 +92,14 @@ def forecast(
         f"{size_in_words(spec)}{total}{already}",
         f"{data_in_words(view)}. {printable(view.hardware)}.",
     ]
-    if spec.is_comparison:
-        configs = [arm_config(spec, arm) for arm in spec.arms]
-        costs = measure(configs, task, timer)
-        body = _arms(spec, configs, costs, task)
-    else:
-        configs = _drawn(spec, task)
-        costs = measure(configs, task, timer)
-        body = _space(spec, configs, costs, task)
+    arms = [arm_config(spec, arm) for arm in spec.arms]
+    configs = arms or _drawn(spec, task)
+    costs = measure(configs, task, timer)
+    sizes = [count_parameters(c.architecture, task.image_shape, task.classes) for c in configs]
+    body = (_arms if spec.is_comparison else _space)(spec, configs, costs, sizes)
     end = _estimate(view, costs, begun, workers)
-    return "\n".join([*_wrapped(head), "", *body, "", *_wrapped([end])])
+    wrapped = [line for text in head for line in wrap(text, "", "  ")]
+    return "\n".join([*wrapped, "", *body, "", *wrap(end, "", "  ")])
 
 
 def measure(configs: Sequence[TrialConfig], task: Task, timer: Timer) -> list[float | None]:
@@ -101,59 +107,63 @@ def measure(configs: Sequence[TrialConfig], task: Task, timer: Timer) -> list[fl
 
     None where memory, or the time for all measurements, was too short.
     """
+
+    def kind(config: TrialConfig) -> object:
+        recipe = config.recipe
+        return config.architecture, recipe.batch_size, recipe.optimizer, recipe.augmentation
+
     ends_at = time.monotonic() + ALL_SECONDS
-    kinds = {_kind(config): config for config in configs}
+    kinds = {kind(config): config for config in configs}
+    # Half of its share: what comes before the measured steps takes time, too.
+    each = min(MOST_SECONDS, ALL_SECONDS / len(kinds) / 2)
     known: dict[object, float] = {}
-    for position, (kind, config) in enumerate(kinds.items()):
-        left = ends_at - time.monotonic()
-        if left > 0:
-            # Half of its share: what comes before the measured steps takes time, too.
-            share = min(MOST_SECONDS, left / (len(kinds) - position) / 2)
-            try:
-                known[kind] = timer(config, task, share)
-            except (MemoryError, torch.OutOfMemoryError):
-                continue
-    return [known.get(_kind(config)) for config in configs]
-
-
-def _kind(config: TrialConfig) -> object:
-    """What an epoch's cost depends on; epochs with frozen layers are taken to be like others."""
-    recipe = config.recipe
-    return config.architecture, recipe.batch_size, recipe.optimizer, recipe.augmentation
+    for one, config in kinds.items():
+        if time.monotonic() < ends_at:
+            with suppress(MemoryError, torch.OutOfMemoryError):
+                known[one] = timer(config, task, each)
+    return [known.get(kind(config)) for config in configs]
 
 
 def _arms(
-    spec: StudySpec, configs: Sequence[TrialConfig], costs: Sequence[float | None], task: Task
+    spec: StudySpec,
+    configs: Sequence[TrialConfig],
+    costs: Sequence[float | None],
+    sizes: Sequence[int],
 ) -> Iterator[str]:
-    yield from _wrapped([f"Base: {describe_config(configs[0])}"])
+    yield from wrap(f"Base: {describe_config(configs[0])}", "", "  ")
     yield ""
     widest = max(len("arm"), *(len(printable(arm.name)) for arm in spec.arms))
     yield f"  {'arm':<{widest}}  parameters  s/epoch  changes"
-    for arm, config, cost in zip(spec.arms, configs, costs, strict=True):
-        parameters = grouped(_parameters(config, task))
+    for arm, cost, size in zip(spec.arms, costs, sizes, strict=True):
         each = "?" if cost is None else f"{cost:.3g}"
         changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arm.values.items())
-        name = printable(arm.name)
-        yield f"  {name:<{widest}}  {parameters:>10}  {each:>7}  {changes or 'none'}"
+        row = f"{printable(arm.name):<{widest}}  {grouped(size):>10}  {each:>7}"
+        yield f"  {row}  {changes or 'none'}"
 
 
 def _space(
-    spec: StudySpec, configs: Sequence[TrialConfig], costs: Sequence[float | None], task: Task
+    spec: StudySpec,
+    configs: Sequence[TrialConfig],
+    costs: Sequence[float | None],
+    sizes: Sequence[int],
 ) -> Iterator[str]:
     yield "Searched:"
     for name, domain in spec.space.items():
-        if not isinstance(domain, Fixed):
-            yield from _wrapped([f"{name}: {_searched(domain)}"], indent="  ")
-    yield from _wrapped([f"For instance: {describe_config(configs[0])}"])
+        if isinstance(domain, Choice):
+            yield from wrap(f"{name}: {', '.join(map(json.dumps, domain.values))}", "  ", "    ")
+        elif isinstance(domain, Range):
+            steps = f" in steps of {domain.step}" if domain.step != 1 else ""
+            log = ", evenly in the logarithm" if domain.log else ""
+            yield f"  {name}: {domain.low} to {domain.high}{steps}{log}"
+    yield from wrap(f"For instance: {describe_config(configs[0])}", "", "  ")
     if measured := [cost for cost in costs if cost is not None]:
-        sizes = [_parameters(config, task) for config in configs]
         yield ""
-        yield from _wrapped(
-            [
-                f"{len(measured)} configurations drawn from that: {grouped(min(sizes))} to "
-                f"{grouped(max(sizes))} parameters, {min(measured):.3g} to {max(measured):.3g} s "
-                "an epoch"
-            ]
+        yield from wrap(
+            f"{len(measured)} configurations drawn from that: {grouped(min(sizes))} to "
+            f"{grouped(max(sizes))} parameters, {min(measured):.3g} to {max(measured):.3g} s "
+            "an epoch",
+            "",
+            "  ",
         )
 
 
@@ -181,14 +191,9 @@ def _estimate(view: StudyView, costs: Sequence[float | None], begun: int, worker
             f"if each trains all {spec.epochs} epochs; less, as each stops {spec.patience} epochs "
             "after its best"
         )
-    scope = (
-        f"all {len(measured)}"
-        if len(measured) == len(costs)
-        else f"{len(measured)} of {len(costs)}"
-    )
     return (
-        f"{', '.join(parts)}. An estimate: from a few steps of {scope} {what}, trained just now "
-        "beside whatever else this machine does."
+        f"{', '.join(parts)}. An estimate: from a few steps of {len(measured)} of {len(costs)} "
+        f"{what}, trained just now beside whatever else this machine does."
     )
 
 
@@ -200,65 +205,14 @@ def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
     """
     found: list[TrialConfig] = []
     for config in draw_configs(spec, DRAWS_AT_MOST):
-        try:
-            _parameters(config, task)
-        except ArchitectureError:  # a failed trial
-            continue
-        found.append(config)
+        with suppress(ArchitectureError):  # a failed trial
+            count_parameters(config.architecture, task.image_shape, task.classes)
+            found.append(config)
         if len(found) == DRAWN:
-            break
+            return found
     if not found:
         raise SpecError(
             "space",
             f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it",
         )
     return found
-
-
-def _parameters(config: TrialConfig, task: Task) -> int:
-    return count_parameters(config.architecture, task.image_shape, task.classes)
-
-
-def _searched(domain: Domain) -> str:
-    match domain:
-        case Range(low=low, high=high, log=log, step=step):
-            steps = f" in steps of {step}" if step != 1 else ""
-            return f"{low} to {high}{steps}" + (", evenly in the logarithm" if log else "")
-        case Choice(values=values):
-            return ", ".join(map(json.dumps, values))
-        case Fixed(value=value):
-            return json.dumps(value)
-
-
-def _empty_view(name: str, spec: StudySpec, task: Task) -> StudyView:
-    """The study before its first trial."""
-    info = task.info
-    return StudyView(
-        name=name,
-        storage="",
-        spec=spec,
-        dataset=DatasetFacts(
-            name=info.name,
-            title=info.title,
-            class_names=info.class_names,
-            image_shape=info.image_shape,
-            training_count=info.training_count,
-            validation_count=len(task.validation),
-            own_validation=info.has_own_validation,
-            notes=info.notes,
-        ),
-        hardware=describe_hardware(task.device),
-        versions={},
-        trials=(),
-    )
-
-
-def _wrapped(texts: Sequence[str], indent: str = "") -> list[str]:
-    hanging = f"{indent}  "
-    return [
-        line
-        for text in texts
-        for line in textwrap.wrap(
-            text, WIDTH, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False
-        )
-    ]

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -155,7 +155,9 @@ class _PlainLines:
             new = [trial for trial in ended if trial.number not in self._known]
         if new:
             *lines, last = [_ended(trial, view) for trial in new]
-            self._print(*lines, "; ".join([last, *_best(view, new), totals]))
+            best = view.best
+            leads = [] if best is None else [f"best is {named(best)}: {score_in_words(best, view)}"]
+            self._print(*lines, "; ".join([last, *leads, totals]))
         elif self._is_due():
             running = [_running(trial, view) for trial in view.in_state("running")]
             self._print("; ".join([*running, totals]))
@@ -183,13 +185,3 @@ def _ended(trial: TrialView, view: StudyView) -> str:
 def _running(trial: TrialView, view: StudyView) -> str:
     latest = f", loss {trial.reports[-1].validation_loss:.4f}" if trial.reports else ""
     return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"
-
-
-def _best(view: StudyView, new: Sequence[TrialView]) -> list[str]:
-    """Said where trials have ended: whether one of them is the best."""
-    best = view.best
-    if best is None:
-        return []
-    if best.number in {trial.number for trial in new}:
-        return [f"{named(best)} is the best so far"]
-    return [f"best is {named(best)}: {score_in_words(best, view)}"]

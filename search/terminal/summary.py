@@ -59,12 +59,12 @@ def gain_in_words(view: StudyView) -> str | None:
     best, baseline = view.best, view.baseline
     if best is None or baseline is None or best.best is None or baseline.best is None:
         return None
+    if baseline.state != "complete":
+        return None
     if best.number == baseline.number:
         return "no trial beat the baseline"
     loss = baseline.best.validation_loss - best.best.validation_loss
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
-    if loss < 0:  # a baseline that has not run to its end takes no part in the leaderboard
-        return f"nothing, its loss is {-loss:.4f} higher than the baseline's so far"
     link, course = ("and", "higher") if points >= 0 else ("but", "lower")
     sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
     noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
@@ -104,7 +104,7 @@ def status_text(view: StudyView) -> str:
     """How a study stands: for `--status`, on standard output."""
     lines = list(_head(view))
     if view.finished < view.spec.trials:
-        lines += _wrap(f"Time: {standing_in_words(view)}.")
+        lines += wrap(f"Time: {standing_in_words(view)}.")
     running, interrupted = view.in_state("running"), view.in_state("interrupted")
     if running:
         lines += ["", "Running:"]
@@ -125,7 +125,7 @@ def status_text(view: StudyView) -> str:
 def fallback_notice(reason: str) -> str:
     """Prominent, for the start and the end of a study that nobody gave a data set."""
     rule = "!" * WIDTH
-    lines = _wrap(fallback_words(reason), width=WIDTH - 4)
+    lines = wrap(fallback_words(reason), width=WIDTH - 4)
     return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
 
 
@@ -169,9 +169,9 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         yield from _entry("gained", gain)
     for sentence in (overfitting_in_words(best), stop_in_words(view)):
         if sentence is not None:
-            yield from ["", *_wrap(sentence)]
+            yield from ["", *wrap(sentence)]
     yield ""
-    yield from _wrap(
+    yield from wrap(
         f"{legend(view.dataset.validation_count)} The best of "
         f"{view.count('complete')} complete trials, picked on the images that it is judged by, "
         "looks a little better than it is: finalize scores it on the test set, without that bias."
@@ -189,11 +189,11 @@ def _next(view: StudyView) -> list[str]:
 
 def _head(view: StudyView) -> Iterator[str]:
     total = f"{view.finished} of {view.spec.trials} trials finished"
-    yield from _wrap(f"Study {view.name}: {total} ({all_counts(view)})")
-    yield from _wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+    yield from wrap(f"Study {view.name}: {total} ({all_counts(view)})")
+    yield from wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
     speed = images_per_second(view)
     pace = "" if speed is None else f"; {grouped(round(speed))} images a second lately"
-    yield from _wrap(f"Trained for {time_spent(view)}{pace}.")
+    yield from wrap(f"Trained for {time_spent(view)}{pace}.")
 
 
 def _progress(trial: TrialView | None, view: StudyView) -> str:
@@ -215,15 +215,15 @@ def _failures(view: StudyView, most: int = MOST_FAILURES) -> Iterator[str]:
         yield f"  the latest {len(shown)} of {grouped(view.count('failed'))}:"
     for trial in shown:
         reason = printable(trial.reason or "for an unknown reason")
-        yield from _wrap(f"trial {trial.number}: {reason}", "  ", "    ")
+        yield from wrap(f"trial {trial.number}: {reason}", "  ", "    ")
 
 
 def _entry(name: str, text: str) -> list[str]:
     """A name and its text, which hangs beside it over as many lines as it needs."""
-    return _wrap(text, f"  {name:<12}", " " * 14)
+    return wrap(text, f"  {name:<12}", " " * 14)
 
 
-def _wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
+def wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
     """Lines of at most `width` that do not part `50 000`, `± 0.26` or `92.93 %`."""
     whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
     lines = textwrap.wrap(

@@ -48,11 +48,8 @@ def test_a_network_that_starts_from_trained_weights() -> None:
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
-        (ConvNetConfig(channels=(8,)), "1 convolution of 8 channels, 3x3, max pooling"),
         (ConvNetConfig(channels=(8, 8), kernel_sizes=(5, 3), padding=0), "5x5, 3x3, without padd"),
         (ConvNetConfig(channels=(8, 8), batch_norm=(2,), pool_after=()), "batch norm in 2, no poo"),
-        (ConvNetConfig(channels=(8, 8), residual=True), "2 residual convolutions"),
-        (ConvNetConfig(channels=(8, 8), head="global"), "global average pooling"),
         (MLPConfig(hidden=(256, 64), batch_norm=True), "no convolutions, hidden layers of 256, 64"),
     ],
 )

@@ -14,25 +14,16 @@ MakeFinal = Callable[..., FinalResult]
 
 
 def test_most_confused_is_what_brute_force_finds() -> None:
-    rng = np.random.default_rng(0)
-    confusion = rng.permutation(400)[: 12 * 12].reshape(12, 12)
+    confusion = np.random.default_rng(0).permutation(400)[: 12 * 12].reshape(12, 12)
     names = [f"class {i}" for i in range(12)]
-    expected = sorted(
-        (
-            (int(confusion[i, j] + confusion[j, i]), {names[i], names[j]})
-            for i in range(12)
-            for j in range(i + 1, 12)
-        ),
-        key=lambda pair: -pair[0],
-    )
-    assert most_confused(np.array([[5, 0], [0, 5]]), ["a", "b"]) == []
     pairs = most_confused(confusion, names, n=200)
-    assert [pair.total for pair in pairs] == [total for total, _ in expected]
-    assert len(pairs) == 66
+    both = confusion + confusion.T
+    assert [pair.total for pair in pairs] == sorted(both[np.triu_indices(12, 1)], reverse=True)
     for pair in pairs:
         first, second = names.index(pair.first), names.index(pair.second)
         assert pair.first_as_second == confusion[first, second] >= pair.second_as_first
         assert pair.second_as_first == confusion[second, first]
+    assert most_confused(np.array([[5, 0], [0, 5]]), ["a", "b"]) == []
 
 
 def test_metrics_hold_what_scripts_rely_on(make_final: MakeFinal) -> None:
@@ -53,11 +44,6 @@ def test_metrics_hold_what_scripts_rely_on(make_final: MakeFinal) -> None:
     assert found["parameters"] == sum(layer.parameters for layer in make_final().layers)
     assert set(found) >= {"epochs", "hardware", "versions"}
     assert metrics(make_final(accuracies=(0.93,)))["test"]["std"] is None
-
-
-def test_a_confusion_matrix_of_other_images_is_refused(make_final: MakeFinal) -> None:
-    with pytest.raises(AssertionError):
-        make_final(accuracies=(0.9, 0.9), confusion=np.eye(5, dtype=int) * 3)
 
 
 def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> None:

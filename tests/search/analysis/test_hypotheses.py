@@ -98,21 +98,6 @@ def test_no_difference_is_shown_not_assumed(judge: Callable[..., Evaluation]) ->
         "supported"
     )
     assert judge({"base": BASE, "arm": BASE}, same).outcome == "supported"
-    # Significantly different, though the interval reaches into the margin.
-    middle = sum(LOWER) / 5 - sum(BASE) / 5
-    assert judge({"base": BASE, "arm": LOWER}, expect("no different", margin=-middle)).outcome == (
-        "undecided"
-    )
-
-
-def test_contradicted_exactly_where_the_interval_lies_beyond_the_margin(
-    judge: Callable[..., Evaluation],
-) -> None:
-    (check,) = judge({"base": BASE, "arm": LOWER}, expect("better")).checks
-    nearest = -(check.difference.high or 0)  # of the interval to 0; the arm is lower
-    for factor, outcome in ((0.999, "contradicted"), (1.001, "undecided")):
-        same = expect("no different", margin=nearest * factor)
-        assert judge({"base": BASE, "arm": LOWER}, same).outcome == outcome
 
 
 def test_an_arm_that_always_diverged_is_worse(judge: Callable[..., Evaluation]) -> None:
@@ -175,7 +160,7 @@ def test_expectations_are_corrected_together(judge: Callable[..., Evaluation]) -
     assert together[0].outcome == "undecided"
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(10))
 def test_the_interval_that_is_shown_agrees_with_each_outcome(
     judge: Callable[..., Evaluation], seed: int
 ) -> None:

@@ -61,7 +61,7 @@ def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView
     assert next(iter(found.shares)) == "learning_rate"
     assert found.shares["learning_rate"] > 0.8
     assert sum(found.shares.values()) == pytest.approx(1)
-    assert (found.trials, found.pruned, found.epoch, found.few) == (30, 0, 2, False)
+    assert (found.trials, found.epoch, found.few) == (30, 2, False)
     assert found.spread.keys() == found.shares.keys() == distributions(SPEC).keys()
     assert importances(searched(30)) == found  # the same each time
 
@@ -98,58 +98,27 @@ def test_trials_are_compared_after_the_same_number_of_epochs(make_trial: Make) -
     assert common_epoch([]) is None
 
 
-def test_pruned_trials_count_and_later_epochs_do_not(
-    searched: Callable[[int], StudyView], make_trial: Make
-) -> None:
-    """Half are pruned after one epoch; what the others reach later says nothing of a parameter."""
+def test_a_long_study_is_thinned(searched: Callable[[int], StudyView]) -> None:
+    found = importances(searched(MOST + 40))
+    assert found is not None
+    assert found.trials == MOST
+
+
+def test_pruned_trials_count(searched: Callable[[int], StudyView]) -> None:
+    """Most are pruned after one epoch; what the others reach later says nothing of a parameter."""
     view = searched(24)
-    rng = np.random.default_rng(1)
     trials = [
-        dataclasses.replace(t, state="pruned", curve=t.curve[1:])
-        if t.number % 2
+        t
+        if t.number % 6 == 0
         else dataclasses.replace(
-            t,
-            curve=make_trial(
-                t.number, [t.curve[1].validation_loss, *(float(x) for x in rng.uniform(0, 0.1, 3))]
-            ).curve,
+            t, state="pruned", curve=(dataclasses.replace(t.curve[1], epoch=1),)
         )
         for t in view.trials
     ]
-    trials = [
-        dataclasses.replace(t, curve=tuple(dataclasses.replace(r, epoch=e) for e, r in
-                                           enumerate(t.curve, start=1)))
-        for t in trials
-    ]  # fmt: skip
-    mixed = dataclasses.replace(view, trials=tuple(trials))
-    found = importances(mixed)
+    found = importances(dataclasses.replace(view, trials=tuple(trials)))
     assert found is not None
-    # Twelve of 24 went on to epoch 4, which is more than a third.
-    assert found.epoch == 4
-    fewer = dataclasses.replace(
-        mixed, trials=tuple(t for t in trials if t.state == "pruned" or t.number % 6 == 0)
-    )
-    found = importances(fewer)
-    assert found is not None
-    assert (found.epoch, found.trials, found.pruned) == (1, 16, 12)
+    assert (found.epoch, found.trials) == (1, 24)
     assert next(iter(found.shares)) == "learning_rate"
-    assert "12 of which were pruned then or later" in importances_in_words(found)
-
-
-def test_a_long_study_is_thinned_and_said_to_be(
-    searched: Callable[[int], StudyView], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.analysis.importances.MOST", 20)
-    found = importances(searched(40))
-    assert found is not None
-    assert (found.trials, found.thinned) == (20, True)
-    assert "losses of 20 evenly chosen trials" in importances_in_words(found)
-    assert MOST < 1000
-
-
-def test_equal_losses_have_none(make_view: Make, make_trial: Make) -> None:
-    params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
-    trials = [make_trial(n, [0.5], params=params) for n in range(20)]
-    assert importances(dataclasses.replace(make_view(trials), spec=SPEC)) is None
 
 
 def test_one_other_loss_among_equal_ones(

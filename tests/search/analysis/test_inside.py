@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.analysis.inside import EACH, PAIRS, collect_mistakes, inspect_kernels
-from search.figures.images import draw_mistakes
+from search.analysis.inside import collect_mistakes, inspect_kernels
 
 RNG = np.random.default_rng(0)
 
@@ -79,18 +78,3 @@ def test_the_surest_mistakes_of_the_commonest_pairs_come_first() -> None:
     assert pairs[0][0].probability == np.float32(0.9)
     faultless = np.eye(4, dtype=np.float32)
     assert collect_mistakes(images[:4], np.arange(4), faultless, np.eye(4, dtype=int)) == ()
-
-
-def test_many_are_cut_and_drawn_with_any_name() -> None:
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 12, 3000), rng.integers(0, 12, 3000)
-    confusion = np.zeros((12, 12), np.int64)
-    np.add.at(confusion, (true, predicted), 1)
-    images = rng.integers(0, 256, (3000, 3, 4, 4), dtype=np.uint8)
-    found = collect_mistakes(images, true, shares(predicted.tolist(), [0.9] * 3000, 12), confusion)
-    assert len(found) == PAIRS
-    assert all(len(pair) == EACH for pair in found)
-    names = ["a\x1b[31m" * 9] + ["<b>"] * 11
-    picture = draw_mistakes(found, names, "title")
-    assert sum(len(axes.images) for axes in picture.axes) == PAIRS * EACH
-    assert not any("\x1b" in axes.get_title() for axes in picture.axes)

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 
 import pytest
 
@@ -40,9 +39,10 @@ def raising(error: BaseException) -> Callable[[list[str] | None], int | None]:
     return main
 
 
-@pytest.mark.parametrize(("result", "code"), [(0, 0), (None, None), (143, 143)])
-def test_exit_code_is_what_main_returns(result: int | None, code: int | None) -> None:
-    assert exit_code(lambda _argv: result) == code
+def test_exit_code_is_what_main_returns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [exit_code(lambda _argv, c=code: c) for code in (0, None, 143)] == [0, None, 143]
+    assert exit_code(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", USER_ERRORS, ids=lambda kind: kind.__name__)
@@ -56,23 +56,9 @@ def test_users_errors_end_in_one_line(
     assert capsys.readouterr() == ("", f"{program()}: {expected}\n")
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), TypeError("a bug"), OSError("a bug")])
-def test_bugs_keep_their_traceback(error: Exception) -> None:
-    with pytest.raises(type(error), match="a bug"):
-        run(raising(error))
-
-
-def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == ""
-
-
-def test_a_broken_pipe_elsewhere_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output is well: the pipe was another, such as to a process of ours."""
-    with (tmp_path / "out").open("w") as file:
-        monkeypatch.setattr(sys, "stdout", file)
-        with pytest.raises(BrokenPipeError):
-            run(raising(BrokenPipeError()))
+def test_bugs_keep_their_traceback() -> None:
+    with pytest.raises(ValueError, match="a bug"):
+        run(raising(ValueError("a bug")))
 
 
 @pytest.mark.parametrize("length", [1, 100_000])
@@ -136,19 +122,8 @@ def test_numbers_have_limits() -> None:
             read(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("45", 45),
-        ("90s", 90),
-        ("30m", 1800),
-        ("1h30m5s", 5405),
-        ("1.5h", 5400),
-        ("0h5m", 300),
-    ],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert duration(text) == pytest.approx(seconds)
+def test_durations() -> None:
+    assert list(map(duration, ("45", "90s", "1h30m5s", "1.5h"))) == [45, 90, 5405, 5400]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert sorted(measured) == [4, 8]  # what costs the same is measured once
     # 2 repeats x 10 epochs x (4 + 8 + 4) s = 320 s
     assert "About 5 min with 1 worker." in text
-    assert "all 3 arms" in text
+    assert "3 of 3 arms" in text
 
 
 def test_workers_share_the_work_and_what_is_done_is_done(task: Task) -> None:

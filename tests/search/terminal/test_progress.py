@@ -96,7 +96,7 @@ def test_a_line_for_each_trial_that_ends(
         feed.change(make_view([baseline, replace(running, state="pruned"), failed, best]))
         assert "trial 2 failed: out of" in output.lines()[3]
         assert output.lines()[4].startswith("trial 3 complete: loss 0.3000")
-        assert "; trial 3 is the best so far; 3/50 trials" in output.lines()[4]
+        assert "; best is trial 3: loss 0.3000" in output.lines()[4]
         feed.view = make_view(
             [baseline, replace(running, state="pruned"), failed, best, make_trial(4, [0.4])]
         )
