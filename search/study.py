@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.augmentations import AUGMENTATIONS
 from data.datasets import DATASETS, FORMS
@@ -26,9 +27,26 @@ from search.training.metrics import METRICS
 if TYPE_CHECKING:
     from search.running.planning import Plan
     from search.running.request import Request
-    from search.store.database import Database
 
 STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
+COUNTS = {  # options that count something
+    "trials": "total number of finished trials, complete or pruned (default: the study file's; "
+    "{trials} in the default one)",
+    "repeats": "of a study that compares arms: how many times each is trained, in all",
+    "epochs": "maximum epochs per trial (default: the study file's; {epochs} in the default one)",
+    "limit": "train on so many examples only, the same share of each class (default: all)",
+    "image-size": "side in pixels of the images that your own pictures are made (default: chosen "
+    "from them)",
+    "workers": "processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
+    "with --seed, since several race for the sampler's draws)",
+}
+IN_FILE: dict[str, Mapping[str, Any]] = {
+    "augmentation": AUGMENTATIONS,
+    "schedule": SCHEDULES,
+    "sampler": SAMPLERS,
+    "pruner": PRUNERS,
+    "metrics": METRICS,
+}
 MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
 python -m search.study                          # 50 trials on Fashion-MNIST, into studies.db
@@ -53,19 +71,9 @@ def parser() -> Parser:
     own.add_argument(
         "--config", metavar="FILE|NAME", help="a study file (TOML), or a ready-made one: see --list"
     )
-    own.add_argument(
-        "--trials",
-        type=positive_int,
-        metavar="N",
-        help="total number of finished trials, complete or pruned (default: the study file's; "
-        f"{default.trials} in the default one)",
-    )
-    own.add_argument(
-        "--repeats",
-        type=positive_int,
-        metavar="R",
-        help="of a study that compares arms: how many times each is trained, in all",
-    )
+    for name, words in COUNTS.items():
+        words = words.format(trials=default.trials, epochs=default.epochs)
+        own.add_argument(f"--{name}", type=positive_int, metavar="N", help=words)
     own.add_argument(
         "--timeout", type=duration, metavar="TIME", help="leave after 90s, 30m or 1h30m"
     )
@@ -81,29 +89,8 @@ def parser() -> Parser:
     )
     own.add_storage()
     own.add_argument(
-        "--epochs",
-        type=positive_int,
-        metavar="E",
-        help=f"maximum epochs per trial (default: the study file's; {default.epochs} in the "
-        "default one)",
-    )
-    own.add_argument(
-        "--limit",
-        type=positive_int,
-        metavar="N",
-        help="train on so many examples only, the same share of each class (default: all)",
-    )
-    own.add_argument(
-        "--image-size",
-        type=positive_int,
-        metavar="PIXELS",
-        help="side of the images that your own pictures are made (default: chosen from them)",
-    )
-    own.add_argument(
         "--mirror",
-        dest="mirror_changes_class",
-        type=changes_class,
-        metavar="safe|unsafe",
+        choices=MIRROR,
         help="whether a mirrored picture stays in its class; unsafe: none is flipped (default: "
         "guessed from the data set, and said)",
     )
@@ -112,13 +99,6 @@ def parser() -> Parser:
         metavar="FILE",
         help="start from these in place of those that the study file names: a file, or the folder "
         "of a finalised model",
-    )
-    own.add_argument(
-        "--workers",
-        type=positive_int,
-        metavar="W",
-        help="processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
-        "with --seed, since several race for the sampler's draws)",
     )
     own.add_device()
     own.add_trials_per_device()
@@ -155,20 +135,10 @@ def parser() -> Parser:
     )
     own.add_registry("--dataset, or dataset in a study file", {**DATASETS, **FORMS})
     own.add_registry("family in a study file, or FILE.py:FUNCTION", FAMILIES)
-    own.add_registry("augmentation in a study file", AUGMENTATIONS)
-    own.add_registry("schedule in a study file", SCHEDULES)
-    own.add_registry("sampler in a study file", SAMPLERS)
-    own.add_registry("pruner in a study file", PRUNERS)
-    own.add_registry("metrics in a study file", METRICS)
     own.add_registry("figures of the report and the dashboard", FIGURES)
+    for name, registry in IN_FILE.items():
+        own.add_registry(f"{name} in a study file", registry)
     return own
-
-
-def changes_class(text: str) -> bool:
-    """What --mirror says."""
-    if text not in MIRROR:
-        raise argparse.ArgumentTypeError(f"safe or unsafe is wanted, but got {text!r}")
-    return MIRROR[text]
 
 
 def load_extensions(argv: list[str] | None) -> tuple[Extension, ...]:
@@ -207,16 +177,8 @@ def main(argv: list[str] | None = None) -> int:
             print(notices[0], file=sys.stderr)
 
     with StopOnSignal() as stopping:
-
-        def hurry_on_signal(db: Database) -> None:
-            stopping.on_signal = db.hurry
-
         view = search_study(
-            request,
-            stop=stopping.event,
-            timeout=args.timeout,
-            on_plan=tell_substitute,
-            on_database=hurry_on_signal,
+            request, stop=stopping.event, timeout=args.timeout, on_plan=tell_substitute
         )
     if stopping.signal is None:
         print(final_summary(view), *notices, sep="\n")
@@ -244,7 +206,8 @@ def how_it_stands(storage: str, name: str | None) -> str:
 def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:
     from search.running.request import OPTIONS, WHERE, read_request
 
-    options = {name: getattr(args, name) for name in OPTIONS}
+    given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
+    options = {name: given[name] for name in OPTIONS}
     where = {name: getattr(args, name) for name in WHERE}
     return read_request(args.config, options, weights=args.weights, extensions=extensions, **where)
 

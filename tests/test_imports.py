@@ -1,4 +1,7 @@
-"""The architecture: imports run one way, and only `finalize` can read the test set."""
+"""The architecture: imports run one way, and only `finalize` can read the test set.
+
+That nothing uses private names of a dependency: here for imports, by ruff (SLF) for attributes.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -76,6 +79,9 @@ def test_imports_run_one_way(path: Path) -> None:
     allowed = ALLOWED[layer(name)]
     for module, names in imported(path):
         if module.split(".")[0] not in OURS:
+            parts = [*module.split("."), *names]
+            private = [part for part in parts if part.startswith("_") and part != "__future__"]
+            assert not private, f"{name} imports {module}"
             continue
         targets = [f"{module}.{item}" for item in names] if module == "search" else [module]
         for target in targets:

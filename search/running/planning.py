@@ -32,7 +32,7 @@ from search.training.task import Task
 from search.training.weights import check_training
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done, with everything checked that a person can get wrong, and nothing written.
 
@@ -53,6 +53,7 @@ class Plan:
         """Make the study, or take it up again; from here on it is in the database."""
         request, spec, task = self.request, self.spec, self.task
         db = self.db or open_database(request.storage)
+        db.leaving = stop
         study = self.existing or create_study(
             db,
             self.name,
@@ -61,9 +62,14 @@ class Plan:
             validation_count=len(task.validation),
             content=task.content,
         )
-        runs = runs_folder(request.storage, request.runs_dir)
-        options = {"stop": stop, "trials_at_a_time": request.trials_per_device}
-        run = begin_run(study, spec, task, runs=runs, **options)
+        run = begin_run(
+            study,
+            spec,
+            task,
+            runs=runs_folder(request.storage, request.runs_dir),
+            stop=stop,
+            trials_at_a_time=request.trials_per_device,
+        )
         with study.transaction():  # it may have been deleted while images were loaded
             set_total(study, spec.trials)
             note_environment(study, describe_hardware(task.device))
@@ -108,15 +114,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
     if existing is not None:
         check_data(existing, task)
     usable(next(study_folders(runs_folder(url, request.runs_dir), name)))
-    return Plan(
-        request=request,
-        name=name,
-        spec=spec,
-        task=task,
-        substitute=substitute,
-        db=db,
-        existing=existing,
-    )
+    return Plan(request, name, spec, task, substitute, db, existing)
 
 
 def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:

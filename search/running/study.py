@@ -26,7 +26,7 @@ from search.running.worker import train_trials
 from search.spec.domains import SpecError
 from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
-from search.store.database import Database, optuna_warnings_only
+from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
 from search.store.reading import view_study
 from search.store.records import count_reports
@@ -104,12 +104,11 @@ def run_study(
     Warns:
         UserWarning: Fashion-MNIST could not be had and no data set was named: digits stands in.
     """
-    given = locals()
+    given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
     for name in ("workers", "trials_per_device"):
         check_count(name, given[name])
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
-    given = {**given, "data_dir": Path(data_dir or default_data_dir())}
     request = read_request(
         None if config is None else str(config),
         {name: given[name] for name in OPTIONS},
@@ -171,7 +170,6 @@ def search_study(
     timeout: float | None = None,
     progress: bool = True,
     on_plan: Callable[[Plan], None] = lambda _: None,
-    on_database: Callable[[Database], None] = lambda _: None,
     most: int | None = MOST,
 ) -> StudyView:
     """Make a study or take it up again, and train until its total, the time limit or `stop`.
@@ -182,7 +180,6 @@ def search_study(
         timeout: seconds; None: no limit.
         progress: show it on standard error.
         on_plan: told what is to be done, before anything is written.
-        on_database: told of the database that is written to.
         most: see `view_study`.
 
     Raises:
@@ -203,7 +200,6 @@ def search_study(
         plan = make_plan(request, devices[0])
         on_plan(plan)
         run = plan.begin(stop)
-        on_database(run.db)
         if progress:
             for note in plan.task.info.notes:
                 print(printable(note), file=sys.stderr)

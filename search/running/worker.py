@@ -76,7 +76,7 @@ def join_study(
     prepare_process(threads)
     with StopOnSignal() as stopping:
         db = open_database(storage, must_exist=True)
-        stopping.on_signal = db.hurry
+        db.leaving = stopping.event
         found = require_study(db, study)
         with found.told_if_gone():
             runs, spec = runs_folder(storage, runs_dir), load_spec(found)

@@ -10,10 +10,11 @@ longer than `Database.patience_seconds`.
 import logging
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import optuna
@@ -55,19 +56,19 @@ class Database:
         url: with the password masked.
         optuna: for `optuna.create_study` and `load_study`, always this one object.
         patience_seconds: how long an outage is waited for.
+        leaving: once set, by a signal perhaps, hardly any outage is waited for.
     """
 
     url: str
     engine: Engine
     optuna: RDBStorage
     patience_seconds: float = PATIENCE_SECONDS
+    leaving: threading.Event = field(default_factory=threading.Event)
 
-    def hurry(self) -> None:
-        """Hardly wait for outages any more, also for one that is being waited for.
-
-        For a process that was told to leave; a signal handler may call it.
-        """
-        self.patience_seconds = 1.0
+    @property
+    def patience(self) -> float:
+        """Seconds that an outage is waited for now."""
+        return min(1.0, self.patience_seconds) if self.leaving.is_set() else self.patience_seconds
 
     def close(self) -> None:
         """Close the connections."""
@@ -82,7 +83,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
     lost on its way back, it runs again although it was done.
 
     Raises:
-        StorageError: it did not succeed within `db.patience_seconds`, or never can.
+        StorageError: it did not succeed within `db.patience`, or never can.
     """
     started = time.monotonic()
     delay = 0.05
@@ -95,7 +96,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
                     raise StorageError(f"{db.url}: {explain(error)}") from error
                 raise  # a bug of ours, not an outage
             waited = time.monotonic() - started
-            if waited >= db.patience_seconds:
+            if waited >= db.patience:
                 raise StorageError(
                     f"{db.url} did not answer for {waited:.0f} s: {explain(error)}. What was "
                     "reported is stored; carry on with the same command"

@@ -221,7 +221,7 @@ def _set_up_sqlite(db: Database) -> None:
                 break
             except exc.OperationalError as error:
                 waited = time.monotonic() - started
-                if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience_seconds):
+                if not is_transient(error) or waited >= min(_LOCK_SECONDS, db.patience):
                     raise
         if durable:
             synced_at = started

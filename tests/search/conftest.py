@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from search.store import StorageError
@@ -41,6 +42,7 @@ from tests.search.workplaces import (  # noqa: F401
     filled,
     make_workplace,
     rows_read,
+    small_disk,
     study,
     workplace,
 )
@@ -92,18 +94,9 @@ def browser() -> Iterator[Any]:
     found.quit()
 
 
-@pytest.fixture
-def children_of() -> Callable[[int], dict[int, str]]:
-    """The processes that a process has started, by number, with their command lines."""
-
-    def find(number: int) -> dict[int, str]:
-        listed = subprocess.run(
-            ["pgrep", "-P", str(number), "-a"], capture_output=True, text=True, check=False
-        ).stdout.splitlines()
-        parts = [line.partition(" ") for line in listed]
-        return {int(child): command for child, _, command in parts}
-
-    return find
+def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that a process has started."""
+    return psutil.Process(process.pid).children() if process.poll() is None else []
 
 
 class Site:

@@ -4,19 +4,17 @@ A few times in CI; often with `pytest -m faults --all-faults`.
 """
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
@@ -24,32 +22,32 @@ from sqlalchemy import exc, text
 from search.store.database import Database, transaction
 from search.store.opening import open_database
 from search.store.records import epochs_of
+from tests.search.conftest import children_of
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
-ChildrenOf = Callable[[int], dict[int, str]]
 MANY = 500  # trials: more than there is time for
 
 
-def errors_of(process: "subprocess.Popen[str]", children: dict[int, str]) -> list[str]:
+def errors_of(process: "subprocess.Popen[str]", children: list[psutil.Process]) -> list[str]:
     """The lines that say an error; and that the study and its workers are gone."""
     out, _ = process.communicate(timeout=90)
     assert process.returncode == 2, out
     assert "Traceback" not in out
     assert "nothing is lost" not in out
-    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert not any(child.is_running() for child in children)
     assert "cannot" not in out.split("error: ")[0]
     return [line for line in out.splitlines() if "error: " in line]
 
 
 @pytest.mark.parametrize(("workers", "replaced"), [(1, True), (2, False)])
 def test_the_database_file_taken_away(
-    make_site: Callable[..., Any], children_of: ChildrenOf, workers: int, replaced: bool
+    make_site: Callable[..., Any], workers: int, replaced: bool
 ) -> None:
     site = make_site()
     process = site.search(MANY, "--workers", str(workers), pruner="none")
     site.wait_for_reports(3)
-    children = children_of(process.pid)
+    children = children_of(process)
     database = site.folder / "studies.db"
     if replaced:
         shutil.copy(database, site.folder / "other.db")
@@ -86,7 +84,6 @@ def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[...
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
 def test_the_runs_folder_taken_away(
     make_site: Callable[..., Any],
-    children_of: ChildrenOf,
     times: Times,
     workers: int,
     renamed: bool,
@@ -96,7 +93,7 @@ def test_the_runs_folder_taken_away(
     site = make_site()
     process = site.search(MANY, "--workers", str(workers), pruner="none")
     site.wait_for_reports(3)
-    children = children_of(process.pid)
+    children = children_of(process)
     if renamed:
         (site.folder / "runs").rename(site.folder / "moved")
     else:
@@ -116,7 +113,7 @@ def test_the_runs_folder_taken_away(
 def delete(url: str, *, rename: bool = False) -> None:
     """As optuna-dashboard does: it renames by copying."""
     with closing(open_database(url)) as db:
-        db.hurry()
+        db.leaving.set()
         with transaction(db, study_id=db.optuna.get_study_id_from_name("s")) as connection:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up in silence where something is written to the study meanwhile.
@@ -136,7 +133,6 @@ def _delete(db: Database, *, rename: bool) -> None:
 def test_the_study_deleted_or_renamed_in_a_dashboard(
     make_site: Callable[..., Any],
     database_url: str,
-    children_of: ChildrenOf,
     times: Times,
     rename: bool,
 ) -> None:
@@ -145,7 +141,7 @@ def test_the_study_deleted_or_renamed_in_a_dashboard(
     site = make_site(url=database_url)
     process = site.search(MANY, "--workers", "1", pruner="none")
     site.wait_for_reports(3)
-    children = children_of(process.pid)
+    children = children_of(process)
     delete(database_url, rename=rename)
     (line,) = errors_of(process, children)
     assert "study 's' was deleted while this ran" in line
@@ -154,33 +150,34 @@ def test_the_study_deleted_or_renamed_in_a_dashboard(
         assert optuna.get_all_study_names(db.optuna) == ["t"] * rename
 
 
-def stop_and_delete(pids: Sequence[int], url: str) -> None:
+def stop_and_delete(processes: Sequence[psutil.Process], url: str) -> None:
     """Stop them while none holds a lock on the study, and delete it."""
     while True:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        for process in processes:
+            process.suspend()
         time.sleep(0.1)
         with suppress(StorageInternalError, exc.OperationalError):
             return delete(url)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        for process in processes:
+            process.resume()
         time.sleep(0.05)
 
 
 def test_deleted_and_made_anew_under_living_workers(
-    make_site: Callable[..., Any], database_url: str, children_of: ChildrenOf, times: Times
+    make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
     """Stopped while it happens, they go on when the new study's trials have the ids of theirs."""
     for number in range(times(int(database_url.startswith("sqlite")), 20)):
         old_site, new_site = (make_site(f"{age}{number}", database_url) for age in ("old", "new"))
         old = old_site.search(MANY, "--workers", "2", pruner="none")
         old_site.wait_for_reports(3)
-        children = children_of(old.pid)
-        stop_and_delete((*children, old.pid), database_url)
+        children = children_of(old)
+        processes = (*children, psutil.Process(old.pid))
+        stop_and_delete(processes, database_url)
         new = new_site.search(6, "--workers", "2", pruner="none")
         new_site.wait_for_reports(3)
-        for pid in (*children, old.pid):
-            os.kill(pid, signal.SIGCONT)
+        for process in processes:
+            process.resume()
         (line,) = errors_of(old, children)
         assert "study 's' was deleted while this ran" in line
         out, _ = new.communicate(timeout=120)
@@ -190,5 +187,5 @@ def test_deleted_and_made_anew_under_living_workers(
         with closing(open_database(database_url)) as db:
             rows = epochs_of(db, db.optuna.get_study_id_from_name("s"))
             writers = {int(row.worker.split(":")[1]) for row in rows}
-            assert writers.isdisjoint(children)
+            assert writers.isdisjoint(child.pid for child in children)
         delete(database_url)

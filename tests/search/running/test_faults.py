@@ -2,13 +2,11 @@
 
 import os
 import random
-import shutil
 import signal
 import sqlite3
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +18,18 @@ from search.store.database import transaction
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
+from tests.search.workplaces import SmallDisk
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_workers_on_sqlite_take_each_trial_once(workplace: Any, times: Times) -> None:
-    total = times(40, 1600)
-    assert workplace.start(total=total, processes=4, epochs=1).wait() == 0
+def test_workers_take_each_trial_once(workplace: Any, times: Times) -> None:
+    on_sqlite = workplace.url.startswith("sqlite")
+    total, processes = times(40, 1600 if on_sqlite else 800), times(8, 4 if on_sqlite else 16)
+    assert workplace.start(total=total, processes=processes, epochs=1).wait() == 0
     workplace.check(total)
     assert len(workplace.lines()) == total  # each trial was trained by one of them, once
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_workers_on_postgresql_take_each_trial_once(workplace: Any, times: Times) -> None:
-    total = times(40, 800)
-    assert workplace.start(total=total, processes=times(8, 16), epochs=1).wait() == 0
-    workplace.check(total)
-    assert len(workplace.lines()) == total
 
 
 def test_killed_before_any_statement(workplace: Any, times: Times) -> None:
@@ -196,28 +187,15 @@ def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times:
     workplace.check(20 * len(locks))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_disk_full(
-    small_disk: Path, make_workplace: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
+    small_disk: SmallDisk, make_workplace: Callable[[str], Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    workplace = make_workplace(f"sqlite:///{small_disk / 'studies.db'}")
+    workplace = make_workplace(f"sqlite:///{small_disk.folder / 'studies.db'}")
     workers = workplace.start(total=30, processes=2, seconds=0.02)
     workplace.wait_for(3)
-    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-        while filler.write(b"x" * 4096):
-            pass
+    small_disk.fill()
     time.sleep(2.0)
-    (small_disk / "filler").unlink()
+    small_disk.empty()
     assert workers.wait() == 0
     assert "its disk is full; free some space; trying again" in capfd.readouterr().err
     workplace.check(30)

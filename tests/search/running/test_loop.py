@@ -11,7 +11,6 @@ import optuna
 import pytest
 import torch
 from optuna.artifacts import get_all_artifact_meta
-from optuna.trial import TrialState
 from sqlalchemy import delete
 
 from search.running.run import Run, checkpoint_path, trial_seed
@@ -21,7 +20,7 @@ from search.store import StudyBrokenError
 from search.store.reading import view_study
 from search.store.schema import epochs
 from search.store.views import StudyView
-from search.training.epoch import Epoch, StoppedError
+from search.training.epoch import Epoch
 from search.training.files import save_checkpoint
 from search.training.train import train
 
@@ -106,13 +105,6 @@ def test_a_study_in_which_everything_fails_stops(make_run: Make, fed: Fed) -> No
     assert len(run.study.study.trials) == MAX_FAILURES_IN_A_ROW
 
 
-def test_failures_between_successes_do_not_stop_it(make_run: Make, fed: Fed) -> None:
-    curves = [[RuntimeError("x")] if number % 3 else GOOD for number in range(40)]
-    run = replace(make_run(trials=8, pruner="none"), train=fed(curves))
-    train_trials(run)
-    assert view_of(run).finished == 8
-
-
 def test_the_total_is_a_total(make_run: Make, fed: Fed) -> None:
     for trials, finished in ((4, 4), (4, 4), (6, 6)):
         run = replace(make_run(trials=trials), train=fed([GOOD] * 4))
@@ -193,15 +185,6 @@ def test_a_checkpoint_of_another_study_is_not_taken(make_run: Make) -> None:
     save_checkpoint(checkpoint_path(run.folder, 0), left)
     train_trials(run)
     assert len(view_of(run).trials[0].curve) == 3
-
-
-def test_stopping_lays_the_trial_aside(make_run: Make, fed: Fed) -> None:
-    run = replace(make_run(trials=1), train=fed([[2.0, 1.0, StoppedError()], GOOD]))
-    train_trials(run)
-    assert run.study.study.trials[0].state == TrialState.RUNNING
-    train_trials(run)
-    assert [trial.state for trial in run.study.study.trials] == [TrialState.COMPLETE]
-    assert run.study.study.trials[0].intermediate_values == dict(enumerate(GOOD))
 
 
 def test_complete_trials_have_pictures(make_run: Make, fed: Fed) -> None:

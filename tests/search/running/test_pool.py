@@ -143,44 +143,6 @@ def test_all_are_stopped_also_those_that_do_not_mind(monkeypatch: pytest.MonkeyP
     assert waiting.poll() in (0, -signal.SIGTERM)
 
 
-ORPHANS = """
-import sys
-sys.path.insert(0, {folder!r})
-from search.running.pool import ChildProcess
-import os, signal
-child = ChildProcess("probe:sleep", lambda line: os.kill(os.getpid(), signal.SIGKILL))
-other = ChildProcess("probe:sleep")
-print(child.process.pid, other.process.pid, flush=True)
-child.call()
-child.process.wait()
-"""
-
-
-@pytest.mark.usefixtures("probed")
-def test_they_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
-    """One at work, and one that waits for its arguments."""
-    done = subprocess.run(
-        [sys.executable, "-c", ORPHANS.format(folder=str(tmp_path))],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    deadline = time.monotonic() + SECONDS
-    for pid in map(int, done.stdout.split()):
-        while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
 @pytest.mark.parametrize(
     ("last_words", "says"),
     [

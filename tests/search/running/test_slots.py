@@ -108,20 +108,6 @@ def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch)
     check_curves(run)
 
 
-def test_a_free_place_is_taken_at_once(make_run: Make, watch: Watch) -> None:
-    """As long as there are trials to begin, three are held at every slice."""
-    run = replace(make_run(at_a_time=3, trials=8), train=watch)
-    seen: list[tuple[int, int]] = []
-
-    def count(_number: int, _slices: int) -> None:
-        seen.append((len(run.study.study.get_trials(deepcopy=False)), len(held(run))))
-
-    watch.before_slice = count
-    train_trials(run)
-    assert {now for begun, now in seen if begun < 8} == {3}
-    assert "PRUNED" in {trial.state.name for trial in run.study.study.trials}
-
-
 @pytest.mark.parametrize(
     "fault",
     [

@@ -19,8 +19,6 @@ from search.store.data import HELD_OUT, PLACES
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import FINGERPRINT
-from search.training.epoch import StoppedError
-from search.training.repeat import epochs_done
 from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}
@@ -215,36 +213,3 @@ def test_changed_while_training_the_test_set_stays_closed(
     with pytest.raises(DataError, match="were changed meanwhile"):
         finalise("pets", seeds=1)
     assert load_study("pets").results == ()
-
-
-def test_checkpoints_of_other_data_are_not_gone_on_from(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither finalise's, whose study was deleted and made anew with other pictures."""
-    jobs, done = [], []
-    real = final.train_all
-
-    def stopped(job: Any, *arguments: Any, **options: Any) -> Any:
-        jobs.append(job)
-        done.append(epochs_done(job, 0))
-        runs = real(job, *arguments, **options)
-        if len(jobs) == 1:
-            raise StoppedError
-        return runs
-
-    monkeypatch.setattr(final, "train_all", stopped)
-    with pytest.raises(StoppedError):
-        finalise("pets", seeds=1)
-    assert epochs_done(jobs[0], 0) == 1
-
-    add_pictures(place / "pets")
-    count = load_study("pets").dataset.training_count
-    with sqlite3.connect("studies.db") as connection:  # as if the study had been made with these
-        connection.execute("DELETE FROM study_user_attributes WHERE key = ?", (FINGERPRINT,))
-        connection.execute(
-            "UPDATE study_user_attributes SET value_json = replace(value_json, ?, ?)",
-            (f'"training_count": {count}', f'"training_count": {count + 2}'),
-        )
-    finalise("pets", seeds=1)
-    assert not jobs[0].content.is_same(jobs[1].content)
-    assert done == [0, 0]

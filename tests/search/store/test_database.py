@@ -91,10 +91,10 @@ def query(db: Database) -> None:
 
 
 @sqlite_only
-def test_hurry_ends_waiting(db: Database, tmp_path: Path) -> None:
+def test_leaving_ends_waiting(db: Database, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "studies.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.2, db.hurry).start()
+        threading.Timer(0.2, db.leaving.set).start()
         started = time.monotonic()
         with pytest.raises(StorageError):
             with_retry(db, lambda: query(db))
