@@ -147,14 +147,10 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def _postgres_binaries() -> Path | None:
-    folders = [Path(path) for path in os.environ.get("PATH", "").split(os.pathsep)]
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    config = shutil.which("pg_config")
-    if config is not None:
-        answer = subprocess.run([config, "--bindir"], capture_output=True, text=True)
-        folders.append(Path(answer.stdout.strip()))
-    needed = ("initdb", "postgres")
-    return next((f for f in folders if all((f / binary).exists() for binary in needed)), None)
+    on_path = shutil.which("postgres")
+    found = [Path(on_path).parent] if on_path else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # as Debian has it
+    return next((folder for folder in found if (folder / "initdb").exists()), None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -169,50 +165,32 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 HOSTILE = (
     # HTML, and what comes out of it
     "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
-    "<svg/onload=alert(1)>",
     '"><b onmouseover="alert(1)">',
-    "' onfocus='alert(1)' autofocus='",
     "<!-- <b>",
-    "--><script>alert(1)</script>",
-    "<iframe srcdoc='<script>alert(1)</script>'>",
     "<style>*{display:none}</style>",
-    "<meta http-equiv=refresh content='0;url=//evil.example'>",
     "&lt;script&gt;&#x3c;b&#x3e;",
-    "]]><b>",
     # Markdown, rich markup, templates
     "![x](https://evil.example/x.png)",
     "[x](javascript:alert(1))",
-    "| a | b |\n| --- | --- |",
     "`x` **b** ~~s~~ # h",
     "[bold red]x[/bold red]",
-    "[/]",
     "{{7*7}}${7*7}%(x)s{0.__class__}",
     # SQL
     "'; DROP TABLE studies; --",
-    '"; DELETE FROM trials; --',
-    "x' OR '1'='1",
-    "%' UNION SELECT * FROM studies --",
     # characters that end things
     "a\x00b",
-    "a\rb",
     "a\nb",
     "a\r\nSet-Cookie: x=y",
-    "a\r\n\r\n<b>",
     "a\u2028b\u2029c\x85d",
     "\x1b[2J\x1b]0;title\x07",
-    "a\x08\x08b\x7f",
     # paths
     "../../etc/passwd",
     "..",
     ".",
-    "/etc/passwd",
     "..\\..\\windows",
     "a/b",
-    "C:\\con",
     "%2e%2e%2f",
-    "~root",
     "-rf",
     # what reads otherwise than it is
     "\u202egnp.exe",
@@ -220,13 +198,9 @@ HOSTILE = (
     "Z" + "\u0300" * 80,
     # formulas
     "=cmd|' /C calc'!A0",
-    '=HYPERLINK("https://evil.example")',
-    "+1+1",
-    "@SUM(1)",
     # too much, too little
     "x" * 100_000,
     "",
-    " ",
     "\ud800",
 )
 

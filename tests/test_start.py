@@ -25,7 +25,10 @@ INFO = DatasetInfo(
     training_count=1437,
 )
 SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
-COMMANDS = ("study", "worker", "finalize", "report", "predict", "dashboard")
+COMMANDS = (
+    *(f"search.{name}" for name in ("study", "worker", "finalize", "report", "predict")),
+    *("search.dashboard", "models.anatomy", "data.prepare"),
+)
 
 
 def loaded(words: list[str], folder: Path, code: int) -> set[str]:
@@ -67,15 +70,10 @@ def test_the_study_command_answers_without(words: str, code: int, study: Path) -
     assert loaded(["search.study", *words.split()], study, code) == set()
 
 
-@pytest.mark.parametrize("command", [f"search.{name}" for name in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_needs_them_for_help(command: str, tmp_path: Path) -> None:
     assert loaded([command, "--help"], tmp_path, 0) == set()
     assert loaded([command, "--no-such-option"], tmp_path, 2) == set()
-
-
-@pytest.mark.parametrize("command", ["search.cli", "models.anatomy", "data.prepare"])
-def test_nor_do_the_others(command: str, tmp_path: Path) -> None:
-    assert loaded([command, "--help"], tmp_path, 0) == set()
 
 
 def test_a_report_needs_no_torch(study: Path) -> None:

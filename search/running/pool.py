@@ -33,7 +33,7 @@ MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
 
 
-def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int:
+def default_workers(device: str, gpus: int = 1) -> int:
     """How many local processes train best: one a GPU, on a CPU one for each core, at most 8.
 
     Two threads that share the layers of a small network gave 1.87 times the speed of one on a
@@ -42,12 +42,12 @@ def default_workers(device: str, cores: int | None = None, gpus: int = 1) -> int
     """
     if device != "cpu":
         return gpus
-    return min(MAX_DEFAULT_WORKERS, cores or available_cores())
+    return min(MAX_DEFAULT_WORKERS, available_cores())
 
 
-def threads_for(workers: int, cores: int | None = None) -> int:
+def threads_for(workers: int) -> int:
     """Threads of each worker, so that together they do not exceed the cores."""
-    return max(1, (cores or available_cores()) // workers)
+    return max(1, available_cores() // workers)
 
 
 class ChildProcess:

@@ -59,11 +59,6 @@ class Request:
     trials_per_device: int | None = None
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether a seed was given: several workers would race for the sampler's draws."""
-        return "seed" in self.options
-
-    @property
     def dataset(self) -> str | None:
         """The data set that options or file name."""
         name: str | None = self.options.get("dataset", self.fields.get("dataset"))

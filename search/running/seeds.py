@@ -48,13 +48,17 @@ def train_apart(
     """
     reports = queue.SimpleQueue[tuple[int, bytes]]()
     waiting, running = list(seeds), dict[int, ChildProcess]()
+
+    def keep(seed: int, line: bytes) -> None:
+        reports.put((seed, line))
+
     try:
         while waiting or running:
             if stop.is_set():
                 raise StoppedError
             while waiting and len(running) < processes:
                 seed = waiting.pop(0)
-                running[seed] = ChildProcess(f"{__name__}:train_one", partial(_keep, reports, seed))
+                running[seed] = ChildProcess(f"{__name__}:train_one", partial(keep, seed))
                 running[seed].call(job, seed)
             stop.wait(WATCH_SECONDS)
             ended = [seed for seed, child in running.items() if child.poll() is not None]
@@ -65,10 +69,6 @@ def train_apart(
                 _raise_if_failed(seed, running.pop(seed))
     finally:
         stop_all(running.values())
-
-
-def _keep(reports: queue.SimpleQueue[tuple[int, bytes]], seed: int, line: bytes) -> None:
-    reports.put((seed, line))
 
 
 def _raise_if_failed(seed: int, child: ChildProcess) -> None:

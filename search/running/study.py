@@ -102,7 +102,7 @@ def run_study(
         CheckpointUnwritableError: a finished epoch could not be saved.
 
     Warns:
-        UserWarning: Fashion-MNIST could not be had and no data set was named: digits stands in.
+        UserWarning: Fashion-MNIST is unavailable and no data set was named: digits stands in.
     """
     given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
     for name in ("workers", "trials_per_device"):
@@ -155,7 +155,8 @@ def choose_devices(request: Request) -> list[torch.device]:
     chosen = choose_device(request.device)
     every_gpu = request.device in ("auto", "cuda") and chosen.type == "cuda"
     gpus = torch.cuda.device_count() if every_gpu else 1
-    default = 1 if request.is_repeatable else default_workers(chosen.type, gpus=gpus)
+    # Several workers would race for the sampler's draws, which a seed decides.
+    default = 1 if "seed" in request.options else default_workers(chosen.type, gpus)
     count = request.workers or default
     if every_gpu:
         return [torch.device("cuda", number % gpus) for number in range(count)]

@@ -85,8 +85,14 @@ def join_study(
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
-            options = {"stop": stopping.event, "trials_at_a_time": trials_per_device}
-            run = begin_run(found, spec, task, runs=runs, **options)
+            run = begin_run(
+                found,
+                spec,
+                task,
+                runs=runs,
+                stop=stopping.event,
+                trials_at_a_time=trials_per_device,
+            )
             if quiet:
                 train_trials(run)
                 return stopping.exit_code
@@ -121,7 +127,10 @@ def train_trials(run: Run) -> None:
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
     run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
-    slots = Slots(_packing(run))
+    device = run.task.device
+    adapts = run.trials_at_a_time is None and device.type == "cuda"
+    fits = MemoryGauge(device).fits
+    slots = Slots(Packing(limit=run.trials_at_a_time or 1, adapts=adapts, fits=fits))
     pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
     with Heartbeat(run.db) as heartbeat:
 
@@ -142,13 +151,6 @@ def train_trials(run: Run) -> None:
         finally:
             for lease in slots.clear():
                 release(run.db, lease)
-
-
-def _packing(run: Run) -> Packing:
-    if run.trials_at_a_time is not None:
-        return Packing(limit=run.trials_at_a_time)
-    device = run.task.device
-    return Packing(adapts=device.type == "cuda", fits=MemoryGauge(device).fits)
 
 
 def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat, start: Start) -> None:
@@ -192,11 +194,9 @@ def _advance(run: Run, slots: Slots, start: Start) -> None:
         slots.crowd_out(slot)
         slot.training = start(slot.lease)
         return_memory()
-    elif ending is not None:
-        _end(run, slots, slot, ending)
-
-
-def _end(run: Run, slots: Slots, slot: Slot, ending: Ending) -> None:
+        return
+    if ending is None:
+        return
     try:
         end_trial(run, slot.lease, *ending)
     except LostLeaseError:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.bound import Cost, Rates, measured_rates, training_cost
+from benchmarks.bound import measured_rates, training_cost
 from benchmarks.workload import NETWORKS
 
 
@@ -13,12 +13,6 @@ def test_the_cost_of_the_small_network_by_hand() -> None:
     values = 32 * 26 * 26 + 32 * 13 * 13 + 64 * 11 * 11 + 64 * 5 * 5 + 120 + 84 + 10
     assert found.flops == 6 * multiply_adds
     assert found.bytes == pytest.approx(5 * 2 * values + 8 * 4 * 221_950 / 128)
-
-
-def test_the_slower_of_arithmetic_and_memory_is_the_bound() -> None:
-    cost = Cost(flops=100, bytes=50)
-    assert cost.seconds(Rates(flops=10, bytes=10)) == 10
-    assert cost.seconds(Rates(flops=1000, bytes=10)) == 5
 
 
 def test_rates_are_measured() -> None:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmarks.coordination import PRUNERS, Rounds, figures, summary
+from benchmarks.coordination import PRUNERS, Rounds, summary
 from benchmarks.coordinators import (
     EPOCHS,
     STUDY,
@@ -79,14 +79,6 @@ def test_ours(ours: Path) -> None:
 def test_optunas_loop(optunas: Path, name: str) -> None:
     ends = run_optuna(optunas, TRIALS, PRESENT, PRUNERS[name]())
     check(optunas, ends, range(1, EPOCHS + 1))
-
-
-def test_figures_leave_the_first_trials_out() -> None:
-    slow = Ends(started=0.0, seconds=[5.0, 9.0, 9.1, 9.3, 9.4], cpu_seconds=[4, 5, 5.05, 5.1, 5.2])
-    found = figures([slow])
-    assert found["milliseconds"]["median"] == pytest.approx(100)
-    assert found["cpu_milliseconds"]["median"] == pytest.approx(50)
-    assert found["start_seconds"]["median"] == 5
 
 
 def test_ratios_are_of_the_same_round() -> None:

@@ -2,8 +2,7 @@
 
 from benchmarks.contenders import Contender
 from benchmarks.crew import Timing
-from benchmarks.ray_tune import RayTiming
-from benchmarks.speed import Speed, column_summary, ratios, ray_speed, speed
+from benchmarks.speed import Speed, ratios, speed
 
 
 def timing(started: float, trained: float, validated: float, *, epochs: int = 1) -> Timing:
@@ -22,18 +21,6 @@ def test_processes_side_by_side_are_timed_from_the_first_start_to_the_last_end()
     assert found.images_per_second == 2000 / 10
     assert found.epoch_trials_per_hour == 3600 * 2 / (10 + 2)
     assert found.peak_bytes == 20
-
-
-def test_a_validation_is_counted_once_an_epoch() -> None:
-    found = speed([timing(0, 8, 9, epochs=4)], trials=16)
-    assert found.images_per_second == 500
-    assert found.epoch_trials_per_hour == 3600 * 16 / (2 + 1)
-
-
-def test_what_ray_does_between_trials_counts_for_epochs_alone() -> None:
-    found = ray_speed(RayTiming(images=4000, epochs=4, training_seconds=20, seconds=18), 2)
-    assert found.images_per_second == 400
-    assert found.epoch_trials_per_hour == 800
 
 
 def contender(name: str, **fields: object) -> Contender:
@@ -96,15 +83,3 @@ def test_of_ours_one_is_chosen_for_all_rounds() -> None:
     )
     assert found["vs_dataloader"]["rounds"] == [30, 30, 30]
     assert found["vs_ray"]["median"] == 10
-
-
-def test_a_summary_holds_median_and_spread_of_every_contender() -> None:
-    found = column_summary(rounds(ours=[1, 3, 2]))
-    assert found["images_per_second"]["ours"] == {
-        "median": 2,
-        "min": 1,
-        "max": 3,
-        "rounds": [1, 3, 2],
-    }
-    assert found["epoch_trials_per_hour"]["ours"]["max"] == 6
-    assert found["peak_bytes"] == {"ours": 0}

@@ -11,8 +11,6 @@ from benchmarks.contenders import (
     Contender,
     OurRunner,
     advance_in_turn,
-    contenders,
-    make_runner,
 )
 from benchmarks.crew import ContenderError, Crew
 from benchmarks.workload import NETWORKS, Job, recipe
@@ -70,14 +68,6 @@ def test_a_contender_that_fails_says_which_and_why() -> None:
         crew.time(job(network="nine"))
 
 
-@pytest.mark.parametrize("style", ["ours", "dataloader"])
-def test_both_train_every_whole_batch_of_an_epoch(style: str) -> None:
-    contender = Contender(name=style, title="", style=style)  # type: ignore[arg-type]
-    runner = make_runner(contender, job(network="typical", limit=300))
-    assert runner.train_epoch() == 256
-    assert 0 < runner.validate() < 10
-
-
 def test_packed_trials_train_as_they_do_alone(task: Task) -> None:
     how = recipe(augmented=True)
     alone = [next(train(NETWORKS["small"], how, task, seed=seed)) for seed in range(3)]
@@ -85,16 +75,3 @@ def test_packed_trials_train_as_they_do_alone(task: Task) -> None:
     packed = advance_in_turn([training.slices() for training in trainings])
     assert [epoch.train_loss for epoch in packed] == [epoch.train_loss for epoch in alone]
     assert OurRunner(job(), CPU, packed=3).train_epoch() == 3 * 256
-
-
-def test_on_a_cpu_all_of_the_studys_workers_compete_with_one_trial_at_a_time() -> None:
-    names = {contender.name: contender for contender in contenders(CPU)}
-    assert names["ours"].processes == names["dataloader_parallel"].processes
-    assert names["ours_alone"].threads is names["dataloader_0"].threads is None
-    assert {"dataloader_2", "ray_dataloader", "ray_ours"} <= set(names)
-
-
-def test_on_a_gpu_trials_are_packed() -> None:
-    names = {contender.name: contender for contender in contenders(torch.device("cuda"))}
-    assert names["ours_packed_16"].at_once == 16
-    assert "ours" not in names

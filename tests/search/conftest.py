@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from search.running.study import run_study
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
@@ -35,7 +36,6 @@ from tests.search.made_up_views import (  # noqa: F401
     result_row,
     small_study,
 )
-from tests.search.searched import place, searched  # noqa: F401
 from tests.search.workplaces import (  # noqa: F401
     _report,
     db,
@@ -197,3 +197,20 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     yield make
     for site in sites:
         site.close()
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study of three trials on digits, named digits."""
+    folder = tmp_path_factory.mktemp("running")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False)
+    return folder
+
+
+@pytest.fixture
+def place(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as the present folder."""
+    monkeypatch.chdir(searched)
+    return searched

@@ -27,27 +27,17 @@ def call(
     return code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+@pytest.mark.parametrize("word", ["--help", "help"])
 def test_help(
     word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert call(monkeypatch, capsys, "--version") == (0, f"cnn-search {search.__version__}\n", "")
+    assert call(monkeypatch, capsys)[:2] == (2, "")
     code, out, err = call(monkeypatch, capsys, word)
     assert (code, err) == (0, "")
     for name in cli.COMMANDS:
         assert f"\n  {name} " in out
     assert max(map(len, out.splitlines())) <= 80
-
-
-def test_without_a_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = call(monkeypatch, capsys)
-    assert (code, out) == (2, "")
-    assert "cnn-search study" in err
-
-
-def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, capsys, "--version") == (0, f"cnn-search {search.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,8 @@ def test_without_data_and_network_it_runs_on_digits_and_says_so(
     code, out, err = site.run("search.study", *words)
     assert code == 0, err
     assert "digits" in out
-    assert "Fashion-MNIST could not be had" in err
-    assert "Fashion-MNIST could not be had" in out
+    assert "Fashion-MNIST is unavailable" in err
+    assert "Fashion-MNIST is unavailable" in out
     assert site.view("digits").dataset.name == "digits"
 
 

@@ -64,22 +64,14 @@ def change(study: optuna.Study, **fields: Any) -> None:
     [
         {"space": {"width": 10**9}},
         {"space": {"width": {"low": 4, "high": 10**9}}},
-        {"space": {"depth": 10**9}},
-        {"space": {"hidden": [[10**9]]}},
         {"space": {"family": "resnet18", "side": 10**9}},
         {"space": {"initial_weights": "/etc/passwd"}},
-        {"space": {"initial_weights": "/dev/zero"}},
-        {"space": {"initial_weights": "a\0b"}},
         {"space": {"__class__": 1}},
         {"baseline": {"width": 10**9}},
         {"dataset": "folder:/proc"},
-        {"dataset": "folder:a\0b"},
         {"dataset": "../../x"},
-        {"dataset": 7},
         {"image_size": 10**9},
-        {"limit": -1},
         {"trials": 10**30},
-        {"epochs": "1"},
         {"arms": [7]},
         {"space": [1]},
     ],
@@ -98,7 +90,7 @@ def test_a_stored_study_that_cannot_be_is_refused_before_a_trial(
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"width": 10**9}, {"depth": 10**9}, [1], {"batch_size": "x"}, {"x": 1}, "x"],
+    [{"width": 10**9}, {"batch_size": "x"}, {"x": 1}, "x"],
     ids=str,
 )
 def test_a_trial_that_cannot_be_fails_and_the_study_goes_on(

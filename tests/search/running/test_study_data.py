@@ -63,16 +63,6 @@ def rename_class(root: Path, old: str = "cat", new: str = "zebra") -> None:
         (split / old).rename(split / new)
 
 
-def add_class(root: Path) -> None:
-    for index in range(3):
-        draw(root / f"train/ant/{index}.png", 2000 + index)
-
-
-def remove_class(root: Path) -> None:
-    for split in root.iterdir():
-        shutil.rmtree(split / "dog")
-
-
 def add_pictures(root: Path) -> None:
     draw(root / "train/cat/new.png", 2000)
     draw(root / "train/eel/new.png", 2001)
@@ -85,8 +75,6 @@ def replace_pictures(root: Path) -> None:
 
 CHANGES: dict[str, tuple[Change, str]] = {
     "renamed": (rename_class, "class 'zebra' is new, class 'cat' is gone"),
-    "new class": (add_class, "class 'ant' is new"),
-    "removed": (remove_class, "class 'dog' is gone"),
     "replaced": (replace_pictures, "other pictures in 'cat'"),
     "more": (add_pictures, "1 more picture in 'cat', 1 more picture in 'eel'"),
 }
