@@ -41,15 +41,13 @@ class Part:
 
     images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
     (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
-    some are drawn. keys: what images and labels are called in messages. test_digests: see
-    `DatasetInfo`.
+    some are drawn. test_digests: see `DatasetInfo`.
     """
 
     images: Any
     labels: Any
     class_names: Iterable[Any]
     validation: int = 0
-    keys: tuple[str, ...] = ("images", "labels")
     test_digests: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -118,8 +116,8 @@ def read_npz(path: Path, train: bool, _data_dir: Path) -> Part:
         count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
 
-        def part(*keys: str) -> Part:
-            return _check(Part(archive[keys[0]], archive[keys[1]], names, keys=keys), str(path))
+        def part(images: str, labels: str) -> Part:
+            return _check(Part(archive[images], archive[labels], names), f"{path}, {images}")
 
         if not train:
             return part(*keys[2:4])
@@ -157,14 +155,10 @@ def _opened(path: Path) -> Iterator[Any]:
             yield archive
     except DataError:
         raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"cannot read {path} ({reason}); check the path") from error
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
-        reason = "its arrays hold Python objects" if "ickle" in str(error) else str(error)
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
         raise DataError(
-            f"{path} cannot be read as an .npz archive of plain arrays ({reason}); save it with "
-            "numpy.savez"
+            f"{path} cannot be read as an .npz archive of plain arrays ({error}); check the path, "
+            "or save it with numpy.savez"
         ) from error
 
 
@@ -195,35 +189,30 @@ def _check(found: Any, source: str) -> Part:
         labels = labels[:, 0]
     if images.dtype == bool:
         images = images * np.uint8(255)
-    fault = _fault(images, labels, names, *part.keys)
+    fault = _fault(images, labels, names)
     if fault:
         raise DataError(f"{source}: {fault}")
     return replace(part, images=images, labels=labels, class_names=names)
 
 
-def _fault(
-    images: NDArray[Any], labels: NDArray[Any], names: Sequence[str], of_images: str, of_labels: str
-) -> str:
+def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> str:
     """What is wrong, and the remedy; empty where nothing is."""
     is_shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
     if not is_shaped or images.dtype.kind not in "uif" or 0 in images.shape:
         return (
-            f"{of_images} has shape {images.shape} and type {images.dtype}; give numbers of shape "
+            f"the images have shape {images.shape} and type {images.dtype}; give numbers of shape "
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
         )
     if images.dtype.kind == "f" and not np.isfinite(images).all():
-        return f"{of_images} holds numbers that are not finite; replace them"
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui":
-        return (
-            f"{of_labels} has shape {labels.shape} and type {labels.dtype}; give integers of shape "
-            f"({len(images)},), one for each image"
-        )
+        return "the images hold numbers that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
         return f"class names {listed(names)} cannot be used; give at least two, each once"
-    if labels.min() < 0 or labels.max() >= len(names):
+    is_shaped = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
+    if not is_shaped or labels.min() < 0 or labels.max() >= len(names):
+        values = listed(sorted({str(label) for label in labels.flat}), 5)
         return (
-            f"{of_labels} holds {labels.min()} to {labels.max()}, but there are {len(names)} "
-            f"classes; give labels 0 to {len(names) - 1}"
+            f"the labels have shape {labels.shape}, type {labels.dtype} and values {values}; give "
+            f"{len(images)} integers from 0 to {len(names) - 1}"
         )
     return ""
 

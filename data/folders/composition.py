@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import center_of_mass
 from torch import Tensor
 
 from data.folders.pictures import about, read_grey, read_picture
@@ -35,7 +36,6 @@ HIGH = 99.5  # percentile for the lightest and the darkest level: single pixels 
 NEAR = 1 / 16  # of the side: how far from centre or size still counts as the same
 MAX_MEASURED = 2000  # training images, evenly spread
 LONGEST = 512  # pixels a side that a drawing is looked at in
-SQUEEZED = 1.2  # how much longer one side may be before it is said that proportions change
 AS_IT_IS = "as it is"
 _UNPREPARED = Preparation()
 
@@ -96,12 +96,12 @@ class Composition:
         """Raises ValueError or TypeError for what `measure` cannot find."""
         found = cls(**stored)
         shares = [found.ground, *(s for s in (found.level, found.size) if s is not None)]
-        if not isinstance(found.on_dark, bool) or found.centring not in (None, *get_args(Centring)):
-            raise ValueError("composition: on_dark is true or false, centring mass, box or null")
-        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
-            raise ValueError("composition: ground, level and size are shares in [0, 1]")
-        if (found.size is None) != (found.centring is None) or found.size == 0:
-            raise ValueError("composition: size and centring come together, and size is above 0")
+        if (
+            not isinstance(found.on_dark, bool)
+            or found.centring not in (None, *get_args(Centring))
+            or not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares)
+        ):
+            raise ValueError("composition: polarity, centring or shares that cannot be")
         return found
 
     def fits(self, figure: Figure, side: int) -> bool:
@@ -196,9 +196,8 @@ def read_alike(
     picture_CHW = read_picture(path, image_shape, preparation)
     if not same_size:
         notes.append(f"resized from {given_width}x{given_height}")
-        if not 1 / SQUEEZED < given_width * height / (given_height * width) < SQUEEZED:
-            padded = preparation.fit == "pad"
-            notes.append("padded at its sides" if padded else "proportions changed")
+        if preparation.fit == "pad" and given_width * height != given_height * width:
+            notes.append("padded at its sides")
     return picture_CHW, notes or [AS_IT_IS]
 
 
@@ -255,12 +254,8 @@ def _ink(image_HW: Grey, ground: float, level: float) -> Grey:
 
 def _centre_of_mass(ink_HW: Grey) -> tuple[float, float]:
     """(y, x); a pixel's own centre lies at 0.5."""
-    total = float(ink_HW.sum(dtype=np.float64))
-    y, x = (
-        float(ink_HW.sum(axis=axis, dtype=np.float64) @ (np.arange(count) + 0.5)) / total
-        for axis, count in zip((1, 0), ink_HW.shape, strict=True)
-    )
-    return y, x
+    y, x = center_of_mass(ink_HW)
+    return float(y) + 0.5, float(x) + 0.5
 
 
 def _placing(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, features
@@ -37,28 +36,6 @@ _SYSTEM_FOLDERS = (
 )
 
 
-@dataclass(kw_only=True, slots=True)
-class LeftOut:
-    """Paths that were skipped. strays: pictures that lie beside the classes' folders."""
-
-    files: list[Path] = field(default_factory=list)
-    strays: list[Path] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-
-    def in_words(self) -> str | None:
-        """`skipped 3 files that are no pictures (a, b, c) and ...`; None: nothing was."""
-        parts = []
-        for paths, one, several in (
-            (self.files, "file that is no picture", "files that are no pictures"),
-            (self.strays, "picture beside the classes", "pictures beside the classes"),
-            (self.folders, "folder of the system", "folders of the system"),
-        ):
-            if paths:
-                names = listed(sorted({path.name for path in paths}), 5)
-                parts.append(f"{len(paths)} {one if len(paths) == 1 else several} ({names})")
-        return f"skipped {' and '.join(parts)}" if parts else None
-
-
 def is_system_folder(name: str) -> bool:
     """Hidden, or made by a system for itself."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS.split(",")
@@ -82,23 +59,23 @@ def foreign_format(path: Path) -> str | None:
     return _ending(path).upper() if _ending(path) in _FOREIGN.split() else None
 
 
-def pictures_below(folder: Path, skipped: LeftOut) -> Iterator[Path]:
+def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
     """The pictures in `folder` and in all folders below it, sorted; links to folders not followed.
 
-    Raises OSError for a folder that cannot be read.
+    What is no picture is added to `skipped`. Raises OSError for a folder that cannot be read.
     """
 
     def refuse(error: OSError) -> None:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=refuse):
-        skipped.folders += [Path(place, name) for name in folders if is_system_folder(name)]
+        skipped += [Path(place, name) for name in folders if is_system_folder(name)]
         folders[:] = sorted(name for name in folders if not is_system_folder(name))
         for path in (Path(place, name) for name in sorted(files)):
             if is_picture(path):
                 yield path
             else:
-                skipped.files.append(path)
+                skipped.append(path)
 
 
 def _ending(path: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError, listed, refuse_names, shown
-from data.folders.files import LeftOut, is_picture, is_system_folder
+from data.folders.files import is_picture, is_system_folder
 from data.folders.held_out import file_digest, held_out
 from data.folders.pictures import check_pictures
 
@@ -75,7 +75,7 @@ def share(count: int, classes: int) -> int:
 
 
 def _read_layout(root: Path, data_dir: Path, version: int) -> Layout:
-    skipped = LeftOut()
+    skipped: list[Path] = []
     split = _training_folder(root, version)
     training = _scan_classes(root, split, skipped)
     names = sorted({class_of(file) for file in training})
@@ -102,7 +102,9 @@ def _read_layout(root: Path, data_dir: Path, version: int) -> Layout:
         absent = sorted(set(names) - {class_of(file) for file in part})
         if part and absent:
             notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
-    words = skipped.in_words()
+    if skipped:
+        told = listed(sorted({path.name for path in skipped}), 5)
+        notes.append(f"skipped, for being no pictures of a class: {len(skipped)} ({told})")
     return Layout(
         root=root,
         class_names=tuple(names),
@@ -110,7 +112,7 @@ def _read_layout(root: Path, data_dir: Path, version: int) -> Layout:
         validation=tuple(validation),
         test_digests=test,
         test_is_drawn=drawn,
-        notes=(*notes, words) if words else tuple(notes),
+        notes=tuple(notes),
     )
 
 
@@ -130,7 +132,7 @@ def _training_folder(root: Path, version: int) -> str:
 
 
 def _scan_classes(
-    root: Path, split: str, skipped: LeftOut, known: Sequence[str] | None = None
+    root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
 ) -> list[str]:
     """The pictures in root/split/<class>/, sorted, as "split/<class>/<file>"; split may be "".
 
@@ -138,36 +140,30 @@ def _scan_classes(
     """
     classes: list[Path] = []
     files: list[Path] = []
-    dangling: list[Path] = []
     misplaced: list[Path] = []
-    empty: list[Path] = []
-    for path in _entries(root / split):
-        if path.is_dir():
-            (skipped.folders if is_system_folder(path.name) else classes).append(path)
-        elif not path.exists() and not path.name.startswith("."):
-            dangling.append(path)
+    for path in sorted((root / split).iterdir()):
+        if path.is_dir() and not is_system_folder(path.name):
+            classes.append(path)
         else:
-            (skipped.strays if is_picture(path) else skipped.files).append(path)
+            (skipped if path.exists() or path.name.startswith(".") else misplaced).append(path)
     refuse_names(classes)
-    for folder in classes:
-        before = len(files)
-        for path in _entries(folder):
-            if path.is_file():
-                (files if is_picture(path) else skipped.files).append(path)
-            elif path.is_dir() and is_system_folder(path.name):
-                skipped.folders.append(path)
-            elif not path.name.startswith("."):
-                (misplaced if path.exists() else dangling).append(path)
-        if len(files) == before:
-            empty.append(folder)
+    for path in (path for folder in classes for path in sorted(folder.iterdir())):
+        if path.is_file() and is_picture(path):
+            files.append(path)
+        elif path.is_file() or is_system_folder(path.name):
+            skipped.append(path)
+        else:
+            misplaced.append(path)
     refuse_names(files)
-    for paths, fault in (
-        (dangling, "is a link to nothing; mend it or delete it"),
-        (misplaced, "is not a file; images lie directly in their class's folder"),
-        (empty, "has no images; give it some or delete it"),
-    ):
-        if paths:
-            raise DataError(f"{listed(paths)} {fault}")
+    if misplaced:
+        raise DataError(
+            f"{listed(misplaced)} is a folder or a link to nothing; put pictures directly into "
+            "their class's folder"
+        )
+    filled = {file.parent for file in files}
+    empty = [folder for folder in classes if folder not in filled]
+    if empty:
+        raise DataError(f"{listed(empty)} has no images; give it some or delete it")
     if not files:
         raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")
     found = sorted(file.relative_to(root).as_posix() for file in files)
@@ -178,10 +174,6 @@ def _scan_classes(
             "give it training images or delete it"
         )
     return found
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())
 
 
 def _require_of_each_class(

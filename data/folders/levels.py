@@ -55,14 +55,14 @@ def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
     return (low, high) if low < high else (low, low + 1)
 
 
-def range_for(image: Image.Image, preparation: Preparation) -> tuple[Range, bool]:
-    """(the levels shown black and white, whether they are the picture's own and not common)."""
+def range_for(image: Image.Image, preparation: Preparation) -> Range:
+    """The levels shown black and white: the common ones, or where there are none its own."""
     integers = image.mode != "F"
     common = preparation.integers if integers else preparation.reals
     if common is not None:
-        return common, False
+        return common
     own = extent([np.asarray(image)])
-    return common_range([] if own is None else [own], integers=integers) or (0, 1), True
+    return common_range([] if own is None else [own], integers=integers) or (0, 1)
 
 
 def to_8_bits(image: Image.Image, levels: Range) -> Image.Image:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from data.errors import DataError, shown
@@ -26,16 +26,6 @@ from data.folders.preparation import Fit, Preparation
 
 LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time
 _ROOM = 4  # how much larger than asked for a large picture is left when its pixels are averaged
-_ORIENTATION = 0x0112  # the EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _AS_IT_IS = Preparation()
 _large_one = threading.Lock()
 _Item = TypeVar("_Item")
@@ -65,7 +55,7 @@ def read_pictures(
 
     def read_into(index: int) -> None:
         with loaded(paths[index], (width, height), preparation.fit) as picture:
-            flat = picture.upright(preparation, "L" if channels == 1 else "RGB")
+            flat = picture.flat(preparation, "L" if channels == 1 else "RGB")
             small = _fitted(flat, (width, height), preparation.fit)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
@@ -102,13 +92,10 @@ def read_grey(
 ) -> NDArray[np.float32]:
     """The image file as grey levels (H, W) in [0, 1], its longer side at most `longest` pixels.
 
-    Its proportions stay, else prepared as by `read_picture`; but a drawing in white on nothing at
-    all is shown on black. Raises DataError.
+    Its proportions stay, else prepared as by `read_picture`. Raises DataError.
     """
     with hushed(), loaded(path, (longest, longest), "pad") as picture:
-        grey = picture.upright(preparation, "L")
-        if picture.image.has_transparency_data and grey.getextrema() == (255, 255):
-            grey = picture.upright(preparation, "L", ground="black")
+        grey = picture.flat(preparation, "L")
         if max(grey.size) > longest:
             grey = grey.resize(_inside(grey.size, (longest, longest)), Image.Resampling.BOX)
         levels_HW: NDArray[np.float32] = np.asarray(grey, dtype=np.float32) / np.float32(255)
@@ -120,8 +107,7 @@ def about(path: Path, preparation: Preparation = _AS_IT_IS) -> tuple[int, int, l
     with hushed(), opened(path) as image:
         notes = ["first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
         if is_deep(image):
-            levels, own = range_for(image, preparation)
-            notes.append(f"levels {words(levels)} made 0 to 255{', its own range' * own}")
+            notes.append(f"levels {words(range_for(image, preparation))} made 0 to 255")
         return image.width, image.height, notes
 
 
@@ -141,33 +127,28 @@ def _is_grey(path: Path, size: int | None) -> bool:
             if image.mode in ("1", "L", "LA") or is_deep(image):
                 return True
         with loaded(path, None if size is None else (size, size), "pad") as (image, _):
-            pixels_HWC = np.asarray(Loaded(image, 1).upright(_AS_IT_IS, "RGB"))
+            pixels_HWC = np.asarray(Loaded(image, 1).flat(_AS_IT_IS, "RGB"))
             return bool((pixels_HWC == pixels_HWC[:, :, :1]).all())
     except DataError:
         return True
 
 
 class Loaded(NamedTuple):
-    """A picture in memory; factor: by how much it may be shrunk by averaging pixels."""
+    """A picture in memory, upright; factor: by how much it may be shrunk by averaging pixels."""
 
     image: Image.Image
     factor: int
 
-    def upright(
-        self, preparation: Preparation, mode: Literal["L", "RGB"], ground: str = "white"
-    ) -> Image.Image:
-        """In that mode, on `ground` where it is transparent, turned as its EXIF tag says."""
+    def flat(self, preparation: Preparation, mode: Literal["L", "RGB"]) -> Image.Image:
+        """In that mode, white where it is transparent."""
         flat = image = self.image
         if is_deep(image):
-            flat = to_8_bits(image, range_for(image, preparation)[0])
+            flat = to_8_bits(image, range_for(image, preparation))
         elif image.has_transparency_data:
-            below = Image.new("RGBA", image.size, ground)
+            below = Image.new("RGBA", image.size, "white")
             flat = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
         flat = flat.convert(mode)
-        if self.factor > 1:
-            flat = flat.reduce(self.factor)
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        return flat if turn is None else flat.transpose(turn)
+        return flat.reduce(self.factor) if self.factor > 1 else flat
 
 
 @contextmanager
@@ -186,6 +167,7 @@ def loaded(path: Path, box: tuple[int, int] | None, fit: Fit) -> Iterator[Loaded
         large = image.width * image.height > LARGE
         with _large_one if large else nullcontext():
             image.load()
+            ImageOps.exif_transpose(image, in_place=True)
             factor = 1
             if large and box is not None:
                 width, height = _wanted(image, box, fit)
@@ -195,7 +177,7 @@ def loaded(path: Path, box: tuple[int, int] | None, fit: Fit) -> Iterator[Loaded
 
 def _wanted(image: Image.Image, box: tuple[int, int], fit: Fit) -> tuple[int, int]:
     """(width, height) in pixels that the picture, as it is stored, will have in `box`."""
-    if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):  # lies on its side
+    if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # lies on its side
         box = box[::-1]
     return box if fit == "stretch" else _inside(image.size, box)
 

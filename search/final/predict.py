@@ -11,7 +11,7 @@ import torch
 
 from data.errors import DataError, shown
 from data.folders.composition import read_alike
-from data.folders.files import FORMATS, LeftOut, pictures_below
+from data.folders.files import FORMATS, pictures_below
 from search.figures.images import contact_sheet
 from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
@@ -154,7 +154,7 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
     """
     seen: list[tuple[Path, torch.Tensor, Sequence[str]]] = []
     skipped: list[Skipped] = []
-    left_out = LeftOut()
+    left_out: list[Path] = []
     for path, was_named in _find_pictures(paths, left_out):
         try:
             image_CHW, notes = read_alike(
@@ -166,8 +166,7 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
             skipped.append(Skipped(path=path, reason=str(error)))
         else:
             seen.append((path, image_CHW, notes))
-    for files, what in ((left_out.files, "no picture"), (left_out.folders, "a system's folder")):
-        skipped += [Skipped(path=path, reason=f"{shown(path)} is {what}") for path in files]
+    skipped += [Skipped(path=path, reason=f"{shown(path)} is no picture") for path in left_out]
     if not seen:
         names = ", ".join(map(str, paths))
         raise DataError(
@@ -187,7 +186,7 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
     return predictions, skipped
 
 
-def _find_pictures(given: Iterable[Path], left_out: LeftOut) -> Iterator[tuple[Path, bool]]:
+def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tuple[Path, bool]]:
     """(file, whether it was named itself)."""
     for path in given:
         try:

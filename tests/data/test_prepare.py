@@ -34,7 +34,7 @@ def test_it_says_what_was_done_to_a_folder(tmp_path: Path, capsys: Any) -> None:
     out = capsys.readouterr().out
     assert "12, of which 4 of their own serve for validation\n" in out
     assert "a\\u200fnt, bee" in out
-    assert "skipped 1 file that is no picture (notes.txt)" in out
+    assert "skipped, for being no pictures of a class: 1 (notes.txt)" in out
 
 
 def test_bad_input_ends_in_one_line_and_help_names_every_data_set(

@@ -104,8 +104,8 @@ def animated(root: Path) -> None:
 
 
 READ: list[tuple[Callable[[Path], None], int, str]] = [
-    (left_by_systems, 24, r"skipped 4 files that are no pictures \(\.DS_Store, .* and 7 folders"),
-    (notes_and_checksums, 24, "skipped 7 files that are no pictures"),
+    (left_by_systems, 24, r"skipped, for being no pictures of a class: 11 \(#recycle, .* more\)"),
+    (notes_and_checksums, 24, r"skipped, .* of a class: 7 \(000\.json"),
     (mixed_formats, 30, "pictures of 24x24 as they are, RGB"),
     (endings_of_all_kinds, 31, "24x24"),
     (names_of_all_kinds, 24 + 4 * len(NAMES), "24x24"),
@@ -119,7 +119,7 @@ READ: list[tuple[Callable[[Path], None], int, str]] = [
     (
         lambda root: save(root / "train/overview.png", colour(1)),
         24,
-        r"skipped 1 picture beside the classes \(overview",
+        r"skipped, .* of a class: 1 \(overview",
     ),
 ]
 

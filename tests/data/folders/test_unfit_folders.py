@@ -65,7 +65,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     (all_damaged, "files 24 that cannot be read .*000.png, .*007.png and 4 more"),
     (
         lambda root: (root / "train/ant/x.png").symlink_to("/nonexistent/x.png"),
-        "train/ant/x.png is a link to nothing",
+        "train/ant/x.png is a folder or a link to nothing",
     ),
     (bytes_for_a_name, r"train/ant/caf\\xe9.png: the name .* is no text in UTF-8; rename it"),
     (
@@ -74,7 +74,7 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
     ),
     (
         lambda root: fill(root / "train/ant/red", 0, 1),
-        "ant/red is not a file; images lie",
+        "ant/red is a folder .* directly into",
     ),
     (nothing_in_a_class, "train/cow, .*train/dog has no images"),
     (two_for_validation, "has folders val, valid; keep one"),
