@@ -19,7 +19,6 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from models.family import compact
 from search.analysis.comparison import guessing_loss
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
@@ -168,22 +167,6 @@ class SearchAxis:
     low: float = 0.0
     high: float = 1.0
     log: bool = False
-
-    def place(self, value: Any) -> float:
-        """In [0, 1]; choices lie evenly, and values from outside at the nearer end."""
-        if self.labels:
-            index = self.labels.index(value) if value in self.labels else 0
-            return index / max(1, len(self.labels) - 1)
-        scaled = math.log if self.log else float
-        low, high, at = scaled(self.low), scaled(self.high), scaled(value)
-        return min(1.0, max(0.0, (at - low) / (high - low))) if high > low else 0.0
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """(place, label): of each choice, of a range its ends and its middle."""
-        if self.labels:
-            return [(self.place(label), str(label)) for label in self.labels]
-        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-        return [(self.place(value), compact(value)) for value in (self.low, middle, self.high)]
 
 
 def search_axes(spec: StudySpec) -> list[SearchAxis]:

@@ -107,15 +107,6 @@ class KernelReport:
     twins: tuple[tuple[int, int, float], ...]
     images: int
 
-    @property
-    def marks(self) -> dict[int, str]:
-        """A kernel's number, and its mark: `dead`, `uniform`, `≈ 3`, `≈ −3`."""
-        return {
-            **{later: f"≈ {'−' if cosine < 0 else ''}{one}" for later, one, cosine in self.twins},
-            **dict.fromkeys(self.uniform, "uniform"),
-            **dict.fromkeys(self.dead, "dead"),
-        }
-
     def in_words(self) -> str:
         """What was found, and the rules."""
         twins = [f"{a} of {b} ({cosine:.2f})" for a, b, cosine in self.twins]

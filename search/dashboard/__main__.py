@@ -133,10 +133,9 @@ def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> 
     mode = "changes are let through" if args.edit else "read-only (--edit to change)"
     print(url, flush=True)
     print(f"The dashboard of {storage}: {mode}. Ctrl-C ends it.", file=sys.stderr)
-    if secret and sys.stdout.isatty():
-        print(f"Log in once by {url}?{PARAMETER}={secret}", flush=True)
-    elif secret:
-        print(f"Log in once by {url}?{PARAMETER}=..., from {args.token_file}.", file=sys.stderr)
+    if secret:
+        shown = secret if sys.stdout.isatty() else f"... (from {args.token_file})"
+        print(f"Log in once by {url}?{PARAMETER}={shown}", flush=True)
 
 
 if __name__ == "__main__":

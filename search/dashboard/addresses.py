@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import re
 import socket
@@ -55,16 +54,11 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen()  # or a second socket could be bound to the port as well
     except OSError as error:
         listening.close()
-        raise ServingError(_why_not(error, host, port)) from error
+        raise ServingError(
+            f"cannot serve on port {port} of {host}: {error.strerror}; give another --port (0: any "
+            "free one), or --host 127.0.0.1"
+        ) from error
     return listening
-
-
-def _why_not(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken; give another --port, or --port 0 for a free one"
-    if error.errno == errno.EACCES:
-        return f"port {port} is reserved to the system; give a --port from 1024 up"
-    return f"cannot serve on {host!r}: {error.strerror}; give --host 127.0.0.1"
 
 
 def is_loopback(listening: socket.socket) -> bool:

@@ -70,11 +70,10 @@ class TrialPictures:
 
         reports = epochs_of_trial(self._study.db, lease.trial_id)
         view = view_study(self._study, most=1)
+        best = view.best.best if view.best else None
         lowest = min(row.validation_loss for row in reports if row.epoch)
-        is_best = view.best is None or view.best.best is None
-        is_best = is_best or lowest < view.best.best.validation_loss  # type: ignore[union-attr]
-        elapsed = time.monotonic() - self._began
-        if not is_best and self._spent > CREDIT_SECONDS + SHARE * elapsed:
+        allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
+        if best and lowest >= best.validation_loss and self._spent > allowed:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self._folder).free < LEAST_ROOM:
@@ -85,11 +84,10 @@ class TrialPictures:
         store = FileSystemArtifactStore(self._folder)
         with tempfile.TemporaryDirectory() as place:
             pictures = trial_pictures(lease.trial_number, reports, data, names, confusion_KK)
-            for name, content in pictures:
-                if name not in there:
-                    path = Path(place) / name
-                    path.write_bytes(content)
-                    upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+            for name in pictures.keys() - there:
+                path = Path(place) / name
+                path.write_bytes(pictures[name])
+                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
 
 
 class ArtifactStore(FileSystemArtifactStore):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 import optuna
 
@@ -62,27 +63,20 @@ def write_content(study: StudyHandle, view: StudyView) -> None:
     # A second to import, which commands that write nothing are spared.
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
-    before, ours = get_note(study.study), study_note(view)
-    figures = dashboard_figures(view)
+    before, figures = get_note(study.study), dashboard_figures(view)
+    wanted = placed(study_note(view), before)
     noted = [(trial.number, note) for trial in view.trials if (note := trial_note(trial))]
     with study.transaction():
-        note = get_note(study.study)
         # Another one by now: a person is saving it at this moment, row by row.
-        if note == before != placed(ours, note):
-            save_note(study.study, placed(ours, note))
+        if get_note(study.study) == before != wanted:
+            save_note(study.study, wanted)
         for name, figure in figures.items():
             save_plotly_graph_object(study.study, figure, graph_object_id=name)
         for number, note in noted[-MOST_TRIAL_NOTES:]:
-            trial = _trial(study, number)
-            if trial is not None and not get_note(trial):  # nor one that a person wrote
-                save_note(trial, note)
-
-
-def _trial(study: StudyHandle, number: int) -> optuna.trial.Trial | None:
-    """A trial of any state, as optuna-dashboard's functions take it; None: deleted meanwhile."""
-    storage = study.db.optuna
-    try:
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study.study_id, number)
-    except KeyError:
-        return None
-    return optuna.trial.Trial(study.study, trial_id)
+            with suppress(KeyError):  # deleted meanwhile
+                found = study.db.optuna.get_trial_id_from_study_id_trial_number(
+                    study.study_id, number
+                )
+                trial = optuna.trial.Trial(study.study, found)
+                if not get_note(trial):  # nor one that a person wrote
+                    save_note(trial, note)

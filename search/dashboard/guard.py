@@ -34,9 +34,8 @@ from werkzeug.wrappers import Request, Response
 
 from search.dashboard.addresses import HOST_NAME
 from search.dashboard.bodies import LARGEST_BODY, checked
-from search.dashboard.cells import without_formulas
-from search.dashboard.headers import REFUSED, guarded_headers, with_nonce
-from search.dashboard.routes import CHANGES, CSV, PAGE, READS, REFUSED_ROUTE, Route
+from search.dashboard.headers import REFUSED, guarded_headers, with_nonce, without_formulas
+from search.dashboard.routes import CHANGES, CSV, PAGE, READS, Route
 from search.dashboard.token import COOKIE, PARAMETER, SESSION_SECONDS, Token
 
 LARGEST_ID = 2**31 - 1  # of a study or trial: PostgreSQL's INTEGER
@@ -56,16 +55,6 @@ class Policy:
     hosts: frozenset[str]
     edit: bool = False
     token: Token | None = None
-
-
-class LoggedIn(HTTPException):
-    """The token was in the address: the browser gets a session, and is sent on without it."""
-
-    code, description = 303, "Logged in."
-
-    def __init__(self, place: str, session: str) -> None:
-        super().__init__()
-        self.place, self.session = place, session
 
 
 class Guard:
@@ -108,7 +97,10 @@ class Guard:
             _require_own_page(request, is_script=is_script)
             body = checked(CHANGES[route], _json(request))
         elif route not in READS:
-            raise Forbidden(REFUSED_ROUTE)
+            raise Forbidden(
+                "This change is not offered: renaming would lose the learning curves, and studies "
+                "here are judged by their loss alone."
+            )
         for name in [name for name in environ if name.startswith("HTTP_X_")]:
             del environ[name]  # a proxy's word on who asked for which name, which anyone can send
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -133,7 +125,11 @@ class Guard:
         if given is not None and request.method == "GET" and token.matches(given):
             rest = [(n, v) for n, v in request.args.items(multi=True) if n != PARAMETER]
             place = "/" + quote(request.path.lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
-            raise LoggedIn(place, token.session())
+            answer = Response("Logged in.\n", 303, headers={"Location": place})
+            # Sent to other programs on this host too (cookies know no ports): not the token itself.
+            session = token.session()
+            answer.set_cookie(COOKIE, session, SESSION_SECONDS, httponly=True, samesite="Strict")
+            raise HTTPException(response=answer)
         if not token.is_session(request.cookies.get(COOKIE, "")):
             raise Unauthorized(
                 "This dashboard asks for a token: open the address that the command has printed, "
@@ -154,28 +150,14 @@ class Guard:
 
     def _answer(self, request: Request, route: Route) -> Response:
         answer = Response.from_app(self._app, request.environ)
-        if answer.status_code == 409 and route[1].endswith("/note"):
-            answer = self._saved_anew(request, answer)
-        is_page = answer.status_code == 200
-        nonce = secrets.token_urlsafe(16)
-        if route in (CSV, PAGE) and is_page and request.method == "GET":
+        rule, nonce, succeeded = route[1], secrets.token_urlsafe(16), answer.status_code == 200
+        if rule in (CSV, PAGE) and succeeded and request.method == "GET":
             whole = answer.get_data()
-            answer.set_data(without_formulas(whole) if route == CSV else with_nonce(whole, nonce))
+            answer.set_data(without_formulas(whole) if rule == CSV else with_nonce(whole, nonce))
         if answer.status_code == 204:
             del answer.headers["Content-Type"]
-        guarded_headers(answer.headers, route, is_page=is_page, nonce=nonce)
+        guarded_headers(answer.headers, rule, succeeded=succeeded, nonce=nonce)
         return answer
-
-    def _saved_anew(self, request: Request, conflict: Response) -> Response:
-        """A note that was begun before we wrote our part of it is saved over that: it returns.
-
-        Otherwise nobody could save one while a study runs.
-        """
-        body = json.loads(request.environ["wsgi.input"].getvalue())
-        body["version"] = json.loads(conflict.get_data())["note"]["version"] + 1
-        raw = json.dumps(body).encode()
-        request.environ |= {"wsgi.input": io.BytesIO(raw), "CONTENT_LENGTH": str(len(raw))}
-        return Response.from_app(self._app, request.environ)
 
 
 def _require_known_host(request: Request, names: frozenset[str]) -> None:
@@ -251,17 +233,13 @@ def _json(request: Request) -> bytes:
 
 
 def _refusal(request: Request, refusal: HTTPException) -> Response:
-    if request.path.startswith("/api/"):  # the dashboard shows its user the reason
+    if isinstance(refusal.response, Response):
+        answer = refusal.response
+    elif request.path.startswith("/api/"):  # the dashboard shows its user the reason
         reason = json.dumps({"reason": refusal.description})
         answer = Response(reason, refusal.code, content_type="application/json")
     else:
         answer = Response(f"{refusal.description}\n", refusal.code)
-    if isinstance(refusal, LoggedIn):
-        answer.headers["Location"] = refusal.place
-        # Sent to other programs on this host too (cookies know no ports): not the token itself.
-        answer.set_cookie(
-            COOKIE, refusal.session, SESSION_SECONDS, httponly=True, samesite="Strict"
-        )
     answer.headers.update(REFUSED)
     if refusal.code == Unauthorized.code:
         answer.headers["WWW-Authenticate"] = "Bearer"

@@ -1,16 +1,18 @@
 """Headers of every answer: what a browser may do with it, which is little.
 
-Sources: Content Security Policy Level 3; the OWASP cheat sheet on HTTP headers.
+Sources: Content Security Policy Level 3; OWASP on HTTP headers and on CSV injection.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
 
-from search.dashboard.routes import ARTIFACTS, CSV, PAGE, STATIC, Route
+from search.dashboard.routes import PAGE
 
 # The one script that the page itself names, by a number used once: 'self' would let in every file
 # that is served from here. WebGL in the parallel coordinate plot needs 'unsafe-eval', which text
@@ -40,6 +42,8 @@ REFUSED = {
 _TEXTS = ("text/plain", "text/csv", "application/json")
 _SHOWN = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", *_TEXTS}
 _OWN_SCRIPT = re.compile(rb'<script(?= (?:defer )?src="/static/bundle\.js"></script>)')
+# What a spreadsheet takes for a formula, unless it is a number.
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?!(?:[\d.]+(?:e[+-]?\d+)?|inf)$))")
 
 
 def with_nonce(page: bytes, nonce: str) -> bytes:
@@ -47,24 +51,32 @@ def with_nonce(page: bytes, nonce: str) -> bytes:
     return _OWN_SCRIPT.sub(rb'<script nonce="%s"' % nonce.encode(), page)
 
 
-def guarded_headers(headers: Headers, route: Route, *, is_page: bool, nonce: str) -> None:
+def without_formulas(table: bytes) -> bytes:
+    """The CSV with an apostrophe before every text that a spreadsheet would run."""
+    written = io.StringIO(newline="")
+    csv.field_size_limit(2**31 - 1)
+    rows = csv.reader(io.StringIO(table.decode("utf-8", "replace"), newline=""))
+    lines = ([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
+    csv.writer(written).writerows(lines)
+    return written.getvalue().encode()
+
+
+def guarded_headers(headers: Headers, rule: str, *, succeeded: bool, nonce: str) -> None:
     """Ours in place of those that the dashboard has set.
 
     Args:
-        is_page: the answer is the dashboard's own page, and not an error in its place.
+        succeeded: the answer is what was asked for, and not an error in its place.
         nonce: of its script.
     """
     for name in list(headers.keys()):
         if name.lower().startswith(("access-control-", "content-encodings", "server")):
             headers.remove(name)
     headers.update(REFUSED)
-    if is_page and route == PAGE:
+    if succeeded and rule == PAGE:
         headers["Content-Security-Policy"] = PAGE_POLICY.format(nonce=nonce)
-    if route in STATIC:
+    if rule.startswith(("/static/", "/favicon")):
         headers["Cache-Control"] = "no-cache"
-    elif is_page and route == CSV:
-        headers["Content-Type"] = "text/csv; charset=utf-8"
-    elif route in ARTIFACTS:
+    elif rule.startswith("/artifacts/"):
         kind = parse_options_header(headers.get("Content-Type"))[0].lower()  # the uploader's word
         if kind in _SHOWN:
             headers["Content-Type"] = f"{kind}; charset=utf-8" if kind in _TEXTS else kind

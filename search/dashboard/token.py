@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import os
 import re
 import secrets
@@ -18,14 +17,10 @@ from pathlib import Path
 
 from search.dashboard import ServingError
 
-LEAST_BITS = 128
 COOKIE = "cnn-search"
 SESSION_SECONDS = 12 * 3600  # then one logs in again
 PARAMETER = "token"
-_MADE_BYTES = 32
-_ALPHABETS = ("0-9", "0-9a-f", "0-9A-F", "A-Za-z0-9_.~-")
-_LEAST_DISTINCT = 8  # characters; fewer were typed by someone in a hurry
-_LARGEST_FILE = 4096
+LEAST_LENGTH, LEAST_DISTINCT = 32, 8  # characters: 128 bits in hexadecimal digits
 
 
 class Token:
@@ -60,7 +55,7 @@ def load_token(path: Path) -> tuple[Token, str]:
     """The token in a file, which is made with a new one where there is none; and its text.
 
     Raises:
-        ServingError: the file is not private, or its content no secret of at least 128 bits.
+        ServingError: the file is not private, or its content no long secret.
     """
     try:
         secret = _read(path) if path.exists() or path.is_symlink() else _make(path)
@@ -72,7 +67,7 @@ def load_token(path: Path) -> tuple[Token, str]:
 
 
 def _make(path: Path) -> str:
-    secret = secrets.token_urlsafe(_MADE_BYTES)
+    secret = secrets.token_urlsafe(32)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{secret}\n")
@@ -92,22 +87,15 @@ def _read(path: Path) -> str:
             )
         if facts.st_uid not in (os.geteuid(), 0):
             raise ServingError(f"the token file {path} belongs to another user; name another one")
-        content = file.read(_LARGEST_FILE)
+        content = file.read(4096)
     secret = content.decode("ascii", "replace").strip()
-    if _bits(secret) < LEAST_BITS or len(set(secret)) < _LEAST_DISTINCT:
+    is_long = re.fullmatch(rf"[A-Za-z0-9_.~-]{{{LEAST_LENGTH},}}", secret)
+    if not is_long or len(set(secret)) < LEAST_DISTINCT:
         raise ServingError(
-            f"the token file {path} holds no secret of {LEAST_BITS} bits in letters, digits and "
+            f"the token file {path} holds no secret of {LEAST_LENGTH} or more letters, digits and "
             "_.~-; delete it, and a new one is made"
         )
     return secret
-
-
-def _bits(secret: str) -> float:
-    """What it holds if it was drawn evenly from the smallest alphabet that it fits; 0 for none."""
-    for alphabet, size in zip(_ALPHABETS, (10, 16, 16, 66), strict=True):
-        if re.fullmatch(f"[{alphabet}]+", secret):
-            return len(secret) * math.log2(size)
-    return 0.0
 
 
 def _digest(text: str) -> bytes:

@@ -117,10 +117,6 @@ FIGURES: dict[str, Figure[StudyView]] = {
         "Loss by parameter", "Lowest validation loss by each searched parameter's value",
         _lazily("parameters:slices"), _searches, "parameters",
     ),
-    "parallel": Figure(
-        "Parallel coordinates", "Each trial as a line through its parameters' values to its loss",
-        _lazily("parameters:parallel_coordinates"), _searches, "parameters", in_dashboard=False,
-    ),
 }  # fmt: skip
 FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
     "confusion": Figure(

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.comparison import Difference, against_base, guessing_loss, runs_by_arm
-from search.analysis.comparison_words import INTERVAL
+from search.analysis.comparison_words import INTERVAL, verdict_in_words
 from search.analysis.measures import MEASURES
 from search.analysis.wording import fitted, spread
 from search.figures import style, values
@@ -85,9 +85,11 @@ def effects(view: StudyView) -> go.Figure:
         _add_effects(figure, inside)
     for row, difference in enumerate(differences):
         if row not in inside:
+            value = difference.mean
+            text = "" if value is None else f"beyond this axis: {MEASURES[METRIC].signed(value)}"
             figure.add_annotation(
                 x=0, y=row, xref="paper", xanchor="left", showarrow=False, font={"size": 11},
-                text=_outside(difference),
+                text=text or values.in_figure(verdict_in_words(difference)),
             )  # fmt: skip
     style.apply_style(
         figure,
@@ -137,16 +139,6 @@ def _add_effects(figure: go.Figure, inside: Mapping[int, Difference]) -> None:
     halves = [values.short((d.high or d.mean or 0.0) - (d.mean or 0.0)) for d in inside.values()]
     name, hover = f"mean, {INTERVAL}", "mean difference %{x}"
     style.add_markers(figure, x, y, name, DIAMOND, hover, error_x=_bar(halves))
-
-
-def _outside(difference: Difference) -> str:
-    if difference.mean is not None:
-        return f"beyond this axis: {MEASURES[METRIC].signed(difference.mean)}"
-    if difference.basis == "diverged":
-        return "diverged in every seed"
-    if difference.basis == "other diverged":
-        return "trained, while the base diverged in every seed"
-    return "no seed with which both were trained to the end"
 
 
 def _label(name: str) -> str:

@@ -21,7 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -118,11 +117,11 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     if "error_x" in trace:
         look |= {"xerr": _numbers(trace["error_x"]["array"]), "elinewidth": 1.2, "capsize": 3}
         axes.errorbar(x, y, label=_label(trace), **look)
-    elif isinstance(look["color"], list | tuple):
-        # One call for each, as matplotlib has no list of edge colours for open markers in a line.
-        for place, colour in enumerate(look["color"]):
-            label = _label(trace) if place == 0 else None
-            axes.plot(x[place], y[place], label=label, **{**look, "color": colour})
+    elif isinstance(look["color"], list | tuple):  # each open marker has its own
+        axes.scatter(
+            x, y, look["markersize"] ** 2, label=_label(trace), marker=look["marker"],
+            facecolors="none", edgecolors=look["color"], zorder=3,
+        )  # fmt: skip
     else:
         axes.plot(x, y, label=_label(trace), **look)
 
@@ -147,8 +146,7 @@ def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
 
 def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
     values, low, high = _numbers(trace["z"]), trace["zmin"], trace["zmax"]
-    scale = [(place, _colour(colour)) for place, colour in trace["colorscale"]]
-    colours = LinearSegmentedColormap.from_list("scale", scale)
+    colours = LinearSegmentedColormap.from_list("scale", list(map(tuple, trace["colorscale"])))
     shown = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     bar = trace["colorbar"]
     title = plain(bar["title"]["text"]).replace("\n", " ")
@@ -160,12 +158,6 @@ def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
             color = "white" if value > (2 * low + 3 * high) / 5 else "black"
             text = trace["text"][row][column]
             axes.text(column, row, text, ha="center", va="center", color=color, size=SMALL)
-
-
-def _colour(text: str) -> str | tuple[float, ...]:
-    """Matplotlib's name for one of plotly's: `rgb(8,48,107)`, `#808080`."""
-    numbers = re.fullmatch(r"rgb\((\d+), *(\d+), *(\d+)\)", text)
-    return text if numbers is None else tuple(int(part) / 255 for part in numbers.groups())
 
 
 def _furnish(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], columns: int) -> None:
@@ -195,7 +187,12 @@ def _furnish(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], columns: in
             axes.set(**{f"{name}lim": (0, None)})
         if log:
             _label_decades(axis)
-    _turn(axes, x.get("ticktext", ()), MOST_LETTERS // columns)
+    labels = x.get("ticktext", ())
+    if sum(map(len, labels)) > MOST_LETTERS // columns:  # they would run into each other
+        turned = 90 if len(labels) > MANY_LABELS else 30
+        axes.tick_params(axis="x", labelrotation=turned)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
 
 
 def _label_decades(axis: Axis) -> None:
@@ -209,23 +206,10 @@ def _label_decades(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _turn(axes: Axes, labels: Sequence[str], room: int) -> None:
-    """Labels that would run into each other."""
-    if sum(max(map(len, plain(label).split("\n"))) for label in labels) > room:
-        turned = 90 if len(labels) > MANY_LABELS else 30
-        axes.tick_params(axis="x", labelrotation=turned)
-        for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
-
-
 def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
     for shape in layout.get("shapes", ()):
-        axes, line, x, y = panels[shape.get("xref", "x")], shape["line"], shape["x0"], shape["y0"]
-        if shape["type"] == "rect":
-            width, height, color = shape["x1"] - x, shape["y1"] - y, line["color"]
-            axes.add_patch(Rectangle((x, y), width, height, fill=False, ec=color, lw=2))
-        else:  # upright, from edge to edge
-            axes.axvline(x, color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
+        axes, line = panels[shape.get("xref", "x")], shape["line"]
+        axes.axvline(shape["x0"], color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
     for note in layout.get("annotations", ()):
         across = "axes fraction" if note.get("xref") == "paper" else "data"
         along = "axes fraction" if note.get("yref") == "paper" else "data"
@@ -237,9 +221,6 @@ def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
             va=note.get("yanchor", "center"),
             fontsize=0.7 * note.get("font", {}).get("size", 11),
             color=note.get("font", {}).get("color"),
-            bbox={"fc": "white", "ec": "none", "pad": 0.4} if "bgcolor" in note else None,
-            xytext=(0.75 * note.get("xshift", 0), 0),
-            textcoords="offset points",
         )
 
 

@@ -19,7 +19,7 @@ from search.analysis.final_result import FinalResult
 from search.analysis.wording import data_in_words, fitted, grouped, percent, printable
 from search.figures import FINAL_FIGURES, KINDS, applying
 from search.figures.files import Draw, drawn, rendered
-from search.figures.images import draw_feature_maps, draw_mistakes
+from search.figures.images import draw_feature_maps, draw_mistakes, tile
 from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
 from search.figures.values import in_figure, short
 from search.spec.recipe import EARLY_LOOK
@@ -28,7 +28,7 @@ from search.training.files import write_atomically
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
 MOST_NUMBERS = 25  # classes up to which each cell shows its count
-GAP = np.nan  # between kernels: the ground shows
+BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
 GAP_COLOUR = "#0072B240"  # no grey, so that kernels have edges; a quarter opaque
 SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # marked at the confusion matrix's scale
 
@@ -103,7 +103,8 @@ def confusion_matrix(
 
     `below`: the subtitle; unescaped, like the class names.
     """
-    shares_KK = row_shares(confusion_KK)
+    # A class without images keeps a row of zeros.
+    shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
     names = [in_figure(printable(name)) for name in class_names]
     classes = range(len(names))
 
@@ -123,7 +124,7 @@ def confusion_matrix(
         z=np.sqrt(shares_KK).round(3).tolist(),
         zmin=0,
         zmax=1,
-        colorscale="Blues",
+        colorscale=BLUES,
         # Zeros are left out: what is there stands out.
         text=[[str(count) if count else "" for count in row] for row in confusion_KK.tolist()],
         texttemplate="%{text}" if len(names) <= MOST_NUMBERS else None,
@@ -142,18 +143,10 @@ def confusion_matrix(
     return figure
 
 
-def row_shares(confusion_KK: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each row divided by its sum; a class without images keeps a row of zeros."""
-    totals_K1 = confusion_KK.sum(axis=1, keepdims=True)
-    shares_KK: NDArray[np.float64] = confusion_KK / np.maximum(totals_K1, 1)
-    return shares_KK
-
-
 def first_layer_kernels(final: FinalResult) -> go.Figure:
     """Each kernel as a picture, its input channels below each other; grey is zero for all.
 
-    One scale from black (most negative) over grey to white, symmetric around 0. What the kernel
-    report marks is framed.
+    One scale from black (most negative) over grey to white, symmetric around 0.
     """
     kernels, report = final.kernels, final.kernel_report
     assert kernels is not None
@@ -183,40 +176,20 @@ def first_layer_kernels(final: FinalResult) -> go.Figure:
     hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
     figure.update_xaxes(constrain="domain", **hidden)
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **hidden)
-    for number, mark in ({} if report is None else report.marks).items():
-        top, left, bottom, right = extent(owners, number)
-        frame = {"color": VERMILION, "width": 2}
-        figure.add_shape(type="rect", x0=left, x1=right, y0=top, y1=bottom, line=frame)
-        place = {"x": left, "y": top, "xanchor": "left", "yanchor": "top", "showarrow": False}
-        font, ground = {"size": 9, "color": VERMILION}, "rgba(255,255,255,0.8)"
-        figure.add_annotation(text=f"{number} {mark}", font=font, bgcolor=ground, **place)
     return figure
 
 
-def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The kernels in reading order, framed by gaps of one pixel, and whose each pixel is.
+def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The kernels in reading order, gaps of one pixel between them, and whose each pixel is.
 
-    Returns two arrays of one shape: weights, NaN in the gaps, and kernel numbers from 0, -1 in the
-    gaps. Wider than high, about 2:1.
+    Returns two arrays of one shape, NaN in the gaps: weights, and kernel numbers from 0. Wider
+    than high, about 2:1.
     """
     count, channels, height, width = kernels.shape
-    columns = min(count, max(1, math.ceil(math.sqrt(2 * count * channels * height / width))))
-    rows = math.ceil(count / columns)
-    tall = channels * height
-    shape = (rows * (tall + 1) + 1, columns * (width + 1) + 1)
-    grid, owners = np.full(shape, GAP), np.full(shape, -1)
-    for number, kernel in enumerate(kernels):
-        top, left = number // columns * (tall + 1) + 1, number % columns * (width + 1) + 1
-        place = np.s_[top : top + tall, left : left + width]
-        grid[place] = kernel.reshape(tall, width)
-        owners[place] = number
-    return grid, owners
-
-
-def extent(owners: NDArray[np.int64], number: int) -> tuple[float, float, float, float]:
-    """(top, left, bottom, right) of a kernel in the grid, half a pixel around its pixels."""
-    rows, columns = np.nonzero(owners == number)
-    return rows.min() - 0.5, columns.min() - 0.5, rows.max() + 0.5, columns.max() + 0.5
+    tall_CHW = kernels.reshape(count, channels * height, width)
+    columns = min(count, math.ceil(math.sqrt(2 * count * channels * height / width)))
+    owners_CHW = np.broadcast_to(np.arange(count)[:, None, None], tall_CHW.shape)
+    return tile(tall_CHW, columns), tile(owners_CHW, columns)
 
 
 def drawings(final: FinalResult) -> dict[str, Draw]:

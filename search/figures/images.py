@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -57,7 +57,8 @@ def draw_mistakes(
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     """The image, then for each stage its first maps; white is the highest value of the stage."""
     shown = features.stages[:MOST_STAGES]
-    heights = [1.3, *(0.62 * _rows(stage.maps_CHW) + 0.3 for stage in shown)]
+    counts = [min(len(stage.maps_CHW), MOST_MAPS) for stage in shown]
+    heights = [1.3, *(0.62 * math.ceil(count / COLUMNS) + 0.3 for count in counts)]
     picture = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
     picture.suptitle(title, fontsize=9)
     first, *others = picture.subplots(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
@@ -75,19 +76,15 @@ def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     return picture
 
 
-def tile(maps_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps in reading order, `COLUMNS` a row, a pixel of NaN between them."""
-    _, height, width = maps_CHW.shape
-    rows = _rows(maps_CHW)
-    grid = np.full((rows * (height + 1) - 1, COLUMNS * (width + 1) - 1), np.nan, np.float32)
+def tile(maps_CHW: NDArray[Any], columns: int = COLUMNS) -> NDArray[np.float32]:
+    """Maps in reading order, so many a row, a pixel of NaN between them."""
+    count, height, width = maps_CHW.shape
+    rows = math.ceil(count / columns)
+    grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, np.float32)
     for number, map_HW in enumerate(maps_CHW):
-        top, left = number // COLUMNS * (height + 1), number % COLUMNS * (width + 1)
+        top, left = number // columns * (height + 1), number % columns * (width + 1)
         grid[top : top + height, left : left + width] = map_HW
     return grid
-
-
-def _rows(maps_CHW: NDArray[np.float32]) -> int:
-    return math.ceil(min(len(maps_CHW), MOST_MAPS) / COLUMNS)
 
 
 def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:

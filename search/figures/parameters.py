@@ -7,7 +7,6 @@ fewer epochs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -15,18 +14,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis import importances as fanova
-from search.analysis.comparison import guessing_loss
 from search.analysis.importances import SearchAxis, search_axes
-from search.analysis.wording import percent
 from search.figures import style, values
 from search.figures.study import STAR, marker
-from search.store.views import State, StudyView, TrialView
+from search.store.views import StudyView, TrialView
 
-BEST_SHARE = 0.2  # of the complete trials that are drawn in colour
-MOST_LINES = 150  # of each kind
 MOST_POINTS = 60  # of each kind in a panel
 COLUMNS = 3
-LOSS = "validation_loss"  # the last axis
 SPREAD = 0.3  # points of one choice lie within this of its place, choices being 1 apart
 GOLDEN = 0.618033988749895  # multiples of it, modulo 1, never crowd
 
@@ -60,12 +54,6 @@ def importances_bars(view: StudyView) -> go.Figure:
     return figure
 
 
-def _finished(view: StudyView, state: State, names: Sequence[str]) -> list[TrialView]:
-    """Those with a loss and all these parameters; without the baseline, which nobody drew."""
-    trials = [trial for trial in view.in_state(state) if set(names) <= trial.params.keys()]
-    return [trial for trial in trials if not trial.is_baseline and values.lowest(trial)]
-
-
 def slices(view: StudyView) -> go.Figure:
     """Lowest validation loss of each trial by the value of each searched parameter.
 
@@ -96,8 +84,12 @@ def slices(view: StudyView) -> go.Figure:
 
 
 def _add_panel(figure: go.Figure, view: StudyView, axis: SearchAxis, place: dict[str, Any]) -> None:
-    pruned, complete = (_finished(view, state, [axis.name]) for state in ("pruned", "complete"))
-    baseline = [trial for trial in view.trials if trial.is_baseline and axis.name in trial.params]
+    having = [t for t in view.trials if axis.name in t.params and values.lowest(t)]
+    baseline = [trial for trial in having if trial.is_baseline]
+    pruned, complete = (
+        [trial for trial in having if trial.state == state and not trial.is_baseline]
+        for state in ("pruned", "complete")
+    )
     for name, trials, look in (
         ("pruned", pruned, marker("pruned")),
         ("complete", complete, marker("complete")),
@@ -129,70 +121,3 @@ def _across(axis: SearchAxis, trial: TrialView) -> float | None:
         return values.short(value)
     aside = SPREAD * (2 * (trial.number * GOLDEN % 1) - 1)
     return round(axis.labels.index(value) + aside, 3) if value in axis.labels else None
-
-
-def parallel_coordinates(view: StudyView) -> go.Figure:
-    """A line for each trial through its parameters' values, to its lowest loss on the right.
-
-    Of lines, not of plotly's own kind, which compiles code in the browser: the page forbids it.
-    """
-    figure = go.Figure()
-    axes = search_axes(view.spec)
-    names = [axis.name for axis in axes]
-    pruned, complete = (_finished(view, state, names) for state in ("pruned", "complete"))
-    losses = [loss for trial in (*pruned, *complete) if (loss := values.lowest(trial))]
-    if losses:
-        high = max(min(max(losses), guessing_loss(view)), min(losses) * 1.01)
-        axes.append(SearchAxis(name=LOSS, low=min(losses), high=high, log=True))
-        _add_trials(figure, axes, pruned, complete)
-    remark = f"coloured: the best {percent(BEST_SHARE, 0)}; one run each"
-    style.apply_style(figure, values.subtitle(view, remark))
-    figure.update_xaxes(
-        tickvals=list(range(len(axes))),
-        ticktext=[values.in_figure(axis.name).replace("_", "<br>") for axis in axes],
-        range=[-0.3, len(axes) - 0.5],
-        tickangle=0,
-        tickfont={"size": 10},
-    )
-    figure.update_yaxes(range=[-0.06, 1.06], showticklabels=False, showgrid=False)
-    if not figure.data:
-        style.note_absence(figure, "no trial with searched parameters has finished yet")
-    return figure
-
-
-def _add_trials(
-    figure: go.Figure,
-    axes: Sequence[SearchAxis],
-    pruned: Sequence[TrialView],
-    complete: Sequence[TrialView],
-) -> None:
-    ranked = sorted(complete, key=lambda trial: values.lowest(trial) or math.inf)
-    best = ranked[: max(1, round(BEST_SHARE * len(ranked)))]
-    for name, trials, line, opacity in (
-        ("pruned", pruned, {"color": style.GREY, "dash": "dot", "width": 1}, 0.5),
-        ("complete", ranked[len(best) :], {"color": style.BLUE, "width": 1}, 0.5),
-        ("best", best, {"color": style.VERMILION, "width": 2}, 1),
-    ):
-        if not trials:
-            continue
-        shown = values.thinned(trials, MOST_LINES)
-        places: list[list[float]] = []
-        texts: list[list[str]] = []
-        for trial in shown:
-            at = {**trial.params, LOSS: values.lowest(trial)}
-            places.append([round(axis.place(at[axis.name]), 3) for axis in axes])
-            texts.append([f"#{trial.number}: {a.name} {_written(at[a.name])}" for a in axes])
-        x = values.joined(range(len(axes)) for _ in shown)
-        more = {"text": values.joined(texts), "opacity": opacity}
-        label = values.with_count(name, shown, trials)
-        style.add_line(figure, x, values.joined(places), label, line, "%{text}", **more)
-    for place, axis in enumerate(axes):
-        for height, label in axis.ticks():
-            figure.add_annotation(
-                x=place, y=height, text=values.in_figure(label), showarrow=False, xanchor="left",
-                xshift=4, font={"size": 10},
-            )  # fmt: skip
-
-
-def _written(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else values.in_figure(str(value))

@@ -25,8 +25,8 @@ def trial_pictures(
     data: str,
     class_names: Sequence[str],
     confusion_KK: NDArray[np.int64] | None = None,
-) -> list[tuple[str, bytes]]:
-    """(file name, PNG) of each picture; none of a trial without a report.
+) -> dict[str, bytes]:
+    """PNG of each picture by its file's name; none of a trial without a report.
 
     Args:
         number: the trial's.
@@ -36,7 +36,7 @@ def trial_pictures(
         confusion_KK: validation images by true and predicted class after the last epoch.
     """
     if not reports:
-        return []
+        return {}
     last, best = reports[-1].epoch, best_epoch([row for row in reports if row.epoch])
     curves = loss_and_error(reports, best, NAMES)
     below = "" if best is None else (
@@ -51,7 +51,7 @@ def trial_pictures(
         figures["confusion matrix"] = confusion_matrix(
             confusion_KK, class_names, f"Trial {number}, {score}\n{data}; one run"
         )
-    return [
-        (f"{name}.png", rendered(partial(drawn, figure.to_dict()), "png", DPI))
+    return {
+        f"{name}.png": rendered(partial(drawn, figure.to_dict()), "png", DPI)
         for name, figure in figures.items()
-    ]
+    }

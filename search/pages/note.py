@@ -42,20 +42,9 @@ END = "<!-- cnn-search: end -->"
 # Each on a line of its own, where no text has them that a study file or a class name brings in.
 _BEGIN = re.compile(r"^<!-- cnn-search: begin\b[^\n]*-->[ \t]*\r?\n", re.MULTILINE)
 _END = re.compile(r"^<!-- cnn-search: end -->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-# The whole note, as the versions wrote it that knew no marks.
-_UNMARKED = [
-    re.compile(part, re.MULTILINE)
-    for part in (
-        r"^# [^\n]*\n\n[^\n]*\btrials finished\*\*",
-        r"^## Best trials\n",
-        r"^## Against the baseline\n",
-        r"^## Test set\n",
-        r"^## Data and machine\n",
-        r"^## How to go on, and how to repeat it\n",
-        r"^```+toml\n",
-        r"^```+(?:\n|\Z)",
-    )
-]
+# Its beginning and its end, as the versions wrote them that knew no marks.
+_FIRST = re.compile(r"^# [^\n]*\n\n[^\n]*\btrials finished\*\*", re.MULTILINE)
+_LAST = re.compile(r"^(`{3,})toml\n.*?^\1(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def study_note(view: StudyView) -> str:
@@ -68,6 +57,7 @@ def study_note(view: StudyView) -> str:
     stopped = stopped_trials(view, TOP - len(ranked)) if ranked else []
     channels, height, width = view.dataset.image_shape
     findings = (best and overfitting_in_words(best), stop_in_words(view))
+    error = best.best.validation_error if best and best.best else 0.0
     flag, total = ("--repeats", spec.repeats) if spec.is_comparison else ("--trials", spec.trials)
     more = command("study", view, flag, str(2 * total))
     return markdown(
@@ -80,7 +70,7 @@ def study_note(view: StudyView) -> str:
         failures=[(t.number, _reason(t)) for t in view.in_state("failed")[-FAILURES:]],
         ranked=[*map(_row, count(1), ranked), *(_row(None, trial) for trial in stopped)],
         pruned=MEANINGS["pruned"] if stopped else "",
-        sampling_error=_sampling_error(view),
+        sampling_error=f"{100 * sampling_error(error, view.dataset.validation_count):.2f}",
         best=best,
         best_name=best and named(best),
         best_score=best and score_in_words(best, view),
@@ -139,14 +129,6 @@ def _row(rank: int | None, trial: TrialView) -> tuple[str, ...]:
     )
 
 
-def _sampling_error(view: StudyView) -> str:
-    """Of the best trial's accuracy, in points."""
-    if view.best is None or view.best.best is None:
-        return ""
-    error = sampling_error(view.best.best.validation_error, view.dataset.validation_count)
-    return f"{100 * error:.2f}"
-
-
 def trial_note(trial: TrialView) -> str | None:
     """Why a trial failed, or that it over-fits; None where there is neither to say."""
     if trial.state == "failed":
@@ -199,10 +181,6 @@ def _marked(note: str) -> tuple[int, int] | None:
 
 
 def _unmarked(note: str) -> tuple[int, int] | None:
-    places: list[re.Match[str]] = []
-    for part in _UNMARKED:
-        found = part.search(note, places[-1].end() if places else 0)
-        if found is None:
-            return None
-        places.append(found)
-    return places[0].start(), places[-1].end()
+    first = _FIRST.search(note)
+    last = first and _LAST.search(note, first.end())
+    return (first.start(), last.end()) if first and last else None

@@ -10,8 +10,6 @@ from search.analysis.comparison import ArmRuns
 from search.analysis.comparison_words import mean_in_words, trained_in_words
 from search.analysis.measures import MEASURES, seeds_in_words
 from search.analysis.wording import grouped
-from search.spec.config import StudySpec
-from search.spec.study_file import StudyFileError, read_study_file, ready_made
 from search.store.views import StudyView
 
 
@@ -32,7 +30,7 @@ def published_values(view: StudyView, runs: Mapping[str, ArmRuns]) -> dict[str, 
 
 def differing_setup(view: StudyView) -> tuple[list[str], str | None]:
     """(what makes figures incomparable, what makes ours less certain): against the report."""
-    spec, theirs = view.spec, published_setup(view.spec)
+    spec, theirs = view.spec, view.spec.published
     if not theirs:
         return [], None
     changed = []
@@ -46,25 +44,6 @@ def differing_setup(view: StudyView) -> tuple[list[str], str | None]:
         changed.append(f"trained for at most {spec.epochs} epochs, not {epochs}")
     seeds = "1 seed" if spec.repeats == 1 else f"{spec.repeats} seeds"
     return changed, f"{seeds} an arm, not {repeats}" if spec.repeats < repeats else None
-
-
-def published_setup(spec: StudySpec) -> Mapping[str, int]:
-    """The setup of the published experiment; of studies that do not record it, by ready-made ones.
-
-    Empty where unknown.
-    """
-    if spec.published:
-        return spec.published
-    reported = {arm.name: dict(arm.reported) for arm in spec.arms}
-    for file in ready_made():
-        try:
-            fields = read_study_file(file)
-        except StudyFileError:  # changed by hand
-            continue
-        if {arm.name: dict(arm.reported) for arm in fields.get("arms", ())} == reported:
-            found: Mapping[str, int] = fields.get("published", {})
-            return found
-    return {}
 
 
 def _row(view: StudyView, arm: ArmRuns, name: str, theirs: float) -> tuple[str, str, str, str, str]:

@@ -41,7 +41,7 @@ from search.terminal.summary import gain_in_words, score_in_words
 from search.training.files import write_atomically
 
 FOLDER = "figures"  # beside the page
-OF_EARLIER_VERSIONS = ("kinds", "dropout")  # figures that there are no more
+OF_EARLIER_VERSIONS = ("kinds", "dropout", "parallel")  # figures that there are no more
 TOP = 10
 MOST_REASON = 200  # characters
 MOST_FAILURES = 100  # in the table

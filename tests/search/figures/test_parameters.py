@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.analysis.importances import search_axes
-from search.figures.parameters import importances_bars, parallel_coordinates, slices
+from search.figures.parameters import importances_bars, slices
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, Range
 from search.store.views import StudyView
@@ -76,19 +75,3 @@ def test_the_baseline_is_drawn_where_it_has_the_parameter(
     view = dataclasses.replace(searched, trials=(*searched.trials, baseline))
     stars = [trace for trace in slices(view).data if trace.marker.symbol == "star"]
     assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
-
-
-def test_a_line_for_each_trial(searched: StudyView) -> None:
-    figure = parallel_coordinates(searched)
-    *_, best = figure.data
-    assert [trace.name for trace in figure.data] == ["pruned (2)", "complete (6)", "best (2)"]
-    rate = search_axes(SPEC)[0]
-    values = [trial.params["learning_rate"] for trial in searched.leaderboard[:2]]
-    assert [y for y, x in zip(best.y, best.x, strict=True) if x == 0] == pytest.approx(
-        [rate.place(value) for value in values], abs=1e-3
-    )
-    assert next(y for y, x in zip(best.y, best.x, strict=True) if x == 3) == 0
-    assert list(best.x) == [0, 1, 2, 3, None] * 2
-    assert list(figure.layout.xaxis.ticktext)[-1] == "validation<br>loss"
-    # The page's policy forbids `eval`, which plotly's own kind and WebGL need.
-    assert {trace.type for trace in figure.data} == {"scatter"}

@@ -65,7 +65,7 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
 
 def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters", "time"]
-    of_parameters = ["importances", "slices", "parallel"]
+    of_parameters = ["importances", "slices"]
     assert list(applying(FIGURES, small_study)) == [*of_all, *of_parameters]
     assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "effects", "curves", "time"]
     assert list(dashboard_figures(small_study)) == [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search.analysis.comparison import runs_by_arm
-from search.pages.published import published_setup, published_values
+from search.pages.published import published_values
 from search.pages.report import make_report
 from search.running.request import read_request
 from search.spec.config import StudySpec
@@ -87,17 +87,6 @@ def test_flags_are_told_from_what_the_file_says() -> None:
     assert spec.published == {"epochs": 100, "repeats": 3}
     assert StudySpec.from_dict(spec.to_dict()) == spec
     assert not read_request("a4_dropout", {}).spec("digits").published  # nor any figure
-
-
-def test_a_study_of_before_is_known_by_its_figures() -> None:
-    fields = read_study_file(find_study_file("a4_dropout"))
-    stored = StudySpec(**{**fields, "epochs": 4}).to_dict()
-    del stored["published"]
-    old = StudySpec.from_dict(stored)
-    assert not old.published
-    assert published_setup(old) == {"epochs": 100, "repeats": 3}
-    other = dataclasses.replace(old.arms[0], reported={"validation_loss": 0.1})
-    assert published_setup(dataclasses.replace(old, arms=(other, *old.arms[1:]))) == {}
 
 
 @pytest.mark.parametrize("line", ["seed = 3", "epochs = 0", 'epochs = "4"'])

@@ -218,4 +218,4 @@ def test_a_figure_that_a_person_adds_is_in_the_report(
     report = make_report(small_study, NOW)
     assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
     assert "<p>What &lt;it&gt; says.</p>" in report.html()
-    assert report.html().count('class="figure"') == len(report.figures) == 8
+    assert report.html().count('class="figure"') == len(report.figures) == 7
