@@ -92,10 +92,13 @@ class Workplace:
         pids = [int(word) for word in process.stdout.readline().split()]
         return WorkerProcesses(process=process, pids=pids)
 
-    def lines(self) -> list[list[str]]:
-        """What the workers noted, in words."""
+    def lines(self, of: WorkerProcesses | None = None) -> list[list[str]]:
+        """What the workers noted, in words: all, or those of one start."""
         return [
-            line.split() for file in self.notes.iterdir() for line in file.read_text().splitlines()
+            line.split()
+            for file in self.notes.iterdir()
+            if of is None or int(file.name) in of.pids
+            for line in file.read_text().splitlines()
         ]
 
     def wait_for(self, reports: int) -> None:

@@ -76,9 +76,11 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         workplace.wait_for(seen + 1)
         os.kill(sleeper.pids[0], signal.SIGSTOP)
         other = workplace.start(**options)
-        # The other takes the trial over after a second term, since the holder exists on this host,
-        # and has it or will have finished it.
-        time.sleep(2.5)
+        # The other takes the trial over after a second term, since the holder exists on this host.
+        (trial, *_), deadline = workplace.lines(sleeper)[-1], time.monotonic() + 20
+        while trial not in {line[0] for line in workplace.lines(other)}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         os.kill(sleeper.pids[0], signal.SIGCONT)
         assert (sleeper.wait(), other.wait()) == (0, 0)
         losses = [line for line in workplace.lines() if line[0] == "lost"]
