@@ -22,7 +22,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.analysis.wording import data_in_words
-from search.store import StudyGoneError
+from search.store import StorageError
 from search.store.leases import Lease
 from search.store.reading import view_study
 from search.store.records import epochs_of_trial
@@ -63,8 +63,8 @@ class TrialPictures:
                     error.strerror,
                 )
             self._is_failing = True
-        except StudyGoneError:
-            pass  # which ends the study in a moment, and is told then
+        except StorageError:
+            raise  # the study's own trouble, which the worker deals with
         except Exception as error:  # of any kind: it is only a picture
             _log.warning("cannot draw the pictures of trial %d: %s", lease.trial_number, error)
         self._spent += time.monotonic() - started

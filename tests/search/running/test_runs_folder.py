@@ -80,7 +80,7 @@ def test_where_a_person_says_also_for_a_team(
     runs, url = tmp_path / "data" / "runs", "sqlite:///studies.db"
     run_study(study="s", storage=url, runs_dir=runs, workers=2, trials=2, **TINY)
     assert not Path("runs").exists()
-    assert {path.name for path in runs.iterdir()} - {".lock"} == {"s", "artifacts"}
+    assert {path.name for path in runs.iterdir()} == {"s", "artifacts", ".lock"}
     monkeypatch.setenv("SEARCH_RUNS_DIR", str(runs))
     assert worker.main(["--study", "s", "--storage", url, "--device", "cpu"]) == 0
     assert not Path("runs").exists()
