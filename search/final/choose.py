@@ -41,13 +41,7 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
     Raises:
         StorageError: there is none such, or it cannot be repeated.
     """
-    if number is not None:
-        trial = _numbered(view, number)
-    else:
-        trials = [trial for trial in view.leaderboard if arm is None or trial.arm == arm]
-        if not trials:
-            raise StorageError(_nothing(view, arm))
-        trial = trials[0]
+    trial = _of_arm(view, arm) if number is None else _numbered(view, number)
     if trial.best is None or trial.config is None:
         raise StorageError(
             f"trial {trial.number} of study {view.name!r} has no finished epoch with a loss; name "
@@ -63,28 +57,32 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
 
 
 def _numbered(view: StudyView, number: int) -> TrialView:
-    trial = next((trial for trial in view.trials if trial.number == number), None)
-    if trial is None:
-        there = f"it has 0 to {view.count() - 1}" if view.trials else "it has none yet"
-        raise StorageError(f"study {view.name!r} has no trial {number}; {there}")
-    if trial.state not in ("complete", "pruned"):
-        raise StorageError(
-            f"trial {number} of study {view.name!r} is {trial.state}; name one that is complete or "
-            "pruned"
-        )
-    return trial
-
-
-def _nothing(view: StudyView, arm: str | None) -> str:
-    arms = list(dict.fromkeys(trial.arm for trial in view.trials if trial.arm is not None))
-    if arm is not None and arm not in arms:
-        there = f"its arms are {', '.join(map(repr, arms))}" if arms else "it compares no arms"
-        return f"study {view.name!r} has no arm {arm!r}; {there}"
-    of_arm = "" if arm is None else f" of arm {arm!r}"
-    return (
-        f"no finished trials{of_arm} in study {view.name!r}; run python -m search.study --study "
-        f"{view.name} first"
+    for trial in view.trials:
+        if trial.number == number and trial.state in ("complete", "pruned"):
+            return trial
+        if trial.number == number:
+            raise StorageError(
+                f"trial {number} of study {view.name!r} is {trial.state}; name one that is "
+                "complete or pruned"
+            )
+    raise StorageError(
+        f"study {view.name!r} has no trial {number}; it has {view.count()}, counted from 0"
     )
+
+
+def _of_arm(view: StudyView, arm: str | None) -> TrialView:
+    arms = dict.fromkeys(trial.arm for trial in view.trials if trial.arm is not None)
+    if arm is not None and arm not in arms:
+        there = ", ".join(map(repr, arms)) or "none"
+        raise StorageError(f"study {view.name!r} has no arm {arm!r}; its arms are {there}")
+    trials = [trial for trial in view.leaderboard if arm is None or trial.arm == arm]
+    if not trials:
+        of_arm = "" if arm is None else f" of arm {arm!r}"
+        raise StorageError(
+            f"no finished trials{of_arm} in study {view.name!r}; run python -m search.study "
+            f"--study {view.name} first"
+        )
+    return trials[0]
 
 
 def _beside_the_best(view: StudyView, trial: TrialView) -> str:

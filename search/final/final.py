@@ -20,7 +20,7 @@ from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content import ContentWriter
 from search.final.choose import Chosen, choose_trial, refuse_unfinished
 from search.final.export import Exported, export_onnx, require_onnx
-from search.final.folder import cannot_write, check_room, final_folder, lead_to_first, write_all
+from search.final.folder import cannot_write, check_writable, final_folder, lead_to_first, write_all
 from search.final.progress import FinalProgress, announce, announce_recorded
 from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
 from search.running.pool import default_workers
@@ -138,7 +138,7 @@ def finalise(
             layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
             place = runs_folder(storage, runs_dir)
             folder = study_folder(found, place)
-            check_room(folder, layers)
+            check_writable(folder)
             if progress:
                 announce(view, chosen, seeds)
             job = Job(
@@ -160,7 +160,7 @@ def finalise(
 
             # Training may have taken hours: what could fail after the test set was opened is
             # tried again.
-            check_room(folder, layers)
+            check_writable(folder)
             require_same_test(task, images, reading)
             evaluation = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
             tested = test(runs, bundle, task, images, reading)

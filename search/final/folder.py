@@ -10,11 +10,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.summary import LayerRow
 from search.analysis.final_result import FinalResult
 from search.figures.final import save_pictures
 from search.pages.final_page import final_page
@@ -25,35 +24,20 @@ from search.training.files import write_atomically
 FIRST = "final"
 METRICS = "metrics.json"  # written last: a folder that has it is whole
 ONNX = "model.onnx"
-BYTES_A_WEIGHT = 8  # as a network, and as ONNX
-ROOM = 64 << 20  # bytes for page and pictures, with some to spare
 
 
 def final_folder(runs: Path, number: int) -> Path:
     return runs / f"{FIRST}-{number}"
 
 
-def check_room(runs: Path, layers: Sequence[LayerRow]) -> None:
-    """Whether an evaluation of a network can be written below `runs`, which is made.
-
-    Raises:
-        BundleError: it cannot.
-    """
-    first = runs / FIRST
-    if first.exists() and not first.is_dir():
-        raise BundleError(f"{first} is not a folder; move that file away")
+def check_writable(runs: Path) -> None:
+    """Whether files can be written below `runs`, which is made. Raises BundleError."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=runs) as file:
             file.write(b"room")
-        free = shutil.disk_usage(runs).free
     except OSError as error:
         raise cannot_write(runs, error) from error
-    needed = ROOM + BYTES_A_WEIGHT * sum(layer.parameters for layer in layers)
-    if free < needed:
-        raise BundleError(
-            f"{runs} has {free >> 20} MB of room left, but {needed >> 20} MB are needed; make room"
-        )
 
 
 def cannot_write(folder: Path, error: OSError) -> BundleError:
@@ -78,26 +62,13 @@ def write_all(
 def lead_to_first(runs: Path) -> None:
     """Let `final` lead to the first evaluation that is whole. Raises OSError."""
     whole = [path for path in runs.glob(f"{FIRST}-*") if (path / METRICS).is_file()]
-    first = min(whole, key=_number)
+    first = min(whole, key=lambda path: (len(path.name), path.name))
     link = runs / FIRST
-    if link.is_symlink() or not link.exists():
-        temporary = runs / f".{FIRST}.{os.getpid()}"
-        try:
-            temporary.symlink_to(first.name, target_is_directory=True)
-        except (OSError, NotImplementedError):
-            shutil.copytree(first, link, dirs_exist_ok=True)
-        else:
-            temporary.replace(link)
-    elif _is_copy(link, first):
-        shutil.copytree(first, link, dirs_exist_ok=True)
-
-
-def _number(folder: Path) -> int:
-    digits = folder.name.removeprefix(f"{FIRST}-")
-    return int(digits) if digits.isdecimal() else 1 << 30
-
-
-def _is_copy(folder: Path, of: Path) -> bool:
-    """Whether they are of one evaluation: when it was begun is in both."""
-    copy, original = folder / METRICS, of / METRICS
-    return copy.is_file() and copy.read_bytes() == original.read_bytes()
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = runs / f".{FIRST}.{os.getpid()}"
+    try:
+        temporary.symlink_to(first.name, target_is_directory=True)
+    except (OSError, NotImplementedError):
+        shutil.copytree(first, temporary, dirs_exist_ok=True)
+    temporary.replace(link)

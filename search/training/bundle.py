@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
@@ -29,16 +27,14 @@ from models.checks import shown
 from models.summary import count_parameters
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
-from search.training.files import write_atomically
+from search.training.files import load_tensors, write_atomically
 from search.training.task import logits
 
 FORMAT = 2
-TEXTS = ("study", "dataset", "title")
-WHOLE_NUMBERS = ("trial", "seed", "epochs")
+PLAIN = {"study": str, "dataset": str, "title": str, "trial": int, "seed": int, "epochs": int}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
-LONGEST_TEXT = 5000  # characters, of a name; a folder's path is the longest
 LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
 _LONGEST_REASON = 200
 
@@ -134,7 +130,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
     composition = bundle.composition
     content = {
         "format": FORMAT,
-        **{name: getattr(bundle, name) for name in (*TEXTS, *WHOLE_NUMBERS)},
+        **{name: getattr(bundle, name) for name in PLAIN},
         "class_names": list(bundle.class_names),
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
@@ -157,44 +153,44 @@ def read_bundle(folder: Path) -> Bundle:
         BundleError: files missing, damaged, of two different networks or of another version; or
             values that no network has, or that do not fit in memory.
     """
-    config, again = folder / CONFIG, "run python -m search.finalize again"
+    path, remedy = folder / CONFIG, "run python -m search.finalize again"
     try:
-        stored = parse_json(_read(config, MOST_CONFIG_BYTES))
-    except ValueError as error:
-        raise BundleError(f"{config} is damaged (no JSON: {error}); {again}") from error
-    version = stored.get("format") if isinstance(stored, dict) else None
-    if version != FORMAT:
-        raise BundleError(
-            f"{config} has format {shown(version)}, but this version of cnn-search reads "
-            f"{FORMAT}; {again}"
-        )
-    path = config
-    try:
+        stored = parse_json(read_regular(path, MOST_CONFIG_BYTES))
+        version = stored.get("format") if isinstance(stored, dict) else None
+        if version != FORMAT:
+            raise BundleError(
+                f"{path} has format {shown(version)}, but this version of cnn-search reads "
+                f"{FORMAT}; {remedy}"
+            )
         described = _described(stored)
         parameters = count_parameters(
             described.architecture, described.image_shape, len(described.class_names)
         )
         path = folder / WEIGHTS
         # 4 bytes each, and batch norm's running means.
-        payload = _read(path, MOST_HEADER_BYTES + 8 * parameters)
+        payload = read_regular(path, MOST_HEADER_BYTES + 8 * parameters)
         if hashlib.sha256(payload).hexdigest() != stored.get("weights_sha256"):
-            raise BundleError(f"{path} is damaged or not the one that {CONFIG} describes; {again}")
-        weights = from_safetensors(payload)
+            raise ValueError(f"it is not the one that {CONFIG} describes")
+        weights = load_tensors(payload, safetensors=True)
         if sum(tensor.numel() for tensor in weights.values()) < parameters:
             raise ValueError(f"the network has {parameters} parameters, and there are fewer")
         if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
             raise ValueError("a weight is not finite")
     except BundleError:
         raise
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {path} ({error.strerror}); name another bundle, or {remedy}"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
-        raise BundleError(f"{path} is damaged ({reason}); {again}") from error
+        raise BundleError(f"{path} is damaged ({reason}); {remedy}") from error
     return replace(described, weights=weights)
 
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
     """All but the weights."""
-    channels, height, width = (_whole("image_shape", side) for side in stored["image_shape"])
+    channels, height, width = (_plain("image_shape", side, int) for side in stored["image_shape"])
     mean, std = ([float(value) for value in stored[name]] for name in ("mean", "std"))
     if not len(mean) == len(std) == channels:
         raise ValueError("mean and std must have a number for each channel")
@@ -205,13 +201,12 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     if not isinstance(stored["class_names"], list):
         raise TypeError(f"class_names must be a list, but got {shown(stored['class_names'])}")
     if (code := stored.get("code")) is not None:
-        restore_family(_text("family", stored["architecture"]["family"]), str(code))
+        restore_family(_plain("family", stored["architecture"]["family"], str), str(code))
     composition, preparation = stored["composition"], stored.get("preparation")
-    plain: dict[str, Any] = {name: _text(name, stored[name]) for name in TEXTS}
-    plain |= {name: _whole(name, stored[name]) for name in WHOLE_NUMBERS}
+    plain: dict[str, Any] = {name: _plain(name, stored[name], kind) for name, kind in PLAIN.items()}
     return Bundle(
         **plain,
-        class_names=tuple(_text("class_names", name) for name in stored["class_names"]),
+        class_names=tuple(_plain("class_names", name, str) for name in stored["class_names"]),
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
@@ -224,17 +219,9 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     )
 
 
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        raise TypeError(
-            f"{name} must be text of at most {LONGEST_TEXT} characters, but got {shown(value)}"
-        )
-    return value
-
-
-def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise TypeError(f"{name} must be a whole number from 0 up, but got {shown(value)}")
+def _plain(name: str, value: Any, kind: type) -> Any:
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
+        raise TypeError(f"{name} must be text or a whole number from 0 up, but got {shown(value)}")
     return value
 
 
@@ -251,16 +238,3 @@ def latest_bundle(runs: Path) -> Path:
             "or give --bundle FOLDER"
         )
     return max(configs, key=lambda path: path.stat().st_mtime_ns).parent
-
-
-def _read(path: Path, most_bytes: int) -> bytes:
-    try:
-        return read_regular(path, most_bytes)
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"there is no {path}; run python -m search.finalize first, or name another bundle"
-        ) from error
-    except OSError as error:
-        raise BundleError(
-            f"cannot read {path}: {error.strerror}; check the path and its rights"
-        ) from error

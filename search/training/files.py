@@ -19,10 +19,9 @@ import socket
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psutil
 
@@ -32,35 +31,23 @@ from search.training.epoch import CheckpointError
 MAGIC = b"cnn-search checkpoint 1\n"
 DIGEST_BYTES = 32
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
-OLD_SECONDS = 24 * 3600.0
-CLOCKS_DIFFER_SECONDS = 600.0  # of a file server and this host, at most
-_TEMPORARY = (
-    re.compile(r".+\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp"),
-    re.compile(r".+\.[0-9a-f]{8}-[0-9a-f]{8}\.tmp"),  # written by earlier versions
-    re.compile(r".+\.(?P<pid>[0-9]{1,10})\.(tmp|link)"),
-)
-
-
-@contextmanager
-def own_temporary(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file beside `path`, open for writing; gone at the end, unless it was renamed."""
-    writer = f"{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{path.name}.{writer}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield temporary, file
-    finally:
-        temporary.unlink(missing_ok=True)
+OLD_SECONDS = 24 * 3600.0  # no write takes as long
+_TEMPORARY = re.compile(r".+\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp")
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with own_temporary(path) as (temporary, file):
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
+    writer = f"{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{path.name}.{writer}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # makes the rename durable
@@ -71,31 +58,26 @@ def write_atomically(path: Path, payload: bytes) -> None:
 def delete_abandoned(folder: Path) -> list[Path]:
     """Delete the temporary files below a folder whose writers are gone; returns them.
 
-    Of another host, or of the version before this one, they are deleted after a day.
+    Those of another host are deleted after a day.
     """
     found = []
-    for path in folder.rglob("*.*"):
-        matches = [pattern.fullmatch(path.name) for pattern in _TEMPORARY]
-        named = next((match.groupdict() for match in matches if match is not None), None)
+    for path in folder.rglob("*.tmp"):
+        named = _TEMPORARY.fullmatch(path.name)
         if named is None or path.is_symlink() or not path.is_file():
             continue
         with suppress(OSError):  # not ours to delete, or its writer has just renamed it
-            if _is_abandoned(path, named):
+            is_old = time.time() - path.stat().st_mtime > OLD_SECONDS
+            if is_old or (named["host"] == _this_host() and not _is_running(int(named["pid"]))):
                 path.unlink()
                 found.append(path)
     return found
 
 
-def _is_abandoned(path: Path, named: dict[str, str]) -> bool:
-    changed = path.stat().st_mtime
-    if "pid" not in named or named.get("host", _this_host()) != _this_host():
-        return time.time() - changed > OLD_SECONDS
+def _is_running(pid: int) -> bool:
     try:
-        process = psutil.Process(int(named["pid"]))
-        is_another = process.create_time() > changed + CLOCKS_DIFFER_SECONDS
-        return is_another or process.status() == psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return True
+        return False
 
 
 def _this_host() -> str:
@@ -145,13 +127,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: {error.strerror}") from error
     if head != MAGIC + hashlib.sha256(payload).digest():
         raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
-    try:
+    with suppress(ValueError):
         state = load_tensors(payload)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not the state of a training") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: not the state of a training")
-    return state
+        if isinstance(state, dict):
+            return state
+    raise CheckpointError(f"{path}: not the state of a training")
 
 
 def latest_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -177,15 +157,18 @@ def _previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def load_tensors(content: bytes) -> Any:
-    """What torch.save wrote, whoever did, with its tensors in main memory; nothing is executed.
+def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
+    """What torch.save (or safetensors) wrote, in main memory; nothing of it is executed.
 
     Raises:
-        ValueError: it is not what torch.save writes, or more than data; one line.
+        ValueError: it is no such file, or more than data; one line.
     """
     import torch
+    from safetensors.torch import load
 
     try:
+        if safetensors:
+            return load(content)
         if content.startswith(b"PK"):  # as torch tells its formats apart
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if any(entry.compress_type for entry in archive.infolist()):
@@ -193,6 +176,6 @@ def load_tensors(content: bytes) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's own, pickle's and zipfile's, for whatever it may hold
+    except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise ValueError(reason) from error

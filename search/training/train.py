@@ -26,25 +26,21 @@ from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, ow
 from search.training.metrics import METRICS, check_metrics
 from search.training.step import Step, load_optimizer
 from search.training.task import Task, confusion, logits, loss_and_error
-from search.training.weights import start_from
+from search.training.weights import fitting_weights
 
 # On a CPU a step takes long enough to be a slice; on a GPU it takes about 0.1 ms.
 SLICE_STEPS = {"cpu": 1, "cuda": 32}
 SLICES_AHEAD = 2  # enqueued at most: one at work while the next one is prepared
 
 
-def train(
-    architecture: Architecture,
-    recipe: Recipe,
-    task: Task,
-    *,
-    seed: int,
-    state: dict[str, Any] | None = None,
-    stop: threading.Event | None = None,
-    early_look: bool = False,
-    metrics: Sequence[str] = (),
-) -> Training:
-    """Train one network on the task's device, an epoch for each `next()`.
+class Training(Iterator[Epoch]):
+    """Trains one network on the task's device, an epoch for each `next()`.
+
+    Attributes:
+        learning: the network that learns, on the task's device.
+        model: the one that is validated and kept: the same, or the mean of its weights where the
+            recipe wants that.
+        epoch: how many epochs are done.
 
     Args:
         seed: decides initial weights, order of the examples, augmentation and dropout: on a CPU
@@ -60,31 +56,18 @@ def train(
         WeightsError: the recipe's initial weights cannot be read, or do not fit.
         SpecError: an unknown metric.
     """
-    training = Training(architecture, recipe, task, seed, stop, early_look, metrics)
-    if state is not None:
-        training.load(state)
-    return training
-
-
-class Training(Iterator[Epoch]):
-    """Iterator of epochs; made by `train`.
-
-    Attributes:
-        learning: the network that learns, on the task's device.
-        model: the one that is validated and kept: the same, or the mean of its weights where the
-            recipe wants that.
-        epoch: how many epochs are done.
-    """
 
     def __init__(
         self,
         architecture: Architecture,
         recipe: Recipe,
         task: Task,
+        *,
         seed: int,
-        stop: threading.Event | None,
-        early_look: bool,
-        metrics: Sequence[str],
+        state: dict[str, Any] | None = None,
+        stop: threading.Event | None = None,
+        early_look: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
         check_metrics(metrics)
         self._recipe, self._task, self._stop = recipe, task, stop
@@ -94,7 +77,8 @@ class Training(Iterator[Epoch]):
         with self._on_stream, self._randomness:
             network = build(architecture, task.image_shape, task.classes)
             if recipe.initial_weights is not None:
-                start_from(network, architecture, recipe.initial_weights)
+                initial = fitting_weights(network, architecture, recipe.initial_weights)
+                network.load_state_dict(initial, strict=False)
             self.learning = network.to(task.device).to(memory_format=torch.channels_last)
             pool = graph_pool(task.device)
             self._step = Step(self.learning, recipe, task, self._randomness, pool)
@@ -111,6 +95,8 @@ class Training(Iterator[Epoch]):
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
         self._seconds = 0.0
         self._portions = self._run()
+        if state is not None:
+            self._take_up(state)
 
     def __next__(self) -> Epoch:
         while (epoch := self._advance()) is None:
@@ -239,8 +225,7 @@ class Training(Iterator[Epoch]):
             "randomness": self._randomness.state(),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a `state()`."""
+    def _take_up(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
         self._best_loss, self._best_epoch = state["best_loss"], state["best_epoch"]
         with self._on_stream:
@@ -249,3 +234,6 @@ class Training(Iterator[Epoch]):
                 self.model.load_state_dict(state["mean"])
             load_optimizer(self._step.optimizer, state["optimizer"])
         self._randomness.load(state["randomness"])
+
+
+train = Training  # as it reads where it is called

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
 from data.reading import read_regular
@@ -35,15 +33,6 @@ NEW_LAYER = "output."
 SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
 
 
-def start_from(network: nn.Module, architecture: Architecture, source: str) -> None:
-    """Put the source's weights into a fresh network, all but the output layer's.
-
-    Raises:
-        WeightsError: they cannot be read, or are of another network.
-    """
-    network.load_state_dict(fitting_weights(network, architecture, source), strict=False)
-
-
 def freeze(network: nn.Module, frozen: bool) -> None:
     """Hold all weights but the output layer's fixed, or let them learn again.
 
@@ -58,7 +47,11 @@ def freeze(network: nn.Module, frozen: bool) -> None:
 def fitting_weights(
     network: nn.Module, architecture: Architecture, source: str
 ) -> dict[str, Tensor]:
-    """What of the source goes into the network. Raises WeightsError, as `start_from` does."""
+    """The source's weights that fit a network: all but the output layer's.
+
+    Raises:
+        WeightsError: they cannot be read, or are of another network.
+    """
     own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
     if not own:
         raise WeightsError(
@@ -97,32 +90,21 @@ def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
         path = Path(source)
         file = path / "model.safetensors" if path.is_dir() else path
         content = read_regular(file, most_bytes)
+        weights: Any = load_tensors(content, safetensors=file.suffix == ".safetensors")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WeightsError(
             f"no weights at {source!r}; give 'imagenet', the folder that search.finalize wrote "
             "(runs/<study>/final), or a file (.safetensors, .pth)"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise WeightsError(
-            f"{source[:200]!r} cannot be read as weights ({error.strerror}); give another file"
+            f"{source[:200]!r} cannot be read as weights ({reason}); give another file"
         ) from error
-    return _parsed(file, content)
-
-
-def _parsed(file: Path, content: bytes) -> Mapping[str, Tensor]:
-    weights: Any
-    try:
-        if file.suffix == ".safetensors":
-            weights = from_safetensors(content)
-        else:
-            weights = load_tensors(content)
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(f"{str(file)!r} cannot be read as weights ({reason})") from error
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
-        raise WeightsError(f"{str(file)!r} holds no table of named weights; give a state_dict")
+        raise WeightsError(f"{source!r} holds no table of named weights; give a state_dict")
     return weights
 
 
@@ -180,24 +162,16 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
     check_metrics(spec.metrics)
-    seen = set()
-    for config in _configurations(spec):
-        source = config.recipe.initial_weights
-        if source is None or (source, config.architecture) in seen:
-            continue
-        seen.add((source, config.architecture))
-        network = build(config.architecture, image_shape, classes)
-        try:
-            fitting_weights(network, config.architecture, source)
-        except WeightsError as error:
-            raise SpecError(PARAMETER, str(error)) from error
-
-
-def _configurations(spec: StudySpec) -> Iterator[TrialConfig]:
-    """The arms, or of a search its first network with each of the sources."""
+    configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
     if spec.is_comparison:
-        yield from (arm_config(spec, arm) for arm in spec.arms)
-        return
-    if PARAMETER in spec.space:
-        for source in spec.space[PARAMETER].corners:
-            yield make_config({**base_values(spec), PARAMETER: source}, spec)
+        configs = [arm_config(spec, arm) for arm in spec.arms]
+    elif PARAMETER in spec.space:
+        values, sources = base_values(spec), spec.space[PARAMETER].corners
+        configs = [make_config({**values, PARAMETER: source}, spec) for source in sources]
+    wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
+    for source, architecture in wanted:
+        if source is not None:
+            try:
+                fitting_weights(build(architecture, image_shape, classes), architecture, source)
+            except WeightsError as error:
+                raise SpecError(PARAMETER, str(error)) from error

@@ -202,7 +202,7 @@ def test_another_trial_with_a_picture_of_ones_own_and_onnx(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--trial", "99"], "no trial 99; it has 0 to"),
+        (["--trial", "99"], "no trial 99; it has 3"),
         (["--trial", "-1"], "from 0 up"),
         (["--arm", "x", "--trial", "0"], "not allowed with"),
         (["--image", "99999"], "no training image 99999; give --image 0 to 1436"),

@@ -110,7 +110,7 @@ BAD = {
     "fifo": (["pipe"], "there is no picture file"),
     "one of two": (["drawn/0-paper.png", "text.png"], "text.png cannot be read"),
     "control characters": (["a\x1b[31m\nb.png"], "cannot read a\\x1b[31m b.png"),
-    "unknown study": (["--study", "other", "drawn"], "there is no runs/other/final"),
+    "unknown study": (["--study", "other", "drawn"], "cannot read runs/other/final"),
     "study with a path": (["--study", "../x", "drawn"], "study name '../x' is not usable"),
     "both": (["--study", "digits", "--bundle", "x", "drawn"], "not allowed with"),
     "bundle is a file": (["--bundle", "text.png", "drawn"], "cannot read text.png"),

@@ -54,13 +54,16 @@ def flip(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / CONFIG).unlink(), "there is no"),
-        (lambda folder: (folder / WEIGHTS).unlink(), "there is no"),
+        (lambda folder: (folder / CONFIG).unlink(), "No such file"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "No such file"),
         (lambda folder: (folder / CONFIG).write_text("{"), "damaged"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "format None"),
         (lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged"),
-        (flip, "damaged or not the one"),
-        (lambda folder: (folder / WEIGHTS).write_bytes(b""), "damaged or not the one"),
+        (flip, "not the one that config.json describes"),
+        (
+            lambda folder: (folder / WEIGHTS).write_bytes(b""),
+            "not the one that config.json describes",
+        ),
         (edit(lambda content: content.update(format=1)), "format 1"),
         (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),
         (edit(lambda content: content.update(mean=[0.1, 0.2])), "a number for each channel"),
