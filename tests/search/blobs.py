@@ -5,7 +5,9 @@ from data.examples import DatasetInfo, Examples
 from data.folders.composition import Composition
 from models import ConvNetConfig, build
 from search.training.bundle import Bundle
+from search.training.epoch import Epoch
 from search.training.task import Task, make_task
+from search.training.train import Training
 
 CLASSES = 4
 
@@ -19,6 +21,24 @@ def blobs(count: int, seed: int) -> Examples:
         row, column = divmod(label, 2)
         image[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 100
     return Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
+
+
+def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
+    """The epochs of each, all advanced together."""
+    device = next(trainings[0].model.parameters()).device
+    curves: list[list[Epoch]] = [[] for _ in trainings]
+    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
+    while turns:
+        portions, curve = turns.pop(0)
+        try:
+            epoch = next(portions)
+        except StopIteration:
+            continue
+        torch.rand(1, device=device)  # others draw from the global generators as well
+        if epoch is not None:
+            curve.append(epoch)
+        turns.append((portions, curve))
+    return curves
 
 
 @pytest.fixture

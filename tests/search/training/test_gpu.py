@@ -22,6 +22,7 @@ from search.training.epoch import Epoch
 from search.training.graphs import OwnRandomness
 from search.training.task import Task, make_task
 from search.training.train import Training, train
+from tests.search.blobs import in_turn
 
 pytestmark = [
     pytest.mark.gpu,
@@ -127,30 +128,6 @@ def check_same_randomness(training: Training, other: Training) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours["global"], reference["global"], strict=True))
 
 
-def test_the_first_recorded_steps_are_the_eager_ones(
-    task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tight: after the warm-up and a dozen recorded steps the weights are nearly the same."""
-    network = ConvNetConfig(channels=(16, 32), hidden=(32,))  # no dropout, no batch norm
-    recipe = replace(RECIPE, optimizer="sgd", learning_rate=1e-2, augmentation="none")
-
-    def weights() -> torch.Tensor:
-        training = train(network, recipe, task, seed=1)
-        with training._on_stream, training._randomness:
-            training._step.begin_epoch(0)
-            training._step.run(graphs.WARM_UP_CALLS)
-            training._step.run(graphs.UNROLLED + 2)
-        torch.cuda.synchronize()
-        return torch.cat([p.detach().flatten() for p in training.model.parameters()])
-
-    recorded = weights()
-    with monkeypatch.context() as patch:
-        patch.setattr(graphs, "can_record", lambda _: False)
-        eager = weights()
-    assert recorded.isfinite().all()
-    torch.testing.assert_close(recorded, eager, rtol=1e-2, atol=1e-3)
-
-
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_resuming(task: Task, stop_after: int) -> None:
     """Close, and exactly the same order of the examples."""
@@ -167,22 +144,6 @@ def test_resuming(task: Task, stop_after: int) -> None:
     resumed = start(0, task, state=state)
     check_close(first + list(resumed), whole)
     check_same_randomness(resumed, uninterrupted)
-
-
-def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
-    curves: list[list[Epoch]] = [[] for _ in trainings]
-    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
-    while turns:
-        portions, curve = turns.pop(0)
-        try:
-            epoch = next(portions)
-        except StopIteration:
-            continue
-        torch.rand(1, device="cuda")
-        if epoch is not None:
-            curve.append(epoch)
-        turns.append((portions, curve))
-    return curves
 
 
 def test_packed_against_solo(task: Task) -> None:
@@ -212,7 +173,6 @@ def test_the_callers_generators_are_left_alone(task: Task) -> None:
 def test_two_trainings_do_not_share_their_offsets(task: Task) -> None:
     """Graphs read seed and offset from the device: two replayed at a time must not mix them."""
     first, second = OwnRandomness(1, task.device), OwnRandomness(1, task.device)
-    drawn: list[torch.Tensor] = []
     outputs = [torch.zeros(2_000_000, device="cuda") for _ in range(2)]
     streams = [torch.cuda.Stream() for _ in range(2)]
     torch.cuda.synchronize()
@@ -231,9 +191,8 @@ def test_two_trainings_do_not_share_their_offsets(task: Task) -> None:
             with torch.cuda.stream(stream), randomness:
                 graph.replay()
     torch.cuda.synchronize()
-    drawn.extend(outputs)
-    assert torch.equal(*drawn)  # one seed, as many draws: the same numbers
-    assert drawn[0].unique().numel() > 1000
+    assert torch.equal(*outputs)  # one seed, as many draws: the same numbers
+    assert outputs[0].unique().numel() > 1000
 
 
 def test_out_of_memory_leaves_the_others_alone(task: Task) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -16,10 +15,11 @@ from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
-from search.training.epoch import Epoch, StoppedError
+from search.training.epoch import Epoch
 from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Replayed
 from search.training.task import Task
 from search.training.train import Training, train
+from tests.search.blobs import in_turn
 
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=3e-3, augmentation="flip-crop-erase")
 TRAININGS: list[tuple[Architecture, Recipe]] = [
@@ -111,23 +111,19 @@ def test_a_recorded_training_is_the_plain_one_and_resumes(
     assert first + curve(network, recipe, task, state=training.state()) == plain
 
 
+@pytest.mark.usefixtures("recorder")
 def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     network: ConvNetConfig,
     task: Task,
-    recorder: type[StandIn],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     expected = curve(network, RECIPE, task)
 
-    def refuse(function: Callable[[], None], calls: int, *_: object) -> StandIn:
-        if calls > 1 or recorder.made:
-            raise RuntimeError("operation not permitted when stream is capturing\nand so on")
-        recorder.made += 1
-        return StandIn(function, calls)
+    def refuse(*_: object) -> StandIn:
+        raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
     graphs._warn_once.cache_clear()
-    recorder.made = 0
     monkeypatch.setattr(graphs, "record", refuse)
     with caplog.at_level(logging.WARNING):
         assert curve(network, RECIPE, task) == expected
@@ -139,35 +135,23 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
 
 
 @pytest.mark.usefixtures("recorder")
-def test_stop_is_heard_between_two_slices_of_which_few_are_ahead(
+def test_few_slices_are_ahead(
     network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead = most = 0
+    waiting: set[object] = set()
+    most = 0
 
     def mark(_: torch.device) -> Callable[[], None]:
-        nonlocal ahead, most
-        ahead += 1
-        most = max(most, ahead)
-        done = False
-
-        def wait() -> None:
-            nonlocal ahead, done
-            ahead -= not done
-            done = True
-
-        return wait
+        nonlocal most
+        slice_ = object()
+        waiting.add(slice_)
+        most = max(most, len(waiting))
+        return lambda: waiting.discard(slice_)
 
     monkeypatch.setattr(train_module, "mark", mark)
     monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 3})
-    stop = threading.Event()
-    training = train(network, RECIPE, task, seed=3, stop=stop)
-    next(training)
+    next(train(network, RECIPE, task, seed=3))
     assert most == train_module.SLICES_AHEAD + 1  # and the numbers to be reported
-    portions = training.slices()
-    assert next(portions) is None
-    stop.set()
-    with pytest.raises(StoppedError):
-        next(portions)
 
 
 def test_a_training_that_was_closed_is_freed_at_once(network: ConvNetConfig, task: Task) -> None:
@@ -196,23 +180,6 @@ def test_new_generators_draw_on_as_the_old_ones_would() -> None:
     assert torch.equal(*drawn)
 
 
-def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
-    """The epochs of each, all advanced together."""
-    curves: list[list[Epoch]] = [[] for _ in trainings]
-    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
-    while turns:
-        portions, curve = turns.pop(0)
-        try:
-            epoch = next(portions)
-        except StopIteration:
-            continue
-        torch.rand(1)  # others draw from torch's global generator as well
-        if epoch is not None:
-            curve.append(epoch)
-        turns.append((portions, curve))
-    return curves
-
-
 def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:
     def start(number: int) -> Training:
         network, recipe = TRAININGS[number]
@@ -233,12 +200,9 @@ def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:
     assert counted == pytest.approx(spent, rel=0.3)
 
 
-def test_a_slice_is_short_and_slices_and_epochs_can_be_mixed(task: Task) -> None:
+def test_slices_and_epochs_can_be_mixed(task: Task) -> None:
     network, recipe = TRAININGS[0]
-    portions = list(train(network, recipe, task, seed=3).slices())
-    steps = len(task.training) // recipe.batch_size
-    assert len(portions) == recipe.epochs * (steps + 2)  # and scoring, and the report
-    whole = [epoch for epoch in portions if epoch is not None]
+    whole = curve(network, recipe, task)
     training = train(network, recipe, task, seed=3)
     assert next(training.slices()) is None
-    assert numbers(list(training)) == numbers(whole)
+    assert numbers(list(training)) == whole

@@ -12,7 +12,6 @@ import torch
 from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
 from search.spec.recipe import Recipe
-from search.training import repeat
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, epochs_done, train_seed
@@ -73,15 +72,3 @@ def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
     )
     with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
         train_seed(wild, task, 0)
-
-
-def test_it_evaluates_what_it_was_trained_on(
-    job: Job, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    evaluate = repeat.evaluate
-    monkeypatch.setattr(
-        repeat, "evaluate", lambda m, e, *rest: (seen.append(len(e)), evaluate(m, e, *rest))[1]
-    )
-    train_seed(job, task, 0)
-    assert seen == [len(task.training)]

@@ -1,17 +1,12 @@
-"""Cores as joblib counts them, stages of networks, and what they make of images."""
+"""Stages of networks, and what they make of images."""
 
 import pytest
 import torch
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
-from search.training.device import available_cores
 from search.training.task import first_stage_ranges, stage_maps
 
 MEAN, STD = torch.tensor([0.0]), torch.tensor([1.0])
-
-
-def test_cores_are_counted() -> None:
-    assert available_cores() >= 1
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 # Studies that start from trained weights
 
-SPACE = {"channels": Fixed(value=(4,)), "hidden": Fixed(value=())}
+SPACE = {"channels": Fixed(value=(4, 4)), "hidden": Fixed(value=())}
 
 
 def arms_of(*sources: str) -> dict[str, Any]:
@@ -164,14 +164,8 @@ def arms_of(*sources: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> str:
-    network = build(ConvNetConfig(channels=(4,), batch_norm=True), SHAPE, 3)
-    save_file(network.state_dict(), tmp_path / "w.safetensors")
-    return str(tmp_path / "w.safetensors")
-
-
-def test_the_flag_stands_in_for_every_source(weights: str) -> None:
+def test_the_flag_stands_in_for_every_source() -> None:
+    weights = "runs/x/final"
     spec = StudySpec(**with_weights(arms_of("", "imagenet"), weights))
     assert [arm_config(spec, arm).recipe.initial_weights for arm in spec.arms] == [None, weights]
     searched = with_weights(
@@ -180,12 +174,13 @@ def test_the_flag_stands_in_for_every_source(weights: str) -> None:
     assert searched["space"] == {"initial_weights": Fixed(value=weights)}
 
 
-def test_the_flag_needs_a_place(weights: str) -> None:
+def test_the_flag_needs_a_place() -> None:
     with pytest.raises(SpecError, match=r"has no place in this study.*such as e_transfer"):
-        with_weights({"dataset": "digits", "space": SPACE}, weights)
+        with_weights({"dataset": "digits", "space": SPACE}, "mine.pth")
 
 
-def test_sources_are_checked_beforehand(weights: str, tmp_path: Path) -> None:
+def test_sources_are_checked_beforehand(source: Path, tmp_path: Path) -> None:
+    weights = str(source)
     check_training(StudySpec(**arms_of("", weights)), SHAPE, 10)
     with pytest.raises(SpecError, match="no weights at 'nowhere'"):
         check_training(StudySpec(**arms_of("", weights, "nowhere")), SHAPE, 10)
