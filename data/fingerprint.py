@@ -113,10 +113,12 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
     told = list(_facts(old.training, old.image_shape, new))
     reshaped = old.image_shape != new.image_shape  # every picture is another
     for kind, before, after in (("", old.training, new.training), ("test ", old.test, new.test)):
-        for name in before:
-            more = after[name][0] - before[name][0] if name in after else 0
-            if name in after and after[name] != before[name] and (more or kind or not reshaped):
-                told.append(f"{_more_or_fewer(more, kind)} in {name!r}")
+        for name in (name for name in before if after.get(name, before[name]) != before[name]):
+            was, now = before[name][0], after[name][0]
+            if was != now:
+                told.append(f"{now} {kind}pictures in {name!r}, not {was}")
+            elif kind or not reshaped:
+                told.append(f"other {kind}pictures in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
     return _shortened(told or ["the classes stand in another order"])
@@ -126,9 +128,10 @@ def rough_differences(
     class_names: Sequence[str], image_shape: Sequence[int], training_count: int, new: Fingerprint
 ) -> str:
     """`differences` where no more is known of the old data, of a study of an earlier version."""
-    more = sum(count for count, _ in new.training.values()) - training_count
-    told = _more_or_fewer(more, "") if more else ""
-    return _shortened([*_facts(class_names, image_shape, new), *([told] if told else [])])
+    told, count = [*_facts(class_names, image_shape, new)], sum(n for n, _ in new.training.values())
+    if count != training_count:
+        told.append(f"{count} pictures, not {training_count}")
+    return _shortened(told)
 
 
 def _facts(classes: Iterable[str], image_shape: Sequence[int], new: Fingerprint) -> Iterator[str]:
@@ -146,10 +149,3 @@ def _facts(classes: Iterable[str], image_shape: Sequence[int], new: Fingerprint)
 def _shortened(told: Sequence[str]) -> str:
     more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
     return ", ".join([*told[:MAX_TOLD], *more])
-
-
-def _more_or_fewer(more: int, kind: str) -> str:
-    if more == 0:
-        return f"other {kind}pictures"
-    noun = "picture" if abs(more) == 1 else "pictures"
-    return f"{abs(more)} {'more' if more > 0 else 'fewer'} {kind}{noun}"

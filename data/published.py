@@ -124,6 +124,7 @@ def read_archives(
 
     contents = [_verified(archive, data_dir) for archive in wanted]
     lacking = [a for a, content in zip(wanted, contents, strict=True) if content is None]
+    others = [archive for archive in companions if not (data_dir / archive.path).exists()]
     if lacking:
         try:
             _answering(lacking[0])  # before anything is written
@@ -133,11 +134,11 @@ def read_archives(
                     if _verified(archive, data_dir) is None:
                         _fetch(archive, data_dir)
                 with contextlib.suppress(FetchError):
-                    for archive in companions:
+                    for archive in others:
                         if not (data_dir / archive.path).exists():
                             _fetch(archive, data_dir)
         except (FetchError, OSError) as error:
-            raise _complaint(title, [*lacking, *companions], data_dir, _one_line(error)) from error
+            raise _complaint(title, [*lacking, *others], data_dir, _one_line(error)) from error
         contents = [_verified(archive, data_dir) for archive in wanted]
     return [content for content in contents if content is not None]
 
@@ -229,14 +230,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _complaint(title: str, archives: Sequence[Archive], data_dir: Path, why: str) -> DataError:
-    paths = [data_dir / archive.path for archive in archives]
-    if paths[0].is_file():
-        return DataError(
-            f"{title}: damaged, by its MD5: {paths[0]}; not fetched again ({why}): delete it and "
-            "run again with a network, or put a good copy in its place"
-        )
-    names = ", ".join(path.name for path in paths if not path.exists())
+    folder = (data_dir / archives[0].path).parent
+    names = ", ".join(Path(archive.path).name for archive in archives)
     return DataError(
-        f"{title} is not in {data_dir} and was not fetched ({why}): put {names} into "
-        f"{paths[0].parent}"
+        f"{title} lacks {names} or has damaged ones, by their MD5, in {folder}, and they were not "
+        f"fetched ({why}): put good copies there, or run again with a network"
     )

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,9 +67,10 @@ def exchange_labels(root: Path) -> None:
         (exchange_pictures, "other pictures in 'cat', other test pictures in 'dog'"),
         (
             add_and_remove_pictures,
-            "1 more picture in 'cat', 2 fewer pictures in 'dog', 1 fewer test picture in 'eel'",
+            "13 pictures in 'cat', not 12, 8 pictures in 'dog', not 10, "
+            "9 test pictures in 'eel', not 10",
         ),
-        (exchange_labels, "2 fewer pictures in 'cat', 2 more pictures in 'dog'"),
+        (exchange_labels, "10 pictures in 'cat', not 12, 12 pictures in 'dog', not 10"),
     ],
 )
 def test_what_has_changed_is_said(root: Path, change: Callable[[Path], None], said: str) -> None:
@@ -110,12 +110,5 @@ def test_classes_and_what_is_known_of_an_older_study_are_compared() -> None:
     assert rough_differences("ab", (1, 2, 2), 2, new) == ""
     assert rough_differences("ac", (3, 2, 2), 5, new) == (
         "class 'b' is new, class 'c' is gone, the pictures are 2x2 grey in place of 2x2 RGB, "
-        "3 fewer pictures"
+        "2 pictures, not 5"
     )
-
-
-def test_it_is_fast() -> None:
-    """Seconds of this process alone; 0.15 were measured."""
-    started = time.process_time()
-    toy("0123456789", [n % 10 for n in range(50_000)], side=28)
-    assert time.process_time() - started < 1.5

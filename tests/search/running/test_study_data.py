@@ -76,7 +76,7 @@ def replace_pictures(root: Path) -> None:
 CHANGES: dict[str, tuple[Change, str]] = {
     "renamed": (rename_class, "class 'zebra' is new, class 'cat' is gone"),
     "replaced": (replace_pictures, "other pictures in 'cat'"),
-    "more": (add_pictures, "1 more picture in 'cat', 1 more picture in 'eel'"),
+    "more": (add_pictures, "pictures in 'cat', not"),
 }
 
 
