@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,6 @@ TWIN = 0.95  # absolute cosine
 PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
 
 
-class ShownImage(NamedTuple):
-    """image_CHW: uint8, in main memory; what: the same in words."""
-
-    image_CHW: torch.Tensor
-    what: str
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureMaps:
     """image_CHW: uint8, what went in; what: the same in words; stages: in running order."""
@@ -45,8 +38,10 @@ class FeatureMaps:
     stages: tuple[StageMaps, ...]
 
 
-def choose_image(wanted: str | None, task: Task) -> ShownImage:
-    """The image whose feature maps are drawn: the first training image of class 0 if none is named.
+def choose_image(wanted: str | None, task: Task) -> tuple[torch.Tensor, str]:
+    """(image_CHW, the same in words), whose feature maps are drawn; image_CHW is uint8.
+
+    It is the first training image of class 0 if none is named.
 
     Args:
         wanted: a training image's index, from 0, or a picture's path.
@@ -63,22 +58,23 @@ def choose_image(wanted: str | None, task: Task) -> ShownImage:
                 "file"
             )
         name = printable(names[int(examples.labels_N[index])])
-        return ShownImage(examples.images_NCHW[index].cpu(), f"training image {index}: {name}")
+        return examples.images_NCHW[index].cpu(), f"training image {index}: {name}"
     composition = measure(examples.images_NCHW.cpu().numpy())
     image_CHW, notes = read_alike(Path(wanted), task.image_shape, composition)
-    return ShownImage(image_CHW, f"{printable(Path(wanted).name)} ({'; '.join(notes)})")
+    return image_CHW, f"{printable(Path(wanted).name)} ({'; '.join(notes)})"
 
 
-def look_inside(bundle: Bundle, task: Task, shown: ShownImage) -> dict[str, Any]:
+def look_inside(bundle: Bundle, task: Task, shown: tuple[torch.Tensor, str]) -> dict[str, Any]:
     """`kernels`, `kernel_report` and `features` of `FinalResult`, what the network has of them."""
     from search.training.task import first_stage_ranges, stage_maps
 
     model = bundle.network()
     mean_C, std_C = bundle.mean_C, bundle.std_C
-    stages = tuple(stage_maps(model, shown.image_CHW, mean_C, std_C))
+    image_CHW, what = shown
+    stages = tuple(stage_maps(model, image_CHW, mean_C, std_C))
     if not stages:
         return {"kernels": None}
-    features = FeatureMaps(image_CHW=shown.image_CHW.numpy(), what=shown.what, stages=stages)
+    features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
     weight = bundle.weights.get(f"{stages[0].name}.weight")
     if weight is None:  # a person's own network may begin with a block
         return {"kernels": None, "features": features}

@@ -7,7 +7,7 @@ import re
 import shlex
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
@@ -31,11 +31,16 @@ from search.analysis.wording import (
 from search.spec.recipe import EARLY_LOOK
 from search.store import DEFAULT_STORAGE, without_password
 from search.store.claims import display_name
-from search.store.views import StudyView, TrialView
+from search.store.views import State, StudyView, TrialView
 from search.terminal.command_line import as_called
 
 WIDTH = 80
 MOST_FAILURES = 10  # told one by one
+NO_BEST = "No trial has run to its end yet, so there is no best one."
+HELD: Mapping[State, str] = {
+    "running": "Running",
+    "interrupted": "Interrupted, for the next worker to carry on",
+}
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
@@ -96,7 +101,7 @@ def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = F
 
 def final_summary(view: StudyView) -> str:
     """What a study found and what to do next, for standard output; also for an unfinished one."""
-    found = _best_lines(view) if view.best else _no_best_lines(view)
+    found = _best_lines(view) if view.best else [NO_BEST, *_failures(view, 3)]
     return "\n".join([*_head(view), "", *found, *_next(view)])
 
 
@@ -105,16 +110,10 @@ def status_text(view: StudyView) -> str:
     lines = list(_head(view))
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
-    running, interrupted = view.in_state("running"), view.in_state("interrupted")
-    if running:
-        lines += ["", "Running:"]
-        for trial in running:
-            where = printable(display_name(trial.worker or "unknown"))
-            again = f", attempt {trial.attempt}" if trial.attempt > 1 else ""
-            lines.append(f"  trial {trial.number}, {_progress(trial, view)}, on {where}{again}")
-    if interrupted:
-        lines += ["", "Interrupted, for the next worker to carry on:"]
-        lines += [f"  trial {trial.number}, {_progress(trial, view)}" for trial in interrupted]
+    for state, title in HELD.items():
+        trials = view.in_state(state)
+        lines += ["", f"{title}:"] * bool(trials)
+        lines += [f"  trial {trial.number}, {_progress(trial, view)}" for trial in trials]
     if view.in_state("failed"):
         lines += ["", "Failed:", *_failures(view)]
     if view.best:
@@ -178,11 +177,6 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     )
 
 
-def _no_best_lines(view: StudyView) -> Iterator[str]:
-    yield "No trial has run to its end yet, so there is no best one."
-    yield from _failures(view, 3)
-
-
 def _next(view: StudyView) -> list[str]:
     return ["", "Next:", *(f"  {command}" for command in next_commands(view))]
 
@@ -196,11 +190,15 @@ def _head(view: StudyView) -> Iterator[str]:
     yield from wrap(f"Trained for {time_spent(view)}{pace}.")
 
 
-def _progress(trial: TrialView | None, view: StudyView) -> str:
-    if trial is None or not trial.reports:
-        return "nothing reported yet"
-    done = f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"
-    return f"{done}, validation loss {trial.reports[-1].validation_loss:.4f}"
+def _progress(trial: TrialView, view: StudyView) -> str:
+    parts = [f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"]
+    if trial.reports:
+        parts.append(f"validation loss {trial.reports[-1].validation_loss:.4f}")
+    else:
+        parts = ["nothing reported yet"]
+    if trial.state == "running":
+        parts.append(f"on {printable(display_name(trial.worker or 'unknown'))}")
+    return ", ".join(parts + [f"attempt {trial.attempt}"] * (trial.attempt > 1))
 
 
 def _epoch_in_words(trial: TrialView) -> str:

@@ -144,9 +144,7 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--storag", f"postgresql://me:{SECRET}@127.0.0.1:1/x"],
         [f"--storage=postgresql://me:{SECRET}@127.0.0.1:1/x", "--trials", "x"],
-        ["--study", f"postgresql://me:{SECRET}@127.0.0.1:1/x"],
         ["--config", f"postgresql:/me:{SECRET}@127.0.0.1/x"],
         ["--storage", f"me:{SECRET}@127.0.0.1/x"],
     ],

@@ -21,7 +21,7 @@ from search.analysis.findings import (
 )
 from search.pages.note import study_note, trial_note
 from search.pages.report import make_report
-from search.store.views import LeftOut, StudyView, TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal.live import frame
 from search.terminal.summary import final_summary, status_text
 
@@ -52,15 +52,13 @@ def everywhere(view: StudyView) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
-@pytest.mark.parametrize("baseline_loss", [0.3, 0.5])
 def test_the_best_is_said_to_be_the_baseline_where_it_is(
-    make_trial: MakeTrial, make_view: MakeView, baseline_loss: float
+    make_trial: MakeTrial, make_view: MakeView
 ) -> None:
-    view = make_view([make_trial(0, [baseline_loss], is_baseline=True), make_trial(1, [0.4])])
-    is_best = baseline_loss < 0.4
-    texts = {**everywhere(view), "live view": frame_of(view)}
-    for name, text in texts.items():
-        assert ("trial 0, the baseline itself" in text) == is_best, name
+    for loss, is_best in ((0.3, True), (0.5, False)):
+        view = make_view([make_trial(0, [loss], is_baseline=True), make_trial(1, [0.4])])
+        for name, text in {**everywhere(view), "live view": frame_of(view)}.items():
+            assert ("trial 0, the baseline itself" in text) == is_best, name
 
 
 @pytest.fixture
@@ -187,15 +185,3 @@ def test_the_report_counts_trials_that_over_fit(
     assert words.startswith("2 of 4 complete trials over-fit")
     assert words.endswith(": “wide” in 2 of 2 seeds.")
     assert words in report_of(some)
-
-
-def test_of_a_long_study_an_even_choice_is_counted(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    """The best and the latest are in the view, too, but stand for no others."""
-    curves = [[0.5, 0.3, 0.32, 0.36, 0.41]] * 3 + [[0.5, 0.4, 0.3, 0.25, 0.2]]
-    trials = [trained(make_trial, c, FALLING, number=n) for n, c in enumerate(curves)]
-    left_out = LeftOut(counts={"complete": 9000}, seconds={}, busy_seconds=1.0, step=2)
-    words = all_overfitting_in_words(dataclasses.replace(make_view(trials), left_out=left_out))
-    assert words is not None
-    assert words.startswith("2 of 2 complete trials, evenly chosen, over-fit")

@@ -176,12 +176,9 @@ def seconds_left(trials: Sequence[TrialView], workers: int = 1, **changes: Any) 
     return None if left is None else left.seconds
 
 
-def test_nothing_measured_gives_no_estimate() -> None:
+def test_equal_trials_take_as_long_as_the_first_did() -> None:
     assert seconds_left([]) is None
     assert seconds_left([plain(0, 0, state="running")]) is None
-
-
-def test_equal_trials_take_as_long_as_the_first_did() -> None:
     assert seconds_left([plain(0), plain(1)]) == pytest.approx(6 * 50)
     done = [plain(number) for number in range(8)]
     assert seconds_left([*done, plain(8, 2, state="running")]) == 0.0

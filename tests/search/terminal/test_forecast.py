@@ -140,10 +140,6 @@ def test_no_memory_is_no_crash(task: Task) -> None:
     assert "No estimate" in forecast("s", search, task, timer=full)
 
 
-def test_what_people_typed_cannot_steer_the_terminal(task: Task) -> None:
-    assert "\x1b" not in forecast("s", comparison(title="a\x1b[2J"), task, timer=by_width)
-
-
 def test_an_epoch_is_extrapolated_from_single_steps(task: Task) -> None:
     """Loosely, as other work on the machine comes and goes; torch's randomness is left alone."""
     config = arm_config(comparison(), comparison().arms[0])

@@ -8,7 +8,6 @@ from importlib import import_module
 
 import pytest
 
-from search.running.pool import MAX_DEFAULT_WORKERS
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 from search.terminal.commands import Parser
@@ -58,18 +57,3 @@ def test_study_names_what_its_default_file_says(name: str) -> None:
     )
     assert said is not None
     assert int(said[1]) == getattr(DEFAULT, name)
-
-
-def test_no_other_default_is_a_number_that_nobody_checks() -> None:
-    said = {
-        (command, name, number)
-        for command in COMMANDS
-        for name, text in options(command).items()
-        if parser(command).get_default(name) is None and "(default" in text
-        for number in re.findall(r"\b\d+\b", text[text.index("(default") :])
-    }
-    assert said == {
-        *(("study", name, str(getattr(DEFAULT, name))) for name in OF_DEFAULT_STUDY),
-        ("study", "workers", str(MAX_DEFAULT_WORKERS)),
-        ("finalize", "image", "0"),
-    }

@@ -54,15 +54,6 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     assert any(line.startswith("gained  loss 0.1500 lower") for line in lines)
 
 
-def test_a_row_has_room_and_tells_the_latest_and_the_lowest_loss(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    assert "0.2800  0.2500" in shown(make_view([make_trial(0, [0.6, 0.25, 0.28], state="running")]))
-    trial = make_trial(0, [0.5] * 12, state="running")
-    fast = replace(trial, curve=tuple(replace(row, seconds=0.1) for row in trial.curve))
-    assert "12/12  500 000 img/s" in shown(make_view([fast]))
-
-
 @pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24), (200, 50)])
 def test_a_frame_fits_its_terminal(
     make_trial: MakeTrial, make_view: MakeView, width: int, height: int
@@ -88,6 +79,10 @@ def test_frames_of_studies_in_every_state_can_be_drawn(
     no_config = replace(make_trial(0, state="running"), config=None)
     assert "0/12" in shown(make_view([no_config]))
     assert "nan" in shown(make_view([make_trial(0, [math.nan], state="running")]))
+    failed = make_trial(4, state="failed", reason="[bold red]out\x1b[2J of\nmemory[/]")
+    text = shown(make_view([failed]), width=120)
+    assert "[bold red]out" in text  # no markup was parsed
+    assert "\x1b" not in text
 
 
 def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
@@ -98,16 +93,6 @@ def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
     assert epochs_done(make_trial(0, state="running"), view) == "0/12"
     assert epochs_done(make_trial(0, early=1.0, state="running"), view) == "0.3/12"
     assert epochs_done(make_trial(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
-
-
-def test_the_reason_of_a_failure_is_shown_and_steers_nothing(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    failed = make_trial(4, state="failed", reason="[bold red]out\x1b[2J of\nmemory[/]")
-    text = shown(make_view([failed]), width=120)
-    assert "[bold red]out" in text  # no markup was parsed
-    assert "\x1b" not in text
-    assert "4  failed" in text
 
 
 def test_only_colours_that_can_be_read_on_light_and_dark(small_study: StudyView) -> None:
