@@ -86,13 +86,6 @@ class FinalResult:
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
 
-    def __post_init__(self) -> None:
-        classes = len(self.view.dataset.class_names)
-        assert self.runs, "a result needs at least one run"
-        assert self.confusion_KK.shape == (classes, classes)
-        assert self.confusion_KK.sum() == len(self.runs) * self.test_count
-        assert self.kernels is None or self.kernels.ndim == 4
-
     @property
     def parameters(self) -> int:
         return sum(layer.parameters for layer in self.layers)

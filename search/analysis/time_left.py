@@ -53,10 +53,8 @@ def time_left_now(view: StudyView, now: float | None = None) -> TimeLeft | None:
     left = time_left(view, len(workers_now(view, now)) or 1)
     if left is None:
         return None
-    heard: dict[str | None, float] = {}  # when each worker last reported
-    for row in (trial.reports[-1] for trial in view.trials if trial.reports):
-        heard[row.worker] = max(row.reported_at, heard.get(row.worker, 0.0))
-    since = [now - heard[t.worker] for t in view.in_state("running") if t.worker in heard]
+    held = [(trial, trial.reports[-1]) for trial in view.in_state("running") if trial.reports]
+    since = [now - row.reported_at for trial, row in held if row.worker == trial.worker]
     return TimeLeft(max(0.0, left.seconds - max(0.0, fmean(since or [0.0]))), left.spread)
 
 

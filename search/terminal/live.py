@@ -29,11 +29,7 @@ from search.analysis.wording import (
 )
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import State, StudyView, TrialView
-from search.terminal.summary import (
-    gain_in_words,
-    score_in_words,
-    time_left_in_words,
-)
+from search.terminal.summary import gain_in_words, score_in_words, time_left_in_words
 
 OTHER_LINES = 10  # of a frame: all but the rows of its table
 MOST_ENDED, LEAST_ENDED = 5, 2
@@ -120,7 +116,7 @@ def _table(running: Sequence[TrialView], ended: Sequence[TrialView], view: Study
         table.add_column(name, width=width, justify=side, no_wrap=True)
     table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")
     for trial in running:
-        table.add_row(*_row(trial, Text(_training(trial, view), "bold")))
+        table.add_row(*_row(trial, Text(epochs_done(trial, view), "bold")))
     for trial in ended:
         table.add_row(*_row(trial, Text(outcome(trial), STYLES[trial.state])))
     return table
@@ -137,15 +133,6 @@ def _row(trial: TrialView, state: Text) -> Iterator[str | Text]:
         yield Text(printable(trial.reason or "for an unknown reason"), STYLES["failed"])
     else:
         yield Text(short_config(trial.config) if trial.config else "", "dim")
-
-
-def _training(trial: TrialView, view: StudyView) -> str:
-    """`3/12   6 830 img/s`."""
-    done = epochs_done(trial, view)
-    if not trial.reports or not trial.reports[-1].seconds > 0:
-        return done
-    latest = trial.reports[-1]
-    return f"{done:<6} {grouped(round(latest.images / latest.seconds))} img/s"
 
 
 def _best(view: StudyView, best: TrialView) -> Iterator[Text]:
