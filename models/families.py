@@ -91,33 +91,28 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
     """
     if not isinstance(values, Mapping):
         raise ArchitectureError(f"an architecture must be a table of keys, but got {shown(values)}")
-    if "family" not in values:
-        raise ArchitectureError(f"key 'family' is missing; give one of {', '.join(FAMILIES)}")
-    name = values["family"]
+    name = values.get("family")
     if name not in tuple(FAMILIES):
         names = ", ".join(FAMILIES)
         raise ArchitectureError(f"family must be one of {names}, but got {shown(name)}")
     family = FAMILIES[str(name)]
-    if family.config is OwnConfig:
+    plain: Any = family.config
+    own = plain is OwnConfig
+    required = {
+        one.name: one.default is MISSING and one.default_factory is MISSING for one in fields(plain)
+    }
+    if own:
         required = {key: one.required for key, one in family.parameters.items()}
-    else:
-        plain: Any = family.config
-        required = {
-            one.name: one.default is MISSING and one.default_factory is MISSING
-            for one in fields(plain)
-        }
     given = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in values.items()
         if key != "family"
     }
-    for key in given:
+    for key in (*given, *required):
         if key not in required:
-            raise ArchitectureError(
-                f"unknown key {key[:40]!r} for family {name!r}; known are {', '.join(required)}"
-            )
-    for key in required:
+            known = ", ".join(required)
+            raise ArchitectureError(f"unknown key {shown(key)} for family {name!r}; known: {known}")
         if required[key] and key not in given:
             raise ArchitectureError(f"key {key!r} is missing for family {name!r}")
     # What each value may be is checked in one place, the configuration itself.
-    return family.configured(given) if family.config is OwnConfig else family.config(**given)
+    return family.configured(given) if own else plain(**given)

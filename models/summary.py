@@ -201,13 +201,12 @@ def _size(module: nn.Module, before: Shape, after: Shape) -> str:
 def _check_size(rows: list[LayerRow]) -> None:
     parameters = 0
     for row in rows:
+        parameters += row.parameters
         if prod(row.output) > MOST_VALUES:
             raise ArchitectureError(
                 f"{row.name} would give {_by(row.output)} values for an image, and {MOST_VALUES} "
-                "are the most that make sense; use smaller images, fewer channels, less padding "
-                "or more pooling"
+                "are the most that make sense; use fewer channels, less padding or more pooling"
             )
-        parameters += row.parameters
         if parameters > MOST_PARAMETERS:
             raise ArchitectureError(
                 f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "

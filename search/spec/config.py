@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,13 @@ from search.spec.domains import (
 )
 from search.spec.extensions import Extension, needed, require
 from search.spec.journal import JournalEntry, check_journal
-from search.spec.parameters import DEFAULT_FAMILY, FAMILY, is_list, known_parameters
+from search.spec.parameters import (
+    DEFAULT_FAMILY,
+    FAMILY,
+    families_in,
+    is_list,
+    known_parameters,
+)
 from search.spec.recipe import Recipe
 
 MAX_NAME = 100
@@ -205,8 +211,7 @@ class StudySpec:
     def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
         """What `to_dict` wrote, of this version or an earlier one; its extensions are loaded.
 
-        Raises:
-            SpecError: of another version of cnn-search, or of an extension.
+        Raises SpecError where it is of another version of cnn-search, or of an extension.
         """
         plain = dict(stored)
         if plain.pop("format", None) != FORMAT:
@@ -229,21 +234,10 @@ class StudySpec:
         return cls(**plain)
 
 
-def families_in(tables: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The families that [space], [baseline] and [[arm]] name, as they are written."""
-    found: list[Any] = []
-    for table in tables:
-        written = table.get(FAMILY, ())
-        found += written if isinstance(written, list) else [written]
-    return [name for name in found if isinstance(name, str)]
-
-
 def check_study_name(name: str) -> str:
     """The name, if it can also be a folder's name and stand in a URL, a page and a terminal.
 
-    Raises:
-        SpecError: anything but letters, digits, `.`, `_`, `-`; or too long; or a leading dot; or
-            the name of the folder beside the studies' own.
+    Raises SpecError where it cannot, or is the name of the folder beside the studies' own.
     """
     fits = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) and len(name) <= MAX_NAME
     if not fits or name.lower() == RESERVED_NAME:

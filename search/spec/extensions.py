@@ -44,11 +44,10 @@ class Extension:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Extension:
-        extension = cls(name=stored["name"], sha256=stored["sha256"], path=stored["path"])
-        for key, value in extension.to_dict().items():
-            if not isinstance(value, str):
-                raise SpecError("extensions", f"{key} must be a text, but got {shown(value)}")
-        return extension
+        plain = {key: stored[key] for key in ("name", "sha256", "path")}
+        if not all(isinstance(text, str) for text in plain.values()):
+            raise SpecError("extensions", f"an extension has texts alone, but got {shown(stored)}")
+        return cls(**plain)
 
 
 _loaded: dict[str, LoadedFile] = {}  # of this process, by the name that studies have for it
@@ -79,10 +78,8 @@ def load_extension(name: str, path: Path) -> Extension:
 def register_families(references: Iterable[str]) -> None:
     """Make entries of `FAMILIES` of those that are "FILE.py:FUNCTION".
 
-    Files that `load_extension` has not loaded are looked for in the present folder.
-
-    Raises:
-        SpecError: the file or the function cannot be used.
+    Files that `load_extension` has not loaded are looked for in the present folder. Raises
+    SpecError where the file or the function cannot be used.
     """
     for reference in filter(is_reference, references):
         name = file_of(reference)
@@ -106,10 +103,8 @@ def _enter(reference: str, module: object, source: str) -> None:
 def restore_family(name: str, source: str) -> None:
     """Make the entry of `FAMILIES` anew from the code that a bundle holds; no file is needed.
 
-    The code runs: use bundles of people you trust.
-
-    Raises:
-        SpecError: it raises, or has no such family.
+    The code runs: use bundles of people you trust. Raises SpecError where it raises, or has no
+    such family.
     """
     before = FAMILIES.get(name)
     if before is not None and before.source == source:
@@ -132,8 +127,7 @@ def needed(
 ) -> tuple[Extension, ...]:
     """The extensions, and those that the families and the data set name besides.
 
-    Raises:
-        SpecError: a file cannot be read or used.
+    Raises SpecError where a file cannot be read or used.
     """
     found = {one.name: one for one in extensions}
     for name in map(file_of, filter(is_reference, (*families, dataset))):
@@ -147,35 +141,29 @@ def needed(
 def require(extensions: Iterable[Extension], families: Iterable[str], dataset: str) -> None:
     """Load what a stored study needs, from where it was or from the present folder.
 
-    The data set's own file is not run, and need not be there before its images are.
-
-    Raises:
-        SpecError: a file is missing, or is another version.
+    The data set's own file is not run, and need not be there before its images are. Raises
+    ExtensionError where a file is missing, or is another version.
     """
     for extension in extensions:
-        name, others = extension.name, []
+        name = extension.name
         places = [Path(extension.path), Path(Path(name).name)]
         places += [_loaded[name].path] if name in _loaded else []
+        versions = {place: _digest(place) for place in places}
+        fitting = [place for place in places if versions[place] == extension.sha256]
+        others = [digest[:SHOWN] for digest in versions.values() if digest is not None]
         of_data = is_reference(dataset) and file_of(dataset) == name
-        for place in places:
-            digest = _digest(place)
-            if digest == extension.sha256:
-                if not of_data:
-                    load_extension(name, place)
-                break
-            others += [digest] if digest is not None else []
-        else:
-            if others:
-                raise ExtensionError(
-                    f"{name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                    f"but then {extension.sha256[:SHOWN]}); put that version back, or give "
-                    "another --study NAME",
-                )
-            if not of_data:
-                raise ExtensionError(
-                    f"the study needs {name}, which is not at {extension.path}; put it there or "
-                    "into the present folder",
-                )
+        if fitting and not of_data:
+            load_extension(name, fitting[0])
+        elif others and not fitting:
+            raise ExtensionError(
+                f"{name} has changed since the study was made (SHA-256 {others[0]}, but then "
+                f"{extension.sha256[:SHOWN]}); put that version back, or give another --study NAME"
+            )
+        elif not others and not of_data:
+            raise ExtensionError(
+                f"the study needs {name}, which is not at {extension.path}; put it there or "
+                "into the present folder"
+            )
     register_families(families)
 
 

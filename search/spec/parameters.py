@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from data.extensions import is_reference
 from models import FAMILIES, Parameter
 from models.checks import shown
 from models.family import choice
-from search.spec.domains import (
-    Domain,
-    ParameterValue,
-    Range,
-    SpecError,
-    domain_from_json,
-)
+from search.spec.domains import Domain, ParameterValue, Range, SpecError, domain_from_json
 from search.spec.extensions import register_families
 from search.spec.recipe import RECIPE
 
@@ -58,7 +52,7 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
         SpecError: unknown name, or a value of the wrong type.
     """
     if name == FAMILY and known is None:
-        register_families(text for text in _texts(written) if text not in FAMILIES)
+        register_families(families_in([{FAMILY: written}]))
     known = known_parameters() if known is None else known
     if name not in known:
         raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(known)}")
@@ -67,16 +61,19 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
     if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
         raise SpecError(name, f"{name} has no range ({parameter.description}); give a list")
     for value in domain.corners:
-        expected = parameter.fault(value)
-        if expected is not None:
+        if (expected := parameter.fault(value)) is not None:
             described = f"{name} ({parameter.description})"
             raise SpecError(name, f"{described} must be {expected}, but got {shown(value)}")
     return domain
 
 
-def _texts(written: Any) -> list[str]:
-    values = written if isinstance(written, list) else [written]
-    return [value for value in values if isinstance(value, str)]
+def families_in(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The families that [space], [baseline] and [[arm]] name, as they are written."""
+    found: list[Any] = []
+    for table in tables:
+        written = table.get(FAMILY, ())
+        found += written if isinstance(written, list) else [written]
+    return [name for name in found if isinstance(name, str)]
 
 
 def read_value(

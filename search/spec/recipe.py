@@ -55,24 +55,16 @@ class RecipeError(ValueError):
 class Recipe:
     """One way of training: optimiser, schedule, regularisation, augmentation.
 
+    What the fields mean, and which values they may have, stands in `RECIPE`. Besides:
+
     Attributes:
         epochs: length of the learning-rate schedule and the most epochs trained, >= 1.
         patience: stop after this many epochs without a lower validation loss; None never stops.
-        batch_size: images a step, >= 1.
-        optimizer: `adam` (Kingma & Ba 2015; with `decoupled` decay it is AdamW) or `sgd`
-            with Nesterov momentum.
-        learning_rate: peak of the schedule, > 0.
-        momentum: of SGD, in [0, 1). Adam's betas stay at (0.9, 0.999).
-        weight_decay_kind, weight_decay: see `search.training.step`; the strength is >= 0.
-        schedule: a name in `search.spec.schedules.SCHEDULES`.
+        learning_rate: > 0. Of `adam` the betas stay at (0.9, 0.999) (Kingma & Ba 2015); with
+            `decoupled` decay it is AdamW.
         weight_averaging: what is validated and kept is a mean of the weights that reaches back
-            over this share of the steps so far, see `search.training.step`; in [0, 1], 0 for
-            the weights as they are.
-        label_smoothing: in [0, 1).
-        gradient_clip: largest global gradient norm, or None.
-        augmentation, augmentation_strength: a policy of `data.augmentations` and its strength.
-        initial_weights: where all layers but the last start, see
-            `search.training.weights`; None: random.
+            over this share of the steps so far, see `search.training.step`.
+        gradient_clip, initial_weights: None for none.
         frozen_epochs: so many epochs at first train the last layer alone; needs initial weights.
     """
 

@@ -6,7 +6,7 @@ and a `FixedTrial`, so nothing needs a second parser.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from models import FAMILIES, ArchitectureError
@@ -162,19 +162,16 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
         if (found := fault({**usual, **arm.values})) is not None:
             raise SpecError("arms", f"arm {arm.name!r}: {found}")
     if not spec.is_comparison:
-        for name, values in _variations(spec, usual):
+        trials = [
+            (name, {**usual, name: value})
+            for name, domain in spec.space.items()
+            for value in domain.corners
+        ]
+        if spec.baseline is not None:
+            trials.append(("baseline", {**usual, **baseline_values(spec)}))
+        for name, values in trials:
             if (found := fault(values)) is not None:
                 raise SpecError(name, f"{name}: {found}")
-
-
-def _variations(
-    spec: StudySpec, usual: dict[str, ParameterValue]
-) -> Iterator[tuple[str, dict[str, ParameterValue]]]:
-    for name, domain in spec.space.items():
-        for value in domain.corners:
-            yield name, {**usual, name: value}
-    if spec.baseline is not None:
-        yield "baseline", {**usual, **baseline_values(spec)}
 
 
 # What Optuna is told of a trial's parameters: what it trains with, and nothing else. The baseline

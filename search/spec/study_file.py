@@ -14,11 +14,11 @@ from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
 from search.spec.arms import comparison_fields, read_arm
-from search.spec.config import FIELDS, StudySpec, check_field, families_in
+from search.spec.config import FIELDS, StudySpec, check_field
 from search.spec.domains import SpecError, check_keys, plain_values
 from search.spec.extensions import file_of, load_extension, register_families
 from search.spec.journal import JournalEntry
-from search.spec.parameters import known_parameters, read_parameter, read_values
+from search.spec.parameters import families_in, known_parameters, read_parameter, read_values
 
 T = TypeVar("T")
 

@@ -165,9 +165,7 @@ def test_where_dropout_and_batch_norm_are(config: Architecture, tail: str) -> No
     assert names(config)[-len(wanted) :] == wanted
 
 
-@pytest.mark.parametrize(
-    ("depth", "blocks"), [(1, []), (2, [2]), (3, [3]), (4, [3, 4]), (5, [3, 5])]
-)
+@pytest.mark.parametrize(("depth", "blocks"), [(1, []), (2, [2]), (4, [3, 4]), (5, [3, 5])])
 def test_every_convolution_but_the_stem_has_one_shortcut(depth: int, blocks: list[int]) -> None:
     layers = names(ConvNetConfig(channels=(4,) * depth, residual=True), (1, 28, 28))
     assert [name for name in layers if "residual" in name] == [f"residual{n}" for n in blocks]
@@ -180,13 +178,9 @@ def same(side: int, depth: int) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("side", "depth", "places"),
     [
-        (28, 1, (1,)),
-        (28, 3, (1, 2, 3)),
         (28, 4, (1, 3, 4)),
         (28, 8, (1, 4, 7)),  # report B's own choice: after the first, then after every third
-        (28, 16, (1, 7, 12)),
         (224, 6, (1, 2, 3, 4, 5, 6)),
-        (8, 3, (1,)),
         (5, 3, ()),
     ],
 )
@@ -225,14 +219,20 @@ def test_automatic_pooling_fits_any_image(
             anatomy(bare, (3, height, width), 10)
 
 
-def test_shorthand_is_one_value_for_each_convolution() -> None:
-    config = ConvNetConfig(channels=(4, 8, 8))
-    assert (config.kernels, config.paddings) == ((3, 3, 3), (1, 1, 1))
-    config = ConvNetConfig(channels=(4, 8), kernel_sizes=(5, 3))
-    assert (config.kernels, config.paddings) == ((5, 3), (2, 1))
-    config = ConvNetConfig(channels=(4, 8), kernel_sizes=(4,), padding=1)
-    assert (config.kernels, config.paddings) == ((4, 4), (1, 1))
-    assert ConvNetConfig(channels=(6, 16), padding=(2, 0)).paddings == (2, 0)
+@pytest.mark.parametrize(
+    ("fields", "kernels", "paddings"),
+    [
+        ({}, (3, 3), (1, 1)),
+        ({"kernel_sizes": (5, 3)}, (5, 3), (2, 1)),
+        ({"kernel_sizes": (4,), "padding": 1}, (4, 4), (1, 1)),
+        ({"padding": (2, 0)}, (3, 3), (2, 0)),
+    ],
+)
+def test_shorthand_is_one_value_for_each_convolution(
+    fields: dict[str, Any], kernels: tuple[int, ...], paddings: tuple[int, ...]
+) -> None:
+    config = ConvNetConfig(channels=(4, 8), **fields)
+    assert (config.kernels, config.paddings) == (kernels, paddings)
 
 
 @pytest.mark.parametrize(
@@ -241,31 +241,18 @@ def test_shorthand_is_one_value_for_each_convolution() -> None:
         ({"channels": ()}, "channels must have an entry for at least one convolution"),
         ({"channels": 32}, "channels must be a list of whole numbers from 1 up, but got 32"),
         ({"channels": (8, True)}, r"channels .* but got \[8, True\]"),
-        ({"channels": (8, 2.5)}, r"channels .* but got \[8, 2.5\]"),
         ({"channels": (8, 0)}, r"channels .* but got \[8, 0\]"),
         ({"channels": (8, 8, 8), "kernel_sizes": (3, 3)}, "1 or 3 entries for 3 convolutions"),
-        ({"kernel_sizes": (3, -3)}, r"kernel_sizes .* from 1 up, but got \[3, -3\]"),
         ({"kernel_sizes": (3, 4)}, "odd kernels, but got 4 for convolution 2"),
         ({"padding": "valid"}, "padding must be 'same' or .* but got 'valid'"),
-        ({"padding": True}, "padding must be .* but got True"),
         ({"padding": (1, 1, 1)}, "padding must have 2 entries for 2 convolutions, but has 3"),
-        ({"padding": (1, -1)}, r"padding .* from 0 up, but got \[1, -1\]"),
-        ({"batch_norm": "yes"}, "batch_norm .* but got 'yes'"),
         ({"batch_norm": (3,)}, r"batch_norm must name convolutions from 1 to 2, .* got \[3\]"),
-        ({"batch_norm_place": "before"}, "batch_norm_place must be one of conv, pool"),
-        ({"activation": "swish"}, "activation must be one of relu, .* but got 'swish'"),
         ({"pool": 2}, "pool must be one of max, average, but got 2"),
         ({"pool_after": "sometimes"}, "pool_after must be 'auto' or 'every' or a list"),
         ({"pool_after": (2, 1)}, r"pool_after .* in rising order, but got \[2, 1\]"),
-        ({"pool_after": (1, 1)}, r"pool_after .* each once .* but got \[1, 1\]"),
-        ({"pool_after": True}, "pool_after must be .* but got True"),
         ({"residual": 1}, "residual must be true or false, but got 1"),
-        ({"head": "mean"}, "head must be one of flatten, global"),
-        ({"hidden": (0,)}, r"hidden .* but got \[0\]"),
         ({"dropout_conv": 1.0}, "dropout_conv must be a number from 0 up and below 1, but got 1.0"),
-        ({"dropout_linear": -0.1}, "dropout_linear must be a number from 0"),
         ({"dropout_linear": float("nan")}, "dropout_linear .* but got nan"),
-        ({"dropout_linear": "0.5"}, "dropout_linear must be a number .* but got '0.5'"),
     ],
 )
 def test_wrong_values_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
