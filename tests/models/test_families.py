@@ -103,7 +103,7 @@ def test_from_dict_names_the_key(values: Any, message: str) -> None:
             },
             (1, 28, 28),
             10,
-            r"pooling of convolution 1, but pooling is only after \[\]",
+            r"pooling of convolution 2, but pooling is only after \[1\]",
         ),
         ({"channels": (8,)}, (28, 28), 10, r"channels, height and width.* got \[28, 28\]"),
         ({"channels": (8,)}, (1, 28, 28), 1, "at least 2 classes, but got 1"),
