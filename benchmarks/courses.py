@@ -114,7 +114,7 @@ def our_losses(folder: Path) -> list[tuple[float, float]]:
     """(moment, validation loss) of each finished epoch, from the study's database."""
     db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
     try:
-        view = view_study(require_study(db, "benchmark"), most=None)
+        view = view_study(require_study(db, "benchmark"))
     finally:
         db.close()
     return [(row.reported_at, row.validation_loss) for trial in view.trials for row in trial.curve]

@@ -69,7 +69,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         code = process.wait()
         seconds = time.monotonic() - started
         db = open_database(url, must_exist=True)
-        view = view_study(require_study(db, "s"), most=None)
+        view = view_study(require_study(db, "s"))
         rows = [row for trial in view.trials for row in trial.reports]
         lost = len(seen - {_seen(row) for row in rows})
         db.close()

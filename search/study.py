@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from search.running.planning import Plan
     from search.running.request import Request
 
-STATUS_TRIALS = 200  # that `--status` reads one by one; its counts are of all
 COUNTS = {  # options that count something
     "trials": "total number of finished trials, complete or pruned (default: the study file's; "
     "{trials} in the default one)",
@@ -199,8 +198,7 @@ def how_it_stands(storage: str, name: str | None) -> str:
     from search.terminal.summary import status_text
 
     db = open_database(storage, must_exist=True)
-    study = require_study(db, name)
-    return status_text(view_study(study, most=STATUS_TRIALS))
+    return status_text(view_study(require_study(db, name)))
 
 
 def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:

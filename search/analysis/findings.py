@@ -87,11 +87,10 @@ def overfitting_in_words(trial: TrialView) -> str | None:
 
 def all_overfitting_in_words(view: StudyView) -> str | None:
     """How many complete trials over-fit, and which; None where none does."""
-    complete = [t for t in view.typical if t.state == "complete" and t.best is not None]
+    complete = [t for t in view.trials if t.state == "complete" and t.best is not None]
     found = [trial for trial in complete if overfits(trial)]
     if not found:
         return None
-    chosen = "" if view.left_out is None else ", evenly chosen,"
     if view.spec.is_comparison:
         counts = Counter(trial.arm or "" for trial in found)
         seeds = f"of {view.spec.repeats} seeds"
@@ -100,6 +99,6 @@ def all_overfitting_in_words(view: StudyView) -> str | None:
         which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
         which += ", ..." if len(found) > MOST_NAMED else ""
     return (
-        f"{len(found)} of {len(complete)} complete trials{chosen} over-fit, their validation loss "
+        f"{len(found)} of {len(complete)} complete trials over-fit, their validation loss "
         f"rising after its lowest while the training loss still falls: {which}."
     )

@@ -93,7 +93,7 @@ def usable(view: StudyView) -> list[TrialView]:
     space = distributions(view.spec)
     return [
         trial
-        for trial in view.typical
+        for trial in view.trials
         if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
     ]
 

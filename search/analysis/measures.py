@@ -176,17 +176,12 @@ def legend(images: int, seeds: int = 1) -> str:
 
 def busy_seconds(view: StudyView) -> float:
     """By the clock, while at least one trial was in training: pauses count for nothing."""
-    if view.left_out is not None:
-        return view.left_out.busy_seconds
     return _covered((row.reported_at - row.seconds, row.reported_at) for row in _timed(view))
 
 
 def trial_seconds(view: StudyView, *states: State) -> float:
     """Training and validation added up over trials in these states, or over all."""
-    left_out = {} if view.left_out is None else view.left_out.seconds
-    shown = view.in_state(*states) if states else view.trials
-    others = (spent for state, spent in left_out.items() if state in states or not states)
-    return sum(trial.seconds for trial in shown) + sum(others)
+    return sum(trial.seconds for trial in (view.in_state(*states) if states else view.trials))
 
 
 def time_spent(view: StudyView) -> str:

@@ -208,7 +208,7 @@ def _longest(view: StudyView) -> float:
 def _judged(view: StudyView) -> list[TrialView]:
     """Trials that were chosen and stopped as later ones will be."""
     first = find_pruner(view.spec.pruner).unjudged
-    return [t for t in view.typical if t.number >= first and not t.is_baseline]
+    return [t for t in view.trials if t.number >= first and not t.is_baseline]
 
 
 def _overhead(view: StudyView) -> float:

@@ -101,8 +101,3 @@ def data_in_words(view: StudyView) -> str:
         f"{printable(view.dataset.title)}, {grouped(training_count(view))} training and "
         f"{grouped(view.dataset.validation_count)} validation images"
     )
-
-
-def considered(view: StudyView) -> str:
-    """`, 960 of them considered` of a study too long for every trial; else nothing."""
-    return "" if view.left_out is None else f", {grouped(len(view.trials))} of them considered"

@@ -73,8 +73,7 @@ class TrialPictures:
         from search.figures.trial import trial_pictures  # imports what draws: a second
 
         reports = epochs_of_trial(self._study.db, lease.trial_id)
-        view = view_study(self._study, most=1)
-        best = view.best.best if view.best else None
+        view = view_study(self._study)
         lowest = min(row.validation_loss for row in reports if row.epoch)
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if best and lowest >= best.validation_loss and self._spent > allowed:

@@ -114,16 +114,13 @@ def best_so_far(view: StudyView) -> go.Figure:
     seconds = [(trial.finished - start).total_seconds() for trial in ended if trial.finished]
     unit, unit_seconds = values.time_unit(max(seconds, default=0))
     times = [round(second / unit_seconds, 2) for second in seconds]
-    # Of a long study, how many had ended by then is not known.
-    is_long = view.left_out is not None
-    counts = [t.number + 1 if is_long else n for n, t in enumerate(ended, start=1)]
-    for column, x in ((1, counts), (2, times)):
+    for column, x in ((1, list(range(1, len(ended) + 1))), (2, times)):
         _add_history(figure, view, x, ended, {"row": 1, "col": column, "showlegend": column == 1})
     style.apply_style(figure, values.subtitle(view, "complete ones, one run each"))
     figure.update_yaxes(type="log")
     figure.update_yaxes(title_text=values.LOSS, col=1)
     figure.update_xaxes(rangemode="tozero")
-    figure.update_xaxes(title_text=f"trials {'begun' if is_long else 'finished'}", col=1)
+    figure.update_xaxes(title_text="trials finished", col=1)
     figure.update_xaxes(title_text=f"{unit}, pauses included", col=2)
     if not figure.data:
         style.note_absence(figure, "no trial has finished yet")

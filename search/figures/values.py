@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from search.analysis.wording import considered, data_in_words, grouped
+from search.analysis.wording import data_in_words, grouped
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 
@@ -81,7 +81,7 @@ def subtitle(view: StudyView, remark: str = "one run each") -> str:
     """Data set and counts; below, progress and the remark: at most about 75 characters."""
     return (
         f"{in_figure(data_in_words(view))}<br>{grouped(view.finished)} of "
-        f"{grouped(view.spec.trials)} trials finished{considered(view)}; {remark}"
+        f"{grouped(view.spec.trials)} trials finished; {remark}"
     )
 
 

@@ -125,7 +125,7 @@ def finalise(
         images = default_data_dir() if data_dir is None else Path(data_dir)
         with closing(open_database(storage, must_exist=True)) as db:
             found = require_study(db, study)
-            view = view_study(found, also=() if trial is None else (trial,))
+            view = view_study(found)
             chosen = choose_trial(view, trial, arm)
             if not now:
                 refuse_unfinished(view)

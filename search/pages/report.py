@@ -18,7 +18,6 @@ from search.analysis.importances import search_axes
 from search.analysis.measures import accuracy_of, legend, measured, time_spent
 from search.analysis.wording import (
     all_counts,
-    considered,
     counts_in_words,
     data_in_words,
     grouped,
@@ -143,7 +142,6 @@ def _search_values(view: StudyView) -> dict[str, Any]:
         "trial_header": TRIAL_HEADER,
         "ranked": list(map(_row, view.leaderboard[:TOP])),
         "all_trials": list(map(_row, finished)),
-        "considered_in_words": considered(view),
         "searches": bool(search_axes(view.spec)),
         "best": best and best_network(view, best, "the best trial"),
         "other_networks": (),

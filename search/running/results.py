@@ -44,7 +44,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         check_study_name(study)
     db = open_database(storage, must_exist=True)
     try:
-        return view_study(require_study(db, study), most=None)
+        return view_study(require_study(db, study))
     finally:
         db.close()
 

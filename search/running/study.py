@@ -30,7 +30,7 @@ from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
 from search.store.reading import view_study
 from search.store.records import count_reports
-from search.store.views import MOST, StudyView
+from search.store.views import StudyView
 from search.terminal.commands import console
 from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
@@ -124,9 +124,7 @@ def run_study(
 
     stop = stop or threading.Event()
     with kept_settings():
-        return search_study(
-            request, stop=stop, timeout=timeout, progress=progress, on_plan=warn, most=None
-        )
+        return search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
 
 
 def check_count(name: str, value: int | None) -> None:
@@ -171,7 +169,6 @@ def search_study(
     timeout: float | None = None,
     progress: bool = True,
     on_plan: Callable[[Plan], None] = lambda _: None,
-    most: int | None = MOST,
 ) -> StudyView:
     """Make a study or take it up again, and train until its total, the time limit or `stop`.
 
@@ -181,7 +178,6 @@ def search_study(
         timeout: seconds; None: no limit.
         progress: show it on standard error.
         on_plan: told what is to be done, before anything is written.
-        most: see `view_study`.
 
     Raises:
         ValueError: see `make_plan` and `train_trials`.
@@ -211,7 +207,7 @@ def search_study(
             with run.study.told_if_gone():
                 _train(run, pool, timeout, progress=progress)
                 sweep(run.study, run.folder)
-                return view_study(run.study, most=most)
+                return view_study(run.study)
         finally:
             run.db.close()
 

@@ -25,7 +25,6 @@ FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version ha
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
-MOST = 1000  # trials that a view holds one by one
 State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",  # or interrupted, as its lease says
@@ -128,30 +127,8 @@ class TrialView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
-    """Of a long study, the totals of the trials that a view does not hold.
-
-    Attributes:
-        counts, seconds: by state; seconds of training and validation, added up over trials.
-        busy_seconds: of the whole study by the clock, while at least one trial was in training.
-        step: trials whose number it divides are in the view, whatever became of them.
-    """
-
-    counts: Mapping[State, int]
-    seconds: Mapping[State, float]
-    busy_seconds: float
-    step: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyView:
-    """A study: trials by number, and every test evaluation.
-
-    Attributes:
-        trials: of a study of more than MOST, the best and the latest ones, those that are running,
-            and one in so many of all.
-        left_out: the others, added up; None where there are none.
-    """
+    """A study: trials by number, and every test evaluation."""
 
     name: str
     storage: str  # without password
@@ -161,19 +138,10 @@ class StudyView:
     versions: Mapping[str, str]
     trials: tuple[TrialView, ...]
     results: tuple[ResultRow, ...] = field(default=())
-    left_out: LeftOut | None = None
 
     def count(self, *states: State) -> int:
-        """How many trials the study has in these states, or at all; also of those left out."""
-        shown = len(self.in_state(*states) if states else self.trials)
-        counts = {} if self.left_out is None else self.left_out.counts
-        return shown + sum(n for state, n in counts.items() if state in states or not states)
-
-    @property
-    def typical(self) -> tuple[TrialView, ...]:
-        """Trials that stand for all of the study, chosen by nothing that became of them."""
-        step = 1 if self.left_out is None else self.left_out.step
-        return tuple(trial for trial in self.trials if trial.number % step == 0)
+        """How many trials the study has in these states, or at all."""
+        return len(self.in_state(*states) if states else self.trials)
 
     def in_state(self, *states: State) -> list[TrialView]:
         return [trial for trial in self.trials if trial.state in states]

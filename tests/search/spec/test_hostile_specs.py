@@ -142,6 +142,6 @@ def test_attributes_that_others_have_written(tmp_path: Path) -> None:
         study.set_user_attr(HARDWARE, value)
         study.set_user_attr(VERSIONS, value)
         again = optuna.load_study(storage=db.optuna, study_name="s")
-        assert "0 of " in study_note(view_study(StudyHandle.of(db, again), most=3))
-    assert "0 of " in study_note(view_study(StudyHandle.of(db, study), most=None))
+        assert "0 of " in study_note(view_study(StudyHandle.of(db, again)))
+    assert "0 of " in study_note(view_study(StudyHandle.of(db, study)))
     db.close()

@@ -1,4 +1,4 @@
-"""Views: the same at a second look, and of a long study a bounded part with exact totals."""
+"""Views: the same at a second look as at a first one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,6 @@ from optuna.trial import TrialState
 from sqlalchemy import update
 
 from data.examples import DatasetInfo
-from search.analysis.measures import busy_seconds, time_spent, trial_seconds
-from search.analysis.wording import all_counts
-from search.figures.study import best_so_far, pareto_front
-from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
@@ -22,12 +18,11 @@ from search.store.leases import Lease, finish, release, sample
 from search.store.reading import view_study
 from search.store.schema import leases
 from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
-from search.store.views import PARAMETERS, REASON, SECONDS, StudyView
+from search.store.views import REASON, StudyView
 from search.terminal.summary import status_text
 from tests.search.long_studies import SPEC as LONG_SPEC
 from tests.search.long_studies import Fill
 
-MOST = 60
 SPEC = StudySpec(
     dataset="noise",
     trials=100,
@@ -134,70 +129,6 @@ def test_who_holds_a_trial_and_how_often(db: Database, noise: StudyHandle) -> No
     assert (held.state, held.worker, held.attempt) == ("running", "host-2:1:2:3", 3)
     assert (stranger.state, stranger.worker, stranger.attempt) == ("running", None, 1)
     assert queued.state == "waiting"
-
-
-@pytest.fixture
-def long(filled: Fill, report: Callable[..., None]) -> tuple[StudyView, StudyView]:
-    """A study with every kind of trial, read whole and in part."""
-    db, study = filled(500)
-    running = begin(study, LONG_SPEC)
-    assert running.trial_number == 500
-    for number in range(20):
-        lease = begin(study, LONG_SPEC)
-        report(db, lease, 1, 2.0)
-        attributes = {REASON: f"reason {number}", SECONDS: 1.0, PARAMETERS: 1000 - number}
-        finish(study, lease, state=TrialState.FAIL, attributes=attributes)
-    return view_study(require_study(db, "s"), most=None), view_study(study, most=MOST)
-
-
-def test_counts_times_and_the_best_are_exact(long: tuple[StudyView, StudyView]) -> None:
-    whole, part = long
-    assert len(whole.trials) == 521
-    assert len(part.trials) < 3 * MOST
-    assert part.left_out is not None
-    assert (part.count(), part.finished) == (521, whole.finished)
-    assert all_counts(part) == all_counts(whole)
-    assert part.leaderboard[: MOST // 5] == whole.leaderboard[: MOST // 5]
-    assert busy_seconds(part) == pytest.approx(busy_seconds(whole))
-    assert trial_seconds(part) == pytest.approx(trial_seconds(whole))
-    assert time_spent(part) == time_spent(whole)
-
-
-def test_in_the_part_are(long: tuple[StudyView, StudyView]) -> None:
-    whole, part = long
-    there = {trial.number for trial in part.trials}
-    assert part.left_out is not None
-    assert {trial.number for trial in whole.in_state("running")} <= there
-    assert {trial.number for trial in whole.trials[-MOST // 5 :]} <= there
-    assert {trial.number for trial in whole.trials[:: part.left_out.step]} <= there
-    assert [t.number for t in part.typical] == list(range(0, 521, part.left_out.step))
-    assert {trial.number for trial in whole.in_state("failed")[-MOST // 5 :]} <= there
-    assert pareto_front(part) == pareto_front(whole)
-    steps = [
-        next(trace for trace in best_so_far(view).data if trace.name == "best so far").y
-        for view in long
-    ]
-    assert list(steps[0]) == list(steps[1])
-
-
-def test_a_short_study_is_read_whole_and_any_trial_can_be_asked_for(filled: Fill) -> None:
-    _, study = filled(300)
-    whole = view_study(study, most=300)
-    assert whole == view_study(study, most=None)
-    assert (whole.left_out, whole.typical) == (None, whole.trials)
-    part = view_study(study, most=MOST, also=[157, 158])
-    assert {157, 158} <= {trial.number for trial in part.trials}
-    assert part.count() == 300
-
-
-def test_a_comparison_is_read_whole(filled: Fill) -> None:
-    """Its statements rest on every repeat."""
-    arms = tuple(Arm(name=name, values={"depth": depth}) for depth, name in enumerate("ab", 1))
-    many: dict[str, Any] = {"repeats": MOST, "trials": 2 * MOST}
-    spec = StudySpec(dataset="digits", pruner="none", arms=arms, base="a", **many)
-    _, study = filled(2 * MOST, spec)
-    view = view_study(study, most=MOST)
-    assert (view.left_out, len(view.trials)) == (None, 2 * MOST)
 
 
 def test_a_second_look_reads_what_is_new(
