@@ -74,6 +74,7 @@ class TrialPictures:
 
         reports = epochs_of_trial(self._study.db, lease.trial_id)
         view = view_study(self._study)
+        best = view.best.best if view.best else None
         lowest = min(row.validation_loss for row in reports if row.epoch)
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if best and lowest >= best.validation_loss and self._spent > allowed:
