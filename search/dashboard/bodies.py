@@ -5,17 +5,15 @@ What is passed on is what was checked, encoded anew.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest
 
-from search.spec.config import check_study_name
 from search.spec.space import OVERRIDES
 from search.store import views as view
 
-LARGEST_BODY = 16 * 2**20  # bytes: an artifact of 12 MB, since base64 takes four for three
+LARGEST_BODY = 2**21  # bytes: a note of the longest, in any script
 LONGEST_NOTE = 200_000  # characters
 LONGEST_ATTRIBUTE = 2000
 LARGEST_NUMBER = 2**53  # beyond, a browser shows another one
@@ -49,28 +47,7 @@ def _key(key: str) -> str:
     return key
 
 
-def _ending(state: str) -> str:
-    if state.lower() not in ("complete", "fail"):
-        raise ValueError("must be Complete or Fail")
-    return state
-
-
-def _file_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w ,.()+-]{0,149}", name):
-        raise ValueError("must have 1 to 150 letters, digits, spaces and signs of ,.()+-")
-    return name
-
-
-def _data(uri: str) -> str:
-    found = re.fullmatch(r"data:[^,]*;base64,([A-Za-z0-9+/]*={0,2})", uri)
-    if found is None or len(found[1]) % 4:
-        raise ValueError("must be a data URI in base64")
-    return f"data:application/octet-stream;base64,{found[1]}"
-
-
 class Body(BaseModel):
-    """Of routes that take none: whatever is sent is dropped."""
-
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -78,23 +55,9 @@ class Deletion(Body):
     remove_associated_artifacts: bool = True
 
 
-class NewStudy(Body):
-    """One that `python -m search.study --study NAME` can take up: all of them minimise a loss."""
-
-    study_name: Annotated[str, Field(max_length=200), AfterValidator(check_study_name)]
-    directions: tuple[Literal["minimize"]]
-
-
 class Note(Body):
     version: Annotated[int, Field(gt=0, lt=2**31)]
     body: Annotated[str, Field(max_length=LONGEST_NOTE), AfterValidator(_storable)]
-
-
-class Ending(Body):
-    """A trial's state, and with `Complete` its value: one, finite."""
-
-    state: Annotated[str, AfterValidator(_ending)]
-    values: Annotated[list[FiniteFloat], Field(min_length=1, max_length=1)] | None = None
 
 
 class Attributes(Body):
@@ -104,13 +67,6 @@ class Attributes(Body):
         dict[Annotated[str, AfterValidator(_key)], Annotated[Any, AfterValidator(_value)]],
         Field(min_length=1, max_length=100),
     ]
-
-
-class Artifact(Body):
-    """A file as a data URI. Its name is only shown: it is stored under a random one."""
-
-    filename: Annotated[str, AfterValidator(_file_name)]
-    file: Annotated[str, AfterValidator(_data)]
 
 
 def checked(kind: type[Body], raw: bytes) -> bytes:
@@ -126,6 +82,4 @@ def checked(kind: type[Body], raw: bytes) -> bytes:
         place = ".".join(map(str, first["loc"]))[:100] or "The body"
         what = first["msg"].removeprefix("Value error, ")[:400]
         raise BadRequest(f"{place}: {what}.") from None
-    if isinstance(found, Ending) and found.state.lower() == "complete" and found.values is None:
-        raise BadRequest("values: a list of one number is needed with Complete.")
     return found.model_dump_json(exclude_none=True).encode()

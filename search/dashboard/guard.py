@@ -97,10 +97,7 @@ class Guard:
             _require_own_page(request, is_script=is_script)
             body = checked(CHANGES[route], _json(request))
         elif route not in READS:
-            raise Forbidden(
-                "This change is not offered: renaming would lose the learning curves, and studies "
-                "here are judged by their loss alone."
-            )
+            raise Forbidden("This change is not offered: only notes, attributes and deletion are.")
         for name in [name for name in environ if name.startswith("HTTP_X_")]:
             del environ[name]  # a proxy's word on who asked for which name, which anyone can send
         environ.pop("HTTP_TRANSFER_ENCODING", None)

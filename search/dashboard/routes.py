@@ -5,7 +5,7 @@ All others are refused, also what a later version adds; a test compares with the
 
 from __future__ import annotations
 
-from search.dashboard.bodies import Artifact, Attributes, Body, Deletion, Ending, NewStudy, Note
+from search.dashboard.bodies import Attributes, Body, Deletion, Note
 
 Route = tuple[str, str]  # method and rule, as bottle has them
 
@@ -32,14 +32,8 @@ READS = {
     )
 }
 CHANGES: dict[Route, type[Body]] = {
-    ("POST", "/api/studies"): NewStudy,
     ("DELETE", f"/api/studies{_STUDY}"): Deletion,
     ("PUT", f"/api/studies{_STUDY}/note"): Note,
     ("PUT", f"/api/studies{_STUDY}{_TRIAL}/note"): Note,
-    ("POST", f"/api/trials{_TRIAL}/tell"): Ending,
     ("POST", f"/api/trials{_TRIAL}/user-attrs"): Attributes,
-    ("POST", f"/api/artifacts{_STUDY}"): Artifact,
-    ("POST", f"/api/artifacts{_STUDY}{_TRIAL}"): Artifact,
-    ("DELETE", f"/api/artifacts{_STUDY}{_ARTIFACT}"): Body,
-    ("DELETE", f"/api/artifacts{_STUDY}{_TRIAL}{_ARTIFACT}"): Body,
 }

@@ -32,9 +32,9 @@ def test_known_names_are_served_at_any_port(host: str, place: Any, ask: Ask) -> 
     guard = place.guard(hosts=LOOPBACK_NAMES | {"gpu7.example.org"})
     assert ask(guard, "GET", "/api/meta", host=host).status_code == 200
     headers = {"Origin": f"http://{host}"}
-    made = {"study_name": "n", "directions": ["minimize"]}
-    answer = ask(guard, "POST", "/api/studies", made, host=host, headers=headers)
-    assert answer.status_code == 201
+    note = {"version": 2, "body": "n"}
+    answer = ask(guard, "PUT", "/api/studies/1/note", note, host=host, headers=headers)
+    assert answer.status_code == 204
 
 
 def test_host_names_as_browsers_write_them(untouched: Any, ask: Ask) -> None:
@@ -157,20 +157,21 @@ def test_artifacts_come_in_a_sandbox_and_most_as_downloads(kind: str, ask: Ask) 
 
 def test_a_body_must_be_ours_to_read(place: Any, ask: Ask) -> None:
     guard, before = place.guard(), place.content
-    new = b'{"study_name": "n", "directions": ["minimize"]}'
+    new = b'{"version": 2, "body": "n"}'
 
     def status(raw: bytes, **how: Any) -> int:
-        code: int = ask(guard, "POST", "/api/studies", raw=raw, headers=OWN, **how).status_code
+        answer = ask(guard, "PUT", "/api/studies/1/note", raw=raw, headers=OWN, **how)
+        code: int = answer.status_code
         return code
 
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
         assert status(new, kind=kind) == 415
     bad = (new.decode().encode("utf-16"), new[:-1], b"[" * 100_000, b"\xff", b"\xef\xbb\xbf{}",
-           b'{"study_name": ' + b"1" * 10_000 + b"}", b"[]", b"null", b'"a"')  # fmt: skip
+           b'{"version": ' + b"1" * 10_000 + b"}", b"[]", b"null", b'"a"')  # fmt: skip
     assert [status(raw) for raw in bad] == [400] * len(bad)
     assert status(b"x" * (LARGEST_BODY + 1)) == 413
     assert place.content == before
-    assert status(new, kind="application/json; charset=UTF-8") == 201
+    assert status(new, kind="application/json; charset=UTF-8") == 204
 
 
 def test_what_a_proxy_could_say_is_not_believed(untouched: Any, ask: Ask) -> None:

@@ -118,11 +118,11 @@ def test_what_is_malformed_is_refused_and_the_next_is_served(served: Served) -> 
 
 def test_chunks_are_read_whole_and_checked(served: Served) -> None:
     head = (
-        b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+        b"PUT /api/studies/1/note HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
         b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
-    for name, status in ((b"chunked", b"201"), (b"../x", b"400")):
-        body = b'{"study_name": "' + name + b'", "directions": ["minimize"]}'
+    for version, status in ((b"2", b"204"), (b"0", b"400")):
+        body = b'{"version": ' + version + b', "body": "chunked"}'
         first, second = body[:9], body[9:]
         chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(first), first, len(second), second)
         assert served.send(head + chunks).split(None, 2)[1] == status

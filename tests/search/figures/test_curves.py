@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from search.figures.curves import MOST_ARMS, MOST_CURVES, TOP, learning_curves
-from search.figures.style import COLOURS, line_style
+from search.figures.style import COLOURS
 from search.store.views import StudyView
 
 Make = Callable[..., Any]
@@ -38,10 +38,6 @@ def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: Study
     assert list(found["pruned"].x) == [0.33, 1, 2, None, 0.33, None]
     assert list(found["pruned"].y) == [1.5, 0.7, 0.6, None, 2.0, None]
     assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
-
-
-def test_a_dozen_lines_look_different() -> None:
-    assert len({tuple(line_style(rank).values()) for rank in range(12)}) == 12
 
 
 def test_the_loss_axis_ends_at_the_loss_of_guessing(make_view: Make, make_trial: Make) -> None:

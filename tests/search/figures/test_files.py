@@ -49,13 +49,6 @@ def test_panels_bars_and_error_bars(small_study: StudyView, make_comparison: Mak
     assert axes.get_yticklabels()[0].get_text() == "_a (3)"
 
 
-def test_legends_hold_every_name(make_comparison: Make) -> None:
-    picture = drawn(FIGURES["curves"].draw(make_comparison(ARMS)).to_dict())
-    (legend,) = picture.legends
-    names = [text.get_text().strip() for text in legend.get_texts()]
-    assert names == ["base (3)", "best epoch of a seed", "_a (3)"]
-
-
 def test_texts_stay_as_people_typed_them() -> None:
     typed = "a <b>x</b> & &lt; $y^2$ \\frac"
     assert plain(in_figure(typed)) == typed

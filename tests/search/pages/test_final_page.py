@@ -75,11 +75,6 @@ def test_a_study_whose_winner_is_or_lacks_the_baseline(
     assert expected in final_text(make_final(view=view))
 
 
-def test_a_network_without_convolutions_has_no_kernels(make_final: MakeFinal) -> None:
-    assert "First-layer kernels" in final_page(make_final())
-    assert "First-layer kernels" not in final_page(make_final(kernels=None))
-
-
 def test_the_page_shows_what_is_inside(make_final: MakeFinal) -> None:
     page = final_page(looked_into(make_final()))
     assert page.count('<img alt="') == 2

@@ -92,12 +92,6 @@ def test_data_split_and_commands_are_there(small_study: StudyView) -> None:
     )
 
 
-def test_no_password_reaches_the_note(make_view: MakeView) -> None:
-    note = study_note(make_view(storage="postgresql://me:***@host/db"))
-    assert "--storage postgresql://me@host/db" in note
-    assert "***" not in note
-
-
 def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(
     make_view: MakeView, result_row: ResultRow
 ) -> None:

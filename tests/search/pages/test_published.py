@@ -14,11 +14,6 @@ from search.pages.published import published_values
 from search.pages.report import make_report
 from search.running.request import read_request
 from search.spec.config import StudySpec
-from search.spec.study_file import (
-    StudyFileError,
-    find_study_file,
-    read_study_file,
-)
 from search.store.views import StudyView
 
 Make = Callable[..., Any]
@@ -87,12 +82,3 @@ def test_flags_are_told_from_what_the_file_says() -> None:
     assert spec.published == {"epochs": 100, "repeats": 3}
     assert StudySpec.from_dict(spec.to_dict()) == spec
     assert not read_request("a4_dropout", {}).spec("digits").published  # nor any figure
-
-
-@pytest.mark.parametrize("line", ["seed = 3", "epochs = 0", 'epochs = "4"'])
-def test_a_wrong_key_is_refused(tmp_path: Any, line: str) -> None:
-    text = find_study_file("a4_dropout").read_text()
-    file = tmp_path / "mine.toml"
-    file.write_text(f"{text}\n[published]\n{line}\n")
-    with pytest.raises(StudyFileError, match=r"mine\.toml: "):
-        read_study_file(file)
