@@ -142,7 +142,7 @@ class Packing:
     clock: Callable[[], float] = time.monotonic
     _compared: frozenset[int] = frozenset()
     _groups: list[frozenset[int]] = field(default_factory=list)  # still to be measured
-    _round_seconds: list[float] = field(default_factory=list)
+    _round_seconds: list[float] = field(default_factory=list)  # of those that were
     _slices: Counter[int] = field(default_factory=Counter)
     _since: float = 0.0
 
@@ -153,7 +153,12 @@ class Packing:
     def slice_done(self, trial: int, running: Collection[int]) -> None:
         """One of the running trials had its turn."""
         if self.adapts and frozenset(running) != self._compared:
-            self._begin(running)
+            self.trial_gone()
+            if len(running) == self.limit:
+                self._compared = frozenset(running)
+                some = frozenset(sorted(running)[::2])
+                halves = [some, self._compared - some] if self.limit > 1 else []
+                self._groups = [self._compared, *halves]
         if not self._groups:
             return
         self._slices[trial] += 1
@@ -171,23 +176,13 @@ class Packing:
 
     def trial_gone(self) -> None:
         """A trial has ended, or found no room: what is being measured is void."""
-        self._compared, self._groups = frozenset(), []
+        self._compared, self._groups, self._round_seconds = frozenset(), [], []
+        self._slices.clear()
 
     def no_room(self, running: int) -> None:
         """A trial found no memory beside `running` others: no more than those from now on."""
         self.limit, self.adapts = max(1, min(running, self.limit)), False
         self.trial_gone()
-
-    def _begin(self, running: Collection[int]) -> None:
-        self.trial_gone()
-        if len(running) != self.limit:
-            return
-        self._compared = frozenset(running)
-        self._slices.clear()
-        self._round_seconds.clear()
-        some = frozenset(sorted(running)[::2])
-        halves = [some, self._compared - some] if self.limit > 1 else []
-        self._groups = [self._compared, *halves]
 
     def _judge(self) -> None:
         together, *halves = self._round_seconds

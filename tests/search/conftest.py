@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -39,6 +38,7 @@ from tests.search.made_up_views import (  # noqa: F401
 from tests.search.workplaces import (  # noqa: F401
     _report,
     db,
+    end,
     filled,
     make_workplace,
     rows_read,
@@ -177,12 +177,7 @@ class Site:
             time.sleep(0.02)
 
     def close(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for stream in filter(None, (process.stdout, process.stderr)):
-                stream.close()
+        end(self._started)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,16 @@ class WorkerProcesses:
         return self.process.wait(timeout=120)
 
 
+def end(processes: Iterable[subprocess.Popen[str]]) -> None:
+    """Kill those that live, with all that they have started."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in filter(None, (process.stdout, process.stderr)):
+            stream.close()
+
+
 class Workplace:
     """Starts workers on a database, and checks what they leave."""
 
@@ -127,12 +137,7 @@ class Workplace:
         database.close()
 
     def close(self) -> None:
-        for process in self._all:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        end(self._all)
 
 
 @pytest.fixture
