@@ -1,9 +1,9 @@
 """Calls a function of this package on the very code of the process that asks for it.
 
-`python -P bootstrap.py MODULE:FUNCTION`. On standard input come a line of JSON, `[path, program]`,
-and a pickle of the function's arguments; what it returns is the exit code. Whatever else goes by
-their names, the three packages are those beside this file: nothing of ours may be imported before
-the path is set. See `search.running.pool.ChildProcess`.
+`python -P bootstrap.py MODULE:FUNCTION '[path, program]'`. On standard input comes a pickle of the
+function's arguments; what it returns is the exit code. Whatever else goes by their names, the three
+packages are those beside this file: nothing of ours may be imported before the path is set. See
+`search.running.pool.ChildProcess`.
 """
 
 import json
@@ -29,10 +29,7 @@ def stop_with_parent() -> None:
 
 
 def main() -> None:
-    head = sys.stdin.buffer.readline()
-    if not head:
-        return  # the process that asked has died
-    path, program = json.loads(head)
+    path, program = json.loads(sys.argv[2])
     sys.path[:] = [str(HOME), *path]
     for package in ("data", "models", "search"):
         import_module(package)

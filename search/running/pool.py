@@ -64,8 +64,9 @@ class ChildProcess:
 
     def __init__(self, function: str, on_line: Callable[[bytes], object] = lambda _: None) -> None:
         self.last_line = ""  # of standard error
+        path = list(map(str, sys.path))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), function],
+            [sys.executable, "-P", str(SCRIPT), function, json.dumps([path, program()])],
             start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -77,16 +78,12 @@ class ChildProcess:
         ]
         for thread in self._threads:
             thread.start()
-        self._write(json.dumps([list(map(str, sys.path)), program()]).encode() + b"\n")
 
     def call(self, *arguments: object) -> None:
         """Send the function its arguments."""
-        self._write(pickle.dumps(arguments))
-
-    def _write(self, message: bytes) -> None:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has died: whoever waits for it sees to that
-            self.process.stdin.write(message)
+            self.process.stdin.write(pickle.dumps(arguments))
             self.process.stdin.flush()
 
     def _pass_on(self, line: bytes) -> None:
