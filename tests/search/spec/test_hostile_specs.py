@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.pages.note import study_note
-from search.spec.config import StudySpec
+from search.spec.arms import Arm
+from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
 from search.spec.study_file import (
@@ -96,6 +97,26 @@ def test_a_study_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(b"\xef\xbb\xbf[study]\ntrials = 3\n")
     assert read_study_file(path)["trials"] == 3
+
+
+def test_a_study_that_nobody_named_has_a_name_that_can_be_a_folder(
+    hostile_names: tuple[str, ...],
+) -> None:
+    for name in hostile_names:
+        check_study_name(study_name_for(f"folder:{name}"))
+        check_study_name(study_name_for(f"folder:photos/{name}/"))
+
+
+def test_arms_are_named_on_one_printable_line(hostile_names: tuple[str, ...]) -> None:
+    named, refusals = [], []
+    for name in hostile_names:
+        try:
+            named.append(Arm(name=name).name)
+        except SpecError as error:
+            refusals.append(str(error))
+    assert named
+    assert not any("\n" in refusal for refusal in refusals)
+    assert all(name.isprintable() and 0 < len(name) <= 200 for name in named)
 
 
 # Specifications in a database that others may write to

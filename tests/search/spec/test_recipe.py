@@ -1,11 +1,9 @@
-"""What a recipe refuses, and schedules at known points and against torch's."""
+"""What a recipe refuses, and schedules at known points."""
 
 import math
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import nn
 
 from search.spec.recipe import Recipe, RecipeError
 from search.spec.schedules import SCHEDULES
@@ -53,13 +51,3 @@ def test_a_recipe_refuses(field: str, value: object) -> None:
 def test_schedules_at_known_points(name: str, expected: dict[float, float]) -> None:
     found = {progress: SCHEDULES[name].factor(progress) for progress in expected}
     assert found == pytest.approx(expected)
-
-
-def test_cosine_agrees_with_torch() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-    for step in range(10):
-        expected = optimizer.param_groups[0]["lr"]
-        assert SCHEDULES["cosine"].factor(step / 10) == pytest.approx(expected)
-        optimizer.step()
-        reference.step()
