@@ -39,17 +39,12 @@ def latest_ended(view: StudyView) -> list[TrialView]:
     return sorted(ended, key=lambda t: (t.finished or datetime.min, t.number), reverse=True)
 
 
-def trials_since_best(view: StudyView) -> int:
-    """Finished trials that ended after the best one, of those read; 0 where there is none."""
-    ended = [trial.number for trial in latest_ended(view) if trial.state != "failed"]
-    return 0 if view.best is None else ended.index(view.best.number)
-
-
 def stop_in_words(view: StudyView) -> str | None:
     """That one could stop, where nothing was gained for long; None else, and of a comparison."""
-    if view.spec.is_comparison:
+    if view.spec.is_comparison or view.best is None:
         return None
-    without = trials_since_best(view)
+    ended = [trial.number for trial in latest_ended(view) if trial.state != "failed"]
+    without = ended.index(view.best.number)
     if without < LONG or (without < LONGEST and THIRD * without < view.finished):
         return None
     found = f"None of the last {without} trials beat the best"
@@ -58,26 +53,20 @@ def stop_in_words(view: StudyView) -> str | None:
     return f"{found}: you could stop here and finalize."
 
 
-def overfits(trial: TrialView) -> bool:
-    """Whether its validation loss has risen for long while its training loss went on falling."""
+def overfitting_in_words(trial: TrialView) -> str | None:
+    """That its validation loss has risen for long while its training loss went on falling."""
     best = trial.best
     if trial.state != "complete" or best is None:
-        return False
+        return None
     last = trial.curve[-1]
-    return (
+    shown = (
         last.epoch - best.epoch >= max(LATER[0], LATER[1] * last.epoch)
         and last.train_loss < best.train_loss
         and math.isfinite(last.validation_loss)
         and last.validation_loss >= (1 + RISE) * best.validation_loss
     )
-
-
-def overfitting_in_words(trial: TrialView) -> str | None:
-    """Of one trial; None where it does not over-fit."""
-    best = trial.best
-    if best is None or not overfits(trial):
+    if not shown:
         return None
-    last = trial.curve[-1]
     return (
         f"Trial {trial.number} over-fits: its validation loss is lowest in epoch {best.epoch} of "
         f"{last.epoch} ({best.validation_loss:.4f}) and rises to {last.validation_loss:.4f} by the "
@@ -87,8 +76,8 @@ def overfitting_in_words(trial: TrialView) -> str | None:
 
 def all_overfitting_in_words(view: StudyView) -> str | None:
     """How many complete trials over-fit, and which; None where none does."""
-    complete = [t for t in view.trials if t.state == "complete" and t.best is not None]
-    found = [trial for trial in complete if overfits(trial)]
+    complete = [t for t in view.typical if t.state == "complete" and t.best is not None]
+    found = [trial for trial in complete if overfitting_in_words(trial)]
     if not found:
         return None
     if view.spec.is_comparison:

@@ -44,14 +44,12 @@ class Importances:
         spread: of each share, the standard deviation when trials are drawn again with replacement.
         trials: that it is estimated from.
         epoch: after which all were compared; 0: within the first, at the early look.
-        few: whether this is little more than a hint.
     """
 
     shares: Mapping[str, float]
     spread: Mapping[str, float]
     trials: int
     epoch: int
-    few: bool
 
 
 def importances(view: StudyView) -> Importances | None:
@@ -84,7 +82,6 @@ def importances(view: StudyView) -> Importances | None:
         spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
         trials=len(trials),
         epoch=epoch,
-        few=len(trials) < max(FEW, 2 * len(space)),
     )
 
 
@@ -144,7 +141,8 @@ def when_in_words(epoch: int) -> str:
 def importances_in_words(found: Importances) -> str:
     """What it rests on, what leads, and how sure that is."""
     leading = next(iter(found.shares))
-    hint = " So few trials give little more than a hint." if found.few else ""
+    few = found.trials < max(FEW, 2 * len(found.shares))
+    hint = " So few trials give little more than a hint." if few else ""
     return (
         f"From the losses of {found.trials} trials {when_in_words(found.epoch)}: "
         f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "

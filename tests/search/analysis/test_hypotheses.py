@@ -80,8 +80,6 @@ def test_a_hypothesis_that_cannot_be_decided(judge: Callable[..., Evaluation]) -
     one_seed = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
     assert one_seed.outcome == "undecided"
     assert "one seed allows no test" in conclusion(one_seed)
-    untrained = judge({"base": [0.5, 0.5], "arm": []}, expect("better"))
-    assert untrained.outcome == "undecided"
 
 
 def test_no_difference_is_shown_not_assumed(judge: Callable[..., Evaluation]) -> None:
@@ -107,9 +105,6 @@ def test_an_arm_that_always_diverged_is_worse(judge: Callable[..., Evaluation]) 
     assert better.outcome == "contradicted"
     assert "“arm” diverged in every seed, which counts as worse" in conclusion(better)
     assert judge(lost, expect("no different", margin=0.1)).outcome == "contradicted"
-    base_lost: dict[str, Any] = {"base": [None] * 5, "arm": LOWER}
-    assert judge(base_lost, expect("better")).outcome == "supported"
-    assert judge({"base": [None] * 5, "arm": [None] * 5}, expect("better")).outcome == "undecided"
 
 
 def test_counts_need_no_test(make_comparison: Make) -> None:

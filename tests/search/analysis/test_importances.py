@@ -60,7 +60,7 @@ def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView
     assert next(iter(found.shares)) == "learning_rate"
     assert found.shares["learning_rate"] > 0.8
     assert sum(found.shares.values()) == pytest.approx(1)
-    assert (found.trials, found.epoch, found.few) == (30, 2, False)
+    assert (found.trials, found.epoch) == (30, 2)
     assert found.spread.keys() == found.shares.keys() == distributions(SPEC).keys()
     assert importances(searched(30)) == found  # the same each time
 
@@ -71,7 +71,6 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing(
     few, enough = importances(searched(FEWEST)), importances(searched(12))
     assert few is not None
     assert enough is not None
-    assert (few.few, enough.few) == (True, False)
     assert "From the losses of 5 trials after epoch 2: " in importances_in_words(few)
     assert "little more than a hint" in importances_in_words(few)
     assert "hint" not in importances_in_words(enough)
