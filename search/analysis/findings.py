@@ -76,7 +76,7 @@ def overfitting_in_words(trial: TrialView) -> str | None:
 
 def all_overfitting_in_words(view: StudyView) -> str | None:
     """How many complete trials over-fit, and which; None where none does."""
-    complete = [t for t in view.typical if t.state == "complete" and t.best is not None]
+    complete = [t for t in view.trials if t.state == "complete" and t.best is not None]
     found = [trial for trial in complete if overfitting_in_words(trial)]
     if not found:
         return None
