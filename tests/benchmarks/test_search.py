@@ -51,10 +51,9 @@ def test_times_to_an_equal_loss() -> None:
     assert against["to_the_peers_best"]["reached"] == 1
 
 
-@pytest.mark.parametrize("averaging", [True, False])
 @pytest.mark.parametrize(
-    ("limit", "part"),
-    [(6000, {"limit": 6000, "validation_count": 2000}), (50_000, {})],
+    ("limit", "part", "averaging"),
+    [(6000, {"limit": 6000, "validation_count": 2000}, True), (50_000, {}, False)],
     ids=["a part", "all images"],
 )
 def test_the_study_is_the_default_one_at_another_scale(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +83,6 @@ def test_where_a_person_says_also_for_a_team(
     monkeypatch.setenv("SEARCH_RUNS_DIR", str(runs))
     assert worker.main(["--study", "s", "--storage", url, "--device", "cpu"]) == 0
     assert not Path("runs").exists()
-
-
-def test_a_folder_of_another_name_is_found_by_its_identity() -> None:
-    run_study(study="s", trials=1, **TINY)
-    shutil.move("runs/s", "runs/elsewhere")
-    assert report.main(["--study", "s", "--formats", "svg"]) == 0
-    assert Path("runs/elsewhere/report.html").exists()
 
 
 def test_a_place_that_cannot_be_is_told_before_anything_is_written(tmp_path: Path) -> None:
