@@ -162,31 +162,31 @@ def finalise(
             # tried again.
             check_writable(folder)
             require_same_test(task, images, reading)
-            evaluation = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
+            row, earlier = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
             tested = test(runs, bundle, task, images, reading)
-            if evaluation.row.figures is not None:
-                tested = as_recorded(tested, evaluation.row.figures)
+            if row.figures is not None:
+                tested = as_recorded(tested, row.figures)
                 if progress:
-                    announce_recorded(evaluation.row)
+                    announce_recorded(row)
             result = FinalResult(
-                view=replace(view, results=evaluation.earlier),
+                view=replace(view, results=earlier),
                 trial=chosen.trial,
                 epochs=chosen.epochs,
                 layers=layers,
                 runs=tested.runs,
                 training_count=len(task.training),
                 test_count=tested.images,
-                opened_at=evaluation.row.opened_at,
+                opened_at=row.opened_at,
                 confusion_KK=tested.confusion_KK,
                 hardware=describe_hardware(on),
                 versions=versions(),
                 why=chosen.why,
-                evaluation=evaluation.number,
+                evaluation=len(earlier) + 1,
                 fingerprint=None if task.content is None else task.content.digest,
                 mistakes=tested.mistakes,
                 **inside,
             )
-            complete_result(db, evaluation.row.result_id, to_record(result))
+            complete_result(db, row.result_id, to_record(result))
             final = write(result, bundle, task, folder, export=export is not None)
             for seed in range(seeds):
                 delete_checkpoint(job.checkpoint(seed))

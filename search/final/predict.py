@@ -174,15 +174,17 @@ def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], l
         )
     shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
     ranked = shares_NK.sort(dim=1, descending=True, stable=True)
-    predictions = []
-    for one, labels, shares in zip(
-        seen, ranked.indices.tolist(), ranked.values.tolist(), strict=True
-    ):
-        ranking = tuple(zip(labels, shares, strict=True))
-        path, image_CHW, words = one
-        predictions.append(
-            Prediction(path=path, image_CHW=image_CHW, notes=tuple(words), ranking=ranking)
+    predictions = [
+        Prediction(
+            path=path,
+            image_CHW=image_CHW,
+            notes=tuple(notes),
+            ranking=tuple(zip(labels, shares, strict=True)),
         )
+        for (path, image_CHW, notes), labels, shares in zip(
+            seen, ranked.indices.tolist(), ranked.values.tolist(), strict=True
+        )
+    ]
     return predictions, skipped
 
 

@@ -27,22 +27,7 @@ from search.store.studies import StudyHandle
 from search.training.bundle import Bundle
 from search.training.epoch import Score
 from search.training.repeat import TrainedRun
-from search.training.task import Task, logits, score
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """One record.
-
-    Attributes:
-        number: of the study's evaluations, from 1, in the order in which they were begun.
-        row: without metrics if scoring has not ended yet.
-        earlier: those begun before.
-    """
-
-    number: int
-    row: ResultRow
-    earlier: tuple[ResultRow, ...]
+from search.training.task import Task, confusion, logits, score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +51,11 @@ def require_same_test(task: Task, data_dir: Path, reading: Reading) -> None:
 
 def begin_evaluation(
     db: Database, study: StudyHandle, task: Task, runs: Sequence[TrainedRun], *, trial_number: int
-) -> Evaluation:
+) -> tuple[ResultRow, tuple[ResultRow, ...]]:
     """Put it on record; of weights that were evaluated before, the record that there is.
+
+    Returns:
+        the record, without metrics if scoring has not ended yet, and the study's earlier ones.
 
     From here on a process that is killed has perhaps seen the test set; the same command then
     takes up this record again, as it gets to the same weights.
@@ -85,25 +73,22 @@ def begin_evaluation(
     )
     rows = results_of(db, study.name)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
-    return Evaluation(number=index + 1, row=rows[index], earlier=tuple(rows[:index]))
+    return rows[index], tuple(rows[:index])
 
 
 def test(
     runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, reading: Reading
 ) -> Tested:
     """Score every run on the test set."""
-    from sklearn.metrics import confusion_matrix  # a second to import
-
     examples = load_test(task.info.name, data_dir, reading=reading).to(task.device)
     labels_N = examples.labels_N.cpu().numpy()
-    confusion_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
+    counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
     scored, all_logits = [], []
     for run in runs:
         model.load_state_dict(run.weights)
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
-        predicted_N = logits_NK.argmax(1).cpu().numpy()
-        confusion_KK += confusion_matrix(labels_N, predicted_N, labels=range(task.classes))
+        counts_KK += confusion(logits_NK, examples.labels_N).cpu().numpy()
         all_logits.append(logits_NK)
         scored.append(
             SeedRun(
@@ -118,10 +103,10 @@ def test(
         examples.images_NCHW.cpu().numpy(),
         labels_N,
         all_logits[0].softmax(1).cpu().numpy(),
-        confusion_KK,
+        counts_KK,
     )
     return Tested(
-        runs=tuple(scored), images=len(examples), confusion_KK=confusion_KK, mistakes=mistakes
+        runs=tuple(scored), images=len(examples), confusion_KK=counts_KK, mistakes=mistakes
     )
 
 
