@@ -47,7 +47,7 @@ def parser() -> Parser:
         "whoever is on the way",
     )
     own.add_argument("--port", type=port, default=8080, help="0 takes any free one")
-    own.add_argument("--edit", action="store_true", help="let pages change and delete studies")
+    own.add_argument("--edit", action="store_true", help="let pages write notes and delete studies")
     own.add_argument(
         "--token-file",
         type=Path,

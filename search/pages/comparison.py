@@ -5,7 +5,6 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
-from models.summary import LayerRow, anatomy
 from search.analysis.comparison import ALPHA, ArmRuns, Difference, against_base, runs_by_arm
 from search.analysis.comparison_words import (
     INTERVAL,
@@ -21,14 +20,12 @@ from search.analysis.comparison_words import (
 )
 from search.analysis.findings import all_overfitting_in_words
 from search.analysis.measures import MEASURES, time_spent
-from search.analysis.wording import counts_in_words, grouped, mean_and_spread
-from search.pages.networks import best_network, layers_of
+from search.analysis.wording import counts_in_words, mean_and_spread
+from search.pages.networks import best_network
 from search.pages.published import published_values
-from search.spec.arms import Arm
 from search.spec.space import arm_config
 from search.store.views import StudyView
 
-MOST_NETWORKS = 12
 SHOWN = ("validation_loss", "validation_error", "validation_accuracy", "parameters")
 TRAINING = ("train_loss", "train_error", "train_accuracy")
 TESTED = ("validation_loss", "validation_accuracy")
@@ -69,7 +66,6 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
         ],
         "overfitting": all_overfitting_in_words(view),
         "best": lowest and best_network(view, lowest.complete[0], f"“{lowest.arm.name}”"),
-        "other_networks": lowest and _other_networks(view, lowest.arm),
     }
 
 
@@ -109,22 +105,3 @@ def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple
         verdict_in_words(difference)
         + (f"; {seeds} diverged and cannot be compared" if some_lost else ""),
     )
-
-
-def _other_networks(view: StudyView, shown: Arm) -> list[tuple[str, dict[str, Any]]]:
-    """Those of other arms whose trained layers are not the same, for who asks."""
-    seen, found = {_trained_layers(view, shown)}, []
-    for arm in view.spec.arms:
-        layers = _trained_layers(view, arm)
-        if layers not in seen and len(seen) <= MOST_NETWORKS:
-            seen.add(layers)
-            parameters = grouped(sum(layer.parameters for layer in layers))
-            config = arm_config(view.spec, arm)
-            found.append((f"“{arm.name}”, {parameters} parameters", layers_of(view, config)))
-    return found
-
-
-def _trained_layers(view: StudyView, arm: Arm) -> tuple[LayerRow, ...]:
-    network = arm_config(view.spec, arm).architecture
-    layers = anatomy(network, view.dataset.image_shape, len(view.dataset.class_names))
-    return tuple(layer for layer in layers if layer.parameters)

@@ -8,7 +8,6 @@ from typing import Any
 from models.summary import LayerRow, anatomy
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.wording import grouped, percent
-from search.spec.config import TrialConfig
 from search.store.views import StudyView, TrialView
 
 
@@ -16,18 +15,14 @@ def best_network(view: StudyView, trial: TrialView, whose: str) -> dict[str, Any
     """`whose`: `the best trial`."""
     if trial.config is None:
         return None
-    described = describe_network(trial.config.architecture, trial.parameters)
+    network, shape = trial.config.architecture, view.dataset.image_shape
+    described = describe_network(network, trial.parameters)
     return {
         "whose": whose,
         "number": trial.number,
         "described": f"{described}; {describe_training(trial.config)}",
-        "layers": layers_of(view, trial.config),
+        "layers": layer_values(view, anatomy(network, shape, len(view.dataset.class_names))),
     }
-
-
-def layers_of(view: StudyView, config: TrialConfig) -> dict[str, Any]:
-    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
-    return layer_values(view, anatomy(config.architecture, shape, classes))
 
 
 def layer_values(view: StudyView, layers: Sequence[LayerRow]) -> dict[str, Any]:

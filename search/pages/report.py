@@ -144,7 +144,6 @@ def _search_values(view: StudyView) -> dict[str, Any]:
         "all_trials": list(map(_row, finished)),
         "searches": bool(search_axes(view.spec)),
         "best": best and best_network(view, best, "the best trial"),
-        "other_networks": (),
     }
 
 
