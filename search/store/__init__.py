@@ -23,8 +23,8 @@ STORAGE_VARIABLE = "SEARCH_STORAGE"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
 NOT_SHOWN = "the --storage URL (not shown: it cannot be parsed)"
 _PLAIN = re.compile(r"[\w.~/\\ -]*")  # what holds no password, like studies.db
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"@|://|pass\w*\s*=", re.IGNORECASE)  # as in a URL or `password=...`
+# Of a query's parameters, decoded once: their names tell, or signs that none but a password needs.
+_SECRET = re.compile(r"pass|pwd|secret|token|key|//|[^\w.~/\\ ,:=-]", re.IGNORECASE)
 
 
 class StorageError(ValueError):
@@ -104,11 +104,5 @@ def _secret_names(parts: URL) -> Iterator[str]:
     """Of the query's parameters: passwords and the like, and what may hold one."""
     for name, value in parts.query.items():
         values = value if isinstance(value, str) else " ".join(value)
-        if _SECRET_NAME.search(_decoded(name)) or _SECRET_VALUE.search(_decoded(values)):
+        if _SECRET.search(f"{name}={values}"):
             yield name
-
-
-def _decoded(text: str) -> str:
-    while (decoded := unquote(text)) != text:
-        text = decoded
-    return text

@@ -156,7 +156,10 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
                 "version, or upgrade a copy with optuna storage upgrade"
             )
         db.close()  # its connections lack what follows
-        (_set_up_sqlite if is_sqlite(address) else _set_up_postgresql)(db)
+        if is_sqlite(address):
+            _set_up_sqlite(db)
+        else:
+            _on_connect(db, _SESSION)
         if not current:
             migrate(db.engine)
     except BaseException:
@@ -251,10 +254,6 @@ def _file(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _set_up_postgresql(db: Database) -> None:
-    _on_connect(db, _SESSION)
 
 
 def forbid_writing(db: Database) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, null, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, null, select, update
 
 from search.store.database import Database, read, transaction, with_retry
 from search.store.leases import Lease, fence
-from search.store.schema import DatabaseClock, epochs, insert_for, leases, results
+from search.store.schema import DatabaseClock, epochs, leases, results
 from search.training.epoch import Epoch
 
 
@@ -51,6 +51,14 @@ class ResultRow:
     figures: Mapping[str, Any] | None
 
 
+_latest = (
+    select(epochs.c.epoch, epochs.c.best_validation_loss)
+    .where(epochs.c.trial_id == bindparam("of_trial"), epochs.c.epoch <= bindparam("to"))
+    .order_by(epochs.c.epoch.desc())
+    .limit(1)
+)
+
+
 def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
     """Report an epoch, to our table and to Optuna (validation loss at step `epoch`) together.
 
@@ -76,15 +84,14 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
     def attempt() -> None:
         with transaction(db, durable=False) as connection:
             fence(connection, lease)
-            earlier = select(func.min(epochs.c.best_validation_loss)).where(
-                epochs.c.trial_id == lease.trial_id, epochs.c.epoch < epoch.epoch
-            )
-            losses = [connection.scalar(earlier), loss if math.isfinite(loss) else None]
-            best = min((it for it in losses if it is not None), default=None)
-            new = insert_for(connection.dialect.name, epochs).on_conflict_do_nothing()
-            new = new.values(**row, best_validation_loss=best)
-            if connection.execute(new.execution_options(preserve_rowcount=True)).rowcount == 0:
+            latest = connection.execute(_latest, {"of_trial": lease.trial_id, "to": epoch.epoch})
+            before = latest.first()
+            if before is not None and before.epoch == epoch.epoch:
                 return  # it is there
+            losses = [None if before is None else before.best_validation_loss]
+            losses += [loss] if math.isfinite(loss) else []
+            best = min((it for it in losses if it is not None), default=None)
+            connection.execute(insert(epochs).values(**row, best_validation_loss=best))
             db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, loss)
             if lease.attempt > 1:  # the holders that vanished before this epoch count no more
                 mine = and_(leases.c.trial_id == lease.trial_id, leases.c.claim == lease.claim)

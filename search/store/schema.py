@@ -32,7 +32,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.functions import FunctionElement
@@ -154,12 +153,6 @@ for _table, _followed, _key in (
             f"{_followed.name} BEGIN DELETE FROM {_table.name} WHERE {_key} = OLD.{_key}; END"
         ).execute_if(dialect="sqlite"),
     )
-
-
-def insert_for(dialect: str, table: Table) -> sqlite.Insert:
-    """An INSERT that knows `ON CONFLICT`: the same words for both databases, each in its class."""
-    # SQLAlchemy's two classes share these methods, but no base class that would declare them.
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)  # type: ignore[return-value]
 
 
 class DatabaseClock(FunctionElement[float]):

@@ -158,21 +158,6 @@ def test_bugs_are_not_retried(db: Database) -> None:
     assert len(calls) == 1
 
 
-def test_optunas_wrapping_is_seen_through(db: Database) -> None:
-    calls = []
-
-    def operation() -> str:
-        calls.append(1)
-        if len(calls) < 3:
-            locked = sqlite3.OperationalError("database is locked")
-            locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            raise StorageInternalError from exc.OperationalError("BEGIN", {}, locked)
-        return "done"
-
-    assert with_retry(db, operation) == "done"
-    assert len(calls) == 3
-
-
 def test_a_server_that_stays_away(postgres: Any) -> None:
     with closing(open_database(postgres.new_database())) as db:
         db.patience_seconds = 0.3

