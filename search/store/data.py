@@ -13,10 +13,11 @@ import torch
 
 from data.datasets import canonical_name, find_dataset, keep_held_out
 from data.errors import DataError
-from data.fingerprint import differences, rough_differences
+from data.fingerprint import Fingerprint, differences, rough_differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.store.studies import StudyHandle, load_facts, load_fingerprint, load_spec
+from search.store import StorageError
+from search.store.studies import StudyHandle, load_facts, load_spec
 from search.store.views import FINGERPRINT
 from search.training.task import Task, load_task
 
@@ -106,7 +107,14 @@ def check_data(study: StudyHandle, task: Task) -> None:
     """
     if task.content is None:
         return
-    recorded = load_fingerprint(study)
+    stored = study.attributes.get(FINGERPRINT)
+    try:
+        recorded = None if stored is None else Fingerprint.from_dict(stored)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"attribute {FINGERPRINT!r} of study {study.name!r} is damaged ({error}); "
+            "start another study with --study NAME"
+        ) from error
     if recorded is None:  # a study of an earlier version
         facts = load_facts(study)
         shape, count = facts.image_shape, facts.training_count

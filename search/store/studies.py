@@ -258,14 +258,6 @@ def load_facts(study: StudyHandle) -> DatasetFacts:
     return _checked(study, lambda: DatasetFacts.from_dict(study.attributes[DATASET]))
 
 
-def load_fingerprint(study: StudyHandle) -> Fingerprint | None:
-    """Of the study's data; None for a study of an earlier version. Raises like `load_facts`."""
-    from data.fingerprint import Fingerprint
-
-    stored = study.attributes.get(FINGERPRINT)
-    return None if stored is None else _checked(study, lambda: Fingerprint.from_dict(stored))
-
-
 def _checked(study: StudyHandle, make: Callable[[], T]) -> T:
     """What no study of ours has written into the database becomes one line."""
     try:
