@@ -84,10 +84,10 @@ class Parameter:
         return low <= number <= high and (self.below is None or number < self.below)
 
     def _bounds(self) -> str:
-        least = "" if self.least is None else f" from {self.least:g}"
+        least = "" if self.least is None else f" from {self.least}"
         if self.below is not None:
-            return f"{least} up and below {self.below:g}"
-        return f"{least} to {self.most:g}" if self.most is not None else least and f"{least} up"
+            return f"{least} up and below {self.below}"
+        return f"{least} to {self.most}" if self.most is not None else least and f"{least} up"
 
 
 def choice(options: Collection[str], default: str, description: str) -> Parameter:

@@ -56,7 +56,8 @@ class TrialPictures:
                 self._upload(lease, confusion_KK)
             self._is_failing = False
         except OSError as error:
-            if not self._is_failing:
+            # Where all of runs/ is gone, the study's worker says so.
+            if not self._is_failing and self._folder.parent.is_dir():
                 _log.warning(
                     "cannot write pictures of trials into %s (%s); the study goes on without",
                     self._folder,
@@ -79,7 +80,7 @@ class TrialPictures:
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if best and lowest >= best.validation_loss and self._spent > allowed:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         if shutil.disk_usage(self._folder).free < LEAST_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         trial = optuna.trial.Trial(self._study.study, lease.trial_id)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -64,6 +65,7 @@ class Database:
     optuna: RDBStorage
     patience_seconds: float = PATIENCE_SECONDS
     leaving: threading.Event = field(default_factory=threading.Event)
+    connections: WeakSet[Any] = field(default_factory=WeakSet)  # to a server
 
     @property
     def patience(self) -> float:
@@ -74,6 +76,8 @@ class Database:
         """Close the connections."""
         self.optuna.remove_session()
         self.engine.dispose()
+        for connection in list(self.connections):  # those, too, that other threads had taken
+            connection.close()
 
 
 def with_retry(db: Database, operation: Callable[[], T]) -> T:

@@ -160,6 +160,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
             _set_up_sqlite(db)
         else:
             _on_connect(db, _SESSION)
+            event.listen(db.engine, "connect", lambda opened, _record: db.connections.add(opened))
         if not current:
             migrate(db.engine)
     except BaseException:

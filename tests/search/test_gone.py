@@ -93,6 +93,8 @@ def test_the_runs_folder_taken_away(
     site = make_site()
     process = site.search(MANY, "--workers", str(workers), pruner="none")
     site.wait_for_reports(3)
+    while len({row.worker for trial in site.view().trials for row in trial.curve}) < workers:
+        time.sleep(0.1)  # one that began now would make the folder anew
     children = children_of(process)
     if renamed:
         (site.folder / "runs").rename(site.folder / "moved")

@@ -121,5 +121,5 @@ def test_a_browser_draws_every_figure(place: Path, tmp_path: Path) -> None:
         check=True,
     )
     figures = page.read_text().count('<script type="application/json" class="figure">')
-    assert figures == 7
+    assert figures == 6
     assert done.stdout.count('<div class="plot js-plotly-plot"') == figures

@@ -171,7 +171,7 @@ def test_no_worker_is_left_behind(site: Any) -> None:
     assert "limit" in err
     assert processes_in(site.folder) == set()
     process = site.search(4000, "--workers", "2")
-    site.wait_for_reports(3)
+    site.wait_for_reports(site.reports() + 3)
     before = processes_in(site.folder)
     children_of(process)[0].kill()
     deadline = time.monotonic() + 60

@@ -76,10 +76,9 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         workplace.wait_for(seen + 1)
         os.kill(sleeper.pids[0], signal.SIGSTOP)
         other = workplace.start(**options)
-        # The other takes the trial over after a second term, since the holder exists on this host,
-        # and has reported it.
-        deadline = time.monotonic() + 60
-        while len(taken_over(workplace.url)) <= number:
+        # The other takes the trial over after a second term, since the holder exists on this host.
+        held, deadline = workplace.lines(of=sleeper)[-1][0], time.monotonic() + 60
+        while held not in [line[0] for line in workplace.lines(of=other)]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(sleeper.pids[0], signal.SIGCONT)
@@ -87,13 +86,6 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         losses = [line for line in workplace.lines() if line[0] == "lost"]
         assert len(losses) == number + 1  # the late writer was fenced, and then went on
         workplace.check(total)
-
-
-def taken_over(url: str) -> set[int]:
-    """Numbers of the trials that someone else than the first holder has reported on."""
-    with closing(open_database(url)) as db:
-        study_id = db.optuna.get_study_id_from_name("study")
-        return {row.trial_number for row in epochs_of(db, study_id) if row.attempt > 1}
 
 
 def attempts(url: str) -> set[int]:

@@ -121,7 +121,7 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"trials": 0}, "trials must be a whole number of at least 1, but got 0"),
+        ({"trials": 0}, "trials must be a whole number from 1 to 1000000, but got 0"),
         ({"workers": True}, "workers must be a whole number from 1 up, but got True"),
         ({"timeout": float("nan")}, "timeout must be seconds above 0, but got nan"),
         ({"study": "../x"}, "not usable"),
