@@ -141,11 +141,16 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
 
     # Optuna's constructor reads on one connection inside a transaction of another. It would wait
     # for itself under the locking transactions that all after it get.
+    place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    if not complete:  # without a pool no connection stays open where this fails half-way
+        unpooled = {"poolclass": NullPool, "connect_args": arguments}
+        made = RDBStorage(place, engine_kwargs=unpooled, skip_compatibility_check=True)
+        made.remove_session()
     storage = RDBStorage(
-        address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+        place,
         engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,  # made below, where the connections can be closed
-        skip_table_creation=complete,
+        skip_table_creation=True,
     )
     db = Database(url=name, engine=storage.engine, optuna=storage)
     try:
