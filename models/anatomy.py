@@ -131,8 +131,7 @@ def _value(parameter: Parameter, tokens: list[Any]) -> Any:
         return []
     if bool in parameter.kinds and not tokens:
         return True
-    is_list = tuple in parameter.kinds and int not in parameter.kinds
-    one = len(tokens) == 1 and (isinstance(tokens[0], str) or not is_list)
+    one = len(tokens) == 1 and (isinstance(tokens[0], str) or not parameter.is_list)
     return tokens[0] if one else tokens
 
 

@@ -57,6 +57,11 @@ class Parameter:
     below: float | None = None
     required: bool = False
 
+    @property
+    def is_list(self) -> bool:
+        """Whether a list of numbers is one value of it, and not a choice among them."""
+        return tuple in self.kinds and int not in self.kinds
+
     def fault(self, value: object) -> str | None:
         """What the value should have been, "a number from 0 up"; None if it fits."""
         kinds = (*self.kinds, int) if float in self.kinds else self.kinds

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from data.datasets import canonical_name, default_data_dir
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
-from search.spec.extensions import Extension
-from search.spec.parameters import read_parameter
+from search.spec.extensions import Extension, register_families
+from search.spec.parameters import families_in, known_parameters, read_parameter
 from search.spec.study_file import StudyFileError, find_study_file, read_study_file
 from search.store import DEFAULT_STORAGE
 
@@ -186,10 +186,11 @@ def read_request(
     if extensions:
         given["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
-        family_first = sorted(space, key=lambda name: name != "family")  # it brings parameters
-        given["space"] = {
-            name: read_parameter(name, _as_toml(space[name])) for name in family_first
-        }
+        written = {name: _as_toml(value) for name, value in space.items()}
+        families = families_in([written])
+        register_families(families)
+        known = known_parameters(families)
+        given["space"] = {name: read_parameter(name, it, known) for name, it in written.items()}
         given["baseline"] = None
         if config is None:
             given["title"] = ""  # what the default file says of its own space

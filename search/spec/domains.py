@@ -249,3 +249,9 @@ def plain_values(values: Any) -> dict[str, Any]:
 def stored_values(stored: Any) -> dict[str, ParameterValue]:
     """The values that `plain_values` wrote."""
     return {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raises SpecError for what is neither None nor a whole number from 1 up."""
+    if value is not None and (type(value) is not int or value < 1):
+        raise SpecError(name, f"{name} must be a whole number from 1 up, but got {value!r}")

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
-from data.extensions import LoadedFile, is_reference, load_file, run_source
+from data.extensions import MAX_BYTES, LoadedFile, is_reference, load_file, run_source
 from data.reading import read_regular
 from models import FAMILIES, ArchitectureError, family_from_function
 from models.checks import shown
 from search.spec.domains import SpecError
 
-MAX_BYTES = 2**22
 SHOWN = 12  # digits of a SHA-256 in messages
 
 
@@ -162,7 +161,7 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         elif not others and not of_data:
             raise ExtensionError(
                 f"the study needs {name}, which is not at {extension.path}; put it there or "
-                "into the present folder"
+                "into the current directory"
             )
     register_families(families)
 

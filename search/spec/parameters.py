@@ -38,8 +38,7 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
 
 def is_list(name: str, known: Mapping[str, Parameter]) -> bool:
     """Whether a list of numbers is one value of the parameter, and not a choice among them."""
-    kinds = known[name].kinds if name in known else ()
-    return tuple in kinds and int not in kinds
+    return name in known and known[name].is_list
 
 
 def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
@@ -76,15 +75,12 @@ def families_in(tables: Iterable[Mapping[str, Any]]) -> list[str]:
     return [name for name in found if isinstance(name, str)]
 
 
-def read_value(
-    name: str, written: Any, known: Mapping[str, Parameter] | None = None
-) -> ParameterValue:
+def read_value(name: str, written: Any, known: Mapping[str, Parameter]) -> ParameterValue:
     """A parameter's one value as written in a study file, where there can be no choice.
 
     Raises:
         SpecError: unknown name, several values, or one of the wrong type.
     """
-    known = known_parameters() if known is None else known
     # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
     whole = isinstance(written, list) and all(type(item) is int for item in written)
     one_list = whole and name in known and tuple in known[name].kinds
@@ -95,7 +91,7 @@ def read_value(
 
 
 def read_values(
-    written: Mapping[str, Any], known: Mapping[str, Parameter] | None = None
+    written: Mapping[str, Any], known: Mapping[str, Parameter]
 ) -> dict[str, ParameterValue]:
     """Each value of a table. Raises SpecError like `read_value`."""
     return {name: read_value(name, value, known) for name, value in written.items()}

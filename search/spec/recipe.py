@@ -28,7 +28,7 @@ RECIPE: Mapping[str, Parameter] = {
     "momentum": number(0.9, "of sgd", below=1),
     "weight_decay_kind": choice(get_args(WeightDecayKind), "decoupled", "see search.training.step"),
     "weight_decay": number(1e-2, "strength of the weight decay"),
-    "schedule": choice(SCHEDULES, "one-cycle", "course of the learning rate"),
+    "schedule": choice(SCHEDULES, "one-cycle", "learning-rate schedule"),
     "weight_averaging": number(
         0.0, "share of the steps whose mean weights are validated and kept; 0: none", most=1
     ),

@@ -55,7 +55,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
         return arm_config(spec, arm)
-    overrides = overrides_of(trial.user_attrs)
+    overrides = overrides_of(trial.user_attrs, spec)
     values = {
         name: spec.space[name].suggest(trial, name)
         for name in spec.parameters
@@ -64,7 +64,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
     return make_config({**values, **overrides}, spec)
 
 
-def overrides_of(user_attributes: Mapping[str, Any]) -> dict[str, ParameterValue]:
+def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
     """The parameters in which a trial leaves its study's space.
 
     Raises:
@@ -73,7 +73,7 @@ def overrides_of(user_attributes: Mapping[str, Any]) -> dict[str, ParameterValue
     written = user_attributes.get(OVERRIDES, {})
     if not isinstance(written, dict):
         raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
-    return read_values(written)
+    return read_values(written, spec.parameters) if written else {}
 
 
 def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
@@ -91,7 +91,7 @@ def _named(spec: StudySpec) -> dict[str, ParameterValue]:
 
 def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
     """A value for each parameter: the one that the space fixes, the first of several."""
-    return {name: domain_of(spec, name).corners[0] for name in spec.parameters}
+    return {name: one.default for name, one in spec.parameters.items()} | _named(spec)
 
 
 def domain_of(spec: StudySpec, name: str) -> Domain:
@@ -212,7 +212,7 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     Studies made before `queued_baseline` have a baseline with others: the space's nearest ends, and
     choices drawn at random.
     """
-    overrides = _overrides(trial)
+    overrides = _overrides(trial, spec)
     trained = _params(overrides, spec)
     return {
         name: value
@@ -223,14 +223,14 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
 
 def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
     """Whether the trial tells something of the space: False for a baseline from outside."""
-    overrides = _overrides(trial)
+    overrides = _overrides(trial, spec)
     inside = all(domain_of(spec, name).contains(value) for name, value in overrides.items())
     return not overrides or (inside and distributions(spec).keys() <= trial.params.keys())
 
 
-def _overrides(trial: FrozenTrial) -> dict[str, ParameterValue]:
+def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:
     try:
-        return overrides_of(trial.user_attrs)
+        return overrides_of(trial.user_attrs, spec)
     except SpecError:  # then the trial makes no configuration, either
         return {}
 

@@ -7,7 +7,6 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from data.examples import DatasetInfo
 from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.sampler import make_sampler
@@ -26,16 +25,8 @@ from search.spec.study_file import read_study_file, ready_made
 from search.store.database import Database
 from search.store.reading import view_study
 from search.store.studies import StudyHandle, create_study
+from tests.search.long_studies import INFO
 
-INFO = DatasetInfo(
-    name="digits",
-    title="digits",
-    class_names=tuple("0123456789"),
-    image_shape=(1, 8, 8),
-    mirror_changes_class=True,
-    validation_count=287,
-    training_count=1437,
-)
 FASHION = ((1, 28, 28), 10)
 DEFAULT = next(path for path in ready_made() if path.stem == "default")
 

@@ -16,7 +16,7 @@ from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.extensions import restore_family
 from search.spec.parameters import read_parameter
 from search.spec.schedules import SCHEDULES
-from search.spec.space import check_space, make_config
+from search.spec.space import check_space, make_config, queued_baseline, suggest
 from search.spec.study_file import StudyFileError, read_study_file, write_study_file
 
 NET = """\
@@ -99,6 +99,12 @@ def test_an_own_network_is_searched_under_its_arguments_names(folder: Path) -> N
     }
     assert build(config.architecture, (1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     assert StudySpec.from_dict(stored(spec)) == spec
+
+
+def test_it_can_be_the_baseline(folder: Path) -> None:
+    spec = spec_of(folder, f"{STUDY}[baseline]\nwidth = 3\nblocks = 1\n")
+    network = suggest(queued_baseline(spec), spec).to_dict()["architecture"]
+    assert (network["width"], network["blocks"]) == (3, 1)
 
 
 @pytest.mark.parametrize(
