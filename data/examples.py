@@ -116,8 +116,8 @@ def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Ten
     classes = int((sizes_K > 0).sum())
     if not classes <= count <= len(labels_N) - classes:
         raise DataError(
-            f"{count} {part} examples out of {len(labels_N)} with {classes} classes cannot be had; "
-            f"ask for {classes} to {len(labels_N) - classes}"
+            f"{count} {part} examples out of {len(labels_N)} with {classes} classes "
+            f"cannot be drawn; ask for {classes} to {len(labels_N) - classes}"
         )
     if int(sizes_K[sizes_K > 0].min()) < 2:
         label = int((sizes_K == 1).nonzero()[0])

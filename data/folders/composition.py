@@ -37,7 +37,6 @@ NEAR = 1 / 16  # of the side: how far from centre or size still counts as the sa
 MAX_MEASURED = 2000  # training images, evenly spread
 LONGEST = 512  # pixels a side that a drawing is looked at in
 AS_IT_IS = "as it is"
-_UNPREPARED = Preparation()
 
 
 class Figure(NamedTuple):
@@ -167,7 +166,7 @@ def read_alike(
     path: Path,
     image_shape: tuple[int, int, int],
     composition: Composition | None,
-    preparation: Preparation = _UNPREPARED,
+    preparation: Preparation,
 ) -> tuple[Tensor, list[str]]:
     """The image file as uint8 CHW of `image_shape`, and what was done to it, in words.
 

@@ -61,7 +61,9 @@ def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
     try:
         return _read_layout(root, data_dir, version)
     except OSError as error:
-        raise DataError(f"cannot read {root}: {error}; check the path and its rights") from error
+        raise DataError(
+            f"cannot read {root}: {error}; check the path and its permissions"
+        ) from error
 
 
 def class_of(file: str) -> str:

@@ -87,9 +87,7 @@ def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Resu
         return list(pool.map(attempt, items))
 
 
-def read_grey(
-    path: Path, longest: int, preparation: Preparation = _AS_IT_IS
-) -> NDArray[np.float32]:
+def read_grey(path: Path, longest: int, preparation: Preparation) -> NDArray[np.float32]:
     """The image file as grey levels (H, W) in [0, 1], its longer side at most `longest` pixels.
 
     Its proportions stay, else prepared as by `read_picture`. Raises DataError.
@@ -102,7 +100,7 @@ def read_grey(
         return levels_HW
 
 
-def about(path: Path, preparation: Preparation = _AS_IT_IS) -> tuple[int, int, list[str]]:
+def about(path: Path, preparation: Preparation) -> tuple[int, int, list[str]]:
     """(width, height, what is to be said of the image file). Raises DataError."""
     with hushed(), opened(path) as image:
         notes = ["first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
@@ -217,7 +215,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except PermissionError as error:
-        reason = f"cannot read {shown(path)} ({error.strerror}); check its rights"
+        reason = f"cannot read {shown(path)} ({error.strerror}); check its permissions"
         raise DataError(reason) from error
     except Image.DecompressionBombError as error:
         why = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"

@@ -60,7 +60,9 @@ def choose_image(wanted: str | None, task: Task) -> tuple[torch.Tensor, str]:
         name = printable(names[int(examples.labels_N[index])])
         return examples.images_NCHW[index].cpu(), f"training image {index}: {name}"
     composition = measure(examples.images_NCHW.cpu().numpy())
-    image_CHW, notes = read_alike(Path(wanted), task.image_shape, composition)
+    image_CHW, notes = read_alike(
+        Path(wanted), task.image_shape, composition, task.info.preparation
+    )
     return image_CHW, f"{printable(Path(wanted).name)} ({'; '.join(notes)})"
 
 

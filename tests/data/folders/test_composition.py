@@ -90,7 +90,7 @@ def read(
     picture: Image.Image, folder: Path, composition: Composition | None = MNIST
 ) -> tuple[torch.Tensor, str]:
     picture.save(folder / "picture.png")
-    image_CHW, notes = read_alike(folder / "picture.png", SHAPE, composition)
+    image_CHW, notes = read_alike(folder / "picture.png", SHAPE, composition, Preparation())
     assert image_CHW.shape == SHAPE
     return image_CHW, "; ".join(notes)
 
@@ -138,7 +138,7 @@ def test_training_images_pass_as_they_are(tmp_path: Path) -> None:
     for index in range(0, 300, 3):
         image = examples.images_NCHW[index]
         Image.fromarray(image[0].numpy()).save(tmp_path / "digit.png")
-        again, said = read_alike(tmp_path / "digit.png", (1, 8, 8), composition)
+        again, said = read_alike(tmp_path / "digit.png", (1, 8, 8), composition, Preparation())
         untouched += said == [AS_IT_IS]
         assert said != [AS_IT_IS] or torch.equal(again, image)
     assert untouched >= 95
@@ -148,7 +148,7 @@ def test_natural_images_are_never_inverted(tmp_path: Path) -> None:
     kept, said = read(drawing(), tmp_path, None)
     assert (kept[0, 0, 0], said) == (255, "resized from 300x300")
     Image.new("RGB", (40, 40), (200, 10, 10)).save(tmp_path / "red.png")
-    image, _ = read_alike(tmp_path / "red.png", (3, 32, 32), None)
+    image, _ = read_alike(tmp_path / "red.png", (3, 32, 32), None, Preparation())
     assert image[:, 0, 0].tolist() == [200, 10, 10]
 
 
