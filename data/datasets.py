@@ -226,6 +226,11 @@ def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Exam
     return _find(name, reading).load_test(name, data_dir, reading)
 
 
+def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:
+    """How many test examples there are, all of them read: nothing else of them comes out."""
+    return len(load_test(name, data_dir, reading=reading))
+
+
 def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[DatasetInfo, int]:
     """Loads the training examples, checks that the test's files are whole, and counts these.
 
@@ -233,7 +238,7 @@ def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[D
     DataError as `load_training` does.
     """
     info, _ = load_training(name, data_dir, reading=reading)
-    return info, len(load_test(name, data_dir, reading=reading))
+    return info, count_test(name, data_dir, reading=reading)
 
 
 def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:

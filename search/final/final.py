@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.datasets import default_data_dir, verify
+from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
@@ -25,12 +25,12 @@ from search.final.progress import FinalProgress, announce, announce_recorded
 from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
 from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
-from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, check_count
 from search.store import DEFAULT_STORAGE
 from search.store.data import find_place, keep_data
-from search.store.folders import runs_folder, study_folder, sweep
+from search.store.database import optuna_warnings_only
+from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.records import complete_result
@@ -38,7 +38,7 @@ from search.store.studies import require_study, versions
 from search.store.views import StudyView
 from search.terminal.commands import console
 from search.training.bundle import Bundle
-from search.training.device import choose_device, describe_hardware, prepare_process
+from search.training.device import choose_device, describe_hardware, kept_threads, prepare_process
 from search.training.epoch import Epoch, StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun, epochs_done, train_seed
@@ -97,7 +97,7 @@ def finalise(
         study: its name; None for the one that was worked on last.
         storage: URL of the database.
         dataset: `folder:PATH` of the study's pictures where they were moved.
-        seeds: how many trainings, from 1 up: the figures are means over them.
+        seeds: number of training runs, from 1 up; the metrics are means over them.
         trial: number of another trial than the best.
         arm: take the best repeat of this arm of a comparison.
         image: whose feature maps are drawn: a picture's path, or the index of a training image
@@ -108,7 +108,7 @@ def finalise(
         data_dir: where data sets are kept; None: as the commands do.
         runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         stop: set it from another thread to stop at the next training step.
-        progress: tell of each epoch, and of earlier readings of the test set, on standard error.
+        progress: report each epoch, and earlier test evaluations, on standard error.
 
     Raises:
         SpecError: an argument that cannot be.
@@ -119,7 +119,7 @@ def finalise(
         StoppedError: `stop` was set; the same call goes on.
     """
     check_arguments(study, seeds, trial, arm, export)
-    with kept_settings():
+    with kept_threads(), optuna_warnings_only():
         on = choose_device(device)
         prepare_process(THREADS if on.type == "cpu" else None)
         images = default_data_dir() if data_dir is None else Path(data_dir)
@@ -133,7 +133,7 @@ def finalise(
             source = find_place(found, dataset, images)
             task = load_full_task(source, images, on, reading=reading)
             keep_data(found, task)
-            verify(source, images, reading=reading)  # a damaged test file is missed now
+            count_test(source, images, reading=reading)  # a damaged test file is noticed now
             shown = choose_image(None if image is None else str(image), task)
             layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
             place = runs_folder(storage, runs_dir)
@@ -152,14 +152,14 @@ def finalise(
                 place=source,
                 data_dir=images,
                 study_seed=view.spec.seed,
-                checkpoints=folder / "checkpoints",
+                checkpoints=folder / CHECKPOINTS,
             )
             runs = train_all(job, task, range(seeds), stop or threading.Event(), progress=progress)
             bundle = make_bundle(view, chosen, task, runs[0])
             inside = look_inside(bundle, task, shown)
 
-            # Training may have taken hours: what could fail after the test set was opened is
-            # tried again.
+            # Training may have taken hours: check again whatever could fail after the test
+            # evaluation has begun.
             check_writable(folder)
             require_same_test(task, images, reading)
             row, earlier = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
