@@ -25,7 +25,6 @@ from search.analysis.wording import data_in_words
 from search.store import StorageError
 from search.store.leases import Lease
 from search.store.reading import view_study
-from search.store.records import epochs_of_trial
 from search.store.studies import StudyHandle
 
 SHARE, CREDIT_SECONDS = 0.01, 2.0  # of a worker's time, and what it may draw ahead of that
@@ -35,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrialPictures:
-    """Draws and uploads, for a bounded share of the time; never raises: trials matter more."""
+    """Draws and uploads, for a bounded share of the time; a failure to draw costs no trial."""
 
     def __init__(self, study: StudyHandle, folder: Path) -> None:
         self._study, self._folder = study, folder
@@ -49,6 +48,9 @@ class TrialPictures:
 
         Args:
             confusion_KK: validation images by true and predicted class, after the last epoch.
+
+        Raises:
+            StorageError: the database was unavailable, or the study is gone.
         """
         started = time.monotonic()
         try:
@@ -73,10 +75,10 @@ class TrialPictures:
     def _upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
         from search.figures.trial import trial_pictures  # imports what draws: a second
 
-        reports = epochs_of_trial(self._study.db, lease.trial_id)
         view = view_study(self._study)
+        ours = next(it for it in view.trials if it.number == lease.trial_number)
         best = view.best.best if view.best else None
-        lowest = min(row.validation_loss for row in reports if row.epoch)
+        lowest = min(row.validation_loss for row in ours.curve)
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if best and lowest >= best.validation_loss and self._spent > allowed:
             return
@@ -88,7 +90,7 @@ class TrialPictures:
         names, data = view.dataset.class_names, data_in_words(view)
         store = FileSystemArtifactStore(self._folder)
         with tempfile.TemporaryDirectory() as place:
-            pictures = trial_pictures(lease.trial_number, reports, data, names, confusion_KK)
+            pictures = trial_pictures(ours.number, ours.reports, data, names, confusion_KK)
             for name in pictures.keys() - there:
                 path = Path(place) / name
                 path.write_bytes(pictures[name])

@@ -82,4 +82,4 @@ def checked(kind: type[Body], raw: bytes) -> bytes:
         place = ".".join(map(str, first["loc"]))[:100] or "The body"
         what = first["msg"].removeprefix("Value error, ")[:400]
         raise BadRequest(f"{place}: {what}.") from None
-    return found.model_dump_json(exclude_none=True).encode()
+    return found.model_dump_json().encode()

@@ -115,9 +115,9 @@ class StudySampler(BaseSampler):
 
 
 def _chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The best complete trials, the latest and those that run; of a shorter study all."""
-    complete = [trial for trial in trials if trial.value is not None]
-    best = sorted(complete, key=lambda trial: trial.value or 0.0)[:BEST]
+    """The best that have ended, the latest, and those that run; of a shorter study all."""
+    ended = [trial for trial in trials if trial.value is not None]
+    best = sorted(ended, key=lambda trial: trial.value or 0.0)[:BEST]
     chosen = {trial.number for trial in (*best, *trials[-LATEST:])}
     return [t for t in trials if t.number in chosen or t.state == TrialState.RUNNING]
 

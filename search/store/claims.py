@@ -39,8 +39,8 @@ COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm tha
 
 def this_worker() -> str:
     """The name of this process, at most 150 characters. A forked child has its own."""
-    host = socket.gethostname().replace(":", "_")[:64]
-    return f"{host}:{os.getpid()}:{_start(os.getpid())}:{_scope()}"
+    host, scope = _here()
+    return f"{host}:{os.getpid()}:{_start(os.getpid())}:{scope}"
 
 
 def display_name(worker: str) -> str:
@@ -50,22 +50,24 @@ def display_name(worker: str) -> str:
 
 def has_died(worker: str) -> bool:
     """Whether the process of that name has certainly ended; False where that cannot be known."""
-    return _is_local(worker) and not is_alive(worker)
+    return _is_local(worker) and not _exists(worker)
 
 
 def is_alive(worker: str) -> bool:
     """Whether the process of that name certainly exists, running or stopped, on this host."""
-    if not _is_local(worker):
-        return False
-    _, pid, start, _ = worker.split(":")
-    return _start(int(pid)) == start
+    return _is_local(worker) and _exists(worker)
 
 
 def _is_local(worker: str) -> bool:
     """Whether it is a process that could be seen here under its own number."""
     found = re.fullmatch(r"([^:]*):[0-9]{1,9}:[^:]*:([^:]*)", worker, re.ASCII)
-    host, _, _, scope = this_worker().split(":")
+    host, scope = _here()
     return found is not None and found.groups() == (host, scope) and scope != "?"
+
+
+def _exists(worker: str) -> bool:
+    _, pid, start, _ = worker.split(":")
+    return _start(int(pid)) == start
 
 
 def _start(pid: int) -> str:
@@ -80,12 +82,14 @@ def _start(pid: int) -> str:
         return "ended"
 
 
-def _scope() -> str:
+def _here() -> tuple[str, str]:
+    """Host and scope, as the names of this host's workers have them."""
+    host = socket.gethostname().replace(":", "_")[:64]
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+        return host, f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
-        return "?"
+        return host, "?"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -61,11 +60,13 @@ class Database:
     """
 
     url: str
-    engine: Engine
     optuna: RDBStorage
     patience_seconds: float = PATIENCE_SECONDS
     leaving: threading.Event = field(default_factory=threading.Event)
-    connections: WeakSet[Any] = field(default_factory=WeakSet)  # to a server
+
+    @property
+    def engine(self) -> Engine:
+        return self.optuna.engine
 
     @property
     def patience(self) -> float:
@@ -76,8 +77,6 @@ class Database:
         """Close the connections."""
         self.optuna.remove_session()
         self.engine.dispose()
-        for connection in list(self.connections):  # those, too, that other threads had taken
-            connection.close()
 
 
 def with_retry(db: Database, operation: Callable[[], T]) -> T:

@@ -132,8 +132,9 @@ def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
 def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     options = dict(_SQLITE if is_sqlite(address) else _POSTGRESQL)
     arguments = {k: v for k, v in options.pop("connect_args").items() if k not in address.query}
+    unpooled: dict[str, Any] = {"poolclass": NullPool, "connect_args": arguments}
 
-    with create_engine(address, poolclass=NullPool, connect_args=arguments).connect() as connection:
+    with create_engine(address, **unpooled).connect() as connection:
         complete = _has_optunas_tables(connection, must_exist=must_exist)
         current = complete and is_current(connection)
         if is_sqlite(address):  # readers and the writer do not wait for each other; it is kept
@@ -143,16 +144,14 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     # for itself under the locking transactions that all after it get.
     place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     if not complete:  # without a pool no connection stays open where this fails half-way
-        unpooled = {"poolclass": NullPool, "connect_args": arguments}
-        made = RDBStorage(place, engine_kwargs=unpooled, skip_compatibility_check=True)
-        made.remove_session()
+        RDBStorage(place, engine_kwargs=unpooled, skip_compatibility_check=True)
     storage = RDBStorage(
         place,
         engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,  # made below, where the connections can be closed
         skip_table_creation=True,
     )
-    db = Database(url=name, engine=storage.engine, optuna=storage)
+    db = Database(url=name, optuna=storage)
     try:
         there, here = storage.get_current_version(), storage.get_head_version()
         if there != here:
@@ -165,7 +164,6 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
             _set_up_sqlite(db)
         else:
             _on_connect(db, _SESSION)
-            event.listen(db.engine, "connect", lambda opened, _record: db.connections.add(opened))
         if not current:
             migrate(db.engine)
     except BaseException:

@@ -32,7 +32,8 @@ MOST_PARAMETERS = 10**12
 
 def view_study(study: StudyHandle) -> StudyView:
     """Read the study as it is now. Trials that have ended are read once for each handle."""
-    spec, facts, attributes = load_spec(study), load_facts(study), study.attributes
+    attributes = study.attributes
+    spec, facts = load_spec(study, attributes), load_facts(study, attributes)
     found, leases = read(
         study.db,
         lambda connection: (

@@ -11,7 +11,7 @@ import dataclasses
 import platform
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -235,13 +235,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def load_spec(study: StudyHandle) -> StudySpec:
-    """The specification stored with the study.
+def load_spec(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) -> StudySpec:
+    """The specification stored with the study; raises `StorageError` if it is not one of ours.
 
-    Raises:
-        StorageError: the study was not made by `search.study`.
+    stored_in: the study's attributes, where they have been read already.
     """
-    stored = study.attributes.get(SPEC)
+    stored = (study.attributes if stored_in is None else stored_in).get(SPEC)
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
 
@@ -253,9 +252,10 @@ def load_spec(study: StudyHandle) -> StudySpec:
     return _checked(study, make)
 
 
-def load_facts(study: StudyHandle) -> DatasetFacts:
+def load_facts(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) -> DatasetFacts:
     """What the study records of its data set; raises `StorageError` if that is damaged."""
-    return _checked(study, lambda: DatasetFacts.from_dict(study.attributes[DATASET]))
+    found = study.attributes if stored_in is None else stored_in
+    return _checked(study, lambda: DatasetFacts.from_dict(found[DATASET]))
 
 
 def _checked(study: StudyHandle, make: Callable[[], T]) -> T:

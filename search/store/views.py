@@ -121,10 +121,6 @@ class TrialView:
         """Spent on training and validation."""
         return sum(row.seconds for row in self.reports)
 
-    @property
-    def images(self) -> int:
-        return sum(row.images for row in self.reports)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyView:
