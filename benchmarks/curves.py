@@ -32,6 +32,7 @@ from typing import Any, Literal
 import optuna
 import torch
 
+from benchmarks.arguments import add_counts
 from benchmarks.record import environment
 from data.examples import Examples, split, thinned
 from models.summary import anatomy
@@ -58,20 +59,16 @@ def parser() -> Parser:
         examples="python -m benchmarks.curves mnist.jsonl.gz --dataset mnist --configs 150",
     )
     own.add_argument("file", type=Path, metavar="FILE", help="the record, ending in .jsonl.gz")
-    for name, default, text in (
-        ("configs", 150, "configurations, from number 0 on"),
-        ("seeds", 1, "trainings of each"),
-        ("epochs", 10, "of each training"),
-        ("limit", 8000, "training images"),
-        ("held-out", 5000, "images in each of the two parts held out"),
-    ):
-        own.add_argument(
-            f"--{name}",
-            type=positive_int,
-            metavar="N",
-            default=default,
-            help=f"{text} (default: {default})",
-        )
+    add_counts(
+        own,
+        (
+            ("configs", 150, "configurations, from number 0 on"),
+            ("seeds", 1, "trainings of each"),
+            ("epochs", 10, "of each training"),
+            ("limit", 8000, "training images"),
+            ("held-out", 5000, "images in each of the two parts held out"),
+        ),
+    )
     own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
     own.add_argument(
         "--workers", type=positive_int, metavar="W", help="processes (default: one a core)"

@@ -33,7 +33,7 @@ COPIED: tuple[Any, ...] = tuple(
     )
 )
 BLOCK = 500  # trials; longer studies repeat them
-COMPLETE, FAILED = 4, 50  # every so-manieth trial; the others were pruned
+COMPLETE, FAILED = 4, 50  # one trial in so many; the others were pruned
 PRUNED_AFTER = (0, 0, 1, 1, 2, 4)  # epochs
 SECONDS_AN_EPOCH = 10.0
 START = datetime(2026, 3, 1, 9, 0)

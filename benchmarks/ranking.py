@@ -25,12 +25,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from benchmarks.arguments import add_counts
 from benchmarks.record import environment, write_json
 from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task, evaluate, load_task
 from search.training.train import train
@@ -46,18 +47,14 @@ def parser() -> Parser:
         "minutes on two cores.",
         examples="python -m benchmarks.ranking --configs 60 --limit 50000",
     )
-    for name, default, text in (
-        ("configs", 24, "drawn at random from the default study's space"),
-        ("epochs", 12, "of each"),
-        ("limit", 20_000, "training images; validation: a quarter of that"),
-    ):
-        own.add_argument(
-            f"--{name}",
-            type=positive_int,
-            metavar="N",
-            default=default,
-            help=f"{text} (default: {default})",
-        )
+    add_counts(
+        own,
+        (
+            ("configs", 24, "drawn at random from the default study's space"),
+            ("epochs", 12, "of each"),
+            ("limit", 20_000, "training images; validation: a quarter of that"),
+        ),
+    )
     own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
     own.add_device()

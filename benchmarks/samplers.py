@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from benchmarks.arguments import add_counts
 from benchmarks.record import environment, spread, write_json
 from search.running.run import trial_seed
 from search.sampling import halving
@@ -31,7 +32,7 @@ from search.spec.config import StudySpec
 from search.spec.space import distributions, suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import optuna_warnings_only
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, run
 from search.training.device import choose_device
 from search.training.task import Task, load_task
 from search.training.train import train
@@ -61,19 +62,15 @@ python -m benchmarks.samplers --rounds 10            # ten seeds
 python -m benchmarks.samplers --samplers tpe random
 """,
     )
-    for name, default, text in (
-        ("trials", TRIALS, "finished trials of each study"),
-        ("epochs", EPOCHS, "maximum epochs per trial"),
-        ("limit", LIMIT, "training images; a third as many for validation"),
-        ("rounds", 1, "seeds, of each sampler one study"),
-    ):
-        own.add_argument(
-            f"--{name}",
-            type=positive_int,
-            metavar="N",
-            default=default,
-            help=f"{text} (default: {default})",
-        )
+    add_counts(
+        own,
+        (
+            ("trials", TRIALS, "finished trials of each study"),
+            ("epochs", EPOCHS, "maximum epochs per trial"),
+            ("limit", LIMIT, "training images; a third as many for validation"),
+            ("rounds", 1, "seeds, of each sampler one study"),
+        ),
+    )
     own.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(NAMES))
     own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
     own.add_argument("--json", type=Path, metavar="FILE", help="written after each round")

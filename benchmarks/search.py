@@ -25,13 +25,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import add_counts
 from benchmarks.contenders import contenders
 from benchmarks.courses import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, Course, run_study
 from benchmarks.crew import Crew
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.speed import speed
 from benchmarks.workload import Job
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, run
 from search.training.device import choose_device
 
 TITLES = {
@@ -53,19 +54,15 @@ python -m benchmarks.search --rounds 3                    # three seeds
 python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real study
 """,
     )
-    for name, default, text in (
-        ("trials", TRIALS, "finished trials of each study"),
-        ("epochs", EPOCHS, "most epochs of a trial"),
-        ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
-        ("rounds", 1, "studies of each contender, a seed each"),
-    ):
-        own.add_argument(
-            f"--{name}",
-            type=positive_int,
-            metavar="N",
-            default=default,
-            help=f"{text} (default: {default})",
-        )
+    add_counts(
+        own,
+        (
+            ("trials", TRIALS, "finished trials of each study"),
+            ("epochs", EPOCHS, "maximum epochs per trial"),
+            ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
+            ("rounds", 1, "studies of each contender, a seed each"),
+        ),
+    )
     own.add_argument(
         "--contenders", nargs="+", choices=TITLES, default=list(TITLES), help="default: all"
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from data.examples import DatasetInfo, Examples
 from data.folders.held_out import DIGEST_DIGITS
+from data.folders.layout import class_of
 
 MAX_TOLD = 6  # differences
 Pictures = tuple[int, str]  # how many a class has, and a digest that their order does not change
@@ -87,8 +87,7 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
         training[info.class_names[label]].append(digest)
     test: dict[str, list[bytes]] = {}
     for file, file_digest in info.test_digests.items():
-        name = unicodedata.normalize("NFC", file.split("/")[-2])
-        test.setdefault(name, []).append(file_digest.encode())
+        test.setdefault(class_of(file), []).append(file_digest.encode())
     return Fingerprint(
         image_shape=info.image_shape,
         training={name: _pictures(found) for name, found in training.items()},

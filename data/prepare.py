@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     by_script = sys.argv[0].startswith("cnn-search ")
+    called = sys.argv[0] if by_script else "data.prepare"
     named = {name: entry.description for name, entry in DATASETS.items()} | FORMS
     width = max(map(len, named))
     parser = argparse.ArgumentParser(
@@ -40,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         info, test_count = verify(options.dataset, options.data_dir)
     except DataError as error:
-        print(f"data.prepare: {error}", file=sys.stderr)
+        print(f"{called}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("data.prepare: interrupted; the same command goes on", file=sys.stderr)
+        print(f"{called}: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     print(_describe(info, test_count))
     return 0

@@ -23,3 +23,8 @@ def shown(value: object) -> str:
     lists."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """Of the error's message; empty where it has none."""
+    return (str(error).splitlines() or [""])[0]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from models.checks import ArchitectureError
+from models.checks import ArchitectureError, first_line
 from models.families import check_images, family_of
 from models.family import Architecture, Family, ImageShape
 from models.own import OwnConfig
@@ -219,7 +219,7 @@ def _by(shape: Shape) -> str:
 
 
 def _failure(what: str, error: Exception) -> ArchitectureError:
-    first = (str(error).splitlines() or [""])[0][:300]
+    first = first_line(error)[:300]
     if "overflow" in first:
         return ArchitectureError("the network fits no memory; use smaller images or fewer units")
     return ArchitectureError(f"{what} raised {type(error).__name__}: {first}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from search.terminal.commands import Parser, run
 
 EXAMPLES = """
@@ -19,11 +17,7 @@ def parser() -> Parser:
         "of an image in, probabilities out. Its logits are compared with PyTorch's first.",
         examples=EXAMPLES,
     )
-    which = own.add_mutually_exclusive_group()
-    which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
-    which.add_argument(
-        "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
-    )
+    own.add_network()
     own.add_runs_dir()
     return own
 

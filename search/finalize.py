@@ -25,7 +25,7 @@ def parser() -> Parser:
         "recorded in the database.",
         examples=EXAMPLES,
     )
-    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_study()
     own.add_storage()
     own.add_moved_dataset()
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")

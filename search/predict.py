@@ -30,11 +30,7 @@ def parser() -> Parser:
         "as in MNIST, a picture is inverted, scaled and centred like them, and that is said.",
         examples=EXAMPLES,
     )
-    which = own.add_mutually_exclusive_group()
-    which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
-    which.add_argument(
-        "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
-    )
+    own.add_network()
     own.add_runs_dir()
     own.add_argument(
         "--top", type=positive_int, default=3, metavar="K", help="how many classes to name"

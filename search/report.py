@@ -22,7 +22,7 @@ def parser() -> Parser:
         "while the study runs.",
         examples=EXAMPLES,
     )
-    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_study()
     own.add_storage()
     own.add_runs_dir()
     own.add_argument(

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 COUNTS = {  # options that count something
     "trials": "total number of finished trials, complete or pruned (default: the study file's; "
     "{trials} in the default one)",
-    "repeats": "of a study that compares arms: how many times each is trained, in all",
+    "repeats": "total number of times each arm is trained, in a study that compares arms",
     "epochs": "maximum epochs per trial (default: the study file's; {epochs} in the default one)",
-    "limit": "train on so many examples only, the same share of each class (default: all)",
-    "image-size": "side in pixels of the images that your own pictures are made (default: chosen "
-    "from them)",
-    "workers": "processes that train at a time (default: one a core, 8 at most; one on a GPU, or "
+    "limit": "train on only N examples, the same share of each class (default: all)",
+    "image-size": "side in pixels that your own pictures are resized to (default: chosen from "
+    "them)",
+    "workers": "processes that train at a time (default: one per core, at most 8; one per GPU; 1 "
     "with --seed, since several race for the sampler's draws)",
 }
 IN_FILE: dict[str, Mapping[str, Any]] = {
@@ -79,7 +79,7 @@ def parser() -> Parser:
     own.add_argument(
         "--dataset",
         metavar="NAME",
-        help="see below (default: fashion_mnist, or digits where that cannot be had)",
+        help="see below (default: fashion_mnist, or digits where that is unavailable)",
     )
     own.add_argument(
         "--study",

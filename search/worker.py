@@ -18,7 +18,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_storage()
-    own.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+    own.add_study()
     own.add_moved_dataset()
     own.add_device()
     own.add_argument(

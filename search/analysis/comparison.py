@@ -214,8 +214,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
-
-
-def guessing_loss(view: StudyView) -> float:
-    """In nats, what all classes as equally likely score."""
-    return math.log(max(2, len(view.dataset.class_names)))

@@ -7,7 +7,7 @@ from statistics import mean
 
 from search.analysis.comparison import ArmRuns, Basis, Difference
 from search.analysis.measures import HUGE, measure_of
-from search.analysis.wording import mean_and_spread, printable, spread
+from search.analysis.wording import counted, mean_and_spread, printable, spread
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue
@@ -126,7 +126,7 @@ def finding_in_words(difference: Difference) -> str:
     points = " points" if measure.unit else ""
     size = f" by {measure.signed(abs(middle)).lstrip('+')}{points}" if middle else ""
     head = f"the {measure.words} of {arm} {relation} that of {than}{size}"
-    seeds = "1 seed" if difference.pairs == 1 else f"{difference.pairs} seeds"
+    seeds = counted(difference.pairs, "seed")
     if basis != "tested":
         return head + UNTESTED[basis][1].format(seeds=seeds)
     p = p_in_words(difference.p_holm)

@@ -145,7 +145,7 @@ def by_class(final: FinalResult) -> list[ClassResult]:
 
 
 def figures_on_test(final: FinalResult) -> dict[str, Any]:
-    """The test set's part of `metrics.json`, and what is recorded with the reading.
+    """The test set's part of `metrics.json`, and what is recorded of the evaluation.
 
     Means over the seeds; `std` and `loss_std` are sample standard deviations over them, null for
     one seed. `uncertainty` names both of what makes the accuracy uncertain.

@@ -19,7 +19,7 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from search.analysis.comparison import guessing_loss
+from search.analysis.measures import guessing_loss
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Range, choice_label

@@ -53,7 +53,7 @@ class Measure:
         return f"{self.factor * value:.{self.digits}f}{self.unit}"
 
     def signed(self, difference: float) -> str:
-        """`−0.0144`, `+0.85` (points of percent), `+1 536`."""
+        """`−0.0144`, `+0.85` (percentage points), `+1 536`."""
         size = self.shown(abs(difference)).removesuffix(self.unit)
         sign = "−" if difference < 0 else "+"
         return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
@@ -218,3 +218,8 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
         total += max(0.0, end - max(start, until))
         until = max(until, end)
     return total
+
+
+def guessing_loss(view: StudyView) -> float:
+    """In nats, what all classes as equally likely score."""
+    return math.log(max(2, len(view.dataset.class_names)))

@@ -148,9 +148,10 @@ def _of_search(view: StudyView, cost: Cost, begun: Sequence[TrialView], later: i
     known = [(epochs_trained(t), t.seconds) for t in _judged(view)]
     known.append((GUESS_EPOCHS, GUESS_EPOCHS * fmean(map(cost, networks))))
     typical = sum(seconds for _, seconds in known) / sum(epochs for epochs, _ in known)
+    longest, share = _longest(view), _share_trained(view)
     rests = [
-        max(0.0, _longest(view) - epochs_trained(trial))
-        * (1.0 if trial.is_baseline else _share_trained(view))  # the baseline is never stopped
+        max(0.0, longest - epochs_trained(trial))
+        * (1.0 if trial.is_baseline else share)  # the baseline is never stopped
         * (_seconds_per_epoch(trial) or typical)
         for trial in begun
     ]
@@ -185,8 +186,8 @@ def _epochs_from(view: StudyView, first: int) -> float:
 
 def _share_trained(view: StudyView) -> float:
     """Of the epochs of a trial that is not stopped, those that one trains on average."""
-    ended = [trial for trial in _judged(view) if trial.state in ("complete", "pruned")]
-    trained = [t.state == "complete" or epochs_trained(t) / _longest(view) for t in ended]
+    ended, longest = [t for t in _judged(view) if t.state in ("complete", "pruned")], _longest(view)
+    trained = [t.state == "complete" or epochs_trained(t) / longest for t in ended]
     guess = find_pruner(view.spec.pruner).expected_epochs(view.spec.epochs) / view.spec.epochs
     return (GUESS_TRIALS * guess + sum(trained)) / (GUESS_TRIALS + len(trained))
 

@@ -20,6 +20,11 @@ MEANINGS: Mapping[State, str] = {
 WORDS: Mapping[State, str] = {**{state: state for state in MEANINGS}, "waiting": "queued"}
 
 
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def grouped(number: int) -> str:
     """Digits in groups of three: 221 950."""
     return f"{number:,}".replace(",", " ")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
+HEIGHT = 440  # pixels on a page, of a figure that does not say
 Section = Literal["arms", "effects", "progress", "parameters", "confusion", "network", "more"]
 Source = TypeVar("Source")
 

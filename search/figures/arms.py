@@ -8,16 +8,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.analysis.comparison import Difference, against_base, guessing_loss, runs_by_arm
+from search.analysis.comparison import Difference, against_base, runs_by_arm
 from search.analysis.comparison_words import INTERVAL, verdict_in_words
-from search.analysis.measures import MEASURES
-from search.analysis.wording import fitted, spread
+from search.analysis.measures import MEASURES, guessing_loss
+from search.analysis.wording import spread
 from search.figures import style, values
 from search.store.views import StudyView
 
 METRIC = "validation_loss"
 MOST_POINTS = 400  # of all arms together
-MOST_NAME = 40  # characters
 ROW_PX = 30  # an arm takes
 INTERVAL_SHOWN = 2.5  # times as far as the points, an interval is shown; of few seeds it is huge
 SEED = {"color": style.GREY, "symbol": "circle-open", "size": 7}
@@ -56,7 +55,7 @@ def loss_by_arm(view: StudyView) -> go.Figure:
     _set_rows(
         figure,
         [
-            f"{_label(runs.arm.name)} ({len(runs.complete)}{lost})"
+            f"{values.arm_label(runs.arm.name)} ({len(runs.complete)}{lost})"
             for runs, lost in zip(arms, failed, strict=True)
         ],
     )
@@ -94,14 +93,14 @@ def effects(view: StudyView) -> go.Figure:
     style.apply_style(
         figure,
         values.subtitle(view, f"points: one seed each; bar: the mean's {INTERVAL}"),
-        f"What each arm changed against {_label(view.spec.arms[0].name)}",
+        f"What each arm changed against {values.arm_label(view.spec.arms[0].name)}",
     )
     figure.update_xaxes(
         title_text=f"difference in {MEASURES[METRIC].words} (nats); the base is at 0",
         range=[-limit, limit],
     )
     figure.add_vline(x=0, line={"color": style.VERMILION, "width": 1, "dash": "dash"})
-    _set_rows(figure, [f"{_label(d.arm)} ({d.pairs})" for d in differences])
+    _set_rows(figure, [f"{values.arm_label(d.arm)} ({d.pairs})" for d in differences])
     if not any(difference.by_repeat for difference in differences):
         style.note_absence(figure, "no arm can be compared with the base yet")
     return figure
@@ -139,7 +138,3 @@ def _add_effects(figure: go.Figure, inside: Mapping[int, Difference]) -> None:
     halves = [values.short((d.high or d.mean or 0.0) - (d.mean or 0.0)) for d in inside.values()]
     name, hover = f"mean, {INTERVAL}", "mean difference %{x}"
     style.add_markers(figure, x, y, name, DIAMOND, hover, error_x=_bar(halves))
-
-
-def _label(name: str) -> str:
-    return values.in_figure(fitted(name, MOST_NAME))

@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis.comparison import ArmRuns, runs_by_arm
-from search.analysis.wording import fitted
 from search.figures import style, values
 from search.store.views import StudyView, TrialView
 
@@ -19,7 +18,6 @@ TOP = 10  # complete trials that are told apart
 MOST_CURVES = 60  # of each other kind
 MOST_ARMS = 12  # whose curves can be told apart
 MOST_POINTS = 2000  # of all seeds' curves together
-MOST_NAME = 40  # characters of an arm's
 BEHIND = 1001  # in the legend, where a trace's rank is 1000 unless it says otherwise
 CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}}
 GROUPS = (  # state, name, colour, dash
@@ -49,7 +47,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
         t for t in view.trials if t.number not in numbers and not t.is_baseline and values.points(t)
     ]
     for state, name, colour, dash in GROUPS:
-        trials = [t for t in others if t.state == state and values.points(t)]
+        trials = [t for t in others if t.state == state]
         if trials:
             line = {"color": colour, "dash": dash, "width": 1}
             _add_group(figure, trials, name, line)
@@ -108,7 +106,7 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     remark = "thin: one seed, thick: their mean" + (f"; {rest} arms not drawn" if rest else "")
     style.apply_style(figure, values.subtitle(view, remark), "Learning curves of the arms")
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
-    low, high = values.loss_range(view)  # but down to the values.lowest training loss
+    low, high = values.loss_range(view)  # but down to the lowest training loss
     losses = [row.train_loss for runs in shown for t in runs.complete for row in t.curve]
     low = min([low, *(math.log10(0.95 * loss) for loss in losses if loss > 0)])
     figure.update_yaxes(type="log", range=[low, high])
@@ -121,7 +119,7 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
     """`most`: seeds that are drawn one by one."""
     seeds = values.thinned(runs.complete, most)
     shared = list(zip(*(trial.curve for trial in runs.complete), strict=False))
-    label, look = values.in_figure(fitted(runs.arm.name, MOST_NAME)), style.line_style(rank)
+    label, look = values.arm_label(runs.arm.name), style.line_style(rank)
     name, hover = f"{label} ({len(runs.complete)})", f"{label}, epoch %{{x}}: loss %{{y}}"
     for column, loss in ((1, "train_loss"), (2, "validation_loss")):
         place: dict[str, Any] = {"row": 1, "col": column, "legendgroup": str(rank)}

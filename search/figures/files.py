@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -25,13 +26,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from search.analysis.wording import fitted, grouped
-from search.figures import Kind
+from search.figures import HEIGHT, KINDS, Kind
+from search.training.files import write_atomically
 
 Draw = Callable[[], Figure]
 
 DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
-HEIGHT = 440  # pixels on a page, of a figure that does not say
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
 FEW_DECADES = 2.5  # up to which a logarithmic axis has labels between the powers of ten
@@ -59,6 +60,18 @@ def rendered(draw: Draw, kind: Kind, dpi: int = DPI) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         draw().savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()
+
+
+def write_pictures(
+    draws: Mapping[str, Draw], folder: Path, kinds: Collection[Kind] = KINDS
+) -> list[Path]:
+    """Each picture as `<name>.<kind>`, written whole or not at all. Returns the files."""
+    files = []
+    for name, draw in draws.items():
+        for kind in kinds:
+            files.append(folder / f"{name}.{kind}")
+            write_atomically(files[-1], rendered(draw, kind))
+    return files
 
 
 def drawn(figure: Mapping[str, Any]) -> Figure:

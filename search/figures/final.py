@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from search.analysis.final_result import FinalResult
-from search.analysis.wording import data_in_words, fitted, grouped, percent, printable
-from search.figures import FINAL_FIGURES, KINDS, applying
-from search.figures.files import Draw, drawn, rendered
+from search.analysis.wording import counted, data_in_words, fitted, grouped, percent, printable
+from search.figures import FINAL_FIGURES, applying
+from search.figures.files import Draw, drawn, write_pictures
 from search.figures.images import draw_feature_maps, draw_mistakes, tile
 from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
 from search.figures.values import in_figure, short
 from search.spec.recipe import EARLY_LOOK
 from search.store.records import EpochRow
-from search.training.files import write_atomically
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
 MOST_NUMBERS = 25  # classes up to which each cell shows its count
@@ -91,7 +90,7 @@ def confusion_on_test(final: FinalResult) -> go.Figure:
 
 def tested_on(final: FinalResult) -> str:
     """`Fashion-MNIST, 10 000 test images × 3 runs`; not escaped."""
-    runs = "1 run" if len(final.runs) == 1 else f"{len(final.runs)} runs"
+    runs = counted(len(final.runs), "run")
     title = printable(final.view.dataset.title)
     return f"{title}, {grouped(final.test_count)} test images × {runs}"
 
@@ -193,12 +192,18 @@ def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDAr
 
 
 def drawings(final: FinalResult) -> dict[str, Draw]:
-    """What draws each picture of FINAL_FIGURES, and, where there are such, the mistakes of the
-    most confused pairs and the feature maps."""
+    """What draws each picture of FINAL_FIGURES, and those of `image_drawings`."""
     made: dict[str, Draw] = {
         name: partial(drawn, figure.draw(final).to_dict())
         for name, figure in applying(FINAL_FIGURES, final).items()
     }
+    return made | image_drawings(final)
+
+
+def image_drawings(final: FinalResult) -> dict[str, Draw]:
+    """What draws the pictures that are no plotly figures, where there are such: the mistakes of
+    the most confused pairs, and the feature maps."""
+    made: dict[str, Draw] = {}
     title = fitted(final.view.dataset.title)
     if final.mistakes:
         words = f"{title}: the surest mistakes on test, {_network(final)}"
@@ -219,9 +224,4 @@ def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
 
     Returns the files; each is written whole or not at all.
     """
-    files = []
-    for name, draw in drawings(final).items():
-        for kind in KINDS:
-            files.append(folder / f"{name}.{kind}")
-            write_atomically(files[-1], rendered(draw, kind))
-    return files
+    return write_pictures(drawings(final), folder)

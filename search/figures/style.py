@@ -17,7 +17,6 @@ from search.figures.values import in_figure, subtitle
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GREY = "#7F7F7F"  # what is there for comparison only
 DASHES = ("solid", "dash", "dot")
-DARK_GROUND = "#14171C"
 
 _TEXT = "#7D7D7D"  # 4.1:1 on white and on the dashboard's dark ground; pages have their own colour
 _GRID = "rgba(127,127,127,0.22)"

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from search.analysis.wording import data_in_words, grouped
+from search.analysis.measures import guessing_loss
+from search.analysis.wording import data_in_words, fitted, grouped
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 
 T = TypeVar("T")
 
+MOST_ARM = 40  # characters of an arm's name
 LOSS = "validation loss (cross entropy, nats)"
 
 
@@ -44,7 +46,7 @@ def loss_range(view: StudyView) -> list[float]:
     A diverging trial would otherwise squeeze all others into a line; ln K is what guessing scores.
     """
     losses = [loss for trial in view.trials for _, loss, _ in points(trial) if loss > 0]
-    guessing = math.log(max(2, len(view.dataset.class_names)))
+    guessing = guessing_loss(view)
     low, high = min(losses, default=guessing / 10), max(losses, default=guessing)
     return [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]
 
@@ -88,3 +90,8 @@ def subtitle(view: StudyView, remark: str = "one run each") -> str:
 def in_figure(text: str) -> str:
     """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def arm_label(name: str) -> str:
+    """An arm's name, cut and escaped for a figure."""
+    return in_figure(fitted(name, MOST_ARM))

@@ -17,33 +17,32 @@ from typing import Any
 from search.analysis.final_result import FinalResult
 from search.figures.final import save_pictures
 from search.pages.final_page import final_page
-from search.training.bundle import Bundle, write_bundle
+from search.training.bundle import FINAL, Bundle, write_bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
-FIRST = "final"
 METRICS = "metrics.json"  # written last: a folder that has it is whole
 ONNX = "model.onnx"
 
 
-def final_folder(runs: Path, number: int) -> Path:
-    return runs / f"{FIRST}-{number}"
+def final_folder(folder: Path, number: int) -> Path:
+    return folder / f"{FINAL}-{number}"
 
 
-def check_writable(runs: Path) -> None:
-    """Whether files can be written below `runs`, which is made. Raises BundleError."""
+def check_writable(folder: Path) -> None:
+    """Whether files can be written below `folder`, which is made. Raises BundleError."""
     try:
-        runs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=runs) as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"room")
     except OSError as error:
-        raise cannot_write(runs, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def cannot_write(folder: Path, error: OSError) -> BundleError:
     return BundleError(
-        f"cannot write {folder} ({error.strerror}); make room or mend its rights, and the same "
-        "command goes on: nothing is evaluated twice"
+        f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, then "
+        "run the same command again: nothing is evaluated twice"
     )
 
 
@@ -59,14 +58,14 @@ def write_all(
     write_atomically(folder / METRICS, text.encode())
 
 
-def lead_to_first(runs: Path) -> None:
+def lead_to_first(folder: Path) -> None:
     """Let `final` lead to the first evaluation that is whole. Raises OSError."""
-    whole = [path for path in runs.glob(f"{FIRST}-*") if (path / METRICS).is_file()]
+    whole = [path for path in folder.glob(f"{FINAL}-*") if (path / METRICS).is_file()]
     first = min(whole, key=lambda path: (len(path.name), path.name))
-    link = runs / FIRST
+    link = folder / FINAL
     if link.exists() and not link.is_symlink():
         return
-    temporary = runs / f".{FIRST}.{os.getpid()}"
+    temporary = folder / f".{FINAL}.{os.getpid()}"
     try:
         temporary.symlink_to(first.name, target_is_directory=True)
     except (OSError, NotImplementedError):

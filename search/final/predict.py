@@ -13,13 +13,12 @@ from data.errors import DataError, shown
 from data.folders.composition import read_alike
 from data.folders.files import FORMATS, pictures_below
 from search.figures.images import contact_sheet
-from search.running.study import check_count, kept_settings
 from search.spec.config import check_study_name
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, check_count
 from search.store import default_storage
 from search.store.folders import folder_name, runs_folder
-from search.training.bundle import Bundle, Prediction, Skipped, latest_bundle, read_bundle
-from search.training.device import prepare_process
+from search.training.bundle import FINAL, Bundle, Prediction, Skipped, latest_bundle, read_bundle
+from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
@@ -109,7 +108,7 @@ def predict(
     else:
         network = read_bundle(bundle_folder(bundle, study, runs_dir))
     given = [paths] if isinstance(paths, str | Path) else paths
-    with kept_settings():
+    with kept_threads():
         prepare_process()
         pictures, skipped = classify(network, [Path(path) for path in given])
     if sheet is not None:
@@ -137,7 +136,7 @@ def bundle_folder(
         return Path(bundle)
     runs = runs_folder(default_storage(), runs_dir)
     if study is not None:
-        return runs / folder_name(check_study_name(study)) / "final"
+        return runs / folder_name(check_study_name(study)) / FINAL
     return latest_bundle(runs)
 
 

@@ -59,7 +59,7 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
         "interval_means": INTERVAL_MEANS,
         "effects": [
             (
-                f"{MEASURES[m].words} ({'points of percent' if MEASURES[m].unit else 'nats'})",
+                f"{MEASURES[m].words} ({'percentage points' if MEASURES[m].unit else 'nats'})",
                 [_effect_row(view, runs[d.arm], d) for d in against_base(view, m)],
             )
             for m in TESTED

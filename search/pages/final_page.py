@@ -10,6 +10,7 @@ from search.analysis.describe import describe_config
 from search.analysis.final_result import FinalResult, by_class, most_confused, test_accuracy
 from search.analysis.measures import Accuracy, accuracy_of, legend, seeds_in_words
 from search.analysis.wording import (
+    counted,
     data_in_words,
     duration,
     grouped,
@@ -19,7 +20,7 @@ from search.analysis.wording import (
 )
 from search.figures import FINAL_FIGURES, applying
 from search.figures.files import rendered
-from search.figures.final import drawings, tested_on
+from search.figures.final import image_drawings, tested_on
 from search.pages.networks import layer_values
 from search.pages.note import evaluation_in_words, in_utc
 from search.pages.render import listed, markdown, page, plain, plot_values
@@ -31,13 +32,11 @@ from search.training.epoch import Score
 
 PAIRS = 10
 MOST_NAMES = 10  # of classes in a sentence
-PICTURES = ("mistakes", "features")  # that are no plotly figures
 
 
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
-    drawn = drawings(final)
-    pictures = {name: rendered(drawn[name], "png") for name in PICTURES if name in drawn}
+    pictures = {name: rendered(draw, "png") for name, draw in image_drawings(final).items()}
     figures = {name: figure.draw(final) for name, figure in applying(FINAL_FIGURES, final).items()}
     view = final.view
     title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
@@ -125,7 +124,7 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
     best, validation_count = final.trial.best, final.view.dataset.validation_count
     assert best is not None
     validation = Score(loss=best.validation_loss, error=best.validation_error)
-    runs = "1 run" if len(final.runs) == 1 else f"{len(final.runs)} runs"
+    runs = counted(len(final.runs), "run")
     return [
         (
             f"training ({runs})",

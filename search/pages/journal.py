@@ -15,7 +15,7 @@ from search.analysis.comparison_words import (
     p_in_words,
     trained_in_words,
 )
-from search.analysis.describe import describe_network, describe_training
+from search.analysis.describe import describe_config
 from search.analysis.hypotheses import Check, Evaluation, evaluate_journal
 from search.analysis.measures import MEASURES
 from search.analysis.wording import data_in_words, printable
@@ -75,11 +75,8 @@ def _methodology(view: StudyView, said: str, involved: list[str]) -> str:
     parts = [said if not said or said.endswith((".", "!", "?")) else f"{said}."]
     if involved:
         base, *others = view.spec.arms
-        config = arm_config(view.spec, base)
-        parts.append(
-            f"The base, “{base.name}”: {describe_network(config.architecture)}; "
-            f"{describe_training(config)}."
-        )
+        described = describe_config(arm_config(view.spec, base))
+        parts.append(f"The base, “{base.name}”: {described}.")
         parts += [
             f"“{arm.name}” changes {changes_in_words(view.spec, arm)}."
             for arm in others

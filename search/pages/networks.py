@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.summary import LayerRow, anatomy
-from search.analysis.describe import describe_network, describe_training
+from search.analysis.describe import describe_config
 from search.analysis.wording import grouped, percent
 from search.store.views import StudyView, TrialView
 
@@ -16,11 +16,10 @@ def best_network(view: StudyView, trial: TrialView, whose: str) -> dict[str, Any
     if trial.config is None:
         return None
     network, shape = trial.config.architecture, view.dataset.image_shape
-    described = describe_network(network, trial.parameters)
     return {
         "whose": whose,
         "number": trial.number,
-        "described": f"{described}; {describe_training(trial.config)}",
+        "described": describe_config(trial.config, trial.parameters),
         "layers": layer_values(view, anatomy(network, shape, len(view.dataset.class_names))),
     }
 

@@ -67,7 +67,7 @@ def study_note(view: StudyView) -> str:
         counts=all_counts(view),
         time=time_spent(view),
         interrupted=MEANINGS["interrupted"] if view.in_state("interrupted") else "",
-        failures=[(t.number, _reason(t)) for t in view.in_state("failed")[-FAILURES:]],
+        failures=[(t.number, reason_in_words(t)) for t in view.in_state("failed")[-FAILURES:]],
         ranked=[*map(_row, count(1), ranked), *(_row(None, trial) for trial in stopped)],
         pruned=MEANINGS["pruned"] if stopped else "",
         sampling_error=f"{100 * sampling_error(error, view.dataset.validation_count):.2f}",
@@ -109,7 +109,8 @@ def _standing(view: StudyView) -> str:
     return f"{left[0].upper()}{left[1:]} as of {when}"
 
 
-def _reason(trial: TrialView) -> str:
+def reason_in_words(trial: TrialView) -> str:
+    """Why a trial failed, cut; not escaped."""
     return (trial.reason or "for an unknown reason")[:MOST_REASON]
 
 
@@ -132,7 +133,7 @@ def _row(rank: int | None, trial: TrialView) -> tuple[str, ...]:
 def trial_note(trial: TrialView) -> str | None:
     """Why a trial failed, or that it over-fits; None where there is neither to say."""
     if trial.state == "failed":
-        return f"**Failed**: {escape(_reason(trial))}\n"
+        return f"**Failed**: {escape(reason_in_words(trial))}\n"
     sentence = overfitting_in_words(trial)
     return None if sentence is None else f"{sentence}\n"
 

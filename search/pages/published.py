@@ -9,7 +9,7 @@ from typing import Any
 from search.analysis.comparison import ArmRuns
 from search.analysis.comparison_words import mean_in_words, trained_in_words
 from search.analysis.measures import MEASURES, seeds_in_words
-from search.analysis.wording import grouped
+from search.analysis.wording import counted, grouped
 from search.store.views import StudyView
 
 
@@ -29,7 +29,7 @@ def published_values(view: StudyView, runs: Mapping[str, ArmRuns]) -> dict[str, 
 
 
 def differing_setup(view: StudyView) -> tuple[list[str], str | None]:
-    """(what makes figures incomparable, what makes ours less certain): against the report."""
+    """(what makes the values incomparable, what makes ours less certain): against the report."""
     spec, theirs = view.spec, view.spec.published
     if not theirs:
         return [], None
@@ -42,7 +42,7 @@ def differing_setup(view: StudyView) -> tuple[list[str], str | None]:
     epochs, repeats = theirs.get("epochs", spec.epochs), theirs.get("repeats", spec.repeats)
     if epochs != spec.epochs:
         changed.append(f"trained for at most {spec.epochs} epochs, not {epochs}")
-    seeds = "1 seed" if spec.repeats == 1 else f"{spec.repeats} seeds"
+    seeds = counted(spec.repeats, "seed")
     return changed, f"{seeds} an arm, not {repeats}" if spec.repeats < repeats else None
 
 
@@ -60,7 +60,7 @@ def _row(view: StudyView, arm: ArmRuns, name: str, theirs: float) -> tuple[str, 
     values = arm.values(name)
     if not values:
         return (*head, trained_in_words(arm), "")
-    count = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
+    count = counted(len(values), "seed")
     ours = mean_in_words(arm, name) + ("" if name == "parameters" else f" ({count})")
     return (*head, ours, metric.signed(mean(values) - theirs))
 

@@ -24,10 +24,9 @@ from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
 from search.analysis.wording import grouped, printable
-from search.figures import Figure
+from search.figures import HEIGHT, Figure
 
 WIDTH = 80  # of text for the terminal
-HEIGHT = 440  # pixels of a figure that does not say
 DRAW = """
 for (const data of document.querySelectorAll("script.figure")) {
   const figure = JSON.parse(data.textContent);
@@ -35,7 +34,6 @@ for (const data of document.querySelectorAll("script.figure")) {
     {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
 }
 """
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # header, rows
 # What would be markup in a text: anywhere; at a line's start; `1.` there.
 _SIGNS = re.compile(r"[\\`*_\[\]<>#|~&]|\A[-+=]|(?<=\A\d)[.)](?=\s)")
 # What Markdown makes of a figure of the template; nobody's text can hold it, as it is escaped.

@@ -25,11 +25,11 @@ from search.analysis.wording import (
     split_in_words,
 )
 from search.figures import FIGURES, KINDS, Kind, applying
-from search.figures.files import drawn, rendered
+from search.figures.files import drawn, write_pictures
 from search.pages.comparison import comparison_values
 from search.pages.journal import journal_values
 from search.pages.networks import best_network
-from search.pages.note import evaluation_in_words, in_utc
+from search.pages.note import evaluation_in_words, in_utc, reason_in_words
 from search.pages.render import listed, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
 from search.spec.study_file import write_study_file
@@ -42,7 +42,6 @@ from search.training.files import write_atomically
 FOLDER = "figures"  # beside the page
 OF_EARLIER_VERSIONS = ("kinds", "dropout", "parallel")  # figures that there are no more
 TOP = 10
-MOST_REASON = 200  # characters
 MOST_FAILURES = 100  # in the table
 TRIAL_HEADER = (
     "trial", "train loss", "val. loss", "train error (%)", "val. error (%)", "train acc. (%)",
@@ -82,11 +81,8 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
 
     Figures of an earlier report that this one does not write are removed. Returns the files.
     """
-    files = []
-    for name, figure in report.figures.items():
-        for kind in kinds:
-            files.append(folder / FOLDER / f"{name}.{kind}")
-            write_atomically(files[-1], rendered(partial(drawn, figure.to_dict()), kind))
+    draws = {name: partial(drawn, figure.to_dict()) for name, figure in report.figures.items()}
+    files = write_pictures(draws, folder / FOLDER, kinds)
     known = {f"{name}.{kind}" for name in (*FIGURES, *OF_EARLIER_VERSIONS) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)
@@ -110,7 +106,7 @@ def _common_values(view: StudyView, now: datetime) -> dict[str, Any]:
             (
                 f"#{trial.number}",
                 str(len(trial.curve)),
-                (trial.reason or "for an unknown reason")[:MOST_REASON],
+                reason_in_words(trial),
                 *((trial.arm or "", str(trial.repeat)) if spec.is_comparison else ()),
             )
             for trial in failed

@@ -185,7 +185,7 @@ class WorkerPool:
 
         Raises:
             StudyBrokenError: they die before they achieve anything, or one met an error that a
-                person must mend (it has said so on standard error).
+                person must fix (it has said so on standard error).
         """
         for device, child in list(self._running):
             code = child.poll()
@@ -193,8 +193,7 @@ class WorkerPool:
                 self._running.remove((device, child))
             if code == BAD_INPUT:
                 raise StudyBrokenError(
-                    "a worker stopped with the error above; mend that, then run the same command "
-                    "again"
+                    "a worker stopped with the error above; fix it, then run the same command again"
                 )
             if code:
                 self._count_death(child)

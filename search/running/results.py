@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import fields
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,12 +16,10 @@ from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView
+from search.training.epoch import Epoch
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
-EPOCH = (
-    *("epoch", "train_loss", "train_error", "validation_loss", "validation_error"),
-    *("learning_rate", "seconds", "images"),
-)
+EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
 
 
 def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> StudyView:
@@ -42,11 +42,8 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
     """
     if study is not None:
         check_study_name(study)
-    db = open_database(storage, must_exist=True)
-    try:
+    with closing(open_database(storage, must_exist=True)) as db:
         return view_study(require_study(db, study))
-    finally:
-        db.close()
 
 
 def trials_table(view: StudyView) -> list[dict[str, Any]]:
@@ -119,7 +116,7 @@ def _whose(trial: TrialView) -> dict[str, Any]:
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:
-    """The figures of the study's make_report, by the names of their files, in its order.
+    """The figures of the study's report, by the names of their files, in its order.
 
     Example:
         >>> shown = study_figures(load_study("digits"))

@@ -73,7 +73,7 @@ def train_apart(
 
 def _raise_if_failed(seed: int, child: ChildProcess) -> None:
     if child.process.returncode == BAD_INPUT:
-        problem = "ended with the error above; mend that, and the same command goes on"
+        problem = "ended with the error above; fix it, then run the same command again to resume"
         raise RepeatError(f"training seed {seed} {problem}")
     if child.process.returncode != 0:
         raise RepeatError(

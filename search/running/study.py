@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, thre
 from search.running.request import OPTIONS, WHERE, Request, read_request
 from search.running.run import Run
 from search.running.worker import train_trials
-from search.spec.domains import SpecError
+from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import optuna_warnings_only
@@ -34,7 +34,7 @@ from search.store.views import StudyView
 from search.terminal.commands import console
 from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
-from search.training.device import choose_device, prepare_process
+from search.training.device import choose_device, kept_threads, prepare_process
 
 CHECK_SECONDS = 1.0  # between looks whether the study is still there
 
@@ -123,25 +123,8 @@ def run_study(
             warnings.warn(fallback_words(plan.substitute), stacklevel=4)
 
     stop = stop or threading.Event()
-    with kept_settings():
+    with kept_threads():
         return search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
-
-
-def check_count(name: str, value: int | None) -> None:
-    """Raises SpecError for what is neither None nor a whole number from 1 up."""
-    if value is not None and (type(value) is not int or value < 1):
-        raise SpecError(name, f"{name} must be a whole number from 1 up, but got {value!r}")
-
-
-@contextmanager
-def kept_settings() -> Iterator[None]:
-    """Give a notebook's number of threads and Optuna's verbosity back at the end."""
-    threads = torch.get_num_threads()
-    with optuna_warnings_only():
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def choose_devices(request: Request) -> list[torch.device]:

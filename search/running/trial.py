@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from optuna.trial import TrialState
 
+from models.checks import first_line
 from models.summary import count_parameters
 from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, TrialCheckpoint, trial_seed
@@ -97,12 +98,12 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """One line for people: the reason that a failed trial shows."""
-    first_line = (str(error).splitlines() or [""])[0][:300]
+    text = first_line(error)[:300]
     if is_out_of_memory(error):
-        return f"out of memory: {first_line}" if first_line else "out of memory"
+        return f"out of memory: {text}" if text else "out of memory"
     if isinstance(error, DivergedError):
-        return first_line
-    return f"{type(error).__name__}: {first_line}"
+        return text
+    return f"{type(error).__name__}: {text}"
 
 
 def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
@@ -149,5 +150,5 @@ def give_up_if_broken(run: Run) -> None:
         reason = latest[-1].user_attrs.get(REASON, "no reason given")
         raise StudyBrokenError(
             f"the last {len(latest)} trials failed, so the study stops; trial "
-            f"{latest[-1].number}: {reason}; mend that, then run the same command again"
+            f"{latest[-1].number}: {reason}; fix it, then run the same command again"
         )

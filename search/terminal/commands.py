@@ -127,6 +127,16 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # a script's --data would break when another option begins so
         )
 
+    def add_study(self) -> None:
+        self.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
+
+    def add_network(self) -> None:
+        which = self.add_mutually_exclusive_group()
+        which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
+        which.add_argument(
+            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
+        )
+
     def add_storage(self) -> None:
         self.add_argument(
             "--storage",

@@ -23,16 +23,17 @@ from data.folders.composition import Composition
 from data.folders.preparation import FIRST, Preparation
 from data.reading import parse_json, read_regular
 from models import Architecture, ArchitectureError, build, family_of, from_dict, to_dict
-from models.checks import shown
+from models.checks import first_line, shown
 from models.summary import count_parameters
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
-from search.training.files import load_tensors, write_atomically
+from search.training.files import WEIGHTS, load_tensors, write_atomically
 from search.training.task import logits
 
 FORMAT = 2
 PLAIN = {"study": str, "dataset": str, "title": str, "trial": int, "seed": int, "epochs": int}
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
+FINAL = "final"  # in a study's folder: leads to the network that was finished first
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
 LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
@@ -81,7 +82,7 @@ class Bundle:
         except (ArchitectureError, RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the weights of study {self.study!r} do not fit its network "
-                f"({str(error).splitlines()[0]}); run python -m search.finalize again"
+                f"({first_line(error)}); run python -m search.finalize again"
             ) from error
         return model.eval().to(memory_format=torch.channels_last)
 
@@ -231,7 +232,7 @@ def latest_bundle(runs: Path) -> Path:
     Raises:
         BundleError: there is none.
     """
-    configs = list(runs.glob(f"*/final/{CONFIG}"))
+    configs = list(runs.glob(f"*/{FINAL}/{CONFIG}"))
     if not configs:
         raise BundleError(
             f"no finished network under {runs.absolute()}; run python -m search.finalize first, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from search.training.epoch import DeviceError
@@ -67,6 +69,18 @@ def prepare_process(threads: int | None = None) -> None:
     if allowed != torch.get_num_threads():
         torch.set_num_threads(allowed)
     torch.backends.cudnn.benchmark = True  # shapes never change within a trial
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Give a notebook's number of threads back at the end."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def return_memory(*, of_gpu: bool = True) -> None:

@@ -26,8 +26,10 @@ from typing import Any
 import psutil
 
 from data.reading import open_regular
+from models.checks import first_line
 from search.training.epoch import CheckpointError
 
+WEIGHTS = "model.safetensors"  # of a finished network, in its folder
 MAGIC = b"cnn-search checkpoint 1\n"
 DIGEST_BYTES = 32
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
@@ -177,5 +179,5 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
             warnings.simplefilter("ignore")  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
-        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        reason = first_line(error)[:200] or type(error).__name__
         raise ValueError(reason) from error

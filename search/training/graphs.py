@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from models.checks import first_line
 from search.training.epoch import derived_seed
 
 WARM_UP_CALLS = 3
@@ -163,7 +164,7 @@ class Replayed:
                     self._records = False
                     self._graphs.clear()
                     self._randomness.renew()
-                    _warn_once((str(error).splitlines() or [""])[0])
+                    _warn_once(first_line(error))
                     continue
                 self._graphs[calls] = graph
             self._graphs[calls].replay()

@@ -48,7 +48,8 @@ class Training(Iterator[Epoch]):
         state: from `Training.state()` of the same arguments: goes on from there, on a CPU to the
             bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
-        early_look: also report, as epoch 0, after `EARLY_LOOK` of the first epoch.
+        early_look: also report a partial-epoch validation, as epoch 0, after `EARLY_LOOK` of the
+            first epoch.
         metrics: names in METRICS, computed for every report.
 
     Raises:

@@ -22,7 +22,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Domain, Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
-from search.training.files import load_tensors
+from search.training.files import WEIGHTS, load_tensors
 from search.training.metrics import check_metrics
 
 IMAGENET = "imagenet"
@@ -88,7 +88,7 @@ def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
         return _imagenet()
     try:
         path = Path(source)
-        file = path / "model.safetensors" if path.is_dir() else path
+        file = path / WEIGHTS if path.is_dir() else path
         content = read_regular(file, most_bytes)
         weights: Any = load_tensors(content, safetensors=file.suffix == ".safetensors")
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -28,6 +28,15 @@ START = datetime(2026, 3, 1, 9, 0)
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
 PLAIN = TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12))
 
+SEARCHED = StudySpec(
+    dataset="fashion_mnist",
+    space={
+        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "depth": Range(low=2, high=4),
+        "hidden": Choice(values=((64,), (128,), (120, 84))),
+        "batch_norm": Fixed(value=True),
+    },
+)
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
 

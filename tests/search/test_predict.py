@@ -19,7 +19,8 @@ from data.folders.composition import measure
 from models import ConvNetConfig
 from search.spec.recipe import Recipe
 from search.terminal.commands import run
-from search.training.bundle import WEIGHTS, Bundle, write_bundle
+from search.training.bundle import Bundle, write_bundle
+from search.training.files import WEIGHTS
 from search.training.task import make_task
 from search.training.train import train
 

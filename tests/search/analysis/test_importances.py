@@ -17,21 +17,11 @@ from search.analysis.importances import (
     search_axes,
     usable,
 )
-from search.spec.config import StudySpec
-from search.spec.domains import Choice, Fixed, Range
 from search.spec.space import distributions
 from search.store.views import StudyView
+from tests.search.made_up_views import SEARCHED as SPEC
 
 Make = Callable[..., Any]
-SPEC = StudySpec(
-    dataset="fashion_mnist",
-    space={
-        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
-        "depth": Range(low=2, high=4),
-        "hidden": Choice(values=((64,), (128,), (120, 84))),
-        "batch_norm": Fixed(value=True),
-    },
-)
 
 
 @pytest.fixture

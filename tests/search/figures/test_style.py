@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from search.figures.style import COLOURS, DARK_GROUND, GREY
+from search.figures.style import COLOURS, GREY
+
+DARK_GROUND = "#14171C"  # --ground of pages/templates/style.css
 
 
 def luminance(colour: str) -> float:

@@ -11,7 +11,6 @@ import optuna
 import pytest
 from sqlalchemy import delete, func, select
 
-from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
@@ -30,17 +29,9 @@ from search.store.studies import (
     resumed_spec,
     set_total,
 )
+from tests.search.long_studies import INFO
 
 ROOT = Path(__file__).parents[3]
-INFO = DatasetInfo(
-    name="digits",
-    title="digits",
-    class_names=tuple("0123456789"),
-    image_shape=(1, 8, 8),
-    mirror_changes_class=True,
-    validation_count=287,
-    training_count=1437,
-)
 Make = Callable[..., StudyHandle]
 
 

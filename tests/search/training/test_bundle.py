@@ -14,8 +14,9 @@ import torch
 
 from data.folders.preparation import FIRST
 from models import MLPConfig
-from search.training.bundle import CONFIG, WEIGHTS, Bundle, latest_bundle, read_bundle, write_bundle
+from search.training.bundle import CONFIG, Bundle, latest_bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
+from search.training.files import WEIGHTS
 from search.training.task import logits
 
 

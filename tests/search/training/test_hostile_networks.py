@@ -24,9 +24,9 @@ from safetensors.torch import save as to_safetensors
 
 from data.folders.composition import Composition
 from models import ConvNetConfig, build
-from search.training.bundle import CONFIG, WEIGHTS, Bundle, read_bundle, write_bundle
+from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError, CheckpointError, WeightsError
-from search.training.files import MAGIC, load_checkpoint
+from search.training.files import MAGIC, WEIGHTS, load_checkpoint
 from search.training.weights import fitting_weights
 from tests.hostile import damaged, edited, refused_in_a_line
 
