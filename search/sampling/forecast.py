@@ -9,15 +9,40 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import optuna
 
 from search.sampling import halving
+from search.spec.recipe import EARLY_LOOK
 
 Curve = Mapping[int, float]  # epoch -> validation loss; 0: the partial-epoch validation
 SEED_SD = 0.03  # of the logarithm of a final loss: what another seed would change
 UNKNOWN_SD = 0.05  # what a rung adds to that while too few trials have passed it to tell
+
+
+State = Literal["running", "paused", "complete", "pruned"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """What is known of one trial that has not failed.
+
+    Attributes:
+        params: as Optuna stores them.
+        curve: its objective by report; 0 is the partial-epoch validation. Empty before the first.
+    """
+
+    number: int
+    state: State
+    params: Mapping[str, Any]
+    curve: Mapping[int, float]
+
+    @property
+    def epochs(self) -> float:
+        """Trained so far."""
+        last = max(self.curve, default=None)
+        return 0.0 if last is None else last or EARLY_LOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +77,7 @@ class Forecast:
         return lowest + self.falls[passed - 1], self.sds[passed - 1]
 
 
-def fit(trials: Iterable[optuna.trial.FrozenTrial], epochs: int) -> Forecast:
+def fit(trials: Iterable[Contender], epochs: int) -> Forecast:
     """Learn from all trials of a study, whose maximum is `epochs` epochs each."""
     rungs = halving.rungs(epochs)
     logs_TR = np.array([_logs_at_rungs(trial, rungs) for trial in trials])
@@ -69,10 +94,10 @@ def fit(trials: Iterable[optuna.trial.FrozenTrial], epochs: int) -> Forecast:
     return Forecast(tuple(rungs), tuple(falls[::-1]), tuple(sds[::-1]))
 
 
-def _logs_at_rungs(trial: optuna.trial.FrozenTrial, rungs: list[int]) -> list[float]:
+def _logs_at_rungs(trial: Contender, rungs: list[int]) -> list[float]:
     """Logarithms of the lowest losses at each rung and at the end; NaN beyond the last report."""
-    finite = {e: loss for e, loss in trial.intermediate_values.items() if math.isfinite(loss)}
-    complete, last = trial.state == optuna.trial.TrialState.COMPLETE, max(finite, default=-1)
+    finite = {e: loss for e, loss in trial.curve.items() if math.isfinite(loss)}
+    complete, last = trial.state == "complete", max(finite, default=-1)
     found = []
     for rung in (*rungs, math.inf):
         seen = [loss for epoch, loss in finite.items() if epoch <= rung]

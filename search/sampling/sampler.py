@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import Forecast, fit
+from search.sampling.forecast import Contender, Forecast, State, fit
 from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
@@ -56,8 +56,9 @@ class StudySampler(BaseSampler):
             if trial.number != number and self._space.keys() <= trial.params.keys()
         ]
         others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
-        forecast = fit(others, self._spec.epochs)
-        losses = [_final_loss(forecast, trial) for trial in others]
+        curves = [_contender(trial) for trial in others]
+        forecast = fit(curves, self._spec.epochs)
+        losses = [_final_loss(forecast, one) for one in curves]
         finite = [loss for loss in losses if loss is not None]
         highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
         known = []
@@ -122,9 +123,19 @@ def _chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in trials if t.number in chosen or t.state == TrialState.RUNNING]
 
 
-def _final_loss(forecast: Forecast, trial: FrozenTrial) -> float | None:
-    complete = trial.state == TrialState.COMPLETE
-    estimate = forecast.estimate_final(trial.intermediate_values, complete=complete)
+def _contender(trial: FrozenTrial) -> Contender:
+    states: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+    return Contender(
+        number=trial.number,
+        state=states.get(trial.state, "running"),
+        params=trial.params,
+        curve=trial.intermediate_values,
+    )
+
+
+def _final_loss(forecast: Forecast, trial: Contender) -> float | None:
+    """The logarithm of it."""
+    estimate = forecast.estimate_final(trial.curve, complete=trial.state == "complete")
     return None if estimate is None else estimate[0]
 
 

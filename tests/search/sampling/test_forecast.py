@@ -1,17 +1,15 @@
 import math
 
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import SEED_SD, UNKNOWN_SD, fit
+from search.sampling.forecast import SEED_SD, UNKNOWN_SD, Contender, State, fit
 
 
-def trial(*logs: float, complete: bool = False) -> FrozenTrial:
+def trial(*logs: float, complete: bool = False) -> Contender:
     """Reports after the partial epoch (0) and epochs 1, 2, ...: logarithms of losses."""
     losses = {epoch: math.exp(log) for epoch, log in enumerate(logs)}
-    if complete:
-        return create_trial(value=min(losses.values()), intermediate_values=losses)
-    return create_trial(state=TrialState.PRUNED, intermediate_values=losses)
+    state: State = "complete" if complete else "pruned"
+    return Contender(number=0, state=state, params={}, curve=losses)
 
 
 def test_a_stopped_trial_is_expected_to_fall_as_the_others_did() -> None:
@@ -27,10 +25,7 @@ def test_a_stopped_trial_is_expected_to_fall_as_the_others_did() -> None:
     second = (0.2 + 0.4 + 0.3) / 3 + last
     first = (1.0 + 0.9 + 1.0 + 0.8) / 4 + second
     expected = [-0.5, -0.7, -0.3 - last, 0.2 - second, 0.5 - first]
-    found = [
-        forecast.estimate_final(t.intermediate_values, complete=t.state == TrialState.COMPLETE)
-        for t in curves
-    ]
+    found = [forecast.estimate_final(t.curve, complete=t.state == "complete") for t in curves]
     assert all(found)
     means, sds = zip(*(estimate for estimate in found if estimate), strict=True)
     assert means == pytest.approx(expected)
