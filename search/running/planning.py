@@ -85,8 +85,17 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         DataError: its images cannot be had.
         StorageError: the database or the folder cannot be used.
     """
+    db = open_database(request.storage) if database_exists(request.storage) else None
+    try:
+        return _plan(request, device, db)
+    except BaseException:
+        if db is not None:
+            db.close()
+        raise
+
+
+def _plan(request: Request, device: torch.device, db: Database | None) -> Plan:
     url, data_dir = request.storage, request.data_dir
-    db = open_database(url) if database_exists(url) else None
     dataset, substitute = _choose_dataset(request, db)
     name = request.study_name(dataset)
     existing = None if db is None else find_study(db, name)

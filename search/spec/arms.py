@@ -7,8 +7,6 @@ of the data and draws of the augmentation, so that they can be compared pair by 
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,17 +112,13 @@ def comparison_fields(
     """
     if arms == []:
         raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
-    if arms is None and study.get("sampler") != "grid":
+    if arms is None:
         return {}
     for key, instead in FOLLOWS.items():
         if key in study:
             raise SpecError(key, f"{key} of a study with arms is {instead}")
     if study.get("sampler", "grid") != "grid":
         raise SpecError("sampler", f"arms need no sampler, but got {study['sampler']!r}; leave it")
-    if arms is None:
-        arms, fixed = _grid(space)
-    else:
-        fixed = _only_fixed(space)
     base, repeats = study.get("base", arms[0].name), study.get("repeats", 1)
     if base not in [arm.name for arm in arms]:
         names = ", ".join(arm.name for arm in arms)
@@ -132,7 +126,7 @@ def comparison_fields(
     return {
         "sampler": "grid",
         "pruner": study.get("pruner", "none"),
-        "space": fixed,
+        "space": _only_fixed(space),
         "arms": tuple(sorted(arms, key=lambda arm: arm.name != base)),  # only the base moves
         "base": base,
         "repeats": repeats,
@@ -160,33 +154,3 @@ def _only_fixed(space: Mapping[str, Domain]) -> dict[str, Domain]:
                 "each (a list that is one value is written [[1, 2]])",
             )
     return dict(space)
-
-
-def _grid(space: Mapping[str, Domain]) -> tuple[list[Arm], dict[str, Domain]]:
-    """An arm for each combination of the lists, and what is fixed."""
-    for name, domain in space.items():
-        if isinstance(domain, Range):
-            raise SpecError(name, f"{name}: a grid has no ranges; list the values: {name} = [...]")
-    lists = {name: domain.corners for name, domain in space.items() if len(domain.corners) > 1}
-    if not lists:
-        raise SpecError("sampler", "sampler = 'grid' needs lists in [space], or [[arm]] tables")
-    size = math.prod(map(len, lists.values()))
-    if size > MAX_ARMS:
-        raise SpecError(
-            "sampler", f"the lists in [space] have {size} combinations; at most {MAX_ARMS} can be "
-            "compared, so shorten them or give sampler = \"random\""
-        )  # fmt: skip
-    combinations = (
-        dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
-    )
-    arms = [
-        Arm(name=", ".join(f"{name} {_in_name(value)}" for name, value in one.items()), values=one)
-        for one in combinations
-    ]
-    return arms, {name: domain for name, domain in space.items() if name not in lists}
-
-
-def _in_name(value: ParameterValue) -> str:
-    if isinstance(value, tuple):
-        return "-".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -38,6 +38,7 @@ from search.spec.parameters import (
 from search.spec.recipe import Recipe
 
 MAX_NAME = 100
+MOST_SEED = 2**32 - 1
 RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
 _TEXT = Parameter(kinds=(str,), default="", description="text")
@@ -55,7 +56,7 @@ FIELDS: Mapping[str, Parameter] = {  # what a field may be, where it is a single
     "trials": _NUMBER,
     "epochs": _NUMBER,
     "patience": _NUMBER,
-    "seed": count(0, "seed", least=0, most=2**32 - 1),
+    "seed": count(0, "seed", least=0, most=MOST_SEED),
     "sampler": _TEXT,
     "pruner": _TEXT,
     "repeats": count(1, "number of repeats", most=MAX_REPEATS),
@@ -144,7 +145,7 @@ class StudySpec:
         check_arms(self.arms, self.base, self.repeats, self.trials)
         check_journal(self.journal, [arm.name for arm in self.arms])
         if not self.arms and self.sampler == "grid":
-            raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables, or lists in [space]")
+            raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables")
         if self.arms and self.pruner != "none":
             raise SpecError("pruner", 'arms are trained to their end; give pruner = "none"')
         if self.arms and self.baseline is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from data.datasets import default_data_dir
 from data.errors import DataError
 from models import ArchitectureError
+from search.spec.config import MOST_SEED
 from search.spec.domains import SpecError
 from search.spec.recipe import RecipeError
 from search.spec.study_file import StudyFileError
@@ -233,8 +234,8 @@ def trials_per_device(text: str) -> int | None:
 
 
 def seed(text: str) -> int:
-    """An argument in [0, 2**63)."""
-    return _whole(text, 0, 2**63, "a whole number from 0 up and below 2**63")
+    """An argument in [0, 2**32), as a study keeps it."""
+    return _whole(text, 0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")
 
 
 def duration(text: str) -> float:

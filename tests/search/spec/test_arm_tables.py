@@ -1,13 +1,13 @@
-"""Arms, grids and journals as people write them; mistakes with key and line."""
+"""Arms and journals as people write them; mistakes with key and line."""
 
 from pathlib import Path
 
 import pytest
 
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.domains import SpecError
 from search.spec.journal import Expectation
-from search.spec.space import arm_config, check_space
+from search.spec.space import arm_config
 from search.spec.study_file import StudyFileError, read_study_file
 
 WHOLE = """\
@@ -70,36 +70,6 @@ def test_a_whole_comparison(tmp_path: Path) -> None:
     assert entry.expect[1].margin == 1
 
 
-def test_a_grid_has_an_arm_for_each_combination(tmp_path: Path) -> None:
-    spec = spec_of(
-        tmp_path,
-        """\
-        [study]
-        sampler = "grid"
-        repeats = 2
-        [space]
-        learning_rate = [0.01, 1e-3]
-        hidden = [[], [120, 84]]
-        batch_norm = [true, false]
-        padding = [[2, 2, 2]]
-        depth = 3
-        """,
-    )
-    assert [arm.name for arm in spec.arms][:3] == [
-        "learning_rate 0.01, hidden none, batch_norm true",
-        "learning_rate 0.01, hidden none, batch_norm false",
-        "learning_rate 0.01, hidden 120-84, batch_norm true",
-    ]
-    assert (len(spec.arms), spec.trials) == (8, 16)
-    assert spec.space == {"padding": Choice(values=((2, 2, 2),)), "depth": Fixed(value=3)}
-    assert spec.arms[-1].values == {
-        "learning_rate": 1e-3,
-        "hidden": (120, 84),
-        "batch_norm": False,
-    }
-    check_space(spec, (1, 8, 8), 10)
-
-
 ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'
 ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'
 
@@ -122,9 +92,7 @@ ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'
         (f"[study]\nrepeats = 0\n{ARMS}", "1 to 1000"),
         (f"[study]\nsampler = 'tpe'\n{ARMS}", "no sampler"),
         (f"[baseline]\ndropout = 0.1\n{ARMS}", "[[arm]]"),
-        ("[study]\nsampler = 'grid'\n", "lists in [space]"),
-        ("[study]\nsampler = 'grid'\n[space]\nwidth = { low = 1, high = 3 }\n", "no ranges"),
-        (f"[study]\nsampler = 'grid'\n[space]\nwidth = {list(range(1, 300))}\n", "299"),
+        ("[study]\nsampler = 'grid'\n", "needs [[arm]] tables"),
         ("[journal]\nobjective = 'o'\n", "[[journal]]"),
         (f"{ARMS}{ENTRY}result = 'r'\n", "'result'"),
         (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: [[journal]] needs hypothesis"),

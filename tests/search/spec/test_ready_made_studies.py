@@ -7,7 +7,7 @@ import pytest
 from models.summary import count_parameters
 from search.spec.config import StudySpec
 from search.spec.space import arm_config, check_space
-from search.spec.study_file import find_study_file, read_study_file, ready_made
+from search.spec.study_file import find_study_file, listing, read_study_file, ready_made
 
 SHAPES = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -72,3 +72,11 @@ def test_the_search_of_report_c_has_27_combinations() -> None:
         assert all(len(domain.values) == 3 for domain in open_ones.values())
         assert spec.trials == 16
         assert spec.sampler == "random"
+
+
+def test_the_list_has_a_line_for_each_study() -> None:
+    lines = listing().splitlines()
+    assert [line.split()[0] for line in lines] == [file.stem for file in ready_made()]
+    assert lines[0].startswith("default ")
+    (dropout,) = (line for line in lines if line.startswith("a4_dropout"))
+    assert "Dropout in the linear part: 4 arms x 3 repeats of up to 100 epochs" in dropout
