@@ -82,7 +82,7 @@ def time_left(view: StudyView, workers: int = 1) -> TimeLeft | None:
     whole = [epochs[arm] * seconds[arm] for arm in later]
     unknown = len([arm for arm in later if arm not in known]) / remaining
     spent = [trial.seconds for trial in view.in_state("complete", "pruned")]
-    varies = pstdev(spent) / fmean(spent) if len(spent) > 3 and sum(spent) else GUESS_VARIATION
+    varies = pstdev(spent) / fmean(spent) if len(spent) > 3 and any(spent) else GUESS_VARIATION
     alone = [*rests, *(whole if spec.is_comparison else ())]  # one trial is trained by one
     total = max([sum([*rests, *whole]) / workers, *alone])
     return TimeLeft(total, max(unknown, spread(varies, remaining, len(spent))))
