@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, NoReturn
 
 from rich import box
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from models.checks import ArchitectureError
 from models.families import FAMILIES, from_dict, to_dict
-from models.family import Family, Parameter
+from models.family import Parameter
 from models.summary import LayerRow, anatomy
 
 WIDTH = 100  # columns of the table where standard output is no terminal
@@ -48,7 +48,8 @@ def table(rows: Sequence[LayerRow]) -> Table:
     view.add_column("output", justify="right")
     view.add_column("size")
     view.add_column("weights + biases")
-    view.add_column("parameters", _spaced(sum(row.parameters for row in rows)), justify="right")
+    total = sum(row.parameters for row in rows)
+    view.add_column("parameters", _spaced(total), justify="right")
     view.add_column("share", "100.0 %", justify="right")
     adds = _spaced(sum(row.multiply_adds for row in rows))
     view.add_column("mult-adds", adds, justify="right")
@@ -59,7 +60,7 @@ def table(rows: Sequence[LayerRow]) -> Table:
             row.size.replace(", ", "\n"),
             row.computed,
             _spaced(row.parameters) if row.parameters else "",
-            f"{100 * row.share:.1f} %" if row.parameters else "",
+            f"{100 * row.parameters / total:.1f} %" if row.parameters else "",
             _spaced(row.multiply_adds) if row.multiply_adds else "",
         )
     return view
@@ -73,8 +74,7 @@ def _spaced(number: int) -> str:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, in place of the usage and the message."""
-        line = " ".join(message.split())
-        self.exit(2, f"{self.prog}: {line} (--help shows all options)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help shows all options)\n")
 
 
 def _image(text: str) -> tuple[int, ...]:
@@ -96,26 +96,21 @@ def add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]:
     group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
     options: dict[str, Parameter] = {}
     for family in FAMILIES.values():
-        for field in _fields(family).values():
+        for field in fields(family.config):  # type: ignore[arg-type]
             parameter = family.parameters.get(family.renamed.get(field.name, field.name))
             if parameter is None or field.name in options:
                 continue
             options[field.name] = parameter
-            names = [n for n, one in FAMILIES.items() if field.name in _fields(one)]
-            usual = field.default if not isinstance(field.default, tuple) else list(field.default)
+            usual = list(field.default) if isinstance(field.default, tuple) else field.default
             words = "required" if field.default is MISSING else f"default: {usual}"
             group.add_argument(
                 f"--{field.name.replace('_', '-')}",
                 nargs="*",
                 type=_token,
                 metavar="|".join(parameter.options) or "N",
-                help=f"{parameter.description} ({', '.join(names)}; {words})",
+                help=f"{parameter.description} ({words})",
             )
     return options
-
-
-def _fields(family: Family) -> dict[str, Field[Any]]:
-    return {field.name: field for field in fields(family.config)}  # type: ignore[arg-type]
 
 
 def _token(text: str) -> int | float | str:
@@ -162,18 +157,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     # Both ways through the console, which leaves quietly when `| head` has read enough.
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    if not as_json:
+    if as_json:
+        report = {
+            "architecture": to_dict(architecture),
+            "image": image,
+            "classes": classes,
+            "parameters": sum(row.parameters for row in rows),
+            "multiply_adds": sum(row.multiply_adds for row in rows),
+            "layers": [asdict(row) for row in rows],
+        }
+        console.out(json.dumps(report, indent=2), highlight=False)
+    else:
         console.print(table(rows))
-        return
-    report = {
-        "architecture": to_dict(architecture),
-        "image": image,
-        "classes": classes,
-        "parameters": sum(row.parameters for row in rows),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-        "layers": [asdict(row) for row in rows],
-    }
-    console.out(json.dumps(report, indent=2), highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Convolutional networks: convolutions with pooling between them, then linear layers.
 
-`convnet_build` makes the modules; here are the configuration, its words and its parameters.
+`convnet_build` makes the modules; here are the configuration and its parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from models.checks import MOST_LAYERS, ArchitectureError, shown
@@ -17,13 +17,10 @@ from models.family import (
     Parameter,
     check_fields,
     choice,
-    compact,
     count,
     counts,
-    listed,
     number,
 )
-from models.mlp import ACTIVATION_WORDS, hidden_words
 from models.mlp import PARAMETERS as LINEAR_PARAMETERS
 
 if TYPE_CHECKING:
@@ -56,6 +53,7 @@ PARAMETERS = {
     "dropout_conv": number(0.0, "rate after the last convolution", below=1),
     **LINEAR_PARAMETERS,
 }
+RENAMED = {"dropout_linear": "dropout"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,42 +155,10 @@ def _configure(values: Mapping[str, Any]) -> ConvNetConfig:
     grown = tuple(
         values["width"] * 2 ** min(layer, GROWTH_STAGES) for layer in range(values["depth"])
     )
-    same = ("kernel_sizes", "padding", "batch_norm", "batch_norm_place", "activation", "pool",
-            "pool_after", "residual", "head", "hidden", "dropout_conv")  # fmt: skip
-    return ConvNetConfig(
-        channels=values["channels"] or grown,
-        dropout_linear=values["dropout"],
-        **{name: values[name] for name in same},
-    )
-
-
-def _words(net: ConvNetConfig) -> Iterator[str]:
-    many = len(net.channels) > 1
-    kind = "residual convolutions" if net.residual else "convolutions" if many else "convolution"
-    yield f"{len(net.channels)} {kind} of {listed(net.channels)} channels"
-    kernels = net.kernels if len(set(net.kernels)) > 1 else net.kernels[:1]
-    yield ", ".join(f"{side}x{side}" for side in kernels)
-    if net.padding != "same":
-        yield "without padding" if not any(net.paddings) else f"padding {listed(net.paddings)}"
-    if net.batch_norm:
-        behind = " behind the pooling" if net.batch_norm_place == "pool" else ""
-        layers = f" in {listed(net.batch_norm)}" if isinstance(net.batch_norm, tuple) else ""
-        yield f"batch norm{behind}{layers}"
-    if net.pool_after == ():
-        yield "no pooling"
-    else:
-        after = "" if net.pool_after == "auto" else " after each"
-        after = after if isinstance(net.pool_after, str) else f" after {listed(net.pool_after)}"
-        yield f"{net.pool} pooling{after}"
-    if net.head == "global":
-        yield "global average pooling"
-    yield hidden_words(net.hidden)
-    yield ACTIVATION_WORDS[net.activation]
-
-
-def _dropout_words(net: ConvNetConfig) -> list[str]:
-    places = ((net.dropout_linear, ""), (net.dropout_conv, " after convolutions"))
-    return [f"dropout {compact(rate)}{where}" for rate, where in places if rate]
+    named = {
+        field.name: values[RENAMED.get(field.name, field.name)] for field in fields(ConvNetConfig)
+    }
+    return ConvNetConfig(**named | {"channels": values["channels"] or grown})
 
 
 FAMILY = Family(
@@ -200,9 +166,6 @@ FAMILY = Family(
     config=ConvNetConfig,
     build=_build,
     parameters=PARAMETERS,
-    renamed={"dropout_linear": "dropout"},
+    renamed=RENAMED,
     configure=_configure,
-    words=lambda config: list(_words(config)),
-    dropout_words=_dropout_words,
-    short=lambda config: "-".join(map(str, config.channels)),
 )

@@ -96,23 +96,23 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
         names = ", ".join(FAMILIES)
         raise ArchitectureError(f"family must be one of {names}, but got {shown(name)}")
     family = FAMILIES[str(name)]
-    plain: Any = family.config
-    own = plain is OwnConfig
-    required = {
-        one.name: one.default is MISSING and one.default_factory is MISSING for one in fields(plain)
-    }
-    if own:
-        required = {key: one.required for key, one in family.parameters.items()}
+    own = family.config is OwnConfig
+    required = {key: one.required for key, one in family.parameters.items()}
+    if not own:
+        known: Any = fields(family.config)  # type: ignore[arg-type]
+        required = {one.name: MISSING is one.default is one.default_factory for one in known}
     given = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in values.items()
         if key != "family"
     }
-    for key in (*given, *required):
+    for key in given:
         if key not in required:
-            known = ", ".join(required)
-            raise ArchitectureError(f"unknown key {shown(key)} for family {name!r}; known: {known}")
+            raise ArchitectureError(
+                f"unknown key {shown(key)} for family {name!r}; known: {', '.join(required)}"
+            )
+    for key in required:
         if required[key] and key not in given:
             raise ArchitectureError(f"key {key!r} is missing for family {name!r}")
     # What each value may be is checked in one place, the configuration itself.
-    return family.configured(given) if own else plain(**given)
+    return family.configured(given) if own else family.config(**given)

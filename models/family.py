@@ -64,35 +64,30 @@ class Parameter:
 
     def fault(self, value: object) -> str | None:
         """What the value should have been, "a number from 0 up"; None if it fits."""
-        kinds = (*self.kinds, int) if float in self.kinds else self.kinds
-        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-        if isinstance(value, str) and self.options:
-            fits = fits and value in self.options
+        if isinstance(value, tuple) and len(value) > MOST_LAYERS:
+            return f"a list of at most {MOST_LAYERS} numbers"
+        fits = isinstance(value, self.kinds) and (bool in self.kinds or not isinstance(value, bool))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            fits = (fits or float in self.kinds) and self._within(value)
         elif isinstance(value, tuple):
-            if len(value) > MOST_LAYERS:
-                return f"a list of at most {MOST_LAYERS} numbers"
             fits = fits and all(type(one) is int and self._within(one) for one in value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            fits = fits and self._within(value)
+        elif isinstance(value, str) and self.options:
+            fits = value in self.options
         if fits:
             return None
-        numbers = {int, float, tuple} & set(self.kinds)
-        if self.options and not numbers:
+        if self.options and self.kinds == (str,):
             return f"one of {', '.join(self.options)}"
         words = [KIND_WORDS[kind] for kind in self.kinds if kind is not str or not self.options]
-        return " or ".join([*map(repr, self.options), *words]) + self._bounds()
+        least = "" if self.least is None else f" from {self.least}"
+        up = f" to {self.most}" if self.most is not None else least and " up"
+        below = "" if self.below is None else f" and below {self.below}"
+        return " or ".join([*map(repr, self.options), *words]) + least + up + below
 
     def _within(self, number: float) -> bool:
         most = MOST_COUNT if isinstance(number, int) else sys.float_info.max
         low = -most if self.least is None else self.least
         high = most if self.most is None else self.most
         return low <= number <= high and (self.below is None or number < self.below)
-
-    def _bounds(self) -> str:
-        least = "" if self.least is None else f" from {self.least}"
-        if self.below is not None:
-            return f"{least} up and below {self.below}"
-        return f"{least} to {self.most}" if self.most is not None else least and f"{least} up"
 
 
 def choice(options: Collection[str], default: str, description: str) -> Parameter:
@@ -124,21 +119,6 @@ def check_fields(values: Mapping[str, object], parameters: Mapping[str, Paramete
             raise ArchitectureError(f"{name} must be {expected}, but got {shown(value)}")
 
 
-def plain_words(config: Architecture) -> list[str]:
-    """`Tiny`, `depth 3`, `hidden [120, 84]`, `residual`, `no residual`."""
-    named = [
-        (key if value else f"no {key}") if isinstance(value, bool) else f"{key} {_plain(value)}"
-        for key, value in config.values().items()
-    ]
-    return [type(config).__name__.removesuffix("Config"), *named]
-
-
-def _plain(value: Value) -> str:
-    if isinstance(value, float):
-        return compact(value)
-    return value if isinstance(value, str) else shown(value)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Family:
     """A kind of network. What has a default can be left out.
@@ -153,9 +133,6 @@ class Family:
         renamed: fields of `config` whose parameter has another name.
         configure: a value for each parameter -> config. By default each field takes the
             parameter of its name.
-        words: what describes a configuration beside its dropout, the most telling first.
-        dropout_words: its dropout, none if there is none; None where nothing is known of it.
-        short: a configuration in the few characters that a table has room for.
         imagenet_name: what torchvision's ImageNet weights call an entry of our `state_dict`.
         source: Python code, for one that came from a person's own file.
     """
@@ -166,9 +143,6 @@ class Family:
     parameters: Mapping[str, Parameter]
     renamed: Mapping[str, str] = field(default_factory=dict)
     configure: Callable[[Mapping[str, Any]], Architecture] | None = None
-    words: Callable[[Any], list[str]] = plain_words
-    dropout_words: Callable[[Any], list[str] | None] = lambda _: None
-    short: Callable[[Any], str] = lambda config: " ".join(plain_words(config))
     imagenet_name: Callable[[str], str] | None = None
     source: str | None = None
 
@@ -182,11 +156,6 @@ class Family:
             return self.configure(complete)
         names = [one.name for one in fields(self.config)]  # type: ignore[arg-type]
         return self.config(**{name: complete[self.renamed.get(name, name)] for name in names})
-
-
-def listed(values: Collection[object]) -> str:
-    """`32, 64, 128`."""
-    return ", ".join(map(str, values))
 
 
 def compact(number: float) -> str:

@@ -14,20 +14,14 @@ from models.family import (
     Parameter,
     check_fields,
     choice,
-    compact,
     counts,
-    listed,
     number,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
-ACTIVATION_WORDS = {
-    "relu": "ReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "gelu": "GELU", "tanh": "tanh",
-    "sigmoid": "sigmoid",
-}  # fmt: skip
-
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid")
 PARAMETERS = {
     "batch_norm": Parameter(
         kinds=(bool, tuple),
@@ -35,7 +29,7 @@ PARAMETERS = {
         description="in all layers, or the listed convolutions",
         least=1,
     ),
-    "activation": choice(tuple(ACTIVATION_WORDS), "relu", "nonlinearity"),
+    "activation": choice(ACTIVATIONS, "relu", "nonlinearity"),
     "hidden": counts((128,), "units of the hidden layers"),
     "dropout": number(0.0, "rate in the linear part", below=1),
 }
@@ -98,25 +92,6 @@ def linear_layers(
     return [*layers, ("output", nn.Linear(features, classes))]
 
 
-def hidden_words(units: tuple[int, ...]) -> str:
-    """`hidden layers of 120, 84`."""
-    if len(units) > 1:
-        return f"hidden layers of {listed(units)}"
-    return f"a hidden layer of {units[0]}" if units else "no hidden layer"
-
-
-def dropout_words(config: MLPConfig) -> list[str]:
-    return [f"dropout {compact(config.dropout)}"] if config.dropout else []
-
-
-def _words(config: MLPConfig) -> list[str]:
-    return [
-        f"no convolutions, {hidden_words(config.hidden)}",
-        *["batch norm"] * config.batch_norm,
-        ACTIVATION_WORDS[config.activation],
-    ]
-
-
 FAMILY = Family(
     description="fully connected network",
     config=MLPConfig,
@@ -128,7 +103,4 @@ FAMILY = Family(
         dropout=values["dropout"],
         batch_norm=bool(values["batch_norm"]),
     ),
-    words=_words,
-    dropout_words=dropout_words,
-    short=lambda config: "-".join(map(str, config.hidden)) or "linear",
 )

@@ -8,24 +8,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from models.checks import ArchitectureError
-from models.family import Architecture, Family, ImageShape, Parameter, Value, plain_words
+from models.family import Architecture, Family, Parameter, Value
 
 if TYPE_CHECKING:
     from torch import nn
 
-ANNOTATED: Mapping[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float,),
-    "bool": (bool,),
-    "str": (str,),
-    "list[int]": (tuple,),
-    "tuple[int, ...]": (tuple,),
+KINDS: Mapping[str, type] = {
+    **{kind.__name__: kind for kind in (int, float, bool, str)},
+    **dict.fromkeys(("list[int]", "tuple[int, ...]"), tuple),
 }
-ANY_KIND = (int, float, bool, str, tuple)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +37,6 @@ def family_from_function(
     name: str,
     function: Callable[..., nn.Module],
     *,
-    description: str | None = None,
     source: str | None = None,
 ) -> Family:
     """The family that `FAMILIES[name]` is to hold.
@@ -77,26 +70,14 @@ def family_from_function(
             raise ArchitectureError(f"{name} needs {', '.join(missing)}; give it in [space]")
         return OwnConfig(family=name, arguments=tuple((key, values[key]) for key in parameters))
 
-    def words(config: OwnConfig) -> list[str]:
-        return [name, *plain_words(config)[1:]]
-
-    first_line = (inspect.getdoc(function) or f"network of {name}").splitlines()[0]
     return Family(
-        description=description or first_line,
+        description=(inspect.getdoc(function) or f"network of {name}").splitlines()[0],
         config=OwnConfig,
-        build=partial(_build, function),
+        build=lambda config, *images: function(*images, **config.values()),
         parameters=parameters,
         configure=configure,
-        words=words,
-        short=lambda config: " ".join(words(config)),
         source=source,
     )
-
-
-def _build(
-    function: Callable[..., nn.Module], config: OwnConfig, image_shape: ImageShape, classes: int
-) -> nn.Module:
-    return function(image_shape, classes, **dict(config.arguments))
 
 
 def _parameter(one: inspect.Parameter) -> Parameter:
@@ -104,12 +85,10 @@ def _parameter(one: inspect.Parameter) -> Parameter:
     default = None if required else one.default
     if isinstance(default, list):
         default = tuple(default)
-    kinds: tuple[type, ...] = ANY_KIND if default is None else (type(default),)
-    if one.annotation is not one.empty:
-        annotation = one.annotation
-        named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-        kinds = ANNOTATED.get(named if named in ANNOTATED else str(annotation), kinds)
-    if not set(kinds) <= set(ANY_KIND):
+    kinds = tuple(dict.fromkeys(KINDS.values())) if default is None else (type(default),)
+    if (annotation := inspect.formatannotation(one.annotation).strip("\"'")) in KINDS:
+        kinds = (KINDS[annotation],)
+    if not set(kinds) <= set(KINDS.values()):
         raise TypeError(f"its argument {one.name} = {default!r} is no number, text or list")
     return Parameter(
         kinds=kinds, default=default, description=f"argument {one.name}", required=required

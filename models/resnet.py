@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from models.checks import ArchitectureError, is_count, shown
 from models.family import Architecture, Family, ImageShape, check_fields, count
 from models.mlp import PARAMETERS as LINEAR_PARAMETERS
-from models.mlp import dropout_words
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,12 +46,19 @@ def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Mod
 
     from models.blocks import GreyToColour, sequence
 
-    _check_images(config, image_shape)
+    channels, height, width = image_shape
+    if channels not in (1, 3):
+        raise ArchitectureError(f"a ResNet takes images of 1 or 3 channels, but got {channels}")
+    if config.side is None and min(height, width) < LEAST_SIDE:
+        raise ArchitectureError(
+            f"a ResNet needs images of {LEAST_SIDE}x{LEAST_SIDE} or more, but got "
+            f"{height}x{width}; give a side, such as 64, to which they are scaled"
+        )
     layers: list[tuple[str, nn.Module]] = []
     if config.side is not None:
         size = (config.side, config.side)
         layers.append(("resize", nn.Upsample(size=size, mode="bilinear")))
-    if image_shape[0] == 1:
+    if channels == 1:
         layers.append(("colour", GreyToColour()))
     layers += _convolution("1", 3, STEM_CHANNELS, kernel=7, stride=2)
     layers += [("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(3, stride=2, padding=1))]
@@ -65,17 +71,6 @@ def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Mod
     if config.dropout:
         layers.append(("dropout1", nn.Dropout(config.dropout)))
     return sequence([*layers, ("output", nn.Linear(channels, classes))])
-
-
-def _check_images(config: ResNetConfig, image_shape: ImageShape) -> None:
-    channels, height, width = image_shape
-    if channels not in (1, 3):
-        raise ArchitectureError(f"a ResNet takes images of 1 or 3 channels, but got {channels}")
-    if config.side is None and min(height, width) < LEAST_SIDE:
-        raise ArchitectureError(
-            f"a ResNet needs images of {LEAST_SIDE}x{LEAST_SIDE} or more, but got "
-            f"{height}x{width}; give a side, such as 64, to which they are scaled"
-        )
 
 
 def _block(name: str, before: int, channels: int, stride: int) -> list[tuple[str, nn.Module]]:
@@ -123,12 +118,6 @@ def torchvision_name(name: str) -> str:
     return f"{layer}.{kind}{1 if module.endswith('a') else 2}.{entry}"
 
 
-def _words(config: ResNetConfig) -> list[str]:
-    if config.side is None:
-        return ["ResNet-18"]
-    return ["ResNet-18", f"images scaled to {config.side}x{config.side}"]
-
-
 FAMILY = Family(
     description="ResNet-18, which can start from ImageNet weights",
     config=ResNetConfig,
@@ -138,8 +127,5 @@ FAMILY = Family(
         "dropout": LINEAR_PARAMETERS["dropout"],
     },
     configure=lambda values: ResNetConfig(side=values["side"] or None, dropout=values["dropout"]),
-    words=_words,
-    dropout_words=dropout_words,
-    short=lambda _: "ResNet-18",
     imagenet_name=torchvision_name,
 )

@@ -34,12 +34,9 @@ class LayerRow:
     kind: str  # of module: "Conv2d"
     output: Shape
     size: str  # e.g. "(28 - 3 + 2*0)/1 + 1 = 26", for height and width where they differ
-    weights: int
-    biases: int
     parameters: int
     computed: str  # e.g. "64*32*3*3 + 64"
     multiply_adds: int  # of convolutions, linear layers and attention
-    share: float = 0.0  # of all parameters, 0 to 1
 
 
 def anatomy(
@@ -54,75 +51,64 @@ def anatomy(
     return _anatomy(family_of(architecture), architecture, image_shape, classes)
 
 
-@lru_cache(maxsize=4096)
-def _anatomy(
-    family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
-) -> tuple[LayerRow, ...]:
-    origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
-    try:
-        network = _network(family, architecture, image_shape, classes)
-        rows, output = _observed(network, image_shape)
-        if output != (classes,):
-            wanted = f"logits of shape (N, {classes})"
-            raise ArchitectureError(f"the network must give {wanted}, but gave {_by(output)}")
-        if not any(row.parameters for row in rows):
-            raise ArchitectureError("the network has no parameters to train; give it a layer")
-        _check_size(rows)
-    except ArchitectureError as error:
-        raise ArchitectureError(f"{origin}{error}") from error
-    total = sum(row.parameters for row in rows)
-    return tuple(dataclasses.replace(row, share=row.parameters / total) for row in rows)
-
-
 def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
     """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
     return sum(row.parameters for row in anatomy(architecture, image_shape, classes))
 
 
-def _network(
+@lru_cache(maxsize=4096)
+def _anatomy(
     family: Family, architecture: Architecture, image_shape: ImageShape, classes: int
-) -> nn.Module:
-    """On `meta`. Raises ArchitectureError, also for what a person's own code raises."""
+) -> tuple[LayerRow, ...]:
     import torch
     from torch import nn
 
+    running = ["building it"]  # the last one is what runs
     try:
         with torch.device("meta"):
             network = family.build(architecture, image_shape, classes)
-    except ArchitectureError:
-        raise
+        if not isinstance(network, nn.Module):
+            raise ArchitectureError(
+                f"its function must return a torch.nn.Module, but returned {type(network).__name__}"
+            )
+        rows = _observe(network.to("meta").eval(), image_shape, classes, running)
+        _check_size(rows)
     except Exception as error:  # of any kind: the code may be a person's own
-        raise _failure("building it", error) from error
-    if not isinstance(network, nn.Module):
-        kind = type(network).__name__
-        raise ArchitectureError(f"its function must return a torch.nn.Module, but returned {kind}")
-    return network.to("meta").eval()
+        origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
+        reason = str(error)
+        if not isinstance(error, ArchitectureError):
+            reason = f"{running[-1]} raised {type(error).__name__}: {first_line(error)[:300]}"
+            if "overflow" in reason:
+                reason = "the network fits no memory; use smaller images or fewer units"
+        raise ArchitectureError(origin + reason) from error
+    return tuple(rows)
 
 
-def _observed(network: nn.Module, image_shape: ImageShape) -> tuple[list[LayerRow], Shape]:
-    """The rows, and the shape of the output. A module that never runs has a row without output."""
+def _observe(
+    network: nn.Module, image_shape: ImageShape, classes: int, running: list[str]
+) -> list[LayerRow]:
+    """The rows. A module that never runs has one without output."""
     import torch
     from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
 
     names = dict(_names(network))
     rows: dict[str, LayerRow] = {}
-    counter, counted, entered = FlopCounterMode(display=False), 0, ""
+    counter, counted = FlopCounterMode(display=False), 0
 
     def enter(module: nn.Module, _inputs: object) -> None:
-        nonlocal entered
-        entered = names[module]
+        running.append(f"layer {names[module]}")
 
     def leave(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         nonlocal counted
         flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
-        name, before = names[module], inputs[0] if inputs else None
+        name, adds = names[module], flops // 2 // BATCH
         if name in rows:  # it runs once more
-            adds = rows[name].multiply_adds + flops // 2 // BATCH
+            adds += rows[name].multiply_adds
             rows[name] = dataclasses.replace(rows[name], multiply_adds=adds)
             return
         after = output if isinstance(output, Tensor) else None
-        row = _row(module, name, before, after, flops // 2 // BATCH)
+        row = _row(module, name, inputs[0] if inputs else None, after, adds)
         plain = isinstance(module, nn.Sequential) or module is network
         if not plain or row.parameters or row.multiply_adds:
             rows[name] = row
@@ -130,18 +116,21 @@ def _observed(network: nn.Module, image_shape: ImageShape) -> tuple[list[LayerRo
     for module in names:
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
-    try:
-        images = torch.empty(BATCH, *image_shape, device="meta")
-        with torch.no_grad(), counter:
-            output = network(images)
-    except Exception as error:  # of any kind: the code may be a person's own
-        raise _failure(f"layer {entered}", error) from error
+    with torch.no_grad(), counter:
+        output = network(torch.empty(BATCH, *image_shape, device="meta"))
     for module, name in names.items():
         if name not in rows and any(True for _ in module.parameters(recurse=False)):
             rows[name] = _row(module, name, None, None, 0)
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
-    return list(rows.values()), tuple(output.shape[1:])
+    if output.shape[1:] != (classes,):
+        gave = _by(tuple(output.shape[1:]))
+        raise ArchitectureError(
+            f"the network must give logits of shape (N, {classes}), but gave {gave}"
+        )
+    if not any(row.parameters for row in rows.values()):
+        raise ArchitectureError("the network has no parameters to train; give it a layer")
+    return list(rows.values())
 
 
 def _names(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
@@ -156,19 +145,15 @@ def _names(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 def _row(module: nn.Module, name: str, before: Any, after: Any, multiply_adds: int) -> LayerRow:
-    own = list(module.named_parameters(recurse=False))
-    biases = sum(tensor.numel() for key, tensor in own if key.endswith("bias"))
-    parameters = sum(tensor.numel() for _, tensor in own)
-    sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for _, t in own]
+    own = list(module.parameters(recurse=False))
+    sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for t in own]
     output = () if after is None else tuple(after.shape[1:])
     return LayerRow(
         name=name,
         kind=type(module).__name__,
         output=output,
         size="" if before is None or after is None else _size(module, before.shape[1:], output),
-        weights=parameters - biases,
-        biases=biases,
-        parameters=parameters,
+        parameters=sum(tensor.numel() for tensor in own),
         computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
         multiply_adds=multiply_adds,
     )
@@ -216,10 +201,3 @@ def _check_size(rows: list[LayerRow]) -> None:
 
 def _by(shape: Shape) -> str:
     return "x".join(map(str, shape))
-
-
-def _failure(what: str, error: Exception) -> ArchitectureError:
-    first = first_line(error)[:300]
-    if "overflow" in first:
-        return ArchitectureError("the network fits no memory; use smaller images or fewer units")
-    return ArchitectureError(f"{what} raised {type(error).__name__}: {first}")

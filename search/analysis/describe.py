@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from models import Architecture, family_of
+from dataclasses import MISSING, fields
+
+from models import Architecture, family_of, to_dict
 from models.family import compact
 from search.analysis.wording import grouped, printable
 from search.spec.config import TrialConfig
@@ -10,29 +12,47 @@ from search.spec.recipe import Recipe
 
 
 def describe_config(config: TrialConfig, parameters: int | None = None) -> str:
-    """`3 convolutions of 32, 64, 128 channels, 3x3, batch norm, ...; Adam at 0.0021, ...`."""
+    """`cnn, channels 32, 64, 128, batch norm; Adam at 0.0021, ...`: see `describe_network`."""
     network = describe_network(config.architecture, parameters)
     return f"{network}; {describe_training(config)}"
 
 
 def describe_network(architecture: Architecture, parameters: int | None = None) -> str:
-    """Everything that sets it apart but dropout, and the number of parameters where known."""
-    parts = family_of(architecture).words(architecture)
+    """What is not a family's default, but for dropout; the number of parameters where known."""
+    parts, _ = _words(architecture)
     if parameters is not None:
         parts.append(f"{grouped(parameters)} parameters")
     return ", ".join(parts)
 
 
+def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
+    """(`cnn`, `channels 32, 64`, `batch norm`), (`dropout 0.2`): as the parameters are called."""
+    family = family_of(architecture)
+    defaults = {one.name: one.default for one in fields(architecture)}  # type: ignore[arg-type]
+    network, dropout = [str(to_dict(architecture)["family"])], list[str]()
+    for name, value in architecture.values().items():
+        if value == defaults.get(name, MISSING):
+            continue
+        text = family.renamed.get(name, name).replace("_", " ")
+        if isinstance(value, bool):
+            text = text if value else f"no {text}"
+        elif isinstance(value, tuple):
+            text = f"{text} {', '.join(map(str, value)) or 'none'}"
+        else:
+            text = f"{text} {compact(value) if isinstance(value, float) else value}"
+        (dropout if name.startswith("dropout") else network).append(text)
+    return network, dropout
+
+
 def describe_training(config: TrialConfig) -> str:
     """Optimiser, schedule and all that regularises: weight decay, dropout, augmentation."""
-    recipe = config.recipe
-    dropout = family_of(config.architecture).dropout_words(config.architecture)
+    recipe, (_, dropout) = config.recipe, _words(config.architecture)
     parts = [
         f"{_optimizer(recipe)} at {compact(recipe.learning_rate)}",
         f"{recipe.schedule} over {recipe.epochs} epochs",
         f"batches of {recipe.batch_size}",
         _weight_decay(recipe),
-        *(["no dropout"] if dropout == [] else dropout or []),
+        *dropout,
     ]
     if recipe.weight_averaging:
         parts.append(f"weights averaged over {compact(recipe.weight_averaging)} of the steps")
@@ -50,14 +70,13 @@ def describe_training(config: TrialConfig) -> str:
 
 def short_config(config: TrialConfig) -> str:
     """The same in the few words that a line has room for, the most telling ones first."""
-    architecture, recipe = config.architecture, config.recipe
-    family = family_of(architecture)
-    dropout = family.dropout_words(architecture) or []
+    recipe, (network, dropout) = config.recipe, _words(config.architecture)
+    channels = config.architecture.values().get("channels")
     parts = [
-        family.short(architecture),
+        "-".join(map(str, channels)) if isinstance(channels, tuple) else " ".join(network),
         f"lr {compact(recipe.learning_rate)}",
         _augmentation(recipe).replace(" at ", " "),
-        *(text.replace("dropout", "drop") for text in dropout[:1]),
+        *(text.replace("dropout", "drop") for text in dropout),
     ]
     if recipe.weight_decay_kind != "none" and recipe.weight_decay:
         parts.append(f"{recipe.weight_decay_kind} {compact(recipe.weight_decay)}")

@@ -35,7 +35,7 @@ def layer_values(view: StudyView, layers: Sequence[LayerRow]) -> dict[str, Any]:
             f"{layer.computed.replace('*', '·')} = {grouped(layer.parameters)}"
             if layer.parameters
             else "",
-            percent(layer.share, 1) if layer.parameters else "",
+            percent(layer.parameters / total, 1) if layer.parameters else "",
             grouped(layer.multiply_adds) if layer.multiply_adds else "",
         )
         for layer in layers
@@ -48,5 +48,5 @@ def layer_values(view: StudyView, layers: Sequence[LayerRow]) -> dict[str, Any]:
         "image": " × ".join(map(str, view.dataset.image_shape)),
         "classes": len(view.dataset.class_names),
         "sums": f"{sums} = {grouped(total)}",
-        "largest": f"{largest.name} holds {percent(largest.share, 1)}",
+        "largest": f"{largest.name} holds {percent(largest.parameters / total, 1)}",
     }

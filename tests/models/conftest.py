@@ -1,4 +1,4 @@
-"""Random architectures, drawn so that every field takes every kind of value."""
+"""Random convolutional networks, drawn so that every field takes every kind of value."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig
+from models import ArchitectureError, ConvNetConfig
 from models.convnet import PARAMETERS
 from models.summary import anatomy
 
-Case = tuple[Architecture, tuple[int, int, int], int]
+Case = tuple[ConvNetConfig, tuple[int, int, int], int]
 
 
 @pytest.fixture(scope="session")
@@ -30,47 +30,33 @@ def _cases(rng: random.Random) -> Iterator[Case]:
         image = (rng.choice([1, 3]), side, rng.choice([side, side + 3]))
         classes = rng.choice([2, 10, 100])
         try:
-            architecture = _mlp(rng) if rng.random() < 0.1 else _convnet(rng)
+            architecture = _convnet(rng)
             anatomy(architecture, image, classes)
         except ArchitectureError:
             continue
         yield architecture, image, classes
 
 
-def _mlp(rng: random.Random) -> MLPConfig:
-    return MLPConfig(
-        hidden=_sizes(rng, rng.randint(0, 3)),
-        activation=rng.choice(list(PARAMETERS["activation"].options)),
-        dropout=rng.choice([0.0, 0.3]),
-        batch_norm=rng.random() < 0.5,
-    )
-
-
 def _convnet(rng: random.Random) -> ConvNetConfig:
     depth = rng.randint(1, 9)
+
+    def some() -> tuple[int, ...]:
+        return tuple(number for number in range(1, depth + 1) if rng.random() < 0.4)
+
     padding: Any = rng.choice(["same", "same", 0, 2, tuple(rng.choices([0, 1, 2], k=depth))])
-    batch_norm: Any = rng.choice([True, False, _some(rng, depth)])
+    chosen: dict[str, Any] = {
+        name: rng.choice(list(PARAMETERS[name].options))
+        for name in ("batch_norm_place", "activation", "pool", "head")
+    }
     return ConvNetConfig(
-        channels=_sizes(rng, depth),
+        channels=tuple(rng.choices([2, 3, 8], k=depth)),  # neighbours are often alike
         kernel_sizes=tuple(rng.choices([1, 3, 5], k=rng.choice([1, depth]))),
         padding=padding,
-        batch_norm=batch_norm,
-        batch_norm_place=rng.choice(list(PARAMETERS["batch_norm_place"].options)),
-        activation=rng.choice(list(PARAMETERS["activation"].options)),
-        pool=rng.choice(list(PARAMETERS["pool"].options)),
-        pool_after=rng.choice(["auto", "every", _some(rng, depth)]),
+        batch_norm=rng.choice([True, False, some()]),
+        pool_after=rng.choice(["auto", "every", some()]),
         residual=rng.random() < 0.5,
-        head=rng.choice(list(PARAMETERS["head"].options)),
-        hidden=_sizes(rng, rng.randint(0, 2)),
+        hidden=tuple(rng.choices([2, 3, 8], k=rng.randint(0, 2))),
         dropout_conv=rng.choice([0.0, 0.3]),
         dropout_linear=rng.choice([0.0, 0.3]),
+        **chosen,
     )
-
-
-def _sizes(rng: random.Random, count: int) -> tuple[int, ...]:
-    """Few enough different sizes that neighbours are often alike, as the identity needs."""
-    return tuple(rng.choices([2, 3, 8], k=count))
-
-
-def _some(rng: random.Random, depth: int) -> tuple[int, ...]:
-    return tuple(number for number in range(1, depth + 1) if rng.random() < 0.4)

@@ -1,7 +1,5 @@
 """The registry: to JSON and back, what is refused before anything is built, and built modules."""
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ DEEP = ConvNetConfig(
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_complete(name: str) -> None:
-    """Described, with valid defaults, and what they make can be built and put into words."""
+    """Described, with valid defaults, and what they make can be built."""
     family = FAMILIES[name]
     assert family.description
     for parameter in family.parameters.values():
@@ -37,14 +35,6 @@ def test_every_family_is_complete(name: str) -> None:
     assert to_dict(config)["family"] == name
     assert from_dict(to_dict(config)) == config
     assert build(config, (3, 32, 32), 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
-    assert all(family.words(config))
-    assert family.short(config)
-    assert family.dropout_words(config) == []
-
-
-def test_json_round_trip(random_cases: Callable[[int, int], list[Any]]) -> None:
-    for architecture, _, _ in random_cases(100, 3):
-        assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
 
 
 @pytest.mark.parametrize(
@@ -52,11 +42,9 @@ def test_json_round_trip(random_cases: Callable[[int, int], list[Any]]) -> None:
     [
         ([], "must be a table of keys"),
         ({}, "family must be one of cnn, mlp, resnet18, but got None"),
-        ({"family": ["cnn"]}, "family must be one of cnn, mlp"),
         ({"family": "cnn"}, "'channels' is missing for family 'cnn'"),
         ({"family": "cnn", "channels": [8], "chanels": [8]}, "unknown key 'chanels'.*channels"),
         ({"family": "cnn", "channels": [[8]]}, r"channels must be a list .* got \[\[8\]\]"),
-        ({"family": "cnn", "channels": [8], "padding": {}}, "padding must be .* but got {}"),
         ({"family": "mlp", "hidden": [], "dropout": None}, "dropout must be a number .* None"),
         ({"family": "mlp", "hidden": [], "batch_norm": [1]}, "batch_norm must be true or false"),
     ],
@@ -75,12 +63,6 @@ def test_from_dict_names_the_key(values: Any, message: str) -> None:
             (1, 28, 28),
             10,
             r"convolution 4 \(3x3, padding 0\) does not fit its input of 1x1; use padding 'same'",
-        ),
-        (
-            {"channels": (8, 8), "kernel_sizes": (7, 5), "padding": 0, "pool_after": ()},
-            (1, 28, 10),
-            10,
-            r"convolution 2 \(5x5, padding 0\) does not fit its input of 22x4",
         ),
         (
             {"channels": (8,) * 5, "pool_after": "every"},
@@ -127,26 +109,6 @@ def test_the_seed_decides_the_weights() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
-
-
-def test_a_hook_may_keep_feature_maps_without_cloning(
-    random_cases: Callable[[int, int], list[Any]],
-) -> None:
-    """No later layer writes into an earlier one's output, nor into the images."""
-    for architecture, image, classes in random_cases(20, 7):
-        model = build(architecture, image, classes)
-        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-        def keep(_module: Any, _inputs: Any, out: torch.Tensor, kept: Any = kept) -> None:
-            kept.append((out, out.clone()))
-
-        for module in model.modules():
-            module.register_forward_hook(keep)
-        images = torch.randn(4, *image)
-        before = images.clone()
-        model(images)
-        assert torch.equal(images, before)
-        assert all(torch.equal(now, then) for now, then in kept)
 
 
 def test_modules_have_the_names_that_checkpoints_know() -> None:

@@ -1,4 +1,4 @@
-"""Configurations in words; what a family says of itself has its tests in tests/models."""
+"""Configurations in words."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ SEARCHED = config(
 
 def test_a_searched_configuration_in_words() -> None:
     assert describe_config(SEARCHED, 221_950) == (
-        "3 convolutions of 32, 64, 128 channels, 3x3, batch norm, max pooling, a hidden layer of "
-        "128, ReLU, 221 950 parameters; AdamW at 0.0021, one-cycle over 12 epochs, batches of "
-        "128, decoupled weight decay 3e-4, dropout 0.12, flip-crop at 0.6"
+        "cnn, channels 32, 64, 128, batch norm, hidden 128, 221 950 parameters; AdamW at 0.0021, "
+        "one-cycle over 12 epochs, batches of 128, decoupled weight decay 3e-4, dropout 0.12, "
+        "flip-crop at 0.6"
     )
     assert short_config(SEARCHED) == (
         "32-64-128, lr 0.0021, flip-crop 0.6, drop 0.12, decoupled 3e-4"
     )
-    assert short_config(config(MLPConfig(hidden=()))) == "linear, lr 0.001"
+    assert short_config(config(MLPConfig(hidden=()))) == "mlp hidden none, lr 0.001"
 
 
 def test_a_network_that_starts_from_trained_weights() -> None:
     transferred = config(ResNetConfig(side=64), initial_weights="imagenet", frozen_epochs=2)
-    assert describe_network(transferred.architecture) == "ResNet-18, images scaled to 64x64"
+    assert describe_network(transferred.architecture) == "resnet18, side 64"
     words = "weights from imagenet, the last layer alone for 2 epochs"
     assert words in describe_config(transferred)
 
@@ -48,9 +48,15 @@ def test_a_network_that_starts_from_trained_weights() -> None:
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
-        (ConvNetConfig(channels=(8, 8), kernel_sizes=(5, 3), padding=0), "5x5, 3x3, without padd"),
-        (ConvNetConfig(channels=(8, 8), batch_norm=(2,), pool_after=()), "batch norm in 2, no poo"),
-        (MLPConfig(hidden=(256, 64), batch_norm=True), "no convolutions, hidden layers of 256, 64"),
+        (
+            ConvNetConfig(channels=(8, 8), kernel_sizes=(5, 3), padding=0, residual=True),
+            "cnn, channels 8, 8, kernel sizes 5, 3, padding 0, residual",
+        ),
+        (
+            ConvNetConfig(channels=(8, 8), batch_norm=(2,), pool_after=()),
+            "batch norm 2, pool after none",
+        ),
+        (MLPConfig(hidden=(256, 64), batch_norm=True), "mlp, hidden 256, 64, batch norm"),
     ],
 )
 def test_networks_in_words(architecture: Architecture, words: str) -> None:
@@ -60,7 +66,7 @@ def test_networks_in_words(architecture: Architecture, words: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ({}, "Adam at 0.001, one-cycle over 12 epochs, batches of 128, no weight decay, no drop"),
+        ({}, "Adam at 0.001, one-cycle over 12 epochs, batches of 128, no weight decay, no augm"),
         ({"optimizer": "sgd"}, "SGD (Nesterov momentum 0.9) at 0.001"),
         ({"weight_decay_kind": "l2", "weight_decay": 1e-4}, "L2 term 1e-4 in the loss"),
         ({"weight_decay_kind": "coupled", "weight_decay": 0.02}, "coupled weight decay 0.02"),

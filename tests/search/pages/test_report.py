@@ -127,7 +127,7 @@ def test_the_journal_of_a_comparison(compared: StudyView) -> None:
         "### Entry 1: contradicted",
         "**Objective.** See what it does.",
         "**Hypothesis.** It helps",
-        "**Methodology.** Only one thing is changed. The base, “base”: 2 convolutions of 8, 16",
+        "**Methodology.** Only one thing is changed. The base, “base”: cnn, channels 8, 16",
         "“low” changes dropout 0 → 0.2.",
         "the same 3 seeds for each arm.",
         "**Evaluation.** Contradicted.",

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models import FAMILIES, build
+from search.analysis.describe import describe_network
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, Fixed, SpecError
 from search.spec.extensions import restore_family
@@ -160,7 +161,7 @@ def test_an_extension_adds_entries_to_registries(folder: Path) -> None:
     check_space(spec, (1, 8, 8), 10)
     config = make_config({"family": "tiny", "units": 8, "schedule": "line"}, spec)
     family = FAMILIES["tiny"]
-    assert family.words(config.architecture) == ["Tiny", "units 8"]
+    assert describe_network(config.architecture) == "tiny, units 8"
     assert family.source == MINE
     del FAMILIES["tiny"]
     restore_family("tiny", MINE)

@@ -37,7 +37,7 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
     assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed, " in text
     assert "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores" in text
     assert "Best: trial 3" in text
-    assert "2 convolutions of 32, 64 channels" in text
+    assert "cnn, channels 32, 64" in text
     assert "300 000 parameters" in text
     assert "validation loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2 of 3" in text
     assert "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), trial 0, epoch 3" in text
