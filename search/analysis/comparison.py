@@ -1,14 +1,9 @@
 """The arms of a comparison as numbers: what each reached, and how it differs from another.
 
 Arms share their seeds, so differences are taken seed by seed and tested by Student's paired t test
-(two-sided, normal differences assumed). The effect size is Cohen's d_z, the mean difference over
-the standard deviation of the differences (Cohen 1988; Lakens 2013, "Calculating and reporting
-effect sizes", doi 10.3389/fpsyg.2013.00863); of few seeds it comes out too large. Several tests
-are corrected after Holm (1979), which keeps the chance of any false finding below ALPHA. Intervals
-are those of the corrected tests, as Serlin (1993, "Confidence intervals and the scientific method:
-a case for Holm on the range") proposes: each at the level of its own step, so that it excludes 0
-exactly where the verdict is a difference. They do not cover all true differences at once in 95 % of
-studies, which stepwise tests cannot give.
+(two-sided, normal differences assumed). Several tests are corrected after Holm (1979), which keeps
+the chance of any false finding below ALPHA. Intervals are not corrected: each is the usual 95 %
+confidence interval of one mean.
 """
 
 from __future__ import annotations
@@ -33,9 +28,7 @@ DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infi
 Verdict = Literal["better", "worse", "no evidence"]
 Basis = Literal[
     "tested",
-    "one seed",  # a single pair, which has no spread
-    "no pair",  # no seed with which both were trained
-    "equal",  # differences that do not differ among each other: nothing to estimate a spread from
+    "untested",  # fewer than two pairs of one seed, or differences without any spread
     "counted",  # no measurement: a number of parameters
     "diverged",  # the arm in every seed, while the other trained
     "other diverged",
@@ -97,9 +90,7 @@ class Difference:
         by_repeat: of each seed with which both were trained.
         p: of the paired t test; None without one.
         p_holm: corrected over the tests that were made together.
-        low, high: confidence interval of the mean; without 0 exactly where p_holm < ALPHA. Of a
-            test made alone the usual 95 % interval. None without a test.
-        effect: Cohen's d_z; None without a test.
+        low, high: 95 % confidence interval of the mean; None without a test.
     """
 
     arm: str
@@ -111,7 +102,6 @@ class Difference:
     p_holm: float | None = None
     low: float | None = None
     high: float | None = None
-    effect: float | None = None
 
     @property
     def pairs(self) -> int:
@@ -140,33 +130,14 @@ class Difference:
         )
         return self.direction or "no evidence" if sure else "no evidence"
 
-    def corrected(self, p: float, p_holm: float, tests: int, widened: float = 1.0) -> Difference:
-        """With the interval of a test that was corrected together with others.
-
-        Args:
-            p, p_holm: of the test, before and after correction.
-            tests: that were corrected together.
-            widened: factor of the interval's level.
-        """
-        # What p is compared with, from ALPHA / tests to ALPHA: p is below it where p_holm < ALPHA.
-        alpha = widened * (ALPHA * p / p_holm if p > 0 else ALPHA / tests)
-        differences, n = list(self.by_repeat.values()), self.pairs
-        half = float(stats.t.isf(alpha / 2, n - 1)) * (spread(differences) or 0.0) / math.sqrt(n)
-        middle = mean(differences)
-        return dataclasses.replace(self, p_holm=p_holm, low=middle - half, high=middle + half)
-
 
 def compare(runs: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str, str]]) -> list[Difference]:
     """A difference for each (arm, than, metric); tests are corrected over all of them together."""
-    asked = list(pairs)
-    found = {
-        (arm, than, metric): _difference(runs[arm], runs[than], metric)
-        for arm, than, metric in asked
-    }
-    tested = {pair: d.p for pair, d in found.items() if d.p is not None}
-    for (pair, p), p_holm in zip(tested.items(), holm(list(tested.values())), strict=True):
-        found[pair] = found[pair].corrected(p, p_holm, len(tested))
-    return [found[pair] for pair in asked]
+    found = [_difference(runs[arm], runs[than], metric) for arm, than, metric in pairs]
+    corrected = iter(holm([one.p for one in found if one.p is not None]))
+    return [
+        one if one.p is None else dataclasses.replace(one, p_holm=next(corrected)) for one in found
+    ]
 
 
 def against_base(view: StudyView, metric: str) -> list[Difference]:
@@ -180,29 +151,29 @@ def _difference(arm: ArmRuns, than: ArmRuns, metric: str) -> Difference:
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     repeats = sorted(ours.keys() & theirs.keys())
     differences = [ours[repeat] - theirs[repeat] for repeat in repeats]
-    around = spread(differences)
+    around = spread(differences) or 0.0
     largest = max((abs(arms[repeat]) for arms in (ours, theirs) for repeat in repeats), default=0.0)
-    basis: Basis = "tested"
-    if metric == "parameters":
-        basis = "counted" if differences else "no pair"
+    tested = around > 1e-9 * largest  # but for rounding, not all the same
+    basis: Basis = "tested" if tested else "untested"
+    if metric == "parameters" and differences:
+        basis = "counted"
     elif arm.diverged_throughout and than.complete:
         basis = "diverged"
     elif than.diverged_throughout and arm.complete:
         basis = "other diverged"
-    elif around is None:
-        basis = "one seed" if differences else "no pair"
-    elif around <= 1e-9 * largest:  # but for rounding, all the same
-        basis = "equal"
-    tested = basis == "tested" and around is not None
-    return Difference(
+    plain = Difference(
         arm=arm.arm.name,
         than=than.arm.name,
         metric=metric,
         basis=basis,
         by_repeat=dict(zip(repeats, differences, strict=True)),
-        p=float(stats.ttest_1samp(differences, 0).pvalue) if tested else None,
-        effect=mean(differences) / around if tested and around else None,
     )
+    if basis != "tested":
+        return plain
+    n, middle = len(differences), mean(differences)
+    half = float(stats.t.isf(ALPHA / 2, n - 1)) * around / math.sqrt(n)
+    p = float(stats.ttest_1samp(differences, 0).pvalue)
+    return dataclasses.replace(plain, p=p, low=middle - half, high=middle + half)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

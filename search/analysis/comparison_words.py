@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from statistics import mean
 
-from search.analysis.comparison import ArmRuns, Basis, Difference
+from search.analysis.comparison import ArmRuns, Difference
 from search.analysis.measures import HUGE, measure_of
 from search.analysis.wording import counted, mean_and_spread, printable, spread
 from search.spec.arms import Arm
@@ -14,21 +13,7 @@ from search.spec.domains import ParameterValue
 from search.spec.space import base_values
 
 SPREAD = "Mean ± sample standard deviation over the seeds"
-INTERVAL = "interval after Holm"  # of Difference.low and high, wherever it is shown
-INTERVAL_MEANS = (
-    "The interval is that of the corrected test: the 95 % confidence interval of a test made "
-    "alone, wider where several are corrected."
-)
-# Where no test was made: the verdict in a table, and the end of the sentence that says the finding.
-UNTESTED: Mapping[Basis, tuple[str, str]] = {
-    "one seed": ("no evidence: one seed, no test possible", ", but one seed allows no test"),
-    "no pair": ("no evidence: no seed with which both were trained to the end", ""),
-    "equal": (
-        "no evidence: the same difference in each seed, so no spread to test with",
-        " in each of {seeds}, which leaves no spread to test with",
-    ),
-    "counted": ("equally many", ", which is counted and needs no test"),
-}
+INTERVAL = "95 % interval"  # of Difference.low and high, wherever it is shown
 MANY = 3  # equal numbers from which a list of them is written as a product
 
 
@@ -99,18 +84,19 @@ def p_in_words(p: float | None) -> str:
 
 def verdict_in_words(difference: Difference) -> str:
     """The verdict, and where no test could be made, why."""
-    basis, verdict = difference.basis, difference.verdict
-    if basis == "tested":
-        return "no evidence of a difference" if verdict == "no evidence" else verdict
-    if basis == "diverged":
-        return "worse: it diverged in every seed"
-    if basis == "other diverged":
-        return f"better: {printable(difference.than)} diverged in every seed"
-    if basis == "counted" and difference.direction:
-        return {"better": "fewer", "worse": "more"}[difference.direction]
-    if basis == "equal" and not any(difference.by_repeat.values()):
-        return "no difference at all, to the last digit"
-    return UNTESTED[basis][0]
+    match difference.basis:
+        case "diverged":
+            return "worse: it diverged in every seed"
+        case "other diverged":
+            return f"better: {printable(difference.than)} diverged in every seed"
+        case "counted":
+            return {"better": "fewer", "worse": "more"}.get(difference.verdict, "equally many")
+        case "untested" if not difference.by_repeat:
+            return "no evidence: no seed with which both were trained to the end"
+        case "untested":
+            seeds = counted(difference.pairs, "seed")
+            return f"no evidence: {seeds} without a spread to test with"
+    return difference.verdict.replace("no evidence", "no evidence of a difference")
 
 
 def finding_in_words(difference: Difference) -> str:
@@ -127,8 +113,10 @@ def finding_in_words(difference: Difference) -> str:
     size = f" by {measure.signed(abs(middle)).lstrip('+')}{points}" if middle else ""
     head = f"the {measure.words} of {arm} {relation} that of {than}{size}"
     seeds = counted(difference.pairs, "seed")
-    if basis != "tested":
-        return head + UNTESTED[basis][1].format(seeds=seeds)
+    if basis == "counted":
+        return head
+    if basis == "untested":
+        return f"{head} ({seeds}, no spread to test with)"
     p = p_in_words(difference.p_holm)
     p = p if p.startswith("<") else f"= {p}"
     interval = interval_in_words(difference)

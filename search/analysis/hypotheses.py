@@ -8,8 +8,7 @@ Each expectation of an entry is one comparison of two arms, seed by seed:
   confidence interval of the difference lies beyond it.
 All at ALPHA, corrected after Holm over the expectations of the entry. Else it is undecided, which
 says that there are too few seeds, not that the hypothesis is wrong. An arm that diverged in every
-seed is worse than one that trained. The interval that is shown is the corrected test's: it excludes
-0, lies within the margin or lies beyond it exactly where that test says so.
+seed is worse than one that trained.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ class Check:
     """An expectation and what the comparison says of it.
 
     Attributes:
-        difference: its p_holm and interval are those of the test that decides, corrected over the
-            entry's expectations.
+        difference: its p_holm is that of the test that decides, as below.
         p: of that test; None where none was made.
-        p_holm: the same, corrected.
+        p_holm: the same, corrected over the entry's expectations.
     """
 
     expectation: Expectation
@@ -72,55 +70,51 @@ def evaluate(entry: JournalEntry, runs: Mapping[str, ArmRuns]) -> Evaluation:
     """One entry, by the trials of the arms that it names."""
     checks = [_check(expectation, runs) for expectation in dict.fromkeys(entry.expect)]
     # What is certain without a test, a count or an arm that always diverged, needs no correction.
-    tested = {place: check.p for place, check in enumerate(checks) if check.p is not None}
-    for (place, p), p_holm in zip(tested.items(), holm(list(tested.values())), strict=True):
-        check = checks[place]
-        # Two one-sided tests at alpha have the interval at 1 - 2 alpha within the margin.
-        equivalent = (check.expectation.outcome, check.outcome) == ("no different", "supported")
-        checks[place] = dataclasses.replace(
-            check,
-            outcome=check.outcome if p_holm < ALPHA else "undecided",
-            p_holm=p_holm,
-            difference=check.difference.corrected(p, p_holm, len(tested), 2 if equivalent else 1),
-        )
-    return Evaluation(entry=entry, checks=tuple(checks))
+    corrected = iter(holm([check.p for check in checks if check.p is not None]))
+    return Evaluation(
+        entry=entry,
+        checks=tuple(
+            check if check.p is None else _corrected(check, next(corrected)) for check in checks
+        ),
+    )
+
+
+def _corrected(check: Check, p_holm: float) -> Check:
+    return dataclasses.replace(
+        check,
+        outcome=check.outcome if p_holm < ALPHA else "undecided",
+        p_holm=p_holm,
+        difference=dataclasses.replace(check.difference, p_holm=p_holm),
+    )
 
 
 def _check(expectation: Expectation, runs: Mapping[str, ArmRuns]) -> Check:
     """Before correction: with its p, the outcome is the direction in which the p points."""
     pair = (expectation.arm, expectation.than, expectation.metric)
     (difference,) = compare(runs, [pair])
-    if expectation.outcome == "no different":
-        outcome, p = _same(expectation, difference)
-    elif difference.basis in ("tested", "diverged", "other diverged", "counted"):
-        outcome, p = _agreement(difference.direction == expectation.outcome), difference.p
-    else:
-        outcome, p = "undecided", None
+    p, agrees = difference.p, difference.direction == expectation.outcome
+    certain = difference.basis in ("counted", "diverged", "other diverged")
+    if expectation.margin is not None:  # no different
+        if difference.basis == "tested":
+            p, agrees = _margin_test(list(difference.by_repeat.values()), expectation.margin)
+        elif difference.by_repeat and not any(difference.by_repeat.values()):
+            certain = agrees = True  # alike to the last digit
+        else:
+            agrees = difference.basis == "counted" and abs(difference.mean or 0.0) <= (
+                expectation.margin
+            )
+    outcome: Outcome = "undecided"
+    if certain or p is not None:
+        outcome = "supported" if agrees else "contradicted"
     return Check(expectation=expectation, difference=difference, outcome=outcome, p=p)
 
 
-def _same(expectation: Expectation, difference: Difference) -> tuple[Outcome, float | None]:
-    margin, middle = expectation.margin, difference.mean
-    assert margin is not None
-    match difference.basis:
-        case "tested":
-            within, beyond = _margin_tests(list(difference.by_repeat.values()), margin)
-            return _agreement(within < beyond), min(within, beyond)
-        case "counted":
-            return _agreement(abs(middle or 0.0) <= margin), None
-        case "equal" if not any(difference.by_repeat.values()):  # alike to the last digit
-            return "supported", None
-        case "diverged" | "other diverged":
-            return "contradicted", None
-        case _:
-            return "undecided", None
+def _margin_test(differences: list[float], margin: float) -> tuple[float, bool]:
+    """The smaller p of two tests, and whether it is that of the first.
 
-
-def _margin_tests(differences: list[float], margin: float) -> tuple[float, float]:
-    """p of two tests whose null hypotheses part all differences: at least the margin, at most.
-
-    The first is TOST. The second is doubled for its two sides: below ALPHA exactly where the
-    confidence interval at 1 - ALPHA lies beyond the margin.
+    Their null hypotheses part all differences: at least the margin, at most. The first is TOST. The
+    second is doubled for its two sides: below ALPHA exactly where the confidence interval at
+    1 - ALPHA lies beyond the margin.
     """
 
     def one_sided(border: float, alternative: Literal["less", "greater"]) -> float:
@@ -128,8 +122,4 @@ def _margin_tests(differences: list[float], margin: float) -> tuple[float, float
 
     within = max(one_sided(-margin, "greater"), one_sided(margin, "less"))
     beyond = 2 * min(one_sided(-margin, "less"), one_sided(margin, "greater"))
-    return within, beyond
-
-
-def _agreement(agrees: bool) -> Outcome:
-    return "supported" if agrees else "contradicted"
+    return min(within, beyond), within < beyond

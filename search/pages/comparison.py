@@ -8,7 +8,6 @@ from typing import Any
 from search.analysis.comparison import ALPHA, ArmRuns, Difference, against_base, runs_by_arm
 from search.analysis.comparison_words import (
     INTERVAL,
-    INTERVAL_MEANS,
     SPREAD,
     changes_in_words,
     interval_in_words,
@@ -56,7 +55,6 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
         "published": published_values(view, runs),
         "alpha": ALPHA,
         "interval": INTERVAL,
-        "interval_means": INTERVAL_MEANS,
         "effects": [
             (
                 f"{MEASURES[m].words} ({'percentage points' if MEASURES[m].unit else 'nats'})",
@@ -90,7 +88,7 @@ def _best_epoch(arm: ArmRuns) -> str:
 
 
 def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple[str, ...]:
-    metric, effect = MEASURES[difference.metric], difference.effect
+    metric = MEASURES[difference.metric]
     some_lost = runs.diverged and not runs.diverged_throughout
     seeds = f"{runs.diverged} of {runs.repeats} seeds"
     return (
@@ -101,7 +99,6 @@ def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple
         interval_in_words(difference),
         p_in_words(difference.p),
         p_in_words(difference.p_holm),
-        "" if effect is None else f"{effect:+.1f}".replace("-", "−"),
         verdict_in_words(difference)
         + (f"; {seeds} diverged and cannot be compared" if some_lost else ""),
     )

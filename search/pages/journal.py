@@ -7,7 +7,6 @@ from typing import Any
 from search.analysis.comparison import ALPHA, ArmRuns, runs_by_arm
 from search.analysis.comparison_words import (
     INTERVAL,
-    INTERVAL_MEANS,
     changes_in_words,
     finding_in_words,
     interval_in_words,
@@ -32,7 +31,6 @@ def journal_values(view: StudyView) -> dict[str, Any]:
         "journal": [_entry(view, evaluation, runs) for evaluation in evaluate_journal(view)],
         "level": f"{100 * ALPHA:.0f}",
         "interval": INTERVAL,
-        "interval_means": INTERVAL_MEANS,
     }
 
 

@@ -13,7 +13,6 @@ from search.analysis.comparison import (
     DIVERGED,
     Difference,
     against_base,
-    compare,
     holm,
     runs_by_arm,
 )
@@ -40,8 +39,6 @@ def test_the_paired_test_is_the_textbook_one(make_comparison: Make) -> None:
     assert found.high == pytest.approx(mean(d) + critical * error)
     assert found.p == pytest.approx(2 * stats.t.sf(abs(mean(d) / error), n - 1))
     assert found.p_holm == found.p  # the only test
-    assert found.effect == pytest.approx(mean(d) / stdev(d))
-    assert found.effect * math.sqrt(n) == pytest.approx(mean(d) / error)  # d_z √n = t
     assert found.verdict == "better"
 
 
@@ -68,14 +65,14 @@ def test_pairs_are_of_the_same_seed_only(make_comparison: Make) -> None:
 
 def test_what_cannot_be_tested_is_no_evidence(make_comparison: Make) -> None:
     one = difference(make_comparison({"base": [0.5], "arm": [0.1]}))
-    assert (one.basis, one.verdict, one.p, one.low) == ("one seed", "no evidence", None, None)
+    assert (one.basis, one.verdict, one.p, one.low) == ("untested", "no evidence", None, None)
     same = difference(make_comparison({"base": BASE, "arm": BASE}))
-    assert (same.basis, same.verdict, same.p) == ("equal", "no evidence", None)
+    assert (same.basis, same.verdict, same.p) == ("untested", "no evidence", None)
     # But for rounding the same in each seed: p would be 0 for want of a spread.
     shifted = difference(make_comparison({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
-    assert (shifted.basis, shifted.verdict) == ("equal", "no evidence")
+    assert (shifted.basis, shifted.verdict) == ("untested", "no evidence")
     none = difference(make_comparison({"base": [0.5, None], "arm": [None, 0.4]}))
-    assert (none.basis, none.verdict, none.mean) == ("no pair", "no evidence", None)
+    assert (none.basis, none.verdict, none.mean) == ("untested", "no evidence", None)
 
 
 def test_an_arm_that_always_diverged_is_worse(make_comparison: Make) -> None:
@@ -122,15 +119,13 @@ def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
     assert (holm([0.3]), holm([])) == ([0.3], [])
 
 
-def test_arms_are_corrected_together_and_a_pair_counts_once(make_comparison: Make) -> None:
+def test_arms_are_corrected_together(make_comparison: Make) -> None:
     arms = {"base": BASE, "a": [0.46, 0.47, 0.45, 0.46], "b": [0.48, 0.53, 0.44, 0.49]}
     view = make_comparison({**arms, "lost": [None] * 4})
     a, b, lost = against_base(view, "validation_loss")
     assert a.p is not None
     assert b.p is not None
     assert [a.p_holm, b.p_holm, lost.p_holm] == [*holm([a.p, b.p]), None]
-    pair = ("a", "base", "validation_loss")
-    assert [d.p_holm for d in compare(runs_by_arm(view), [pair, pair])] == [a.p, a.p]
 
 
 def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
@@ -142,30 +137,3 @@ def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
         view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
         wrong += any(d.verdict != "no evidence" for d in against_base(view, "validation_loss"))
     assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_an_interval_excludes_0_exactly_where_the_verdict_is_a_difference(
-    make_comparison: Make, seed: int
-) -> None:
-    """Of arms that differ a lot, a little and not at all, so that each step of Holm's decides."""
-    rng = np.random.default_rng(seed)
-    arms, seeds = int(rng.integers(2, 7)), int(rng.integers(2, 9))
-    shifts = rng.choice([0.0, 0.01, 0.03, 0.2], arms) * rng.choice([-1, 1], arms)
-    losses = rng.normal(0.5, 0.02, (arms, seeds)) + shifts[:, None]
-    view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
-    for metric in ("validation_loss", "validation_accuracy"):
-        found = against_base(view, metric)
-        for d in found:
-            assert d.low is not None
-            assert d.high is not None
-            assert (d.low > 0 or d.high < 0) == (d.verdict != "no evidence")
-            # Between the interval of the test alone and Bonferroni's.
-            values = list(d.by_repeat.values())
-            half = (d.high - d.low) / 2
-            assert d.mean == pytest.approx((d.low + d.high) / 2)
-            alone, bonferroni = (
-                stats.t.isf(0.025 / m, seeds - 1) * stdev(values) / math.sqrt(seeds)
-                for m in (1, len(found))
-            )
-            assert alone - 1e-12 <= half <= bonferroni + 1e-12

@@ -79,7 +79,7 @@ def test_a_hypothesis_that_cannot_be_decided(judge: Callable[..., Evaluation]) -
     assert judge({"base": BASE, "arm": NOISE}, expect("worse")).outcome == "undecided"
     one_seed = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
     assert one_seed.outcome == "undecided"
-    assert "one seed allows no test" in conclusion(one_seed)
+    assert "(1 seed, no spread to test with)" in conclusion(one_seed)
 
 
 def test_no_difference_is_shown_not_assumed(judge: Callable[..., Evaluation]) -> None:
@@ -153,29 +153,3 @@ def test_expectations_are_corrected_together(judge: Callable[..., Evaluation]) -
     assert together[0].p_holm is not None
     assert together[0].p_holm > alone.p
     assert together[0].outcome == "undecided"
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_interval_that_is_shown_agrees_with_each_outcome(
-    judge: Callable[..., Evaluation], seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    seeds, margin = int(rng.integers(2, 9)), float(rng.choice([0.01, 0.03, 0.1]))
-    arms = {
-        name: list(rng.normal(0.5, 0.02, seeds) + shift)
-        for name, shift in zip(["base", *"abcd"], [0, *rng.normal(0, 0.05, 4)], strict=True)
-    }
-    same = [expect("no different", arm=name, margin=margin) for name in "abcd"]
-    checks = judge(arms, *same[:2], expect("better", arm="c"), expect("worse", arm="d")).checks
-    for check in checks:
-        low, high = check.difference.low, check.difference.high
-        assert low is not None
-        assert high is not None
-        if check.expectation.outcome == "no different":
-            assert (check.outcome == "supported") == (-margin < low and high < margin)
-            assert (check.outcome == "contradicted") == (low > margin or high < -margin)
-        else:
-            better = "supported" if check.expectation.outcome == "better" else "contradicted"
-            worse = "contradicted" if better == "supported" else "supported"
-            assert (check.outcome == better) == (high < 0)
-            assert (check.outcome == worse) == (low > 0)

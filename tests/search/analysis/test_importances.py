@@ -11,12 +11,12 @@ import pytest
 from search.analysis.importances import (
     FEWEST,
     MOST,
-    common_epoch,
     importances,
     importances_in_words,
     search_axes,
     usable,
 )
+from search.spec.domains import Choice
 from search.spec.space import distributions
 from search.store.views import StudyView
 from tests.search.made_up_views import SEARCHED as SPEC
@@ -75,17 +75,6 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing(
     assert importances(more) is None
 
 
-def test_trials_are_compared_after_the_same_number_of_epochs(make_trial: Make) -> None:
-    early = [make_trial(n, early=2.0, state="pruned") for n in range(6)]
-    short = [make_trial(n, [0.9, 0.8], early=1.9, state="pruned") for n in range(6, 10)]
-    whole = [make_trial(n, [0.9, 0.7, 0.3], early=1.8) for n in range(10, 12)]
-    assert common_epoch([*short, *whole]) == 2  # of six trials, five are the fewest
-    assert common_epoch([*early, *short, *whole]) == 2  # half of them
-    assert common_epoch([*early * 3, *short, *whole]) == 0  # a quarter: the early look of all
-    assert common_epoch(early[:4]) is None
-    assert common_epoch([]) is None
-
-
 def test_a_long_study_is_thinned(searched: Callable[[int], StudyView]) -> None:
     found = importances(searched(MOST + 40))
     assert found is not None
@@ -109,23 +98,6 @@ def test_pruned_trials_count(searched: Callable[[int], StudyView]) -> None:
     assert next(iter(found.shares)) == "learning_rate"
 
 
-def test_one_other_loss_among_equal_ones(
-    make_view: Make, make_trial: Make, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Trials drawn again are often all alike then: that explains nothing."""
-    trials = [
-        make_trial(
-            n,
-            [0.3 if n == 4 else 0.5],
-            params={"learning_rate": 1e-3 * (n + 1), "depth": 2 + n % 3, "hidden": "64"},
-        )
-        for n in range(FEWEST)
-    ]
-    found = importances(dataclasses.replace(make_view(trials), spec=SPEC))
-    assert found is None or math.isfinite(sum(found.spread.values()))
-    assert capfd.readouterr().err == ""
-
-
 def test_a_huge_loss_counts_as_guessing(
     searched: Callable[[int], StudyView], make_trial: Make
 ) -> None:
@@ -139,7 +111,5 @@ def test_a_huge_loss_counts_as_guessing(
 
 
 def test_axes_are_what_is_searched() -> None:
-    rate, depth, hidden = search_axes(SPEC)
-    assert [axis.name for axis in (rate, depth, hidden)] == ["learning_rate", "depth", "hidden"]
-    assert hidden.labels == ("64", "128", "120 84")
-    assert (rate.low, rate.high, rate.log) == (1e-4, 1e-2, True)
+    one = dataclasses.replace(SPEC, space={**SPEC.space, "width": Choice(values=(8,))})
+    assert list(search_axes(one)) == ["learning_rate", "depth", "hidden"]

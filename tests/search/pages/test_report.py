@@ -118,7 +118,7 @@ def test_one_seed_is_said_to_be_too_few(make_comparison: Make) -> None:
     view = make_comparison({"base": [0.5], "low": [0.1]})
     assert "One seed an arm: there is no spread, and no test is possible" in text_of(view)
     ((row,), _) = tables(view, "changes", "in words")
-    assert row["in words"] == "no evidence: one seed, no test possible"
+    assert row["in words"] == "no evidence: 1 seed without a spread to test with"
 
 
 def test_the_journal_of_a_comparison(compared: StudyView) -> None:
