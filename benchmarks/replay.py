@@ -1,0 +1,248 @@
+"""Search strategies replayed on recorded curves, in simulated time.
+
+Each search draws configurations, sees what their trainings reported, and stops or continues them,
+through the code that drives real studies; only the training is replaced by its record
+(`benchmarks.curves`). Compute is counted in whole trainings: workers x time since the start / the
+mean time of a whole training. The incumbent is the trial with the lowest objective so far, at its
+best epoch; it is scored by its error on images that no search sees.
+
+    python -m benchmarks.curves digits.jsonl.gz --dataset digits --held-out 250
+    python -m benchmarks.replay digits.jsonl.gz --sampler tpe --repeats 20 --workers 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import torch
+from platformdirs import user_cache_path
+
+from benchmarks.arguments import add_counts
+from benchmarks.record import environment, write_json
+from benchmarks.replay_results import compare, draw_figure, markdown
+from benchmarks.replay_simulation import HORIZON, Point, World, simulate
+from benchmarks.replay_strategies import STRATEGIES, find_strategy
+from benchmarks.replay_worlds import WORLDS, make_world
+from search.terminal.commands import Parser, positive_int, run
+
+HERE = Path(__file__).parent
+BASELINE = "random"  # what the others are compared with
+
+
+class Job(NamedTuple):
+    """Searches that differ in their seed alone."""
+
+    file: Path
+    world: str
+    strategy: str
+    workers: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.file.name.removesuffix('.jsonl.gz')}, {self.world}"
+
+
+def parser() -> Parser:
+    listed = "; ".join(f"{name}: {one.description}" for name, one in STRATEGIES.items())
+    own = Parser(
+        description="Replay search strategies on recorded curves, in simulated time: how much "
+        "compute each needs to come within 0.1 and 0.3 points of the best, and its regret after "
+        "10 to 100 whole trainings. Replays are kept and not repeated, unless the record or the "
+        f"code has changed. Strategies: {listed}. NAME@raw, NAME@calibrated, NAME@error: with "
+        "another objective.",
+        examples="""
+python -m benchmarks.replay digits.jsonl.gz --sampler tpe --repeats 20    # a quick look
+python -m benchmarks.replay *.jsonl.gz --worlds pool surrogate --strategies random ours ours@raw
+python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/replay.json
+""",
+    )
+    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
+    own.add_argument(
+        "--strategies", nargs="+", default=list(STRATEGIES), metavar="NAME", help="default: all"
+    )
+    own.add_argument(
+        "--worlds",
+        nargs="+",
+        choices=WORLDS,
+        default=["pool"],
+        help="pool: recorded configurations alone; surrogate: a model fitted to them",
+    )
+    own.add_argument(
+        "--workers",
+        nargs="+",
+        type=positive_int,
+        default=[1, 4, 8],
+        metavar="W",
+        help="that train at once (default: 1 4 8)",
+    )
+    add_counts(
+        own,
+        (
+            ("repeats", 100, "seeds"),
+            ("horizon", int(HORIZON), "compute of each search, in whole trainings"),
+            ("workers-cpu", 1, "processes of this command"),
+        ),
+    )
+    own.add_argument(
+        "--trials",
+        type=positive_int,
+        metavar="N",
+        help="of strategies that know their total, as the product's do (default: as many as fill "
+        "the horizon)",
+    )
+    own.add_argument(
+        "--sampler", default="gp", help="of the product's strategies: gp (default), tpe (fast)"
+    )
+    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    own.add_argument("--figure", type=Path, metavar="FILE", help="regret against compute, as HTML")
+    own.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        default=user_cache_path("cnn-search") / "replay",
+        help="where replays and surrogates are kept",
+    )
+    return own
+
+
+@cache
+def _world(file: Path, kind: str, kept: Path) -> World:
+    """Once a process."""
+    return make_world(file, kind, kept)
+
+
+def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, list[Point]]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    torch.set_num_threads(1)
+    strategy = find_strategy(job.strategy, args.sampler)
+    world = _world(job.file, job.world, args.cache)
+    sizes = {"trials": args.trials, "horizon": args.horizon}
+    return job, seed, simulate(strategy, world, seed, job.workers, **sizes)
+
+
+def _kept(job: Job, args: argparse.Namespace) -> Path:
+    """The file of the job's replays: another one after any change that could matter."""
+    sources = [HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "worlds")]
+    if find_strategy(job.strategy).is_ours:
+        sources += sorted((HERE.parent / "search" / "sampling").glob("*.py"))
+    digest = hashlib.sha256(job.file.read_bytes())
+    for source in sources:
+        digest.update(source.read_bytes())
+    digest.update(repr((job[1:], args.trials, args.horizon, args.sampler)).encode())
+    return Path(args.cache) / f"{job.strategy}-{digest.hexdigest()[:16]}.jsonl"
+
+
+def _known(file: Path) -> dict[int, list[Point]]:
+    """Replays on record, by seed."""
+    if not file.exists():
+        return {}
+    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    rows = [json.loads(line) for line in lines]
+    return {row["seed"]: [Point(*point) for point in row["points"]] for row in rows}
+
+
+def _done(
+    missing: Sequence[tuple[Job, int]], args: argparse.Namespace
+) -> Iterator[tuple[Job, int, list[Point]]]:
+    if args.workers_cpu == 1:
+        yield from (_replay(job, seed, args) for job, seed in missing)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=args.workers_cpu, mp_context=context) as pool:
+        waiting = [pool.submit(_replay, job, seed, args) for job, seed in missing]
+        yield from (future.result() for future in as_completed(waiting))
+
+
+def _replayed(jobs: Sequence[Job], args: argparse.Namespace) -> dict[Job, list[list[Point]]]:
+    """Each job's incumbents, by seed."""
+    args.cache.mkdir(parents=True, exist_ok=True)
+    files = {job: _kept(job, args) for job in jobs}
+    known = {job: _known(file) for job, file in files.items()}
+    seeds = range(args.repeats)
+    missing = [(job, seed) for job in jobs for seed in seeds if seed not in known[job]]
+    print(
+        f"{len(jobs) * args.repeats - len(missing)} replays on record, {len(missing)} to go",
+        file=sys.stderr,
+    )
+    started = told = time.monotonic()
+    for count, (job, seed, points) in enumerate(_done(missing, args), 1):
+        known[job][seed] = points
+        with files[job].open("a") as lines:
+            lines.write(json.dumps({"seed": seed, "points": points}) + "\n")
+        if (now := time.monotonic()) - told > 10:
+            told, left = now, (now - started) / count * (len(missing) - count)
+            print(
+                f"{len(missing) - count} to go, about {left / 60:.0f} min: {job.title}, "
+                f"{job.workers} workers, {job.strategy}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return {job: [known[job][seed] for seed in seeds] for job in jobs}
+
+
+def _results(
+    replays: Mapping[Job, list[list[Point]]], args: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """By world, then workers, then strategy."""
+    found: dict[str, dict[str, Any]] = {}
+    for job in replays:
+        world = _world(job.file, job.world, args.cache)
+        of_world = found.setdefault(job.title, {**world.described, "workers": {}})
+        if str(job.workers) not in of_world["workers"]:
+            alike = {
+                other.strategy: points
+                for other, points in replays.items()
+                if (other.file, other.world, other.workers) == (job.file, job.world, job.workers)
+            }
+            compared = compare(alike, world.target, BASELINE, args.horizon)
+            of_world["workers"][str(job.workers)] = compared
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    own = parser()
+    args: argparse.Namespace = own.parse_args(argv)
+    for name in args.strategies:
+        try:
+            find_strategy(name, args.sampler)
+        except KeyError:
+            own.error(f"no strategy {name!r}; known: {', '.join(STRATEGIES)}")
+    for file in args.files:
+        if not file.exists():
+            own.error(f"there is no {file}; record one by python -m benchmarks.curves {file}")
+    jobs = [
+        Job(file, world, strategy, workers)
+        for file in args.files
+        for world in args.worlds
+        for workers in args.workers
+        for strategy in dict.fromkeys((BASELINE, *args.strategies))
+    ]
+    results = _results(_replayed(jobs, args), args)
+    print(markdown(results))
+    if args.figure:
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        draw_figure(results).write_html(args.figure, include_plotlyjs="cdn")
+    if args.json:
+        scale = {name: getattr(args, name) for name in ("repeats", "horizon", "trials", "sampler")}
+        made = environment("replay", torch.device("cpu"))
+        write_json(args.json, {"worlds": results, "scale": scale, **made})
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    run(main)

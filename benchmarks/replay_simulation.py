@@ -1,0 +1,281 @@
+"""Searches in simulated time: Optuna's `ask`, `report` and `tell`, with recorded trainings.
+
+An event is a report of a trial that one of the workers trains; between events nothing takes time.
+What a search sees and what it is scored by are kept apart: a strategy is given `Progress`, which
+holds objectives alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import optuna
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from search.sampling import halving, promotion
+from search.sampling.forecast import Contender, State
+from search.spec.config import StudySpec
+from search.spec.space import distributions
+
+RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
+SEEN = (RAW, CALIBRATED, ERROR)  # what a search may have as its objective
+HORIZON = 100.0  # whole trainings that a search may take
+Verdict = Literal["go", "pause", "stop"]
+
+
+class Score(NamedTuple):
+    """On images held out of the search."""
+
+    error: float
+    loss: float  # after temperature scaling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One training to its end; R reports.
+
+    Attributes:
+        params: as Optuna stores them.
+        epochs: of the reports; 0 is the partial-epoch validation, (R,).
+        seconds: that each report took, (R,).
+        seen: name -> what a search sees by report, (R,) each.
+        hidden: the score of the network at each report, (R,).
+    """
+
+    params: Mapping[str, Any]
+    epochs: Sequence[int]
+    seconds: Sequence[float]
+    seen: Mapping[str, Sequence[float]]
+    hidden: Sequence[Score]
+
+
+class Source(Protocol):
+    """What one search draws its trainings from."""
+
+    def is_empty(self) -> bool: ...
+
+    def sampler(self, inner: BaseSampler) -> BaseSampler:
+        """What proposes only configurations that can be trained."""
+
+    def take(self, params: Mapping[str, Any]) -> Run:
+        """Train what was proposed."""
+
+
+class World(Protocol):
+    """Of one data set.
+
+    Attributes:
+        name: for people.
+        spec: space, epochs.
+        whole_seconds: mean of a whole training.
+        size: configurations there are.
+        target: the score that a perfect search would have: what validation picks of them all, or
+            of 500 random ones.
+        described: for the results.
+    """
+
+    name: str
+    spec: StudySpec
+    whole_seconds: float
+    size: float
+    target: Score
+    described: Mapping[str, Any]
+
+    def source(self, seed: int) -> Source: ...
+
+
+class Point(NamedTuple):
+    """From this compute on, in whole trainings, the incumbent has this score."""
+
+    compute: float
+    error: float
+    loss: float
+
+
+@dataclass
+class Entry:
+    """One trial; all that a strategy knows of it."""
+
+    trial: optuna.Trial
+    curve: dict[int, float] = field(default_factory=dict)  # epoch -> objective
+    state: State | Literal["failed"] = "running"
+
+    @property
+    def lowest(self) -> float:
+        return min(self.curve.values(), default=math.inf)
+
+    def contender(self) -> Contender:
+        assert self.state != "failed"
+        return Contender(
+            number=self.trial.number,
+            state=self.state,
+            params=self.trial.params,
+            curve=self.curve,
+        )
+
+
+@dataclass
+class Progress:
+    """Of a search: what a strategy decides by.
+
+    Attributes:
+        trials, budget: how many it may begin, and epochs it may spend, where it heeds them.
+    """
+
+    spec: StudySpec
+    trials: int
+    budget: float
+    entries: list[Entry] = field(default_factory=list)
+
+    def begin(self, trial: optuna.Trial) -> Entry:
+        self.entries.append(Entry(trial))
+        return self.entries[-1]
+
+    def paused(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.state == "paused"]
+
+
+def go(_progress: Progress, _entry: Entry) -> Verdict:
+    return "go"
+
+
+def new(_progress: Progress) -> promotion.Choice:
+    return promotion.NEW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How a search goes about it.
+
+    Attributes:
+        sampler, pruner: of its Optuna study; the pruner decides nothing unless `after` asks it.
+        objective: what it sees of each report, and picks its incumbent by.
+        early: whether it sees the validation inside the first epoch.
+        after: a trial has reported -> what becomes of it.
+        choose: a worker is free -> what it trains.
+        is_ours: whether it runs code of `search.sampling`.
+    """
+
+    description: str
+    sampler: Callable[[StudySpec], BaseSampler]
+    pruner: Callable[[StudySpec], BasePruner] = lambda _spec: NopPruner()
+    objective: str = RAW
+    early: bool = False
+    after: Callable[[Progress, Entry], Verdict] = go
+    choose: Callable[[Progress], promotion.Choice] = new
+    is_ours: bool = False
+
+
+def simulate(
+    strategy: Strategy,
+    world: World,
+    seed: int,
+    workers: int,
+    *,
+    trials: int | None = None,
+    horizon: float = HORIZON,
+) -> list[Point]:
+    """One search; its incumbents, by the compute at which they came.
+
+    Args:
+        workers: train at once; compute is their number times the time since the start.
+        trials: how many a strategy that heeds a total may begin, on a budget of what `halving`
+            expects them to take. None: as many as that fills the horizon with.
+        horizon: compute at which the search is broken off, in whole trainings.
+    """
+    spec = dataclasses.replace(world.spec, seed=seed)
+    usual = halving.expected_epochs(spec.epochs)
+    total = math.ceil(horizon * spec.epochs / usual) if trials is None else trials
+    total = int(min(total, world.size))
+    progress = Progress(
+        spec=dataclasses.replace(spec, trials=total), trials=total, budget=total * usual
+    )
+    return _Replay(strategy, world, progress, seed).run(workers, horizon)
+
+
+class _Replay:
+    def __init__(self, strategy: Strategy, world: World, progress: Progress, seed: int) -> None:
+        self._strategy, self._world, self._progress = strategy, world, progress
+        self._source = world.source(seed)
+        self._space = distributions(progress.spec)
+        sampler = self._source.sampler(strategy.sampler(progress.spec))
+        self._study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
+        self._runs: list[Run] = []  # by trial number
+        self._next: list[int] = []  # report that a trial makes next
+
+    def run(self, workers: int, horizon: float) -> list[Point]:
+        found: list[Point] = []
+        lowest, now, idle, order = math.inf, 0.0, workers, itertools.count()
+        under_way: list[tuple[float, int, int]] = []  # (end of the report, order, trial)
+
+        def train(number: int) -> None:
+            seconds = self._runs[number].seconds[self._next[number]]
+            heapq.heappush(under_way, (now + seconds, next(order), number))
+
+        while True:
+            while idle and (chosen := self._chosen()) is not None:
+                train(chosen)
+                idle -= 1
+            if not under_way:
+                return found
+            now, _, number = heapq.heappop(under_way)
+            compute = now * workers / self._world.whole_seconds
+            if compute > horizon:
+                return found
+            run, report = self._runs[number], self._next[number]
+            value = run.seen[self._strategy.objective][report]
+            if run.epochs[report] and value < lowest:
+                lowest = value
+                found.append(Point(compute, *run.hidden[report]))
+            if self._goes_on(number, value):
+                train(number)
+            else:
+                idle += 1
+
+    def _chosen(self) -> int | None:
+        """The trial that a free worker takes up; None: there is nothing for it to do."""
+        choice = self._strategy.choose(self._progress)
+        if choice != promotion.NEW:
+            if choice is not None:
+                self._progress.entries[choice].state = "running"
+            return choice
+        if self._source.is_empty():
+            return None
+        trial = self._study.ask(self._space)
+        self._runs.append(self._source.take(trial.params))
+        self._next.append(0)
+        self._progress.begin(trial)
+        return trial.number
+
+    def _goes_on(self, number: int, value: float) -> bool:
+        """Tell strategy and study of a report; whether the trial trains on now."""
+        entry, run = self._progress.entries[number], self._runs[number]
+        epoch = run.epochs[self._next[number]]
+        self._next[number] += 1
+        if not math.isfinite(value):
+            entry.state = "failed"
+            self._study.tell(entry.trial, state=TrialState.FAIL)
+            return False
+        if epoch == 0 and not self._strategy.early:
+            return True
+        entry.curve[epoch] = value
+        entry.trial.report(value, epoch)
+        if self._next[number] == len(run.epochs):
+            entry.state = "complete"
+            self._study.tell(entry.trial, entry.lowest)
+            return False
+        verdict = self._strategy.after(self._progress, entry)
+        if verdict == "stop":
+            entry.state = "pruned"
+            self._study.tell(entry.trial, state=TrialState.PRUNED)
+        elif verdict == "pause":
+            entry.state = "paused"
+        return verdict == "go"

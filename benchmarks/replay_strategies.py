@@ -1,0 +1,190 @@
+"""The strategies that `benchmarks.replay` compares.
+
+A strategy is an Optuna sampler, what becomes of a trial after each of its reports, and what a free
+worker trains next. All of them run on an Optuna study in memory; ours are made of the product's own
+sampler, rule and forecast. To add one, add an entry to `_all`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+
+from benchmarks.replay_simulation import (
+    CALIBRATED,
+    ERROR,
+    RAW,
+    Entry,
+    Progress,
+    Strategy,
+    Verdict,
+    go,
+)
+from search.sampling import halving, promotion
+from search.sampling.registry import find_pruner
+from search.sampling.sampler import make_sampler
+from search.spec.config import StudySpec
+
+ONE_EPOCH = 100  # trials that are given one epoch before any goes on
+OBJECTIVES = {"raw": RAW, "calibrated": CALIBRATED, "error": ERROR}
+
+
+def _optunas_pruner(_progress: Progress, entry: Entry) -> Verdict:
+    return "stop" if entry.trial.should_prune() else "go"
+
+
+def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[Progress, Entry], Verdict]:
+    """Ray Tune's ASHAScheduler with one bracket: at rungs grace_period * reduction_factor ** k a
+    trial goes on if it is no worse than the best 1 / reduction_factor of those before it there.
+    """
+
+    def after(progress: Progress, entry: Entry) -> Verdict:
+        epoch = max(entry.curve)
+        rung = grace_period
+        while rung < epoch:
+            rung = round(rung * reduction_factor)
+        if rung != epoch:
+            return "go"
+        rivals = [one.curve[epoch] for one in progress.entries if epoch in one.curve]
+        rivals.remove(entry.curve[epoch])
+        cutoff = np.percentile(rivals, 100 / reduction_factor) if rivals else math.inf
+        return "stop" if entry.curve[epoch] > cutoff else "go"
+
+    return after
+
+
+def _one_epoch(_progress: Progress, entry: Entry) -> Verdict:
+    return "pause" if max(entry.curve) == 1 else "go"
+
+
+def _all_then_the_best(progress: Progress) -> promotion.Choice:
+    if len(progress.entries) < min(ONE_EPOCH, progress.trials):
+        return promotion.NEW
+    waiting = progress.paused()
+    return min(waiting, key=lambda one: one.lowest).trial.number if waiting else None
+
+
+def _our_pruner(progress: Progress, entry: Entry) -> Verdict:
+    """The study's rule, as `search.sampling.pruner` asks it."""
+    rule, epoch = find_pruner(progress.spec.pruner), max(entry.curve)
+    if epoch not in rule.rungs(progress.spec.epochs):
+        return "go"
+    rivals = [
+        min(loss for at, loss in one.curve.items() if at <= epoch)
+        for one in progress.entries
+        if one is not entry and epoch in one.curve
+    ]
+    decide = rule.make(progress.spec)
+    assert not isinstance(decide, BasePruner)
+    return "stop" if decide(epoch, entry.lowest, rivals) else "go"
+
+
+def _at_rungs(progress: Progress, entry: Entry) -> Verdict:
+    return "pause" if max(entry.curve) in halving.rungs(progress.spec.epochs) else "go"
+
+
+def _promotion(progress: Progress) -> promotion.Choice:
+    return promotion.choose(
+        [entry.contender() for entry in progress.entries if entry.state != "failed"],
+        trials=progress.trials,
+        epochs=progress.spec.epochs,
+        budget=progress.budget,
+    )
+
+
+def _up_to_total(progress: Progress) -> promotion.Choice:
+    return promotion.NEW if len(progress.entries) < progress.trials else None
+
+
+def _random(spec: StudySpec) -> BaseSampler:
+    return RandomSampler(seed=spec.seed)
+
+
+def _tpe(spec: StudySpec) -> BaseSampler:
+    return TPESampler(seed=spec.seed)
+
+
+def _product(name: str) -> Callable[[StudySpec], BaseSampler]:
+    return lambda spec: make_sampler(dataclasses.replace(spec, sampler=name))
+
+
+def ours(sampler: str = "gp", **changes: Any) -> Strategy:
+    """The product's search, with parts of it changed."""
+    made = Strategy(
+        description="ours",
+        sampler=_product(sampler),
+        objective=CALIBRATED,
+        early=True,
+        after=_at_rungs,
+        choose=_promotion,
+        is_ours=True,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def _all(sampler: str) -> dict[str, Strategy]:
+    """`sampler`: the one of the product's that ours use."""
+    halved = {"after": _our_pruner, "choose": _up_to_total}
+
+    def hyperband(spec: StudySpec) -> BasePruner:
+        return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
+
+    def successive(_spec: StudySpec) -> BasePruner:
+        return SuccessiveHalvingPruner(min_resource=1)
+
+    def optunas(name: str, pruner: Callable[[StudySpec], BasePruner]) -> Strategy:
+        return Strategy(description=name, sampler=_tpe, pruner=pruner, after=_optunas_pruner)
+
+    return {
+        "random": Strategy(description="random search, no stopping", sampler=_random),
+        "one-epoch": Strategy(
+            description=f"one epoch for {ONE_EPOCH}, then the best to their ends",
+            sampler=_random,
+            after=_one_epoch,
+            choose=_all_then_the_best,
+        ),
+        "tpe": Strategy(description="Optuna's TPE, no stopping", sampler=_tpe),
+        "tpe-median": optunas("Optuna's TPE and MedianPruner", lambda _spec: MedianPruner()),
+        "tpe-hyperband": optunas("Optuna's TPE and HyperbandPruner", hyperband),
+        "tpe-halving": optunas("Optuna's TPE and SuccessiveHalvingPruner", successive),
+        "asha": Strategy(
+            description="Ray Tune's ASHA, defaults (reduction factor 4)",
+            sampler=_random,
+            after=asha(4),
+        ),
+        "asha-2": Strategy(
+            description="Ray Tune's ASHA, reduction factor 2", sampler=_random, after=asha(2)
+        ),
+        "3bc7fe6": ours(
+            sampler, description="the rule at 3bc7fe6: halving on raw loss", objective=RAW, **halved
+        ),
+        "ours": ours(sampler),
+        "ours-raw": ours(sampler, description="ours on raw loss", objective=RAW),
+        "ours-random": ours("random", description="ours, configurations drawn at random"),
+        "ours-halving": ours(sampler, description="ours, halving for promotion", **halved),
+        "ours-whole": ours(
+            sampler, description="ours, nothing stopped", after=go, choose=_up_to_total
+        ),
+    }
+
+
+STRATEGIES = _all("gp")
+
+
+def find_strategy(name: str, sampler: str = "gp") -> Strategy:
+    """`NAME` or `NAME@OBJECTIVE`: the same on another objective (raw, calibrated, error).
+
+    Raises:
+        KeyError: there is none.
+    """
+    name, _, objective = name.partition("@")
+    strategy = _all(sampler)[name]
+    return dataclasses.replace(
+        strategy, objective=OBJECTIVES[objective] if objective else strategy.objective
+    )

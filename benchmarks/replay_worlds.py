@@ -1,0 +1,197 @@
+"""Recorded curves (`benchmarks.curves`) as worlds in which searches are replayed.
+
+A world says what a training that a search proposes would have reported, what it would have taken,
+and how good it would have been on images that no search sees. In a `Pool` a proposal becomes the
+nearest recorded configuration that was not yet taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from benchmarks.curves import SPACE, read
+from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source, World
+from search.spec.config import StudySpec
+from search.spec.space import distributions
+from search.spec.study_file import read_study_file
+
+Array = NDArray[np.float64]
+HIDDEN = ("holdout_error", "calibrated_holdout_loss")  # what it is scored by
+
+
+class Encoder:
+    """Parameters as points: numbers scaled to 0 ... 1, choices a distance of 1 apart."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        self._space = space
+
+    def __call__(self, params: Mapping[str, Any]) -> Array:
+        return np.concatenate([self._part(name, params[name]) for name in self._space])
+
+    def _part(self, name: str, value: Any) -> Array:
+        domain: Any = self._space[name]
+        if isinstance(domain, CategoricalDistribution):
+            return np.array([value == choice for choice in domain.choices]) * math.sqrt(0.5)
+        low, high = domain.low, domain.high
+        if domain.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return np.array([(value - low) / (high - low)])
+
+
+def study_spec(epochs: int, **fields: Any) -> StudySpec:
+    """A study of the recorded space."""
+    return StudySpec(**{**read_study_file(SPACE), "dataset": "", "epochs": epochs, **fields})
+
+
+def read_runs(file: Path) -> list[Run]:
+    """One a configuration, as seed 0 saw it; scored on its other seeds where there are any."""
+    by_number: dict[int, dict[int, dict[str, Any]]] = {}
+    for one in read(file):
+        by_number.setdefault(one["number"], {})[one["seed"]] = one
+    return [_run(of_seed) for _, of_seed in sorted(by_number.items())]
+
+
+def _run(of_seed: Mapping[int, Mapping[str, Any]]) -> Run:
+    first, *others = (of_seed[seed] for seed in sorted(of_seed))
+    clock = "cpu_seconds" if first["made_on"]["device"] == "cpu" else "seconds"
+    columns = {name: _column(first, name) for name in ("epoch", clock, *SEEN)}
+    judges = [one for one in others if len(one["reports"]) == len(first["reports"])] or [first]
+    hidden = [np.mean([_column(one, name) for one in judges], axis=0) for name in HIDDEN]
+    return Run(
+        params=first["params"],
+        epochs=[int(epoch) for epoch in columns["epoch"]],
+        seconds=columns[clock],
+        seen={name: columns[name] for name in SEEN},
+        hidden=[Score(float(error), float(loss)) for error, loss in zip(*hidden, strict=True)],
+    )
+
+
+def _column(one: Mapping[str, Any], name: str) -> list[float]:
+    """By report; what was not finite is NaN."""
+    values = (report[name] for report in one["reports"])
+    return [math.nan if value is None else value for value in values]
+
+
+def incumbent(runs: Sequence[Run], objective: str = CALIBRATED) -> Score:
+    """The score of what has the lowest objective of all runs, at its best epoch."""
+    places = [
+        (value, run.hidden[report])
+        for run in runs
+        for report, value in enumerate(run.seen[objective])
+        if run.epochs[report] and math.isfinite(value)
+    ]
+    return min(places)[1]
+
+
+@dataclass
+class Pool:
+    """The recorded configurations and nothing else."""
+
+    name: str
+    runs: Sequence[Run]
+    spec: StudySpec = field(init=False)
+    whole_seconds: float = field(init=False)
+    size: float = field(init=False)
+    target: Score = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spec = study_spec(max(self.runs[0].epochs))
+        self.whole_seconds = float(np.mean([sum(run.seconds) for run in self.runs]))
+        self.size, self.target = len(self.runs), incumbent(self.runs)
+        self.encode = Encoder(distributions(self.spec))
+        self.points_ND = np.array([self.encode(run.params) for run in self.runs])
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {
+            "configurations": len(self.runs),
+            "whole_seconds": round(self.whole_seconds, 4),
+            "target": self.target._asdict(),
+        }
+
+    def source(self, seed: int) -> Source:
+        return _Remaining(self)
+
+
+class _Remaining:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._free_N = np.ones(len(pool.runs), dtype=bool)
+
+    def is_empty(self) -> bool:
+        return not self._free_N.any()
+
+    def sampler(self, inner: BaseSampler) -> BaseSampler:
+        return _Settled(inner, self, distributions(self._pool.spec))
+
+    def settle(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration that is trained where `params` are proposed."""
+        return dict(self._pool.runs[self._nearest(params)].params)
+
+    def take(self, params: Mapping[str, Any]) -> Run:
+        index = self._nearest(params)
+        self._free_N[index] = False
+        return self._pool.runs[index]
+
+    def _nearest(self, params: Mapping[str, Any]) -> int:
+        distances_N = ((self._pool.points_ND - self._pool.encode(params)) ** 2).sum(axis=1)
+        return int(np.where(self._free_N, distances_N, np.inf).argmin())
+
+
+class _Settled(BaseSampler):
+    """Another sampler's draws, each moved to a configuration that the world has."""
+
+    def __init__(self, sampler: BaseSampler, source: _Remaining, space: dict[str, Any]) -> None:
+        self._inner, self._source, self._space = sampler, source, space
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._space
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        inner = self._inner
+        together = inner.infer_relative_search_space(study, trial)
+        params = inner.sample_relative(study, trial, together)
+        for name, domain in search_space.items():
+            if name not in params:
+                params[name] = inner.sample_independent(study, trial, name, domain)
+        return self._source.settle(params)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._inner.after_trial(study, trial, state, values)
+
+    def sample_independent(self, *_: Any) -> Any:
+        raise AssertionError("all parameters are drawn together")
+
+
+WORLDS: Mapping[str, Callable[[str, list[Run], Path], World]] = {
+    "pool": lambda name, runs, _kept: Pool(name, runs),
+}
+
+
+def make_world(file: Path, kind: str, kept: Path) -> World:
+    """Of a record; what takes long to make is left in the folder `kept`."""
+    return WORLDS[kind](file.name.removesuffix(".jsonl.gz"), read_runs(file), kept)

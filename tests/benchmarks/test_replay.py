@@ -1,0 +1,167 @@
+"""Searches replayed on made-up records."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+
+from benchmarks import replay
+from benchmarks.curves import draw
+from benchmarks.replay_simulation import CALIBRATED, Point, Progress, Strategy, simulate
+from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
+from benchmarks.replay_worlds import Pool, make_world, read_runs
+from search.spec.config import StudySpec
+
+CONFIGS, EPOCHS = 12, 4
+BEST = 7  # configuration
+
+
+def losses(number: int) -> list[float]:
+    """By epoch; the further from the best configuration, the higher."""
+    return [1.0 + abs(number - BEST) / 10 - epoch / 100 for epoch in range(EPOCHS + 1)]
+
+
+def record(file: Path, holdout: Callable[[int], float] = lambda number: losses(number)[-1] / 10):
+    """Configuration n takes n + 1 seconds an epoch."""
+    with gzip.open(file, "wt") as lines:
+        for number in range(CONFIGS):
+            reports = [
+                {
+                    "epoch": epoch,
+                    "cpu_seconds": 0.0 if epoch == 0 else number + 1.0,
+                    "validation_loss": loss,
+                    "calibrated_validation_loss": loss,
+                    "validation_error": loss / 10,
+                    "holdout_error": holdout(number),
+                    "calibrated_holdout_loss": holdout(number),
+                }
+                for epoch, loss in enumerate(losses(number))
+            ]
+            one = {
+                "number": number,
+                "seed": 0,
+                "params": draw(number, EPOCHS)[0],
+                "made_on": {"device": "cpu"},
+                "reports": reports,
+            }
+            lines.write(json.dumps(one) + "\n")
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    record(tmp_path / "made_up.jsonl.gz")
+    return Pool("made up", read_runs(tmp_path / "made_up.jsonl.gz"))
+
+
+class Oracle(RandomSampler):
+    """Always proposes the best configuration first."""
+
+    def sample_relative(self, *_: Any) -> dict[str, Any]:
+        return dict(draw(BEST, EPOCHS)[0])
+
+
+def watched(strategy: Strategy, seen: list[Any]) -> Strategy:
+    """The same; notes down what it is shown."""
+
+    def after(progress: Progress, entry: Any) -> Any:
+        seen.append((entry.trial.number, dict(entry.trial.params), dict(entry.curve)))
+        return strategy.after(progress, entry)
+
+    return Strategy(description="", sampler=strategy.sampler, objective=CALIBRATED, after=after)
+
+
+def test_an_oracle_wins_at_once_and_random_search_finds_it_in_the_end(pool: Pool) -> None:
+    oracle = Strategy(description="", sampler=lambda spec: Oracle(seed=spec.seed))
+    found = simulate(oracle, pool, 0, 1)
+    assert found[-1][1:] == pytest.approx(pool.target)
+    assert found[-1].compute == pytest.approx(EPOCHS * (BEST + 1) / pool.whole_seconds)
+    for seed in range(3):
+        points = simulate(STRATEGIES["random"], pool, seed, 1)
+        assert points[-1][1:] == pytest.approx(pool.target)
+        assert points[-1].compute >= found[-1].compute
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_simulated_time_is_that_of_the_trainings(pool: Pool, workers: int) -> None:
+    seen: list[Any] = []
+    points = simulate(watched(STRATEGIES["random"], seen), pool, 5, workers)
+    numbers = {json.dumps(draw(n, EPOCHS)[0], sort_keys=True): n for n in range(CONFIGS)}
+    order = [
+        numbers[json.dumps(params, sort_keys=True)] for _, params, curve in seen if len(curve) == 1
+    ]
+    assert sorted(order) == list(range(CONFIGS))  # each once; the first report of each, in order
+    if workers == 1:
+        before = order[: order.index(BEST)]
+        seconds = sum(EPOCHS * (number + 1) for number in (*before, BEST))
+        assert points[-1].compute == pytest.approx(seconds / pool.whole_seconds)
+    assert points[-1].compute <= CONFIGS * workers
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_strategy_sees_what_it_is_scored_by(name: str, tmp_path: Path) -> None:
+    courses = []
+    for place, holdout in enumerate((lambda _number: 0.5, lambda number: number / 100)):
+        file = tmp_path / f"{place}.jsonl.gz"
+        record(file, holdout)
+        points = simulate(find_strategy(name, "tpe"), Pool("", read_runs(file)), 1, 2)
+        courses.append([point.compute for point in points])
+    assert courses[0] == courses[1]
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_asha_decides_as_ray_does(factor: int) -> None:
+    schedulers = pytest.importorskip("ray.tune.schedulers")
+    rays = schedulers.ASHAScheduler(
+        metric="loss", mode="min", max_t=20, grace_period=1, reduction_factor=factor
+    )
+    ours = asha(factor)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    progress = Progress(spec=StudySpec(dataset=""), trials=40, budget=1.0)
+    for _ in range(40):
+        entry = progress.begin(study.ask())
+        rays.on_trial_add(None, stand_in := type("Trial", (), {"trial_id": entry.trial.number})())
+        for epoch in range(1, 20):
+            loss = entry.trial.suggest_float(str(epoch), 0, 1)
+            entry.curve[epoch] = loss
+            result = {"training_iteration": epoch, "loss": loss}
+            decided = rays.on_trial_result(None, stand_in, result)
+            assert ours(progress, entry) == {"CONTINUE": "go", "STOP": "stop"}[decided]
+            if decided == "STOP":
+                break
+
+
+def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, results, figure = (tmp_path / name for name in ("a.jsonl.gz", "r.json", "f.html"))
+    record(file)
+    words = [str(file), "--cache", str(tmp_path / "kept"), "--workers", "1", "2", "--horizon", "20"]
+    words += ["--json", str(results), "--figure", str(figure), "--strategies", "asha", "ours@raw"]
+    words += ["--sampler", "tpe"]
+    assert replay.main([*words, "--repeats", "2"]) == 0
+    assert replay.main([*words, "--repeats", "3"]) == 0
+    output = capsys.readouterr()
+    assert "12 replays on record, 6 to go" in output.err
+    assert "| ours@raw |" in output.out
+    found = json.loads(results.read_text())
+    strategies = found["worlds"]["a, pool"]["workers"]["2"]
+    assert set(strategies) == {"random", "asha", "ours@raw"}
+    assert strategies["random"]["compute_to_within"]["0.1"]["reached"] == 1
+    assert strategies["random"]["regret_after"]["20"]["mean"] == 0
+    assert strategies["random"]["compute_to_within"]["0.3"]["ratio"] == [1, 1, 1]
+    assert "plotly" in figure.read_text()
+    with pytest.raises(SystemExit):
+        replay.main([str(file), "--strategies", "guesswork"])
+    assert "no strategy 'guesswork'; known: random, " in capsys.readouterr().err
+
+
+def test_a_world_of_a_record(tmp_path: Path) -> None:
+    record(tmp_path / "a.jsonl.gz")
+    world = make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
+    assert world.described["configurations"] == CONFIGS
+    assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
+    assert Point(1.0, *world.target).error == world.target.error
