@@ -201,7 +201,7 @@ def _results(
     found: dict[str, dict[str, Any]] = {}
     for job in replays:
         world = _world(job.file, job.world, args.cache)
-        of_world = found.setdefault(job.title, {**world.described, "workers": {}})
+        of_world = found.setdefault(job.title, {**world.describe(), "workers": {}})
         if str(job.workers) not in of_world["workers"]:
             alike = {
                 other.strategy: points

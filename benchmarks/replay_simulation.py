@@ -79,7 +79,6 @@ class World(Protocol):
         size: configurations there are.
         target: the score that a perfect search would have: what validation picks of them all, or
             of 500 random ones.
-        described: for the results.
     """
 
     name: str
@@ -87,7 +86,7 @@ class World(Protocol):
     whole_seconds: float
     size: float
     target: Score
-    described: Mapping[str, Any]
+    def describe(self) -> dict[str, Any]: ...
 
     def source(self, seed: int) -> Source: ...
 

@@ -112,8 +112,7 @@ class Pool:
         self.encode = Encoder(distributions(self.spec))
         self.points_ND = np.array([self.encode(run.params) for run in self.runs])
 
-    @property
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {
             "configurations": len(self.runs),
             "whole_seconds": round(self.whole_seconds, 4),

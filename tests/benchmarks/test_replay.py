@@ -162,6 +162,6 @@ def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_world_of_a_record(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl.gz")
     world = make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
-    assert world.described["configurations"] == CONFIGS
+    assert world.describe()["configurations"] == CONFIGS
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
     assert Point(1.0, *world.target).error == world.target.error
