@@ -64,7 +64,9 @@ def compare(
     other, seeds = made[baseline], len(replays[baseline])
     draws_BS = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
 
-    def against(statistic: Callable[[Array, Array], float], mine: Array, its: Array) -> list[float | None]:
+    def against(
+        statistic: Callable[[Array, Array], float], mine: Array, its: Array
+    ) -> list[float | None]:
         """The statistic of both, and its 95 % interval over seeds drawn in pairs."""
         drawn = [statistic(mine[draw_S], its[draw_S]) for draw_S in draws_BS]
         return [_round(x) for x in (statistic(mine, its), *np.percentile(drawn, (2.5, 97.5)))]

@@ -86,6 +86,7 @@ class World(Protocol):
     whole_seconds: float
     size: float
     target: Score
+
     def describe(self) -> dict[str, Any]: ...
 
     def source(self, seed: int) -> Source: ...
