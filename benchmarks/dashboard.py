@@ -25,17 +25,15 @@ import numpy as np
 import optuna
 import optuna_dashboard
 import torch
-from bottle import Bottle
 from optuna.artifacts import FileSystemArtifactStore
 from waitress import create_server
 
 from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
 from search.analysis.wording import data_in_words
-from search.dashboard.addresses import LOOPBACK_NAMES
 from search.dashboard.content import INTERVAL_SECONDS, SHARE, write_content
-from search.dashboard.guard import Guard, Policy
-from search.dashboard.server import THREADS
+from search.dashboard.guard import Guard
+from search.dashboard.server import LOOPBACK_NAMES, THREADS
 from search.figures.trial import trial_pictures
 from search.store.opening import forbid_writing, open_database
 from search.store.reading import view_study
@@ -96,16 +94,16 @@ def timed(work: Callable[[], Any], times: int) -> list[float]:
 
 
 @contextmanager
-def served(app: Bottle) -> Iterator[int]:
+def served(app: Any) -> Iterator[int]:
     """The port on which the application is served, read-only, as `search.dashboard` does."""
-    guard = Guard(app, Policy(hosts=LOOPBACK_NAMES))
+    guard = Guard(app, hosts=LOOPBACK_NAMES)
     server = create_server(guard, host="127.0.0.1", port=0, threads=THREADS)
     threading.Thread(target=server.run, daemon=True).start()
     yield int(server.effective_port)
     server.task_dispatcher.shutdown()  # the thread, without requests to answer, harms nobody
 
 
-def latency(app: Bottle, port: int, path: str, requests: int) -> dict[str, Any]:
+def latency(app: Any, port: int, path: str, requests: int) -> dict[str, Any]:
     """Of answers received whole, each by a connection of its own."""
     seconds, busy, size = [], time.process_time(), 0
     for _ in range(requests):

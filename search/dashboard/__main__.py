@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import socket
 import sys
 from functools import partial
@@ -10,13 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.dashboard import ServingError
-from search.dashboard.addresses import (
-    LOOPBACK_NAMES,
-    check_host_name,
-    is_loopback,
-    is_wildcard,
-    listen,
-)
+from search.dashboard.server import LOOPBACK_NAMES, check_host_name, listen, serve
 from search.dashboard.token import PARAMETER, load_token
 from search.terminal.commands import Parser, run
 
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
-python -m search.dashboard --edit               # with notes, attributes and deletion
+python -m search.dashboard --edit               # with notes and deletion
 ssh -L 8080:127.0.0.1:8080 gpu7                 # then open http://127.0.0.1:8080 at home
 python -m search.dashboard --host 0.0.0.0 --allow-host gpu7 --token-file dashboard.token
 """
@@ -46,7 +41,7 @@ def parser() -> Parser:
         help="where to listen; one that others reach needs a token, which plain HTTP shows to "
         "whoever is on the way",
     )
-    own.add_argument("--port", type=port, default=8080, help="0 takes any free one")
+    own.add_argument("--port", type=int, default=8080, help="0 takes any free one")
     own.add_argument("--edit", action="store_true", help="let pages write notes and delete studies")
     own.add_argument(
         "--token-file",
@@ -63,26 +58,19 @@ def parser() -> Parser:
     return own
 
 
-def port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from 0 up and below 65536, but got {text!r}"
-        )
-    return int(text)
-
-
 def main(argv: list[str] | None = None) -> int:
     own = parser()
     args = own.parse_args(argv)
     try:
         host, *allowed = map(check_host_name, [args.host, *(args.allow_host or ())])
         with listen(host, args.port) as listening:
-            if args.token_file is None and not is_loopback(listening):
+            address = ipaddress.ip_address(listening.getsockname()[0])
+            if args.token_file is None and not address.is_loopback:
                 raise ServingError(
                     f"--host {args.host} lets other hosts in, and nobody asks them who they are; "
                     "add --token-file FILE, or keep 127.0.0.1 and come through ssh -L"
                 )
-            return _serve(args, listening, allowed if is_wildcard(listening) else [host, *allowed])
+            return _serve(args, listening, [host, *allowed][address.is_unspecified :])
     except ServingError as error:
         own.error(str(error))
 
@@ -92,8 +80,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
     import optuna_dashboard
 
     from search.dashboard.artifacts import ArtifactStore
-    from search.dashboard.guard import Guard, Policy
-    from search.dashboard.server import serve
+    from search.dashboard.guard import Guard
     from search.store.folders import artifact_folder, runs_folder, usable
     from search.store.opening import forbid_writing, open_database
     from search.terminal.stopping import StopOnSignal
@@ -106,10 +93,13 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         if not args.edit:
             forbid_writing(db)
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder))
-        policy = Policy(hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token)
+        check = partial(_check_file, db)
+        guard = Guard(
+            app, hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token, check=check
+        )
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
         _announce(url, db.url, args, secret)
-        serve(Guard(app, policy, partial(_check_file, db)), listening, stopping)
+        serve(guard, listening, stopping)
         db.close()
     return stopping.exit_code
 

@@ -78,9 +78,9 @@ class TrialPictures:
         view = view_study(self._study)
         ours = next(it for it in view.trials if it.number == lease.trial_number)
         best = view.best.best if view.best else None
-        lowest = min(row.validation_loss for row in ours.curve)
+        is_best = not best or not ours.best or ours.best.validation_loss < best.validation_loss
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
-        if best and lowest >= best.validation_loss and self._spent > allowed:
+        if not is_best and self._spent > allowed:
             return
         self._folder.mkdir(exist_ok=True)
         if shutil.disk_usage(self._folder).free < LEAST_ROOM:

@@ -1,16 +1,15 @@
-"""What optuna-dashboard shows of a study beside its own: our part of its note, figures, and notes
-of trials that there is something to say of; kept up to date at a bounded cost."""
+"""What optuna-dashboard shows of a study beside its own: our part of its note, and figures.
+
+Kept up to date at a bounded cost.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
-
-import optuna
 
 from search.figures import dashboard_figures
-from search.pages.note import placed, study_note, trial_note
+from search.pages.note import placed, study_note
 from search.store import StudyGoneError
 from search.store.reading import view_study
 from search.store.studies import StudyHandle
@@ -18,8 +17,6 @@ from search.store.views import StudyView
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
-# Each note of a trial is a row that the dashboard compares with every trial at every reading.
-MOST_TRIAL_NOTES = 100
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ class ContentWriter:
 
 
 def write_content(study: StudyHandle, view: StudyView) -> None:
-    """Replace our part of the study's note, and its figures; add notes to trials that have none.
+    """Replace our part of the study's note, and its figures.
 
     In one transaction: two processes that wrote at once would leave a mixture.
 
@@ -65,18 +62,9 @@ def write_content(study: StudyHandle, view: StudyView) -> None:
 
     before, figures = get_note(study.study), dashboard_figures(view)
     wanted = placed(study_note(view), before)
-    noted = [(trial.number, note) for trial in view.trials if (note := trial_note(trial))]
     with study.transaction():
         # Another one by now: a person is saving it at this moment, row by row.
         if get_note(study.study) == before != wanted:
             save_note(study.study, wanted)
         for name, figure in figures.items():
             save_plotly_graph_object(study.study, figure, graph_object_id=name)
-        for number, note in noted[-MOST_TRIAL_NOTES:]:
-            with suppress(KeyError):  # deleted meanwhile
-                found = study.db.optuna.get_trial_id_from_study_id_trial_number(
-                    study.study_id, number
-                )
-                trial = optuna.trial.Trial(study.study, found)
-                if not get_note(trial):  # nor one that a person wrote
-                    save_note(trial, note)

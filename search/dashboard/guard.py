@@ -1,243 +1,174 @@
 """WSGI middleware around optuna-dashboard: who may ask what, and what answers look like.
 
 optuna-dashboard has no authentication, takes requests under any Host and from any page, and serves
-uploaded HTML as pages of its own. So every request is checked in this order: its Host (a foreign
-name that points to 127.0.0.1 is DNS rebinding), its path, the page that sends it, the token, the
-route, and for a change: --edit, that a page of this very server asks for it, the body. Whatever is
-not let through gets an answer of one line.
+uploaded HTML as pages of its own. So a request must come under a known Host (a foreign name that
+points to 127.0.0.1 is DNS rebinding), on a plain path, and with the token where there is one.
+What changes something must be one of CHANGES, and needs --edit and a page of this very server.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import re
-import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Set
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from bottle import Bottle, HTTPError
-from werkzeug.exceptions import (
-    BadRequest,
-    Forbidden,
-    HTTPException,
-    InternalServerError,
-    NotFound,
-    RequestEntityTooLarge,
-    Unauthorized,
-    UnsupportedMediaType,
-)
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, Unauthorized
 from werkzeug.wrappers import Request, Response
 
-from search.dashboard.addresses import HOST_NAME
-from search.dashboard.bodies import LARGEST_BODY, checked
-from search.dashboard.headers import REFUSED, guarded_headers, with_nonce, without_formulas
-from search.dashboard.routes import CHANGES, CSV, PAGE, READS, Route
 from search.dashboard.token import COOKIE, PARAMETER, SESSION_SECONDS, Token
 
-LARGEST_ID = 2**31 - 1  # of a study or trial: PostgreSQL's INTEGER
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """Who may do what.
-
-    Attributes:
-        hosts: names, as in Host headers and without ports, under which this server may be called.
-        edit: changes are let through.
-        token: asked of everyone; None: of nobody.
-    """
-
-    hosts: frozenset[str]
-    edit: bool = False
-    token: Token | None = None
+LARGEST_BODY = 2**21  # bytes
+# Bottle would read others otherwise than we do.
+PATH = re.compile(r"/|(?:/[\w-][\w.-]*)+/?", re.ASCII)
+CHANGES = re.compile(
+    r"DELETE /api/studies/\d{1,9}|PUT /api/studies(?:/\d{1,9}){1,2}/note", re.ASCII
+)
+# WebGL in the parallel coordinate plot needs 'unsafe-eval', which text injected into a page cannot
+# reach without 'unsafe-inline'. MUI and plotly style inline. Nothing that was uploaded is a script:
+# without its type, browsers take it for none.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; connect-src 'self'; "
+    "worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# A document of its own, without script, form or origin; a picture may carry its style (SVG).
+DATA_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; "
+    "base-uri 'none'; sandbox"
+)
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": DATA_POLICY,
+    "Cache-Control": "no-store",
+}
 
 
 class Guard:
     """The dashboard's application, guarded; itself a WSGI application.
 
     Args:
+        hosts: names, as in Host headers and without ports, under which this server may be called.
+        edit: changes are let through.
+        token: asked of everyone; None: of nobody.
         check: raises an HTTPException where there is nothing to show any more.
     """
 
     def __init__(
-        self, app: Bottle, policy: Policy, check: Callable[[], None] = lambda: None
+        self,
+        app: Any,
+        *,
+        hosts: Set[str],
+        edit: bool = False,
+        token: Token | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._app, self._policy, self._check = app, policy, check
+        self._app, self._hosts, self._edit = app, hosts, edit
+        self._token, self._check = token, check
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
+        request.max_content_length = LARGEST_BODY
         try:
-            route = self._admit(request)
-            self._check()
-            answer = self._answer(request, route)
+            answer = self._answer(request)
         except HTTPException as refusal:
             answer = _refusal(request, refusal)
-        except Exception:  # of any kind: the next request is not to suffer
-            _log.exception("the dashboard failed to answer")
-            answer = _refusal(request, InternalServerError("The dashboard failed to answer."))
         return answer(environ, start_response)
 
-    def _admit(self, request: Request) -> Route:
-        """The route of a request that is let through; what was not checked is gone from it."""
-        environ = request.environ
-        _require_known_host(request, self._policy.hosts)
-        _require_plain_path(request)
-        _refuse_embedding(request)
-        is_script = self._log_in(request)
-        route = self._find(request)
-        body = b""
-        if route in CHANGES:
-            if not self._policy.edit:
-                raise Forbidden("This dashboard is read-only. Start it with --edit to change.")
-            _require_own_page(request, is_script=is_script)
-            body = checked(CHANGES[route], _json(request))
-        elif route not in READS:
-            raise Forbidden("This change is not offered: only notes, attributes and deletion are.")
-        for name in [name for name in environ if name.startswith("HTTP_X_")]:
-            del environ[name]  # a proxy's word on who asked for which name, which anyone can send
+    def _answer(self, request: Request) -> Response:
+        host = request.headers.get("Host", "").lower()
+        name = re.sub(r":\d{1,5}\Z", "", host)  # the port is free: a tunnel changes it
+        if name not in self._hosts:
+            raise Forbidden(
+                f"This dashboard is not served as {name!r}. If it should be, start it with "
+                f"--allow-host {name.strip('[]')}"
+            )
+        if not PATH.fullmatch(request.environ.get("PATH_INFO", "")):
+            raise NotFound("There is no such page.")
+        if self._token is not None and not _has_token(request, self._token):
+            return _log_in(request, self._token)
+        if request.method not in ("GET", "HEAD"):
+            self._require_change(request, host)
+        self._check()
+        environ, body = request.environ, request.get_data()
+        for key in [key for key in environ if key.startswith("HTTP_X_")]:
+            del environ[key]  # a proxy's word on who asked for which name, which anyone can send
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails where it is missing
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ["CONTENT_TYPE"] = "application/json" if body else ""
-        return route
-
-    def _log_in(self, request: Request) -> bool:
-        """Whether the request has the token in a header, as only scripts do.
-
-        Raises:
-            HTTPException: it has no token, or has it in its address: then it is sent on without.
-        """
-        token, header = self._policy.token, request.authorization
-        if token is None:
-            return False
-        if header is not None and header.type == "bearer" and token.matches(header.token or ""):
-            return True
-        given = request.args.get(PARAMETER)
-        if given is not None and request.method == "GET" and token.matches(given):
-            rest = [(n, v) for n, v in request.args.items(multi=True) if n != PARAMETER]
-            place = "/" + quote(request.path.lstrip("/")) + (f"?{urlencode(rest)}" if rest else "")
-            answer = Response("Logged in.\n", 303, headers={"Location": place})
-            # Sent to other programs on this host too (cookies know no ports): not the token itself.
-            session = token.session()
-            answer.set_cookie(COOKIE, session, SESSION_SECONDS, httponly=True, samesite="Strict")
-            raise HTTPException(response=answer)
-        if not token.is_session(request.cookies.get(COOKIE, "")):
-            raise Unauthorized(
-                "This dashboard asks for a token: open the address that the command has printed, "
-                "with ?token=, or send Authorization: Bearer TOKEN."
-            )
-        return False
-
-    def _find(self, request: Request) -> Route:
-        """The route that the application itself will take."""
-        asked = {"REQUEST_METHOD": request.method, "PATH_INFO": request.path.rstrip("/")}
-        try:
-            found, arguments = self._app.match(asked)
-        except HTTPError as error:
-            raise NotFound("There is no such page.") from error
-        if any(isinstance(n, int) and not 0 <= n <= LARGEST_ID for n in arguments.values()):
-            raise NotFound("There is no study or trial of that number.")
-        return found.method, found.rule
-
-    def _answer(self, request: Request, route: Route) -> Response:
-        answer = Response.from_app(self._app, request.environ)
-        rule, nonce, succeeded = route[1], secrets.token_urlsafe(16), answer.status_code == 200
-        if rule in (CSV, PAGE) and succeeded and request.method == "GET":
-            whole = answer.get_data()
-            answer.set_data(without_formulas(whole) if rule == CSV else with_nonce(whole, nonce))
-        if answer.status_code == 204:
-            del answer.headers["Content-Type"]
-        guarded_headers(answer.headers, rule, succeeded=succeeded, nonce=nonce)
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        answer = Response.from_app(self._app, environ)
+        _set_headers(answer, request.path)
         return answer
 
+    def _require_change(self, request: Request, host: str) -> None:
+        """Refuse a change that is not offered, or not asked for by a page of this very server.
 
-def _require_known_host(request: Request, names: frozenset[str]) -> None:
-    """The port is free: a tunnel changes it, and no page can be rebound to us by a port."""
-    host = request.headers.get("Host", "").lower()
-    found = re.fullmatch(rf"({HOST_NAME})(?::[0-9]{{1,5}})?", host)
-    if found is None:
-        raise BadRequest("The Host header is missing or malformed.")
-    if found[1] not in names:
-        raise Forbidden(
-            f"This dashboard is not served as {found[1]!r}. If it should be, start it with "
-            f"--allow-host {found[1].strip('[]')}"
-        )
-
-
-def _require_plain_path(request: Request) -> None:
-    """Bottle would drop what is not UTF-8, and so read another path than we."""
-    path = request.environ.get("PATH_INFO", "").encode("latin-1", "replace")
-    text = path.decode("utf-8", "replace")
-    if not text.startswith("/") or not text.isprintable() or {"\\", "\ufffd"} & set(text):
-        raise BadRequest("The path holds characters that no page's has.")
-    if {".", ".."} & set(text.split("/")):
-        raise BadRequest("The path holds '.' or '..'.")
+        Browsers say by Origin which page asks; the name and port must be ours, whatever the scheme.
+        """
+        if not CHANGES.fullmatch(f"{request.method} {request.environ['PATH_INFO']}"):
+            raise Forbidden("This change is not offered: only notes and deletion are.")
+        if not self._edit:
+            raise Forbidden("This dashboard is read-only. Start it with --edit to change.")
+        origin = request.headers.get("Origin", "").lower()
+        if origin not in (f"http://{host}", f"https://{host}"):
+            raise Forbidden(
+                "Not asked for by a page of this server; a script may send the header "
+                f"Origin: http://{host}"
+            )
+        sent = request.get_json() if request.get_data() else {}
+        if not isinstance(sent, dict) or not isinstance(sent.get("body", ""), str):
+            raise BadRequest("The body must be a JSON object, and a note's text a string.")
 
 
-def _refuse_embedding(request: Request) -> None:
-    """Refuse what another site's page wants to load as a part of itself; links to us are fine.
+def _has_token(request: Request, token: Token) -> bool:
+    given = request.authorization
+    if given is not None and given.type == "bearer" and token.matches(given.token or ""):
+        return True
+    return token.is_session(request.cookies.get(COOKIE, ""))
 
-    It could not read the answers, but have a busy machine draw plots without end.
+
+def _log_in(request: Request, token: Token) -> Response:
+    """Send on who has the token in the address, without it and with a cookie.
+
+    Raises:
+        Unauthorized: the request has no token, or another one.
     """
-    is_foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    if is_foreign and request.headers.get("Sec-Fetch-Mode") != "navigate":
-        raise Forbidden("Pages of other sites may not load this.")
-
-
-def _require_own_page(request: Request, *, is_script: bool) -> None:
-    """Refuse a change that is not asked for by a page of this very server.
-
-    Everything that the browser says must agree, and it must say something. The Host is known by
-    then, so the sender's scheme does not matter, but its name and port do.
-
-    Args:
-        is_script: it has the token in a header, as no foreign page can: nothing need be said.
-    """
-    host, site = request.headers["Host"].lower(), request.headers.get("Sec-Fetch-Site")
-    said = (request.headers.get("Origin"), request.headers.get("Referer"))
-    sources = [source for source in said if source is not None]
-    if any(_sender(source) != host for source in sources) or site not in (None, "same-origin"):
-        raise Forbidden("A page of another site asked for this change.")
-    if not sources and site is None and not is_script:
-        raise Forbidden(
-            "Neither Origin, Referer nor Sec-Fetch-Site says where this change comes from; a "
-            f"script on this host may send the header Origin: http://{host}"
+    if request.method != "GET" or not token.matches(request.args.get(PARAMETER, "")):
+        raise Unauthorized(
+            "This dashboard asks for a token: open the address that the command has printed, "
+            "with ?token=, or send Authorization: Bearer TOKEN."
         )
+    rest = [(n, value) for n, value in request.args.items(multi=True) if n != PARAMETER]
+    place = quote(request.path) + (f"?{urlencode(rest)}" if rest else "")
+    answer = Response("Logged in.\n", 303, headers={**HEADERS, "Location": place})
+    # Sent to other programs on this host too (cookies know no ports): not the token itself.
+    answer.set_cookie(COOKIE, token.session, SESSION_SECONDS, httponly=True, samesite="Strict")
+    return answer
 
 
-def _sender(url: str) -> str | None:
-    try:
-        parts = urlsplit(url.lower())
-    except ValueError:
-        return None
-    return parts.netloc if parts.scheme in ("http", "https") else None
-
-
-def _json(request: Request) -> bytes:
-    raw = request.environ["wsgi.input"].read(LARGEST_BODY + 1)
-    if len(raw) > LARGEST_BODY:
-        raise RequestEntityTooLarge(f"The body has more than {LARGEST_BODY} bytes.")
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
-    if raw and (request.mimetype, charset) != ("application/json", "utf-8"):
-        raise UnsupportedMediaType("The body must be JSON, of type application/json.")
-    return bytes(raw)
+def _set_headers(answer: Response, path: str) -> None:
+    """Ours in place of those that the dashboard has set."""
+    answer.headers.pop("Access-Control-Allow-Origin", None)
+    answer.headers.update(HEADERS)
+    if path.startswith("/dashboard") and answer.status_code == 200:
+        answer.headers["Content-Security-Policy"] = PAGE_POLICY
+    elif path.startswith("/static/"):
+        answer.headers["Cache-Control"] = "no-cache"
+    elif path.startswith("/artifacts/"):  # their type is the uploader's word
+        picture = re.fullmatch(r"image/[\w.+-]+", answer.mimetype or "")
+        answer.headers["Content-Type"] = picture[0] if picture else "application/octet-stream"
+        if not picture:
+            answer.headers["Content-Disposition"] = "attachment"
 
 
 def _refusal(request: Request, refusal: HTTPException) -> Response:
-    if isinstance(refusal.response, Response):
-        answer = refusal.response
-    elif request.path.startswith("/api/"):  # the dashboard shows its user the reason
+    if request.path.startswith("/api/"):  # the dashboard shows its user the reason
         reason = json.dumps({"reason": refusal.description})
-        answer = Response(reason, refusal.code, content_type="application/json")
-    else:
-        answer = Response(f"{refusal.description}\n", refusal.code)
-    answer.headers.update(REFUSED)
-    if refusal.code == Unauthorized.code:
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    return answer
+        return Response(reason, refusal.code, HEADERS, content_type="application/json")
+    return Response(f"{refusal.description}\n", refusal.code, HEADERS)

@@ -23,7 +23,7 @@ from search.analysis.wording import (
     percent,
     split_in_words,
 )
-from search.pages.render import escape, listed, markdown
+from search.pages.render import listed, markdown
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
@@ -128,14 +128,6 @@ def _row(rank: int | None, trial: TrialView) -> tuple[str, ...]:
         f"{best.epoch} of {len(trial.curve)}" + ("" if rank else ", pruned"),
         f"baseline: {described}" if trial.is_baseline else described,
     )
-
-
-def trial_note(trial: TrialView) -> str | None:
-    """Why a trial failed, or that it over-fits; None where there is neither to say."""
-    if trial.state == "failed":
-        return f"**Failed**: {escape(reason_in_words(trial))}\n"
-    sentence = overfitting_in_words(trial)
-    return None if sentence is None else f"{sentence}\n"
 
 
 def evaluation_in_words(result: ResultRow) -> str:

@@ -17,7 +17,7 @@ from search.analysis.findings import (
     overfitting_in_words,
     stop_in_words,
 )
-from search.pages.note import study_note, trial_note
+from search.pages.note import study_note
 from search.pages.report import make_report
 from search.store.views import StudyView, TrialView
 from search.terminal.live import frame
@@ -147,7 +147,6 @@ def test_over_fitting_is_said_of_curves_that_show_it(
     view = make_view([trial])
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
-    assert bool(trial_note(trial)) == says
     for state in ("pruned", "running", "failed"):
         assert overfitting_in_words(dataclasses.replace(trial, state=state)) is None
     if says:

@@ -16,7 +16,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note, save_note
 
 from search.dashboard.artifacts import ArtifactStore, TrialPictures
-from search.dashboard.content import MOST_TRIAL_NOTES, write_content
+from search.dashboard.content import write_content
 from search.figures import dashboard_figures
 from search.pages.note import placed, study_note
 from search.store.claims import claim
@@ -28,7 +28,6 @@ from tests.search.long_studies import INFO, SPEC
 from tests.search.workplaces import report
 
 Ask = Callable[..., Any]
-MakeTrial = Callable[..., Any]
 
 
 @pytest.fixture
@@ -83,23 +82,6 @@ def test_two_writers_never_leave_a_mixture(
             writer.result()
     note = get_note(study.study)
     assert note in {placed(study_note(view), "") for view in views}
-
-
-def test_failed_trials_say_why_and_what_people_wrote_stays(
-    study: StudyHandle, make_view: Callable[..., StudyView], make_trial: MakeTrial
-) -> None:
-    asked = [study.study.ask() for _ in range(MOST_TRIAL_NOTES + 3)]
-    failed = [
-        make_trial(trial.number, state="failed", reason="out of memory: <b>") for trial in asked
-    ]
-    save_note(asked[-1], "mine")
-    for _ in range(2):
-        write_content(study, make_view(failed))
-    notes = [get_note(trial) for trial in asked]
-    assert notes[3:-1] == ["**Failed**: out of memory: &#60;b&#62;\n"] * (MOST_TRIAL_NOTES - 1)
-    assert notes[:3] == ["", "", ""]
-    assert notes[-1] == "mine"
-    assert "No trial has run to its end yet." in get_note(study.study)
 
 
 def test_what_a_person_writes_into_the_note_stays(

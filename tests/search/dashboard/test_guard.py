@@ -1,9 +1,7 @@
-"""Who is let in how, and under which headers the answers come."""
+"""Who may ask what, under every attack, and under which headers the answers come."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,65 +10,186 @@ import optuna
 import pytest
 from bottle import Bottle, HTTPResponse
 
-from search.dashboard import ServingError
-from search.dashboard.addresses import LOOPBACK_NAMES, check_host_name
-from search.dashboard.bodies import LARGEST_BODY
-from search.dashboard.guard import Guard, Policy
-from search.dashboard.headers import DATA_POLICY, PAGE_POLICY
+from search.dashboard.guard import CHANGES, DATA_POLICY, LARGEST_BODY, PAGE_POLICY, Guard
+from search.dashboard.server import LOOPBACK_NAMES
 from search.dashboard.token import COOKIE, Token
+from search.store.opening import forbid_writing
+from tests.search.dashboard.conftest import HOST, OWN, Place
 
 Ask = Callable[..., Any]
 SECRET = "correct-horse-battery-staple-0123456789"
-OWN = {"Origin": "http://localhost:8080"}
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "LocalHost:1", "127.0.0.1:8080", "[::1]", "[::1]:65535", "gpu7.example.org:9000"],
+BEARER, TOKEN = {"Authorization": f"Bearer {SECRET}"}, {"token": Token(SECRET)}
+FILE = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
+NOTE = {"version": 2, "body": "new"}
+# Requests to the template's study 1 (trial 1 complete, trial 2 running) or its preferential study
+# 2. {study}, {trial}: ids of artifacts.
+READS = (
+    *("/", "/dashboard/studies/1", "/api/meta", "/api/studies", "/api/studies/1?after=0"),
+    *("/api/studies/1/param_importances", "/api/studies/1/plot/slice", "/csv/1", "/favicon.ico"),
+    *("/static/bundle.js.LICENSE.txt", "/incompatible-rdb-schema"),
+    *("/artifacts/1/{study}", "/artifacts/1/2/{trial}"),
 )
-def test_known_names_are_served_at_any_port(host: str, place: Any, ask: Ask) -> None:
+OFFERED: tuple[tuple[str, str, Any], ...] = (
+    ("DELETE", "/api/studies/1", {"remove_associated_artifacts": True}),
+    ("DELETE", "/api/studies/2", None),
+    ("PUT", "/api/studies/1/note", NOTE),
+    ("PUT", "/api/studies/1/2/note", {"version": 1, "body": "naïve 靴 <b>"}),
+)
+# What optuna-dashboard has beside them, and nobody may: renaming loses the learning curves, trials
+# are told by their workers alone, and a value "nan" makes a study unreadable.
+CLOSED: tuple[tuple[str, str, Any], ...] = (
+    ("POST", "/api/studies", {"study_name": "n", "directions": ["minimize"]}),
+    ("POST", "/api/trials/2/tell", {"state": "Complete", "values": ["nan"]}),
+    ("POST", "/api/trials/2/user-attrs", {"user_attrs": {"accuracy": 1}}),
+    ("POST", "/api/artifacts/1", FILE),
+    ("POST", "/api/artifacts/1/2", FILE),
+    ("DELETE", "/api/artifacts/1/{study}", None),
+    ("DELETE", "/api/artifacts/1/2/{trial}", None),
+    ("POST", "/api/studies/1/rename", {"study_name": "other"}),
+    ("POST", "/incompatible-rdb-schema", None),
+    ("PUT", "/api/studies/2/preference_feedback_component", {"output_type": "note"}),
+    ("POST", "/api/studies/2/preference", {"mode": "ChooseWorst", "candidates": [0]}),
+    ("POST", "/api/studies/2/preference/a", None),
+    ("DELETE", "/api/studies/2/preference/a", None),
+    ("POST", "/api/studies/2/3/skip", None),
+    ("POST", "/api/llm/trial_filter_query", {}),
+    *((method, "/api/studies/1", None) for method in ("OPTIONS", "PATCH", "TRACE", "PROXY")),
+    *(
+        ("DELETE", path, {})
+        for path in (
+            *("/api/studies/1/", "/api/studies//1", "//api/studies/1", "/api/./studies/1"),
+            *("/api/x/../studies/1", "/api/studies/1\x00", "/api/studies/١", "/api/studies/-1"),
+            f"/api/studies/{'9' * 5000}",
+        )
+    ),
+)
+
+
+def fill(place: Place, path: str) -> str:
+    """The path with the template's random names."""
+    return path.format(study=place.artifact(), trial=place.artifact(1))
+
+
+def test_the_installed_dashboard_has_what_is_offered_and_only_gets_read(untouched: Place) -> None:
+    installed = {
+        (route.method, re.sub("<[^>]*>", "1", route.rule)) for route in untouched.app.routes
+    }
+    offered = {route for route in installed if CHANGES.fullmatch(" ".join(route))}
+    assert offered == {
+        ("DELETE", "/api/studies/1"),
+        ("PUT", "/api/studies/1/note"),
+        ("PUT", "/api/studies/1/1/note"),
+    }
+    assert {method for method, _ in installed} == {"GET", "POST", "PUT", "DELETE"}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OFFERED)
+def test_our_own_page_changes_with_edit_what_an_unguarded_one_does(
+    method: str, path: str, body: Any, place: Place, ask: Ask
+) -> None:
+    before = place.content
+    refused = ask(place.guard(edit=False), method, path, body, headers=OWN)
+    assert (refused.status_code, place.content) == (403, before)
+    assert "read-only. Start it with --edit" in refused.json["reason"]
+    assert ask(place.guard(), method, path, body, headers=OWN).status_code == 204
+    assert place.content != before
+
+
+@pytest.mark.parametrize("path", READS)
+def test_reading_reads_and_changes_nothing(path: str, untouched: Place, ask: Ask) -> None:
+    path, before = fill(untouched, path), untouched.content
+    bare = ask(untouched.app, "GET", path, headers={"Accept-Encoding": ""})
+    guarded = ask(untouched.guard(edit=False), "GET", path)
+    assert bare.status_code == guarded.status_code in (200, 302)
+    assert bare.data == guarded.data
+    assert untouched.content == before
+
+
+FOREIGN_HOSTS = ("evil.example:8080", "127.0.0.1.evil.example", "localhost@evil.example",
+                 "localhost:8080, evil.example", "", None)  # fmt: skip
+FOREIGN_PAGES = (
+    *("http://evil.example", "http://localhost:9999", "http://localhost", "null", "http://["),
+    *("http://localhost:8080.evil.example", "http://localhost:8080@evil.example"),
+)
+WITHOUT_TOKEN = (
+    {},
+    {"Authorization": "Bearer x"},
+    {"Cookie": f"{COOKIE}={SECRET}"},
+    {"Cookie": f"{COOKIE}={Token(f'{SECRET}1').session}"},
+    {"Cookie": 'a="; ;;=,cnn-search'},
+)
+# (headers, policy, Host, whether it may read though not change)
+ATTACKS: list[tuple[dict[str, str], dict[str, Any], str | None, bool]] = [
+    *(({"Origin": f"http://{host}"}, {}, host, False) for host in FOREIGN_HOSTS),
+    *(({"Origin": page}, {}, HOST, True) for page in FOREIGN_PAGES),
+    ({}, {}, HOST, True),
+    *(({**OWN, **headers}, TOKEN, HOST, False) for headers in WITHOUT_TOKEN),
+    ({**OWN, **BEARER}, {**TOKEN, "edit": False}, HOST, True),
+    ({"Cookie": f"{COOKIE}={Token(SECRET).session}"}, TOKEN, HOST, True),
+]
+
+
+@pytest.mark.parametrize(("headers", "policy", "host", "reads"), ATTACKS)
+def test_nothing_that_changes_gets_through(
+    headers: dict[str, str],
+    policy: dict[str, Any],
+    host: str | None,
+    reads: bool,
+    untouched: Place,
+    ask: Ask,
+) -> None:
+    guard, before = untouched.guard(**policy), untouched.content
+    for method, path, body in (*OFFERED, *CLOSED, *(("GET", path, None) for path in READS)):
+        answer = ask(guard, method, fill(untouched, path), body, host=host, headers=headers)
+        refused = answer.status_code in (401, 403, 404)
+        assert refused == (method != "GET" or not reads), (method, path)
+        assert "access-control-allow-origin" not in answer.headers
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert untouched.content == before
+
+
+def test_some_are_closed_to_everyone(untouched: Place, ask: Ask) -> None:
+    before = untouched.content
+    for method, path, body in CLOSED:
+        answer = ask(untouched.guard(), method, fill(untouched, path), body, headers=OWN)
+        assert answer.status_code in (403, 404), (method, path)
+    assert ask(untouched.guard(), "GET", "/api/\xff\xfestudies/1").status_code == 404
+    assert untouched.content == before
+
+
+def test_the_database_itself_refuses_when_read_only(place: Place, ask: Ask) -> None:
+    """Should a route that reads change something one day; and it waits for no writer."""
+    forbid_writing(place.db)
+    before = place.content
+    for method, path, body in OFFERED:
+        assert ask(place.app, method, path, body).status_code == 500, path
+    rows = [
+        [line for line in content.splitlines() if line.startswith("INSERT")]
+        for content in (before, place.content)
+    ]
+    assert rows[0] == rows[1]
+    other = optuna.storages.RDBStorage(f"sqlite:///{place.folder / 'studies.db'}")
+    with other.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE studies SET study_name = 'busy' WHERE study_id = 1")
+        assert ask(place.guard(edit=False), "GET", "/api/studies/1").json["name"] == "one"
+    other.remove_session()
+    other.engine.dispose()
+
+
+@pytest.mark.parametrize("host", ["LocalHost:1", "127.0.0.1", "[::1]:65535", "gpu7.example.org:90"])
+def test_known_names_are_served_at_any_port(host: str, place: Place, ask: Ask) -> None:
     guard = place.guard(hosts=LOOPBACK_NAMES | {"gpu7.example.org"})
     assert ask(guard, "GET", "/api/meta", host=host).status_code == 200
-    headers = {"Origin": f"http://{host}"}
-    note = {"version": 2, "body": "n"}
-    answer = ask(guard, "PUT", "/api/studies/1/note", note, host=host, headers=headers)
+    headers = {"Origin": f"https://{host}"}  # behind TLS
+    answer = ask(guard, "PUT", "/api/studies/1/note", NOTE, host=host, headers=headers)
     assert answer.status_code == 204
+    answer = ask(guard, "GET", "/", host="gpu8:8080")
+    assert (answer.status_code, "--allow-host gpu8" in answer.text) == (403, True)
 
 
-def test_host_names_as_browsers_write_them(untouched: Any, ask: Ask) -> None:
-    answer = ask(untouched.guard(), "GET", "/", host="gpu7:8080")
-    assert (answer.status_code, "--allow-host gpu7" in answer.text) == (403, True)
-    for name, host in (("GPU7", "gpu7"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1",) * 2):
-        assert check_host_name(name) == host
-    for name in ("", "*", "http://a", "a:80", "a b", "a\nb", "a/b", "ü", "a" * 300):
-        with pytest.raises(ServingError, match="host name"):
-            check_host_name(name)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        OWN,
-        {"Origin": "https://LOCALHOST:8080", "Sec-Fetch-Site": "same-origin"},  # behind TLS
-        {"Sec-Fetch-Site": "same-origin"},
-        {"Referer": "http://localhost:8080/dashboard/studies/1"},
-    ],
-)
-def test_a_page_of_ours_is_known_by_what_browsers_say(
-    headers: dict[str, str], place: Any, ask: Ask
-) -> None:
-    assert ask(place.guard(), "DELETE", "/api/studies/2", {}, headers=headers).status_code == 204
-
-
-def test_links_from_elsewhere_work_and_embedding_does_not(untouched: Any, ask: Ask) -> None:
-    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert ask(untouched.guard(), "GET", "/dashboard", headers=link).status_code == 200
-    picture = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    assert ask(untouched.guard(), "GET", "/api/studies/1", headers=picture).status_code == 403
-
-
-def test_the_address_with_the_token_becomes_a_session(untouched: Any, ask: Ask) -> None:
-    guard = untouched.guard(token=Token(SECRET))
+def test_the_address_with_the_token_becomes_a_session(untouched: Place, ask: Ask) -> None:
+    guard = untouched.guard(**TOKEN)
+    assert ask(guard, "GET", "/api/meta", headers=BEARER).status_code == 200
     answer = ask(guard, "GET", f"/dashboard/studies/1?a=b%20c&token={SECRET}&a=")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/dashboard/studies/1?a=b+c&a="
@@ -79,83 +198,44 @@ def test_the_address_with_the_token_becomes_a_session(untouched: Any, ask: Ask) 
     assert {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"} <= set(attributes)
     assert SECRET not in f"{answer.headers}{answer.text}"
     assert ask(guard, "GET", "/api/meta", headers={"Cookie": f"x=y; {cookie}"}).status_code == 200
-    assert ask(guard, "GET", "/api/meta", headers={"Cookie": f"{cookie}0"}).status_code == 401
     wrong = ask(guard, "GET", f"/dashboard?token={SECRET}0")
     assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
-    away = ask(guard, "GET", f"//evil.example/?token={SECRET}")
-    assert away.headers["location"] == "/evil.example/"
+    assert ask(guard, "GET", f"//evil.example/?token={SECRET}").status_code == 404
 
 
-def test_a_cookie_alone_does_not_prove_a_page_and_a_header_does(place: Any, ask: Ask) -> None:
-    guard = place.guard(token=Token(SECRET))
-    cookie = {"Cookie": f"{COOKIE}={Token(SECRET).session()}"}
-    assert ask(guard, "DELETE", "/api/studies/2", {}, headers=cookie).status_code == 403
-    bearer = {"Authorization": f"bearer {SECRET}"}
-    assert ask(guard, "DELETE", "/api/studies/2", {}, headers=bearer).status_code == 204
-
-
-def test_refusals_speak_to_the_page_and_to_people(untouched: Any, ask: Ask) -> None:
-    guard = untouched.guard(edit=False)
-    answer = ask(guard, "DELETE", "/api/studies/1", {})
-    assert answer.json == {"reason": "This dashboard is read-only. Start it with --edit to change."}
-    answer = ask(guard, "GET", "/nowhere<script>")
-    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
-    assert "script" not in answer.text
-    head = ask(guard, "HEAD", "/nowhere")
-    assert (head.status_code, head.data) == (404, b"")
-
-
-def test_every_answer_has_the_headers_and_only_the_page_may_run_its_own_script(
-    untouched: Any, ask: Ask
-) -> None:
-    nonces = set()
-    paths = ["/", "/dashboard", "/api/studies", "/csv/1", "/static/bundle.js", "/nowhere", "/csv/7"]
-    for path in [*paths, "/dashboard"]:
+def test_only_the_page_may_run_scripts(untouched: Place, ask: Ask) -> None:
+    for path in ("/dashboard", "/", "/api/studies", "/static/bundle.js", "/nowhere", "/csv/7"):
         for method in ("GET", "HEAD", "POST"):
-            answer = ask(untouched.guard(), method, path)
-            headers = answer.headers
+            headers = ask(untouched.guard(), method, path).headers
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["x-frame-options"] == "DENY"
-            assert headers["referrer-policy"] == "same-origin"
-            assert headers["cross-origin-resource-policy"] == "same-origin"
-            assert headers["cross-origin-opener-policy"] == "same-origin"
             static = path.startswith("/static") and method != "POST"
             assert headers["cache-control"] == ("no-cache" if static else "no-store")
-            policy = headers["content-security-policy"]
             page = path == "/dashboard" and method != "POST"
-            nonce = next(iter(re.findall(r"'nonce-(.{22})'", policy)), "")
-            assert policy == (PAGE_POLICY.format(nonce=nonce) if page else DATA_POLICY)
+            assert headers["content-security-policy"] == (PAGE_POLICY if page else DATA_POLICY)
             assert "server" not in headers
-            if page and method == "GET":
-                scripts = re.findall("<script[^>]*>", answer.text)
-                assert scripts == [f'<script nonce="{nonce}" defer src="/static/bundle.js">']
-                nonces.add(nonce)
-    assert len(nonces) == 2  # used once
 
 
-SHOWN = {"image/png": "image/png", "image/svg+xml": "image/svg+xml",
-         "text/plain": "text/plain; charset=utf-8",
-         "application/json": "application/json; charset=utf-8"}  # fmt: skip
-DOWNLOADS = ("TEXT/HTML; x=y", "application/xhtml+xml", "text/javascript", "text/css", "nonsense",
-             "application/ecmascript", "application/pdf", "text/html, image/png", "")  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", [*SHOWN, *DOWNLOADS])
-def test_artifacts_come_in_a_sandbox_and_most_as_downloads(kind: str, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("image/png", True), ("image/svg+xml; a=b", True), ("TEXT/HTML; x=y", False), ("", False)]
+    + [(kind, False) for kind in ("text/javascript", "image/png, text/html", "nonsense")],
+)
+def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
+    kind: str, shown: bool, ask: Ask
+) -> None:
     app = Bottle()
-    rule = "/artifacts/<study_id:int>/<artifact_id:re:[0-9a-fA-F-]+>"
-    given = {"Content-Type": kind, "Access-Control-Allow-Origin": "*", "Set-Cookie": "a=b"}
-    app.get(rule, callback=lambda **_: HTTPResponse(b"<b>", headers=given))
-    answer = ask(Guard(app, Policy(hosts=LOOPBACK_NAMES)), "GET", "/artifacts/1/a")
+    given = {"Content-Type": kind, "Access-Control-Allow-Origin": "*"}
+    app.get("/artifacts/1/a", callback=lambda **_: HTTPResponse(b"<b>", headers=given))
+    answer = ask(Guard(app, hosts=LOOPBACK_NAMES), "GET", "/artifacts/1/a")
     assert answer.data == b"<b>"
-    assert answer.headers["content-type"] == SHOWN.get(kind, "application/octet-stream")
-    download = None if kind in SHOWN else "attachment"
-    assert answer.headers.get("content-disposition") == download
+    expected = kind.split(";")[0] if shown else "application/octet-stream"
+    assert answer.headers["content-type"] == expected
+    assert ("content-disposition" in answer.headers) != shown
     assert answer.headers["content-security-policy"].endswith("; sandbox")
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_body_must_be_ours_to_read(place: Any, ask: Ask) -> None:
+def test_a_body_must_be_an_object_in_json(place: Place, ask: Ask) -> None:
     guard, before = place.guard(), place.content
     new = b'{"version": 2, "body": "n"}'
 
@@ -164,41 +244,14 @@ def test_a_body_must_be_ours_to_read(place: Any, ask: Ask) -> None:
         code: int = answer.status_code
         return code
 
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
-        assert status(new, kind=kind) == 415
-    bad = (new.decode().encode("utf-16"), new[:-1], b"[" * 100_000, b"\xff", b"\xef\xbb\xbf{}",
-           b'{"version": ' + b"1" * 10_000 + b"}", b"[]", b"null", b'"a"')  # fmt: skip
+    assert status(new, kind="text/plain") == 415
+    bad = (new[:-1], b"\xff", b"[]", b'"a"', b'{"version": 2, "body": ["a"]}', b'{"body": "a"}')
     assert [status(raw) for raw in bad] == [400] * len(bad)
     assert status(b"x" * (LARGEST_BODY + 1)) == 413
     assert place.content == before
     assert status(new, kind="application/json; charset=UTF-8") == 204
 
 
-def test_what_a_proxy_could_say_is_not_believed(untouched: Any, ask: Ask) -> None:
+def test_what_a_proxy_could_say_is_not_believed(untouched: Place, ask: Ask) -> None:
     answer = ask(untouched.guard(), "GET", "/", headers={"X-Forwarded-Host": "evil.example"})
-    assert answer.status_code == 302
     assert answer.headers["location"] == "http://localhost:8080/dashboard"
-
-
-def test_a_failure_within_is_one_line_without(untouched: Any, ask: Ask) -> None:
-    def broken(_environ: Any, _start: Any) -> Any:
-        raise RuntimeError("secret")
-
-    broken.match = untouched.app.match  # type: ignore[attr-defined]
-    answer = ask(Guard(broken, Policy(hosts=LOOPBACK_NAMES)), "GET", "/api/meta")
-    assert answer.status_code == 500
-    assert answer.json == {"reason": "The dashboard failed to answer."}
-
-
-def test_downloaded_tables_hold_no_formulas_and_numbers_stay(place: Any, ask: Ask) -> None:
-    study = optuna.load_study(study_name="one", storage=place.db.optuna)
-    formulas = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "-", "- 1"]
-    for name in (*formulas, "1=2", "ü"):
-        study.add_trial(optuna.trial.create_trial(value=-1e-05, user_attrs={"colour": name}))
-    answer = ask(place.guard(edit=False), "GET", "/csv/1")
-    assert answer.mimetype == "text/csv"
-    assert answer.headers["content-disposition"].startswith("attachment")
-    header, *rows = csv.reader(io.StringIO(answer.text, newline=""))
-    column, value = header.index("UserAttribute colour"), header.index("Value")
-    assert [row[column] for row in rows[2:]] == [*(f"'{name}" for name in formulas), "1=2", "ü"]
-    assert {row[value] for row in rows[2:]} == {"-1e-05"}

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from search.dashboard import ServingError
-from search.dashboard.addresses import is_loopback, is_wildcard, listen
-from search.dashboard.server import serve
+from search.dashboard.server import check_host_name, listen, serve
 from search.terminal.stopping import StopOnSignal
 
 
@@ -60,49 +59,29 @@ def served(untouched: Any) -> Served:
     return found
 
 
-GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n"
-POST = b"POST /api/studies HTTP/1.1\r\nHost: localhost\r\n"
+HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /api/studies" + HEAD
 MALFORMED = (
     b"",
     b"hello\r\n\r\n",
-    bytes(range(256)) * 4,
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,  # TLS
     *(
-        GET % path + b"\r\n"
-        for path in (
-            b"/%00", b"/\0", b"/static/../../_app.py", b"/static/%2e%2e/_app.py", b"/%ff%fe",
-            b"/static/..%5c_app.py", b"/%0d%0aSet-Cookie:%20x=y", b"/" + b"a" * 30_000,
-        )
+        b"GET " + path + HEAD + b"\r\n"
+        for path in (b"/%00", b"/static/../../_app.py", b"/static/%2e%2e/_app.py", b"/%ff%fe",
+                     b"/%0d%0aSet-Cookie:%20x=y", b"/" + b"a" * 30_000)
     ),
-    *(
-        GET % b"/" + header + b"\r\n\r\n"
-        for header in (
-            b"X: a\rb", b" evil", b"X: " + b"a" * 100_000, b"X: y\r\n" * 20_000,
-            b"Host: evil.example",
-        )
-    ),
+    b"GET /" + HEAD + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
+    b"GET /" + HEAD + b"Host: evil.example\r\n\r\n",
     b"GET / HTTP/1.1\r\n\r\n",
     b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-    b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET /\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: evil.example\r\n\r\n",
-    b"BREW /dashboard HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"BREW /dashboard" + HEAD + b"\r\n",
     *(
         POST + b"Content-Length: " + length + b"\r\n\r\n{}"
-        for length in (
-            b"9999999999", b"-1", b"many", b"1" * 5000, b"100", b"2\r\nContent-Length: 3",
-            b"2\r\nTransfer-Encoding: chunked",
-        )
+        for length in (b"9999999999", b"-1", b"100", b"2\r\nTransfer-Encoding: chunked")
     ),
-    *(
-        POST + b"Transfer-Encoding: " + coded
-        for coded in (
-            b"chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
-            b"chunked\r\n\r\n" + b"f" * 5000 + b"\r\n",
-            b"gzip\r\n\r\n",
-        )
-    ),
-    b"GET /api/meta HTTP/1.1\r\nHost: evil\r\nCookie: \xff\xfe;;;=;\r\n\r\n",
+    POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+    POST + b"Transfer-Encoding: gzip\r\n\r\n",
 )  # fmt: skip
 
 
@@ -111,7 +90,7 @@ def test_what_is_malformed_is_refused_and_the_next_is_served(served: Served) -> 
         answer = served.send(raw)
         if answer:
             status = int(answer.split(None, 2)[1])
-            assert 400 <= status < 600 or raw.startswith((b"GET /\r", b"GET http")), raw[:80]
+            assert 400 <= status < 600 or raw.startswith(b"GET http"), raw[:80]
             assert not any(word in answer for word in (b"Set-Cookie", b"def ", b"Traceback"))
         assert served.is_well(), raw[:80]
 
@@ -121,7 +100,7 @@ def test_chunks_are_read_whole_and_checked(served: Served) -> None:
         b"PUT /api/studies/1/note HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
         b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
-    for version, status in ((b"2", b"204"), (b"0", b"400")):
+    for version, status in ((b"2", b"204"), (b"0", b"409")):
         body = b'{"version": ' + version + b', "body": "chunked"}'
         first, second = body[:9], body[9:]
         chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(first), first, len(second), second)
@@ -155,12 +134,9 @@ def test_addresses_that_cannot_be_had_say_what_to_do() -> None:
             listen(host, 0)
 
 
-def test_who_can_reach_an_address() -> None:
-    for host, loopback, wildcard in (
-        ("127.1.2.3", True, False),
-        ("localhost", True, False),
-        ("0.0.0.0", False, True),
-        ("0", False, True),
-    ):
-        with listen(host, 0) as listening:
-            assert (is_loopback(listening), is_wildcard(listening)) == (loopback, wildcard)
+def test_host_names_as_browsers_write_them() -> None:
+    for name, host in (("GPU7", "gpu7"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1",) * 2):
+        assert check_host_name(name) == host
+    for name in ("", "*", "http://a", "a:80", "a b", "a\nb", "ü", "a" * 300):
+        with pytest.raises(ServingError, match="host name"):
+            check_host_name(name)

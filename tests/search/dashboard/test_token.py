@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-import time
 from pathlib import Path
 
 import pytest
 
 from search.dashboard import ServingError
-from search.dashboard.token import Token, load_token
+from search.dashboard.token import load_token
+
+GOOD = "d54b922ac5a179e1f0066c3f55031755"
 
 
 def test_a_missing_file_is_made_and_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -22,88 +22,45 @@ def test_a_missing_file_is_made_and_private_whatever_the_umask(tmp_path: Path) -
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
     assert len(secret) >= 43  # 256 bits in base64
-    assert token.matches(secret)
-    again, same = load_token(tmp_path / "token")
-    assert same == secret
-    assert again.matches(secret)
+    assert load_token(tmp_path / "token")[1] == secret
     assert load_token(tmp_path / "other")[1] != secret
+    assert token.matches(secret)
+    for other in ("", secret[:-1], f" {secret}", secret.swapcase(), "ü", "\udcff", token.session):
+        assert not token.matches(other)
+    assert token.is_session(token.session)
+    assert not token.is_session(secret)
+    assert secret not in f"{token!r} {token} {vars(token)}"
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o620, 0o601])
-def test_a_file_that_others_may_open_is_refused(mode: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (f"  {GOOD}\n", 0o600, ""),
+        (GOOD, 0o644, "644.*chmod 600"),
+        (GOOD, 0o601, "601.*chmod 600"),
+        ("", 0o600, "32 or more"),
+        ("FRgTUuTyexbBcQ0bhOE", 0o600, "32 or more"),
+        ("a" * 64, 0o600, "32 or more"),
+        ("two words of some length, but with spaces", 0o600, "32 or more"),
+    ],
+)
+def test_a_file_must_be_private_and_hold_a_long_secret(
+    content: str, mode: int, says: str, tmp_path: Path
+) -> None:
     path = tmp_path / "token"
-    load_token(path)
+    path.write_text(content)
     path.chmod(mode)
-    with pytest.raises(ServingError, match=f"{mode:03o}.*chmod 600"):
+    if not says:
+        assert load_token(path)[1] == content.strip()
+        return
+    with pytest.raises(ServingError, match=says) as caught:
         load_token(path)
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        "d54b922ac5a179e1f0066c3f55031755",
-        "73C8F1D76A1DC2EAE4BE1BF1F489F8D6",
-    ],
-)
-def test_long_secrets_will_do(secret: str, tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text(f"  {secret}\n")
-    path.chmod(0o600)
-    assert load_token(path)[1] == secret
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        "",
-        "hunter2",
-        "FRgTUuTyexbBcQ0bhOE",
-        "a" * 64,
-        "two words of some length, but with spaces",
-        "x;y" * 40,
-    ],
-)
-def test_weaker_ones_will_not(secret: str, tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text(secret)
-    path.chmod(0o600)
-    with pytest.raises(ServingError, match="32 or more") as caught:
-        load_token(path)
-    assert not secret.strip() or secret.strip() not in str(caught.value)
+    assert not content or content not in str(caught.value)
 
 
 def test_what_is_no_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    (tmp_path / "folder").mkdir(mode=0o700)
-    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
-    for name in ("pipe", "folder", "dangling", "no/such/folder"):
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder", "no/such/folder"):
         with pytest.raises(ServingError, match=name):
             load_token(tmp_path / name)
-
-
-def test_only_the_very_same_matches_and_no_representation_shows_it() -> None:
-    secret = secrets.token_urlsafe(32)
-    token = Token(secret)
-    assert token.matches(secret)
-    for other in ("", secret[:-1], f"{secret}x", f" {secret}", secret.swapcase(), "ü", "\udcff"):
-        assert not token.matches(other)
-    assert secret not in f"{token!r} {token} {vars(token)} {token.session()}"
-
-
-def test_a_session_ends_after_twelve_hours_and_cannot_be_prolonged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    token, now = Token(secrets.token_urlsafe(32)), time.time()
-    session = token.session()
-    ends, _, signature = session.partition(".")
-
-    def is_let_in(value: str, after_seconds: float = 0.0) -> bool:
-        monkeypatch.setattr(time, "time", lambda: now + after_seconds)
-        return token.is_session(value)
-
-    assert is_let_in(session)
-    assert is_let_in(session, 12 * 3600 - 60)
-    assert not is_let_in(session, 12 * 3600 + 60)
-    for forged in (f"{int(ends) + 1}.{signature}", f".{signature}", signature, "", "9" * 5000):
-        assert not is_let_in(forged), forged
-    assert not Token("x" * 40).is_session(session)
