@@ -121,6 +121,7 @@ class _NoTraining:
                 train_loss=loss,
                 train_error=0.1,
                 validation_loss=loss,
+                metrics={"calibrated_loss": loss},
                 validation_error=0.1,
                 learning_rate=1e-3,
                 seconds=0.1,

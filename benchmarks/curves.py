@@ -137,14 +137,16 @@ def _measured(training: Training, task: Task, clean: Examples, holdout: Examples
     """Losses on unaugmented images without dropout; the temperature is fitted on validation."""
     found: dict[str, float] = {}
     parts = {"validation": task.validation, "holdout": holdout, "clean_train": clean}
-    temperature = 1.0
+    temperature = torch.ones(())
     for name, examples in parts.items():
         logits_NK = logits(training.model, examples.images_NCHW, task.mean_C, task.std_C)
         plain = score(logits_NK, examples.labels_N)
         found |= {f"{name}_loss": plain.loss, f"{name}_error": plain.error}
         if name == "validation":
-            temperature = found["temperature"] = fit_temperature(logits_NK, examples.labels_N)
-        found[f"calibrated_{name}_loss"] = loss_at(logits_NK, examples.labels_N, temperature)
+            temperature = fit_temperature(logits_NK, examples.labels_N)
+            found["temperature"] = float(temperature)
+        calibrated = loss_at(logits_NK, examples.labels_N, temperature)
+        found[f"calibrated_{name}_loss"] = float(calibrated)
     return {name: _rounded(value) for name, value in found.items()}
 
 

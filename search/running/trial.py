@@ -61,6 +61,7 @@ def train_trial(
         stop=run.stop,
         early_look=True,
         metrics=spec.metrics,
+        objective=spec.objective,
     )
 
     with closing(training):
@@ -71,7 +72,7 @@ def train_trial(
                 if heartbeat.lost(lease):
                     raise LostLeaseError(f"trial {lease.trial_number} was taken over")
                 raise_if_diverged(epoch)
-                record_epoch(db, lease, epoch)
+                record_epoch(db, lease, epoch, spec.value.of(epoch))
                 if epoch.epoch > 0:
                     checkpoint.save(training.state())
                 if should_prune(run.study, spec, lease, epoch.epoch):
@@ -112,7 +113,7 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
     Raises:
         LostLeaseError, StorageError: see `finish`.
     """
-    rows = epochs_of_trial(run.db, lease.trial_id)
+    rows = epochs_of_trial(run.db, lease.trial_id, run.spec.objective)
     best = best_epoch(rows)
     attributes: dict[str, Any] = {
         EPOCHS: max((row.epoch for row in rows), default=0),
@@ -135,7 +136,7 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
         run.study,
         lease,
         state=state,
-        value=best.validation_loss if state == TrialState.COMPLETE and best is not None else None,
+        value=best.value if state == TrialState.COMPLETE and best is not None else None,
         attributes=attributes,
     )
 

@@ -1,4 +1,4 @@
-"""What a trial will come to: its final validation loss, estimated from its curve so far.
+"""What a trial will come to: its final value, estimated from its curve so far.
 
 By how much losses still fell from one rung to the next, on average over the study's trials, and how
 unevenly. In logarithms, since losses of good and bad configurations differ by factors.
@@ -16,7 +16,7 @@ import numpy as np
 from search.sampling import halving
 from search.spec.recipe import EARLY_LOOK
 
-Curve = Mapping[int, float]  # epoch -> validation loss; 0: the partial-epoch validation
+Curve = Mapping[int, float]  # epoch -> value, a loss or an error; 0: the partial-epoch validation
 SEED_SD = 0.03  # of the logarithm of a final loss: what another seed would change
 UNKNOWN_SD = 0.05  # what a rung adds to that while too few trials have passed it to tell
 

@@ -35,7 +35,7 @@ def worth_continuing(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
     """Whether a trial is among the best of its rung, or has too few rivals there to tell.
 
     Args:
-        loss: its lowest validation loss so far.
+        loss: its lowest value so far.
         rivals: the other trials' lowest ones when they were at the same rung.
     """
     if not math.isfinite(loss):

@@ -46,7 +46,7 @@ def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) 
 
 
 def _lowest_losses(db: Database, study_id: int, epoch: int) -> dict[int, float]:
-    """Each trial's lowest validation loss up to that epoch, by trial id; NaN if none was finite.
+    """Each trial's lowest value up to that epoch, by trial id; NaN if none was finite.
 
     One query of an index, where Optuna's pruners read all trials.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search.spec.config import StudySpec
 
 STARTUP_TRIALS = 10  # drawn at random before a sampler models anything
-# (epoch, a trial's lowest validation loss, those of all others that came so far) -> stop it?
+# (epoch, a trial's lowest value, those of all others that came so far) -> stop it?
 Rule = Callable[[int, float, Sequence[float]], bool]
 
 

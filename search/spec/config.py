@@ -15,7 +15,7 @@ from typing import Any
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
-from models.family import count
+from models.family import choice, count
 from search.spec.arms import MAX_REPEATS, Arm, check_arms
 from search.spec.domains import (
     Domain,
@@ -28,6 +28,7 @@ from search.spec.domains import (
 )
 from search.spec.extensions import Extension, needed, require
 from search.spec.journal import JournalEntry, check_journal
+from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, Objective
 from search.spec.parameters import (
     DEFAULT_FAMILY,
     FAMILY,
@@ -61,6 +62,7 @@ FIELDS: Mapping[str, Parameter] = {  # what a field may be, where it is a single
     "pruner": _TEXT,
     "repeats": count(1, "number of repeats", most=MAX_REPEATS),
     "base": _TEXT,
+    "objective": choice(OBJECTIVES, DEFAULT_OBJECTIVE, "what trials are compared by"),
 }
 
 
@@ -93,7 +95,7 @@ class StudySpec:
             `repeats` the only field that a later start may change. Of a comparison always arms x
             repeats, failed trials included: an arm that diverges is a result.
         epochs: maximum epochs per trial, and the length of its schedule.
-        patience: epochs without a lower validation loss before a trial stops; None: never.
+        patience: epochs without a lower value of the objective before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
         sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
             `grid`, and trains every arm to its end.
@@ -110,6 +112,7 @@ class StudySpec:
             filled in.
         metrics: names in `search.training.metrics.METRICS`, recorded each epoch beside loss and
             error.
+        objective: name in OBJECTIVES: what a trial's value is.
     """
 
     dataset: str
@@ -135,6 +138,7 @@ class StudySpec:
     published: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[Extension, ...] = ()
     metrics: tuple[str, ...] = ()
+    objective: str = DEFAULT_OBJECTIVE
 
     def __post_init__(self) -> None:
         optional = {one.name for one in dataclasses.fields(self) if one.default is None}
@@ -164,6 +168,11 @@ class StudySpec:
             mirror_changes_class=self.mirror_changes_class,
             version=self.reading_version,
         )
+
+    @property
+    def value(self) -> Objective:
+        """What a trial's value is."""
+        return OBJECTIVES[self.objective]
 
     @property
     def is_comparison(self) -> bool:
@@ -232,6 +241,7 @@ class StudySpec:
             for name, written in plain["space"].items()
         }
         plain.setdefault("reading_version", 1)
+        plain.setdefault("objective", RAW_LOSS)
         return cls(**plain)
 
 

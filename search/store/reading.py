@@ -83,7 +83,8 @@ def _trial_views(
     unknown = [trial for trial in trials if trial.number not in known]
     # Read after the trials: one that had ended by then has all of its own.
     rows: dict[int, list[EpochRow]] = {}
-    for row in epochs_of(study.db, study.study_id, trials=[t.number for t in unknown]):
+    numbers = [trial.number for trial in unknown]
+    for row in epochs_of(study.db, study.study_id, trials=numbers, objective=spec.objective):
         rows.setdefault(row.trial_number, []).append(row)
     views = {}
     for trial in unknown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, insert, null, selec
 
 from search.store.database import Database, read, transaction, with_retry
 from search.store.leases import Lease, fence
+from search.spec.objectives import OBJECTIVES, RAW_LOSS
 from search.store.schema import DatabaseClock, epochs, leases, results
 from search.training.epoch import Epoch
 
@@ -22,13 +23,13 @@ class EpochRow(Epoch):
     """An epoch as it was recorded; measurements are NaN where there are none.
 
     Attributes:
-        best_validation_loss: the lowest of this epoch and all before; NaN while none was finite.
+        value: what the study lowers, see `search.spec.objectives`.
         attempt: of the trial, see `Lease`.
         reported_at: seconds since 1970 (UTC), by the database's clock.
     """
 
     trial_number: int
-    best_validation_loss: float
+    value: float
     worker: str
     attempt: int
     reported_at: float
@@ -59,8 +60,8 @@ _latest = (
 )
 
 
-def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
-    """Report an epoch, to our table and to Optuna (validation loss at step `epoch`) together.
+def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None:
+    """Report an epoch, to our table and to Optuna (its value at step `epoch`) together.
 
     When it returns, no kill can undo the report. The first report of an epoch stands: later ones,
     of a trial that had to start over, change nothing.
@@ -79,7 +80,6 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
         "attempt": lease.attempt,
         "reported_at": DatabaseClock(),
     }
-    loss = epoch.validation_loss
 
     def attempt() -> None:
         with transaction(db, durable=False) as connection:
@@ -88,11 +88,11 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
             before = latest.first()
             if before is not None and before.epoch == epoch.epoch:
                 return  # it is there
-            losses = [None if before is None else before.best_validation_loss]
-            losses += [loss] if math.isfinite(loss) else []
-            best = min((it for it in losses if it is not None), default=None)
+            values = [None if before is None else before.best_validation_loss]
+            values += [value] if math.isfinite(value) else []
+            best = min((it for it in values if it is not None), default=None)
             connection.execute(insert(epochs).values(**row, best_validation_loss=best))
-            db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, loss)
+            db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
             if lease.attempt > 1:  # the holders that vanished before this epoch count no more
                 mine = and_(leases.c.trial_id == lease.trial_id, leases.c.claim == lease.claim)
                 connection.execute(update(leases).where(mine).values(abandonments=0))
@@ -101,30 +101,41 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch) -> None:
 
 
 def epochs_of(
-    db: Database, study_id: int, *, trials: Sequence[int] | None = None
+    db: Database,
+    study_id: int,
+    *,
+    trials: Sequence[int] | None = None,
+    objective: str = RAW_LOSS,
 ) -> list[EpochRow]:
-    """Reports of a study, by trial number and epoch; of all trials, or of those numbers."""
+    """Reports of a study, by trial number and epoch; of all trials, or of those numbers.
+
+    Args:
+        objective: the study's, which decides the rows' values.
+    """
     condition = epochs.c.study_id == study_id
     if trials is not None:
         condition &= epochs.c.trial_number.in_(trials)
-    return _epochs_where(db, condition)
+    return _epochs_where(db, condition, objective)
 
 
-def epochs_of_trial(db: Database, trial_id: int) -> list[EpochRow]:
+def epochs_of_trial(db: Database, trial_id: int, objective: str = RAW_LOSS) -> list[EpochRow]:
     """All reports of one trial, by epoch."""
-    return _epochs_where(db, epochs.c.trial_id == trial_id)
+    return _epochs_where(db, epochs.c.trial_id == trial_id, objective)
 
 
-def _epochs_where(db: Database, condition: ColumnElement[bool]) -> list[EpochRow]:
-    columns = [epochs.c[item.name] for item in fields(EpochRow)]
+def _epochs_where(
+    db: Database, condition: ColumnElement[bool], objective: str
+) -> list[EpochRow]:
+    columns = [epochs.c[item.name] for item in fields(EpochRow) if item.name != "value"]
     query = select(*columns).where(condition).order_by(epochs.c.trial_number, epochs.c.epoch)
     rows = read(db, lambda connection: connection.execute(query).mappings().all())
-    return [_epoch_row(row) for row in rows]
+    return [_epoch_row(row, objective) for row in rows]
 
 
-def _epoch_row(row: Mapping[Any, Any]) -> EpochRow:
+def _epoch_row(row: Mapping[Any, Any], objective: str) -> EpochRow:
     values: dict[str, Any] = {k: math.nan if v is None else v for k, v in row.items()}
-    return EpochRow(**{**values, "metrics": row["metrics"] or {}})
+    epoch = EpochRow(**{**values, "metrics": row["metrics"] or {}, "value": math.nan})
+    return replace(epoch, value=OBJECTIVES[objective].of(epoch))
 
 
 def count_reports(db: Database, study_id: int) -> int:
@@ -134,9 +145,9 @@ def count_reports(db: Database, study_id: int) -> int:
 
 
 def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
-    """The finished epoch with the lowest validation loss; None where there is none."""
-    finite = [row for row in rows if row.epoch > 0 and math.isfinite(row.validation_loss)]
-    return min(finite, key=lambda row: row.validation_loss, default=None)
+    """The finished epoch with the lowest value; None where there is none."""
+    finite = [row for row in rows if row.epoch > 0 and math.isfinite(row.value)]
+    return min(finite, key=lambda row: row.value, default=None)
 
 
 def add_result(

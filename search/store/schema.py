@@ -82,7 +82,9 @@ epochs = Table(
     Column("study_id", Integer, nullable=False),
     Column("trial_number", Integer, nullable=False),
     *(Column(name, Double) for name in MEASURED),
-    Column("best_validation_loss", Double),  # of this epoch and all before: the pruner's one column
+    # The lowest value of this epoch and all before, whatever the study's objective is: the pruner's
+    # one column. It is called after what the only objective was at first.
+    Column("best_validation_loss", Double),
     Column("images", Integer),
     Column("metrics", JSON(none_as_null=True)),  # further ones by name; NULL: none
     Column("worker", String(255), nullable=False),

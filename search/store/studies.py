@@ -211,7 +211,7 @@ def create_study(
                 study.set_user_attr(FINGERPRINT, content.to_dict())
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(["validation loss"])
+                study.set_metric_names([spec.value.label])
             facts = DatasetFacts.of(info, validation_count)
             study.set_user_attr(DATASET, dataclasses.asdict(facts))
             if spec.baseline is not None:

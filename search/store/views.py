@@ -109,7 +109,7 @@ class TrialView:
 
     @property
     def best(self) -> EpochRow | None:
-        """The epoch with the lowest validation loss."""
+        """The epoch with the lowest value."""
         return best_epoch(self.curve)
 
     @property
@@ -150,9 +150,9 @@ class StudyView:
 
     @property
     def leaderboard(self) -> list[TrialView]:
-        """Complete trials, lowest validation loss first."""
+        """Complete trials, lowest value first."""
         complete = [trial for trial in self.in_state("complete") if trial.best is not None]
-        return sorted(complete, key=_best_loss)
+        return sorted(complete, key=_lowest_value)
 
     @property
     def best(self) -> TrialView | None:
@@ -163,6 +163,6 @@ class StudyView:
         return next((trial for trial in self.trials if trial.is_baseline), None)
 
 
-def _best_loss(trial: TrialView) -> float:
+def _lowest_value(trial: TrialView) -> float:
     assert trial.best is not None
-    return trial.best.validation_loss
+    return trial.best.value

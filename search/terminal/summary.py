@@ -55,7 +55,8 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     if row.epoch == 0:
         images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
     accuracy = accuracy_of([row.validation_error], images)
-    more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in row.metrics.items())
+    named = {name: row.metrics[name] for name in view.spec.metrics if name in row.metrics}
+    more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in named.items())
     return f"loss {row.validation_loss:.4f}, accuracy {accuracy}{more}"
 
 

@@ -20,7 +20,9 @@ class Epoch:
         learning_rate: at the last step.
         seconds, images: spent and trained on since the last report (validation included), without
             the time in which other trainings of the process had their turn.
-        metrics: further validation metrics by name, see `search.training.metrics.METRICS`.
+        metrics: further ones of the validation images, by name: `temperature`, by which logits
+            are best divided, `calibrated_loss`, the loss after that, and what the study names of
+            `search.training.metrics.METRICS`. Empty without validation images.
     """
 
     epoch: int

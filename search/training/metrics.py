@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.spec.domains import SpecError
+from search.spec.objectives import CALIBRATED_LOSS
 
 if TYPE_CHECKING:
     import torch
 
-TEMPERATURES = (0.05, 20.0)
+HIGHEST_TEMPERATURE = 20.0  # the lowest is 1 / 20
+BISECTIONS = 24  # the temperature to within 1e-6 of itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,37 +57,48 @@ def macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
     return float(f1_score(labels_N.numpy(), predicted_N, average="macro", zero_division=0))
 
 
-def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    """The temperature T for which `logits / T` has the lowest cross entropy, within TEMPERATURES.
+def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """The temperature T for which `logits / T` has the lowest cross entropy.
 
     One number that makes a network's confidence fit its errors (Guo et al. 2017, "On calibration
-    of modern neural networks", arXiv:1706.04599). The loss is convex in 1 / T. 1 where the logits
-    are not all finite.
+    of modern neural networks", arXiv:1706.04599). It lies within a factor of HIGHEST_TEMPERATURE
+    around 1, and is 1 where the logits are not all finite.
+
+    The loss is convex in 1 / T, so the sign of its slope says on which side the minimum lies. The
+    work is the same whatever the values and stays on the logits' device, so that a CUDA graph can
+    hold it and nothing waits for it.
+
+    Returns:
+        float32 without dimensions.
     """
     import torch
-    from scipy.optimize import minimize_scalar
 
-    if not bool(torch.isfinite(logits_NK).all()):
-        return 1.0
-    found = minimize_scalar(
-        lambda exponent: loss_at(logits_NK, labels_N, math.exp(exponent)),
-        bounds=[math.log(end) for end in TEMPERATURES],
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    return math.exp(found.x)
+    # Each example's slope is the softmax's mean of the gaps between the logits and the right one.
+    # Ten times as fast as softmax(1) on a CPU: summed over the few classes, example by example.
+    gaps_KN = (logits_NK - logits_NK.gather(1, labels_N[:, None])).T.contiguous()
+    below_KN = gaps_KN - gaps_KN.amax(0)
+    exponent, step = gaps_KN.new_zeros(()), math.log(HIGHEST_TEMPERATURE)  # 1 / T = e^exponent
+    for _ in range(BISECTIONS):
+        step /= 2
+        weights_KN = (below_KN * exponent.exp()).exp()
+        slopes_N = (weights_KN * gaps_KN).sum(0) / weights_KN.sum(0)
+        exponent = exponent - step * slopes_N.sum().sign()
+    exponent = torch.where(gaps_KN.isfinite().all(), exponent, torch.zeros_like(exponent))
+    return exponent.neg().exp()
 
 
-def loss_at(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float) -> float:
-    """Mean cross entropy of `logits / temperature`, in nats."""
+def loss_at(
+    logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross entropy of `logits / temperature`, in nats; nothing waits for it."""
     import torch.nn.functional as F
 
-    return float(F.cross_entropy(logits_NK.double() / temperature, labels_N))
+    return F.cross_entropy(logits_NK.double() / temperature, labels_N)
 
 
 def calibrated_loss(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
     """How well classes are told apart, whatever the confidence (Berta et al. 2025)."""
-    return loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N))
+    return float(loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N)))
 
 
 METRICS: dict[str, Metric] = {
@@ -102,7 +115,7 @@ METRICS: dict[str, Metric] = {
         higher_is_better=True,
         compute=macro_f1,
     ),
-    "calibrated_loss": Metric(
+    CALIBRATED_LOSS: Metric(
         description="cross entropy in nats at the best single temperature",
         higher_is_better=False,
         compute=calibrated_loss,

@@ -20,10 +20,11 @@ import torch
 
 from data.examples import Examples
 from models import Architecture, build
+from search.spec.objectives import CALIBRATED_LOSS, OBJECTIVES, RAW_LOSS, TEMPERATURE
 from search.spec.recipe import EARLY_LOOK, Recipe
 from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, own_stream
-from search.training.metrics import METRICS, check_metrics
+from search.training.metrics import METRICS, check_metrics, fit_temperature, loss_at
 from search.training.step import Step, load_optimizer
 from search.training.task import Task, confusion, logits, loss_and_error
 from search.training.weights import fitting_weights
@@ -51,6 +52,7 @@ class Training(Iterator[Epoch]):
         early_look: also report a partial-epoch validation, as epoch 0, after `EARLY_LOOK` of the
             first epoch.
         metrics: names in METRICS, computed for every report.
+        objective: name in OBJECTIVES; the recipe's patience watches it.
 
     Raises:
         models.ArchitectureError: the architecture does not fit the task's images.
@@ -69,10 +71,12 @@ class Training(Iterator[Epoch]):
         stop: threading.Event | None = None,
         early_look: bool = False,
         metrics: Sequence[str] = (),
+        objective: str = RAW_LOSS,
     ) -> None:
         check_metrics(metrics)
         self._recipe, self._task, self._stop = recipe, task, stop
-        self._early_look, self._metrics = early_look, metrics
+        self._early_look, self._value = early_look, OBJECTIVES[objective].of
+        self._metrics = [name for name in metrics if name != CALIBRATED_LOSS]  # always there
         self._randomness = OwnRandomness(seed, task.device)
         self._on_stream = own_stream(self, task.device)
         with self._on_stream, self._randomness:
@@ -85,14 +89,14 @@ class Training(Iterator[Epoch]):
             self._step = Step(self.learning, recipe, task, self._randomness, pool)
             mean = self._step.mean
             self.model = self.learning if mean is None else mean.model
-            self._score = torch.full((2,), math.nan, device=task.device)
+            self._score = torch.full((4,), math.nan, device=task.device)
             self._confusion_KK = task.training.labels_N.new_zeros(task.classes, task.classes)
-            kept = len(task.validation) if metrics else 0
+            kept = len(task.validation) if self._metrics else 0
             self._logits_NK = torch.zeros(kept, task.classes, device=task.device)
             self._validated = False  # as the network is now, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
-        self._best_loss, self._best_epoch = math.inf, 0
+        self._best_value, self._best_epoch = math.inf, 0
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
         self._seconds = 0.0
         self._portions = self._run()
@@ -157,8 +161,8 @@ class Training(Iterator[Epoch]):
             self._validate_all()
             epoch = yield from self._report(self.epoch + 1, done, done - reported, task.validation)
             self.epoch += 1
-            if epoch.validation_loss < self._best_loss:
-                self._best_loss, self._best_epoch = epoch.validation_loss, self.epoch
+            if (value := self._value(epoch)) < self._best_value:
+                self._best_value, self._best_epoch = value, self.epoch
             yield epoch
 
     def _validate_all(self) -> None:
@@ -171,7 +175,10 @@ class Training(Iterator[Epoch]):
             return  # a final training has none
         task = self._task
         found_NK = logits(self.model, examples.images_NCHW, task.mean_C, task.std_C)
-        self._score.copy_(loss_and_error(found_NK, examples.labels_N))
+        temperature = fit_temperature(found_NK, examples.labels_N)
+        calibrated = loss_at(found_NK, examples.labels_N, temperature).float()
+        plain = loss_and_error(found_NK, examples.labels_N)
+        self._score.copy_(torch.cat((plain, torch.stack((temperature, calibrated)))))
         self._confusion_KK.copy_(confusion(found_NK, examples.labels_N))
         if self._metrics:
             self._logits_NK[: len(examples)].copy_(found_NK)
@@ -185,8 +192,10 @@ class Training(Iterator[Epoch]):
         yield None
         wait()
         self._enqueued.clear()  # all done
-        loss_sum, error_sum, validation_loss, validation_error = sums.tolist()
+        loss_sum, error_sum, validation_loss, validation_error, *calibrated = sums.tolist()
         metrics = {}
+        if len(scored) > 0:
+            metrics = dict(zip((TEMPERATURE, CALIBRATED_LOSS), calibrated, strict=True))
         if self._metrics and len(scored) > 0:
             logits_NK, labels_N = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
             for name in self._metrics:
@@ -218,7 +227,7 @@ class Training(Iterator[Epoch]):
         """All that decides how the training goes on. Valid between two epochs only."""
         return {
             "epoch": self.epoch,
-            "best_loss": self._best_loss,
+            "best_loss": self._best_value,
             "best_epoch": self._best_epoch,
             "model": self.learning.state_dict(),
             "mean": None if self._step.mean is None else self.model.state_dict(),
@@ -228,7 +237,7 @@ class Training(Iterator[Epoch]):
 
     def _take_up(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
-        self._best_loss, self._best_epoch = state["best_loss"], state["best_epoch"]
+        self._best_value, self._best_epoch = state["best_loss"], state["best_epoch"]
         with self._on_stream:
             self.learning.load_state_dict(state["model"])
             if self._step.mean is not None:

@@ -30,6 +30,7 @@ PLAIN = TrialConfig(architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe
 
 SEARCHED = StudySpec(
     dataset="fashion_mnist",
+    objective="validation_loss",
     space={
         "learning_rate": Range(low=1e-4, high=1e-2, log=True),
         "depth": Range(low=2, high=4),
@@ -49,7 +50,7 @@ def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
         train_error=error * 0.9,
         validation_loss=loss,
         validation_error=error,
-        best_validation_loss=loss,
+        value=loss,
         learning_rate=1e-3,
         seconds=10.0,
         images=50_000,

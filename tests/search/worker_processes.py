@@ -75,7 +75,7 @@ def report(db: Database, lease: Lease, epoch: int, loss: float = 1.0) -> None:
     """Records an epoch of which only its number and loss matter."""
     values = {"train_loss": loss, "train_error": 0.5, "learning_rate": 0.1, "seconds": 1.0}
     row = Epoch(epoch=epoch, validation_loss=loss, validation_error=0.5, images=1, **values)
-    record_epoch(db, lease, row)
+    record_epoch(db, lease, row, loss)
 
 
 def start_child(options: argparse.Namespace, *, die_at: int | None = None) -> int:

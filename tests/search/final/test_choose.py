@@ -22,7 +22,7 @@ def trial(number: int, losses: list[float], **changes: Any) -> TrialView:
     rows = tuple(
         EpochRow(
             trial_number=number, epoch=epoch, train_loss=loss, train_error=0.1,
-            validation_loss=loss, validation_error=0.1, best_validation_loss=loss,
+            validation_loss=loss, validation_error=0.1, value=loss,
             learning_rate=0.1, seconds=1.0, images=10, worker="w", attempt=1, reported_at=0.0,
         )
         for epoch, loss in enumerate(losses, start=1)
@@ -40,7 +40,7 @@ def make(*trials: TrialView) -> StudyView:
         training_count=10, validation_count=2,
     )  # fmt: skip
     return StudyView(
-        name="s", storage="sqlite:///x", spec=StudySpec(dataset="digits"), dataset=facts,
+        name="s", storage="sqlite:///x", spec=StudySpec(dataset="digits", objective="validation_loss"), dataset=facts,
         hardware="h", versions={}, trials=trials,
     )  # fmt: skip
 

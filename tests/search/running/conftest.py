@@ -83,6 +83,7 @@ class FedTraining:
                 learning_rate=1e-3,
                 seconds=0.1,
                 images=100,
+                metrics={"calibrated_loss": loss},
             )
 
     def state(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_values_states_and_attributes(make_run: Make, fed: Fed) -> None:
     assert not list(run.folder.rglob("*.pt"))
     plain = optuna.load_study(study_name="study", storage=run.db.optuna)
     assert plain.best_value == 0.3
-    assert plain.metric_names == ["validation loss"]
+    assert plain.metric_names == ["calibrated validation loss"]
 
 
 def test_the_partial_epoch_is_no_value(make_run: Make, fed: Fed) -> None:

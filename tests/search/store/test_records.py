@@ -52,14 +52,16 @@ def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Le
         "seconds": 12.5,
         "images": 50_000,
     }
-    record_epoch(db, lease, Epoch(**values, metrics={"calibration": 0.5}))  # type: ignore[arg-type]
-    (row,) = epochs_of(db, study.study_id)
+    epoch = Epoch(**values, metrics={"calibrated_loss": 0.25})  # type: ignore[arg-type]
+    record_epoch(db, lease, epoch, 0.25)
+    (row,) = epochs_of(db, study.study_id, objective="calibrated_validation_loss")
     assert {name: getattr(row, name) for name in values} == values
-    assert (row.trial_number, row.metrics) == (lease.trial_number, {"calibration": 0.5})
+    assert (row.trial_number, row.metrics) == (lease.trial_number, {"calibrated_loss": 0.25})
     assert (row.worker, row.attempt) == (lease.worker, 1)
-    assert row.best_validation_loss == 1 / 3
+    assert row.value == 0.25
+    assert epochs_of(db, study.study_id)[0].value == 1 / 3
     assert abs(row.reported_at - time.time()) < 5
-    assert study.study.trials[0].intermediate_values == {3: 1 / 3}
+    assert study.study.trials[0].intermediate_values == {3: 0.25}
 
 
 def test_the_first_report_stands(
@@ -87,7 +89,8 @@ def test_what_is_not_finite_comes_back(
     report(db, lease, 1, loss)
     (row,) = epochs_of(db, study.study_id)
     assert repr(row.validation_loss) == repr(loss)
-    assert math.isnan(row.best_validation_loss)
+    with db.engine.connect() as connection:
+        assert connection.scalar(select(epochs.c.best_validation_loss)) is None
 
 
 def test_a_deleted_study_takes_its_epochs_along(db: Database, lease: Lease, report: Report) -> None:

@@ -100,6 +100,7 @@ def test_a_trial_stopped_at_the_early_look_shows_that(
     assert score_in_words(make_trial(1), view) == "no finite loss"
     trial = make_trial(1, [0.3])
     more = replace(trial, curve=(replace(trial.curve[0], metrics={"macro_f1": 0.92511}),))
+    view = replace(view, spec=replace(view.spec, metrics=("macro_f1",)))
     assert score_in_words(more, view).endswith("± 0.30 (sampling), macro f1 0.9251")
 
 

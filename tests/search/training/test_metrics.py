@@ -1,18 +1,21 @@
 """The registry's metrics by hand and against a grid; named ones come with every epoch."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
 
 from models import ConvNetConfig
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.recipe import Recipe
 from search.spec.study_file import read_study_file
-from search.training.metrics import METRICS, TEMPERATURES, Metric, fit_temperature
+from search.training.metrics import HIGHEST_TEMPERATURE, METRICS, Metric, fit_temperature
 from search.training.task import Task, logits
 from search.training.train import train
 from search.training.weights import check_training
@@ -29,15 +32,43 @@ def logits_and_labels(scale: float, seed: int = 0) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("scale", [0.25, 1.0, 3.0])
 def test_finds_the_temperature_that_logits_were_made_with(scale: float) -> None:
     logits_NK, labels_N = logits_and_labels(scale)
-    assert fit_temperature(logits_NK, labels_N) == pytest.approx(scale, rel=0.03)
+    assert float(fit_temperature(logits_NK, labels_N)) == pytest.approx(scale, rel=0.03)
 
 
 def test_extreme_temperatures() -> None:
     labels_N = torch.arange(10).repeat(10)
     perfect_NK = torch.nn.functional.one_hot(labels_N).float()
-    assert fit_temperature(perfect_NK, labels_N) == pytest.approx(TEMPERATURES[0], rel=1e-3)
-    assert fit_temperature(-perfect_NK, labels_N) == pytest.approx(TEMPERATURES[1], rel=1e-3)
-    assert fit_temperature(torch.full((100, 10), torch.nan), labels_N) == 1.0
+    highest = HIGHEST_TEMPERATURE
+    assert float(fit_temperature(perfect_NK, labels_N)) == pytest.approx(1 / highest, rel=1e-5)
+    assert float(fit_temperature(-perfect_NK, labels_N)) == pytest.approx(highest, rel=1e-5)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        assert float(fit_temperature(perfect_NK.index_fill(1, labels_N[:1], value), labels_N)) == 1
+    assert float(fit_temperature(torch.zeros(100, 10), labels_N)) == 1  # all are equally good
+
+
+def test_equals_what_scipy_finds_on_a_trained_networks_logits(
+    network: ConvNetConfig, task: Task
+) -> None:
+    """Some labels are wrong, or it would be right of all images, and no temperature best."""
+    labels_N = task.validation.labels_N.clone()
+    labels_N[::7] = 0
+    noisy = dataclasses.replace(task.validation, labels_N=labels_N)
+    task = dataclasses.replace(task, validation=noisy)
+    training = train(network, Recipe(epochs=8, batch_size=32, learning_rate=3e-3), task, seed=1)
+    for epoch in training:
+        images_NCHW = task.validation.images_NCHW
+        found_NK = logits(training.model, images_NCHW, task.mean_C, task.std_C)
+        best = minimize_scalar(
+            lambda exponent, found_NK=found_NK: float(
+                F.cross_entropy(found_NK.double() / math.exp(exponent), labels_N)
+            ),
+            bounds=(-math.log(HIGHEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE)),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        assert epoch.metrics["temperature"] == pytest.approx(math.exp(best.x), rel=1e-4)
+        assert epoch.metrics["calibrated_loss"] == pytest.approx(best.fun, rel=1e-6)
+        assert epoch.metrics["calibrated_loss"] <= epoch.validation_loss
 
 
 def test_by_hand() -> None:
@@ -71,10 +102,11 @@ def test_named_metrics_come_with_every_report_and_change_nothing(
     names = ("accuracy", "macro_f1", "own")
     training = train(network, recipe, task, seed=1, early_look=True, metrics=names)
     for epoch, other in zip(training, plain, strict=True):
-        assert tuple(epoch.metrics) == names
+        assert tuple(epoch.metrics) == (*other.metrics, *names)
         assert epoch.metrics["own"] == math.pi
         assert epoch.metrics["accuracy"] == pytest.approx(1 - epoch.validation_error)
-        assert (epoch.validation_loss, other.metrics) == (other.validation_loss, {})
+        assert epoch.validation_loss == other.validation_loss
+        assert tuple(other.metrics) == ("temperature", "calibrated_loss")
     found_NK = logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C)
     expected = METRICS["macro_f1"].compute(found_NK, task.validation.labels_N)
     assert epoch.metrics["macro_f1"] == pytest.approx(expected)

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from data.examples import batch_indices
 from models import ConvNetConfig, build
+from search.spec.objectives import OBJECTIVES
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import OwnRandomness
@@ -185,6 +186,21 @@ def test_patience_ends_the_training(task: Task) -> None:
     best = min(epochs, key=lambda epoch: epoch.validation_loss).epoch
     assert len(epochs) < 50
     assert len(epochs) - best >= 2
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_patience_watches_the_objective(
+    network: ConvNetConfig, task: Task, objective: str
+) -> None:
+    labels_N = task.validation.labels_N.clone()
+    labels_N[::7] = 0  # wrong ones, so that confidence costs
+    task = replace(task, validation=replace(task.validation, labels_N=labels_N))
+    recipe = replace(RECIPE, epochs=40, learning_rate=5e-3)
+    values = [OBJECTIVES[objective].of(it) for it in train(network, recipe, task, seed=3)]
+    recipe = replace(recipe, patience=3)
+    stopped = list(train(network, recipe, task, seed=3, objective=objective))
+    ends = [n for n in range(1, 41) if n - 1 - values.index(min(values[:n])) == 3]
+    assert len(stopped) == min(ends, default=40)
 
 
 def test_stop_is_heard_between_two_steps(network: ConvNetConfig, task: Task) -> None:
