@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, insert, null, select, update
 
+from search.spec.objectives import OBJECTIVES, RAW_LOSS
 from search.store.database import Database, read, transaction, with_retry
 from search.store.leases import Lease, fence
-from search.spec.objectives import OBJECTIVES, RAW_LOSS
 from search.store.schema import DatabaseClock, epochs, leases, results
 from search.training.epoch import Epoch
 
@@ -123,9 +123,7 @@ def epochs_of_trial(db: Database, trial_id: int, objective: str = RAW_LOSS) -> l
     return _epochs_where(db, epochs.c.trial_id == trial_id, objective)
 
 
-def _epochs_where(
-    db: Database, condition: ColumnElement[bool], objective: str
-) -> list[EpochRow]:
+def _epochs_where(db: Database, condition: ColumnElement[bool], objective: str) -> list[EpochRow]:
     columns = [epochs.c[item.name] for item in fields(EpochRow) if item.name != "value"]
     query = select(*columns).where(condition).order_by(epochs.c.trial_number, epochs.c.epoch)
     rows = read(db, lambda connection: connection.execute(query).mappings().all())

@@ -189,9 +189,7 @@ def test_patience_ends_the_training(task: Task) -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_patience_watches_the_objective(
-    network: ConvNetConfig, task: Task, objective: str
-) -> None:
+def test_patience_watches_the_objective(network: ConvNetConfig, task: Task, objective: str) -> None:
     labels_N = task.validation.labels_N.clone()
     labels_N[::7] = 0  # wrong ones, so that confidence costs
     task = replace(task, validation=replace(task.validation, labels_N=labels_N))
