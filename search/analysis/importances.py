@@ -66,7 +66,7 @@ def importances(view: StudyView) -> Importances | None:
     trials = []
     for trial in reached:
         best = best_epoch(trial.curve[:epoch])
-        loss = guessing if best is None else min(guessing, best.validation_loss)
+        loss = guessing if best is None else min(guessing, best.value)
         params = {name: trial.params[name] for name in space}
         trials.append(create_trial(params=params, distributions=dict(space), value=loss))
     shares = _evaluate(trials)

@@ -59,7 +59,8 @@ class Recipe:
 
     Attributes:
         epochs: length of the learning-rate schedule and the most epochs trained, >= 1.
-        patience: stop after this many epochs without a lower value of the study's objective; None never stops.
+        patience: stop after this many epochs without a lower value of the study's objective; None
+            never stops.
         learning_rate: > 0. Of `adam` the betas stay at (0.9, 0.999) (Kingma & Ba 2015); with
             `decoupled` decay it is AdamW.
         weight_averaging: what is validated and kept is a mean of the weights that reaches back

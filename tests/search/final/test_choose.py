@@ -40,7 +40,8 @@ def make(*trials: TrialView) -> StudyView:
         training_count=10, validation_count=2,
     )  # fmt: skip
     return StudyView(
-        name="s", storage="sqlite:///x", spec=StudySpec(dataset="digits", objective="validation_loss"), dataset=facts,
+        name="s", storage="sqlite:///x", dataset=facts,
+        spec=StudySpec(dataset="digits", objective="validation_loss"),
         hardware="h", versions={}, trials=trials,
     )  # fmt: skip
 
