@@ -1,7 +1,7 @@
 """What trials are compared by: the number that a study lowers.
 
-A study file chooses it: `[study] objective = "validation_error"`. It is what is told to Optuna, what
-`patience` watches, and what decides which trials go on, which is best, and at which epoch
+A study file chooses it: `[study] objective = "validation_error"`. It is what is told to Optuna,
+what `patience` watches, and what decides which trials go on, which is best, and at which epoch
 `finalize` stops. Studies of before there was a choice have `validation_loss`.
 """
 
