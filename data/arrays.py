@@ -70,11 +70,8 @@ def load_training(
     classes = tuple(part.class_names)
     count = part.validation or validation_count or share(len(examples), len(classes))
     notes = [f"validation: {count} images of their own"] if part.validation else []
-    preparation = Preparation()
     if levels is not None:
-        notes.append(f"levels {words(levels)}, found in the training images, made 0 to 255")
-        is_float = part.images.dtype.kind == "f"
-        preparation = Preparation(reals=levels) if is_float else Preparation(integers=levels)
+        notes.append(f"{words(levels)}, as found in the training images")
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
         name=name,
@@ -86,7 +83,7 @@ def load_training(
         training_count=len(examples),
         test_digests=part.test_digests,
         has_own_validation=part.validation > 0,
-        preparation=preparation,
+        preparation=Preparation(levels=levels),
         notes=tuple(notes),
     )
     return info, examples
@@ -219,8 +216,9 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
 
 def _levels(images: NDArray[Any]) -> Range | None:
     """The levels that become black and white; None for uint8, which stays as it is."""
-    found = extent(images) if images.dtype != np.uint8 else None
-    return None if found is None else common_range([found], integers=images.dtype.kind != "f")
+    if images.dtype == np.uint8:
+        return None
+    return common_range([extent(images)], integers=images.dtype.kind != "f")
 
 
 def _examples(part: Part, levels: Range | None) -> Examples:

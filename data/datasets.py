@@ -261,8 +261,7 @@ def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
     """What to run on where no data set is named, and why where it is only the substitute.
 
     ("fashion_mnist", None) where its training files are in `data_dir` or can be fetched, which
-    is then done; ("digits", a sentence) where neither holds: known within about 3 s where nobody
-    answers.
+    is then done; ("digits", a sentence) where neither holds.
     """
     from data.published import read_idx
 

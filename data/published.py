@@ -11,16 +11,16 @@ import contextlib
 import gzip
 import hashlib
 import io
+import itertools
 import pickle
 import tarfile
-import threading
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
 import numpy as np
@@ -28,8 +28,7 @@ import numpy as np
 from data.errors import DataError
 from data.reading import read_regular
 
-PROBE_SECONDS = 3.0  # for a host to answer at all
-STALL_SECONDS = 20.0  # for the next piece of a download
+STALL_SECONDS = 10.0  # for a host to answer, and for the next piece of a download
 MAX_BYTES = 2**32  # the largest archive has 170 MB
 
 
@@ -40,10 +39,6 @@ class Archive:
     path: str
     md5: str
     urls: tuple[str, ...]
-
-
-class FetchError(Exception):
-    """Why an archive could not be fetched."""
 
 
 def load_idx(
@@ -127,19 +122,23 @@ def read_archives(
     others = [archive for archive in companions if not (data_dir / archive.path).exists()]
     if lacking:
         try:
-            _answering(lacking[0])  # before anything is written
+            _open_first(lacking[0], "HEAD").close()  # before anything is written
             data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(data_dir / ".lock"):
-                for archive in lacking:  # unless another process has fetched it meanwhile
-                    if _verified(archive, data_dir) is None:
-                        _fetch(archive, data_dir)
-                with contextlib.suppress(FetchError):
+                # Another process may have fetched some meanwhile.
+                contents = [_verified(a, data_dir) or _fetch(a, data_dir) for a in wanted]
+                with contextlib.suppress(OSError, HTTPException):
                     for archive in others:
                         if not (data_dir / archive.path).exists():
                             _fetch(archive, data_dir)
-        except (FetchError, OSError) as error:
-            raise _complaint(title, [*lacking, *others], data_dir, _one_line(error)) from error
-        contents = [_verified(archive, data_dir) for archive in wanted]
+        except (OSError, HTTPException) as error:
+            names = ", ".join(Path(archive.path).name for archive in [*lacking, *others])
+            raise DataError(
+                f"{title} lacks {names} or has damaged ones, by their MD5, in "
+                f"{(data_dir / lacking[0].path).parent}, and they were not fetched "
+                f"({' '.join(str(error).split())}): put good copies there, or run again with a "
+                "network"
+            ) from error
     return [content for content in contents if content is not None]
 
 
@@ -158,81 +157,48 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return content if md5 == archive.md5 else None
+    return content if _is(archive, content) else None
 
 
-def _answering(archive: Archive) -> str:
-    """The first of the archive's addresses that answers; PROBE_SECONDS are given to each."""
+def _is(archive: Archive, content: bytes) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5
+
+
+def _open_first(archive: Archive, method: str = "GET") -> Any:
+    """A response from the first of the archive's addresses that answers. Raises OSError."""
     reasons = []
     for url in archive.urls:
-        reason = _probe(url)
-        if reason is None:
-            return url
-        reasons.append(f"{urlparse(url).netloc}: {reason}")
-    raise FetchError("; ".join(reasons))
-
-
-def _probe(url: str) -> str | None:
-    """Why `url` does not answer; None if it does. A thread, as a name's look-up has no time-out."""
-    outcome: list[str | None] = [f"no answer within {PROBE_SECONDS:g} s"]
-
-    def ask() -> None:
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            outcome[0] = None
-        except urllib.error.HTTPError as error:
-            error.close()  # it is the response
-            outcome[0] = str(error)
+            request = urllib.request.Request(url, method=method)
+            return urllib.request.urlopen(request, timeout=STALL_SECONDS)
         except (OSError, HTTPException) as error:
-            outcome[0] = _one_line(error)
+            why = error.reason if type(error) is URLError else error
+            if isinstance(error, HTTPError):
+                error.close()  # it is the response
+            reasons.append(f"{urlparse(url).netloc}: {getattr(why, 'strerror', None) or why}")
+    raise OSError("; ".join(reasons))
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return outcome[0]
 
-
-def _fetch(archive: Archive, data_dir: Path) -> None:
+def _fetch(archive: Archive, data_dir: Path) -> bytes:
     """Puts a verified copy of `archive` in its place, whole or not at all; shows progress."""
     from rich.console import Console
     from rich.progress import wrap_file
 
-    url = _answering(archive)
-    host, target = urlparse(url).netloc, data_dir / archive.path
-    partial, console = target.with_name(f".{target.name}.partial"), Console(stderr=True)
+    target = data_dir / archive.path
+    with _open_first(archive) as response:
+        size = int(response.headers.get("Content-Length", 0))
+        shown = Console(stderr=True)
+        with wrap_file(response, size, description=target.name, console=shown) as watched:
+            pieces = iter(lambda: watched.read(1 << 20), b"")
+            content = b"".join(itertools.islice(pieces, MAX_BYTES >> 20))
+        if not _is(archive, content):
+            host = urlparse(response.url).netloc
+            raise OSError(f"{host}: sent something else than the published {target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            urllib.request.urlopen(url, timeout=STALL_SECONDS) as response,
-            partial.open("wb") as file,
-        ):
-            size = int(response.headers.get("Content-Length", 0))
-            with wrap_file(response, size, description=target.name, console=console) as watched:
-                while file.tell() < MAX_BYTES and (piece := watched.read(1 << 20)):
-                    file.write(piece)
-        if _verified(replace(archive, path=str(partial)), data_dir) is None:
-            raise FetchError(f"{host}: sent something else than the published {target.name}")
+        partial.write_bytes(content)
         partial.replace(target)
-    except (OSError, HTTPException, ValueError) as error:
-        raise FetchError(f"{host}: {_one_line(error)}") from error
     finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
-        error = error.reason
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
-def _complaint(title: str, archives: Sequence[Archive], data_dir: Path, why: str) -> DataError:
-    folder = (data_dir / archives[0].path).parent
-    names = ", ".join(Path(archive.path).name for archive in archives)
-    return DataError(
-        f"{title} lacks {names} or has damaged ones, by their MD5, in {folder}, and they were not "
-        f"fetched ({why}): put good copies there, or run again with a network"
-    )
+        partial.unlink(missing_ok=True)
+    return content

@@ -23,8 +23,18 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 from torch import Tensor
 
-from data.folders.pictures import about, read_grey, read_picture
-from data.folders.preparation import Fit, Preparation
+from data.folders.levels import words
+from data.folders.pictures import (
+    decoded,
+    flattened,
+    hushed,
+    inside,
+    is_deep,
+    levels_of,
+    opened,
+    read_picture,
+)
+from data.folders.preparation import Preparation
 
 Grey = NDArray[np.float32]
 Centring = Literal["mass", "box"]
@@ -43,18 +53,15 @@ class Figure(NamedTuple):
     """What stands out from the ground of one image.
 
     ground: median level of the outermost pixels. level: of the figure, at the end of the scale
-    that is farther from the ground. top, left, height, width: of the smallest box around it.
-    mass_y, mass_x: its centre of mass, in pixels from the image's upper left corner.
+    that is farther from the ground. top, left: of the smallest box around it. ink_HW: how much of
+    the figure is in each pixel of the box, 0 to 1.
     """
 
     ground: float
     level: float
     top: int
     left: int
-    height: int
-    width: int
-    mass_y: float
-    mass_x: float
+    ink_HW: Grey
 
     @property
     def on_dark(self) -> bool:
@@ -62,11 +69,8 @@ class Figure(NamedTuple):
 
     def offset(self, side: int, centring: Centring) -> float:
         """How far it lies from the image's centre, along the worse axis; share of the side."""
-        if centring == "mass":
-            y, x = self.mass_y, self.mass_x
-        else:
-            y, x = self.top + self.height / 2, self.left + self.width / 2
-        return max(abs(y - side / 2), abs(x - side / 2)) / side
+        y, x = _centre(self.ink_HW, centring)
+        return max(abs(self.top + y - side / 2), abs(self.left + x - side / 2)) / side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,34 +110,23 @@ class Composition:
     def fits(self, figure: Figure, side: int) -> bool:
         """Whether an image of `side` x `side` pixels is composed like this already."""
         if figure.on_dark != self.on_dark or self.size is None or self.centring is None:
-            return figure.on_dark == self.on_dark
-        longer = max(figure.height, figure.width) / side
+            return False
+        longer = max(figure.ink_HW.shape) / side
         return abs(longer - self.size) <= NEAR and figure.offset(side, self.centring) <= NEAR
 
 
 def find_figure(image_HW: Grey) -> Figure | None:
     """The figure of a grey image; None where hardly anything stands out from the ground."""
-    border = np.concatenate(
-        [image_HW[0], image_HW[-1], image_HW[1:-1, 0], image_HW[1:-1, -1]], dtype=np.float64
-    )
-    ground = float(np.median(border))
+    border = [image_HW[0], image_HW[-1], image_HW[1:-1, 0], image_HW[1:-1, -1]]
+    ground = float(np.median(np.concatenate(border)))
     darkest, lightest = np.percentile(image_HW, (100 - HIGH, HIGH))
     level = float(lightest if lightest - ground >= ground - darkest else darkest)
     if abs(level - ground) < LITTLE_CONTRAST:
         return None
-    ink_HW = _ink(image_HW, ground, level)
+    ink_HW = np.clip((image_HW - ground) / (level - ground), 0, 1).astype(np.float32)
     rows, columns = (np.flatnonzero((ink_HW >= INK).any(axis=axis)) for axis in (1, 0))
-    mass_y, mass_x = _centre_of_mass(ink_HW)
-    return Figure(
-        ground=ground,
-        level=level,
-        top=int(rows[0]),
-        left=int(columns[0]),
-        height=int(rows[-1] - rows[0] + 1),
-        width=int(columns[-1] - columns[0] + 1),
-        mass_y=mass_y,
-        mass_x=mass_x,
-    )
+    top, left = int(rows[0]), int(columns[0])
+    return Figure(ground, level, top, left, ink_HW[top : rows[-1] + 1, left : columns[-1] + 1])
 
 
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
@@ -152,13 +145,20 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     grounds, levels = ([getattr(f, name) for f in alike] for name in ("ground", "level"))
     if len(alike) < ENOUGH * len(found) or _middle_spread(grounds) > 2 * LITTLE_CONTRAST:
         return None
-    size, centring = _placing(alike, max(images_NHW.shape[1:]), len(found))
+    side = max(images_NHW.shape[1:])
+    sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / side
+    kinds: tuple[Centring, ...] = get_args(Centring)
+    offsets = {kind: np.array([f.offset(side, kind) for f in alike]) for kind in kinds}
+    centring = min(kinds, key=lambda kind: float(np.median(offsets[kind])))
+    size = float(np.median(sizes))
+    agreeing = min((np.abs(sizes - size) <= NEAR).sum(), (offsets[centring] <= NEAR).sum())
+    is_placed = agreeing >= ENOUGH * len(found)
     return Composition(
         on_dark=on_dark,
         ground=float(np.median(grounds)),
         level=float(np.median(levels)) if _middle_spread(levels) <= LITTLE_CONTRAST else None,
-        size=size,
-        centring=centring,
+        size=size if is_placed else None,
+        centring=centring if is_placed else None,
     )
 
 
@@ -178,51 +178,50 @@ def read_alike(
         DataError: not a picture that can be read.
     """
     channels, height, width = image_shape
-    given_width, given_height, notes = about(path, preparation)
-    same_size = (given_height, given_width) == (height, width)
+    with hushed(), opened(path) as image:
+        given = image.size
+        notes = [words(levels_of(image, preparation))] if is_deep(image) else []
+    picture_CHW = read_picture(path, image_shape, preparation)
     if composition is not None and channels == 1:
-        grey_HW = read_grey(path, max(LONGEST, height, width), preparation)
-        figure = find_figure(grey_HW)
+        figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
             notes.append("blank: nothing stands out from the ground")
-        elif same_size and composition.fits(figure, max(height, width)):
-            levels_HW = np.rint(255 * grey_HW).astype(np.uint8)
-            return torch.from_numpy(levels_HW)[None], [*notes, AS_IT_IS]
-        else:
-            size = (height, width)
-            image_HW, done = _recompose(grey_HW, figure, composition, size, preparation.fit)
-            return torch.from_numpy(image_HW)[None], [*notes, *done]
-    picture_CHW = read_picture(path, image_shape, preparation)
-    if not same_size:
-        notes.append(f"resized from {given_width}x{given_height}")
-        if preparation.fit == "pad" and given_width * height != given_height * width:
+        elif given != (width, height) or not composition.fits(figure, max(height, width)):
+            if figure.on_dark != composition.on_dark:
+                picture_CHW = 255 - picture_CHW
+                notes.append(f"{'light on dark' if figure.on_dark else 'dark on light'}, inverted")
+            if composition.size is not None:
+                image_HW = _recompose(figure, composition, (height, width))
+                place = "centre of mass" if composition.centring == "mass" else "middle"
+                notes.append(f"cropped, scaled, centred by its {place}")
+                return torch.from_numpy(image_HW)[None], notes
+    if given != (width, height):
+        notes.append(f"resized from {given[0]}x{given[1]}")
+        if preparation.fit == "pad" and given[0] * height != given[1] * width:
             notes.append("padded at its sides")
     return picture_CHW, notes or [AS_IT_IS]
 
 
+def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
+    """Its longer side at most `longest` pixels; its proportions stay."""
+    box = (longest, longest)
+    with hushed(), decoded(path, box, "pad") as image:
+        grey = flattened(image, preparation, "L")
+    if max(grey.size) > longest:
+        grey = grey.resize(inside(grey.size, box), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.float32) / np.float32(255)
+
+
 def _recompose(
-    grey_HW: Grey, figure: Figure, composition: Composition, size: tuple[int, int], fit: Fit
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """(uint8 image of `size`, what was done): the figure on the training images' ground."""
-    notes = []
-    if figure.on_dark != composition.on_dark:
-        notes.append("light on dark, inverted" if figure.on_dark else "dark on light, inverted")
-    ink_HW = _ink(grey_HW, figure.ground, figure.level)
-    if composition.size is not None:
-        rows = slice(figure.top, figure.top + figure.height)
-        ink_HW = ink_HW[rows, figure.left : figure.left + figure.width]
-        ink_HW = _scale(ink_HW, composition.size * max(size) / max(ink_HW.shape))
-        by_mass = composition.centring == "mass"
-        ink_HW = _lay(ink_HW, size, _centre_of_mass(ink_HW) if by_mass else None)
-        place = "centre of mass" if by_mass else "middle"
-        notes.append(f"cropped, scaled, centred by its {place}")
-    elif fit == "pad":
-        scale = min(size[0] / ink_HW.shape[0], size[1] / ink_HW.shape[1])
-        ink_HW = _lay(_scale(ink_HW, scale), size, None)
-        notes.append("resized")
-    else:
-        ink_HW = _resize(ink_HW, size)
-        notes.append("resized")
+    figure: Figure, composition: Composition, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """uint8 image of `size`: the figure on the training images' ground."""
+    height, width = figure.ink_HW.shape
+    longest = (composition.size or 1) * max(size)
+    scale = min(longest / max(height, width), size[0] / height, size[1] / width)
+    height, width = (max(1, round(side * scale)) for side in (height, width))
+    drawing = Image.fromarray(np.ascontiguousarray(figure.ink_HW))
+    ink_HW = np.asarray(drawing.resize((width, height), Image.Resampling.BILINEAR))
     level = composition.level
     if level is not None:
         # Thin lines get faint when they are made small: they are given the training's ink again.
@@ -230,59 +229,24 @@ def _recompose(
     else:  # the figure keeps its own strength
         strength = abs(figure.level - figure.ground)
         level = composition.ground + (strength if composition.on_dark else -strength)
-    image_HW = composition.ground + ink_HW * (level - composition.ground)
-    return np.rint(255 * image_HW.clip(0, 1)).astype(np.uint8), notes
-
-
-def _lay(small_HW: Grey, size: tuple[int, int], centre: tuple[float, float] | None) -> Grey:
-    """On an empty image, its `centre` (its middle if None) in the middle; never over the edge."""
-    height, width = small_HW.shape
-    y, x = centre or (height / 2, width / 2)
-    top = min(max(round(size[0] / 2 - y), 0), size[0] - height)
+    y, x = _centre(ink_HW, composition.centring or "box")
+    top = min(max(round(size[0] / 2 - y), 0), size[0] - height)  # never over the edge
     left = min(max(round(size[1] / 2 - x), 0), size[1] - width)
-    whole_HW = np.zeros(size, dtype=np.float32)
-    whole_HW[top : top + height, left : left + width] = small_HW
-    return whole_HW
+    image_HW = np.full(size, composition.ground, dtype=np.float32)
+    image_HW[top : top + height, left : left + width] += ink_HW * (level - composition.ground)
+    levels_HW: NDArray[np.uint8] = np.rint(255 * image_HW.clip(0, 1)).astype(np.uint8)
+    return levels_HW
 
 
-def _ink(image_HW: Grey, ground: float, level: float) -> Grey:
-    """How much of the figure is in each pixel, in [0, 1]: 0 on the ground, 1 at `level`."""
-    share_HW: Grey = np.clip((image_HW - ground) / (level - ground), 0, 1).astype(np.float32)
-    return share_HW
-
-
-def _centre_of_mass(ink_HW: Grey) -> tuple[float, float]:
+def _centre(ink_HW: Grey, centring: Centring) -> tuple[float, float]:
     """(y, x); a pixel's own centre lies at 0.5."""
+    if centring == "box":
+        return ink_HW.shape[0] / 2, ink_HW.shape[1] / 2
     y, x = center_of_mass(ink_HW)
     return float(y) + 0.5, float(x) + 0.5
 
 
-def _placing(
-    figures: Sequence[Figure], side: int, count: int
-) -> tuple[float | None, Centring | None]:
-    """(size, centring) of figures from `count` images."""
-    longer = np.array([max(figure.height, figure.width) for figure in figures]) / side
-    size = float(np.median(longer))
-    kinds: tuple[Centring, ...] = get_args(Centring)
-    offsets = {kind: np.array([f.offset(side, kind) for f in figures]) for kind in kinds}
-    kind = min(kinds, key=lambda kind: float(np.median(offsets[kind])))
-    agreeing = min((np.abs(longer - size) <= NEAR).sum(), (offsets[kind] <= NEAR).sum())
-    return (size, kind) if agreeing >= ENOUGH * count else (None, None)
-
-
-def _middle_spread(values: list[float]) -> float:
+def _middle_spread(values: Sequence[float]) -> float:
     """Width of the range that the middle nine tenths lie in."""
     low, high = np.percentile(values, (5, 95)) if values else (0, 1)
     return float(high - low)
-
-
-def _scale(image_HW: Grey, scale: float) -> Grey:
-    height, width = (max(1, round(side * scale)) for side in image_HW.shape)
-    return _resize(image_HW, (height, width))
-
-
-def _resize(image_HW: Grey, size: tuple[int, int]) -> Grey:
-    """Antialiased."""
-    picture = Image.fromarray(np.ascontiguousarray(image_HW, dtype=np.float32))
-    small = picture.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(small, dtype=np.float32)

@@ -1,18 +1,16 @@
-"""What in a folder is a picture, by its name and its first bytes; what is skipped, and what wrong.
+"""What in a folder is a picture, by its name; what is skipped, and what is wrong with one.
 
-A file is taken for a picture if it is called like one or begins like one: if it then cannot be
-read, that is a fault to be told. Everything else that people, cameras and systems leave there is
-skipped.
+What is called like a picture and cannot be read is a fault to be told. Everything else that people,
+cameras and systems leave there is skipped.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image, features
+from PIL import features
 
 from data.errors import DataError, listed, shown
 
@@ -22,17 +20,12 @@ if features.check("avif"):
     FORMATS += ("AVIF",)
 
 _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
-# Most camera raws begin as a TIFF does, of which Pillow would take the thumbnail.
-_FOREIGN = (
-    "dcm exr heic heif ico jp2 jxl psd svg tga 3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw "
-    "nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
-)
+_FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
 _REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
 # Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
-    "__macosx,network trash folder,temporary items,@eadir,@tmp,#recycle,#snapshot,@recycle,"
-    "@recently-snapshot,$recycle.bin,recycler,recycled,system volume information,found.000,"
-    "lost+found"
+    "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
+    "system volume information,lost+found"
 )
 
 
@@ -42,16 +35,9 @@ def is_system_folder(name: str) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file is meant to be a picture, readable or not. A missing one is by its name."""
-    if path.name.startswith("."):
-        return False  # ._photo.jpg is macOS's note on photo.jpg
-    if _ending(path) in f"{_OURS} {_FOREIGN}".split():
-        return True
-    with contextlib.suppress(Exception):  # of many kinds, for what only begins like a picture
-        if path.is_file():  # no pipe, which would block
-            with path.open("rb") as file, Image.open(file, formats=FORMATS):
-                return True
-    return False
+    """Whether the file is meant to be a picture, readable or not."""
+    # ._photo.jpg is macOS's note on photo.jpg
+    return _ending(path) in f"{_OURS} {_FOREIGN}".split() and not path.name.startswith(".")
 
 
 def foreign_format(path: Path) -> str | None:
@@ -87,18 +73,13 @@ class PictureError(DataError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{shown(path)} {why}; {_REMEDY}")
-        self.path, self.why = path, why
+        self.fault = f"{path} {why}"
 
 
 def refuse_faults(errors: Sequence[DataError]) -> None:
-    """One error for all of them, if there are any: paths by what is wrong, the first 20 of each."""
-    by_reason: dict[str, list[Path]] = {}
+    """One error for all of them, if there are any; the first 20 by name."""
+    faults = [error.fault for error in errors if isinstance(error, PictureError)]
+    if len(faults) > 1 and len(faults) == len(errors):
+        raise DataError(f"{len(faults)} files: {listed(faults)}; {_REMEDY}") from errors[0]
     for error in errors:
-        if not isinstance(error, PictureError):
-            raise error
-        by_reason.setdefault(error.why, []).append(error.path)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        told = [f"{len(paths)} that {why} ({listed(paths)})" for why, paths in by_reason.items()]
-        raise DataError(f"files {' and '.join(told)}; {_REMEDY}") from errors[0]
+        raise error

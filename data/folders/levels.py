@@ -11,29 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from data.folders.preparation import Preparation, Range
+from data.folders.preparation import Range
 
-_PHOTOMETRIC = 262  # the TIFF tag; 0: white is zero
 _WHITE_LEVELS = (1.0, 255.0, 65535.0)  # usual ones of floats
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether Pillow has its samples in more than 8 bits: grey pictures alone."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
-
-
-def extent(parts: Iterable[NDArray[Any]]) -> Range | None:
-    """Lowest and highest finite level in all of `parts`; None without any."""
-    found = [
-        (values.min(), values.max())
-        for part in parts
-        if (values := part[np.isfinite(part)] if part.dtype.kind == "f" else part).size
-    ]
-    if not found:
-        return None
-    return float(min(low for low, _ in found)), float(max(high for _, high in found))
+def extent(values: NDArray[Any]) -> Range:
+    """Lowest and highest finite level; (0, 0) without any."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
@@ -55,26 +42,6 @@ def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
     return (low, high) if low < high else (low, low + 1)
 
 
-def range_for(image: Image.Image, preparation: Preparation) -> Range:
-    """The levels shown black and white: the common ones, or where there are none its own."""
-    integers = image.mode != "F"
-    common = preparation.integers if integers else preparation.reals
-    if common is not None:
-        return common
-    own = extent([np.asarray(image)])
-    return common_range([] if own is None else [own], integers=integers) or (0, 1)
-
-
-def to_8_bits(image: Image.Image, levels: Range) -> Image.Image:
-    """A deep picture in mode L; levels beyond the range are clipped, transparent ones white."""
-    tags = getattr(image, "tag_v2", {})
-    values, clear = np.asarray(image), image.info.get("transparency")
-    levels_HW = scale(values, levels if tags.get(_PHOTOMETRIC) != 0 else levels[::-1])
-    if isinstance(clear, int):
-        levels_HW[values == clear] = 255
-    return Image.fromarray(levels_HW)
-
-
 def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:
     """`values` as 0 to 255, in place as far as possible; NaN becomes 0."""
     black, white = levels
@@ -87,5 +54,5 @@ def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:
 
 
 def words(levels: Range) -> str:
-    """`0 to 4095`, `-0.25 to 1.5`."""
-    return " to ".join(f"{level:.6g}" for level in levels)
+    """`levels 0 to 4095 made 0 to 255`."""
+    return f"levels {levels[0]:.6g} to {levels[1]:.6g} made 0 to 255"

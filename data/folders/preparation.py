@@ -21,22 +21,20 @@ class Preparation:
 
     fit: "pad" scales the whole picture into the image and fills the rest with the colour of its
     border, since what tells classes apart may lie at an edge, which cropping would lose; "stretch"
-    changes its proportions. integers, reals: the levels shown black and white of pictures of more
-    than 8 bits, with integer and with floating-point samples; None: none was such in training.
+    changes its proportions. levels: shown black and white of pictures of more than 8 bits; None:
+    none was such in training.
     """
 
     fit: Fit = "stretch"
-    integers: Range | None = None
-    reals: Range | None = None
+    levels: Range | None = None
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):
             raise ValueError(f"fit must be one of {get_args(Fit)}, but is {self.fit!r}")
-        for levels in (self.integers, self.reals):
-            if levels is not None and not (
-                all(map(math.isfinite, levels)) and levels[0] < levels[1]
-            ):
-                raise ValueError(f"expected two rising levels, but got {levels!r}")
+        if self.levels is not None and not (
+            all(map(math.isfinite, self.levels)) and self.levels[0] < self.levels[1]
+        ):
+            raise ValueError(f"expected two rising levels, but got {self.levels!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, for `from_dict`."""
@@ -45,19 +43,16 @@ class Preparation:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
         """Raises ValueError, TypeError or KeyError for what `to_dict` never gives."""
-        integers, reals = (_range(stored[name]) for name in ("integers", "reals"))
-        return cls(fit=stored["fit"], integers=integers, reals=reals)
-
-
-def _range(stored: Any) -> Range | None:
-    if stored is None:
-        return None
-    black, white = map(float, stored)
-    return black, white
+        fit = stored["fit"]  # earlier versions kept levels of integers and of floats apart
+        found = [stored[name] for name in ("levels", "integers", "reals") if stored.get(name)]
+        if not found:
+            return cls(fit=fit)
+        black, white = map(float, found[0])
+        return cls(fit=fit, levels=(black, white))
 
 
 # What every picture went through before the choice was there; networks of then still expect it.
-FIRST = Preparation(fit="stretch", integers=(0, 65535), reals=(0, 255))
+FIRST = Preparation(fit="stretch", levels=(0, 65535))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
-import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR100, FashionMNIST
 
-from data import published
 from data.datasets import default_data_dir, load_test, load_training
 from data.errors import DataError
 from data.published import Archive, read_archives, read_idx
@@ -203,22 +200,6 @@ CONTENT = gzip.compress(bytes(range(256)) * 400, mtime=0)
 
 def part(url: str) -> Archive:
     return Archive(path="set/part.gz", md5=hashlib.md5(CONTENT).hexdigest(), urls=(url,))
-
-
-def slow_failure(*_arguments: object, **_more: object) -> None:
-    time.sleep(1.5)
-    raise OSError("late")
-
-
-def test_a_name_that_takes_long_to_look_up_is_given_up_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(published, "PROBE_SECONDS", 0.3)
-    monkeypatch.setattr(socket, "getaddrinfo", slow_failure)
-    start = time.monotonic()
-    with pytest.raises(DataError, match=r"no answer within 0\.3 s"):
-        read_archives("the set", [part("http://somewhere.invalid/part.gz")], tmp_path)
-    assert time.monotonic() - start < 2
 
 
 def read_to_queue(url: str, data_dir: Path, start: Any, queue: Any) -> None:

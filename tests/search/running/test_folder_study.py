@@ -74,7 +74,7 @@ def test_from_the_first_trial_to_a_prediction(
     page = (final.folder / "report.html").read_text()
     assert "no pictures" in page
     assert "proportions kept" in page
-    assert final.bundle.preparation == Preparation(fit="pad", integers=(0, 4095))
+    assert final.bundle.preparation == Preparation(fit="pad", levels=(0, 4095))
 
     found = predict(root / "test/ant", bundle=final.folder)
     assert "levels 0 to 4095 made 0 to 255" in found.pictures[0].notes

@@ -72,10 +72,10 @@ def flip(folder: Path) -> None:
         (edit(lambda content: content.update(image_shape="big")), "damaged"),
         (edit(lambda content: content.update(architecture={"family": "x"})), "family"),
         (edit(lambda content: content.update(composition={"shade": 1})), "damaged"),
-        (edit(lambda content: content.update(preparation={"fit": "pad"})), "KeyError: 'integers'"),
+        (edit(lambda content: content.update(preparation={"levels": 3})), "KeyError: 'fit'"),
         (edit(lambda content: content["preparation"].update(fit="crop")), "fit must be one of"),
-        (edit(lambda content: content["preparation"].update(reals=[3, 1])), "two rising"),
-        (edit(lambda content: content["preparation"].update(reals=[0, 10**400])), "too large"),
+        (edit(lambda content: content["preparation"].update(levels=[3, 1])), "two rising"),
+        (edit(lambda content: content["preparation"].update(levels=[0, 10**400])), "too large"),
     ],
 )
 def test_what_is_damaged_is_refused_in_a_line(
