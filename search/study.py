@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
         print(rehearse(request))
         return 0
     from search.running.study import search_study
-    from search.terminal.summary import fallback_notice, final_summary
+    from search.terminal.summary import fallback_notice, status_text
 
     notices = []
 
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
             request, stop=stopping.event, timeout=args.timeout, on_plan=tell_substitute
         )
     if stopping.signal is None:
-        print(final_summary(view), *notices, sep="\n")
+        print(status_text(view), *notices, sep="\n")
     else:
         again = same_command(argv or sys.argv[1:])
         print(

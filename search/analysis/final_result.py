@@ -5,7 +5,6 @@ K classes; a confusion matrix holds images, rows by their true class, columns by
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.summary import LayerRow
-from search.analysis.inside import FeatureMaps, KernelReport, Mistake
+from search.analysis.inside import FeatureMaps, Mistake
 from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import spread
 from search.store.views import StudyView, TrialView
@@ -63,7 +62,7 @@ class FinalResult:
         why: how the trial was chosen, where it is not simply the study's best; else empty.
         evaluation: the number of this test evaluation among the study's, from 1.
         fingerprint: of the data set's content.
-        kernel_report, features: of the first run's network; None where it has no convolutions.
+        features: of the first run's network; None where it has no convolutions.
         mistakes: of the first run, for each of the most confused pairs of classes.
     """
 
@@ -82,7 +81,6 @@ class FinalResult:
     why: str = ""
     evaluation: int = 1
     fingerprint: str | None = None
-    kernel_report: KernelReport | None = None
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
 
@@ -193,7 +191,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "per_class": [one._asdict() for one in by_class(final)],
         "parameters": final.parameters,
         "epochs": final.epochs,
-        "kernels": None if final.kernel_report is None else dataclasses.asdict(final.kernel_report),
+        "kernels": None,  # what an earlier version said of them
         "seconds": [run.seconds for run in final.runs],
         "opened_at": final.opened_at.isoformat(timespec="seconds"),
         "evaluation": final.evaluation,

@@ -1,22 +1,19 @@
 """What a study's trials show: its best trials, and sentences that stand only where true.
 
-Whether the best is the baseline, whether none has beaten it for long, and which trials over-fit.
+Whether the best is the baseline, whether none has beaten it for long, and whether it over-fits.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from datetime import datetime
 
 from search.analysis.wording import printable
 from search.store.views import StudyView, TrialView
 
-LONG, LONGEST = 10, 20  # trials without a gain: the former where they are a third of all
-THIRD = 3
+LONG, SHARE = 10, 1 / 3  # trials without a gain, and their share of all: both at least
 LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
 RISE = 0.05  # of the validation loss from there to the last epoch, as a share: at least
-MOST_NAMED = 10  # trials that a sentence names
 
 
 def stopped_trials(view: StudyView, count: int) -> list[TrialView]:
@@ -45,7 +42,7 @@ def stop_in_words(view: StudyView) -> str | None:
         return None
     ended = [trial.number for trial in latest_ended(view) if trial.state != "failed"]
     without = ended.index(view.best.number)
-    if without < LONG or (without < LONGEST and THIRD * without < view.finished):
+    if without < max(LONG, SHARE * view.finished):
         return None
     found = f"None of the last {without} trials beat the best"
     if view.finished >= view.spec.trials:
@@ -71,23 +68,4 @@ def overfitting_in_words(trial: TrialView) -> str | None:
         f"Trial {trial.number} over-fits: its validation loss is lowest in epoch {best.epoch} of "
         f"{last.epoch} ({best.validation_loss:.4f}) and rises to {last.validation_loss:.4f} by the "
         f"last, while its training loss falls from {best.train_loss:.4f} to {last.train_loss:.4f}."
-    )
-
-
-def all_overfitting_in_words(view: StudyView) -> str | None:
-    """How many complete trials over-fit, and which; None where none does."""
-    complete = [t for t in view.trials if t.state == "complete" and t.best is not None]
-    found = [trial for trial in complete if overfitting_in_words(trial)]
-    if not found:
-        return None
-    if view.spec.is_comparison:
-        counts = Counter(trial.arm or "" for trial in found)
-        seeds = f"of {view.spec.repeats} seeds"
-        which = "; ".join(f"“{printable(name)}” in {n} {seeds}" for name, n in counts.items())
-    else:
-        which = ", ".join(f"#{trial.number}" for trial in found[:MOST_NAMED])
-        which += ", ..." if len(found) > MOST_NAMED else ""
-    return (
-        f"{len(found)} of {len(complete)} complete trials over-fit, their validation loss "
-        f"rising after its lowest while the training loss still falls: {which}."
     )

@@ -1,6 +1,6 @@
 """A look inside the final network: its first kernels, one image on its way through, its mistakes.
 
-N images, C channels, H x W pixels, K classes, O kernels of shape (C, height, width).
+N images, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from search.training.bundle import Bundle
     from search.training.task import StageMaps, Task
 
-MOST_EXAMINED = 1000  # training images on which it is decided which units are dead
-DEAD = 0.01  # of the layer's median range of outputs
-UNIFORM = 0.2  # of the layer's median norm
-TWIN = 0.95  # absolute cosine
 PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
 
 
@@ -66,90 +62,21 @@ def choose_image(wanted: str | None, task: Task) -> tuple[torch.Tensor, str]:
     return image_CHW, f"{printable(Path(wanted).name)} ({'; '.join(notes)})"
 
 
-def look_inside(bundle: Bundle, task: Task, shown: tuple[torch.Tensor, str]) -> dict[str, Any]:
-    """`kernels`, `kernel_report` and `features` of `FinalResult`, what the network has of them."""
-    from search.training.task import first_stage_ranges, stage_maps
+def look_inside(bundle: Bundle, shown: tuple[torch.Tensor, str]) -> dict[str, Any]:
+    """`kernels` and `features` of `FinalResult`, what the network has of them."""
+    from search.training.task import stage_maps
 
-    model = bundle.network()
-    mean_C, std_C = bundle.mean_C, bundle.std_C
     image_CHW, what = shown
-    stages = tuple(stage_maps(model, image_CHW, mean_C, std_C))
+    stages = tuple(stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C))
     if not stages:
         return {"kernels": None}
     features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
     weight = bundle.weights.get(f"{stages[0].name}.weight")
-    if weight is None:  # a person's own network may begin with a block
-        return {"kernels": None, "features": features}
-    kernels = weight.float().numpy()
-    examined_NCHW = task.training.images_NCHW[:MOST_EXAMINED].cpu()
-    ranges_O = first_stage_ranges(model, examined_NCHW, mean_C, std_C)
-    report = inspect_kernels(kernels, ranges_O, len(examined_NCHW))
-    return {"kernels": kernels, "kernel_report": report, "features": features}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KernelReport:
-    """Kernels of the first layer by number, from 0, that do nothing, little, or the same.
-
-    Attributes:
-        dead: whose outputs hardly vary over the images.
-        uniform: whose weights hardly differ from each other within an input channel.
-        twins: (later, earlier, cosine) of pairs that are nearly the same or each other's negative,
-            each later one with the earlier one that is most alike. Dead and uniform kernels, whose
-            direction means little, are left out.
-        images: training images that `dead` was decided on.
-    """
-
-    dead: tuple[int, ...]
-    uniform: tuple[int, ...]
-    twins: tuple[tuple[int, int, float], ...]
-    images: int
-
-    def in_words(self) -> str:
-        """What was found, and the rules."""
-        twins = [f"{a} of {b} ({cosine:.2f})" for a, b, cosine in self.twins]
-        dead, uniform, alike = (
-            ", ".join(map(str, found)) or "none" for found in (self.dead, self.uniform, twins)
-        )
-        return (
-            f"Counted from 0. Dead: {dead}, near-uniform: {uniform}, near-duplicates: {alike}. "
-            f"Dead: over {self.images} training images the unit's output varies by less than "
-            f"{100 * DEAD:g} % of the layer's median. Near-uniform: the norm of the weights less "
-            f"their mean (of each input channel) is below {UNIFORM:g} of the layer's median norm. "
-            f"Near-duplicate: |cosine| with an earlier kernel above {TWIN:g}, the dead and the "
-            "uniform left out."
-        )
-
-
-def inspect_kernels(
-    kernels: NDArray[np.float32], ranges_O: NDArray[np.float32], images: int
-) -> KernelReport:
-    """Apply the rules.
-
-    Args:
-        kernels: (O, C, height, width). Of 1 x 1 none is called uniform.
-        ranges_O: highest minus lowest output of each unit over the images.
-    """
-    flat = kernels.reshape(len(kernels), -1).astype(np.float64)
-    varying = (kernels - kernels.mean(axis=(2, 3), keepdims=True)).reshape(flat.shape)
-    norms_O = np.linalg.norm(flat, axis=1)
-    dead_O = ranges_O <= DEAD * np.median(ranges_O)
-    uniform_O = np.linalg.norm(varying, axis=1) < UNIFORM * np.median(norms_O)
-    uniform_O &= kernels.shape[2:] != (1, 1)
-    plain_O = dead_O | uniform_O | (norms_O == 0)
-    directions = flat / np.maximum(norms_O, np.finfo(np.float64).tiny)[:, None]
-    cosines_OO = np.where(plain_O | plain_O[:, None], 0.0, directions @ directions.T)
-    twins = []
-    for later in range(1, len(kernels)):
-        earlier = int(np.abs(cosines_OO[later, :later]).argmax())
-        if abs(cosines_OO[later, earlier]) > TWIN:
-            twins.append((later, earlier, float(cosines_OO[later, earlier])))
-    return KernelReport(
-        dead=tuple(map(int, np.flatnonzero(dead_O))),
-        uniform=tuple(map(int, np.flatnonzero(uniform_O))),
-        twins=tuple(twins),
-        images=images,
-    )
+    # A person's own network may begin with a block, which has none.
+    return {
+        "kernels": None if weight is None else weight.float().numpy(),
+        "features": features,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -11,17 +11,15 @@ in training; and added up over trials, which is more where several workers train
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
 from search.analysis.wording import duration, grouped, spread
-from search.store.records import EpochRow
 from search.store.views import State, StudyView, TrialView
 from search.training.metrics import METRICS
 
-RECENT_SECONDS = 60.0  # that the speed is taken over
 HUGE = 1000  # nats: a loss of which no decimals are shown
 MEANING = (
     "sampling_error: one binomial standard error of the mean accuracy, of counting it on so many "
@@ -176,7 +174,12 @@ def legend(images: int, seeds: int = 1) -> str:
 
 def busy_seconds(view: StudyView) -> float:
     """By the clock, while at least one trial was in training: pauses count for nothing."""
-    return _covered((row.reported_at - row.seconds, row.reported_at) for row in _timed(view))
+    rows = [row for trial in view.trials for row in trial.reports]
+    total, until = 0.0, -math.inf
+    for start, end in sorted((row.reported_at - row.seconds, row.reported_at) for row in rows):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def trial_seconds(view: StudyView, *states: State) -> float:
@@ -189,35 +192,6 @@ def time_spent(view: StudyView) -> str:
     wall, total = duration(busy_seconds(view)), duration(trial_seconds(view))
     added = f" ({total} added up over trials)" if total != wall else ""
     return f"{wall}{added}, pauses not counted"
-
-
-def images_per_second(view: StudyView) -> float | None:
-    """Training images a second of all workers together, validation time included.
-
-    Over the last minute of training; None before the first report.
-    """
-    rows = _timed(view)
-    since = max((row.reported_at for row in rows), default=0.0) - RECENT_SECONDS
-    recent = [
-        (max(row.reported_at - row.seconds, since), row.reported_at, row.images / row.seconds)
-        for row in rows
-        if row.reported_at > since
-    ]
-    done = sum((end - start) * speed for start, end, speed in recent)
-    return done / _covered((start, end) for start, end, _ in recent) if rows else None
-
-
-def _timed(view: StudyView) -> list[EpochRow]:
-    return [row for trial in view.trials for row in trial.reports if row.seconds > 0]
-
-
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of the union of (start, end)."""
-    total, until = 0.0, -math.inf
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
 
 
 def guessing_loss(view: StudyView) -> float:

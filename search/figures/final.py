@@ -147,7 +147,7 @@ def first_layer_kernels(final: FinalResult) -> go.Figure:
 
     One scale from black (most negative) over grey to white, symmetric around 0.
     """
-    kernels, report = final.kernels, final.kernel_report
+    kernels = final.kernels
     assert kernels is not None
     grid, owners = kernel_grid(kernels)
     finite = np.abs(kernels[np.isfinite(kernels)])
@@ -169,9 +169,7 @@ def first_layer_kernels(final: FinalResult) -> go.Figure:
         f"{in_figure(network)}<br>input channels below each other; grey is zero",
         f"First-layer kernels ({len(kernels)})",
     )
-    figure.update_layout(
-        plot_bgcolor=GAP_COLOUR, meta={"caption": report.in_words() if report else ""}
-    )
+    figure.update_layout(plot_bgcolor=GAP_COLOUR)
     hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
     figure.update_xaxes(constrain="domain", **hidden)
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **hidden)

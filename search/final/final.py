@@ -156,7 +156,7 @@ def finalise(
             )
             runs = train_all(job, task, range(seeds), stop or threading.Event(), progress=progress)
             bundle = make_bundle(view, chosen, task, runs[0])
-            inside = look_inside(bundle, task, shown)
+            inside = look_inside(bundle, shown)
 
             # Training may have taken hours: check again whatever could fail after the test
             # evaluation has begun.

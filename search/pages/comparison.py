@@ -17,7 +17,6 @@ from search.analysis.comparison_words import (
     value_in_words,
     verdict_in_words,
 )
-from search.analysis.findings import all_overfitting_in_words
 from search.analysis.measures import MEASURES, time_spent
 from search.analysis.wording import counts_in_words, mean_and_spread
 from search.pages.networks import best_network
@@ -62,7 +61,6 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
             )
             for m in TESTED
         ],
-        "overfitting": all_overfitting_in_words(view),
         "best": lowest and best_network(view, lowest.complete[0], f"“{lowest.arm.name}”"),
     }
 

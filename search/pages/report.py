@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from models.family import compact
 from search.analysis.describe import short_config
-from search.analysis.findings import all_overfitting_in_words, named, stop_in_words
+from search.analysis.findings import named, overfitting_in_words, stop_in_words
 from search.analysis.importances import search_axes
 from search.analysis.measures import accuracy_of, legend, measured, time_spent
 from search.analysis.wording import (
@@ -127,7 +127,7 @@ def _common_values(view: StudyView, now: datetime) -> dict[str, Any]:
 def _search_values(view: StudyView) -> dict[str, Any]:
     best, baseline = view.best, view.baseline
     finished = [trial for trial in view.in_state("complete", "pruned", "failed") if trial.best]
-    findings = (stop_in_words(view), all_overfitting_in_words(view))
+    findings = (best and overfitting_in_words(best), stop_in_words(view))
     return {
         "facts_of_best": _facts(view),
         "best_score": best and score_in_words(best, view),

@@ -19,11 +19,11 @@ from rich.text import Text
 
 from search.analysis.findings import latest_ended, named
 from search.analysis.time_left import TimeLeft, time_left_now
-from search.analysis.wording import data_in_words, printable
+from search.analysis.wording import counts_in_words, data_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView, TrialView
 from search.terminal.commands import one_line
-from search.terminal.live import epochs_done, frame, outcome, totals_in_words
+from search.terminal.live import frame, outcome
 from search.terminal.summary import score_in_words, time_left_in_words
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
@@ -136,6 +136,8 @@ class _LiveView:
 
 
 class _PlainLines:
+    """A line for each trial that ends, and one of totals now and then."""
+
     def __init__(self, console: Console, heartbeat: float) -> None:
         self._console, self._heartbeat = console, heartbeat
         self._known: set[int] | None = None  # numbers of the trials that had ended
@@ -146,30 +148,28 @@ class _PlainLines:
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
-        totals = f"{totals_in_words(view)}, {time_left_in_words(view, left)}"
+        totals = (
+            f"{view.finished}/{view.spec.trials} trials ({counts_in_words(view)}), "
+            f"{time_left_in_words(view, left)}"
+        )
         ended = latest_ended(view)[::-1]
-        if self._known is None:
-            self._print(f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}", totals)
-            new = []
-        else:
-            new = [trial for trial in ended if trial.number not in self._known]
-        if new:
-            *lines, last = [_ended(trial, view) for trial in new]
-            best = view.best
-            leads = [] if best is None else [f"best is {named(best)}: {score_in_words(best, view)}"]
-            self._print(*lines, "; ".join([last, *leads, totals]))
-        elif self._is_due():
-            running = [_running(trial, view) for trial in view.in_state("running")]
-            self._print("; ".join([*running, totals]))
-        self._known = {trial.number for trial in ended}
+        known, self._known = self._known, {trial.number for trial in ended}
+        if known is None:
+            self._print(f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}")
+        new = [trial for trial in ended if known is not None and trial.number not in known]
+        if new and view.best is not None:
+            totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
+        for trial in new:
+            self._print(_ended(trial, view))
+        if known is None or new or self._is_due():
+            self._print(totals)
 
     def trouble(self, what: str) -> None:
         if self._is_due():
             self._print(f"no news: {what}")
 
-    def _print(self, *lines: str) -> None:
-        for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
         self._printed_at = time.monotonic()
 
     def _is_due(self) -> bool:
@@ -180,8 +180,3 @@ def _ended(trial: TrialView, view: StudyView) -> str:
     if trial.state == "failed":
         return f"trial {trial.number} failed: {printable(trial.reason or 'unknown reason')}"
     return f"trial {trial.number} {outcome(trial)}: {score_in_words(trial, view)}"
-
-
-def _running(trial: TrialView, view: StudyView) -> str:
-    latest = f", loss {trial.reports[-1].validation_loss:.4f}" if trial.reports else ""
-    return f"trial {trial.number} at epoch {epochs_done(trial, view)}{latest}"

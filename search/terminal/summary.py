@@ -1,4 +1,4 @@
-"""A study in plain words and tables: at its end, for `--status`, and for reports."""
+"""A study in plain words: at its end, for `--status`, and for reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
 from search.analysis.measures import (
     accuracy_of,
-    images_per_second,
     legend,
     measure_of,
     sampling_error,
@@ -44,7 +43,7 @@ HELD: Mapping[State, str] = {
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
-    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or else early look.
+    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or after a part.
 
     And the metrics that the study records beside them: `..., macro f1 0.9251`.
     """
@@ -100,14 +99,8 @@ def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = F
     return f"about {duration(left.seconds)} left, give or take {percent(left.spread, 0)}{nobody}"
 
 
-def final_summary(view: StudyView) -> str:
-    """What a study found and what to do next, for standard output; also for an unfinished one."""
-    found = _best_lines(view) if view.best else [NO_BEST, *_failures(view, 3)]
-    return "\n".join([*_head(view), "", *found, *_next(view)])
-
-
 def status_text(view: StudyView) -> str:
-    """How a study stands: for `--status`, on standard output."""
+    """How a study stands and what it found, for standard output: `--status`, and at its end."""
     lines = list(_head(view))
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
@@ -117,16 +110,14 @@ def status_text(view: StudyView) -> str:
         lines += [f"  trial {trial.number}, {_progress(trial, view)}" for trial in trials]
     if view.in_state("failed"):
         lines += ["", "Failed:", *_failures(view)]
-    if view.best:
-        lines += ["", *_best_lines(view)]
-    return "\n".join([*lines, *_next(view)])
+    lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
+    return "\n".join([*lines, "", "Next:", *(f"  {one}" for one in next_commands(view))])
 
 
 def fallback_notice(reason: str) -> str:
     """Prominent, for the start and the end of a study that nobody gave a data set."""
     rule = "!" * WIDTH
-    lines = wrap(fallback_words(reason), width=WIDTH - 4)
-    return "\n".join([rule, *(f"! {line:<{WIDTH - 4}} !" for line in lines), rule])
+    return "\n".join([rule, *wrap(fallback_words(reason)), rule])
 
 
 def fallback_words(reason: str) -> str:
@@ -178,21 +169,15 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     )
 
 
-def _next(view: StudyView) -> list[str]:
-    return ["", "Next:", *(f"  {command}" for command in next_commands(view))]
-
-
 def _head(view: StudyView) -> Iterator[str]:
     total = f"{view.finished} of {view.spec.trials} trials finished"
     yield from wrap(f"Study {view.name}: {total} ({all_counts(view)})")
     yield from wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
-    speed = images_per_second(view)
-    pace = "" if speed is None else f"; {grouped(round(speed))} images a second lately"
-    yield from wrap(f"Trained for {time_spent(view)}{pace}.")
+    yield from wrap(f"Trained for {time_spent(view)}.")
 
 
 def _progress(trial: TrialView, view: StudyView) -> str:
-    parts = [f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "early look"]
+    parts = [f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "epoch 1"]
     if trial.reports:
         parts.append(f"validation loss {trial.reports[-1].validation_loss:.4f}")
     else:
@@ -207,9 +192,9 @@ def _epoch_in_words(trial: TrialView) -> str:
     return f"epoch {trial.best.epoch} of {len(trial.curve)}"
 
 
-def _failures(view: StudyView, most: int = MOST_FAILURES) -> Iterator[str]:
+def _failures(view: StudyView) -> Iterator[str]:
     """The latest."""
-    shown = view.in_state("failed")[-most:]
+    shown = view.in_state("failed")[-MOST_FAILURES:]
     if view.count("failed") > len(shown):
         yield f"  the latest {len(shown)} of {grouped(view.count('failed'))}:"
     for trial in shown:

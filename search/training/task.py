@@ -239,19 +239,6 @@ def stage_maps(
     ]
 
 
-def first_stage_ranges(
-    model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
-) -> NDArray[np.float32]:
-    """How far each first-stage unit's output varies over all images, highest minus lowest: (O,)."""
-    highs, lows = [], []
-    for batch_NCHW in torch.split(images_NCHW, BATCH_SIZE["cpu"]):
-        outputs = _outputs(model, batch_NCHW, mean_C, std_C)
-        first_NOHW = next(iter(outputs.values())).float().cpu().numpy()
-        highs.append(first_NOHW.max((0, 2, 3)))
-        lows.append(first_NOHW.min((0, 2, 3)))
-    return np.asarray(np.max(highs, axis=0) - np.min(lows, axis=0))
-
-
 def _outputs(
     model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> dict[str, torch.Tensor]:

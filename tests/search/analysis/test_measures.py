@@ -18,7 +18,6 @@ from search.analysis.measures import (
     MEASURES,
     accuracy_of,
     busy_seconds,
-    images_per_second,
     legend,
     measure_of,
     measured,
@@ -30,7 +29,7 @@ from search.pages.final_page import final_text
 from search.pages.note import study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
-from search.terminal.summary import final_summary
+from search.terminal.summary import status_text
 
 Make = Callable[..., Any]
 Spans = list[tuple[float, float]]
@@ -111,7 +110,7 @@ def test_no_sign_stands_without_its_label(
     small_study: StudyView, result_row: ResultRow, make_final: Callable[..., FinalResult]
 ) -> None:
     study = replace(small_study, results=(result_row,))
-    texts = [study_note(study), final_summary(study)]
+    texts = [study_note(study), status_text(study)]
     texts += [final_text(make_final(accuracies=a)) for a in ((0.93,), (0.93, 0.94))]
     for text in texts:
         # In columns, which their caption explains, a ± stands between two numbers of one cell.
@@ -149,17 +148,5 @@ def test_pauses_count_for_nothing_and_parallel_trials_once(study: Callable[..., 
     together = study([(0, 600)], [(0, 600)], [(5_000, 5_600)])
     words = "20 min (30 min added up over trials), pauses not counted"
     assert time_spent(together) == words
-    for text in (study_note(together), " ".join(final_summary(together).split())):
+    for text in (study_note(together), " ".join(status_text(together).split())):
         assert f"Trained for {words}" in text
-
-
-def test_speed_adds_up_over_parallel_trials_of_the_last_minute(
-    study: Callable[..., StudyView],
-) -> None:
-    assert images_per_second(study([(0, 10), (10, 20)])) == pytest.approx(100)
-    assert images_per_second(study([(0, 10), (10, 20)], [(0, 10), (10, 20)])) == pytest.approx(200)
-    # 20 seconds of the slow report, at one image a second, and two fast ones.
-    slow_then_fast = [(0, 1000), (1000, 2000), (2000, 2020), (2020, 2040)]
-    assert images_per_second(study(slow_then_fast)) == pytest.approx((20 + 2 * 1000) / 60)
-    assert images_per_second(study([])) is None
-    assert images_per_second(study([(5, 5)])) is None

@@ -27,7 +27,7 @@ from search.analysis.wording import (
 )
 from search.pages.note import study_note
 from search.store.views import State, StudyView
-from search.terminal.summary import final_summary, standing_in_words, status_text
+from search.terminal.summary import standing_in_words, status_text
 
 Make = Callable[..., Any]
 
@@ -69,7 +69,7 @@ def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) ->
     """Nobody trains: the one running trial was left by its worker."""
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     interrupted = replace(small_study, trials=tuple(trials))
-    texts = [study_note(interrupted), status_text(interrupted), final_summary(interrupted)]
+    texts = [study_note(interrupted), status_text(interrupted)]
     for text in texts:
         words = " ".join(text.split())
         assert "2 failed, 1 interrupted, 1 queued" in words

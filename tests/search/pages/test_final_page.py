@@ -78,8 +78,7 @@ def test_a_study_whose_winner_is_or_lacks_the_baseline(
 def test_the_page_shows_what_is_inside(make_final: MakeFinal) -> None:
     page = final_page(looked_into(make_final()))
     assert page.count('<img alt="') == 2
-    for said in ("5 of 3 (-0.97)", "Near-uniform: the norm", "surest mistakes"):
-        assert said in page
+    assert "surest mistakes" in page
     assert '<img alt="' not in final_page(make_final())
 
 

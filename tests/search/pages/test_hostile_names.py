@@ -21,7 +21,7 @@ from search.pages.report import make_report
 from search.spec.journal import Expectation, JournalEntry
 from search.store.views import StudyView
 from search.terminal.commands import one_line
-from search.terminal.summary import final_summary
+from search.terminal.summary import status_text
 
 Make = Callable[..., Any]
 Called = Callable[[str], list[StudyView]]
@@ -148,7 +148,7 @@ def test_terminals_get_lines_without_control(
 ) -> None:
     for name in names:
         view, _ = called(name)
-        for text in (final_summary(view), final_text(make_final(view=view, kernels=None))):
+        for text in (status_text(view), final_text(make_final(view=view, kernels=None))):
             bad = [sign for sign in text if sign != "\n" and not sign.isprintable()]
             assert not bad, (name[:100], bad)
         for shown in (printable(name), one_line(name)):

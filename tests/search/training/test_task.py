@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
-from search.training.task import first_stage_ranges, stage_maps
+from search.training.task import stage_maps
 
 MEAN, STD = torch.tensor([0.0]), torch.tensor([1.0])
 
@@ -42,14 +42,3 @@ def test_the_maps_are_what_the_layers_give() -> None:
         if name in maps:
             assert torch.allclose(torch.from_numpy(maps.pop(name)), x[0], atol=1e-5)
     assert not maps
-
-
-def test_a_unit_that_is_never_active_has_no_range() -> None:
-    model = build(ConvNetConfig(channels=(4, 6)), (1, 28, 28), 3)
-    with torch.no_grad():
-        model.conv1.bias[2] = -1000
-    images = torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8)
-    ranges = first_stage_ranges(model, images, MEAN, STD)
-    assert ranges.shape == (4,)
-    assert ranges[2] == 0
-    assert (ranges[[0, 1, 3]] > 0).any()
