@@ -35,10 +35,12 @@ from benchmarks.record import environment, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import HORIZON, Point, World, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
-from benchmarks.replay_worlds import WORLDS, make_world
+from benchmarks.replay_surrogate import Surrogate
+from benchmarks.replay_worlds import Pool, read_runs
 from search.terminal.commands import Parser, positive_int, run
 
 HERE = Path(__file__).parent
+WORLDS = ("pool", "surrogate")
 BASELINE = "random"  # what the others are compared with
 
 
@@ -119,9 +121,10 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
 
 
 @cache
-def _world(file: Path, kind: str, kept: Path) -> World:
-    """Once a process."""
-    return make_world(file, kind, kept)
+def make_world(file: Path, kind: str, kept: Path) -> World:
+    """Of a record, once a process; what takes long to make is left in the folder `kept`."""
+    name, runs = file.name.removesuffix(".jsonl.gz"), read_runs(file)
+    return Pool(name, runs) if kind == "pool" else Surrogate(name, runs, kept)
 
 
 def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, list[Point]]:
@@ -129,14 +132,16 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     strategy = find_strategy(job.strategy, args.sampler)
-    world = _world(job.file, job.world, args.cache)
+    world = make_world(job.file, job.world, args.cache)
     sizes = {"trials": args.trials, "horizon": args.horizon}
     return job, seed, simulate(strategy, world, seed, job.workers, **sizes)
 
 
 def _kept(job: Job, args: argparse.Namespace) -> Path:
     """The file of the job's replays: another one after any change that could matter."""
-    sources = [HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "worlds")]
+    sources = [
+        HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "surrogate", "worlds")
+    ]
     if find_strategy(job.strategy).is_ours:
         sources += sorted((HERE.parent / "search" / "sampling").glob("*.py"))
     digest = hashlib.sha256(job.file.read_bytes())
@@ -200,7 +205,7 @@ def _results(
     """By world, then workers, then strategy."""
     found: dict[str, dict[str, Any]] = {}
     for job in replays:
-        world = _world(job.file, job.world, args.cache)
+        world = make_world(job.file, job.world, args.cache)
         of_world = found.setdefault(job.title, {**world.describe(), "workers": {}})
         if str(job.workers) not in of_world["workers"]:
             alike = {

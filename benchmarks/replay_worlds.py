@@ -8,7 +8,7 @@ nearest recorded configuration that was not yet taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import SPACE, read
-from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source, World
+from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source
 from search.spec.config import StudySpec
 from search.spec.space import distributions
 from search.spec.study_file import read_study_file
@@ -83,6 +83,11 @@ def _column(one: Mapping[str, Any], name: str) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
+def mean_seconds(runs: Sequence[Run]) -> float:
+    """Of a whole training."""
+    return float(np.mean([sum(run.seconds) for run in runs]))
+
+
 def incumbent(runs: Sequence[Run], objective: str = CALIBRATED) -> Score:
     """The score of what has the lowest objective of all runs, at its best epoch."""
     places = [
@@ -107,7 +112,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.spec = study_spec(max(self.runs[0].epochs))
-        self.whole_seconds = float(np.mean([sum(run.seconds) for run in self.runs]))
+        self.whole_seconds = mean_seconds(self.runs)
         self.size, self.target = len(self.runs), incumbent(self.runs)
         self.encode = Encoder(distributions(self.spec))
         self.points_ND = np.array([self.encode(run.params) for run in self.runs])
@@ -184,13 +189,3 @@ class _Settled(BaseSampler):
 
     def sample_independent(self, *_: Any) -> Any:
         raise AssertionError("all parameters are drawn together")
-
-
-WORLDS: Mapping[str, Callable[[str, list[Run], Path], World]] = {
-    "pool": lambda name, runs, _kept: Pool(name, runs),
-}
-
-
-def make_world(file: Path, kind: str, kept: Path) -> World:
-    """Of a record; what takes long to make is left in the folder `kept`."""
-    return WORLDS[kind](file.name.removesuffix(".jsonl.gz"), read_runs(file), kept)

@@ -14,7 +14,8 @@ from benchmarks import replay
 from benchmarks.curves import draw
 from benchmarks.replay_simulation import CALIBRATED, Point, Progress, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
-from benchmarks.replay_worlds import Pool, make_world, read_runs
+from benchmarks.replay_surrogate import Surrogate
+from benchmarks.replay_worlds import Pool, read_runs
 from search.spec.config import StudySpec
 
 CONFIGS, EPOCHS = 12, 4
@@ -161,7 +162,26 @@ def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_world_of_a_record(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl.gz")
-    world = make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
+    world = replay.make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
     assert world.describe()["configurations"] == CONFIGS
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
     assert Point(1.0, *world.target).error == world.target.error
+
+
+def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -> None:
+    record(tmp_path / "a.jsonl.gz")
+    worlds = [
+        Surrogate("a", read_runs(tmp_path / "a.jsonl.gz"), tmp_path / "kept") for _ in range(2)
+    ]
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert worlds[0].describe() == worlds[1].describe()
+    errors = worlds[0].describe()["cross_validated"]
+    assert -1 <= errors["holdout_error"]["rank_correlation"] <= 1
+    lowest, highest = losses(BEST)[-1] / 10, max(losses(number)[1] / 10 for number in (0, 11))
+    assert lowest - 0.1 < worlds[0].target.error < highest
+    first, again, other = (
+        simulate(STRATEGIES["random"], worlds[seed % 2], seed // 2, 2, horizon=5)
+        for seed in (0, 1, 2)
+    )
+    assert first == again != other
+    assert all(0 <= point.error <= 1 for point in (*first, *other))

@@ -1,0 +1,200 @@
+"""A world between the recorded configurations: a model of whole curves, fitted to one record.
+
+All that a run reported (losses, errors, seconds; of validation and holdout) is one vector. Gaussian
+processes over the parameters predict its principal components. To what they predict is added the
+residual of a whole recorded curve that ends about as well: noise of seeds and of images, and what
+the model does not see, with validation and holdout residuals as they came together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler
+from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold
+
+from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source
+from benchmarks.replay_worlds import Array, Encoder, incumbent, mean_seconds, study_spec
+from search.spec.space import distributions
+
+COMPONENTS = 8  # principal ones
+DONORS = 20  # recorded runs with the most similar ends, one of which lends its residual
+TRIALS, DRAWS = 500, 10  # the target is the mean of so many random searches
+FOLDS = 5
+ROWS = (RAW, CALIBRATED, "holdout_loss", ERROR, "holdout_error", "seconds")  # of a curve
+LOGS, ANGLES = [0, 1, 2, 5], [3, 4]  # logarithms; arc sines of roots, for shares
+FLOOR = 1e-4
+
+
+def _vector(run: Run) -> Array:
+    """All of a run, transformed, (6 R,)."""
+    hidden_R2 = np.array(run.hidden)
+    rows_6R = np.array(
+        [
+            run.seen[RAW],
+            run.seen[CALIBRATED],
+            hidden_R2[:, 1],
+            run.seen[ERROR],
+            hidden_R2[:, 0],
+            run.seconds,
+        ]
+    )
+    rows_6R[LOGS] = np.log(np.maximum(rows_6R[LOGS], FLOOR))
+    rows_6R[ANGLES] = np.arcsin(np.sqrt(rows_6R[ANGLES]))
+    return rows_6R.ravel()
+
+
+def _rows(vectors_NV: Array) -> Array:
+    """The inverse, (N, 6, R)."""
+    rows_N6R = vectors_NV.reshape(len(vectors_NV), len(ROWS), -1)
+    found = np.exp(rows_N6R)
+    found[:, ANGLES] = np.sin(np.clip(rows_N6R[:, ANGLES], 0, math.pi / 2)) ** 2
+    return found
+
+
+class _Model:
+    """Points in the space -> vectors."""
+
+    def __init__(self, points_ND: Array, vectors_NV: Array) -> None:
+        self._mean_V, self._sd_V = vectors_NV.mean(axis=0), vectors_NV.std(axis=0) + 1e-9
+        standard_NV = (vectors_NV - self._mean_V) / self._sd_V
+        axes_KV = np.linalg.svd(standard_NV, full_matrices=False)[2][:COMPONENTS]
+        scores_NK = standard_NV @ axes_KV.T
+        scale_K = scores_NK.std(axis=0) + 1e-9
+        self._back_KV = axes_KV * scale_K[:, None]
+        dimensions = points_ND.shape[1]
+        kernel = ConstantKernel() * Matern(np.ones(dimensions), (0.1, 100.0), nu=2.5)
+        with warnings.catch_warnings():  # a length scale at its bound: the parameter is irrelevant
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._processes = [
+                GaussianProcessRegressor(kernel + WhiteKernel(0.1, (1e-3, 10.0))).fit(
+                    points_ND, scores_N
+                )
+                for scores_N in (scores_NK / scale_K).T
+            ]
+        found_NK = np.stack([one.predict(points_ND) for one in self._processes], axis=1)
+        # Residuals of what a model was fitted to are too small; the fitted noise says by how much.
+        noise = sum(
+            one.kernel_.k2.noise_level * scale**2
+            for one, scale in zip(self._processes, scale_K, strict=True)
+        )
+        left = (((scores_NK - found_NK * scale_K) ** 2).mean(axis=0)).sum()
+        self.residuals_NV = (vectors_NV - self.predict(points_ND)) * math.sqrt(noise / left)
+
+    def predict(self, points_ND: Array) -> Array:
+        found_NK = np.stack([one.predict(points_ND) for one in self._processes], axis=1)
+        found_NV: Array = found_NK @ self._back_KV * self._sd_V + self._mean_V
+        return found_NV
+
+
+class Surrogate:
+    """A world with as many configurations as the space has."""
+
+    def __init__(self, name: str, runs: Sequence[Run], kept: Path) -> None:
+        whole = [run for run in runs if all(map(math.isfinite, _vector(run)))]
+        self.name, self.epochs, self.size = name, whole[0].epochs, math.inf
+        self.spec = study_spec(max(self.epochs))
+        self.whole_seconds = mean_seconds(whole)
+        self.encode = Encoder(distributions(self.spec))
+        points_ND = np.array([self.encode(run.params) for run in whole])
+        vectors_NV = np.array([_vector(run) for run in whole])
+        digest = hashlib.sha256(Path(__file__).read_bytes() + vectors_NV.tobytes())
+        file = kept / f"surrogate-{digest.hexdigest()[:16]}.pickle"
+        if not file.exists():
+            made = _Model(points_ND, vectors_NV), _cross_validated(points_ND, vectors_NV)
+            kept.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(pickle.dumps(made))
+        self.model, self.errors = pickle.loads(file.read_bytes())
+        self._ends_N = self._ends(self.model.predict(points_ND))
+        self.target = self._best_of_random()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "configurations": len(self._ends_N),
+            "whole_seconds": round(self.whole_seconds, 4),
+            "target": self.target._asdict(),
+            "cross_validated": self.errors,
+        }
+
+    def source(self, seed: int) -> Source:
+        return _Anywhere(self, seed)
+
+    def runs(self, params: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> list[Run]:
+        predicted_NV = self.model.predict(np.array([self.encode(one) for one in params]))
+        distances_NM = np.abs(self._ends(predicted_NV)[:, None] - self._ends_N)
+        donors_ND = distances_NM.argsort(axis=1)[:, :DONORS]
+        places_N = rng.integers(donors_ND.shape[1], size=len(params))
+        donors_N = donors_ND[np.arange(len(params)), places_N]
+        rows_N6R = _rows(predicted_NV + self.model.residuals_NV[donors_N])
+        return [self._run(one, rows) for one, rows in zip(params, rows_N6R, strict=True)]
+
+    def _run(self, params: Mapping[str, Any], rows_6R: Array) -> Run:
+        rows = dict(zip(ROWS, rows_6R.tolist(), strict=True))
+        scores = zip(rows["holdout_error"], rows["holdout_loss"], strict=True)
+        return Run(
+            params=params,
+            epochs=self.epochs,
+            seconds=rows["seconds"],
+            seen={name: rows[name] for name in (RAW, CALIBRATED, ERROR)},
+            hidden=[Score(*score) for score in scores],
+        )
+
+    def _ends(self, vectors_NV: Array) -> Array:
+        """Logarithms of the last calibrated loss."""
+        return vectors_NV[:, 2 * len(self.epochs) - 1]
+
+    def _best_of_random(self) -> Score:
+        rng, space = np.random.default_rng(0), distributions(self.spec)
+        study = optuna.create_study(sampler=RandomSampler(seed=0))
+        params = [study.ask(space).params for _ in range(TRIALS * DRAWS)]
+        runs = self.runs(params, rng)
+        best = [incumbent(runs[at : at + TRIALS]) for at in range(0, len(runs), TRIALS)]
+        return Score(*map(float, np.mean(best, axis=0)))
+
+
+class _Anywhere:
+    def __init__(self, world: Surrogate, seed: int) -> None:
+        self._world, self._rng = world, np.random.default_rng(seed)
+
+    def is_empty(self) -> bool:
+        return False
+
+    def sampler(self, inner: BaseSampler) -> BaseSampler:
+        return inner
+
+    def take(self, params: Mapping[str, Any]) -> Run:
+        return self._world.runs([params], self._rng)[0]
+
+
+def _cross_validated(points_ND: Array, vectors_NV: Array) -> dict[str, dict[str, float]]:
+    """How well the last report of runs is predicted that the model has not seen."""
+    found_NV = np.empty_like(vectors_NV)
+    for known, new in KFold(FOLDS, shuffle=True, random_state=0).split(points_ND):
+        found_NV[new] = _Model(points_ND[known], vectors_NV[known]).predict(points_ND[new])
+    errors = {}
+    for name in (CALIBRATED, "holdout_error"):
+        row = ROWS.index(name)
+        true_N, found_N = (_rows(vectors)[:, row, -1] for vectors in (vectors_NV, found_NV))
+        better_N = true_N <= np.median(true_N)
+        errors[name] = {
+            "rank_correlation": _round(spearmanr(true_N, found_N)[0]),
+            "rmse": _round(np.sqrt(np.mean((true_N - found_N) ** 2))),
+            "rmse_of_the_better_half": _round(np.sqrt(np.mean((true_N - found_N)[better_N] ** 2))),
+        }
+    return errors
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")
