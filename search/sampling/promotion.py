@@ -32,9 +32,7 @@ def choose(contenders: Sequence[Contender], *, trials: int, epochs: int, budget:
     """
     forecast = fit(contenders, epochs)
     estimates = {
-        one.number: estimate
-        for one in contenders
-        if (estimate := forecast.estimate_final(one.curve, complete=one.state == "complete"))
+        one.number: estimate for one in contenders if (estimate := forecast.estimate_final(one))
     }
     paused = [one for one in contenders if one.state == "paused" and one.number in estimates]
     spent = sum(one.epochs for one in contenders)

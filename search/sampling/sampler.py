@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import Contender, Forecast, State, fit
+from search.sampling.forecast import Contender, State, fit
 from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
@@ -30,6 +30,7 @@ from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
+RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
 LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -58,7 +59,8 @@ class StudySampler(BaseSampler):
         others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
         curves = [_contender(trial) for trial in others]
         forecast = fit(curves, self._spec.epochs)
-        losses = [_final_loss(forecast, one) for one in curves]
+        estimates = [forecast.estimate_final(one) for one in curves]
+        losses = [None if one is None else one[0] for one in estimates]  # logarithms
         finite = [loss for loss in losses if loss is not None]
         highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
         known = []
@@ -97,11 +99,20 @@ class StudySampler(BaseSampler):
             return sampler.sample_relative(study, trial, search_space)
         from threadpoolctl import threadpool_limits
 
+        others = study.get_trials(deepcopy=False)
+        taken = [other.params for other in others if other.number != trial.number]
+        seed = derived_seed(self._spec.seed, "sampler", trial.number) % 2**32
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):
             memory = optuna.create_study(sampler=sampler)
             memory.add_trials(self._known(study, trial.number))
-            return memory.ask(self._space).params
+            params = memory.ask(self._space).params
+            memory.sampler = optuna.samplers.RandomSampler(seed=seed)
+            for _ in range(RETRIES):
+                if params not in taken:
+                    break
+                params = memory.ask(self._space).params
+            return params
 
     def sample_independent(
         self,
@@ -131,12 +142,6 @@ def _contender(trial: FrozenTrial) -> Contender:
         params=trial.params,
         curve=trial.intermediate_values,
     )
-
-
-def _final_loss(forecast: Forecast, trial: Contender) -> float | None:
-    """The logarithm of it."""
-    estimate = forecast.estimate_final(trial.curve, complete=trial.state == "complete")
-    return None if estimate is None else estimate[0]
 
 
 class ArmSampler(BaseSampler):

@@ -1,47 +1,127 @@
+"""Forecasts of final objectives: learned from the study, and from other data sets before it."""
+
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import multivariate_t
 
-from search.sampling.forecast import SEED_SD, UNKNOWN_SD, Contender, State, fit
-
-
-def trial(*logs: float, complete: bool = False) -> Contender:
-    """Reports after the partial epoch (0) and epochs 1, 2, ...: logarithms of losses."""
-    losses = {epoch: math.exp(log) for epoch, log in enumerate(logs)}
-    state: State = "complete" if complete else "pruned"
-    return Contender(number=0, state=state, params={}, curve=losses)
-
-
-def test_a_stopped_trial_is_expected_to_fall_as_the_others_did() -> None:
-    curves = [
-        trial(1.0, 0.0, -0.2, -0.5, complete=True),
-        trial(1.0, 0.1, -0.3, -0.7, complete=True),
-        trial(1.0, 0.0, -0.3),
-        trial(1.0, 0.2),
-        trial(0.5),
-    ]
-    forecast = fit(curves, epochs=3)
-    last = (0.3 + 0.4) / 2
-    second = (0.2 + 0.4 + 0.3) / 3 + last
-    first = (1.0 + 0.9 + 1.0 + 0.8) / 4 + second
-    expected = [-0.5, -0.7, -0.3 - last, 0.2 - second, 0.5 - first]
-    found = [forecast.estimate_final(t.curve, complete=t.state == "complete") for t in curves]
-    assert all(found)
-    means, sds = zip(*(estimate for estimate in found if estimate), strict=True)
-    assert means == pytest.approx(expected)
-    assert sds[0] == sds[1] == SEED_SD < sds[2] < sds[3] < sds[4]
+from search.sampling.forecast import (
+    FEATURES,
+    SEED_SD,
+    Contender,
+    Regression,
+    State,
+    features,
+    fit,
+)
 
 
-def test_what_is_lowest_so_far_counts_and_what_is_not_finite_does_not() -> None:
-    forecast = fit([trial(1.0, 0.0, -1.0, complete=True)], epochs=2)
-    early = {0: math.exp(1.0), 1: math.exp(0.5), 2: math.nan}
-    assert forecast.estimate_final(early) == pytest.approx((-0.5, math.hypot(SEED_SD, UNKNOWN_SD)))
-    assert forecast.estimate_final({0: math.nan}) is None
-    assert forecast.estimate_final({}) is None
-    assert forecast.estimate_final({}, complete=True) is None
+def made_up(count: int, seed: int, *, late: float = 0.2) -> list[Contender]:
+    """Whole curves of 4 epochs: configurations with much dropout fall later, and all noisily."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        dropout, level = rng.uniform(0, 0.5), rng.normal(0, 0.3)
+        end = level - 0.4 - late * (4 * dropout - 1) + rng.normal(0, 0.02)
+        logs = np.linspace(level, end, 5)
+        curve = {epoch: math.exp(log) for epoch, log in enumerate(logs)}
+        found.append(
+            Contender(number=number, state="complete", params={"dropout": dropout}, curve=curve)
+        )
+    return found
 
 
-def test_one_that_ended_early_by_patience_fell_no_further() -> None:
-    patient = trial(1.0, 0.5, 0.7, complete=True)
-    assert fit([patient], epochs=9).falls == pytest.approx((-0.5, 0.0, 0.0, 0.0, 0.0))
-    assert fit([], epochs=9).falls == (0.0,) * 5
+def cut(trial: Contender, epoch: int) -> Contender:
+    curve = {at: it for at, it in trial.curve.items() if at <= epoch}
+    return Contender(number=trial.number, state="paused", params=trial.params, curve=curve)
+
+
+def errors(known: int, prior: Path | None, late: float = 0.2) -> np.ndarray:
+    """Of forecasts from the first epoch on, in standard deviations and in logarithms, (2, N)."""
+    trials = made_up(60, seed=1, late=late)
+    seen, young = trials[:known], [cut(trial, 1) for trial in trials[known:]]
+    forecast = fit([*seen, *young], 4, prior)
+    found = []
+    for whole, trial in zip(trials[known:], young, strict=True):
+        estimate = forecast.estimate_final(trial)
+        assert estimate is not None
+        found.append(((estimate[0] - whole.level()) / estimate[1], estimate[0] - whole.level()))
+    return np.array(found).T
+
+
+def prior_file(folder: Path, slope: float) -> Path:
+    """One that is sure how dropout changes the fall."""
+    at = FEATURES.index("dropout")
+    means, sds = np.zeros(len(FEATURES)), np.full(len(FEATURES), 0.05)
+    means[0], sds[0], means[at] = -1.0, 0.3, slope
+    file = folder / f"prior{slope}.json"
+    table = {"features": FEATURES, "fractions": [0.0, 1.0], "spread": 0.3, "noise": [0.2, 0.2]}
+    file.write_text(json.dumps({**table, "means": [list(means)] * 2, "sds": [list(sds)] * 2}))
+    return file
+
+
+def test_a_prior_of_other_data_sets_sees_who_falls_late_and_a_wrong_one_is_overruled(
+    tmp_path: Path,
+) -> None:
+    def rms(known: int, prior: Path | None) -> float:
+        return float(np.sqrt(np.mean(errors(known, prior)[1] ** 2)))
+
+    right, inverted = prior_file(tmp_path, -0.6), prior_file(tmp_path, 0.6)
+    assert rms(3, right) < 0.6 * rms(3, None)
+    assert rms(3, inverted) > 1.2 * rms(3, right)
+    assert rms(25, inverted) < 1.15 * rms(25, None) < rms(3, None)
+
+
+def test_four_of_five_ends_lie_in_the_80_percent_interval() -> None:
+    off = errors(30, None)[0]
+    assert 0.6 < np.mean(np.abs(off) < 1.2816) <= 1.0
+
+
+def test_what_is_known_is_known_and_what_never_reported_is_not_forecast() -> None:
+    whole = made_up(8, seed=0)
+    forecast = fit(whole, 4, None)
+    assert forecast.estimate_final(whole[0]) == (whole[0].level(), SEED_SD)
+    states: tuple[State, ...] = ("running", "complete")
+    for state in states:
+        for curve in ({}, {0: math.nan}):
+            silent = Contender(number=9, state=state, params={"dropout": 0.1}, curve=curve)
+            assert forecast.estimate_final(silent) is None
+            assert fit([*whole, silent], 4, None).estimate_final(whole[0]) is not None
+    risen = cut(whole[1], 1)
+    risen = Contender(
+        number=1, state="paused", params=risen.params, curve={**risen.curve, 2: 9.0, 3: math.nan}
+    )
+    estimate = forecast.estimate_final(risen)
+    assert estimate is not None
+    assert estimate[0] <= risen.level() == math.log(risen.curve[1])
+
+
+def test_a_study_without_trials_has_a_forecast_that_says_how_little_it_knows() -> None:
+    trial = cut(made_up(1, seed=0)[0], 0)
+    estimate = fit([trial], 4, None).estimate_final(trial)
+    assert estimate is not None
+    assert estimate[1] > 0.1
+
+
+def test_beliefs_are_updated_as_by_bayes_rule() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=7)
+    prior = Regression(rng.normal(size=3), np.diag([1.0, 4.0, 2.0]), 3.0, 0.5)
+    once, twice = prior.updated(x, y), prior.updated(x[:4], y[:4]).updated(x[4:], y[4:])
+    assert once.mean == pytest.approx(twice.mean)
+    assert once.evidence == pytest.approx(twice.evidence)
+    shape = prior.scale / prior.shape * (np.eye(7) + x @ np.linalg.solve(prior.precision, x.T))
+    density = multivariate_t(x @ prior.mean, shape, df=2 * prior.shape)
+    assert once.evidence == pytest.approx(density.logpdf(y))
+
+
+def test_parameters_that_are_not_searched_or_not_known_say_nothing() -> None:
+    assert features({"kernel": 3, "my_own": "x"}) == [0.0] * (len(FEATURES) - 2)
+    searched = {"weight_decay_kind": "coupled", "weight_decay": 3e-3, "augmentation": "flip-crop"}
+    found = dict(zip(FEATURES[2:], features({**searched, "learning_rate": 0.0316}), strict=True))
+    assert found["coupled"] == found["flip-crop"] == 1 > found["decoupled"] == 0
+    assert found["coupled_decay"] == pytest.approx(0.977, abs=1e-3)
+    assert found["learning_rate"] == pytest.approx(1, abs=1e-3)
