@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search.analysis.wording import duration, printable
 from search.final.choose import Chosen
 from search.pages.final_page import evaluated_before
-from search.pages.note import in_utc
+from search.pages.words import in_utc
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.progress import can_be_live

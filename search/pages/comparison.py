@@ -1,102 +1,135 @@
-"""What the report of a comparison is filled with: each arm's values, and what each changed."""
+"""What the report of a comparison says beside its tables: published values, and the journal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
-from search.analysis.comparison import ALPHA, ArmRuns, Difference, against_base, runs_by_arm
+from search.analysis.comparison import ArmRuns, against_base, runs_by_arm
 from search.analysis.comparison_words import (
-    INTERVAL,
-    SPREAD,
     changes_in_words,
-    interval_in_words,
+    finding_in_words,
     mean_in_words,
-    p_in_words,
     trained_in_words,
-    value_in_words,
     verdict_in_words,
 )
-from search.analysis.measures import MEASURES, time_spent
-from search.analysis.wording import counts_in_words, mean_and_spread
-from search.pages.networks import best_network
-from search.pages.published import published_values
+from search.analysis.describe import describe_config
+from search.analysis.hypotheses import Evaluation
+from search.analysis.measures import measure_of, seeds_in_words
+from search.analysis.wording import counted, data_in_words, grouped, printable
+from search.spec.journal import Expectation, JournalEntry
 from search.spec.space import arm_config
-from search.store.views import StudyView
-
-SHOWN = ("validation_loss", "validation_error", "validation_accuracy", "parameters")
-TRAINING = ("train_loss", "train_error", "train_accuracy")
-TESTED = ("validation_loss", "validation_accuracy")
+from search.store.views import StudyView, TrialView
 
 
 def comparison_values(view: StudyView) -> dict[str, Any]:
     runs = runs_by_arm(view)
     trained = [arm for arm in runs.values() if arm.complete]
     lowest = min(trained, key=lambda arm: mean(arm.values("validation_loss")), default=None)
+    verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, "validation_loss")}
     return {
-        "facts_of_best": lowest and _facts(view, lowest),
-        "arm_rows": [
-            (
-                name,
-                trained_in_words(arm),
-                *(mean_in_words(arm, metric) for metric in SHOWN),
-                value_in_words(arm_config(view.spec, arm.arm).recipe.learning_rate),
-                _best_epoch(arm),
-            )
-            for name, arm in runs.items()
-        ],
-        "training_rows": [
-            (name, *(mean_in_words(arm, metric) for metric in TRAINING))
-            for name, arm in runs.items()
-        ],
-        "spread": SPREAD,
-        "some_lost": any(arm.failed and arm.complete for arm in runs.values()),
+        "runs": runs,
+        "lowest": lowest,
+        "verdict": lowest and verdicts.get(lowest.arm.name),
         "published": published_values(view, runs),
-        "alpha": ALPHA,
-        "interval": INTERVAL,
-        "effects": [
-            (
-                f"{MEASURES[m].words} ({'percentage points' if MEASURES[m].unit else 'nats'})",
-                [_effect_row(view, runs[d.arm], d) for d in against_base(view, m)],
-            )
-            for m in TESTED
-        ],
-        "best": lowest and best_network(view, lowest.complete[0], f"“{lowest.arm.name}”"),
+        "differs": differing_setup(view),
     }
 
 
-def _facts(view: StudyView, lowest: ArmRuns) -> list[tuple[str, str]]:
-    base, seeds = view.spec.arms[0].name, len(lowest.complete)
-    verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, "validation_loss")}
-    beside = verdicts.get(lowest.arm.name)
-    over = f", ± over {seeds} seeds" if seeds > 1 else ", one seed"
+def best_of_arms(view: StudyView) -> tuple[TrialView | None, str]:
+    """A trial of the arm with the lowest mean loss, and the arm's name."""
+    lowest = comparison_values(view)["lowest"]
+    return (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
+
+
+def differing_setup(view: StudyView) -> list[str]:
+    """What was done otherwise than in the published experiment."""
+    spec, theirs = view.spec, view.spec.published
+    if not theirs:
+        return []
+    there = view.dataset.training_count - view.dataset.validation_count
+    ours, wanted = (min(there, n or there) for n in (spec.limit, theirs.get("limit")))
+    epochs, repeats = theirs.get("epochs", spec.epochs), theirs.get("repeats", spec.repeats)
     return [
-        ("lowest mean validation loss", lowest.arm.name),
-        ("against the base", f"{beside} ({base})" if beside else "it is the base itself"),
-        (f"its loss (nats){over}", mean_in_words(lowest, "validation_loss")),
-        (f"its accuracy (%){over}", mean_in_words(lowest, "validation_accuracy")),
-        ("trials", counts_in_words(view)),
-        ("trained for", time_spent(view)),
+        *[f"trained on {grouped(ours)} images, not {grouped(wanted)}"] * (ours != wanted),
+        *[f"trained for at most {spec.epochs} epochs, not {epochs}"] * (epochs != spec.epochs),
+        *[f"{counted(spec.repeats, 'seed')} an arm, not {repeats}"] * (spec.repeats < repeats),
     ]
 
 
-def _best_epoch(arm: ArmRuns) -> str:
-    epochs = [float(trial.best.epoch) for trial in arm.complete if trial.best is not None]
-    return mean_and_spread(epochs, 1) if epochs else ""
+def published_values(
+    view: StudyView, runs: Mapping[str, ArmRuns]
+) -> list[tuple[str, str, str, str]]:
+    """(arm, value, theirs, ours) of every value that an arm reports."""
+    return [
+        (arm.arm.name, measure.words, measure.shown(theirs), _ours(view, arm, name))
+        for arm in runs.values()
+        for name, theirs in arm.arm.reported.items()
+        if (measure := measure_of(name))
+    ]
 
 
-def _effect_row(view: StudyView, runs: ArmRuns, difference: Difference) -> tuple[str, ...]:
-    metric = MEASURES[difference.metric]
-    some_lost = runs.diverged and not runs.diverged_throughout
-    seeds = f"{runs.diverged} of {runs.repeats} seeds"
-    return (
-        difference.arm,
-        changes_in_words(view.spec, runs.arm),
-        str(difference.pairs),
-        "" if difference.mean is None else metric.signed(difference.mean),
-        interval_in_words(difference),
-        p_in_words(difference.p),
-        p_in_words(difference.p_holm),
-        verdict_in_words(difference)
-        + (f"; {seeds} diverged and cannot be compared" if some_lost else ""),
-    )
+def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
+    """A test value is that of the first test evaluation of this arm."""
+    if not name.startswith("test"):
+        values = arm.values(name)
+        count = "" if name == "parameters" else f" ({counted(len(values), 'seed')})"
+        return mean_in_words(arm, name) + count if values else trained_in_words(arm)
+    measure, numbers = measure_of(name), {trial.number for trial in arm.complete}
+    for evaluation in view.results:
+        if evaluation.trial_number in numbers and evaluation.figures is not None:
+            around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
+            seeds = seeds_in_words(around, len(evaluation.seeds), measure.digits, measure.factor)
+            value = measure.factor * evaluation.figures[name.removeprefix("test_")]
+            return f"{value:.{measure.digits}f}{seeds or ' (1 seed)'}"
+    return "test set not evaluated"
+
+
+def involved(entry: JournalEntry) -> list[str]:
+    """The arms that an entry expects something of."""
+    return list(dict.fromkeys(name for one in entry.expect for name in (one.arm, one.than)))
+
+
+def methodology(view: StudyView, entry: JournalEntry) -> str:
+    """What the author says, and what follows from the arms."""
+    said = entry.methodology
+    parts = [said if not said or said.endswith((".", "!", "?")) else f"{said}."]
+    if entry.expect:
+        base, *others = view.spec.arms
+        repeats, epochs = view.spec.repeats, view.spec.epochs
+        seeds = "1 seed" if repeats == 1 else f"the same {repeats} seeds"
+        parts += [
+            f"The base, “{base.name}”: {describe_config(arm_config(view.spec, base))}.",
+            *(
+                f"“{arm.name}” changes {changes_in_words(view.spec, arm)}."
+                for arm in others
+                if arm.name in involved(entry)
+            ),
+            f"Data: {data_in_words(view)}; at most {epochs} epochs; {seeds} for each arm.",
+        ]
+    return " ".join(filter(None, parts))
+
+
+def expected_in_words(expectation: Expectation) -> str:
+    """`“a” better than “b” in validation loss`."""
+    measure = measure_of(expectation.metric)
+    arm, than = f"“{printable(expectation.arm)}”", f"“{printable(expectation.than)}”"
+    if expectation.margin is None:
+        return f"{arm} {expectation.outcome} than {than} in {measure.words}"
+    margin = measure.signed(expectation.margin).lstrip("+")
+    unit = " points" if measure.unit else ""
+    return f"{arm} no different from {than} in {measure.words}, within {margin}{unit}"
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """The verdict and the values behind it, as a sentence for each expectation."""
+    if not evaluation.checks:
+        return "Undecided: the entry expects nothing that a test could decide (expect = [...])."
+    findings = [
+        f"{check.outcome}: {finding_in_words(check.difference)}" for check in evaluation.checks
+    ]
+    text = "; ".join(findings) + "."
+    if len(findings) > 1:
+        text = f"{evaluation.outcome} as a whole. One by one, {text}"
+    return text[0].upper() + text[1:]

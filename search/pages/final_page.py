@@ -6,32 +6,17 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from search.analysis.describe import describe_config
 from search.analysis.final_result import FinalResult, by_class, most_confused, test_accuracy
-from search.analysis.measures import Accuracy, accuracy_of, legend, seeds_in_words
-from search.analysis.wording import (
-    counted,
-    data_in_words,
-    duration,
-    grouped,
-    mean_and_spread,
-    notes_in_words,
-    spread,
-)
+from search.analysis.measures import Accuracy, accuracy_of, seeds_in_words
+from search.analysis.wording import counted, grouped, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, applying
 from search.figures.files import rendered
 from search.figures.final import image_drawings, tested_on
-from search.pages.networks import layer_values
-from search.pages.note import evaluation_in_words, in_utc
-from search.pages.render import listed, markdown, page, plain, plot_values
-from search.spec.study_file import write_study_file
+from search.pages.render import markdown, page, plain, plot_values
 from search.store.views import StudyView
-from search.terminal.reproduce import command
-from search.terminal.summary import gain_in_words, score_in_words
 from search.training.epoch import Score
 
 PAIRS = 10
-MOST_NAMES = 10  # of classes in a sentence
 
 
 def final_page(final: FinalResult) -> str:
@@ -44,31 +29,9 @@ def final_page(final: FinalResult) -> str:
         "final.md",
         kind="png",
         pictures=pictures,
-        final=final,
-        evaluated_at=in_utc(final.opened_at),
-        facts_of_final=[
-            ("test accuracy", str(test_accuracy(final))),
-            ("test loss (nats)", _test_loss(final)),
-            ("runs", str(len(final.runs))),
-            ("parameters", grouped(final.parameters)),
-            ("epochs", str(final.epochs)),
-            ("training a run", duration(mean(run.seconds for run in final.runs))),
-        ],
-        by_seed=[(str(run.seed), *_means([run.test]), duration(run.seconds)) for run in final.runs],
-        by_class=[
-            (
-                one.name,
-                grouped(one.images) if one.images else "no pictures",
-                "" if one.accuracy is None else f"{100 * one.accuracy:.2f}",
-            )
-            for one in by_class(final)
-        ],
-        layers=layer_values(view, final.layers),
-        command=command("finalize", view, *_options(final)),
-        study_file=write_study_file(view.spec),
-        notes=notes_in_words(view),
-        data=data_in_words(view),
-        versions=listed(final.versions),
+        means=_means,
+        test_loss=_test_loss,
+        options=_options(final),
         **_values(final),
         **plot_values(FINAL_FIGURES, figures),
     )
@@ -82,40 +45,18 @@ def final_text(final: FinalResult) -> str:
 
 def evaluated_before(view: StudyView) -> str | None:
     """A warning where the next test evaluation is not the first."""
-    return " ".join(plain("before.txt", **_earlier(view)).split()) if view.results else None
-
-
-def _earlier(view: StudyView) -> dict[str, Any]:
-    return {
-        "evaluations": [(evaluation_in_words(row),) for row in view.results],
-        "first_evaluation": in_utc(view.results[0].opened_at) if view.results else "",
-    }
+    return " ".join(plain("before.txt", view=view).split()) if view.results else None
 
 
 def _values(final: FinalResult) -> dict[str, Any]:
     """What page and summary share."""
-    view, config, baseline = final.view, final.trial.config, final.view.baseline
-    assert config is not None
-    untested = [one.name for one in by_class(final) if not one.images]
-    more = f" and {len(untested) - MOST_NAMES} more" if len(untested) > MOST_NAMES else ""
     return {
-        "trial": final.trial.number,
-        "view": view,
-        "tested": tested_on(final),
-        "config": describe_config(config, final.parameters),
-        "epochs": final.epochs,
-        "why": final.why,
+        "final": final,
+        "view": final.view,
+        "tested_on": tested_on,
         "scores": _scores(final),
-        "accuracy": str(test_accuracy(final)),
-        "legend": legend(final.test_count, len(final.runs)),
-        "runs": len(final.runs),
-        "baseline": None if baseline is None else baseline.number,
-        "baseline_score": baseline and score_in_words(baseline, view),
-        "score": score_in_words(final.trial, view),
-        "gain": gain_in_words(view) or "unknown",
         "pairs": _confused(final),
-        "untested": f"{', '.join(untested[:MOST_NAMES])}{more}",
-        **_earlier(view),
+        "untested": [one.name for one in by_class(final) if not one.images],
     }
 
 

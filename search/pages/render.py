@@ -12,7 +12,7 @@ import base64
 import hashlib
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from plotly.offline import get_plotlyjs
 
 from search.analysis.wording import grouped, printable
 from search.figures import HEIGHT, Figure
+from search.pages.words import WORDS
 
 WIDTH = 80  # of text for the terminal
 DRAW = """
@@ -51,7 +52,7 @@ def escape(text: object) -> Markup:
 
 
 def markdown(template: str, **values: Any) -> str:
-    """A template's Markdown. Tables and figures in it are filled with `table` and images."""
+    """A template's Markdown. Tables in it are made with `head` and `row`, figures are images."""
     text = _environment(escape).get_template(template).render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -81,17 +82,19 @@ def _environment(finalize: Callable[[object], Markup]) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["grouped"] = grouped
-    environment.globals |= {"table": table, "code": code, "aligned": _aligned}
+    environment.globals |= {**WORDS, "head": head, "row": row, "code": code, "aligned": _aligned}
     return environment
 
 
-def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()
-) -> Markup:
-    """Columns whose index is in `numbers` are aligned to the right."""
-    rule = [Markup("---:" if column in numbers else "---") for column in range(len(header))]
-    lines = (Markup(" | ").join(map(escape, row)) for row in (header, rule, *rows))
-    return Markup("\n").join(Markup("| {} |").format(line) for line in lines)
+def head(*names: str) -> Markup:
+    """The first two lines of a table; `>name` heads a column that is aligned to the right."""
+    rule = [Markup("---:" if name.startswith(">") else "---") for name in names]
+    return row(*(name.removeprefix(">") for name in names)) + "\n" + row(*rule)
+
+
+def row(*cells: object) -> Markup:
+    """A line of a table."""
+    return Markup("| {} |").format(Markup(" | ").join(map(escape, cells)))
 
 
 def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
@@ -103,11 +106,6 @@ def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
         for row in rows
     )
     return Markup("\n".join(lines))
-
-
-def listed(versions: Mapping[str, str]) -> str:
-    """`torch 2.11, numpy 2.4`."""
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def code(text: str, language: str = "") -> Markup:

@@ -10,7 +10,7 @@ import pytest
 
 from search.analysis.comparison import holm
 from search.analysis.hypotheses import Evaluation, evaluate_journal
-from search.pages.journal import conclusion
+from search.pages.comparison import conclusion
 from search.spec.journal import Expectation, JournalEntry
 
 Make = Callable[..., Any]
