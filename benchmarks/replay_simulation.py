@@ -105,6 +105,7 @@ class Entry:
     """One trial; all that a strategy knows of it."""
 
     trial: optuna.Trial
+    params: dict[str, Any]  # Optuna copies a trial's at every reading
     curve: dict[int, float] = field(default_factory=dict)  # epoch -> objective
     state: State | Literal["failed"] = "running"
 
@@ -117,7 +118,7 @@ class Entry:
         return Contender(
             number=self.trial.number,
             state=self.state,
-            params=self.trial.params,
+            params=self.params,
             curve=self.curve,
         )
 
@@ -136,7 +137,7 @@ class Progress:
     entries: list[Entry] = field(default_factory=list)
 
     def begin(self, trial: optuna.Trial) -> Entry:
-        self.entries.append(Entry(trial))
+        self.entries.append(Entry(trial, trial.params))
         return self.entries[-1]
 
     def paused(self) -> list[Entry]:
