@@ -5,13 +5,14 @@ Shapes: N images, H x W pixels, C channels (1 grey, 3 RGB); K classes.
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,19 +21,26 @@ from numpy.typing import NDArray
 from data.errors import DataError, is_text, listed
 from data.examples import DatasetInfo, Examples
 from data.extensions import describe_error, load_function
-from data.folders.folder import mirror_changes_class
 from data.folders.layout import share
 from data.folders.levels import common_range, extent, scale, words
 from data.folders.preparation import Preparation, Range, Reading
 from data.reading import open_regular
 
+if TYPE_CHECKING:
+    from data.datasets import Dataset
+
 MAX_BYTES = 2**36  # of an archive
 MAX_CLASSES = 10_000  # that are called by their numbers
-# Training, test, and validation images and labels; the second are MedMNIST's.
-_PLAIN_KEYS = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val")
-_MEDMNIST_KEYS = (
-    *("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels"),
+_SIGN = re.compile(
+    r"((digit|letter|character|number)[\W_]*)?"
+    r"(\d+|[^\W_]|zero|one|two|three|four|five|six|seven|eight|nine)"
 )
+_SIDE = re.compile(
+    r"(?<![^\W\d_])(left|right|links|rechts|gauche|droite|izquierda|derecha)(?![^\W\d_])"
+)
+# Training, test, and validation images and labels; the second are MedMNIST's.
+_PLAIN_KEYS = ["x_train", "y_train", "x_test", "y_test", "x_val", "y_val"]
+_MEDMNIST_KEYS = [f"{p}_{it}" for p in ("train", "test", "val") for it in ("images", "labels")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +49,7 @@ class Part:
 
     images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
     (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
-    some are drawn. test_digests: see `DatasetInfo`.
+    some are drawn. test_digests, test_is_drawn, preparation, notes: see `DatasetInfo`.
     """
 
     images: Any
@@ -49,55 +57,67 @@ class Part:
     class_names: Iterable[Any]
     validation: int = 0
     test_digests: Mapping[str, str] = field(default_factory=dict)
-
-
-Load = Callable[[bool, Path], Any]  # (train, data_dir) -> a Part, or its first fields
+    test_is_drawn: bool = False
+    preparation: Preparation = field(default_factory=Preparation)
+    notes: tuple[str, ...] = ()
 
 
 def load_training(
-    load: Load,
-    title: str,
-    mirrors: bool | None,
-    validation_count: int | None,
-    name: str,
-    data_dir: Path,
-    _reading: Reading,
+    dataset: Dataset, name: str, data_dir: Path, reading: Reading
 ) -> tuple[DatasetInfo, Examples]:
-    """See `data.datasets.from_arrays`, whose arguments are the first ones."""
-    part = _check(load(True, data_dir), name)
-    levels = _levels(part.images)
+    """See `data.datasets.load_training`; the name is canonical."""
+    part = _check(dataset.load(True, data_dir, reading), name)
+    levels, notes, preparation = _levels(part.images), part.notes, part.preparation
     examples = _examples(part, levels)
-    classes = tuple(part.class_names)
-    count = part.validation or validation_count or share(len(examples), len(classes))
-    notes = [f"validation: {count} images of their own"] if part.validation else []
     if levels is not None:
-        notes.append(f"{words(levels)}, as found in the training images")
+        notes = (*notes, f"{words(levels)}, as found in the training images")
+        preparation = Preparation(levels=levels)
+    classes = tuple(part.class_names)
+    mirrors = reading.mirror_changes_class
+    if mirrors is None:
+        mirrors = dataset.mirror_changes_class
+    if mirrors is None:
+        mirrors = mirror_changes_class(classes, version=reading.version)
+    usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
         name=name,
-        title=title,
+        title=dataset.title,
         class_names=classes,
         image_shape=(channels, height, width),
-        mirror_changes_class=mirror_changes_class(classes) if mirrors is None else mirrors,
-        validation_count=count,
+        mirror_changes_class=mirrors,
+        validation_count=part.validation or usual,
         training_count=len(examples),
         test_digests=part.test_digests,
+        test_is_drawn=part.test_is_drawn,
         has_own_validation=part.validation > 0,
-        preparation=Preparation(levels=levels),
-        notes=tuple(notes),
+        preparation=preparation,
+        notes=notes,
     )
     return info, examples
 
 
-def load_test(load: Load, name: str, data_dir: Path, _reading: Reading) -> Examples:
+def load_test(dataset: Dataset, name: str, data_dir: Path, reading: Reading) -> Examples:
     """The test examples, with the levels of the training images where they are not uint8."""
-    part = _check(load(False, data_dir), name)
+    part = _check(dataset.load(False, data_dir, reading), name)
     if part.images.dtype == np.uint8:
         return _examples(part, None)
-    return _examples(part, _levels(_check(load(True, data_dir), name).images))
+    return _examples(part, _levels(_check(dataset.load(True, data_dir, reading), name).images))
 
 
-def call(reference: str, train: bool, _data_dir: Path) -> Any:
+def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
+    """Whether a mirrored picture may belong to another class, guessed from the classes' names.
+
+    True for what looks like signs, or for sides: classes called by a letter, a digit or a number,
+    with or without a word for it, and classes that tell left from right.
+    """
+    names = [name.casefold() for name in class_names]
+    if version == 1:
+        return all(len(name) == 1 and name.isalnum() for name in names)
+    return all(map(_SIGN.fullmatch, names)) or any(map(_SIDE.search, names))
+
+
+def call(reference: str, train: bool, *_: object) -> Any:
     """What the function gives that "FILE.py:FUNCTION" names; what it raises is a DataError here."""
     file, function = load_function(reference)
     try:
@@ -106,7 +126,7 @@ def call(reference: str, train: bool, _data_dir: Path) -> Any:
         raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
 
 
-def read_npz(path: Path, train: bool, _data_dir: Path) -> Part:
+def read_npz(path: Path, train: bool, *_: object) -> Part:
     """Training or test arrays of an archive; of the other part nothing is read but labels."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
@@ -127,6 +147,7 @@ def read_npz(path: Path, train: bool, _data_dir: Path) -> Part:
             images=np.concatenate([found.images, own.images]),
             labels=np.concatenate([found.labels, own.labels]),
             validation=len(own.labels),
+            notes=(f"validation: {len(own.labels)} images of their own",),
         )
 
 
@@ -159,7 +180,7 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _keys(path: Path, archive: Any) -> tuple[str, ...]:
+def _keys(path: Path, archive: Any) -> list[str]:
     """Keys of training, test and validation images and labels; the last two may be absent."""
     keys = _MEDMNIST_KEYS if _MEDMNIST_KEYS[0] in archive else _PLAIN_KEYS
     lacking = [key for key in keys[:4] if key not in archive]

@@ -30,8 +30,8 @@ FORMS = {
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
 _MIRRORING = {
-    True: "mirroring: a mirrored picture may belong to another class, so none is flipped, whatever "
-    "the augmentation is called; --mirror safe allows it",
+    True: "mirroring: a mirrored picture may belong to another class, so none is flipped; --mirror "
+    "safe allows it",
     False: "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
     "may flip it; --mirror unsafe forbids it",
 }
@@ -45,9 +45,11 @@ class Dataset:
     Attributes:
         title: for people: "Fashion-MNIST".
         description: one line for --help.
-        load_training: (name, data_dir, reading) -> information and all training examples; opens no
-            test image.
-        load_test: (name, data_dir, reading) -> all test examples. For search.finalize alone.
+        load: (train, data_dir, reading) -> a `data.arrays.Part`, or its first three fields. Opens
+            no test image with `train`, and is asked for the others by search.finalize alone.
+        mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
+            classes' names.
+        validation_count: how many serve for validation by default; None: a fifth.
         has_own_size: False where a study chooses the size of the images.
         has_same_test: (info, data_dir, reading's version) -> whether classes and test images are
             still those of `info`; decodes none.
@@ -56,8 +58,9 @@ class Dataset:
 
     title: str
     description: str
-    load_training: Callable[[str, Path, Reading], tuple[DatasetInfo, Examples]]
-    load_test: Callable[[str, Path, Reading], Examples]
+    load: Callable[[bool, Path, Reading], Any]
+    mirror_changes_class: bool | None = None
+    validation_count: int | None = None
     has_own_size: bool = True
     has_same_test: Callable[[DatasetInfo, Path, int], bool] = lambda *_: True
     path: Path | None = None
@@ -77,16 +80,14 @@ def from_arrays(
         load: images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range,
             which is then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the
             test examples, which are not asked for before the final test.
-        mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
-            classes' names.
-        validation_count: how many serve for validation by default; None: a fifth.
+        mirror_changes_class, validation_count: see `Dataset`.
     """
-    facts = (title, mirror_changes_class, validation_count)
     return Dataset(
         title=title,
         description=description,
-        load_training=_lazily("data.arrays:load_training", load, *facts),
-        load_test=_lazily("data.arrays:load_test", load),
+        load=lambda train, data_dir, _reading: load(train, data_dir),
+        mirror_changes_class=mirror_changes_class,
+        validation_count=validation_count,
     )
 
 
@@ -160,24 +161,29 @@ def find_dataset(name: str) -> Dataset:
         return Dataset(
             title=root.name,
             description=FORMS["folder:PATH"],
-            load_training=_lazily("data.folders.folder:load_training", root),
-            load_test=_lazily("data.folders.folder:load_test", root),
+            load=_lazily("data.folders.folder:load", root),
             has_own_size=False,
             has_same_test=_lazily("data.folders.folder:has_same_test", root),
             path=root,
         )
     if name.startswith(NPZ):
         path = _absolute(name, name.removeprefix(NPZ))
-        load, description = _lazily("data.arrays:read_npz", path), FORMS["npz:FILE"]
-        has_same_test = _lazily("data.arrays:npz_has_same_test", path)
-        found = from_arrays(load, title=path.stem, description=description)
-        return replace(found, path=path, has_same_test=has_same_test)
+        return Dataset(
+            title=path.stem,
+            description=FORMS["npz:FILE"],
+            load=_lazily("data.arrays:read_npz", path),
+            has_same_test=_lazily("data.arrays:npz_has_same_test", path),
+            path=path,
+        )
     if is_reference(name):
         file, _, function = name.rpartition(":")
         path = _absolute(name, file)
-        load = _lazily("data.arrays:call", f"{path}:{function}")
-        found = from_arrays(load, title=path.stem, description=FORMS["FILE.py:FUNCTION"])
-        return replace(found, path=path)
+        return Dataset(
+            title=path.stem,
+            description=FORMS["FILE.py:FUNCTION"],
+            load=_lazily("data.arrays:call", f"{path}:{function}"),
+            path=path,
+        )
     raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
 
 
@@ -186,15 +192,14 @@ def canonical_name(name: str) -> str:
     path = find_dataset(name).path
     if path is None:
         return name
-    if name.startswith((FOLDER, NPZ)):
-        return f"{name.partition(':')[0]}:{path}"
-    return f"{path}:{name.rpartition(':')[2]}"
+    kind, last = name.partition(":")[0], name.rpartition(":")[2]
+    return f"{kind}:{path}" if name.startswith((FOLDER, NPZ)) else f"{path}:{last}"
 
 
 def _absolute(name: str, given: str) -> Path:
-    refuse_names([given])
     if not given:
         raise DataError(f"{name!r} lacks its path; choose {dataset_choices()}")
+    refuse_names([given])
     try:
         path = Path(given).expanduser().resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: ~somebody unknown
@@ -212,10 +217,14 @@ def load_training(
     `reading`: what a study has fixed. Raises DataError for an unknown name, and for files that are
     absent, damaged or unfit.
     """
-    found = _find(name, reading)
-    info, examples = found.load_training(canonical_name(name), data_dir, reading)
-    if reading.mirror_changes_class is not None:
-        info = replace(info, mirror_changes_class=reading.mirror_changes_class)
+    from data import arrays
+
+    found = find_dataset(name)
+    if found.has_own_size and reading.image_size is not None:
+        raise DataError(
+            f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
+        )
+    info, examples = arrays.load_training(found, canonical_name(name), data_dir, reading)
     if info.mirror_changes_class or found.path is not None:
         info = replace(info, notes=(*info.notes, _MIRRORING[info.mirror_changes_class]))
     return info, examples
@@ -223,22 +232,14 @@ def load_training(
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
     """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
-    return _find(name, reading).load_test(name, data_dir, reading)
+    from data import arrays
+
+    return arrays.load_test(find_dataset(name), canonical_name(name), data_dir, reading)
 
 
 def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:
     """How many test examples there are, all of them read: nothing else of them comes out."""
     return len(load_test(name, data_dir, reading=reading))
-
-
-def verify(name: str, data_dir: Path, *, reading: Reading = _READING) -> tuple[DatasetInfo, int]:
-    """Loads the training examples, checks that the test's files are whole, and counts these.
-
-    Fetches what is missing. Nothing of the test images but their number comes out. Raises
-    DataError as `load_training` does.
-    """
-    info, _ = load_training(name, data_dir, reading=reading)
-    return info, count_test(name, data_dir, reading=reading)
 
 
 def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:
@@ -273,24 +274,10 @@ def choose_dataset(data_dir: Path) -> tuple[str, str | None]:
 
 
 def default_data_dir() -> Path:
-    """$SEARCH_DATA_DIR; else data/raw in a checkout, and the user's own data folder elsewhere.
-
-    Versions up to 0.1 kept files inside the installed package: where some are, they are found.
-    """
-    given = os.environ.get("SEARCH_DATA_DIR")
-    if given:
+    """$SEARCH_DATA_DIR; else data/raw in a checkout, and the user's own data folder elsewhere."""
+    if given := os.environ.get("SEARCH_DATA_DIR"):
         return Path(given).expanduser()
-    raw, project = Path(__file__).parent / "raw", Path(__file__).parents[1] / "pyproject.toml"
-    in_checkout = project.is_file() and 'name = "cnn-search"' in project.read_text(encoding="utf-8")
-    if in_checkout or (raw.is_dir() and any(raw.iterdir())):
-        return raw
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.is_file() and 'name = "cnn-search"' in project.read_text(encoding="utf-8"):
+        return Path(__file__).parent / "raw"
     return user_data_path("cnn-search", appauthor=False)
-
-
-def _find(name: str, reading: Reading) -> Dataset:
-    found = find_dataset(name)
-    if found.has_own_size and reading.image_size is not None:
-        raise DataError(
-            f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
-        )
-    return found

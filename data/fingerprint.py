@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data.examples import DatasetInfo, Examples
@@ -43,12 +43,8 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """Of the content."""
+        """Of the content: all but the order of the pictures."""
         return _digest([json.dumps({**self.to_dict(), "order": None}).encode()])
-
-    def is_same(self, other: Fingerprint) -> bool:
-        """Whether the content is, down to the order of the labels."""
-        return self.digest == other.digest
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, which `from_dict` takes."""
@@ -64,14 +60,10 @@ class Fingerprint:
     def from_dict(cls, stored: Mapping[str, Any]) -> Fingerprint:
         """Raises KeyError, TypeError or ValueError for what `to_dict` did not give."""
         channels, height, width = map(int, stored["image_shape"])
-        training, test = (
-            {str(name): (int(count), str(digest)) for name, count, digest in stored[part]}
-            for part in ("training", "test")
-        )
         return cls(
             image_shape=(channels, height, width),
-            training=training,
-            test=test,
+            training={str(name): (int(count), str(it)) for name, count, it in stored["training"]},
+            test={str(name): (int(count), str(it)) for name, count, it in stored["test"]},
             validation=int(stored["validation"]),
             order=str(stored["order"]),
         )
@@ -86,12 +78,12 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
     for label, digest in zip(labels, digests, strict=True):
         training[info.class_names[label]].append(digest)
     test: dict[str, list[bytes]] = {}
-    for file, file_digest in info.test_digests.items():
+    for file, file_digest in sorted(info.test_digests.items(), key=lambda it: class_of(it[0])):
         test.setdefault(class_of(file), []).append(file_digest.encode())
     return Fingerprint(
         image_shape=info.image_shape,
         training={name: _pictures(found) for name, found in training.items()},
-        test={name: _pictures(found) for name, found in sorted(test.items())},
+        test={name: _pictures(found) for name, found in test.items()},
         validation=info.validation_count if info.has_own_validation else 0,
         order=_digest([*digests, repr(labels).encode()]),
     )
@@ -107,10 +99,13 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 def differences(old: Fingerprint, new: Fingerprint) -> str:
     """What has changed, in words on one line; empty where the content is the same."""
-    if old.is_same(new):
+    if old.digest == new.digest:
         return ""
-    told = list(_facts(old.training, old.image_shape, new))
+    told = [f"class {name!r} is new" for name in new.training if name not in old.training]
+    told += [f"class {name!r} is gone" for name in old.training if name not in new.training]
     reshaped = old.image_shape != new.image_shape  # every picture is another
+    if reshaped:
+        told.append(f"the pictures are {_shape(new)} in place of {_shape(old)}")
     for kind, before, after in (("", old.training, new.training), ("test ", old.test, new.test)):
         for name in (name for name in before if after.get(name, before[name]) != before[name]):
             was, now = before[name][0], after[name][0]
@@ -120,31 +115,24 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
                 told.append(f"other {kind}pictures in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
-    return _shortened(told or ["the classes stand in another order"])
+    told = told or ["the classes stand in another order"]
+    more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
+    return ", ".join([*told[:MAX_TOLD], *more])
 
 
 def rough_differences(
-    class_names: Sequence[str], image_shape: Sequence[int], training_count: int, new: Fingerprint
+    class_names: Sequence[str],
+    image_shape: tuple[int, int, int],
+    training_count: int,
+    new: Fingerprint,
 ) -> str:
     """`differences` where no more is known of the old data, of a study of an earlier version."""
-    told, count = [*_facts(class_names, image_shape, new)], sum(n for n, _ in new.training.values())
-    if count != training_count:
-        told.append(f"{count} pictures, not {training_count}")
-    return _shortened(told)
+    known = {name: new.training.get(name, (0, "")) for name in class_names}
+    told = differences(replace(new, image_shape=image_shape, training=known), new)
+    count = sum(number for number, _ in new.training.values())
+    return told or (f"{count} pictures, not {training_count}" if count != training_count else "")
 
 
-def _facts(classes: Iterable[str], image_shape: Sequence[int], new: Fingerprint) -> Iterator[str]:
-    """Which classes are new or gone, and whether the pictures have another shape."""
-    yield from (f"class {name!r} is new" for name in new.training if name not in classes)
-    yield from (f"class {name!r} is gone" for name in classes if name not in new.training)
-    if tuple(image_shape) != new.image_shape:
-        old_size, new_size = (
-            f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-            for channels, height, width in (image_shape, new.image_shape)
-        )
-        yield f"the pictures are {new_size} in place of {old_size}"
-
-
-def _shortened(told: Sequence[str]) -> str:
-    more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
-    return ", ".join([*told[:MAX_TOLD], *more])
+def _shape(of: Fingerprint) -> str:
+    channels, height, width = of.image_shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

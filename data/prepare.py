@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.datasets import DATASETS, FORMS, default_data_dir, verify
+from data.datasets import DATASETS, FORMS, count_test, default_data_dir, load_training
 from data.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        info, test_count = verify(options.dataset, options.data_dir)
+        info, _ = load_training(options.dataset, options.data_dir)
+        test_count = count_test(options.dataset, options.data_dir)
     except DataError as error:
         print(f"{called}: {error}", file=sys.stderr)
         return 2

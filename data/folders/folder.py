@@ -5,17 +5,16 @@ Sizes and levels of the training pictures are looked at once; what they decide h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import torch
 
+from data.arrays import Part
 from data.errors import DataError
-from data.examples import DatasetInfo, Examples
-from data.folders.layout import Layout, class_of, read_layout, share
+from data.examples import DatasetInfo
+from data.folders.layout import Layout, class_of, read_layout
 from data.folders.levels import common_range, extent, words
 from data.folders.pictures import channels_of, decoded, each, is_deep, opened, read_pictures
 from data.folders.preparation import FIRST, Preparation, Range, Reading
@@ -27,60 +26,30 @@ FIRST_SIZE = 32  # of studies of before the size was chosen
 MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
 
 Shape = tuple[int, int, int]
-_SIDES = {"left", "right", "links", "rechts", "gauche", "droite", "izquierda", "derecha"}
-_NUMBERS = {
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    *("digit", "letter", "character", "number"),
-}
 
 
-def load_training(
-    root: Path, name: str, data_dir: Path, reading: Reading
-) -> tuple[DatasetInfo, Examples]:
-    """See `data.datasets.load_training`."""
+def load(root: Path, train: bool, data_dir: Path, reading: Reading) -> Part:
+    """Raises DataError for files that are no pictures, all at once."""
     layout = read_layout(root, data_dir, version=reading.version)
     image_shape, preparation, notes = prepare(layout, reading)
-    classes, own = layout.class_names, len(layout.validation)
-    info = DatasetInfo(
-        name=name,
-        title=layout.root.name,
-        class_names=classes,
-        image_shape=image_shape,
-        mirror_changes_class=mirror_changes_class(classes, version=reading.version),
-        validation_count=own or share(len(layout.training), len(classes)),
-        training_count=len(layout.learned),
+    files = layout.learned if train else tuple(layout.test_digests)
+    label_of = {name: label for label, name in enumerate(layout.class_names)}
+    return Part(
+        images=read_pictures([root / file for file in files], image_shape, preparation),
+        labels=[label_of[class_of(file)] for file in files],
+        class_names=layout.class_names,
+        validation=len(layout.validation) if train else 0,
         test_digests=layout.test_digests,
         test_is_drawn=layout.test_is_drawn,
-        has_own_validation=own > 0,
         preparation=preparation,
         notes=(*notes, *layout.notes),
     )
-    return info, _examples(layout, layout.learned, image_shape, preparation)
-
-
-def load_test(root: Path, _name: str, data_dir: Path, reading: Reading) -> Examples:
-    """See `data.datasets.load_test`."""
-    layout = read_layout(root, data_dir, version=reading.version)
-    image_shape, preparation, _ = prepare(layout, reading)
-    return _examples(layout, tuple(layout.test_digests), image_shape, preparation)
 
 
 def has_same_test(root: Path, info: DatasetInfo, data_dir: Path, version: int) -> bool:
     """See `data.datasets.has_same_test`."""
     layout = read_layout(root, data_dir, version=version)
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
-
-
-def _examples(
-    layout: Layout, files: Sequence[str], image_shape: Shape, preparation: Preparation
-) -> Examples:
-    """Raises DataError for files that are no pictures, all at once."""
-    label_of = {name: label for label, name in enumerate(layout.class_names)}
-    paths = [layout.root / file for file in files]
-    return Examples(
-        images_NCHW=read_pictures(paths, image_shape, preparation),
-        labels_N=torch.tensor([label_of[class_of(file)] for file in files]),
-    )
 
 
 def prepare(layout: Layout, reading: Reading) -> tuple[Shape, Preparation, list[str]]:
@@ -139,20 +108,3 @@ def choose_size(sizes: Sequence[tuple[int, int]]) -> int:
     affordable = max((MAX_PIXELS / max(len(sizes), 1)) ** 0.5, 32)
     most = min(median(map(min, sizes)) if sizes else 32, affordable)
     return max((size for size in SIZES if size <= most), default=max(int(most), SMALLEST))
-
-
-def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
-    """Whether a mirrored picture may belong to another class, guessed from the classes' names.
-
-    True for what looks like signs, or for sides: classes called by a letter, a digit or a number,
-    with or without a word for it, and classes that tell left from right.
-    """
-    if all(len(name) == 1 and name.isalnum() for name in class_names):
-        return True
-    if version == 1:
-        return False
-    words = [set(re.findall(r"[^\W\d_]+|\d+", name.casefold())) for name in class_names]
-    return any(found & _SIDES for found in words) or all(
-        found and all(word.isdecimal() or len(word) == 1 or word in _NUMBERS for word in found)
-        for found in words
-    )

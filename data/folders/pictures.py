@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -39,15 +40,15 @@ def read_picture(
     `data.folders.levels`), resized to H x W (antialiased) as `preparation` says. Colour profiles
     are not applied. Raises DataError.
     """
-    return read_pictures([path], image_shape, preparation)[0]
+    return torch.from_numpy(read_pictures([path], image_shape, preparation)[0]).permute(2, 0, 1)
 
 
 def read_pictures(
     paths: Sequence[Path],
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
-) -> Tensor:
-    """As `read_picture` for each of `paths`: uint8 NCHW, in their order; all faults in one."""
+) -> NDArray[np.uint8]:
+    """As `read_picture` for each of `paths`, but NHWC, in their order; all faults in one."""
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
 
@@ -58,7 +59,7 @@ def read_pictures(
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
     refuse_faults([fault for fault in each(read_into, range(len(paths))) if fault is not None])
-    return torch.from_numpy(pictures_NHWC).permute(0, 3, 1, 2).contiguous()
+    return pictures_NHWC
 
 
 def check_pictures(paths: Sequence[Path]) -> None:

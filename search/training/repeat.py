@@ -150,7 +150,7 @@ def _epoch(saved: dict[str, Any]) -> Epoch:
 
 def require_content(content: Fingerprint | None, task: Task) -> None:
     """Raises RepeatError where a task was loaded from other images than the job is for."""
-    if content is not None and task.content is not None and not content.is_same(task.content):
+    if content is not None and task.content is not None and content.digest != task.content.digest:
         raise RepeatError(
             f"{task.info.name} was changed meanwhile ({differences(content, task.content)}); put "
             "the images back, and the same command goes on"

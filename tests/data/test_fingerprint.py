@@ -32,7 +32,6 @@ def test_names_of_files_and_place_do_not_matter(root: Path) -> None:
     for path in list(root.glob("*/*/*.png")):
         path.rename(path.with_stem(f"{9 - int(path.stem[-1])}-{path.stem}"))
     after = look(root.rename(root.with_name("moved")))
-    assert after.is_same(before)
     assert differences(before, after) == ""
     assert after.order != before.order  # by which the validation images are drawn
 
@@ -104,11 +103,10 @@ def toy(names: str, labels: list[int], side: int = 2) -> Fingerprint:
 
 def test_classes_and_what_is_known_of_an_older_study_are_compared() -> None:
     new = toy("ab", [0, 1])
-    assert not new.is_same(toy("ab", [1, 0]))
     assert differences(new, toy("ba", [1, 0])) == "the classes stand in another order"
     assert differences(new, toy("abcdefghijkl", [0, 1])).endswith("class 'h' is new, and 4 more")
     assert rough_differences("ab", (1, 2, 2), 2, new) == ""
+    assert rough_differences("ab", (1, 2, 2), 5, new) == "2 pictures, not 5"
     assert rough_differences("ac", (3, 2, 2), 5, new) == (
-        "class 'b' is new, class 'c' is gone, the pictures are 2x2 grey in place of 2x2 RGB, "
-        "2 pictures, not 5"
+        "class 'b' is new, class 'c' is gone, the pictures are 2x2 grey in place of 2x2 RGB"
     )

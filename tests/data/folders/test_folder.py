@@ -16,10 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datasets import load_test, load_training, verify
+from data.arrays import mirror_changes_class
+from data.datasets import count_test, load_test, load_training
 from data.errors import DataError
 from data.examples import split
-from data.folders.folder import choose_size, mirror_changes_class
+from data.folders.folder import choose_size
 from data.folders.layout import read_layout
 from data.folders.preparation import Reading
 from tests.data.insects import EACH, colour, fill, jpeg, load, make_insects, pattern, save
@@ -126,7 +127,7 @@ def test_it_is_read(root: Path, change: Callable[[Path], None], count: int, said
     assert info.training_count == len(training)
     assert re.search(said, "\n".join(info.notes)), info.notes
     assert all("\n" not in note for note in info.notes)
-    assert verify(info.name, root.parent / "data") == (info, len(test))
+    assert count_test(info.name, root.parent / "data") == len(test)
 
 
 def test_images_and_labels_are_those_of_the_files(root: Path) -> None:
