@@ -43,10 +43,6 @@ class Layout:
     notes: tuple[str, ...]
 
     @property
-    def test(self) -> tuple[str, ...]:
-        return tuple(self.test_digests)
-
-    @property
     def learned(self) -> tuple[str, ...]:
         """The files for training, then those for validation."""
         return self.training + self.validation

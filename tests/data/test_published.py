@@ -68,13 +68,10 @@ def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
         assert examples.labels_N.tolist() == batch[key]
     assert len(info.class_names) == classes
     assert info.class_names[3] == f"{'fine' if classes == 100 else 'coarse'} 3"
-
-
-def test_a_pickle_with_another_md5_is_never_loaded(small_cifar100: Path) -> None:
     archive = small_cifar100 / CIFAR100.filename
     archive.write_bytes(archive.read_bytes() + b"\0")
-    with pytest.raises(DataError, match="damaged"):
-        load_training("cifar100", small_cifar100)
+    with pytest.raises(DataError, match="damaged"):  # a pickle of another MD5 is never loaded
+        load_training(name, small_cifar100)
 
 
 def test_digits_are_scikit_learns_and_divided_alike_for_ever(tmp_path: Path) -> None:
@@ -119,23 +116,15 @@ def test_training_opens_no_test_file_needs_none_and_writes_nothing(small_fashion
     assert sorted(small_fashion.data_dir.rglob("*")) == before
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
 @pytest.mark.parametrize("name", [IMAGES, LABELS])
-def test_a_damaged_file_is_named_with_the_remedy(
-    small_fashion: Any, name: str, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_file_is_named_with_the_remedy(small_fashion: Any, name: str) -> None:
+    with pytest.raises(DataError, match=f"lacks {', '.join(small_fashion.packed)} or"):
+        read(small_fashion)
+    assert not small_fashion.data_dir.exists()
     small_fashion.put()
-    damage(small_fashion.raw / name)
+    content = bytearray((small_fashion.raw / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (small_fashion.raw / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
         read(small_fashion)
     message = str(caught.value)
@@ -143,19 +132,6 @@ def test_a_damaged_file_is_named_with_the_remedy(
     assert f"in {small_fashion.raw}, " in message
     assert "Connection refused" in message
     assert "\n" not in message
-
-
-def test_absent_files_are_listed_with_their_place_and_nothing_is_left_behind(
-    small_fashion: Any,
-) -> None:
-    with pytest.raises(DataError) as caught:
-        read(small_fashion)
-    assert f"lacks {', '.join(small_fashion.packed)} or" in str(caught.value)
-    assert f"in {small_fashion.raw}, " in str(caught.value)
-    assert not small_fashion.data_dir.exists()
-    small_fashion.put(IMAGES, "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
-    with pytest.raises(DataError, match=f"lacks {LABELS} or"):
-        read(small_fashion)
 
 
 def test_what_is_missing_is_fetched_for_both_parts(small_fashion: Any, server: Any) -> None:
@@ -169,7 +145,8 @@ def test_a_damaged_archive_is_fetched_again_and_nothing_else(
     small_fashion: Any, server: Any
 ) -> None:
     small_fashion.put()
-    truncate(small_fashion.raw / IMAGES)
+    path = small_fashion.raw / IMAGES
+    path.write_bytes(path.read_bytes()[:-100])
     assert read(small_fashion)[0] == small_fashion.packed[IMAGES]
     assert server.got == [IMAGES]
     assert (small_fashion.raw / IMAGES).read_bytes() == small_fashion.packed[IMAGES]

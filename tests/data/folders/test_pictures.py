@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from data.folders.composition import read_alike
 from data.folders.levels import common_range
 from data.folders.pictures import channels_of, read_picture
 from data.folders.preparation import FIRST, Preparation
-from tests.data.insects import save
+from tests.data.pets import save
 
 PADDED = Preparation(fit="pad", levels=(0, 65535))
 RED, WHITE = [255, 0, 0], [255, 255, 255]
@@ -77,16 +76,12 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
     assert pixels(tmp_path / "p.png") == [[WHITE, RED]]
 
 
-@pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40), (17, 3), (400, 1)])
-def test_the_whole_picture_is_there_and_the_rest_has_its_borders_colour(
-    tmp_path: Path, width: int, height: int
+def test_a_square_stays_one_in_the_middle_and_the_rest_has_its_borders_colour(
+    tmp_path: Path,
 ) -> None:
-    Image.new("RGB", (width, height), (10, 200, 30)).save(tmp_path / "a.png")
+    Image.new("RGB", (17, 3), (10, 200, 30)).save(tmp_path / "a.png")
     image = read_picture(tmp_path / "a.png", (3, 20, 20), PADDED)
     assert (image.permute(1, 2, 0) == torch.tensor([10, 200, 30])).all()
-
-
-def test_a_square_stays_one_in_the_middle(tmp_path: Path) -> None:
     picture = Image.new("L", (80, 40), 255)
     picture.paste(0, (30, 10, 50, 30))
     picture.save(tmp_path / "a.png")
@@ -103,7 +98,6 @@ def test_a_square_stays_one_in_the_middle(tmp_path: Path) -> None:
         ([(0, 4000), (7, 90)], True, (0, 4095)),
         ([(27_000, 31_000)], True, (27_000, 31_000)),  # a thermal camera
         ([(-500, 1500)], True, (-500, 1500)),  # Hounsfield units
-        ([(5, 5)], True, (5, 6)),
         ([(0.1, 0.9)], False, (0, 1)),
         ([(0, 0.3)], False, (0, 0.3)),
         ([(0, 200)], False, (0, 255)),
@@ -140,36 +134,17 @@ def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_pat
     assert read_picture(tmp_path / "a.tif", (1, 2, 2)).tolist() == [[[0, 0], [255, 128]]]
 
 
-def truncated(kind: str) -> bytes:
-    stream = io.BytesIO()
-    Image.effect_noise((64, 64), 50).save(stream, kind)
-    return stream.getvalue()[:-500]
-
-
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-
-
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "cannot be read as a picture"),
-        (b"just text", "cannot be read as a picture"),
-        (truncated("PNG"), "cannot be read as a picture"),
-        (truncated("JPEG"), "cannot be read as a picture"),
-        (EPS, "cannot be read as a picture"),
-        (None, "there is no picture file"),
-    ],
-    ids=["empty", "text", "truncated png", "truncated jpeg", "eps", "absent"],
+    "content", [b"", b"just text", b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n", None]
 )
-def test_what_is_no_whole_picture_is_named(
-    tmp_path: Path, content: bytes | None, said: str
-) -> None:
-    path = tmp_path / "a.png"
+def test_what_is_no_whole_picture_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a\nb.png"
     if content is not None:
         path.write_bytes(content)
+    said = "cannot be read as a picture" if content is not None else "there is no picture file"
     with pytest.raises(DataError, match=said) as caught:
         read_picture(path, (1, 8, 8))
-    assert str(path) in str(caught.value)
+    assert r"a\nb.png" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from data.datasets import load_training
 from data.errors import DataError
-from data.folders.layout import read_layout
-from tests.data.insects import fill, jpeg, load, make_insects
+from tests.data.pets import fill, jpeg, load, make_insects
 
 
 @pytest.fixture
@@ -25,17 +24,7 @@ def root(tmp_path: Path) -> Path:
 def damaged(root: Path) -> None:
     (root / "train/ant/empty.jpg").write_bytes(b"")
     (root / "train/ant/half.jpg").write_bytes(jpeg()[: len(jpeg()) // 2])
-    (root / "train/bee/page.jpg").write_text("<html>404 Not Found</html>")
-
-
-def of_a_foreign_format(root: Path) -> None:
-    (root / "train/ant/a.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(40))
-    (root / "train/bee/d.dng").write_bytes(b"II*\0" + bytes(100))
-
-
-def all_damaged(root: Path) -> None:
-    for path in list((root / "train").glob("*/*.png")):
-        path.write_bytes(b"")
+    (root / "train/bee/a.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(40))
 
 
 def bytes_for_a_name(root: Path) -> None:
@@ -60,9 +49,11 @@ def one_image_beside_a_test_set(root: Path) -> None:
 
 
 REFUSED: list[tuple[Callable[[Path], None], str]] = [
-    (damaged, r"3 files: .*empty.jpg cannot be read as a picture, .*half.jpg .*, .*page.jpg .*;"),
-    (of_a_foreign_format, r"2 files: .*a.heic .*: HEIC is a .* not supported, .* DNG is .* PNG"),
-    (all_damaged, "24 files: .*000.png cannot be read .*, .*007.png .* and 4 more"),
+    (
+        damaged,
+        r"3 files: .*empty.jpg cannot be read as a picture, .*half.jpg .*, .*a.heic .*: HEIC is a "
+        ".* not supported; put a whole picture",
+    ),
     (
         lambda root: (root / "train/ant/x.png").symlink_to("/nonexistent/x.png"),
         "train/ant/x.png is a folder or a link to nothing",
@@ -105,37 +96,10 @@ def test_it_is_refused_in_one_line_and_nothing_is_stored(
     ("given", "said"),
     [
         ("", "'folder:' lacks its path; choose .*folder:PATH"),
-        ("/nowhere/at/all", "no folder /nowhere/at/all/train"),
         ("~nobody-of-this-name/pets", "cannot find ~nobody-of-this-name/pets"),
-        ("a" * 5000, "cannot (read|find) .*aaa"),
         ("pets\0", "control characters"),
     ],
 )
 def test_a_path_that_is_none_is_named(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         load_training(f"folder:{given}", tmp_path)
-
-
-def test_hostile_class_names_are_kept_as_they_are_or_refused(
-    tmp_path: Path, hostile_names: tuple[str, ...]
-) -> None:
-    kept, refusals = [], []
-    for number, name in enumerate(hostile_names):
-        root = tmp_path / str(number)
-        try:
-            for one in ("plain", name):
-                assert one == Path(one).name
-                (root / "train" / one).mkdir(parents=True)
-                fill(root / "train" / one, 0, 3)
-        except (AssertionError, OSError, ValueError):
-            continue  # no single folder of this system can have that name
-        try:
-            layout = read_layout(root, tmp_path / "data")
-        except DataError as error:
-            refusals.append(str(error))
-        else:
-            assert set(layout.class_names) == {"plain", name}
-            kept.append(name)
-    assert "<img src=x onerror=alert(1)>" in kept
-    assert all("\n" not in name and "\x1b" not in name for name in kept)
-    assert all(refusal.isprintable() for refusal in refusals)
