@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HEIGHT = 440  # pixels on a page, of a figure that does not say
-Section = Literal["arms", "effects", "progress", "parameters", "confusion", "network", "more"]
+Section = Literal["arms", "effects", "progress", "parameters", "confusion", "more"]
 Source = TypeVar("Source")
 
 
@@ -106,10 +106,6 @@ FIGURES: dict[str, Figure[StudyView]] = {
         _lazily("study:loss_against_parameters"), _differ_in_size, "progress",
         dashboard_id="loss-against-parameters",
     ),
-    "time": Figure(
-        "Where the time went", "Time of training and validation by what became of the trials",
-        _lazily("study:time_by_outcome"), section="progress", dashboard_id="time-by-outcome",
-    ),
     "importances": Figure(
         "What mattered", "Share of the losses' variance that each searched parameter explains",
         _lazily("parameters:importances_bars"), _searches, "parameters", in_dashboard=False,
@@ -127,10 +123,6 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
     "curves": Figure(
         "Training curves", "Loss and error by epoch of the trial and of the final runs",
         _lazily("final:training_curves"), section="progress",
-    ),
-    "kernels": Figure(
-        "First-layer kernels", "Weights of the first convolution's kernels",
-        _lazily("final:first_layer_kernels"), lambda final: final.kernels is not None, "network",
     ),
 }  # fmt: skip
 

@@ -57,9 +57,8 @@ def _trial_curves(view: StudyView) -> go.Figure:
         _add_curve(figure, trial, f"#{trial.number}", style.line_style(rank))
     best = [row for trial in top if (row := trial.best) is not None]
     if best:
-        colours = [style.line_style(rank)["color"] for rank in range(len(best))]
         x, y = [row.epoch for row in best], [values.short(row.validation_loss) for row in best]
-        style.add_markers(figure, x, y, "best epoch", {**CIRCLE, "color": colours})
+        style.add_markers(figure, x, y, "best epoch", {**CIRCLE, "color": style.GREY})
     remark = f"coloured: the best {len(top)} with their loss; one run each"
     style.apply_style(figure, values.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])

@@ -17,15 +17,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from search.analysis.wording import fitted, grouped
+from search.analysis.wording import fitted
 from search.figures import HEIGHT, KINDS, Kind
 from search.training.files import write_atomically
 
@@ -35,8 +32,7 @@ DPI = 150
 WIDTH_INCHES, PX_PER_INCH = 8.0, 110
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS = {"circle": "o", "diamond": "D", "diamond-wide": "d", "triangle-up": "^", "star": "*"}
-FEW_DECADES = 2.5  # up to which a logarithmic axis has labels between the powers of ten
-SMALL = 7  # points
+SMALL, TINY = 7, 4  # points
 MOST_TITLE = 120  # characters of a line
 MOST_LETTERS = 90  # of a panel's labels beside each other, of a figure with one panel
 MANY_LABELS = 25
@@ -93,9 +89,9 @@ def drawn(figure: Mapping[str, Any]) -> Figure:
         draw = {"bar": _draw_bars, "heatmap": _draw_heatmap}.get(trace["type"], _draw_lines)
         draw(panels[trace.get("xaxis", "x")], trace)
     for axes, (x, y) in zip(panels.values(), given, strict=True):
-        _furnish(axes, x, y, columns)
-        if layout.get("plot_bgcolor", "").startswith("#"):
-            axes.set_facecolor(layout["plot_bgcolor"])
+        axes.set_axisbelow(True)
+        _furnish(axes, "x", x, MOST_LETTERS // columns)
+        _furnish(axes, "y", y)
     _annotate(panels, layout)
     _name(picture, list(panels.values()), layout["title"])
     return picture
@@ -113,12 +109,11 @@ def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
-    x, y = _numbers(trace["x"]), _numbers(trace["y"])
-    line, marker = trace.get("line", {}), trace.get("marker", {})
+    line, marker, look = trace.get("line", {}), trace.get("marker", {}), dict[str, Any]()
+    look["color"], look["alpha"] = marker.get("color", line.get("color")), trace.get("opacity", 1)
     mode = trace.get("mode", "lines")
-    look = {"color": line.get("color"), "alpha": trace.get("opacity", 1), "linestyle": ""}
+    look["linestyle"] = LINES[line.get("dash", "solid")] if "lines" in mode else ""
     if "lines" in mode:
-        look["linestyle"] = LINES[line.get("dash", "solid")]
         look["linewidth"] = 0.8 * line.get("width", 2)
         look["drawstyle"] = "steps-post" if line.get("shape") == "hv" else "default"
     if "markers" in mode:
@@ -126,46 +121,27 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
         look["marker"] = MARKERS.get(symbol.removesuffix("-open"), "x")
         look["markersize"] = 0.7 * marker.get("size", 6)
         look |= {"markerfacecolor": "none"} if symbol.endswith("-open") else {}
-        look["color"] = marker.get("color", line.get("color"))
-    if "error_x" in trace:
-        look |= {"xerr": _numbers(trace["error_x"]["array"]), "elinewidth": 1.2, "capsize": 3}
-        axes.errorbar(x, y, label=_label(trace), **look)
-    elif isinstance(look["color"], list | tuple):  # each open marker has its own
-        axes.scatter(
-            x, y, look["markersize"] ** 2, label=_label(trace), marker=look["marker"],
-            facecolors="none", edgecolors=look["color"], zorder=3,
-        )  # fmt: skip
-    else:
-        axes.plot(x, y, label=_label(trace), **look)
-
-
-def _label(trace: Mapping[str, Any]) -> str | None:
-    """For the legend. Matplotlib leaves out labels that begin with an underscore."""
-    if "name" not in trace or not trace.get("showlegend", True):
-        return None
-    label = plain(trace["name"])
-    return f" {label}" if label.startswith("_") else label
+    if "name" in trace and trace.get("showlegend", True):
+        # Matplotlib leaves out labels that begin with an underscore.
+        look["label"] = re.sub(r"\A(?=_)", " ", plain(trace["name"]))
+    spread = _numbers(trace["error_x"]["array"]) if "error_x" in trace else None
+    capsize = 0 if spread is None else 3
+    axes.errorbar(_numbers(trace["x"]), _numbers(trace["y"]), xerr=spread, capsize=capsize, **look)
 
 
 def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
-    names = [plain(str(name)) for name in trace["y"]]
-    spread = trace.get("error_x", {}).get("array")
-    color = trace.get("marker", {}).get("color")
-    bars = axes.barh(names, _numbers(trace["x"]), color=color, xerr=spread)
-    if "text" in trace:
-        axes.bar_label(bars, [plain(text) for text in trace["text"]], padding=4, fontsize=8)
-        axes.margins(x=0.25)
+    names = [plain(name) for name in trace["y"]]
+    spread, color = trace.get("error_x", {}).get("array"), trace["marker"]["color"]
+    axes.barh(names, _numbers(trace["x"]), color=color, xerr=spread)
 
 
 def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
-    values, low, high = _numbers(trace["z"]), trace["zmin"], trace["zmax"]
-    colours = LinearSegmentedColormap.from_list("scale", list(map(tuple, trace["colorscale"])))
-    shown = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    bar = trace["colorbar"]
+    values, bar = _numbers(trace["z"]), trace["colorbar"]
+    low, high = trace["zmin"], trace["zmax"]
+    shown = axes.imshow(values, cmap="Blues", vmin=low, vmax=high, interpolation="nearest")
     title = plain(bar["title"]["text"]).replace("\n", " ")
     beside = axes.figure.colorbar(shown, ax=axes, label=title, shrink=0.8)
-    if "tickvals" in bar:
-        beside.set_ticks(bar["tickvals"], labels=bar["ticktext"])
+    beside.set_ticks(bar["tickvals"], labels=bar["ticktext"])
     if "texttemplate" in trace:
         for (row, column), value in np.ndenumerate(values):
             color = "white" if value > (2 * low + 3 * high) / 5 else "black"
@@ -173,50 +149,36 @@ def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
             axes.text(column, row, text, ha="center", va="center", color=color, size=SMALL)
 
 
-def _furnish(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], columns: int) -> None:
-    axes.set_axisbelow(True)
-    for name, axis, given in (("x", axes.xaxis, x), ("y", axes.yaxis, y)):
-        log = given.get("type") == "log"
-        if given.get("visible") is False:
-            axis.set_visible(False)
-        if log:
-            axes.set(**{f"{name}scale": "log"})
-        if given.get("showgrid", True):
-            axis.grid(True, color="#7F7F7F", alpha=0.2, linewidth=0.6)
-        if "text" in given.get("title", {}):
-            axes.set(**{f"{name}label": plain(given["title"]["text"])})
-        if given.get("showticklabels") is False:
-            axis.set_ticks([])
-        if "ticktext" in given:
-            labels = [plain(text) for text in given["ticktext"]]
-            size = 4 if len(labels) > MANY_LABELS else SMALL if name == "x" else None
-            axis.set_ticks(given["tickvals"], labels, fontsize=size)
-        if given.get("range") is not None:
-            low, high = given["range"]
-            axes.set(**{f"{name}lim": (10**low, 10**high) if log else (low, high)})
-        elif given.get("autorange") == "reversed":
-            axis.set_inverted(True)
-        elif given.get("rangemode") == "tozero" and not log:
-            axes.set(**{f"{name}lim": (0, None)})
-        if log:
-            _label_decades(axis)
-    labels = x.get("ticktext", ())
-    if sum(map(len, labels)) > MOST_LETTERS // columns:  # they would run into each other
-        turned = 90 if len(labels) > MANY_LABELS else 30
-        axes.tick_params(axis="x", labelrotation=turned)
-        for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
-
-
-def _label_decades(axis: Axis) -> None:
-    """Plain numbers, as signs for powers of ten need formulas, which are switched off."""
-    low, high = axis.get_view_interval()
-    few = math.log10(high / low) < FEW_DECADES
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: grouped(round(value)) if value >= 1000 else f"{value:g}")
-    )
-    axis.set_minor_formatter(NullFormatter())
+def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int = 0) -> None:
+    """The x or y axis: its scale, range, labels and grid."""
+    axis, log = getattr(axes, f"{name}axis"), given.get("type") == "log"
+    axis.set_visible(given.get("visible") is not False)
+    if log:
+        axes.set(**{f"{name}scale": "log"})
+    if given.get("showgrid", True):
+        axis.grid(True, color="#7F7F7F", alpha=0.2, linewidth=0.6)
+    if "text" in given.get("title", {}):
+        axes.set(**{f"{name}label": plain(given["title"]["text"])})
+    if given.get("range") is not None:
+        low, high = given["range"]
+        axes.set(**{f"{name}lim": (10**low, 10**high) if log else (low, high)})
+    elif given.get("autorange") == "reversed":
+        axis.set_inverted(True)
+    elif given.get("rangemode") == "tozero" and not log:
+        axes.set(**{f"{name}lim": (0, None)})
+    if log:  # plain numbers: signs for powers of ten need formulas, which are switched off
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}".replace(",", " ")))
+        axis.set_minor_formatter(NullFormatter())
+    if "ticktext" in given:
+        labels = [plain(text) for text in given["ticktext"]]
+        size = TINY if len(labels) > MANY_LABELS else SMALL
+        axis.set_ticks(given["tickvals"], labels, fontsize=size)
+        if most_letters and sum(map(len, labels)) > most_letters:  # they would run together
+            turned = 90 if len(labels) > MANY_LABELS else 30
+            axis.set_tick_params(labelrotation=turned)
+            for label in axis.get_ticklabels():
+                label.set(ha="right", rotation_mode="anchor")
 
 
 def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
@@ -224,16 +186,16 @@ def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
         axes, line = panels[shape.get("xref", "x")], shape["line"]
         axes.axvline(shape["x0"], color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
     for note in layout.get("annotations", ()):
-        across = "axes fraction" if note.get("xref") == "paper" else "data"
-        along = "axes fraction" if note.get("yref") == "paper" else "data"
+        across, along = (
+            "axes fraction" if note.get(axis) == "paper" else "data" for axis in ("xref", "yref")
+        )
         panels.get(note.get("xref", "x"), panels["x"]).annotate(
             plain(note["text"]),
             (note["x"], note["y"]),
             xycoords=(across, along),
             ha=note.get("xanchor", "center"),
-            va=note.get("yanchor", "center"),
-            fontsize=0.7 * note.get("font", {}).get("size", 11),
-            color=note.get("font", {}).get("color"),
+            va="center",
+            fontsize=8,
         )
 
 
@@ -241,10 +203,8 @@ def _name(picture: Figure, panels: Sequence[Axes], title: Mapping[str, Any]) -> 
     lines = f"{plain(title['text'])}\n{plain(title['subtitle']['text'])}".split("\n")
     text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
     picture.suptitle(text, fontsize=9, x=0.01, ha="left")
-    handles: list[Artist] = []
-    labels: list[str] = []
-    for axes in panels:
-        found = axes.get_legend_handles_labels()
-        handles, labels = [*handles, *found[0]], [*labels, *found[1]]
+    handles = [
+        pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)
+    ]
     if len(handles) > 1:
-        picture.legend(handles, labels, loc="outside right upper", fontsize=SMALL)
+        picture.legend(*zip(*handles, strict=True), loc="outside right upper", fontsize=SMALL)

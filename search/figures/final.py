@@ -1,6 +1,6 @@
-"""Figures of the final network: how it learned, what it confuses, what its first layer looks at.
+"""Figures of the final network: how it learned, what it confuses.
 
-K classes; kernels have the shape (C_out, C_in, height, width).
+K classes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from plotly.subplots import make_subplots
 
 from search.analysis.final_result import FinalResult
 from search.analysis.wording import counted, data_in_words, fitted, grouped, percent, printable
-from search.figures import FINAL_FIGURES, applying
+from search.figures import FINAL_FIGURES
 from search.figures.files import Draw, drawn, write_pictures
-from search.figures.images import draw_feature_maps, draw_mistakes, tile
+from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
 from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
 from search.figures.values import in_figure, short
 from search.spec.recipe import EARLY_LOOK
@@ -28,7 +28,6 @@ from search.store.records import EpochRow
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
 MOST_NUMBERS = 25  # classes up to which each cell shows its count
 BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
-GAP_COLOUR = "#0072B240"  # no grey, so that kernels have edges; a quarter opaque
 SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # marked at the confusion matrix's scale
 
 
@@ -142,84 +141,29 @@ def confusion_matrix(
     return figure
 
 
-def first_layer_kernels(final: FinalResult) -> go.Figure:
-    """Each kernel as a picture, its input channels below each other; grey is zero for all.
-
-    One scale from black (most negative) over grey to white, symmetric around 0.
-    """
-    kernels = final.kernels
-    assert kernels is not None
-    grid, owners = kernel_grid(kernels)
-    finite = np.abs(kernels[np.isfinite(kernels)])
-    limit = float(finite.max(initial=0.0)) or 1.0
-    figure = go.Figure()
-    figure.add_heatmap(
-        z=[[short(value) for value in row] for row in grid.tolist()],
-        zmin=-limit,
-        zmax=limit,
-        colorscale=[[0, "#000000"], [0.5, "#808080"], [1, "#FFFFFF"]],
-        customdata=owners.tolist(),
-        hovertemplate="kernel %{customdata}: %{z}<extra></extra>",
-        hoverongaps=False,
-        colorbar={"title": {"text": "weight"}},
-    )
-    network = f"{printable(final.view.dataset.title)}, {_network(final)}"
-    apply_style(
-        figure,
-        f"{in_figure(network)}<br>input channels below each other; grey is zero",
-        f"First-layer kernels ({len(kernels)})",
-    )
-    figure.update_layout(plot_bgcolor=GAP_COLOUR)
-    hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
-    figure.update_xaxes(constrain="domain", **hidden)
-    figure.update_yaxes(autorange="reversed", scaleanchor="x", **hidden)
-    return figure
-
-
-def kernel_grid(kernels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The kernels in reading order, gaps of one pixel between them, and whose each pixel is.
-
-    Returns two arrays of one shape, NaN in the gaps: weights, and kernel numbers from 0. Wider
-    than high, about 2:1.
-    """
-    count, channels, height, width = kernels.shape
-    tall_CHW = kernels.reshape(count, channels * height, width)
-    columns = min(count, math.ceil(math.sqrt(2 * count * channels * height / width)))
-    owners_CHW = np.broadcast_to(np.arange(count)[:, None, None], tall_CHW.shape)
-    return tile(tall_CHW, columns), tile(owners_CHW, columns)
-
-
-def drawings(final: FinalResult) -> dict[str, Draw]:
-    """What draws each picture of FINAL_FIGURES, and those of `image_drawings`."""
-    made: dict[str, Draw] = {
-        name: partial(drawn, figure.draw(final).to_dict())
-        for name, figure in applying(FINAL_FIGURES, final).items()
-    }
-    return made | image_drawings(final)
-
-
 def image_drawings(final: FinalResult) -> dict[str, Draw]:
-    """What draws the pictures that are no plotly figures, where there are such: the mistakes of
-    the most confused pairs, and the feature maps."""
+    """What draws the pictures that are no plotly figures, where there are such: kernels of the
+    first layer, feature maps, and the mistakes of the most confused pairs."""
+    title, names = fitted(final.view.dataset.title), final.view.dataset.class_names
+    network = f"trial {final.trial.number}, seed {final.runs[0].seed}"
     made: dict[str, Draw] = {}
-    title = fitted(final.view.dataset.title)
-    if final.mistakes:
-        words = f"{title}: the surest mistakes on test, {_network(final)}"
-        names = final.view.dataset.class_names
-        made["mistakes"] = partial(draw_mistakes, final.mistakes, names, words)
+    if final.kernels is not None:
+        made["kernels"] = partial(draw_kernels, final.kernels, f"{title}: kernels, {network}")
     if final.features is not None:
-        words = f"{title}: feature maps, {_network(final)}"
+        words = f"{title}: feature maps, {network}"
         made["features"] = partial(draw_feature_maps, final.features, words)
+    if final.mistakes:
+        words = f"{title}: the surest mistakes on test, {network}"
+        made["mistakes"] = partial(draw_mistakes, final.mistakes, names, words)
     return made
 
 
-def _network(final: FinalResult) -> str:
-    return f"trial {final.trial.number}, seed {final.runs[0].seed}"
-
-
 def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
-    """Write every picture that `drawings` names, on white ground, as PNG and as SVG.
+    """Write FINAL_FIGURES and `image_drawings`, on white ground, as PNG and as SVG.
 
     Returns the files; each is written whole or not at all.
     """
-    return write_pictures(drawings(final), folder)
+    figures = {
+        name: partial(drawn, figure.draw(final).to_dict()) for name, figure in FINAL_FIGURES.items()
+    }
+    return write_pictures({**figures, **image_drawings(final)}, folder)

@@ -15,8 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search.analysis.describe import short_config
-from search.analysis.measures import trial_seconds
-from search.analysis.wording import duration, grouped, percent
+from search.analysis.wording import grouped
 from search.figures import style, values
 from search.store.views import State, StudyView, TrialView
 
@@ -158,28 +157,3 @@ def _add_history(
     if baseline is not None:
         line, hover = {"color": style.VERMILION, "width": 1, "dash": "dash"}, "baseline: loss %{y}"
         style.add_line(figure, [0, end], [baseline] * 2, "baseline", line, hover, **place)
-
-
-def time_by_outcome(view: StudyView) -> go.Figure:
-    """Where the time went, added up over the trials of each state."""
-    figure = go.Figure()
-    spent = [(s, n, trial_seconds(view, s)) for s in STATES if (n := view.count(s))]
-    total = sum(seconds for _, _, seconds in spent)
-    unit, unit_seconds = values.time_unit(total)
-    if total > 0:
-        figure.add_bar(
-            y=[f"{state} ({count})" for state, count, _ in spent],
-            x=[values.short(seconds / unit_seconds) for _, _, seconds in spent],
-            text=[f"{duration(seconds)}, {percent(seconds / total, 0)}" for _, _, seconds in spent],
-            orientation="h",
-            marker={"color": [STATES[state][0] for state, _, _ in spent]},
-            hoverinfo="skip",
-        )
-    style.apply_style(figure, values.subtitle(view, f"{duration(total)} added up over trials"))
-    figure.update_layout(height=260)
-    title = f"{unit} of training and validation, added up over trials"
-    figure.update_xaxes(title_text=title, rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    if not figure.data:
-        style.note_absence(figure, "no epoch has ended yet")
-    return figure

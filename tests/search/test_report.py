@@ -62,7 +62,7 @@ def test_a_comparison(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["--study", "dropout", "--formats", "svg"]) == 0
     assert capsys.readouterr().out == (
         "supported: It cannot.\n"
-        "Written to runs/dropout: report.html, report.md and 4 files in figures/\n"
+        "Written to runs/dropout: report.html, report.md and 3 files in figures/\n"
     )
     text = (place / "runs/dropout/report.md").read_text()
     assert "diverged in every seed" in text
@@ -121,5 +121,5 @@ def test_a_browser_draws_every_figure(place: Path, tmp_path: Path) -> None:
         check=True,
     )
     figures = page.read_text().count('<script type="application/json" class="figure">')
-    assert figures == 6
+    assert figures == 5
     assert done.stdout.count('<div class="plot js-plotly-plot"') == figures

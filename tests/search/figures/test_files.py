@@ -35,14 +35,9 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
 
 def test_panels_bars_and_error_bars(small_study: StudyView, make_comparison: Make) -> None:
     assert len(drawn(FIGURES["history"].draw(small_study).to_dict()).axes) == 2
-    (axes,) = drawn(FIGURES["time"].draw(small_study).to_dict()).axes
-    figure = FIGURES["time"].draw(small_study)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx(list(figure.data[0].x))
-    assert axes.yaxis_inverted()
     figure = FIGURES["effects"].draw(make_comparison(ARMS))
     (axes,) = drawn(figure.to_dict()).axes
-    (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
-    assert bars.has_xerr
+    (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
     (segments,) = (lines.get_segments()[0] for lines in bars[2])
     mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
     assert segments[:, 0] == pytest.approx([mean - half, mean + half])

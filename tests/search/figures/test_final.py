@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,7 @@ import pytest
 from PIL import Image
 
 from search.analysis.final_result import FinalResult
-from search.figures.final import (
-    MOST_NUMBERS,
-    confusion_matrix,
-    first_layer_kernels,
-    kernel_grid,
-    save_pictures,
-    training_curves,
-)
+from search.figures.final import MOST_NUMBERS, confusion_matrix, save_pictures, training_curves
 from tests.search.figures.looked_into import looked_into
 
 Make = Callable[..., Any]
@@ -51,31 +43,6 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
     assert many.texttemplate is None
     empty = confusion_matrix(np.array([[0, 0], [1, 3]]), ["a", "b"], "").data[0]
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (32, 1, 3, 3), (5, 3, 5, 3), (7, 2, 3, 5)])
-def test_the_grid_holds_each_kernel_once_and_apart(shape: tuple[int, int, int, int]) -> None:
-    kernels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    grid, owners = kernel_grid(kernels)
-    count, channels, height, width = shape
-    for number in range(count):
-        mine = grid[owners == number].reshape(channels, height, width)
-        assert mine == pytest.approx(kernels[number])
-    assert np.isnan(grid[np.isnan(owners)]).all()
-    for axis in (0, 1):  # neighbours of different kernels are a gap apart
-        a, b = np.moveaxis(owners, axis, 0)[:-1], np.moveaxis(owners, axis, 0)[1:]
-        assert ((a == b) | np.isnan(a) | np.isnan(b)).all()
-
-
-@pytest.mark.parametrize(("value", "limit"), [(-0.5, 0.5), (0.0, 1), (np.nan, 1), (np.inf, 1)])
-def test_grey_is_zero_for_every_kernel(make_final: MakeFinal, value: float, limit: float) -> None:
-    final = make_final()
-    object.__setattr__(final, "kernels", np.full((4, 1, 3, 3), value, np.float32))
-    figure = first_layer_kernels(final)
-    json.loads(figure.to_json(), parse_constant=pytest.fail)
-    heatmap = figure.data[0]
-    assert (heatmap.zmin, heatmap.zmax) == (-limit, limit)
-    assert heatmap.colorscale[1] == (0.5, "#808080")
 
 
 def test_every_picture_is_saved_as_png_and_svg(make_final: MakeFinal, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from search.figures.images import (
     MOST_STAGES,
     contact_sheet,
     draw_feature_maps,
+    draw_kernels,
     tile,
 )
 from search.training.bundle import Bundle, Prediction
@@ -71,6 +72,14 @@ def test_every_map_is_in_its_place(count: int) -> None:
         top, left = number // COLUMNS * 4, number % COLUMNS * 6
         assert np.array_equal(grid[top : top + 3, left : left + 5], maps[number])
     assert np.isfinite(grid).sum() == maps.size
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-0.5, 0.5), (0.0, 1), (np.nan, 1), (np.inf, 1)])
+def test_grey_is_zero_for_every_kernel(value: float, limit: float) -> None:
+    (axes,) = draw_kernels(np.full((20, 2, 3, 3), value, np.float32), "title").axes
+    (image,) = axes.images
+    assert image.get_clim() == (-limit, limit)
+    assert image.get_array().shape == (2 * 7 - 1, 16 * 4 - 1)
 
 
 def test_the_image_and_each_stage_are_drawn() -> None:

@@ -64,12 +64,12 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
 
 
 def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
-    of_all = ["history", "curves", "parameters", "time"]
+    of_all = ["history", "curves", "parameters"]
     of_parameters = ["importances", "slices"]
     assert list(applying(FIGURES, small_study)) == [*of_all, *of_parameters]
-    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "effects", "curves", "time"]
+    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "effects", "curves"]
     assert list(dashboard_figures(small_study)) == [
-        *("best-so-far", "learning-curves", "loss-against-parameters", "time-by-outcome", "slices")
+        *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
     ]
 
 
@@ -91,7 +91,6 @@ def test_figures_of_the_final_network(name: str, make_final: Callable[..., Final
     text = FINAL_FIGURES[name].draw(make_final()).to_json()
     json.loads(text, parse_constant=pytest.fail)
     assert "cannot be drawn" not in text
-    assert "kernels" not in applying(FINAL_FIGURES, make_final(kernels=None))
 
 
 def test_a_figure_of_ones_own_gets_title_style_and_data(

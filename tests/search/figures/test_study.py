@@ -4,14 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
-import pytest
 
-from search.figures.study import (
-    best_so_far,
-    loss_against_parameters,
-    pareto_front,
-    time_by_outcome,
-)
+from search.figures.study import best_so_far, loss_against_parameters, pareto_front
 from search.store.views import StudyView
 
 BigStudy = Callable[[int, int], StudyView]
@@ -75,16 +69,3 @@ def test_best_so_far_follows_the_order_in_which_trials_ended(
     assert by_count.x == (1, 4, 5)
     assert by_minutes.x == (2, 5, 7)
     assert traces(best_so_far(view))["baseline"].y == (0.5, 0.5)
-
-
-def test_time_is_added_up_by_outcome(small_study: StudyView) -> None:
-    bar = time_by_outcome(small_study).data[0]
-    spent = dict(zip(bar.y, bar.x, strict=True))
-    # Ten seconds a report, rung 0 among them.
-    assert spent == {
-        "complete (4)": pytest.approx(12 * 10 / 60, rel=1e-3),
-        "pruned (2)": pytest.approx(4 * 10 / 60, rel=1e-3),
-        "running (1)": pytest.approx(10 / 60, rel=1e-3),
-        "failed (2)": pytest.approx(3 * 10 / 60, rel=1e-3),
-    }
-    assert bar.text[0] == "2 min, 60 %"

@@ -77,9 +77,9 @@ def test_a_study_whose_winner_is_or_lacks_the_baseline(
 
 def test_the_page_shows_what_is_inside(make_final: MakeFinal) -> None:
     page = final_page(looked_into(make_final()))
-    assert page.count('<img alt="') == 2
+    assert page.count('<img alt="') == 3
     assert "surest mistakes" in page
-    assert '<img alt="' not in final_page(make_final())
+    assert '<img alt="' not in final_page(make_final(kernels=None))
 
 
 def test_another_trial_than_the_best_is_said(make_final: MakeFinal) -> None:

@@ -224,7 +224,7 @@ def test_the_page_is_one_file_without_network(compared: StudyView) -> None:
     text = report.html()
     without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"\b(src|href)=", without_scripts)
-    assert text.count('class="figure"') == len(report.figures) == 4
+    assert text.count('class="figure"') == len(report.figures) == 3
     assert "Content-Security-Policy" in text
 
 
@@ -238,4 +238,4 @@ def test_a_figure_that_a_person_adds_is_in_the_report(
     report = make_report(small_study, NOW)
     assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
     assert "<p>What &lt;it&gt; says.</p>" in report.html()
-    assert report.html().count('class="figure"') == len(report.figures) == 7
+    assert report.html().count('class="figure"') == len(report.figures) == 6
