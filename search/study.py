@@ -192,6 +192,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def how_it_stands(storage: str, name: str | None) -> str:
+    from search.terminal.status import quick_status
+
+    if (text := quick_status(storage, name)) is not None:
+        return text
     from search.store.opening import open_database
     from search.store.reading import view_study
     from search.store.studies import require_study

@@ -24,7 +24,7 @@ INFO = DatasetInfo(
     validation_count=300,
     training_count=1437,
 )
-SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
+SLOW = {"optuna", "torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
 COMMANDS = (
     *(f"search.{name}" for name in ("study", "worker", "finalize", "report", "predict")),
     *("search.dashboard", "models.anatomy", "data.prepare"),
@@ -67,13 +67,14 @@ def study(tmp_path: Path) -> Path:
     ],
 )
 def test_the_study_command_answers_without(words: str, code: int, study: Path) -> None:
-    assert loaded(["search.study", *words.split()], study, code) == set()
+    found = loaded(["search.study", *words.split()], study, code)
+    assert found <= ({"optuna"} if code else set())  # which is loaded to say what is wrong
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_needs_them_for_help(command: str, tmp_path: Path) -> None:
     assert loaded([command, "--help"], tmp_path, 0) == set()
-    assert loaded([command, "--no-such-option"], tmp_path, 2) == set()
+    assert loaded([command, "--no-such-option"], tmp_path, 2) <= {"optuna"}
 
 
 def test_a_report_needs_no_torch(study: Path) -> None:

@@ -14,11 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.analysis.wording import duration, grouped, spread
-from search.store.views import State, StudyView, TrialView
 from search.training.metrics import METRICS
+
+if TYPE_CHECKING:
+    from search.store.views import State, StudyView, TrialView
 
 HUGE = 1000  # nats: a loss of which no decimals are shown
 MEANING = (

@@ -7,11 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import TYPE_CHECKING
 
 from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
-from search.store.views import StudyView, TrialView
+
+if TYPE_CHECKING:
+    from search.store.views import StudyView, TrialView
 
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
 GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean

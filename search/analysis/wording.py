@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
-from search.store.views import State, StudyView
+if TYPE_CHECKING:
+    from search.store.views import State, StudyView
+
 
 MOST_NAME = 24  # characters of a class name on an axis
 ENDED: Sequence[State] = ("complete", "pruned", "failed")

@@ -71,7 +71,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if not {"-h", "--help"} & set(sys.argv):
+    if not {"-h", "--help", "--list", "--status"} & set(sys.argv):
         import optuna  # takes a tenth of a second
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows

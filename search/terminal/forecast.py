@@ -22,7 +22,7 @@ from search.spec.domains import Choice, Range, SpecError
 from search.spec.space import arm_config, suggest
 from search.spec.study_file import size_in_words
 from search.store.views import DatasetFacts, StudyView
-from search.terminal.summary import wrap
+from search.terminal.status import wrap
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.train import train

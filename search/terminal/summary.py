@@ -1,13 +1,10 @@
-"""A study in plain words: at its end, for `--status`, and for reports."""
+"""A study in plain words: at its end, and for reports."""
 
 from __future__ import annotations
 
 import math
-import re
-import shlex
-import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
@@ -28,18 +25,10 @@ from search.analysis.wording import (
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
-from search.store import DEFAULT_STORAGE, without_password
-from search.store.claims import display_name
-from search.store.views import State, StudyView, TrialView
-from search.terminal.command_line import as_called
+from search.store.views import StudyView, TrialView
+from search.terminal.status import MOST_FAILURES, WIDTH, next_commands, wrap
 
-WIDTH = 80
-MOST_FAILURES = 10  # told one by one
 NO_BEST = "No trial has run to its end yet, so there is no best one."
-HELD: Mapping[State, str] = {
-    "running": "Running",
-    "interrupted": "Interrupted, for the next worker to carry on",
-}
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
@@ -100,18 +89,16 @@ def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = F
 
 
 def status_text(view: StudyView) -> str:
-    """How a study stands and what it found, for standard output: `--status`, and at its end."""
+    """How a study stands and what it found, for standard output at its end."""
     lines = list(_head(view))
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
-    for state, title in HELD.items():
-        trials = view.in_state(state)
-        lines += ["", f"{title}:"] * bool(trials)
-        lines += [f"  trial {trial.number}, {_progress(trial, view)}" for trial in trials]
     if view.in_state("failed"):
         lines += ["", "Failed:", *_failures(view)]
     lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
-    return "\n".join([*lines, "", "Next:", *(f"  {one}" for one in next_commands(view))])
+    missing = view.spec.trials - view.finished
+    commands = next_commands(view.name, view.storage, missing, view.best is not None)
+    return "\n".join([*lines, "", "Next:", *(f"  {one}" for one in commands)])
 
 
 def fallback_notice(reason: str) -> str:
@@ -127,22 +114,6 @@ def fallback_words(reason: str) -> str:
         "digits instead, the 1 797 images of 8x8 pixels that come with scikit-learn. Its results "
         "say nothing about Fashion-MNIST."
     )
-
-
-def next_commands(view: StudyView) -> list[str]:
-    """What to type next, without a password."""
-    url = shlex.quote(without_password(view.storage))
-    stored = "" if view.storage == DEFAULT_STORAGE else f" --storage {url}"
-    named = f"--study {shlex.quote(view.name)}{stored}"
-    missing = view.spec.trials - view.finished
-    call = as_called("python -m search.")
-    commands = []
-    if missing > 0:
-        commands.append(f"{call}study {named}   # the other {missing} trials")
-    if view.best is not None:
-        commands.append(f"{call}report {named}")
-        commands.append(f"{call}finalize {named}")
-    return [*commands, f"{call}dashboard{stored}"]
 
 
 def _best_lines(view: StudyView) -> Iterator[str]:
@@ -176,17 +147,6 @@ def _head(view: StudyView) -> Iterator[str]:
     yield from wrap(f"Trained for {time_spent(view)}.")
 
 
-def _progress(trial: TrialView, view: StudyView) -> str:
-    parts = [f"epoch {len(trial.curve)} of {view.spec.epochs}" if trial.curve else "epoch 1"]
-    if trial.reports:
-        parts.append(f"validation loss {trial.reports[-1].validation_loss:.4f}")
-    else:
-        parts = ["nothing reported yet"]
-    if trial.state == "running":
-        parts.append(f"on {printable(display_name(trial.worker or 'unknown'))}")
-    return ", ".join(parts + [f"attempt {trial.attempt}"] * (trial.attempt > 1))
-
-
 def _epoch_in_words(trial: TrialView) -> str:
     assert trial.best is not None
     return f"epoch {trial.best.epoch} of {len(trial.curve)}"
@@ -205,12 +165,3 @@ def _failures(view: StudyView) -> Iterator[str]:
 def _entry(name: str, text: str) -> list[str]:
     """A name and its text, which hangs beside it over as many lines as it needs."""
     return wrap(text, f"  {name:<12}", " " * 14)
-
-
-def wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
-    """Lines of at most `width` that do not part `50 000`, `± 0.26` or `92.93 %`."""
-    whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
-    lines = textwrap.wrap(
-        whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
-    )
-    return [line.replace("\u00a0", " ") for line in lines]

@@ -13,7 +13,6 @@ from search.terminal.summary import (
     WIDTH,
     fallback_notice,
     gain_in_words,
-    next_commands,
     score_in_words,
     status_text,
     time_left_in_words,
@@ -103,23 +102,6 @@ def test_a_trial_stopped_within_its_first_epoch_shows_that(
     assert score_in_words(more, view).endswith("± 0.30 (sampling), macro f1 0.9251")
 
 
-def test_next_commands_fit_the_storage(small_study: StudyView) -> None:
-    assert next_commands(small_study) == [
-        "python -m search.study --study fashion   # the other 44 trials",
-        "python -m search.report --study fashion",
-        "python -m search.finalize --study fashion",
-        "python -m search.dashboard",
-    ]
-    done = replace(small_study, spec=replace(small_study.spec, trials=6))
-    elsewhere = replace(done, storage="postgresql://me:***@host/db?sslmode=require")
-    stored = "--storage 'postgresql://me@host/db?sslmode=require'"
-    assert next_commands(elsewhere) == [
-        f"python -m search.report --study fashion {stored}",
-        f"python -m search.finalize --study fashion {stored}",
-        f"python -m search.dashboard {stored}",
-    ]
-
-
 def test_the_time_left_is_told_with_its_spread(make_trial: MakeTrial, make_view: MakeView) -> None:
     view = make_view([make_trial(n, [1.0]) for n in range(3)])
     assert time_left_in_words(view, None) == "no estimate yet"
@@ -129,26 +111,10 @@ def test_the_time_left_is_told_with_its_spread(make_trial: MakeTrial, make_view:
     assert time_left_in_words(done, TimeLeft(0.0, 0.0)) == "done"
 
 
-def test_status_says_who_trains_what(small_study: StudyView) -> None:
-    held = replace(small_study.trials[6], worker="red:12:99:boot-1", attempt=2)
-    silent = replace(held, number=7, worker="blue:7:99:boot-2", attempt=1, curve=())
-    left = replace(held, number=99, state="interrupted")
-    trials = (*small_study.trials[:6], held, replace(silent, early_look=None), left)
-    text = status_text(replace(small_study, trials=trials))
-    assert "2 failed, 2 running, 1 interrupted)" in flat(text)
-    assert "  trial 6, epoch 1 of 12, validation loss 0.5000, on red:12, attempt 2\n" in text
-    assert "  trial 7, nothing reported yet, on blue:7\n" in text
-    assert "Interrupted, for the next worker to carry on:\n  trial 99" in text
-    assert "  trial 4: out of memory: <b>GPU</b>\n  trial 5: for an unknown reason\n" in text
-    assert "left" in text
-    assert "Best: trial 3" in text
-
-
-def test_status_of_a_study_at_rest(small_study: StudyView) -> None:
+def test_a_study_at_rest(small_study: StudyView) -> None:
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     text = flat(status_text(replace(small_study, trials=tuple(trials))))
     assert " with one worker; none is training now." in text
-    assert "Running:" not in text
     assert "with one worker" not in flat(status_text(small_study))
     done = replace(small_study, spec=replace(small_study.spec, trials=6))
     assert "left" not in status_text(done)

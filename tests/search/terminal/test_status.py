@@ -1,0 +1,95 @@
+"""What `--status` reads from the tables, on both kinds of database."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from data.examples import DatasetInfo
+from search.spec.config import StudySpec
+from search.spec.space import suggest
+from search.store.claims import claim
+from search.store.database import Database
+from search.store.leases import Lease, finish, release, sample
+from search.store.studies import StudyHandle, create_study
+from search.store.views import REASON
+from search.terminal.status import next_commands, quick_status
+from tests.search.long_studies import INFO
+
+Report = Callable[..., None]
+SPEC = StudySpec(dataset="digits", trials=20, epochs=4)
+URL = "postgresql://me:***@host/db?sslmode=require"
+
+
+def begin(study: StudyHandle, worker: str) -> Lease:
+    lease = claim(study, total=99, worker=worker)
+    assert isinstance(lease, Lease)
+    sample(study, lease, lambda trial: suggest(trial, SPEC))
+    return lease
+
+
+def flat(text: str | None) -> str:
+    assert text is not None
+    return " ".join(text.split())
+
+
+def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report) -> None:
+    info: DatasetInfo = replace(INFO, title="Digits\x1b[2J")
+    study = create_study(db, "s", SPEC, info, validation_count=287)
+    assert "Study s: 0 of 20 trials finished (0 complete)" in flat(quick_status(db.url, "s"))
+    host = socket.gethostname()
+    ours, gone = f"{host}:{os.getpid()}:1:2", f"{host}:99999999:1:2"
+    held, silent, left, dead, failed, good, better = (
+        begin(study, worker)
+        for worker in ("red:12:1:2", "blue:7:1:2", ours, gone, ours, ours, ours)
+    )
+    for lease, losses in ((held, [0.9, 0.5]), (left, [0.8]), (good, [0.7, 0.4]), (better, [0.3])):
+        for epoch, loss in enumerate(losses):
+            report(db, lease, epoch + (lease is better), loss)
+    release(db, left)
+    finish(study, failed, state=TrialState.FAIL, attributes={REASON: "out of memory\x1b[2J"})
+    for lease, loss in ((good, 0.4), (better, 0.3)):
+        finish(study, lease, state=TrialState.COMPLETE, value=loss)
+    text = quick_status(db.url)
+    told = flat(text)
+    assert "2 of 20 trials finished (2 complete, 1 failed, 2 running, 2 interrupted)" in told
+    assert f"  trial {held.trial_number}, epoch 1 of 4, validation loss 0.5000, on red:12\n" in (
+        text or ""
+    )
+    assert f"trial {silent.trial_number}, nothing reported yet, on blue:7" in told
+    interrupted = told.index("Interrupted, for the next worker to carry on:")
+    for lease in (left, dead):
+        assert told.index(f"trial {lease.trial_number}, ") > interrupted
+    assert f"Failed: trial {failed.trial_number}: out of memory" in told
+    assert f"Best: trial {better.trial_number}, validation loss 0.3000, accuracy" in told
+    assert "left, give or take" in told
+    assert "search.finalize --study s" in told
+    assert "\x1b" not in told
+
+
+def test_what_cannot_be_read_is_left_to_those_who_can_say_why(db: Database, tmp_path: Path) -> None:
+    study = create_study(db, "s", SPEC, INFO, validation_count=287)
+    assert quick_status(db.url, "t") is None
+    assert quick_status(db.url) is None  # none has begun
+    study.study.set_user_attr("dataset", 7)
+    assert quick_status(db.url, "s") is None
+    assert quick_status(f"sqlite:///{tmp_path}/none.db") is None
+    (tmp_path / "text.db").write_text("text" * 1000)
+    assert quick_status(f"sqlite:///{tmp_path}/text.db") is None
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_next_commands_fit_the_storage() -> None:
+    assert next_commands("fashion", "sqlite:///studies.db", 44, True) == [
+        "python -m search.study --study fashion   # the other 44 trials",
+        "python -m search.report --study fashion",
+        "python -m search.finalize --study fashion",
+        "python -m search.dashboard",
+    ]
+    stored = "--storage 'postgresql://me@host/db?sslmode=require'"
+    assert next_commands("fashion", URL, 0, False) == [f"python -m search.dashboard {stored}"]
