@@ -31,9 +31,10 @@ import torch
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
+from benchmarks.prior import LEAST, learn, load
 from benchmarks.record import environment, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
-from benchmarks.replay_simulation import HORIZON, Point, World, simulate
+from benchmarks.replay_simulation import BUDGET, HORIZON, Point, World, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import Surrogate
 from benchmarks.replay_worlds import Pool, read_runs
@@ -63,8 +64,9 @@ def parser() -> Parser:
         description="Replay search strategies on recorded curves, in simulated time: how much "
         "compute each needs to come within 0.1 and 0.3 points of the best, and its regret after "
         "10 to 100 whole trainings. Replays are kept and not repeated, unless the record or the "
-        f"code has changed. Strategies: {listed}. NAME@raw, NAME@calibrated, NAME@error: with "
-        "another objective.",
+        "code has changed. The prior of the product's forecast is learned on the other records "
+        f"named. Strategies: {listed}. NAME@raw, NAME@calibrated, NAME@error: with another "
+        "objective.",
         examples="""
 python -m benchmarks.replay digits.jsonl.gz --sampler tpe --repeats 20    # a quick look
 python -m benchmarks.replay *.jsonl.gz --worlds pool surrogate --strategies random ours ours@raw
@@ -106,6 +108,13 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         "the horizon)",
     )
     own.add_argument(
+        "--budget",
+        type=float,
+        metavar="B",
+        default=BUDGET,
+        help=f"share of trials x epochs that they may spend (default: {BUDGET})",
+    )
+    own.add_argument(
         "--sampler", default="gp", help="of the product's strategies: gp (default), tpe (fast)"
     )
     own.add_argument("--json", type=Path, metavar="FILE", help="all results")
@@ -133,8 +142,38 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
     torch.set_num_threads(1)
     strategy = find_strategy(job.strategy, args.sampler)
     world = make_world(job.file, job.world, args.cache)
-    sizes = {"trials": args.trials, "horizon": args.horizon}
-    return job, seed, simulate(strategy, world, seed, job.workers, **sizes)
+    found = simulate(
+        strategy,
+        world,
+        seed,
+        job.workers,
+        trials=args.trials,
+        budget=args.budget,
+        horizon=args.horizon,
+        prior=_prior(_others(job, args), strategy.prior, args.cache),
+    )
+    return job, seed, found
+
+
+def _others(job: Job, args: argparse.Namespace) -> tuple[Path, ...]:
+    """The records that its prior is learned from."""
+    return tuple(file for file in args.files if file != job.file)
+
+
+@cache
+def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
+    """The file of a prior that was learned on these records; None: they do not make one."""
+    records = [record for record in map(load, files) if len(record) >= LEAST]
+    if not records or kind == "none":
+        return None
+    made = learn(records)
+    if kind == "inverted":
+        made["means"] = [[-value for value in row] for row in made["means"]]
+    text = json.dumps(made)
+    file = kept / f"prior-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not file.exists():
+        file.write_text(text)
+    return file
 
 
 def _kept(job: Job, args: argparse.Namespace) -> Path:
@@ -144,10 +183,11 @@ def _kept(job: Job, args: argparse.Namespace) -> Path:
     ]
     if find_strategy(job.strategy).is_ours:
         sources += sorted((HERE.parent / "search" / "sampling").glob("*.py"))
+        sources += _others(job, args)
     digest = hashlib.sha256(job.file.read_bytes())
     for source in sources:
         digest.update(source.read_bytes())
-    digest.update(repr((job[1:], args.trials, args.horizon, args.sampler)).encode())
+    digest.update(repr((job[1:], args.trials, args.budget, args.horizon, args.sampler)).encode())
     return Path(args.cache) / f"{job.strategy}-{digest.hexdigest()[:16]}.jsonl"
 
 
@@ -242,7 +282,10 @@ def main(argv: list[str] | None = None) -> int:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
         draw_figure(results).write_html(args.figure, include_plotlyjs="cdn")
     if args.json:
-        scale = {name: getattr(args, name) for name in ("repeats", "horizon", "trials", "sampler")}
+        scale = {
+            name: getattr(args, name)
+            for name in ("repeats", "horizon", "trials", "budget", "sampler")
+        }
         made = environment("replay", torch.device("cpu"))
         write_json(args.json, {"worlds": results, "scale": scale, **made})
     return 0

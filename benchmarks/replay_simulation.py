@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import optuna
@@ -20,7 +21,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from search.sampling import halving, promotion
+from search.sampling import promotion
 from search.sampling.forecast import Contender, State
 from search.spec.config import StudySpec
 from search.spec.space import distributions
@@ -28,6 +29,7 @@ from search.spec.space import distributions
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
 SEEN = (RAW, CALIBRATED, ERROR)  # what a search may have as its objective
 HORIZON = 100.0  # whole trainings that a search may take
+BUDGET = 0.3  # of trials x epochs
 Verdict = Literal["go", "pause", "stop"]
 
 
@@ -129,11 +131,13 @@ class Progress:
 
     Attributes:
         trials, budget: how many it may begin, and epochs it may spend, where it heeds them.
+        prior: of the forecast.
     """
 
     spec: StudySpec
     trials: int
     budget: float
+    prior: Path | None = None
     entries: list[Entry] = field(default_factory=list)
 
     def begin(self, trial: optuna.Trial) -> Entry:
@@ -163,16 +167,18 @@ class Strategy:
         after: a trial has reported -> what becomes of it.
         choose: a worker is free -> what it trains.
         is_ours: whether it runs code of `search.sampling`.
+        prior: of its forecast: learned on the other records, none, or the opposite.
     """
 
     description: str
-    sampler: Callable[[StudySpec], BaseSampler]
+    sampler: Callable[[Progress], BaseSampler]
     pruner: Callable[[StudySpec], BasePruner] = lambda _spec: NopPruner()
     objective: str = RAW
     early: bool = False
     after: Callable[[Progress, Entry], Verdict] = go
     choose: Callable[[Progress], promotion.Choice] = new
     is_ours: bool = False
+    prior: Literal["others", "none", "inverted"] = "others"
 
 
 def simulate(
@@ -182,22 +188,26 @@ def simulate(
     workers: int,
     *,
     trials: int | None = None,
+    budget: float = BUDGET,
     horizon: float = HORIZON,
+    prior: Path | None = None,
 ) -> list[Point]:
     """One search; its incumbents, by the compute at which they came.
 
     Args:
         workers: train at once; compute is their number times the time since the start.
-        trials: how many a strategy that heeds a total may begin, on a budget of what `halving`
-            expects them to take. None: as many as that fills the horizon with.
+        trials: how many a strategy that heeds a total may begin. None: as many as fill the horizon.
+        budget: share of trials x epochs that it may spend then.
         horizon: compute at which the search is broken off, in whole trainings.
+        prior: of the forecast; never one that knows this data set.
     """
     spec = dataclasses.replace(world.spec, seed=seed)
-    usual = halving.expected_epochs(spec.epochs)
-    total = math.ceil(horizon * spec.epochs / usual) if trials is None else trials
-    total = int(min(total, world.size))
+    total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
     progress = Progress(
-        spec=dataclasses.replace(spec, trials=total), trials=total, budget=total * usual
+        spec=dataclasses.replace(spec, trials=total),
+        trials=total,
+        budget=budget * total * spec.epochs,
+        prior=prior,
     )
     return _Replay(strategy, world, progress, seed).run(workers, horizon)
 
@@ -207,7 +217,7 @@ class _Replay:
         self._strategy, self._world, self._progress = strategy, world, progress
         self._source = world.source(seed)
         self._space = distributions(progress.spec)
-        sampler = self._source.sampler(strategy.sampler(progress.spec))
+        sampler = self._source.sampler(strategy.sampler(progress))
         self._study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
         self._runs: list[Run] = []  # by trial number
         self._next: list[int] = []  # report that a trial makes next

@@ -95,6 +95,7 @@ def _promotion(progress: Progress) -> promotion.Choice:
         trials=progress.trials,
         epochs=progress.spec.epochs,
         budget=progress.budget,
+        prior=progress.prior,
     )
 
 
@@ -102,16 +103,18 @@ def _up_to_total(progress: Progress) -> promotion.Choice:
     return promotion.NEW if len(progress.entries) < progress.trials else None
 
 
-def _random(spec: StudySpec) -> BaseSampler:
-    return RandomSampler(seed=spec.seed)
+def _random(progress: Progress) -> BaseSampler:
+    return RandomSampler(seed=progress.spec.seed)
 
 
-def _tpe(spec: StudySpec) -> BaseSampler:
-    return TPESampler(seed=spec.seed)
+def _tpe(progress: Progress) -> BaseSampler:
+    return TPESampler(seed=progress.spec.seed)
 
 
-def _product(name: str) -> Callable[[StudySpec], BaseSampler]:
-    return lambda spec: make_sampler(dataclasses.replace(spec, sampler=name))
+def _product(name: str) -> Callable[[Progress], BaseSampler]:
+    return lambda progress: make_sampler(
+        dataclasses.replace(progress.spec, sampler=name), progress.prior
+    )
 
 
 def ours(sampler: str = "gp", **changes: Any) -> Strategy:
@@ -166,6 +169,10 @@ def _all(sampler: str) -> dict[str, Strategy]:
         ),
         "ours": ours(sampler),
         "ours-raw": ours(sampler, description="ours on raw loss", objective=RAW),
+        "ours-no-prior": ours(sampler, description="ours without a learned prior", prior="none"),
+        "ours-inverted": ours(
+            sampler, description="ours, the learned prior inverted", prior="inverted"
+        ),
         "ours-random": ours("random", description="ours, configurations drawn at random"),
         "ours-halving": ours(sampler, description="ours, halving for promotion", **halved),
         "ours-whole": ours(

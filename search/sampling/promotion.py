@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from search.sampling import halving
-from search.sampling.forecast import Contender, fit
+from search.sampling.forecast import PRIOR, Contender, fit
 
 NEW: Literal["new"] = "new"
 Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
 SHARE = 1 / 3  # of the trials of a rung go on from it
 
 
-def choose(contenders: Sequence[Contender], *, trials: int, epochs: int, budget: float) -> Choice:
+def choose(
+    contenders: Sequence[Contender],
+    *,
+    trials: int,
+    epochs: int,
+    budget: float,
+    prior: Path | None = PRIOR,
+) -> Choice:
     """What a free worker should train next.
 
     Args:
@@ -29,8 +37,9 @@ def choose(contenders: Sequence[Contender], *, trials: int, epochs: int, budget:
         epochs: maximum per trial.
         budget: epochs that the study may spend on all trials together, beyond what its trials need
             to reach their first rung.
+        prior: of the forecast.
     """
-    forecast = fit(contenders, epochs)
+    forecast = fit(contenders, epochs, prior)
     estimates = {
         one.number: estimate for one in contenders if (estimate := forecast.estimate_final(one))
     }

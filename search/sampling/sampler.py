@@ -14,6 +14,7 @@ with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import Contender, State, fit
+from search.sampling.forecast import PRIOR, Contender, State, fit
 from search.sampling.registry import find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
@@ -43,8 +44,8 @@ class StudySampler(BaseSampler):
     the study's seed, its number and the trials before it alone.
     """
 
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: StudySpec, prior: Path | None = PRIOR) -> None:
+        self._spec, self._prior = spec, prior
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)
         self._current: tuple[int, BaseSampler] | None = None
@@ -58,7 +59,7 @@ class StudySampler(BaseSampler):
         ]
         others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
         curves = [_contender(trial) for trial in others]
-        forecast = fit(curves, self._spec.epochs)
+        forecast = fit(curves, self._spec.epochs, self._prior)
         estimates = [forecast.estimate_final(one) for one in curves]
         losses = [None if one is None else one[0] for one in estimates]  # logarithms
         finite = [loss for loss in losses if loss is not None]
@@ -171,10 +172,13 @@ class ArmSampler(BaseSampler):
         return {ARM: arm.name, REPEAT: repeat}[param_name]
 
 
-def make_sampler(spec: StudySpec) -> BaseSampler:
+def make_sampler(spec: StudySpec, prior: Path | None = PRIOR) -> BaseSampler:
     """The study's sampler; to be made at every start, as Optuna does not store it.
+
+    Args:
+        prior: of the forecast.
 
     Raises:
         SpecError: there is no sampler of that name.
     """
-    return StudySampler(spec)
+    return StudySampler(spec, prior)

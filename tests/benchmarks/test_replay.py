@@ -46,6 +46,7 @@ def record(file: Path, holdout: Callable[[int], float] = lambda number: losses(n
             one = {
                 "number": number,
                 "seed": 0,
+                "epochs": EPOCHS,
                 "params": draw(number, EPOCHS)[0],
                 "made_on": {"device": "cpu"},
                 "reports": reports,
@@ -77,7 +78,7 @@ def watched(strategy: Strategy, seen: list[Any]) -> Strategy:
 
 
 def test_an_oracle_wins_at_once_and_random_search_finds_it_in_the_end(pool: Pool) -> None:
-    oracle = Strategy(description="", sampler=lambda spec: Oracle(seed=spec.seed))
+    oracle = Strategy(description="", sampler=lambda progress: Oracle(seed=progress.spec.seed))
     found = simulate(oracle, pool, 0, 1)
     assert found[-1][1:] == pytest.approx(pool.target)
     assert found[-1].compute == pytest.approx(EPOCHS * (BEST + 1) / pool.whole_seconds)
@@ -158,6 +159,21 @@ def test_the_command_carries_on(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         replay.main([str(file), "--strategies", "guesswork"])
     assert "no strategy 'guesswork'; known: random, " in capsys.readouterr().err
+
+
+def test_a_prior_is_learned_on_the_other_records_alone(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.jsonl.gz" for name in "ab"]
+    for file in files:
+        record(file)
+    words = [*map(str, files), "--cache", str(tmp_path), "--repeats", "1", "--workers", "1"]
+    words += ["--horizon", "5", "--sampler", "random"]
+    names = ["ours", "ours-inverted", "ours-no-prior"]
+    assert replay.main([*words, "--strategies", *names]) == 0
+    true, opposite = (
+        json.loads(file.read_text())["means"]
+        for file in sorted(tmp_path.glob("prior-*"), key=lambda file: file.stat().st_mtime_ns)
+    )
+    assert true == [[-value for value in row] for row in opposite] != opposite
 
 
 def test_a_world_of_a_record(tmp_path: Path) -> None:
