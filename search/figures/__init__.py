@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HEIGHT = 440  # pixels on a page, of a figure that does not say
-Section = Literal["arms", "effects", "progress", "parameters", "confusion", "more"]
+Section = Literal["arms", "progress", "parameters", "confusion", "more"]
 Source = TypeVar("Source")
 
 
@@ -86,11 +86,6 @@ FIGURES: dict[str, Figure[StudyView]] = {
     "arms": Figure(
         "Arms", "Validation loss of each seed by arm, with mean and standard deviation",
         _lazily("arms:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
-    ),
-    "effects": Figure(
-        "Effects", "Difference of each arm's validation loss to the base, with interval and seeds",
-        _lazily("arms:effects"), lambda view: len(view.spec.arms) > 1, "effects",
-        in_dashboard=False,
     ),
     "history": Figure(
         "Best so far", "Lowest validation loss of any complete trial, by trials finished and time",

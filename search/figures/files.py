@@ -182,9 +182,6 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
 
 
 def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
-    for shape in layout.get("shapes", ()):
-        axes, line = panels[shape.get("xref", "x")], shape["line"]
-        axes.axvline(shape["x0"], color=line["color"], lw=1, ls=LINES[line.get("dash", "solid")])
     for note in layout.get("annotations", ()):
         across, along = (
             "axes fraction" if note.get(axis) == "paper" else "data" for axis in ("xref", "yref")

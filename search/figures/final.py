@@ -103,15 +103,8 @@ def confusion_matrix(
     """
     # A class without images keeps a row of zeros.
     shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
-    names = [in_figure(printable(name)) for name in class_names]
-    classes = range(len(names))
-
-    def in_words(i: int, j: int) -> str:
-        if not confusion_KK[i].any():
-            return f"no pictures of {names[i]}"
-        count = f"{grouped(int(confusion_KK[i, j]))} ({percent(shares_KK[i, j], 1)} of {names[i]})"
-        return f"{names[i]} taken for {names[j]}:<br>{count}"
-
+    labels = [in_figure(fitted(name)) for name in class_names]
+    counts = confusion_KK.tolist()
     bar = {
         "title": {"text": "share of<br>true class"},
         "tickvals": [math.sqrt(share) for share in SHARES],
@@ -124,9 +117,12 @@ def confusion_matrix(
         zmax=1,
         colorscale=BLUES,
         # Zeros are left out: what is there stands out.
-        text=[[str(count) if count else "" for count in row] for row in confusion_KK.tolist()],
-        texttemplate="%{text}" if len(names) <= MOST_NUMBERS else None,
-        hovertext=[[in_words(i, j) for j in classes] for i in classes],
+        text=[[str(count) if count else "" for count in row] for row in counts],
+        texttemplate="%{text}" if len(labels) <= MOST_NUMBERS else None,
+        hovertext=[
+            [f"{true} taken for {labels[j]}: {grouped(count)}" for j, count in enumerate(row)]
+            for true, row in zip(labels, counts, strict=True)
+        ],
         hoverinfo="text",
         xgap=1,
         ygap=1,
@@ -134,8 +130,7 @@ def confusion_matrix(
     )
     apply_style(figure, in_figure(below), "Confusion matrix")
     figure.update_layout(height=660)
-    labels = [in_figure(fitted(name)) for name in class_names]
-    ticks = {"tickvals": list(classes), "ticktext": labels, "showgrid": False}
+    ticks = {"tickvals": list(range(len(labels))), "ticktext": labels, "showgrid": False}
     figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
     figure.update_yaxes(title_text="true class", autorange="reversed", scaleanchor="x", **ticks)
     return figure

@@ -22,7 +22,13 @@ from search.store.views import StudyView
 from search.training.files import write_atomically
 
 FOLDER = "figures"  # beside the page
-OF_EARLIER_VERSIONS = ("kinds", "dropout", "parallel", "time")  # figures that there are no more
+OF_EARLIER_VERSIONS = (
+    "kinds",
+    "dropout",
+    "parallel",
+    "time",
+    "effects",
+)  # figures that there are no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

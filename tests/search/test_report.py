@@ -62,7 +62,7 @@ def test_a_comparison(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["--study", "dropout", "--formats", "svg"]) == 0
     assert capsys.readouterr().out == (
         "supported: It cannot.\n"
-        "Written to runs/dropout: report.html, report.md and 3 files in figures/\n"
+        "Written to runs/dropout: report.html, report.md and 2 files in figures/\n"
     )
     text = (place / "runs/dropout/report.md").read_text()
     assert "diverged in every seed" in text

@@ -35,13 +35,13 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
 
 def test_panels_bars_and_error_bars(small_study: StudyView, make_comparison: Make) -> None:
     assert len(drawn(FIGURES["history"].draw(small_study).to_dict()).axes) == 2
-    figure = FIGURES["effects"].draw(make_comparison(ARMS))
+    figure = FIGURES["arms"].draw(make_comparison(ARMS))
     (axes,) = drawn(figure.to_dict()).axes
-    (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
+    bars, _ = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
     (segments,) = (lines.get_segments()[0] for lines in bars[2])
     mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
     assert segments[:, 0] == pytest.approx([mean - half, mean + half])
-    assert axes.get_yticklabels()[0].get_text() == "_a (3)"
+    assert axes.get_yticklabels()[1].get_text() == "_a (3)"
 
 
 def test_texts_stay_as_people_typed_them() -> None:

@@ -67,7 +67,7 @@ def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> N
     of_all = ["history", "curves", "parameters"]
     of_parameters = ["importances", "slices"]
     assert list(applying(FIGURES, small_study)) == [*of_all, *of_parameters]
-    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "effects", "curves"]
+    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "curves"]
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
     ]

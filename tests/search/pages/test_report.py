@@ -224,7 +224,7 @@ def test_the_page_is_one_file_without_network(compared: StudyView) -> None:
     text = report.html()
     without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"\b(src|href)=", without_scripts)
-    assert text.count('class="figure"') == len(report.figures) == 3
+    assert text.count('class="figure"') == len(report.figures) == 2
     assert "Content-Security-Policy" in text
 
 
