@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from search.analysis.measures import objective_in_words
 from search.analysis.wording import printable
 from search.store.views import StudyView, TrialView
 
 LONG, SHARE = 10, 1 / 3  # trials without a gain, and their share of all: both at least
 LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
-RISE = 0.05  # of the validation loss from there to the last epoch, as a share: at least
+RISE = 0.05  # of the value from there to the last epoch, as a share: at least
 
 
 def stopped_trials(view: StudyView, count: int) -> list[TrialView]:
-    """The pruned trials that came furthest, at most `count`; of equals, lowest loss first."""
-    found = [(-len(t.curve), t.best.validation_loss, t) for t in view.in_state("pruned") if t.best]
+    """The pruned trials that came furthest, at most `count`; of equals, lowest value first."""
+    found = [(-len(t.curve), t.best.value, t) for t in view.in_state("pruned") if t.best]
     return [trial for *_, trial in sorted(found, key=lambda each: each[:2])][:count]
 
 
@@ -50,8 +51,8 @@ def stop_in_words(view: StudyView) -> str | None:
     return f"{found}: you could stop here and finalize."
 
 
-def overfitting_in_words(trial: TrialView) -> str | None:
-    """That its validation loss has risen for long while its training loss went on falling."""
+def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
+    """That its value has risen for long while its training loss went on falling."""
     best = trial.best
     if trial.state != "complete" or best is None:
         return None
@@ -59,13 +60,14 @@ def overfitting_in_words(trial: TrialView) -> str | None:
     shown = (
         last.epoch - best.epoch >= max(LATER[0], LATER[1] * last.epoch)
         and last.train_loss < best.train_loss
-        and math.isfinite(last.validation_loss)
-        and last.validation_loss >= (1 + RISE) * best.validation_loss
+        and math.isfinite(last.value)
+        and last.value >= (1 + RISE) * best.value
     )
     if not shown:
         return None
     return (
-        f"Trial {trial.number} over-fits: its validation loss is lowest in epoch {best.epoch} of "
-        f"{last.epoch} ({best.validation_loss:.4f}) and rises to {last.validation_loss:.4f} by the "
-        f"last, while its training loss falls from {best.train_loss:.4f} to {last.train_loss:.4f}."
+        f"Trial {trial.number} over-fits: its {view.spec.value.label} is lowest in epoch "
+        f"{best.epoch} of {last.epoch} ({objective_in_words(view, best.value)}) and rises to "
+        f"{objective_in_words(view, last.value)} by the last, while its training loss falls from "
+        f"{best.train_loss:.4f} to {last.train_loss:.4f}."
     )

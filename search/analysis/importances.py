@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from search.analysis.measures import guessing_loss
+from search.analysis.measures import guessing_value
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
 from search.spec.space import distributions
@@ -56,7 +56,7 @@ def importances(view: StudyView) -> Importances | None:
     epoch that a third of them have trained, but for those that were stopped before. Losses above
     guessing's count as guessing's. Always the same for the same trials.
     """
-    space, guessing, trained = distributions(view.spec), guessing_loss(view), usable(view)
+    space, guessing, trained = distributions(view.spec), guessing_value(view), usable(view)
     lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
     needed = max(FEWEST, math.ceil(SHARE * len(trained)))
     if len(trained) < needed or len(space) < 2:

@@ -17,6 +17,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from search.analysis.wording import duration, grouped, spread
+from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from search.training.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _of_images(images: str) -> dict[str, Measure]:
 
 MEASURES: Mapping[str, Measure] = {
     **_of_images("training"),
+    DEFAULT_OBJECTIVE: Measure(words=OBJECTIVES[DEFAULT_OBJECTIVE].label),
     **_of_images("validation"),
     **_of_images("test"),
     "parameters": Measure(words="number of parameters", digits=0),
@@ -94,7 +96,9 @@ def measured(trial: TrialView, name: str) -> float | None:
     best = trial.best
     if best is None or name.startswith("test"):
         return None
-    if name in best.metrics:
+    if name in OBJECTIVES:
+        value = OBJECTIVES[name].of(best)
+    elif name in best.metrics:
         value = best.metrics[name]
     elif name.endswith("accuracy"):
         value = 1 - getattr(best, name.replace("accuracy", "error"))
@@ -196,6 +200,12 @@ def time_spent(view: StudyView) -> str:
     return f"{wall}{added}, pauses not counted"
 
 
-def guessing_loss(view: StudyView) -> float:
-    """In nats, what all classes as equally likely score."""
-    return math.log(max(2, len(view.dataset.class_names)))
+def objective_in_words(view: StudyView, value: float) -> str:
+    """`0.1975`, `6.12 %`: as the study's objective is written."""
+    return measure_of(view.spec.objective).shown(value)
+
+
+def guessing_value(view: StudyView) -> float:
+    """What all classes as equally likely score in the study's objective: in nats, or a share."""
+    classes = max(2, len(view.dataset.class_names))
+    return math.log(classes) if view.spec.value.unit else 1 - 1 / classes

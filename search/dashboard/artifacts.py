@@ -78,7 +78,7 @@ class TrialPictures:
         view = view_study(self._study)
         ours = next(it for it in view.trials if it.number == lease.trial_number)
         best = view.best.best if view.best else None
-        is_best = not best or not ours.best or ours.best.validation_loss < best.validation_loss
+        is_best = not best or not ours.best or ours.best.value < best.value
         allowed = CREDIT_SECONDS + SHARE * (time.monotonic() - self._began)
         if not is_best and self._spent > allowed:
             return

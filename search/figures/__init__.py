@@ -84,29 +84,29 @@ def _differ_in_size(view: StudyView) -> bool:
 
 FIGURES: dict[str, Figure[StudyView]] = {
     "arms": Figure(
-        "Arms", "Validation loss of each seed by arm, with mean and standard deviation",
+        "Arms", "Value of each seed by arm, with mean and standard deviation",
         _lazily("arms:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
     ),
     "history": Figure(
-        "Best so far", "Lowest validation loss of any complete trial, by trials finished and time",
+        "Best so far", "Lowest value of any complete trial, by trials finished and time",
         _lazily("study:best_so_far"), lambda view: not view.spec.is_comparison, "progress",
         dashboard_id="best-so-far",
     ),
     "curves": Figure(
-        "Learning curves", "Loss by epoch of trials or arms, with the best epochs marked",
+        "Learning curves", "Value by epoch of trials or arms, with the best epochs marked",
         _lazily("curves:learning_curves"), section="progress", dashboard_id="learning-curves",
     ),
     "parameters": Figure(
-        "Loss against size", "Lowest validation loss of each trial by its number of parameters",
+        "Value against size", "Lowest value of each trial by its number of parameters",
         _lazily("study:loss_against_parameters"), _differ_in_size, "progress",
         dashboard_id="loss-against-parameters",
     ),
     "importances": Figure(
-        "What mattered", "Share of the losses' variance that each searched parameter explains",
+        "What mattered", "Share of the values' variance that each searched parameter explains",
         _lazily("parameters:importances_bars"), _searches, "parameters", in_dashboard=False,
     ),
     "slices": Figure(
-        "Loss by parameter", "Lowest validation loss by each searched parameter's value",
+        "Value by parameter", "Lowest value by each searched parameter's value",
         _lazily("parameters:slices"), _searches, "parameters",
     ),
 }  # fmt: skip

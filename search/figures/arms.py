@@ -1,4 +1,4 @@
-"""The arms of a comparison: each seed's validation loss."""
+"""The arms of a comparison: each seed's value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from search.analysis.wording import spread
 from search.figures import style, values
 from search.store.views import StudyView
 
-METRIC = "validation_loss"
 MOST_POINTS = 400  # of all arms together
 ROW_PX = 30  # an arm takes
 SEED = {"color": style.GREY, "symbol": "circle-open", "size": 7}
@@ -20,32 +19,35 @@ BASE = {**DIAMOND, "color": style.VERMILION}
 
 
 def loss_by_arm(view: StudyView) -> go.Figure:
-    """Lowest validation loss of each complete training, an arm a row, the base arm on top.
+    """Lowest value of each complete training, an arm a row, the base arm on top.
 
     A diamond marks an arm's mean, a bar one sample standard deviation over its seeds to each side.
     """
-    figure = go.Figure()
+    figure, word = go.Figure(), view.spec.value.word
     arms = list(runs_by_arm(view).values())
     each = max(2, MOST_POINTS // len(arms))
     points = [
-        (values.short(trial.best.validation_loss), row, (trial.number, trial.repeat))
+        (values.short(trial.best.value), row, (trial.number, trial.repeat))
         for row, runs in enumerate(arms)
         for trial in values.thinned(runs.complete, each)
         if trial.best is not None
     ][:MOST_POINTS]
     if points:
         x, y, owners = map(list, zip(*points, strict=True))
-        hover = "#%{customdata[0]}, repeat %{customdata[1]}: loss %{x}"
+        hover = f"#%{{customdata[0]}}, repeat %{{customdata[1]}}: {word} %{{x}}"
         style.add_markers(figure, x, y, "one seed", SEED, hover, customdata=owners)
-    trained = [(row, runs.arm.name, runs.values(METRIC)) for row, runs in enumerate(arms)]
+    trained = [
+        (row, runs.arm.name, runs.values(view.spec.objective)) for row, runs in enumerate(arms)
+    ]
     for name, look, is_base in (("mean of the base arm", BASE, True), ("mean", DIAMOND, False)):
         means = [(r, v) for r, arm, v in trained if v and (arm == view.spec.base) == is_base]
         if means:
             x, y = [values.short(mean(losses)) for _, losses in means], [row for row, _ in means]
             bar = {"array": [values.short(spread(losses) or 0.0) for _, losses in means]}
-            style.add_markers(figure, x, y, name, look, "mean loss %{x}", error_x=bar)
+            hover = f"mean {word} %{{x}}"
+            style.add_markers(figure, x, y, name, look, hover, error_x=bar)
     style.apply_style(figure, values.subtitle(view, "bar: one standard deviation over seeds"))
-    figure.update_xaxes(title_text=values.LOSS, type="log", range=values.loss_range(view))
+    figure.update_xaxes(title_text=values.axis(view), type="log", range=values.value_range(view))
     failed = [f" + {len(runs.failed)} failed" if runs.failed else "" for runs in arms]
     labels = [
         f"{values.arm_label(runs.arm.name)} ({len(runs.complete)}{lost})"

@@ -36,9 +36,9 @@ def learning_curves(view: StudyView) -> go.Figure:
 
 
 def _trial_curves(view: StudyView) -> go.Figure:
-    """Validation loss by epoch: the ten best in colour, their best epochs marked, the rest in grey.
+    """Value by epoch: the ten best in colour, their best epochs marked, the rest in grey.
 
-    The loss axis is logarithmic and ends at the loss of guessing.
+    The axis of values is logarithmic and ends at that of guessing.
     """
     figure = go.Figure()
     top = [trial for trial in view.leaderboard if not trial.is_baseline][:TOP]
@@ -57,12 +57,12 @@ def _trial_curves(view: StudyView) -> go.Figure:
         _add_curve(figure, trial, f"#{trial.number}", style.line_style(rank))
     best = [row for trial in top if (row := trial.best) is not None]
     if best:
-        x, y = [row.epoch for row in best], [values.short(row.validation_loss) for row in best]
+        x, y = [row.epoch for row in best], [values.short(row.value) for row in best]
         style.add_markers(figure, x, y, "best epoch", {**CIRCLE, "color": style.GREY})
-    remark = f"coloured: the best {len(top)} with their loss; one run each"
+    remark = f"coloured: the best {len(top)} with their {view.spec.value.word}; one run each"
     style.apply_style(figure, values.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
-    figure.update_yaxes(title_text=values.LOSS, type="log", range=values.loss_range(view))
+    figure.update_yaxes(title_text=values.axis(view), type="log", range=values.value_range(view))
     if not figure.data:
         style.note_absence(figure, "no epoch has ended yet")
     return figure
@@ -74,27 +74,27 @@ def _add_group(
     """Many curves as one trace with gaps, which is small and quick to draw."""
     shown = values.thinned(trials, MOST_CURVES)
     x = values.joined([point.epoch for point in values.points(trial)] for trial in shown)
-    y = values.joined([point.loss for point in values.points(trial)] for trial in shown)
+    y = values.joined([point.value for point in values.points(trial)] for trial in shown)
     numbers = values.joined([trial.number] * len(values.points(trial)) for trial in shown)
     look = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6, "legendrank": BEHIND}
-    name, hover = values.with_count(name, shown, trials), "#%{customdata}, epoch %{x}: loss %{y}"
+    name, hover = values.with_count(name, shown, trials), "#%{customdata}, epoch %{x}: %{y}"
     style.add_line(figure, x, y, name, line, hover, customdata=numbers, **look)
 
 
 def _add_curve(figure: go.Figure, trial: TrialView, name: str, line: dict[str, Any]) -> None:
-    epochs, losses, errors = zip(*values.points(trial), strict=True)
-    hover = f"#{trial.number}, epoch %{{x}}: loss %{{y}}, error %{{customdata:.2%}}"
+    epochs, found, errors = zip(*values.points(trial), strict=True)
+    hover = f"#{trial.number}, epoch %{{x}}: %{{y}}, error %{{customdata:.2%}}"
     name, line = f"{name}: {values.lowest(trial)}", {**line, "width": 2}
-    style.add_line(figure, epochs, losses, name, line, hover, customdata=errors)
+    style.add_line(figure, epochs, found, name, line, hover, customdata=errors)
 
 
 def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
-    """Training and validation loss by epoch: each seed thin, the arm's mean thick.
+    """Training loss and value by epoch: each seed thin, the arm's mean thick.
 
     Of each seed the best epoch is marked. A mean ends with the seed that stopped first.
     """
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.09)
-    best = sorted(arms[1:], key=lambda runs: mean(runs.values("validation_loss")))
+    best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
     names = {runs.arm.name for runs in (arms[0], *best[: MOST_ARMS - 1])}
     shown = [runs for runs in arms if runs.arm.name in names]
     longest = max(len(trial.curve) for runs in shown for trial in runs.complete)
@@ -105,12 +105,12 @@ def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     remark = "thin: one seed, thick: their mean" + (f"; {rest} arms not drawn" if rest else "")
     style.apply_style(figure, values.subtitle(view, remark), "Learning curves of the arms")
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
-    low, high = values.loss_range(view)  # but down to the lowest training loss
+    low, high = values.value_range(view)  # but down to the lowest training loss
     losses = [row.train_loss for runs in shown for t in runs.complete for row in t.curve]
     low = min([low, *(math.log10(0.95 * loss) for loss in losses if loss > 0)])
     figure.update_yaxes(type="log", range=[low, high])
     figure.update_yaxes(title_text="training loss (nats)", col=1)
-    figure.update_yaxes(title_text=values.LOSS, col=2)
+    figure.update_yaxes(title_text=values.axis(view), col=2)
     return figure
 
 
@@ -119,8 +119,8 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
     seeds = values.thinned(runs.complete, most)
     shared = list(zip(*(trial.curve for trial in runs.complete), strict=False))
     label, look = values.arm_label(runs.arm.name), style.line_style(rank)
-    name, hover = f"{label} ({len(runs.complete)})", f"{label}, epoch %{{x}}: loss %{{y}}"
-    for column, loss in ((1, "train_loss"), (2, "validation_loss")):
+    name, hover = f"{label} ({len(runs.complete)})", f"{label}, epoch %{{x}}: %{{y}}"
+    for column, loss in ((1, "train_loss"), (2, "value")):
         place: dict[str, Any] = {"row": 1, "col": column, "legendgroup": str(rank)}
         thin = {**place, "showlegend": False, "opacity": 0.4}
         x = values.joined([row.epoch for row in trial.curve] for trial in seeds)
@@ -133,7 +133,7 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
         thick = {**place, "showlegend": column == 2}
         style.add_line(figure, epochs, means, name, {**look, "width": 3}, hover, **thick)
     best = [row for trial in seeds if (row := trial.best) is not None]
-    x, y = [row.epoch for row in best], [values.short(row.validation_loss) for row in best]
+    x, y = [row.epoch for row in best], [values.short(row.value) for row in best]
     place |= {"showlegend": rank == 0, "legendrank": BEHIND}
-    circle, hover = {**CIRCLE, "color": look["color"]}, "best epoch %{x}: loss %{y}"
+    circle, hover = {**CIRCLE, "color": look["color"]}, "best epoch %{x}: %{y}"
     style.add_markers(figure, x, y, "best epoch of a seed", circle, hover, **place)

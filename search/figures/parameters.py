@@ -57,7 +57,7 @@ def importances_bars(view: StudyView) -> go.Figure:
 
 
 def slices(view: StudyView) -> go.Figure:
-    """Lowest validation loss of each trial by the value of each searched parameter.
+    """Lowest value of each trial by the value of each searched parameter.
 
     A choice's values stand side by side, with a bar at the median of its complete trials.
     """
@@ -78,8 +78,8 @@ def slices(view: StudyView) -> go.Figure:
     remark = "one run each, which differ in all parameters at once"
     style.apply_style(figure, values.subtitle(view, remark))
     figure.update_layout(height=150 + 230 * rows)
-    figure.update_yaxes(type="log", range=values.loss_range(view))
-    figure.update_yaxes(title_text="validation loss", col=1)
+    figure.update_yaxes(type="log", range=values.value_range(view))
+    figure.update_yaxes(title_text=view.spec.value.label, col=1)
     if not figure.data:
         style.note_absence(figure, "no epoch has ended yet")
     return figure
@@ -112,7 +112,7 @@ def _add_panel(
         shown = values.thinned(trials, MOST_POINTS)
         if shown:
             x, y = [_across(t, parameter, choices) for t in shown], list(map(values.lowest, shown))
-            numbers, hover = [trial.number for trial in shown], "#%{customdata}: loss %{y}"
+            numbers, hover = [trial.number for trial in shown], "#%{customdata}: %{y}"
             more = {"customdata": numbers, "legendgroup": name, **place}
             label = values.with_count(name, shown, trials)
             style.add_markers(figure, x, y, label, {**look, "size": 6}, hover, **more)

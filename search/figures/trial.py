@@ -39,9 +39,7 @@ def trial_pictures(
         return {}
     last, best = reports[-1].epoch, best_epoch([row for row in reports if row.epoch])
     curves = loss_and_error(reports, best, NAMES)
-    below = "" if best is None else (
-        f"<br>lowest validation loss {best.validation_loss:.4f} after epoch {best.epoch} of {last}"
-    )  # fmt: skip
+    below = "" if best is None else f"<br>best after epoch {best.epoch} of {last}"
     apply_style(curves, f"{in_figure(data)}; one run{below}", f"Trial {number}")
     curves.update_layout(height=350)
     figures = {"learning curves": curves}

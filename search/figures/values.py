@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from search.analysis.measures import guessing_loss
+from search.analysis.measures import guessing_value
 from search.analysis.wording import data_in_words, fitted, grouped
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
@@ -14,40 +14,45 @@ from search.store.views import StudyView, TrialView
 T = TypeVar("T")
 
 MOST_ARM = 40  # characters of an arm's name
-LOSS = "validation loss (cross entropy, nats)"
 
 
 class Point(NamedTuple):
-    """One report: where in the training, loss in nats, error in [0, 1]."""
+    """One report: where in the training, value, error in [0, 1]."""
 
     epoch: float
-    loss: float
+    value: float
     error: float | None
 
 
+def axis(view: StudyView) -> str:
+    """What trials are compared by: `validation loss (cross entropy, nats)`."""
+    value = view.spec.value
+    return f"{value.label} ({value.unit})" if value.unit else value.label
+
+
 def points(trial: TrialView) -> list[Point]:
-    """Its reports with a finite loss; rung 0 stands where in its epoch it was taken."""
+    """Its reports with a finite value; rung 0 stands where in its epoch it was taken."""
     return [
-        Point(row.epoch or round(EARLY_LOOK, 2), loss, short(row.validation_error))
+        Point(row.epoch or round(EARLY_LOOK, 2), value, short(row.validation_error))
         for row in trial.reports
-        if (loss := short(row.validation_loss)) is not None
+        if (value := short(row.value)) is not None
     ]
 
 
 def lowest(trial: TrialView) -> float | None:
-    """Validation loss of its best epoch; of rung 0 where it came no further."""
+    """Value of its best epoch; of rung 0 where it came no further."""
     best = trial.best or trial.early_look
-    return None if best is None else short(best.validation_loss)
+    return None if best is None else short(best.value)
 
 
-def loss_range(view: StudyView) -> list[float]:
-    """Of a logarithmic axis, in decades: from the lowest loss to the highest, or that of guessing.
+def value_range(view: StudyView) -> list[float]:
+    """Of a logarithmic axis, in decades: from the lowest value to the highest, or that of guessing.
 
-    A diverging trial would otherwise squeeze all others into a line; ln K is what guessing scores.
+    A diverging trial would otherwise squeeze all others into a line; see `guessing_value`.
     """
-    losses = [loss for trial in view.trials for _, loss, _ in points(trial) if loss > 0]
-    guessing = guessing_loss(view)
-    low, high = min(losses, default=guessing / 10), max(losses, default=guessing)
+    found = [value for trial in view.trials for _, value, _ in points(trial) if value > 0]
+    guessing = guessing_value(view)
+    low, high = min(found, default=guessing / 10), max(found, default=guessing)
     return [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]
 
 

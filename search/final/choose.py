@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from search.analysis.measures import objective_in_words
 from search.spec.config import TrialConfig
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
@@ -36,7 +37,7 @@ def refuse_unfinished(view: StudyView) -> None:
 
 
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:
-    """The complete trial with the lowest validation loss, of all or of an arm; or the one named.
+    """The complete trial with the lowest value, of all or of an arm; or the one named.
 
     Raises:
         StorageError: there is none such, or it cannot be repeated.
@@ -93,7 +94,6 @@ def _beside_the_best(view: StudyView, trial: TrialView) -> str:
         return "which is also the study's best"
     assert best.best is not None
     assert trial.best is not None
-    return (
-        f"not the study's best: validation loss {trial.best.validation_loss:.4f} against "
-        f"{best.best.validation_loss:.4f} of trial {best.number}"
-    )
+    own, theirs = (objective_in_words(view, it.value) for it in (trial.best, best.best))
+    label = view.spec.value.label
+    return f"not the study's best: {label} {own} against {theirs} of trial {best.number}"

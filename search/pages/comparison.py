@@ -26,8 +26,8 @@ from search.store.views import StudyView, TrialView
 def comparison_values(view: StudyView) -> dict[str, Any]:
     runs = runs_by_arm(view)
     trained = [arm for arm in runs.values() if arm.complete]
-    lowest = min(trained, key=lambda arm: mean(arm.values("validation_loss")), default=None)
-    verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, "validation_loss")}
+    lowest = min(trained, key=lambda arm: mean(arm.values(view.spec.objective)), default=None)
+    verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, view.spec.objective)}
     return {
         "runs": runs,
         "lowest": lowest,

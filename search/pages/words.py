@@ -10,7 +10,7 @@ from models.family import compact
 from search.analysis import comparison, comparison_words, findings, measures, wording
 from search.analysis.describe import describe_config, short_config
 from search.analysis.final_result import by_class, test_accuracy
-from search.figures.values import LOSS
+from search.figures.values import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
@@ -60,6 +60,7 @@ def listed(versions: Mapping[str, str]) -> str:
 
 _CALLED = (
     *(in_utc, evaluation_in_words, reason_in_words, value, listed, compact, arm_config, as_called),
+    *(axis, measures.objective_in_words),
     *(describe_config, short_config, by_class, test_accuracy, write_study_file),
     *(comparison.against_base, comparison_words.changes_in_words, comparison_words.mean_in_words),
     *(comparison_words.interval_in_words, comparison_words.p_in_words, reproduce.command),
@@ -73,7 +74,6 @@ _CALLED = (
 )
 WORDS: Mapping[str, Any] = {
     **{function.__name__: function for function in _CALLED},
-    "LOSS": LOSS,
     "ALPHA": comparison.ALPHA,
     "SPREAD": comparison_words.SPREAD,
     "INTERVAL": comparison_words.INTERVAL,

@@ -27,7 +27,7 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
 
     Example:
         >>> view = load_study("digits")
-        >>> view.finished, view.best.number, view.best.best.validation_loss
+        >>> view.finished, view.best.number, view.best.best.value
 
     Args:
         study: its name; None for the one that was worked on last.
@@ -51,7 +51,7 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
 
     Example:
         >>> table = pandas.DataFrame(trials_table(load_study("digits")))
-        >>> table.sort_values("validation_loss").head()
+        >>> table.sort_values("value").head()
 
     Args:
         view: from `load_study` or `run_study`.
@@ -60,9 +60,9 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
         Rows with the same keys, None where there is no value. `trial`: number; `state`: running,
         interrupted (begun, and held by no worker now), complete, pruned, failed or waiting (not
         begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison. At the epoch of
-        the lowest validation loss, `best_epoch`: `train_*` and `validation_*`, losses in nats,
-        errors and accuracies in [0, 1]. `parameters`: of the network; `epochs`: trained;
-        `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
+        the lowest `value` (of the study's objective), `best_epoch`: `train_*` and `validation_*`,
+        losses in nats, errors and accuracies in [0, 1]. `parameters`: of the network; `epochs`:
+        trained; `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
         `finished`: local times of the worker; `reason`: why it failed.
         Then, for each searched parameter, `params_<name>`.
     """
@@ -73,6 +73,7 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
             "baseline": trial.is_baseline,
             **{name: measured(trial, name) for name in MEASURED},
             "best_epoch": None if trial.best is None else trial.best.epoch,
+            "value": None if trial.best is None else trial.best.value,
             "epochs": len(trial.curve),
             "learning_rate": None if trial.config is None else trial.config.recipe.learning_rate,
             "seconds": trial.seconds,
@@ -96,11 +97,11 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
         view: from `load_study` or `run_study`.
 
     Returns:
-        Rows with the same keys: `trial`, `state`, `arm`, `repeat` as in `trials_table`, and what
-        `search.training.epoch.Epoch` says; losses and errors are NaN where not measured.
+        Rows with the same keys: `trial`, `state`, `arm`, `repeat`, `value` as in `trials_table`,
+        and what `search.training.epoch.Epoch` says; losses and errors are NaN where not measured.
     """
     return [
-        {**_whose(trial), **{name: getattr(row, name) for name in EPOCH}}
+        {**_whose(trial), "value": row.value, **{name: getattr(row, name) for name in EPOCH}}
         for trial in view.trials
         for row in trial.curve
     ]

@@ -75,7 +75,7 @@ def run_study(
 
     Example:
         >>> view = run_study(dataset="digits", trials=20, seed=0)
-        >>> view.best.number, view.best.best.validation_loss
+        >>> view.best.number, view.best.best.value
 
     Args:
         config: a study file (TOML), or a ready-made study's name; None for the default search.

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args
 
 from models.checks import shown
 from search.spec.domains import SpecError, check_keys, is_number
+from search.spec.objectives import OBJECTIVES
 
 Outcome = Literal["better", "worse", "no different"]
-EXPECTED = ("validation_loss", "validation_error", "validation_accuracy", "train_loss",
-            "parameters")  # fmt: skip
+EXPECTED = (*OBJECTIVES, "validation_accuracy", "train_loss", "parameters")
 EXPECT_KEYS = ("arm", "than", "metric", "is", "margin")
 ENTRY_KEYS = ("objective", "hypothesis", "methodology", "expect")
 MAX_TEXT = 5000

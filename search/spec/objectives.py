@@ -42,6 +42,11 @@ class Objective:
     unit: str
     of: Callable[[Measured], float]
 
+    @property
+    def word(self) -> str:
+        """The label in short, where it goes without saying which images it is of."""
+        return self.label.replace("validation ", "")
+
 
 OBJECTIVES: dict[str, Objective] = {
     DEFAULT_OBJECTIVE: Objective(

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from search.analysis.describe import short_config
 from search.analysis.findings import latest_ended, named
+from search.analysis.measures import objective_in_words
 from search.analysis.time_left import TimeLeft
 from search.analysis.wording import WORDS, all_counts, data_in_words, percent, printable
 from search.spec.recipe import EARLY_LOOK
@@ -24,7 +25,7 @@ from search.terminal.summary import gain_in_words, score_in_words, time_left_in_
 
 OTHER_LINES = 10  # of a frame: all but the rows of its table
 MOST_ENDED, LEAST_ENDED = 5, 2
-COLUMNS = {"trial": 5, "state": 20, "loss": 6, "accuracy": 8}  # their widths
+COLUMNS = {"trial": 5, "state": 20, "value": 7, "accuracy": 8}  # their widths
 STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
 
@@ -80,9 +81,10 @@ def _bar(view: StudyView, elapsed: float, left: TimeLeft | None) -> Table:
 
 
 def _table(running: Sequence[TrialView], ended: Sequence[TrialView], view: StudyView) -> Table:
-    """Loss and accuracy are those of the latest report, on validation images."""
+    """Value and accuracy are those of the latest report, on validation images."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     for name, width in COLUMNS.items():
+        name = view.spec.value.word.split()[-1] if name == "value" else name
         table.add_column(
             name, width=width, justify="left" if name == "state" else "right", no_wrap=True
         )
@@ -97,7 +99,7 @@ def _table(running: Sequence[TrialView], ended: Sequence[TrialView], view: Study
         table.add_row(
             str(trial.number),
             state,
-            f"{latest.validation_loss:.4f}" if latest else "",
+            objective_in_words(view, latest.value) if latest else "",
             percent(1 - latest.validation_error) if latest else "",
             about,
         )

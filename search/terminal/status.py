@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
-from search.analysis.measures import accuracy_of
+from search.analysis.measures import accuracy_of, measure_of
 from search.analysis.time_left import GUESS_VARIATION, RECENT, spread
 from search.analysis.wording import duration, grouped, percent, printable
+from search.spec.objectives import RAW_LOSS
 from search.store import DEFAULT_STORAGE, is_sqlite, mask_password, read_url, without_password
 from search.terminal.command_line import as_called
 
@@ -37,10 +38,11 @@ LATEST = """
 """
 COUNTS = "SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state"
 HELD = """
-    SELECT t.number, l.worker, l.expires_at, e.epoch, e.validation_loss FROM trials t
+    SELECT t.number, l.worker, l.expires_at, e.epoch, v.intermediate_value AS value FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
     LEFT JOIN epochs e ON e.trial_id = t.trial_id
         AND e.epoch = (SELECT max(epoch) FROM epochs WHERE trial_id = t.trial_id)
+    LEFT JOIN trial_intermediate_values v ON v.trial_id = e.trial_id AND v.step = e.epoch
     WHERE t.study_id = :study AND t.state = 'RUNNING' ORDER BY t.number
 """
 FAILED = """
@@ -49,7 +51,7 @@ FAILED = """
     WHERE t.study_id = :study AND t.state = 'FAIL' ORDER BY t.number DESC LIMIT :most
 """
 BEST = """
-    SELECT e.trial_number, e.epoch, e.validation_loss, e.validation_error FROM epochs e
+    SELECT e.trial_number, e.epoch, e.best_validation_loss, e.validation_error FROM epochs e
     JOIN trials t ON t.trial_id = e.trial_id
     WHERE t.study_id = :study AND t.state = 'COMPLETE' AND e.epoch > 0
         AND e.best_validation_loss IS NOT NULL
@@ -97,6 +99,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     attributes = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
     stored = {key: json.loads(value) for key, value in ask(attributes, study=study)}
     spec, facts = stored["spec"], stored["dataset"]
+    measure = measure_of(spec.get("objective", RAW_LOSS))
     counts = {str(state): int(count) for state, count in ask(COUNTS, study=study)}
     finished = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
     finished += counts.get("FAIL", 0) if spec["arms"] else 0
@@ -121,8 +124,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         for row in rows:
             reached = "nothing reported yet"
             if row.epoch is not None:
-                loss = "not finite" if row.validation_loss is None else f"{row.validation_loss:.4f}"
-                reached = f"epoch {row.epoch or 1} of {spec['epochs']}, validation loss {loss}"
+                value = "not finite" if row.value is None else measure.shown(row.value)
+                reached = f"epoch {row.epoch or 1} of {spec['epochs']}, {measure.words} {value}"
             worker = f", on {printable(_host_and_pid(row.worker))}" if row in running else ""
             yield from wrap(f"trial {row.number}, {reached}{worker}", "  ", "    ")
     failed = ask(FAILED, study=study, most=MOST_FAILURES)[::-1]
@@ -132,12 +135,11 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         why = json.loads(reason) if reason else "for an unknown reason"
         yield from wrap(f"trial {number}: {printable(str(why))}", "  ", "    ")
     best = ask(BEST, study=study)
-    for number, epoch, loss, error in best:
+    for number, epoch, value, error in best:
         accuracy = accuracy_of([error], int(facts["validation_count"]))
         yield ""
-        yield from wrap(
-            f"Best: trial {number}, validation loss {loss:.4f}, accuracy {accuracy}, epoch {epoch}"
-        )
+        score = f"{measure.words} {measure.shown(value)}, accuracy {accuracy}"
+        yield from wrap(f"Best: trial {number}, {score}, epoch {epoch}")
     yield from ["", "Next:"]
     yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
 from search.analysis.measures import (
+    MEASURES,
     accuracy_of,
     legend,
     measure_of,
+    objective_in_words,
     sampling_error,
     time_spent,
 )
@@ -32,20 +34,22 @@ NO_BEST = "No trial has run to its end yet, so there is no best one."
 
 
 def score_in_words(trial: TrialView, view: StudyView) -> str:
-    """`loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`, at the best epoch or after a part.
+    """`calibrated loss 0.2021, accuracy 92.93 % ± 0.26 (sampling)`.
 
-    And the metrics that the study records beside them: `..., macro f1 0.9251`.
+    At the best epoch, or after a part of the first; with the further metrics that the study names:
+    `..., macro f1 0.9251`.
     """
     row = trial.best or trial.early_look
-    if row is None or not math.isfinite(row.validation_loss):
-        return "no finite loss"
+    if row is None or not math.isfinite(row.value):
+        return f"no finite {view.spec.value.word}"
     images = view.dataset.validation_count
     if row.epoch == 0:
         images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
     accuracy = accuracy_of([row.validation_error], images)
     named = {name: row.metrics[name] for name in view.spec.metrics if name in row.metrics}
     more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in named.items())
-    return f"loss {row.validation_loss:.4f}, accuracy {accuracy}{more}"
+    value = f"{view.spec.value.word} {objective_in_words(view, row.value)}"
+    return f"{value}, accuracy {accuracy}{more}"
 
 
 def gain_in_words(view: StudyView) -> str | None:
@@ -57,12 +61,14 @@ def gain_in_words(view: StudyView) -> str | None:
         return None
     if best.number == baseline.number:
         return "no trial beat the baseline"
-    loss = baseline.best.validation_loss - best.best.validation_loss
+    measure = MEASURES[view.spec.objective]
+    gained = measure.shown(baseline.best.value - best.best.value)
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
     link, course = ("and", "higher") if points >= 0 else ("but", "lower")
     sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
     noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
-    return f"loss {loss:.4f} lower {link} accuracy {abs(points):.2f} points {course}{noise}"
+    head = f"{view.spec.value.word} {gained} lower"
+    return f"{head} {link} accuracy {abs(points):.2f} points {course}{noise}"
 
 
 def standing_in_words(view: StudyView, now: float | None = None) -> str:
@@ -129,7 +135,7 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
         yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
         yield from _entry("gained", gain)
-    for sentence in (overfitting_in_words(best), stop_in_words(view)):
+    for sentence in (overfitting_in_words(best, view), stop_in_words(view)):
         if sentence is not None:
             yield from ["", *wrap(sentence)]
     yield ""

@@ -106,6 +106,7 @@ def study_view(
         storage=storage,
         spec=StudySpec(
             dataset="fashion_mnist",
+            objective="validation_loss",
             title=title,
             seed=7,
             space={
@@ -271,6 +272,7 @@ def _comparison(
     )
     spec = StudySpec(
         dataset="fashion_mnist",
+        objective="validation_loss",
         title=title,
         trials=len(arms) * planned,
         epochs=3,

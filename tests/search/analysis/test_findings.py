@@ -146,9 +146,9 @@ def test_over_fitting_is_said_of_curves_that_show_it(
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
     for state in ("pruned", "running", "failed"):
-        assert overfitting_in_words(dataclasses.replace(trial, state=state)) is None
+        assert overfitting_in_words(dataclasses.replace(trial, state=state), view) is None
     if says:
-        assert overfitting_in_words(trial) == (
+        assert overfitting_in_words(trial, view) == (
             "Trial 0 over-fits: its validation loss is lowest in epoch 2 of 5 (0.3000) and rises "
             "to 0.4100 by the last, while its training loss falls from 0.3000 to 0.0500."
         )

@@ -159,10 +159,10 @@ def test_the_journal_of_a_comparison(compared: StudyView) -> None:
 
 
 def test_the_columns_of_a_search(small_study: StudyView) -> None:
-    rows, everything = tables(small_study, "trial", "val. loss", "learning rate")
+    rows, everything = tables(small_study, "trial", "validation loss", "learning rate")
     assert [row["trial"] for row in rows] == ["#3", "#1", "#0 (baseline)", "#9"]
     first = rows[0]
-    assert (first["train loss"], first["val. loss"]) == ("0.2250", "0.2500")
+    assert (first["train loss"], first["validation loss"]) == ("0.2250", "0.2500")
     assert (first["val. error (%)"], first["val. acc. (%)"]) == ("8.33", "91.67")
     assert (first["parameters"], first["best epoch"]) == ("300 000", "2 of 3")
     assert [row["trial"] for row in everything] == [

@@ -58,15 +58,14 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report
     text = quick_status(db.url)
     told = flat(text)
     assert "2 of 20 trials finished (2 complete, 1 failed, 2 running, 2 interrupted)" in told
-    assert f"  trial {held.trial_number}, epoch 1 of 4, validation loss 0.5000, on red:12\n" in (
-        text or ""
-    )
+    reached = "epoch 1 of 4, calibrated validation loss 0.5000"
+    assert f"  trial {held.trial_number}, {reached}, on red:12\n" in (text or "")
     assert f"trial {silent.trial_number}, nothing reported yet, on blue:7" in told
     interrupted = told.index("Interrupted, for the next worker to carry on:")
     for lease in (left, dead):
         assert told.index(f"trial {lease.trial_number}, ") > interrupted
     assert f"Failed: trial {failed.trial_number}: out of memory" in told
-    assert f"Best: trial {better.trial_number}, validation loss 0.3000, accuracy" in told
+    assert f"Best: trial {better.trial_number}, calibrated validation loss 0.3000, accuracy" in told
     assert "left, give or take" in told
     assert "search.finalize --study s" in told
     assert "\x1b" not in told
