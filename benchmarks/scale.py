@@ -78,10 +78,10 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.made_up_study import make_up_study
     from search.store.opening import open_database
-    from search.store.studies import note_environment
+    from search.store.views import HARDWARE
 
     db = open_database(f"sqlite:///{file}")
-    note_environment(make_up_study(db, "made-up", trials), "made up")
+    make_up_study(db, "made-up", trials).study.set_user_attr(HARDWARE, "made up")
     db.close()
     return {}
 

@@ -17,6 +17,7 @@ MEANINGS: Mapping[State, str] = {
     "pruned": "ended early by the study's pruner, since others promised more",
     "failed": "ended by an error or an infinite loss",
     "running": "held by a worker",
+    "paused": "laid aside; it goes on if it is worth its next epochs",
     "interrupted": "its worker is gone or was stopped; the next worker carries it on",
     "waiting": "not begun",
 }

@@ -23,6 +23,7 @@ CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}}
 GROUPS = (  # state, name, colour, dash
     ("failed", "failed", style.GREY, "dot"),
     ("pruned", "pruned", style.GREY, "solid"),
+    ("paused", "paused", style.GREY, "solid"),
     ("complete", "other complete", style.GREY, "solid"),
     ("interrupted", "interrupted", style.GREEN, "dashdot"),
     ("running", "running", style.GREEN, "dot"),

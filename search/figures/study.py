@@ -24,6 +24,7 @@ TOP = 10  # always among the points drawn, like the Pareto front
 STATES: Mapping[State, tuple[str, str, int]] = {  # colour, marker, how many points are drawn
     "complete": (style.BLUE, "circle", 150),
     "pruned": (style.GREY, "x", 60),
+    "paused": (style.GREY, "x-open", 60),
     "running": (style.GREEN, "diamond-open", 30),
     "interrupted": (style.GREEN, "diamond-wide-open", 30),
     "failed": (style.PURPLE, "triangle-up", 20),

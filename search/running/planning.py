@@ -24,9 +24,10 @@ from search.store.studies import (
     find_study,
     load_facts,
     load_spec,
-    note_environment,
     set_total,
+    versions,
 )
+from search.store.views import HARDWARE, VERSIONS
 from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.weights import check_training
@@ -70,9 +71,10 @@ class Plan:
             stop=stop,
             trials_at_a_time=request.trials_per_device,
         )
+        set_total(study, spec.trials, spec.budget)
         with study.transaction():  # it may have been deleted while images were loaded
-            set_total(study, spec.trials)
-            note_environment(study, describe_hardware(task.device))
+            study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
+            study.study.set_user_attr(VERSIONS, versions())
         sweep(study, run.folder)
         return run
 

@@ -14,6 +14,7 @@ from models.checks import first_line
 from models.summary import count_parameters
 from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, TrialCheckpoint, trial_seed
+from search.sampling.chooser import Chooser
 from search.sampling.pruner import should_prune
 from search.spec.space import suggest
 from search.store import StudyBrokenError
@@ -24,7 +25,8 @@ from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, 
 from search.training.epoch import Epoch
 
 MAX_FAILURES_IN_A_ROW = 5
-Ending = tuple[TrialState, str | None]  # for a failed trial with the reason
+# For a failed trial with the reason; RUNNING: it is laid aside.
+Ending = tuple[TrialState, str | None]
 
 
 class DivergedError(Exception):
@@ -32,9 +34,16 @@ class DivergedError(Exception):
 
 
 def train_trial(
-    run: Run, lease: Lease, heartbeat: Heartbeat, pictures: TrialPictures
+    run: Run,
+    lease: Lease,
+    heartbeat: Heartbeat,
+    pictures: TrialPictures,
+    chooser: Chooser | None = None,
 ) -> Generator[None, None, Ending]:
     """Train a trial, a slice for each `next()`; the generator's value is how it ended.
+
+    Args:
+        chooser: lays the trial aside where it is not worth its next epochs now.
 
     Raises:
         StoppedError: the run was asked to stop.
@@ -65,8 +74,10 @@ def train_trial(
     )
 
     with closing(training):
+        # What the worker before us reported it was chosen to go on from, or died too early to say.
+        passed = max((row.epoch for row in epochs_of_trial(db, lease.trial_id)), default=-1)
         if training.epoch > 0 and should_prune(run.study, spec, lease, training.epoch):
-            return TrialState.PRUNED, None  # what the worker before us died too early to say
+            return TrialState.PRUNED, None
         for epoch in training.slices():
             if epoch is not None:
                 if heartbeat.lost(lease):
@@ -77,6 +88,8 @@ def train_trial(
                     checkpoint.save(training.state())
                 if should_prune(run.study, spec, lease, epoch.epoch):
                     return TrialState.PRUNED, None
+                if chooser and epoch.epoch > passed and not chooser.goes_on(lease, epoch.epoch):
+                    return TrialState.RUNNING, None
             yield
         pictures.upload(lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
@@ -109,6 +122,8 @@ def describe(error: Exception) -> str:
 
 def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
     """Tell Optuna of a trial's end, with what its dashboard shows of it, and give the lease up.
+
+    One that is laid aside (RUNNING) only gets the latter.
 
     Raises:
         LostLeaseError, StorageError: see `finish`.

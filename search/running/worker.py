@@ -7,7 +7,7 @@ another process, be counted exactly, and outlive its worker. See `search.store.c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from search.running.trial import (
     is_out_of_memory,
     train_trial,
 )
+from search.sampling.chooser import Chooser, make_chooser
 from search.sampling.sampler import make_sampler
 from search.spec.config import check_study_name
 from search.spec.space import check_space
@@ -34,7 +35,7 @@ from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
 from search.store.folders import artifact_folder, runs_folder, sweep
-from search.store.leases import Heartbeat, Lease, LostLeaseError, release
+from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import load_spec, require_study
@@ -132,17 +133,18 @@ def train_trials(run: Run) -> None:
     fits = MemoryGauge(device).fits
     slots = Slots(Packing(limit=run.trials_at_a_time or 1, adapts=adapts, fits=fits))
     pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
+    chooser = make_chooser(run.study, run.spec)
     with Heartbeat(run.db) as heartbeat:
 
         def start(lease: Lease) -> Generator[None, None, Ending]:
-            return train_trial(run, lease, heartbeat, pictures)
+            return train_trial(run, lease, heartbeat, pictures, chooser)
 
         try:
             while not run.stop.is_set():
-                _claim_more(run, slots, heartbeat, start)
+                _claim_more(run, slots, heartbeat, start, chooser)
                 if not slots:
                     return
-                _advance(run, slots, start)
+                _advance(run, slots, start, chooser)
         except StoppedError:
             pass
         except StorageError:
@@ -153,13 +155,16 @@ def train_trials(run: Run) -> None:
                 release(run.db, lease)
 
 
-def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat, start: Start) -> None:
+def _claim_more(
+    run: Run, slots: Slots, heartbeat: Heartbeat, start: Start, chooser: Chooser | None
+) -> None:
     """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
     while slots.has_room() and not run.stop.is_set():
         match claim(
             run.study,
             total=run.spec.trials,
             counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
+            choose=chooser,
             lease_seconds=run.lease_seconds,
         ):
             case Lease() as lease:
@@ -174,8 +179,8 @@ def _claim_more(run: Run, slots: Slots, heartbeat: Heartbeat, start: Start) -> N
                 slots.rest(WAIT_SECONDS)
 
 
-def _advance(run: Run, slots: Slots, start: Start) -> None:
-    """Train one trial for a slice; complete, prune or fail it if that was the last one."""
+def _advance(run: Run, slots: Slots, start: Start, chooser: Chooser | None) -> None:
+    """Train one trial for a slice; end it or lay it aside if that was the last one."""
     slot = slots.next()
     crowded = False
     try:
@@ -203,7 +208,11 @@ def _advance(run: Run, slots: Slots, start: Start) -> None:
         slots.remove(slot)
         return
     slots.remove(slot)
-    delete_checkpoint(checkpoint_path(run.folder, slot.lease.trial_number))
+    ended: Sequence[int] = [slot.lease.trial_number]
+    if ending[0] == TrialState.RUNNING and chooser is not None:
+        ended = drop(run.study, chooser.surplus())
+    for number in ended:
+        delete_checkpoint(checkpoint_path(run.folder, number))
     return_memory(of_gpu=not slots)
     if ending[0] == TrialState.FAIL:
         give_up_if_broken(run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from search.sampling import halving
 from search.spec.domains import SpecError
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+    from search.sampling.forecast import Contender
     from search.spec.config import StudySpec
 
 STARTUP_TRIALS = 10  # drawn at random before a sampler models anything
 # (epoch, a trial's lowest value, those of all others that came so far) -> stop it?
 Rule = Callable[[int, float, Sequence[float]], bool]
+Choose = Callable[..., int | Literal["new"] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,19 +50,23 @@ class Pruner:
 
     Attributes:
         description: one line, a noun phrase.
-        make: specification -> any Optuna pruner, or a `Rule`.
+        make: specification -> any Optuna pruner, or a `Rule`. By default nothing is stopped.
         rungs: maximum epochs per trial -> the epochs after which it is asked; 0 is the
             partial-epoch validation. Never the last: a trial is complete there.
         unjudged: first trials that it never stops.
         expected_epochs: maximum epochs per trial -> how many a later trial trains on average, as
             long as the study has not shown it.
+        choose: of a rule that lays trials aside at its rungs instead, and takes them up again as
+            long as the study's budget lasts: what a free worker trains next, with the arguments of
+            `search.sampling.promotion.choose`. A trial goes on from a rung if it is chosen there.
     """
 
     description: str
-    make: Callable[[StudySpec], BasePruner | Rule]
+    make: Callable[[StudySpec], BasePruner | Rule] = lambda _spec: lambda *_: False
     rungs: Callable[[int], Sequence[int]] = lambda epochs: range(1, epochs)
     unjudged: int = 0
     expected_epochs: Callable[[int], float] = float
+    choose: Choose | None = None
 
 
 def _gp(_spec: StudySpec, seed: int) -> BaseSampler:
@@ -93,6 +99,12 @@ def _median(_spec: StudySpec) -> BasePruner:
     return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
 
 
+def _promotion(contenders: Sequence[Contender], **limits: Any) -> int | Literal["new"] | None:
+    from search.sampling.promotion import choose
+
+    return choose(contenders, **limits)
+
+
 SAMPLERS: dict[str, Sampler] = {
     "gp": Sampler(description="a Gaussian process on estimated final losses", make=_gp),
     "tpe": Sampler(
@@ -119,8 +131,14 @@ PRUNERS: dict[str, Pruner] = {
     ),
     "none": Pruner(
         description="no pruning: all trials run to their end",
-        make=lambda _spec: lambda *_: False,
         rungs=lambda _epochs: (),
+    ),
+    "promotion": Pruner(
+        description="trials are laid aside at each rung and go on if they promise most: within "
+        "`budget`, a share of trials x epochs, nobody is stopped for good",
+        rungs=halving.rungs,
+        expected_epochs=halving.expected_epochs,
+        choose=_promotion,
     ),
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
-from models.family import choice, count
+from models.family import choice, count, number
 from search.spec.arms import MAX_REPEATS, Arm, check_arms
 from search.spec.domains import (
     Domain,
@@ -56,6 +56,7 @@ FIELDS: Mapping[str, Parameter] = {  # what a field may be, where it is a single
     "limit": _EXAMPLES,
     "trials": _NUMBER,
     "epochs": _NUMBER,
+    "budget": number(0.3, "share of trials x epochs", most=1),
     "patience": _NUMBER,
     "seed": count(0, "seed", least=0, most=MOST_SEED),
     "sampler": _TEXT,
@@ -95,6 +96,8 @@ class StudySpec:
             `repeats` the only field that a later start may change. Of a comparison always arms x
             repeats, failed trials included: an arm that diverges is a result.
         epochs: maximum epochs per trial, and the length of its schedule.
+        budget: share of trials x epochs that a study whose pruner lays trials aside may spend;
+            above 0.
         patience: epochs without a lower value of the objective before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
         sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
@@ -125,6 +128,7 @@ class StudySpec:
     limit: int | None = None
     trials: int = 50
     epochs: int = 12
+    budget: float = 0.3
     patience: int | None = None
     seed: int = 0
     sampler: str = "gp"
@@ -146,6 +150,8 @@ class StudySpec:
             value = getattr(self, name)
             if value is not None or name not in optional:
                 check_field(name, value, parameter)
+        if self.budget == 0:
+            raise SpecError("budget", "budget must be above 0, but got 0")
         check_arms(self.arms, self.base, self.repeats, self.trials)
         check_journal(self.journal, [arm.name for arm in self.arms])
         if not self.arms and self.sampler == "grid":
@@ -242,6 +248,7 @@ class StudySpec:
         }
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
+        plain.setdefault("budget", 1.0)
         return cls(**plain)
 
 

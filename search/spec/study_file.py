@@ -153,7 +153,7 @@ def write_study_file(spec: StudySpec) -> str:
     """The specification in TOML: `read_study_file` gives it back."""
     plain = spec.to_dict()
     # What follows from the arms is left out; what there is none of is, too.
-    follows = ("trials", "sampler", "base") if spec.is_comparison else ("repeats",)
+    follows = ("trials", "sampler", "base", "budget") if spec.is_comparison else ("repeats",)
     study = {key: plain[key] for key in STUDY_KEYS if key not in (*follows, "extensions")}
     named = {file_of(name) for name in (*spec.families, spec.dataset)}
     study["extensions"] = [one.name for one in spec.extensions if one.name not in named] or None

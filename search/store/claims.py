@@ -1,8 +1,12 @@
 """Giving out trials, so that totals are exact and no trial is lost with its worker.
 
-A trial is claimed in one transaction under a lock on its study: slots are counted, an abandoned
-trial is taken over or a new one asked of Optuna, and its lease is written. At no moment does a
-trial run without a lease, or count twice; there is no state between asking and holding to die in.
+A trial is claimed in one transaction under a lock on its study: slots are counted, an abandoned or
+paused trial is taken over or a new one asked of Optuna, and its lease is written. At no moment does
+a trial run without a lease, or count twice; there is no state between asking and holding to die in.
+
+A paused trial is one of Optuna's RUNNING ones that was laid aside at a rung (`leases.finish`). It
+holds its place in the total. When nothing is worth training any more, whoever finds that tells all
+of them PRUNED, and the mark stays: a study that is to spend more takes them up again.
 
 A worker's name is `host:pid:start:scope`. Start (seconds since boot, times 100) tells a process
 from a later one with the same number. Scope (boot id and process namespace) tells apart hosts and
@@ -16,17 +20,17 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
-from search.store.database import with_retry
-from search.store.leases import Lease
+from search.store.database import snapshot, with_retry
+from search.store.leases import Lease, tell
 from search.store.schema import DatabaseClock, leases, trials
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
+# What a free worker trains next: a paused trial, by its number; a new one; nothing is worth it.
+Choice = int | Literal["new"] | None
 COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
 
 
@@ -50,24 +56,21 @@ def display_name(worker: str) -> str:
 
 def has_died(worker: str) -> bool:
     """Whether the process of that name has certainly ended; False where that cannot be known."""
-    return _is_local(worker) and not _exists(worker)
+    return _exists(worker) is False
 
 
 def is_alive(worker: str) -> bool:
     """Whether the process of that name certainly exists, running or stopped, on this host."""
-    return _is_local(worker) and _exists(worker)
+    return _exists(worker) is True
 
 
-def _is_local(worker: str) -> bool:
-    """Whether it is a process that could be seen here under its own number."""
-    found = re.fullmatch(r"([^:]*):[0-9]{1,9}:[^:]*:([^:]*)", worker, re.ASCII)
+def _exists(worker: str) -> bool | None:
+    """None for what is no process that could be seen here under its own number."""
+    found = re.fullmatch(r"([^:]*):([0-9]{1,9}):([^:]*):([^:]*)", worker, re.ASCII)
     host, scope = _here()
-    return found is not None and found.groups() == (host, scope) and scope != "?"
-
-
-def _exists(worker: str) -> bool:
-    _, pid, start, _ = worker.split(":")
-    return _start(int(pid)) == start
+    if found is None or (found[1], found[4]) != (host, scope) or scope == "?":
+        return None
+    return _start(int(found[2])) == found[3]
 
 
 def _start(pid: int) -> str:
@@ -111,10 +114,11 @@ def claim(
     *,
     total: int,
     counted: Sequence[TrialState] = COUNTED,
+    choose: Callable[[Connection], Choice] | None = None,
     worker: str | None = None,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Lease | Wait | Done:
-    """Claim a trial: an abandoned one, or else a queued or new one while the total has room.
+    """Claim a trial: an abandoned one; else what `choose` says; else a queued or new one.
 
     Abandoned is a trial that was released, whose lease has run out, or whose holder was a process
     of this host that has ended. Where the lease has run out and its holder lives on this host, both
@@ -124,6 +128,8 @@ def claim(
 
     Args:
         total: how many trials of the `counted` states the study is to have.
+        choose: asked before the study is locked, and again under the lock only where its answer has
+            been overtaken. None: paused trials are taken up like abandoned ones.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
@@ -134,14 +140,18 @@ def claim(
     )
 
     def attempt() -> Lease | Wait | Done:
+        foreseen: Choice = None
+        if choose is not None:
+            with snapshot(study.db) as connection:
+                foreseen = choose(connection)
         with study.transaction(durable=False) as connection:
-            return claimant.claim(connection, total, counted)
+            return claimant.claim(connection, total, counted, choose, foreseen)
 
     return with_retry(study.db, attempt)
 
 
 def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
-    """Running trials by number: `trial_id`, `number`, `now`, and the columns of their leases.
+    """Running and paused trials by number: `trial_id`, `number`, `now`, their leases' columns.
 
     The lease's columns are None for a trial that something else started.
     """
@@ -155,9 +165,14 @@ def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
     return connection.execute(query).all()
 
 
+def is_paused(row: Row[Any]) -> bool:
+    """Whether one of `running_trials` was laid aside at a rung."""
+    return row.paused is not None and row.expires_at is None
+
+
 def is_abandoned(row: Row[Any]) -> bool:
     """Whether one of `running_trials` waits for a new holder."""
-    if row.token is None:
+    if row.claim is None:
         return False
     if row.expires_at is None or has_died(row.worker):
         return True
@@ -178,58 +193,68 @@ class _Claimant:
     name: str
 
     def claim(
-        self, connection: Connection, total: int, counted: Sequence[TrialState]
+        self,
+        connection: Connection,
+        total: int,
+        counted: Sequence[TrialState],
+        choose: Callable[[Connection], Choice] | None,
+        choice: Choice,
     ) -> Lease | Wait | Done:
         running = running_trials(connection, self.study.study_id)
+        paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
         for row in running:
             if row.claim == self.name:  # by this very call, and the answer was lost
-                return self._lease(row.trial_id, row.number, row.token, row.abandonments)
-            if row.token is None:
-                self._insert_lease(connection, row.trial_id, token=0, worker="unknown", claim="")
-        abandoned = [row for row in running if is_abandoned(row)]
-        for row in running:
-            if row.token is not None and _has_run_out(row) and row not in abandoned:
-                self._update_lease(connection, row, extended=1)
-        held = len(running) - len(abandoned)
+                return self._lease(row.trial_id, row.number, row.abandonments)
+            if choose is not None and is_paused(row):
+                paused[row.number] = row
+            elif is_abandoned(row):
+                abandoned.append(row)
+            else:
+                held += 1
+                if row.claim is None:
+                    lease = {"token": 0, "worker": "unknown", "claim": ""}
+                    self._insert_lease(connection, row.trial_id, **lease)
+                elif _has_run_out(row):
+                    self._update_lease(connection, row, extended=1)
         # Counted after the running ones were read. A trial that ends in between, told by something
         # that does not heed our lock, thus counts twice and not never.
         of_study = trials.c.study_id == self.study.study_id
         count = select(func.count()).where(of_study, trials.c.state.in_(counted))
         finished = connection.scalar(count) or 0
-        if finished >= total:
-            return Done(finished=finished)
-        if finished + held >= total:
-            return Wait(running=held)
-        for row in abandoned:
-            lease = self._take_over(connection, row)
-            if lease is not None:
-                return lease
-        if abandoned:  # all their holders came back at this very moment
-            return Wait(running=len(running))
-        return self._begin(connection)
+        room = total - finished - held - len(paused)
+        if finished < total and abandoned and room > 0:
+            found = (self._take_over(connection, row) for row in abandoned)
+            # None: all their holders came back at this very moment.
+            return next(filter(None, found), Wait(running=len(running)))
+        if finished < total:
+            if choose is None:
+                choice = "new"
+            elif not (choice in paused or (room > 0 if choice == "new" else held)):
+                choice = choose(connection)
+            if choice in paused:
+                return self._take_over(connection, paused[choice]) or Wait(running=held)
+            if room > 0 and (choice == "new" or not held):
+                return self._begin(connection)
+            if held:
+                return Wait(running=held)
+        for row in paused.values():
+            tell(self.study.db, row.trial_id, TrialState.PRUNED)
+        return Done(finished=finished + len(paused))
 
     def _take_over(self, connection: Connection, row: Row[Any]) -> Lease | None:
         """None if its holder renewed the lease since the row was read."""
-        token = row.token + 1
         abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-        taken = self._update_lease(
-            connection,
-            row,
-            token=token,
-            abandonments=abandonments,
-            worker=self.worker,
-            claim=self.name,
-            extended=None,
-        )
-        return self._lease(row.trial_id, row.number, token, abandonments) if taken else None
+        values = {"token": leases.c.token + 1, "abandonments": abandonments}
+        values |= {"worker": self.worker, "claim": self.name, "extended": None, "paused": None}
+        taken = self._update_lease(connection, row, **values)
+        return self._lease(row.trial_id, row.number, abandonments) if taken else None
 
     def _begin(self, connection: Connection) -> Lease:
         """A queued trial, or a new one: what Optuna does joins this transaction."""
         storage, study_id = self.study.db.optuna, self.study.study_id
-        of_study = trials.c.study_id == study_id
         queued = (
             select(trials.c.trial_id)
-            .where(of_study, trials.c.state == TrialState.WAITING)
+            .where(trials.c.study_id == study_id, trials.c.state == TrialState.WAITING)
             .order_by(trials.c.number)
         )
         # What `study.ask` does, which would first read all trials of the study.
@@ -241,35 +266,28 @@ class _Claimant:
         number = connection.scalar(select(trials.c.number).where(trials.c.trial_id == trial_id))
         assert number is not None
         self._insert_lease(connection, trial_id, token=1, worker=self.worker, claim=self.name)
-        return self._lease(trial_id, number, 1, 0)
+        return self._lease(trial_id, number, 0)
 
     def _insert_lease(self, connection: Connection, trial_id: int, **values: Any) -> None:
+        begun = {"trial_id": trial_id, "abandonments": 0, **values}
         expires_at = DatabaseClock() + self.seconds
-        connection.execute(
-            insert(leases).values(
-                trial_id=trial_id, abandonments=0, expires_at=expires_at, **values
-            )
-        )
+        connection.execute(insert(leases).values(**begun, expires_at=expires_at))
 
     def _update_lease(self, connection: Connection, row: Row[Any], **values: Any) -> bool:
         """False if it is not as it was read: on PostgreSQL its holder may have renewed it since."""
         unchanged = and_(
             leases.c.trial_id == row.trial_id,
-            leases.c.token == row.token,
+            leases.c.claim == row.claim,
             leases.c.expires_at.is_not_distinct_from(row.expires_at),
         )
-        expires_at = DatabaseClock() + self.seconds
-        updated = connection.execute(
-            update(leases).where(unchanged).values(expires_at=expires_at, **values)
-        )
-        return updated.rowcount == 1
+        values["expires_at"] = DatabaseClock() + self.seconds
+        return connection.execute(update(leases).where(unchanged).values(values)).rowcount == 1
 
-    def _lease(self, trial_id: int, number: int, token: int, abandonments: int) -> Lease:
+    def _lease(self, trial_id: int, number: int, abandonments: int) -> Lease:
         return Lease(
             study_id=self.study.study_id,
             trial_id=trial_id,
             trial_number=number,
-            token=token,
             claim=self.name,
             attempt=abandonments + 1,
             worker=self.worker,

@@ -16,11 +16,13 @@ from itertools import count
 from pathlib import Path
 
 from filelock import FileLock
-from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+from sqlalchemy import Connection, or_, select
 
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
 from search.store.records import results_of
+from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
 from search.training.files import delete_abandoned, write_atomically
 
@@ -182,7 +184,8 @@ def _is_free(study: StudyHandle, folder: Path) -> bool:
     if not folder.is_dir() or not any(folder.iterdir()):
         return True
     # An earlier version left it, which wrote no identities.
-    return any(trial.datetime_start is not None for trial in _trials(study))
+    found = read(study.db, lambda _: study.study.get_trials(deepcopy=False))
+    return any(trial.datetime_start is not None for trial in found)
 
 
 def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, int, float]]:
@@ -193,15 +196,20 @@ def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path,
             yield path, int(named[1]), path.stat().st_mtime
 
 
-def _trials(study: StudyHandle) -> list[FrozenTrial]:
-    return read(study.db, lambda _: study.study.get_trials(deepcopy=False))
+def _of_use(connection: Connection, study_id: int) -> set[int]:
+    """Numbers of the trials that have not ended, or may be taken up again."""
+    ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
+    found = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+    of_use = (trials.c.study_id == study_id, or_(~ended, leases.c.paused.is_not(None)))
+    return set(connection.scalars(found.where(*of_use)))
 
 
 def sweep(study: StudyHandle, folder: Path) -> None:
     """Delete what killed processes have left in the study's folder; a failure is only told.
 
     Nothing that may still be of use goes: no file of a process that lives, no checkpoint of a trial
-    that has not ended, none of a final training that is newer than the last test evaluation.
+    that has not ended or may be taken up again, none of a final training that is newer than the
+    last test evaluation.
     """
     try:
         delete_abandoned(folder)
@@ -209,8 +217,8 @@ def sweep(study: StudyHandle, folder: Path) -> None:
         of_trials, of_seeds = (list(_checkpoints(folder, it)) for it in (_OF_TRIAL, _OF_SEED))
         done: list[tuple[Path, float]] = []
         if of_trials:
-            unfinished = {t.number for t in _trials(study) if not t.state.is_finished()}
-            done += [(path, at) for path, number, at in of_trials if number not in unfinished]
+            kept = read(study.db, lambda connection: _of_use(connection, study.study_id))
+            done += [(path, at) for path, number, at in of_trials if number not in kept]
         if of_seeds:
             results = results_of(study.db, study.name)
             ended = [row.opened_at.timestamp() for row in results if row.figures is not None]

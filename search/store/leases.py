@@ -11,19 +11,21 @@ Leases end by the database's clock; one that has run out is still good until the
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import Trial, TrialState
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from search.store import StudyGoneError
 from search.store.database import Database, transaction, with_retry
-from search.store.schema import DatabaseClock, leases, trials
+from search.store.schema import DatabaseClock, leases, trial_values, trials
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -44,14 +46,19 @@ _mine = and_(
 )
 _held = and_(_mine, leases.c.expires_at.is_not(None))
 _running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
-_fence = select(leases.c.token).join(trials, _running).where(_held).with_for_update()
-# By `finish` under this very lease: only it both ends the trial and empties the lease.
+_fence = select(leases.c.claim).join(trials, _running).where(_held).with_for_update()
+# By `finish` under this very lease: only it both empties the lease and ends or marks the trial.
 _finished = (
-    select(leases.c.token)
+    select(leases.c.claim)
     .join(trials, trials.c.trial_id == leases.c.trial_id)
-    .where(_mine, leases.c.expires_at.is_(None), trials.c.state != TrialState.RUNNING)
+    .where(
+        _mine,
+        leases.c.expires_at.is_(None),
+        or_(trials.c.state != TrialState.RUNNING, leases.c.paused.is_not(None)),
+    )
 )
 _give_up = update(leases).where(_held).values(expires_at=None)
+_lay_aside = update(leases).where(_held).values(expires_at=None, paused=1)
 _renew = (
     update(leases)
     .where(_held, select(trials.c.trial_id).where(_running).exists())
@@ -68,7 +75,6 @@ class Lease:
     """The right to train one trial.
 
     Attributes:
-        token: 1 for a new trial and one more with each claim.
         claim: tells the holder from a late writer, also where a database gives ids out again.
         attempt: 1, and one more for each holder that vanished since a new epoch was last recorded.
             Handing a trial back does not count.
@@ -78,7 +84,6 @@ class Lease:
     study_id: int
     trial_id: int
     trial_number: int
-    token: int
     claim: str
     attempt: int
     worker: str
@@ -117,8 +122,10 @@ def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T
     def attempt() -> T:
         with transaction(study.db, durable=False) as connection:
             fence(connection, lease)
-            trial = Trial(study.study, lease.trial_id)  # a fresh one knows what is stored
-            trial.storage = study.db.optuna  # the study's cache has not seen every trial
+            # A study remembers trials, for the whole of a draw and those that have ended for ever;
+            # a copy and a fresh trial know what is stored.
+            trial = Trial(copy(study.study), lease.trial_id)
+            trial.storage = study.db.optuna
             return suggest(trial)
 
     return with_retry(study.db, attempt)
@@ -132,10 +139,11 @@ def finish(
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the trial: attributes, state and value in one transaction.
+    """End the trial, or lay it aside: attributes, state and value in one transaction.
 
     Args:
-        state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without.
+        state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without;
+            RUNNING for one that is laid aside, until `search.store.claims` gives it out again.
         attributes: of the user's kind: columns and axes in optuna-dashboard.
 
     Raises:
@@ -151,10 +159,59 @@ def finish(
             fence(connection, lease)
             for name, it in (attributes or {}).items():
                 study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
-            study.study.tell(lease.trial_number, value, state)
+            if state == TrialState.RUNNING:
+                connection.execute(_lay_aside, lease.key)
+                return
+            tell(study.db, lease.trial_id, state, value)
             connection.execute(_give_up, lease.key)
 
     with_retry(study.db, attempt)
+
+
+def tell(db: Database, trial_id: int, state: TrialState, value: float | None = None) -> None:
+    """What Optuna's `Study.tell` does, which would not end a trial that it has seen ended before.
+
+    Raises:
+        ValueError: see `finish`.
+    """
+    values = [] if value is None or math.isnan(value) else [value]
+    if bool(values) != (state == TrialState.COMPLETE):
+        raise ValueError(f"a {state.name} trial cannot have the value {value}")
+    if state == TrialState.PRUNED:
+        reports = db.optuna.get_trial(trial_id).intermediate_values
+        values = [reports[max(reports)]] if reports else []
+    known = [it for it in values if not math.isnan(it)]
+    db.optuna.set_trial_state_values(trial_id, state, known or None)
+
+
+def revive(connection: Connection, study_id: int) -> None:
+    """Trials that were paused when their study ended are paused again, with all their reports."""
+    pruned = (trials.c.study_id == study_id, trials.c.state == TrialState.PRUNED)
+    marked = select(trials.c.trial_id).join(leases).where(*pruned, leases.c.paused.is_not(None))
+    ids = connection.scalars(marked).all()
+    connection.execute(delete(trial_values).where(trial_values.c.trial_id.in_(ids)))
+    running = {"state": TrialState.RUNNING, "datetime_complete": None}
+    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(running))
+
+
+def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
+    """End paused trials for good; which, as those that were taken up meanwhile go on."""
+    wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers), _running)
+    paused = (leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
+    if not numbers:
+        return []
+
+    def attempt() -> Sequence[int]:
+        with study.transaction(durable=False) as connection:
+            query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
+            found = {row.trial_id: row.number for row in connection.execute(query)}
+            for trial_id in found:
+                tell(study.db, trial_id, TrialState.PRUNED)
+            mine = leases.c.trial_id.in_(found)
+            connection.execute(update(leases).where(mine).values(paused=None))
+        return list(found.values())
+
+    return with_retry(study.db, attempt)
 
 
 def release(db: Database, lease: Lease) -> None:

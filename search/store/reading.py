@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, or_, select
 
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES, suggest, true_params
-from search.store.claims import is_abandoned, running_trials
+from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, epochs_of, results_of
+from search.store.schema import leases, trials
 from search.store.studies import StudyHandle, load_facts, load_spec
 from search.store.views import (
     HARDWARE,
@@ -34,10 +35,10 @@ def view_study(study: StudyHandle) -> StudyView:
     """Read the study as it is now. Trials that have ended are read once for each handle."""
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
-    found, leases = read(
+    found, held = read(
         study.db,
         lambda connection: (
-            study.study.get_trials(deepcopy=False),
+            _trials(study, connection),
             {row.number: row for row in running_trials(connection, study.study_id)},
         ),
     )
@@ -53,7 +54,7 @@ def view_study(study: StudyHandle) -> StudyView:
             for name, found in (versions.items() if isinstance(versions, dict) else ())
             if isinstance(found, str)
         },
-        trials=_trial_views(study, spec, found, leases),
+        trials=_trial_views(study, spec, found, held),
         results=tuple(results_of(study.db, study.name)),
     )
     # With the total that it has: a copy, or a study whose total was lowered, can have more.
@@ -61,6 +62,20 @@ def view_study(study: StudyHandle) -> StudyView:
     if view.finished > spec.trials:
         return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
     return view
+
+
+def _trials(study: StudyHandle, connection: Connection) -> list[FrozenTrial]:
+    """All as they are now. Optuna remembers for good those that it has seen ended."""
+    found = study.study.get_trials(deepcopy=False)
+    again = select(trials.c.number, trials.c.trial_id, trials.c.datetime_complete).join(leases)
+    of_study = trials.c.study_id == study.study_id
+    again = again.where(of_study, or_(leases.c.token > 1, leases.c.paused.is_not(None)))
+    taken_up = {number: rest for number, *rest in connection.execute(again)}
+    for place, trial in enumerate(found):
+        trial_id, ended = taken_up.get(trial.number, (None, None))
+        if trial_id is not None and ended != trial.datetime_complete:
+            found[place] = study.db.optuna.get_trial(trial_id)
+    return found
 
 
 def _text(stored: object) -> str | None:
@@ -76,11 +91,15 @@ def _size(stored: object) -> int | None:
 def _trial_views(
     study: StudyHandle,
     spec: StudySpec,
-    trials: Sequence[FrozenTrial],
-    leases: Mapping[int, Row[Any]],
+    found: Sequence[FrozenTrial],
+    held: Mapping[int, Row[Any]],
 ) -> tuple[TrialView, ...]:
     known = study.ended_views
-    unknown = [trial for trial in trials if trial.number not in known]
+    unknown = [
+        trial
+        for trial in found
+        if trial.number not in known or known[trial.number].finished != trial.datetime_complete
+    ]
     # Read after the trials: one that had ended by then has all of its own.
     rows: dict[int, list[EpochRow]] = {}
     numbers = [trial.number for trial in unknown]
@@ -89,15 +108,16 @@ def _trial_views(
     views = {}
     for trial in unknown:
         view = _trial_view(trial, spec, rows.get(trial.number, []))
-        lease = leases.get(trial.number)
+        lease = held.get(trial.number)
         if lease is not None:
             state: State = "interrupted" if is_abandoned(lease) else "running"
+            state = "paused" if is_paused(lease) else state
             attempt = (lease.abandonments or 0) + 1
             view = replace(view, state=state, worker=lease.worker, attempt=attempt)
         views[trial.number] = view
         if trial.state.is_finished():
             known[trial.number] = view
-    return tuple(views.get(trial.number) or known[trial.number] for trial in trials)
+    return tuple(views.get(trial.number) or known[trial.number] for trial in found)
 
 
 def _trial_view(trial: FrozenTrial, spec: StudySpec, rows: list[EpochRow]) -> TrialView:

@@ -39,7 +39,8 @@ from sqlalchemy.sql.functions import FunctionElement
 metadata = MetaData()
 _LOCK = 4_815_162_342  # PostgreSQL's advisory lock of those that migrate
 
-# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them.
+# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them; but what it has
+# no word for, that a pruned trial goes on, we write (`search.store.leases.revive`).
 studies = Table(
     "studies",
     metadata,
@@ -61,6 +62,22 @@ trials = Table(
     Column("state", Enum(TrialState)),
     Column("datetime_start", DateTime),  # UTC
     Column("datetime_complete", DateTime),
+)
+trial_values = Table("trial_values", metadata, Column("trial_id", Integer), Column("value", Double))
+trial_intermediate_values = Table(
+    "trial_intermediate_values",
+    metadata,
+    Column("trial_id", Integer),
+    Column("step", Integer),
+    Column("intermediate_value", Double),  # NULL: not finite
+)
+trial_params = Table(
+    "trial_params",
+    metadata,
+    Column("trial_id", Integer),
+    Column("param_name", String),
+    Column("param_value", Double),  # as the distribution stores it
+    Column("distribution_json", Text),
 )
 
 
@@ -105,6 +122,9 @@ leases = Table(
     Column("claim", String(32), nullable=False),
     Column("expires_at", Double),  # NULL: nobody holds it (released, or the trial has ended)
     Column("extended", Integer),  # 1: by a claimant, since its holder last renewed it; else NULL
+    # 1: laid aside at a rung, and to be taken up again if it is worth it, also where the end of the
+    # study has pruned it; NULL: not, or somebody has taken it up.
+    Column("paused", Integer),
 )
 
 results = Table(
@@ -236,6 +256,10 @@ def _add_lease_extensions(connection: Connection) -> None:
     _add_column(connection, leases.c.extended)
 
 
+def _add_paused_trials(connection: Connection) -> None:
+    _add_column(connection, leases.c.paused)
+
+
 def _add_epoch_metrics(connection: Connection) -> None:
     _add_column(connection, epochs.c.metrics)
 
@@ -255,4 +279,5 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _create_tables,
     _add_lease_extensions,
     _add_epoch_metrics,
+    _add_paused_trials,
 )

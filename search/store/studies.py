@@ -27,9 +27,10 @@ from search.spec.extensions import ExtensionError
 from search.spec.space import check_values, queued_baseline
 from search.store import DatabaseGoneError, StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
+from search.store.leases import revive
 from search.store.schema import identities, studies, trials
 from search.store.schema import study_user_attributes as attributes
-from search.store.views import DATASET, FINGERPRINT, HARDWARE, SPEC, VERSIONS, DatasetFacts
+from search.store.views import DATASET, FINGERPRINT, SPEC, DatasetFacts
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from search.store.views import TrialView
 
 # Of a stored specification: totals, and what a study of before does not record of its report.
-MAY_CHANGE = ("trials", "repeats", "published")
+MAY_CHANGE = ("trials", "repeats", "budget", "published")
 PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 T = TypeVar("T")
 
@@ -220,12 +221,6 @@ def create_study(
     return handle
 
 
-def note_environment(study: StudyHandle, hardware: str) -> None:
-    """Record what trains this study, for its pages."""
-    study.study.set_user_attr(HARDWARE, hardware)
-    study.study.set_user_attr(VERSIONS, versions())
-
-
 def versions() -> dict[str, str]:
     """Of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
@@ -282,19 +277,24 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
         SpecError: a named field differs from what the study was made with.
     """
     stored = load_spec(study)
-    for name in (item.name for item in dataclasses.fields(StudySpec)):
-        old, new = getattr(stored, name), getattr(wanted, name)
-        if name in named and name not in MAY_CHANGE and old != new:
+    given = {name: getattr(wanted, name) for name in named}
+    for name, new in given.items():
+        if name not in MAY_CHANGE and (old := getattr(stored, name)) != new:
             raise SpecError(
                 name,
                 f"study {study.name!r} was made with {name} = {shown(old)}, but got {shown(new)}; "
                 "give another --study NAME, or leave it out to carry on",
             )
-    return stored.with_total(wanted.trials) if "trials" in named else stored
+    changed = stored.with_total(given.get("trials", stored.trials))
+    return dataclasses.replace(changed, budget=given.get("budget", stored.budget))
 
 
-def set_total(study: StudyHandle, trials: int) -> None:
-    """Change the number of trials that the study ends with; the one thing that may change."""
-    spec = load_spec(study)
-    if spec.trials != trials:
-        study.study.set_user_attr(SPEC, spec.with_total(trials).to_dict())
+def set_total(study: StudyHandle, trials: int, budget: float | None = None) -> None:
+    """Change the study's totals. If it may spend more, what was paused at its end is so again."""
+    with study.transaction() as connection:
+        old = load_spec(study, study.study.user_attrs)
+        new = dataclasses.replace(old.with_total(trials), budget=budget or old.budget)
+        if new != old:
+            study.study.set_user_attr(SPEC, new.to_dict())
+        if new.trials > old.trials or new.budget > old.budget:
+            revive(connection, study.study_id)

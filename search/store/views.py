@@ -25,9 +25,9 @@ FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version ha
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
 
-State = Literal["running", "interrupted", "complete", "pruned", "failed", "waiting"]
+State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
-    TrialState.RUNNING: "running",  # or interrupted, as its lease says
+    TrialState.RUNNING: "running",  # or paused or interrupted, as its lease says
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -76,8 +76,9 @@ class TrialView:
     """One trial.
 
     Attributes:
-        state: Optuna's, but for the running ones that no worker holds: they are `interrupted`, and
-            the next worker to claim a trial carries one on.
+        state: Optuna's, but for the running ones that no worker holds: they are `paused` if they
+            were laid aside at a rung, to go on if they are worth it; else `interrupted`, and the
+            next worker to claim a trial carries one on.
         params: as Optuna stores them, but for those that an older study's baseline did not have.
         config: None where the parameters make no configuration (a trial that failed early).
         parameters: number of trained weights and biases; None while unknown.

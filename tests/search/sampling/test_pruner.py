@@ -142,5 +142,5 @@ def test_ones_own_rule_and_any_pruner_of_optunas(
 
 
 def test_an_unknown_pruner_is_told_with_those_there_are() -> None:
-    with pytest.raises(SpecError, match="one of halving, median, none, but got 'best'"):
+    with pytest.raises(SpecError, match="one of halving, median, none, promotion, but got 'best'"):
         find_pruner("best")

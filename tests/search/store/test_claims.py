@@ -70,7 +70,7 @@ def dead(other: tuple[subprocess.Popen[str], str]) -> str:
 def test_slots_are_counted(study: StudyHandle) -> None:
     assert claim(study, total=0) == Done(finished=0)
     first, second, third = (take(study, total=3) for _ in range(3))
-    assert (first.trial_number, first.token, first.attempt) == (0, 1, 1)
+    assert (first.trial_number, first.attempt) == (0, 1)
     assert (first.worker, first.exhausted) == (this_worker(), False)
     assert claim(study, total=3) == Wait(running=3)
     end(study, first, TrialState.COMPLETE)
@@ -98,7 +98,7 @@ def test_a_lease_that_ran_out(study: StudyHandle) -> None:
     assert claim(study, total=1) == Wait(running=1)
     time.sleep(SHORT)
     lease = take(study, total=1)
-    assert (lease.trial_id, lease.token, lease.attempt) == (late.trial_id, 2, 2)
+    assert (lease.trial_id, lease.attempt) == (late.trial_id, 2)
     with pytest.raises(LostLeaseError):
         end(study, late, TrialState.COMPLETE)
     end(study, lease, TrialState.COMPLETE)
@@ -127,9 +127,7 @@ def test_released_trials_are_claimed_at_once_before_new_ones(
     release(db, second)
     release(db, first)
     again = [take(study) for _ in range(3)]
-    assert [(it.trial_number, it.token, it.attempt) for it in again] == [
-        *((0, 2, 1), (1, 2, 1), (3, 1, 1))
-    ]
+    assert [(it.trial_number, it.attempt) for it in again] == [*((0, 1), (1, 1), (3, 1))]
     with pytest.raises(LostLeaseError):
         end(study, first, TrialState.COMPLETE)
     release(db, first)  # late, and without effect on the new holder
@@ -212,7 +210,7 @@ def test_studies_do_not_mix(db: Database, study: StudyHandle) -> None:
     release(db, take(study, total=1))
     assert take(other, total=1).study_id == other.study_id
     assert claim(other, total=1) == Wait(running=1)
-    assert take(study, total=1).token == 2
+    assert take(study, total=1).trial_number == 0
 
 
 def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
@@ -224,7 +222,7 @@ def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
     new_study = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
     new = take(new_study)
     if db.engine.dialect.name == "sqlite":
-        assert (new.study_id, new.trial_id, new.token) == (old.study_id, old.trial_id, old.token)
+        assert (new.study_id, new.trial_id) == (old.study_id, old.trial_id)
     with pytest.raises(LostLeaseError):
         report(db, old, 1)
     with pytest.raises(LostLeaseError):

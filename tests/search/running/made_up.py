@@ -1,0 +1,90 @@
+"""A training that computes nothing: its curve depends on its seed alone. And a rule that pauses."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from search.sampling.forecast import Contender
+from search.sampling.registry import PRUNERS, Pruner
+from search.training.epoch import Epoch, StoppedError
+
+
+class MadeUpTraining:
+    """In place of `search.training.train.Training`; carried on from a wrong state, it differs."""
+
+    def __init__(
+        self,
+        _architecture: object,
+        recipe: Any,
+        _task: object,
+        *,
+        seed: int,
+        state: dict[str, Any] | None = None,
+        stop: threading.Event,
+        **_: Any,
+    ) -> None:
+        self._seed, self._stop, self._epochs = seed, stop, recipe.epochs
+        self.epoch = 0 if state is None else state["epoch"]
+        self._loss = random.Random(seed).uniform(1.0, 3.0) if state is None else state["loss"]
+
+    def slices(self) -> Iterator[Epoch | None]:
+        if self.epoch == 0:
+            yield self._report(0)
+        while self.epoch < self._epochs:
+            yield None
+            if self._stop.is_set():
+                raise StoppedError
+            self._loss *= random.Random(self._seed + self.epoch).uniform(0.6, 1.01)
+            self.epoch += 1
+            yield self._report(self.epoch)
+
+    def _report(self, epoch: int) -> Epoch:
+        loss = self._loss if epoch else 1.5 * self._loss
+        values = {"learning_rate": 1e-3, "seconds": 0.1, "images": 100}
+        return Epoch(
+            epoch=epoch, train_loss=loss, train_error=0.2, validation_loss=loss,
+            validation_error=0.1, **values,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "loss": self._loss}
+
+    def confusion(self) -> torch.Tensor:
+        return torch.eye(10, dtype=torch.int64)
+
+    def close(self) -> None:
+        pass
+
+
+def curve(seed: int, epochs: int) -> dict[int, float]:
+    """What a training of that seed reports, never interrupted."""
+    recipe = type("Recipe", (), {"epochs": epochs})
+    training = MadeUpTraining(None, recipe, None, seed=seed, stop=threading.Event())
+    return {row.epoch: row.validation_loss for row in training.slices() if row is not None}
+
+
+def choose(
+    contenders: Sequence[Contender], *, trials: int, budget: float, **_: object
+) -> int | str | None:
+    """A simple rule, "laying-aside": of each four trials at least one is trained to its end."""
+    paused = [one for one in contenders if one.state == "paused"]
+    complete = sum(one.state == "complete" for one in contenders)
+    room = len(contenders) < trials
+    if room and len(contenders) < 4 * (complete + 1):
+        return "new"
+    if not paused or (not room and sum(one.epochs for one in contenders) >= budget):
+        return None
+    return min(paused, key=lambda one: min(one.curve.values()) * (3 + one.epochs)).number
+
+
+def register() -> None:
+    PRUNERS["laying-aside"] = Pruner(
+        description="a test's",
+        rungs=PRUNERS["promotion"].rungs,
+        choose=choose,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,195 @@
+"""Trials that are laid aside at rungs, and go on or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from search.dashboard.artifacts import TrialPictures
+from search.running.run import Run, checkpoint_path, trial_seed
+from search.running.worker import train_trials
+from search.sampling import chooser
+from search.sampling.registry import PRUNERS, Pruner
+from search.store.folders import sweep
+from search.store.reading import view_study
+from search.store.studies import set_total
+from search.store.views import StudyView
+from search.training.epoch import Epoch
+from tests.search.running.made_up import MadeUpTraining, curve, register
+
+Make = Callable[..., Run]
+FIELDS = {"pruner": "laying-aside", "sampler": "random", "trials": 12, "epochs": 8, "budget": 0.4}
+
+
+@pytest.fixture(autouse=True)
+def _rule(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
+    register()
+    yield
+    del PRUNERS["laying-aside"]
+
+
+def begin(make_run: Make, name: str = "study", **fields: Any) -> Run:
+    return replace(make_run(name, **{**FIELDS, **fields}), train=MadeUpTraining)
+
+
+def more(run: Run, trials: int, budget: float) -> Run:
+    """The same study, started again with higher totals."""
+    set_total(run.study, trials, budget)
+    return replace(run, spec=replace(run.spec, trials=trials, budget=budget))
+
+
+def check_curves(view: StudyView) -> None:
+    """Every trial's curve is that of a training that was never interrupted, without a gap."""
+    for trial in view.trials:
+        whole = curve(trial_seed(view.spec.seed, trial.number), view.spec.epochs)
+        reported = {row.epoch: row.validation_loss for row in trial.reports}
+        assert reported == {epoch: whole[epoch] for epoch in sorted(whole)[: len(reported)]}
+
+
+def outcome(view: StudyView) -> list[Any]:
+    return [(trial.number, trial.state, len(trial.reports)) for trial in view.trials]
+
+
+def spent(view: StudyView) -> int:
+    return sum(len(trial.curve) for trial in view.trials)
+
+
+def test_trials_are_paused_go_on_and_are_pruned_at_the_end(make_run: Make) -> None:
+    run = begin(make_run)
+    train_trials(run)
+    view = view_study(run.study)
+    check_curves(view)
+    assert view.finished == view.count("complete", "pruned") == view.count() == 12
+    assert view.count("complete") >= 2
+    budget = 0.4 * 12 * 8
+    assert budget <= spent(view) < budget + 4  # the budget, and what began within it
+    trials = run.study.db.optuna.get_all_trials(run.study.study_id)
+    for trial in trials:
+        reports = trial.intermediate_values
+        last = max(reports)
+        assert trial.user_attrs["epochs"] == last
+        complete = trial.state == TrialState.COMPLETE
+        assert trial.value == (min(reports.values()) if complete else reports[last])
+    train_trials(run)  # it is over
+    assert outcome(view_study(run.study)) == outcome(view)
+
+
+def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chooser, "KEPT", 3)
+    run = begin(make_run)
+    train_trials(run)
+    view = view_study(run.study)
+    sweep(run.study, run.folder)
+    kept = [t.number for t in view.trials if checkpoint_path(run.folder, t.number).exists()]
+    assert 0 < len(kept) <= 3
+    assert all(view.trials[number].state == "pruned" for number in kept)
+    later = more(run, 12, 1.0)
+    again = view_study(run.study)
+    paused = {trial.number for trial in again.in_state("paused")}
+    assert paused >= set(kept)  # those of rung 0 never had one
+    assert all(not again.trials[number].curve for number in paused - set(kept))
+    sweep(run.study, run.folder)
+    assert all(checkpoint_path(run.folder, number).exists() for number in kept)
+    train_trials(later)
+    end = view_study(run.study)
+    assert end.finished == 12
+    assert all(end.trials[number].state == "complete" for number in paused)
+    check_curves(end)
+    assert not list(run.folder.rglob("*.pt"))
+
+
+def test_a_raised_total_takes_paused_ones_up_again(make_run: Make) -> None:
+    run = begin(make_run)
+    train_trials(run)
+    before = view_study(run.study)
+    train_trials(more(run, 20, 0.4))
+    view = view_study(run.study)
+    assert view.finished == view.count() == 20
+    longer = [len(view.trials[trial.number].curve) > len(trial.curve) for trial in before.trials]
+    assert any(longer)
+    check_curves(view)
+    assert all(trial.state != "running" for trial in view.trials)
+
+
+def test_a_lost_checkpoint_costs_its_epochs_and_no_report(make_run: Make) -> None:
+    """It lies on another host, say: the trial starts over, and passes the rungs that it has."""
+    run = begin(make_run)
+    train_trials(run)
+    for path in run.folder.rglob("*.pt"):
+        path.unlink()
+    train_trials(more(run, 12, 1.0))
+    view = view_study(run.study)
+    assert view.count("complete") == 12
+    check_curves(view)
+
+
+def test_the_baseline_runs_to_its_end(make_run: Make) -> None:
+    run = begin(make_run, baseline={"width": 8}, budget=0.2)
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.trials[0].is_baseline
+    assert (view.trials[0].state, view.finished) == ("complete", 12)
+
+
+@pytest.mark.parametrize("stop_after", [1, 8, 20, 31])
+def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_after: int) -> None:
+    whole = begin(make_run, "whole")
+    train_trials(whole)
+    run = begin(make_run, "stopped")
+    left = stop_after
+
+    class Stopping(MadeUpTraining):
+        def slices(self) -> Iterator[Epoch | None]:
+            nonlocal left
+            for epoch in super().slices():
+                left -= epoch is not None
+                yield epoch
+                if left == 0:
+                    run.stop.set()
+
+    train_trials(replace(run, train=Stopping))
+    assert view_study(run.study).count("running") == 0
+    train_trials(begin(make_run, "stopped"))
+    view = view_study(run.study)
+    check_curves(view)
+    assert outcome(view) == outcome(view_study(whole.study))
+
+
+def test_the_projects_own_rule(make_run: Make) -> None:
+    run = begin(make_run, pruner="promotion")
+    train_trials(run)
+    view = view_study(run.study)
+    check_curves(view)
+    assert view.finished == view.count("complete", "pruned") == view.count() == 12
+    assert 0 < spent(view) < 0.4 * 12 * 8 + 8
+
+
+def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
+    """The study ends with its total all the same."""
+    for name, answer in (("none", None), ("new", "new"), ("wrong", 99)):
+        PRUNERS[name] = Pruner(
+            description=name, rungs=range, choose=lambda _, _answer=answer, **__: _answer
+        )
+        try:
+            run = begin(make_run, name, pruner=name, trials=5)
+            train_trials(run)
+        finally:
+            del PRUNERS[name]
+        view = view_study(run.study)
+        assert (view.finished, view.count(), spent(view)) == (5, 5, 0)
+
+
+@pytest.mark.parametrize("at_a_time", [2, 5])
+def test_several_trials_in_one_process(make_run: Make, at_a_time: int) -> None:
+    run = replace(begin(make_run), trials_at_a_time=at_a_time)
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.finished == view.count() == 12
+    check_curves(view)
