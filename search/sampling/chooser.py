@@ -79,7 +79,7 @@ class Chooser:
         if len(stored) <= KEPT:
             return []
         forecast = fit(contenders, self.spec.epochs)
-        estimates = {one.number: forecast.estimate_final(one.curve) for one in stored}
+        estimates = {one.number: forecast.estimate_final(one) for one in stored}
         by_promise = sorted(estimates, key=lambda n: (estimates[n] or (math.inf,))[0])
         return by_promise[KEPT:]
 

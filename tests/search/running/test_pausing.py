@@ -90,6 +90,7 @@ def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
     kept = [t.number for t in view.trials if checkpoint_path(run.folder, t.number).exists()]
     assert 0 < len(kept) <= 3
     assert all(view.trials[number].state == "pruned" for number in kept)
+    monkeypatch.setattr(chooser, "KEPT", 12)
     later = more(run, 12, 1.0)
     again = view_study(run.study)
     paused = {trial.number for trial in again.in_state("paused")}
