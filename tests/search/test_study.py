@@ -224,7 +224,7 @@ def test_a_dry_run_and_the_list_write_nothing(site: Any) -> None:
     assert "c_networks-digits-limit200" in out
     assert "3 arms x 3 repeats of up to 2 epochs" in out
     for arm in ("MLP", "CNN", "CNN, batch norm"):
-        assert f"\n  {arm} " in out
+        assert f"\n{arm}: " in out
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
     code, out, err = site.run("search.study", "--list")
     assert (code, err) == (0, "")
