@@ -18,7 +18,7 @@ from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Choice, Range, SpecError
+from search.spec.domains import Fixed, SpecError
 from search.spec.space import arm_config, suggest
 from search.spec.study_file import size_in_words
 from search.store.views import DatasetFacts, StudyView
@@ -94,7 +94,7 @@ def forecast(
         f"{size_in_words(spec)}{total}{already}",
         f"{data_in_words(view)}. {printable(view.hardware)}.",
         "",
-        *(_arms(spec, sizes) if spec.is_comparison else _space(spec, sizes)),
+        *_contents(spec, sizes),
         f"{'Base' if spec.is_comparison else 'For instance'}: {describe_config(configs[0])}",
         "",
         _estimate(view, configs, task, begun, workers, timer),
@@ -102,21 +102,15 @@ def forecast(
     return "\n".join(line for text in paragraphs for line in wrap(text, "", "  ") or [""])
 
 
-def _arms(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
-    for arm, size in zip(spec.arms, sizes, strict=True):
+def _contents(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
+    """What each arm changes, or what is searched; and the number of parameters."""
+    for arm, size in zip(spec.arms, sizes, strict=False):
         changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arm.values.items())
         yield f"{printable(arm.name)}: {changes or 'no change'}; {grouped(size)} parameters"
-
-
-def _space(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
-    for name, domain in spec.space.items():
-        if isinstance(domain, Choice):
-            yield f"{name}: {', '.join(map(json.dumps, domain.values))}"
-        elif isinstance(domain, Range):
-            steps = f" in steps of {domain.step}" if domain.step != 1 else ""
-            log = ", evenly in the logarithm" if domain.log else ""
-            yield f"{name}: {domain.low} to {domain.high}{steps}{log}"
-    yield f"{len(sizes)} draws: {grouped(min(sizes))} to {grouped(max(sizes))} parameters"
+    if not spec.is_comparison:
+        searched = (name for name, one in spec.space.items() if not isinstance(one, Fixed))
+        yield f"Searched: {', '.join(searched) or 'nothing'}"
+        yield f"{len(sizes)} draws: {grouped(min(sizes))} to {grouped(max(sizes))} parameters"
 
 
 def _estimate(

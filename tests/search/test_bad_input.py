@@ -1,7 +1,6 @@
 """Whatever a person gets wrong ends in one line that says what to do, exit code 2, no traces."""
 
 import os
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -12,13 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.datasets import default_data_dir
 from search import finalize, study, worker
 from search.terminal.commands import run
 
 Prepare = Callable[[Path], None]
-FASHION = "FashionMNIST/raw"
-IMAGES = "train-images-idx3-ubyte.gz"
 
 
 def nothing(_: Path) -> None:
@@ -40,15 +36,6 @@ def space(line: str) -> Prepare:
 
 def link(name: str, target: str) -> Prepare:
     return lambda folder: (folder / name).symlink_to(target)
-
-
-def flipped_fashion(folder: Path) -> None:
-    """The real data set with one byte of its training images changed."""
-    shutil.copytree(default_data_dir() / FASHION, folder / "data" / FASHION)
-    images = folder / "data" / FASHION / IMAGES
-    content = bytearray(images.read_bytes())
-    content[5_000_000] ^= 1
-    images.write_bytes(content)
 
 
 def photos(**classes: int) -> Prepare:
@@ -86,51 +73,32 @@ def a_study(folder: Path) -> None:
 ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'
 
 
-def arms(text: str, before: str = "") -> Prepare:
-    """A comparison, with more for its last arm, from line 6 on, and something ahead of all."""
-    return file("mine.toml", f"{before}{ARMS}{text}\n")
-
-
 TINY = ["--dataset", "digits", "--trials", "1", "--epochs", "1"]
 MINE = ["--config", "mine.toml", "--dataset", "digits"]
-HERE = ["--data-dir", "data"]
 CASES: dict[str, tuple[Prepare, list[str], str]] = {
     "unknown data set": (nothing, ["--dataset", "imagenet"], "'imagenet'"),
-    "absent folder": (nothing, ["--dataset", "folder:nowhere"], "nowhere"),
     "folder with one image": (photos(cats=5, dogs=1), ["--dataset", "folder:photos"], "dogs"),
     "a picture that is none": (broken_photo, ["--dataset", "folder:photos"], "0.png"),
-    "a flipped byte": (flipped_fashion, ["--dataset", "fashion_mnist", *HERE], IMAGES),
     "trials 0": (nothing, ["--trials", "0"], "'0'"),
-    "seed too large": (nothing, [*TINY, "--seed", "99999999999"], "99999999999"),
-    "timeout without unit": (nothing, ["--timeout", "soon"], "'soon'"),
     "unknown device": (nothing, [*TINY, "--device", "tpu"], "'tpu'"),
     "absent GPU": (nothing, [*TINY, "--device", "cuda:99"], "cuda"),
-    "unknown flag": (nothing, ["--trails", "3"], "--trails"),
     "a name that is a path": (nothing, [*TINY, "--study", "../../etc"], "'../../etc'"),
     "malformed TOML": (file("mine.toml", "[study\n"), MINE, "mine.toml"),
-    "unknown key": (file("mine.toml", "[study]\nepoch = 3\n"), MINE, "mine.toml: "),
-    "a file of brackets": (space(f"width = {'[' * 900}{']' * 900}"), MINE, "malformed TOML"),
     "an endless file": (link("mine.toml", "/dev/zero"), MINE, "mine.toml"),
-    "a network too deep": (space("depth = 1_000_000_000"), MINE, "from 1 to 200"),
     "weights without parameters' end": (
         space("channels = [30_000, 30_000]"),
         MINE,
         "more than 1000000000 parameters",
     ),
     "weights that are a device": (space("initial_weights = '/dev/zero'"), MINE, "regular file"),
-    "unknown parameter": (space("depht = 3"), MINE, "mine.toml: "),
     "an impossible network": (
         space("channels = [8, 8, 8]\npadding = 0\npool_after = 'every'"),
         MINE,
         "convolution",
     ),
-    "trials beside arms": (arms("", "[study]\ntrials = 7\n"), MINE, "mine.toml: "),
-    "an unknown sampler": (file("mine.toml", "[study]\nsampler = 'x'\n"), MINE, "mine.toml: "),
-    "trials of a comparison": (arms(""), [*MINE, "--trials", "4"], "--repeats"),
+    "trials of a comparison": (file("mine.toml", ARMS), [*MINE, "--trials", "4"], "--repeats"),
     "repeats of a search": (nothing, [*TINY, "--repeats", "4"], "--trials"),
     "a limit below the classes": (nothing, [*TINY, "--limit", "3"], "3 limited"),
-    "a dry run of a bad file": (arms("dropout = 7"), [*MINE, "--dry-run"], "mine.toml: "),
-    "two ways to leave": (nothing, ["--list", "--status"], "--status"),
     "a database that is none": (
         file("studies.db", "no database, but some text " * 50),
         TINY,

@@ -103,17 +103,12 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BAD = {
-    "missing file": (["nowhere.png"], "cannot read nowhere.png"),
     "not an image": (["text.png"], "cannot be read as a picture"),
     "folder without pictures": (["runs/digits"], "no picture to classify"),
     "control characters": (["a\x1b[31m\nb.png"], "cannot read a\\x1b[31m b.png"),
     "unknown study": (["--study", "other", "drawn"], "cannot read runs/other/final"),
-    "study with a path": (["--study", "../x", "drawn"], "study name '../x' is not usable"),
-    "both": (["--study", "digits", "--bundle", "x", "drawn"], "not allowed with"),
-    "bundle is a file": (["--bundle", "text.png", "drawn"], "cannot read text.png"),
     "damaged weights": (["--bundle", "damaged", "drawn"], "is damaged"),
     "sheet is no PNG": (["--sheet", "x.jpg", "drawn"], "the contact sheet is a PNG"),
-    "sheet nowhere": (["--sheet", "text.png/x.png", "drawn"], "cannot write the contact sheet"),
     "top zero": (["--top", "0", "drawn"], "from 1 up"),
 }
 

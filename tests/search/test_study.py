@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import optuna
@@ -17,8 +16,6 @@ import pytest
 from optuna_dashboard import get_note
 from sqlalchemy import select
 
-import search.study
-import search.worker
 from search.store.opening import open_database
 from search.store.schema import leases
 from search.store.views import StudyView
@@ -107,20 +104,6 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     assert all([row.epoch for row in trial.reports] == list(range(26)) for trial in view.trials)
     after = losses(view)
     assert all(after[number][: len(known)] == known for number, known in before.items())
-
-
-@pytest.mark.parametrize("value", ["0", "many", "10000"])
-@pytest.mark.parametrize("command", [search.study, search.worker])
-def test_trials_per_device_that_make_no_sense(
-    capsys: pytest.CaptureFixture[str], command: ModuleType, value: str
-) -> None:
-    with pytest.raises(SystemExit) as left:
-        command.main([f"--trials-per-device={value}"])
-    assert left.value.code == 2
-    err = capsys.readouterr().err
-    assert "auto or a whole number" in err
-    assert repr(value) in err
-    assert len(err.splitlines()) == 1
 
 
 def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any) -> None:

@@ -86,6 +86,7 @@ ENTRY = '\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'
         (f"{ARMS}dropout = [0.1, 0.2]\n", "one value"),
         (f"{ARMS}reported = 0.9\n", "table of metrics"),
         (f"{ARMS}reported = {{ accuracy = 0.9 }}\n", "'accuracy'"),
+        (f"{ARMS}reported = {{ validation_accuracy = 91.5 }}\n", "91.5"),
         (f"[space]\npadding = [2, 0]\n{ARMS}", "[[1, 2]]"),
         (f"[study]\ntrials = 3\n{ARMS}", "repeats"),
         (f"[study]\nbase = 'c'\n{ARMS}", "there are: a, b"),

@@ -61,22 +61,13 @@ def use_study_file(path: Path) -> None:
 @given(edited((STUDY + ARMS[:400]).encode()))
 @example(b"[space]\nwidth = " + b"[" * 900 + b"]" * 900)
 @example(b"[study]\ntrials = " + b"9" * 5000)
-@example(b"[study]\ntrials = " + b"9" * 4000)
 @example(b"[space]\nlearning_rate = " + b"9" * 400)
-@example(b"[space]\nwidth = { low = 1, high = 1e9 }")
 @example(b"[space]\nwidth = { low = 1, high = 1000000000 }")
-@example(b"[space]\nhidden = [1000000000]")
 @example(b"[space]\ndepth = 1000000000")
 @example(b"[space]\nchannels = [" + b"1, " * 100_000 + b"]")
 @example(b"[space]\nwidth = [" + b", ".join(b"%d" % n for n in range(1, 100_001)) + b"]")
-@example(b"[space]\npadding = 1000000000")
-@example(b"[space]\nfamily = 'resnet18'\nside = 1000000000")
-@example(b"a" * 500_000)
 @example(b"".join(b"[[arm]]\nname = 'a%d'\n" % n for n in range(20_000)))
-@example("[study]\ntrials = 3".encode("utf-16"))
 @example(b"[study]\ntitle = '\xe4'")
-@example(b"[study]\ntrials = 3\ntrials = 4")
-@example(b"[study]\ntrials = 3\0")
 def test_study_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(content)
@@ -91,12 +82,6 @@ def test_study_files_of_known_keys(tmp_path: Path, section: str, lines: list[str
     head = '[[arm]]\nname = "a"' if section == "arm" else f"[{section}]"
     path.write_text("\n".join([head, *lines]), errors="replace")
     use_study_file(path)
-
-
-def test_a_study_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_bytes(b"\xef\xbb\xbf[study]\ntrials = 3\n")
-    assert read_study_file(path)["trials"] == 3
 
 
 def test_a_study_that_nobody_named_has_a_name_that_can_be_a_folder(

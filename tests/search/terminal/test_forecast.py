@@ -93,13 +93,7 @@ def test_a_search_in_words(task: Task) -> None:
     }
     spec = StudySpec(dataset="digits", trials=20, epochs=4, space=space, pruner="none")
     text = forecast("mine", spec, task, timer=by_width)
-    for line in (
-        "width: 4 to 16 in steps of 4",
-        "learning_rate: 0.001 to 0.1, evenly in the logarithm",
-        'augmentation: "none", "flip-crop"',
-        "hidden: [], [32]",
-    ):
-        assert line in text.splitlines()
+    assert "Searched: width, learning_rate, augmentation, hidden" in text.splitlines()
     assert re.search(r"About \d+ min with 1 worker, give or take \d+ %\.", text)
     halving = unwrapped(forecast("mine", replace(spec, pruner="halving"), task, timer=by_width))
     assert "if trials are stopped as early as they usually are" in halving
