@@ -123,7 +123,6 @@ def refused(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> s
     [
         (["--host", "0.0.0.0"], "--token-file"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
-        (["--allow-host", "*"], "'*'"),
         (["--port", "65536"], "65536"),
         (["--token-file", "weak"], "32 or more"),
         (["--storage", "studies.db"], "studies.db"),
@@ -166,8 +165,6 @@ NOTE = f"""<script>{PWN}</script><img src=x onerror="{PWN}"><svg onload="{PWN}">
 
 ## Visible heading
 """
-
-
 LOAD = {
     "script": """const s = document.createElement('script'); s.src = arguments[0];
               document.body.append(s)""",

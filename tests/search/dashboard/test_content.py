@@ -134,19 +134,6 @@ def test_a_complete_trial_has_pictures_and_only_once(
     assert not list((tmp_path / "artifacts").iterdir())
 
 
-def test_where_time_is_short_only_new_best_trials_are_drawn(
-    study: StudyHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.dashboard.artifacts.CREDIT_SECONDS", 0.0)
-    pictures = TrialPictures(study, tmp_path / "artifacts")
-    drawn = []
-    for loss in (1.0, 2.0, 0.5):
-        lease = train(study, [loss])
-        pictures.upload(lease, np.eye(10, dtype=np.int64))
-        drawn.append(bool(complete(study, lease, loss)))
-    assert drawn == [True, False, True]
-
-
 def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_trial(
     study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
@@ -47,47 +45,32 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
     assert "conv1 8×28×28 (28 - 3 + 2·1)/1 + 1 = 28" in page
 
 
-def test_one_run_carries_the_binomial_sigma(make_final: MakeFinal) -> None:
-    text = " ".join(final_text(make_final(accuracies=(0.93,))).split())
-    assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in text
-    assert "of one seed, so how much seeds differ is not in it" in text
-    assert "93.00 % ± 1.14 (sampling)" in words(final_page(make_final(accuracies=(0.93,))))
-
-
-def test_an_earlier_reading_is_warned_of(
+def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(
     make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, result_row: ResultRow
 ) -> None:
     first = make_final()
     assert "had been evaluated" not in final_page(first) + final_text(first)
-    again = make_final(view=make_view([make_trial(0, [0.4])], results=[result_row]))
+    view = make_view([make_trial(0, [0.4])], results=[result_row])
+    again = make_final(accuracies=(0.93,), view=view)
     for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
         assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
         assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
-    assert "<blockquote>" in final_page(again)
+        assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in told
+        assert "of one seed, so how much seeds differ is not in it" in told
+        assert "no baseline to compare with" in told
+    itself = make_view([make_trial(0, [0.4], is_baseline=True)])
+    assert "the study's baseline itself" in final_text(make_final(view=itself))
 
 
-@pytest.mark.parametrize("baseline", [True, False])
-def test_a_study_whose_winner_is_or_lacks_the_baseline(
-    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, baseline: bool
-) -> None:
-    view = make_view([make_trial(0, [0.4], is_baseline=baseline)])
-    expected = "the study's baseline itself" if baseline else "no baseline to compare with"
-    assert expected in final_text(make_final(view=view))
-
-
-def test_the_page_shows_what_is_inside(make_final: MakeFinal) -> None:
-    page = final_page(looked_into(make_final()))
-    assert page.count('<img alt="') == 3
-    assert "surest mistakes" in page
-    assert '<img alt="' not in final_page(make_final(kernels=None))
-
-
-def test_another_trial_than_the_best_is_said(make_final: MakeFinal) -> None:
+def test_another_trial_than_the_best_and_what_is_inside(make_final: MakeFinal) -> None:
     why = "Trial 1 was named by hand, <not> the study's best."
-    final = replace(make_final(), why=why)
+    final = replace(looked_into(make_final()), why=why)
     assert why in re.sub(r"\s+", " ", final_text(final))
     page = final_page(final)
     assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
     assert "--trial 1" in page
+    assert "surest mistakes" in page
+    assert page.count('<img alt="') == 3
+    assert '<img alt="' not in final_page(make_final(kernels=None))
     assert metrics(final)["chosen"] == why
     assert metrics(make_final())["chosen"] == "the study's best"

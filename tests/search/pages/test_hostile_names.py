@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -99,19 +99,12 @@ def called(make_comparison: Make, make_view: Make, make_trial: Make) -> Called:
     return make
 
 
-@pytest.fixture
-def no_figures() -> Iterator[None]:
-    """They take time, and have tests of their own."""
-    all_of_them = dict(FIGURES)
-    FIGURES.clear()
-    yield
-    FIGURES.update(all_of_them)
-
-
-@pytest.mark.usefixtures("no_figures")
 def test_notes_and_reports_have_the_same_structure_under_any_name(
-    names: list[str], called: Called
+    names: list[str], called: Called, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for figure in list(FIGURES):  # they take time, and have tests of their own
+        monkeypatch.delitem(FIGURES, figure)
+
     def structures(name: str) -> list[list[tuple[str, tuple[str, ...]]]]:
         texts = [study_note(view) for view in called(name)]
         texts += [make_report(view, NOW).markdown for view in called(name)]
