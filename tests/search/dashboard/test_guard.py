@@ -184,7 +184,7 @@ def test_known_names_are_served_at_any_port(host: str, place: Place, ask: Ask) -
     answer = ask(guard, "PUT", "/api/studies/1/note", NOTE, host=host, headers=headers)
     assert answer.status_code == 204
     believed = ask(guard, "GET", "/", host=host, headers={"X-Forwarded-Host": "evil.example"})
-    assert believed.headers["location"] == f"http://{host}/dashboard"
+    assert believed.headers["location"] == f"http://{host.lower()}/dashboard"
     answer = ask(guard, "GET", "/", host="gpu8:8080")
     assert (answer.status_code, "--allow-host gpu8" in answer.text) == (403, True)
 
