@@ -12,7 +12,7 @@ from optuna.samplers import RandomSampler
 
 from benchmarks import replay
 from benchmarks.curves import draw
-from benchmarks.replay_simulation import CALIBRATED, Point, Progress, Strategy, simulate
+from benchmarks.replay_simulation import CALIBRATED, Progress, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate
 from benchmarks.replay_worlds import Pool, read_runs
@@ -27,9 +27,14 @@ def losses(number: int) -> list[float]:
     return [1.0 + abs(number - BEST) / 10 - epoch / 100 for epoch in range(EPOCHS + 1)]
 
 
-def record(file: Path, holdout: Callable[[int], float] = lambda number: losses(number)[-1] / 10):
+def record(
+    file: Path,
+    holdout: Callable[[int], float] = lambda number: losses(number)[-1] / 10,
+    seed: int = 0,
+    mode: str = "wt",
+) -> None:
     """Configuration n takes n + 1 seconds an epoch."""
-    with gzip.open(file, "wt") as lines:
+    with gzip.open(file, mode) as lines:
         for number in range(CONFIGS):
             reports = [
                 {
@@ -45,7 +50,7 @@ def record(file: Path, holdout: Callable[[int], float] = lambda number: losses(n
             ]
             one = {
                 "number": number,
-                "seed": 0,
+                "seed": seed,
                 "epochs": EPOCHS,
                 "params": draw(number, EPOCHS)[0],
                 "made_on": {"device": "cpu"},
@@ -181,7 +186,16 @@ def test_a_world_of_a_record(tmp_path: Path) -> None:
     world = replay.make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
     assert world.describe()["configurations"] == CONFIGS
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
-    assert Point(1.0, *world.target).error == world.target.error
+
+
+def test_where_there_is_a_second_seed_it_scores(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    record(file)
+    record(file, lambda number: number / 100, seed=1, mode="at")
+    runs = read_runs(file)
+    assert len(runs) == CONFIGS
+    assert runs[3].hidden[-1] == (0.03, 0.03)
+    assert runs[3].seen[CALIBRATED][-1] == losses(3)[-1]
 
 
 def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -> None:
