@@ -75,7 +75,11 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
     )
     own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
     own.add_argument(
-        "--strategies", nargs="+", default=list(STRATEGIES), metavar="NAME", help="default: all"
+        "--strategies",
+        nargs="+",
+        metavar="NAME",
+        default=[*STRATEGIES, *(f"{name}@calibrated" for name in ("random", "asha"))],
+        help="default: all, random and asha also with our objective",
     )
     own.add_argument(
         "--worlds",
@@ -113,6 +117,14 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         metavar="B",
         default=BUDGET,
         help=f"share of trials x epochs that they may spend (default: {BUDGET})",
+    )
+    own.add_argument(
+        "--learn-from",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="further records for the prior, on which nothing is replayed",
     )
     own.add_argument(
         "--sampler", default="gp", help="of the product's strategies: gp (default), tpe (fast)"
@@ -157,7 +169,8 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
 
 def _others(job: Job, args: argparse.Namespace) -> tuple[Path, ...]:
     """The records that its prior is learned from."""
-    return tuple(file for file in args.files if file != job.file)
+    known = dict.fromkeys((*args.files, *args.learn_from))
+    return tuple(file for file in known if file.resolve() != job.file.resolve())
 
 
 @cache
@@ -266,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
             find_strategy(name, args.sampler)
         except KeyError:
             own.error(f"no strategy {name!r}; known: {', '.join(STRATEGIES)}")
-    for file in args.files:
+    for file in (*args.files, *args.learn_from):
         if not file.exists():
             own.error(f"there is no {file}; record one by python -m benchmarks.curves {file}")
     jobs = [

@@ -128,7 +128,7 @@ def _quartiles(values_S: Array) -> dict[str, float | None]:
 
 
 def _round(value: float) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+    return round(float(f"{value:.4g}"), 9) if math.isfinite(value) else None
 
 
 def markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
