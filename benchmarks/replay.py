@@ -34,14 +34,12 @@ from benchmarks.arguments import add_counts
 from benchmarks.prior import LEAST, learn, load
 from benchmarks.record import environment, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
-from benchmarks.replay_simulation import BUDGET, HORIZON, Point, World, simulate
+from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
-from benchmarks.replay_surrogate import Surrogate
-from benchmarks.replay_worlds import Pool, read_runs
+from benchmarks.replay_surrogate import WORLDS, make_world
 from search.terminal.commands import Parser, positive_int, run
 
 HERE = Path(__file__).parent
-WORLDS = ("pool", "surrogate")
 BASELINE = "random"  # what the others are compared with
 
 
@@ -139,13 +137,6 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         help="where replays and surrogates are kept",
     )
     return own
-
-
-@cache
-def make_world(file: Path, kind: str, kept: Path) -> World:
-    """Of a record, once a process; what takes long to make is left in the folder `kept`."""
-    name, runs = file.name.removesuffix(".jsonl.gz"), read_runs(file)
-    return Pool(name, runs) if kind == "pool" else Surrogate(name, runs, kept)
 
 
 def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, list[Point]]:

@@ -13,6 +13,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,16 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
-from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source
-from benchmarks.replay_worlds import Array, Encoder, incumbent, mean_seconds, study_spec
+from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source, World
+from benchmarks.replay_worlds import (
+    Array,
+    Encoder,
+    Pool,
+    incumbent,
+    mean_seconds,
+    read_runs,
+    study_spec,
+)
 from search.spec.space import distributions
 
 COMPONENTS = 8  # principal ones
@@ -36,6 +45,7 @@ FOLDS = 5
 ROWS = (RAW, CALIBRATED, "holdout_loss", ERROR, "holdout_error", "seconds")  # of a curve
 LOGS, ANGLES = [0, 1, 2, 5], [3, 4]  # logarithms; arc sines of roots, for shares
 FLOOR = 1e-4
+WORLDS = ("pool", "surrogate")
 
 
 def _vector(run: Run) -> Array:
@@ -198,3 +208,10 @@ def _cross_validated(points_ND: Array, vectors_NV: Array) -> dict[str, dict[str,
 
 def _round(value: float) -> float:
     return float(f"{value:.4g}")
+
+
+@cache
+def make_world(file: Path, kind: str, kept: Path) -> World:
+    """Of a record, once a process; what takes long to make is left in the folder `kept`."""
+    name, runs = file.name.removesuffix(".jsonl.gz"), read_runs(file)
+    return Pool(name, runs) if kind == "pool" else Surrogate(name, runs, kept)

@@ -14,7 +14,7 @@ from benchmarks import replay
 from benchmarks.curves import draw
 from benchmarks.replay_simulation import CALIBRATED, Progress, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
-from benchmarks.replay_surrogate import Surrogate
+from benchmarks.replay_surrogate import Surrogate, make_world
 from benchmarks.replay_worlds import Pool, read_runs
 from search.spec.config import StudySpec
 
@@ -183,7 +183,7 @@ def test_a_prior_is_learned_on_the_other_records_alone(tmp_path: Path) -> None:
 
 def test_a_world_of_a_record(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl.gz")
-    world = replay.make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
+    world = make_world(tmp_path / "a.jsonl.gz", "pool", tmp_path)
     assert world.describe()["configurations"] == CONFIGS
     assert world.target == pytest.approx((losses(BEST)[-1] / 10,) * 2)
 
