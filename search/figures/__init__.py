@@ -74,12 +74,11 @@ def _lazily(place: str) -> Callable[[Any], go.Figure]:
 def _searches(view: StudyView) -> bool:
     from search.analysis.importances import search_axes
 
-    return bool(search_axes(view.spec)) and not view.spec.is_comparison
+    return bool(search_axes(view.spec)) and _is_search(view)
 
 
-def _differ_in_size(view: StudyView) -> bool:
-    sizes = {trial.parameters for trial in view.trials if trial.parameters}
-    return len(sizes) > 1 or not view.spec.is_comparison
+def _is_search(view: StudyView) -> bool:
+    return not view.spec.is_comparison
 
 
 FIGURES: dict[str, Figure[StudyView]] = {
@@ -88,8 +87,8 @@ FIGURES: dict[str, Figure[StudyView]] = {
         _lazily("arms:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
     ),
     "history": Figure(
-        "Best so far", "Lowest value of any complete trial, by trials finished and time",
-        _lazily("study:best_so_far"), lambda view: not view.spec.is_comparison, "progress",
+        "Best so far", "Lowest value of any complete trial, by trials finished",
+        _lazily("study:best_so_far"), _is_search, "progress",
         dashboard_id="best-so-far",
     ),
     "curves": Figure(
@@ -98,7 +97,7 @@ FIGURES: dict[str, Figure[StudyView]] = {
     ),
     "parameters": Figure(
         "Value against size", "Lowest value of each trial by its number of parameters",
-        _lazily("study:loss_against_parameters"), _differ_in_size, "progress",
+        _lazily("study:loss_against_parameters"), _is_search, "progress",
         dashboard_id="loss-against-parameters",
     ),
     "importances": Figure(

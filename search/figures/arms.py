@@ -57,6 +57,4 @@ def loss_by_arm(view: StudyView) -> go.Figure:
     ends = [len(labels) - 0.5, -0.5]
     ticks = list(range(len(labels)))
     figure.update_yaxes(tickvals=ticks, ticktext=labels, range=ends, showgrid=False)
-    if not figure.data:
-        style.note_absence(figure, "no arm has been trained to its end yet")
-    return figure
+    return style.or_absence(figure, "no arm has been trained to its end yet")

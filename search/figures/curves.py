@@ -20,14 +20,6 @@ MOST_ARMS = 12  # whose curves can be told apart
 MOST_POINTS = 2000  # of all seeds' curves together
 BEHIND = 1001  # in the legend, where a trace's rank is 1000 unless it says otherwise
 CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}}
-GROUPS = (  # state, name, colour, dash
-    ("failed", "failed", style.GREY, "dot"),
-    ("pruned", "pruned", style.GREY, "solid"),
-    ("paused", "paused", style.GREY, "solid"),
-    ("complete", "other complete", style.GREY, "solid"),
-    ("interrupted", "interrupted", style.GREEN, "dashdot"),
-    ("running", "running", style.GREEN, "dot"),
-)
 
 
 def learning_curves(view: StudyView) -> go.Figure:
@@ -44,14 +36,14 @@ def _trial_curves(view: StudyView) -> go.Figure:
     figure = go.Figure()
     top = [trial for trial in view.leaderboard if not trial.is_baseline][:TOP]
     numbers = {trial.number for trial in top}
-    others = [
-        t for t in view.trials if t.number not in numbers and not t.is_baseline and values.points(t)
-    ]
-    for state, name, colour, dash in GROUPS:
-        trials = [t for t in others if t.state == state]
+    others = [t for t in view.trials if t.number not in numbers and not t.is_baseline]
+    for state, (colour, _, dash) in reversed([*style.STATES.items()]):
+        trials = [t for t in others if t.state == state and values.points(t)]
         if trials:
-            line = {"color": colour, "dash": dash, "width": 1}
-            _add_group(figure, trials, name, line)
+            if state == "complete":
+                colour = style.GREY
+            name = "other complete" if state == "complete" else state
+            _add_group(figure, trials, name, {"color": colour, "dash": dash, "width": 1})
     if view.baseline is not None and values.points(view.baseline):
         _add_curve(figure, view.baseline, "baseline", {"color": style.GREY, "dash": "dash"})
     for rank, trial in enumerate(top):
@@ -64,9 +56,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
     style.apply_style(figure, values.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
     figure.update_yaxes(title_text=values.axis(view), type="log", range=values.value_range(view))
-    if not figure.data:
-        style.note_absence(figure, "no epoch has ended yet")
-    return figure
+    return style.or_absence(figure, "no epoch has ended yet")
 
 
 def _add_group(

@@ -6,17 +6,27 @@ both on white and on the pages' dark ground. Lines differ by their dashes, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from search.analysis.wording import fitted
-from search.figures.values import in_figure, subtitle
+from search.figures.values import in_figure, lowest, subtitle, thinned, with_count
+from search.store.views import State, StudyView, TrialView
 
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GREY = "#7F7F7F"  # what is there for comparison only
 DASHES = ("solid", "dash", "dot")
+STATES: Mapping[State, tuple[str, str, str]] = {  # of trials: colour, marker, dash of a curve
+    "complete": (BLUE, "circle", "solid"),
+    "pruned": (GREY, "x", "solid"),
+    "paused": (GREY, "x-open", "dash"),
+    "running": (GREEN, "diamond-open", "dot"),
+    "interrupted": (GREEN, "diamond-wide-open", "dashdot"),
+    "failed": (PURPLE, "triangle-up", "dot"),
+}
+MOST_POINTS, BEST = 60, 10  # trials of each kind, the best ones in any case
 
 _TEXT = "#7D7D7D"  # 4.1:1 on white and on the dashboard's dark ground; pages have their own colour
 _GRID = "rgba(127,127,127,0.22)"
@@ -58,6 +68,40 @@ def add_markers(
     add_line(figure, x, y, name, {}, hover, mode="markers", marker=marker, **more)
 
 
+def kinds(
+    trials: Sequence[TrialView],
+) -> Iterator[tuple[str, list[TrialView], Mapping[str, Any]]]:
+    """(name, trials, marker) of those in each state, and of the baseline, apart from them."""
+    for state, (color, symbol, _) in STATES.items():
+        found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
+        yield state, found, {"color": color, "symbol": symbol, "size": 8}
+    star = {"color": VERMILION, "symbol": "star", "size": 13}
+    yield "baseline", [trial for trial in trials if trial.is_baseline], star
+
+
+def add_trials(
+    figure: go.Figure,
+    view: StudyView,
+    trials: Sequence[TrialView],
+    x: Callable[[TrialView], Any],
+    name: str,
+    marker: Mapping[str, Any],
+    label: Callable[[TrialView], str] = lambda trial: f"#{trial.number}",
+    **more: Any,
+) -> None:
+    """Trials as points at `x` and their lowest value: the BEST and MOST_POINTS others."""
+    found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
+    shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
+    if shown:
+        name, hover = (
+            with_count(name, shown, found),
+            f"%{{customdata}}: {view.spec.value.word} %{{y}}",
+        )
+        xs, ys = [x(trial) for *_, trial in shown], [low for low, *_ in shown]
+        labels = [label(trial) for *_, trial in shown]
+        add_markers(figure, xs, ys, name, marker, hover, customdata=labels, **more)
+
+
 def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None:
     """Give the figure a subtitle, and our style: transparent, without plotly's template of 6 kB.
 
@@ -96,6 +140,13 @@ def note_absence(figure: go.Figure, text: str) -> None:
     figure.add_annotation(text=text, showarrow=False, font={"size": 14}, **place)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+
+
+def or_absence(figure: go.Figure, text: str) -> go.Figure:
+    """The figure, which says so where it has nothing to show yet."""
+    if not figure.data:
+        note_absence(figure, text)
+    return figure
 
 
 def missing(text: str) -> go.Figure:

@@ -79,11 +79,6 @@ def short(value: float | None) -> float | None:
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
 
 
-def time_unit(longest_seconds: float) -> tuple[str, float]:
-    """Name and seconds of the unit for an axis that reaches so far."""
-    return ("hours", 3600) if longest_seconds > 3 * 3600 else ("minutes", 60)
-
-
 def subtitle(view: StudyView, remark: str = "one run each") -> str:
     """Data set and counts; below, progress and the remark: at most about 75 characters."""
     return (

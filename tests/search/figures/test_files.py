@@ -33,8 +33,7 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
     assert axes.get_xlabel() == "epoch"
 
 
-def test_panels_bars_and_error_bars(small_study: StudyView, make_comparison: Make) -> None:
-    assert len(drawn(FIGURES["history"].draw(small_study).to_dict()).axes) == 2
+def test_error_bars(make_comparison: Make) -> None:
     figure = FIGURES["arms"].draw(make_comparison(ARMS))
     (axes,) = drawn(figure.to_dict()).axes
     bars, _ = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]

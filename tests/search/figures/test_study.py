@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
+import pytest
 
 from search.figures.study import best_so_far, loss_against_parameters, pareto_front
+from search.figures.style import BEST, MOST_POINTS
 from search.store.views import StudyView
 
 BigStudy = Callable[[int, int], StudyView]
@@ -44,8 +46,16 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert len({marker.color for marker in markers}) == 4
     assert found["pruned"].x == (90_000, 80_000)  # 8 with nothing but rung 0
     assert found["pruned"].y == (0.6, 2.0)
-    assert "lr 0.001" in found["complete"].text[0]
+    assert "lr 0.001" in found["complete"].customdata[0]
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
+
+
+def test_of_a_long_study_the_best_are_drawn_and_others_thinned(big_study: BigStudy) -> None:
+    view = big_study(1000, 12)
+    (complete, *_) = loss_against_parameters(view).data
+    assert complete.name == f"complete ({MOST_POINTS + BEST} of {view.count('complete') - 1})"
+    best = [trial.best.value for trial in view.leaderboard[:BEST] if trial.best is not None]
+    assert list(complete.y[:BEST]) == pytest.approx(best, abs=1e-4)
 
 
 def test_best_so_far_follows_the_order_in_which_trials_ended(
@@ -62,10 +72,7 @@ def test_best_so_far_follows_the_order_in_which_trials_ended(
             make_trial(5, [0.35], state="pruned"),
         ]
     )
-    by_count, by_minutes = (
-        trace for trace in best_so_far(view).data if trace.name == "best so far"
-    )
-    assert by_count.y == by_minutes.y == (0.5, 0.3, 0.3)
-    assert by_count.x == (1, 4, 5)
-    assert by_minutes.x == (2, 5, 7)
-    assert traces(best_so_far(view))["baseline"].y == (0.5, 0.5)
+    found = traces(best_so_far(view))
+    assert found["best so far"].y == (0.5, 0.3, 0.3)
+    assert found["best so far"].x == (1, 4, 5)
+    assert found["baseline"].y == (0.5, 0.5)
