@@ -39,26 +39,28 @@ def held_out(
     record cannot be stored, OSError where a picture cannot be read.
     """
     path = _path(root, data_dir)
-    known = _read(path) if path.exists() else None
-    record = known
-    if record is None:
-        record = _of_moved(root, files, path.parent) or dict.fromkeys(draw())
-    found = _find(root, files, record)
+    digests = {file: file_digest(root / file) for file in files}
+    known = path.exists()
+    record = _read(path) if known else _of_moved(digests, path.parent) or dict.fromkeys(draw())
+    # A test image is known by its name, whatever picture is there now, and by its content.
+    moved = {digest for file, digest in record.items() if digests.get(file) != digest} - {None}
+    found = {file: it for file, it in digests.items() if file in record or it in moved}
     if not found:
         raise DataError(
             f"none of the test images that {path} names is left in {root}; put them back, "
             "or delete that file to have new ones drawn"
         )
     digested = any(record.values())  # not by an earlier version, nor just drawn
-    new: Record = {file: it for file, it in found.items() if not digested or file not in record}
-    if new:
-        trained = {file_digest(root / file) for file in files if file not in found}
-        # What is trained on as well is known by its name alone.
-        new = {file: None if digest in trained else digest for file, digest in new.items()}
-    if known is None:
-        _store(path, root, {**record, **new})
-    elif new:
-        with contextlib.suppress(DataError):  # the old record still holds
+    # What is trained on as well is known by its name alone.
+    trained = {digest for file, digest in digests.items() if file not in found}
+    new: Record = {
+        file: None if digest in trained else digest
+        for file, digest in found.items()
+        if not digested or file not in record
+    }
+    if new or not known:
+        # An old record that cannot be replaced still holds.
+        with contextlib.suppress(DataError) if known else contextlib.nullcontext():
             _store(path, root, {**record, **new})
     return found
 
@@ -79,32 +81,16 @@ def _path(root: Path, data_dir: Path) -> Path:
     return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 
-def _find(root: Path, files: list[str], record: Record) -> dict[str, str]:
-    """The record's pictures, under their own names or, where they are not there, under others.
-
-    A file that another picture has replaced stays a test image, too.
-    """
-    found = {file: file_digest(root / file) for file in files if file in record}
-    elsewhere = {digest for file, digest in record.items() if found.get(file) != digest} - {None}
-    if elsewhere:
-        rest = {file: file_digest(root / file) for file in files if file not in found}
-        found |= {file: digest for file, digest in rest.items() if digest in elsewhere}
-    return {file: found[file] for file in files if file in found}
-
-
-def _of_moved(root: Path, files: list[str], folder: Path) -> Record | None:
-    """The record of which most pictures are in the folder at `root`, which has none of its own."""
-    others: list[Record] = []
+def _of_moved(digests: Mapping[str, str], folder: Path) -> Record | None:
+    """The record most of whose pictures are there under other names."""
+    records: list[Record] = [{}]
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(DataError):
-            others.append(_read(path))
-    digests = {file_digest(root / file) for file in files} if others else set()
-
-    def share(record: Record) -> float:
-        return sum(digest in digests for digest in record.values()) / max(len(record), 1)
-
-    best = max(others, key=share, default={})
-    return best if share(best) >= ENOUGH else None
+            records.append(_read(path))
+    there = set(digests.values())
+    shares = [sum(it in there for it in one.values()) / max(len(one), 1) for one in records]
+    best = max(shares)
+    return records[shares.index(best)] if best >= ENOUGH else None
 
 
 def _store(path: Path, root: Path, record: Record) -> None:

@@ -17,11 +17,10 @@ from pathlib import Path
 from data.errors import DataError, listed, refuse_names, shown
 from data.folders.files import is_picture, is_system_folder
 from data.folders.held_out import file_digest, held_out
-from data.folders.pictures import check_pictures
+from data.folders.pictures import read_pictures
 
 VALIDATION = ("val", "valid", "validation")
 HELD_OUT = 0.2  # for the test where there is no PATH/test, and for validation
-_SPLIT_SEED = 0  # the same files give the same split everywhere
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +54,7 @@ def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
     set, with all that is wrong of one kind at once.
     """
     try:
-        return _read_layout(root, data_dir, version)
+        return _read(root, data_dir, version)
     except OSError as error:
         raise DataError(
             f"cannot read {root}: {error}; check the path and its permissions"
@@ -72,29 +71,28 @@ def share(count: int, classes: int) -> int:
     return max(round(HELD_OUT * count), classes)
 
 
-def _read_layout(root: Path, data_dir: Path, version: int) -> Layout:
+def _read(root: Path, data_dir: Path, version: int) -> Layout:
     skipped: list[Path] = []
     split = _training_folder(root, version)
-    training = _scan_classes(root, split, skipped)
+    training = _scan(root, split, skipped)
     names = sorted({class_of(file) for file in training})
     if len(names) < 2:
         raise DataError(f"{root / split} has a single class; give at least two folders of images")
     own = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
     if len(own) > 1:
         raise DataError(f"{root} has folders {listed(own)}; keep one, for the validation images")
-    validation = [file for name in own for file in _scan_classes(root, name, skipped, names)]
+    validation = _scan(root, own[0], skipped, names) if own else []
     notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:
-        test = _hold_out(root, root / split, training, data_dir)
+        test = held_out(root, training, data_dir, lambda: _draw(root, split, training))
         training = [file for file in training if file not in test]
         notes.append(
             f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
             "out, drawn by class once and for all"
         )
     else:
-        files = _scan_classes(root, "test", skipped, names)
-        test = {file: file_digest(root / file) for file in files}
+        test = {file: file_digest(root / file) for file in _scan(root, "test", skipped, names)}
     _require_of_each_class(training, names, 1 if own else 2, root / split)
     for part, what in ((list(test), "test"), (validation, "validation")):
         absent = sorted(set(names) - {class_of(file) for file in part})
@@ -119,8 +117,7 @@ def _training_folder(root: Path, version: int) -> str:
     if (root / "train").is_dir():
         return "train"
     if version > 1 and root.is_dir() and not (root / "test").is_dir():
-        classes = (path for path in root.iterdir() if not is_system_folder(path.name))
-        files = (file for path in classes if path.is_dir() for file in path.iterdir())
+        files = (file for file in root.glob("*/*") if not is_system_folder(file.parent.name))
         if any(is_picture(file) and file.is_file() for file in files):
             return ""
     raise DataError(
@@ -129,44 +126,34 @@ def _training_folder(root: Path, version: int) -> str:
     )
 
 
-def _scan_classes(
+def _scan(
     root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
 ) -> list[str]:
     """The pictures in root/split/<class>/, sorted, as "split/<class>/<file>"; split may be "".
 
     known: the classes that there may be.
     """
-    classes: list[Path] = []
-    files: list[Path] = []
-    misplaced: list[Path] = []
-    for path in sorted((root / split).iterdir()):
-        if path.is_dir() and not is_system_folder(path.name):
-            classes.append(path)
-        else:
-            (skipped if path.exists() or path.name.startswith(".") else misplaced).append(path)
+    above = sorted((root / split).iterdir())
+    classes = [path for path in above if path.is_dir() and not is_system_folder(path.name)]
     refuse_names(classes)
-    for path in (path for folder in classes for path in sorted(folder.iterdir())):
-        if path.is_file() and is_picture(path):
-            files.append(path)
-        elif path.is_file() or is_system_folder(path.name):
-            skipped.append(path)
-        else:
-            misplaced.append(path)
+    below = [path for folder in classes for path in sorted(folder.iterdir())]
+    files = [path for path in below if path.is_file() and is_picture(path)]
     refuse_names(files)
-    if misplaced:
+    others = sorted({*above, *below} - {*classes, *files})
+    left = [path for path in others if path.is_file() or is_system_folder(path.name)]
+    skipped += left
+    if misplaced := [path for path in others if path not in left]:
         raise DataError(
             f"{listed(misplaced)} is a folder or a link to nothing; put pictures directly into "
             "their class's folder"
         )
     filled = {file.parent for file in files}
-    empty = [folder for folder in classes if folder not in filled]
-    if empty:
+    if empty := [folder for folder in classes if folder not in filled]:
         raise DataError(f"{listed(empty)} has no images; give it some or delete it")
     if not files:
         raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")
     found = sorted(file.relative_to(root).as_posix() for file in files)
-    unknown = sorted({class_of(file) for file in found} - set(known)) if known else []
-    if unknown:
+    if known and (unknown := sorted({class_of(file) for file in found} - set(known))):
         raise DataError(
             f"class {', '.join(map(repr, unknown))} of {root / split} is not in {root / 'train'}; "
             "give it training images or delete it"
@@ -186,21 +173,17 @@ def _require_of_each_class(
             )
 
 
-def _hold_out(root: Path, folder: Path, files: list[str], data_dir: Path) -> dict[str, str]:
-    """The test images among `files`, see `data.folders.held_out`."""
+def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
+    """Test images among `files`, by class; the same ones everywhere."""
+    from sklearn.model_selection import train_test_split  # a second to import
 
-    def draw() -> list[str]:
-        from sklearn.model_selection import train_test_split  # a second to import
-
-        classes = sorted({class_of(file) for file in files})
-        _require_of_each_class(files, classes, 3, folder)  # for training, validation and test
-        check_pictures([root / file for file in files])  # before some are out of reach
-        _, drawn = train_test_split(
-            files,
-            test_size=share(len(files), len(classes)),
-            stratify=[class_of(file) for file in files],
-            random_state=_SPLIT_SEED,
-        )
-        return sorted(drawn)
-
-    return held_out(root, files, data_dir, draw)
+    classes = sorted({class_of(file) for file in files})
+    _require_of_each_class(files, classes, 3, root / split)  # for training, validation and test
+    read_pictures([root / file for file in files], (1, 1, 1))  # all whole, while all are in reach
+    _, drawn = train_test_split(
+        files,
+        test_size=share(len(files), len(classes)),
+        stratify=[class_of(file) for file in files],
+        random_state=0,
+    )
+    return sorted(drawn)

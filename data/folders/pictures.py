@@ -62,11 +62,6 @@ def read_pictures(
     return pictures_NHWC
 
 
-def check_pictures(paths: Sequence[Path]) -> None:
-    """Raises DataError for those that cannot be decoded, all at once."""
-    read_pictures(paths, (1, 1, 1))
-
-
 def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result | DataError]:
     """What `work` gives for each item, or the DataError that it raises; several at a time."""
 
