@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from data.augmentations import Policy, policy
+from data.augmentations import ERASE_AREA, ERASE_ASPECT, Policy, policy
 from data.examples import Examples
 from models import ConvNetConfig, build
 from models.blocks import ACTIVATIONS, sequence
@@ -77,11 +77,7 @@ def torchvision_transforms(policy: Policy, task: Task) -> transforms.Compose:
         steps.append(transforms.ColorJitter(policy.brightness, policy.contrast))
     steps.append(transforms.ToTensor())
     if policy.erase_probability > 0:
-        steps.append(
-            transforms.RandomErasing(
-                policy.erase_probability, policy.erase_area, policy.erase_aspect
-            )
-        )
+        steps.append(transforms.RandomErasing(policy.erase_probability, ERASE_AREA, ERASE_ASPECT))
     steps.append(transforms.Normalize(task.mean_C.tolist(), task.std_C.tolist()))
     return transforms.Compose(steps)
 

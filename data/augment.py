@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-from data.augmentations import Policy, find_augmentation, policy
+from data.augmentations import ERASE_AREA, ERASE_ASPECT, Policy, find_augmentation, policy
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale
 
@@ -95,7 +95,7 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
     if policy.contrast > 0:
         drawn["contrast_N"] = 1 + (2 * u_contrast - 1) * policy.contrast
     if policy.erase_probability > 0:
-        drawn["erase_N4"] = _draw_boxes(policy, u_erase, height, width)
+        drawn["erase_N4"] = _draw_boxes(policy.erase_probability, u_erase, height, width)
     return Draws(**drawn)
 
 
@@ -104,18 +104,18 @@ def _whole(uniform: Tensor, count: int | Tensor) -> Tensor:
     return (uniform * count).floor().long()
 
 
-def _draw_boxes(policy: Policy, uniform_5N: Tensor, height: int, width: int) -> Tensor:
+def _draw_boxes(probability: float, uniform_5N: Tensor, height: int, width: int) -> Tensor:
     u_erase, u_area, u_aspect, u_left, u_top = uniform_5N
-    low, high = policy.erase_area
+    low, high = ERASE_AREA
     area = (low + (high - low) * u_area) * (height * width)
-    low, high = (math.log(ratio) for ratio in policy.erase_aspect)
+    low, high = (math.log(ratio) for ratio in ERASE_ASPECT)
     aspect = (low + (high - low) * u_aspect).exp()
     # A box as high or as wide as the image is cut; torchvision draws again.
     box_height = (area * aspect).sqrt().round().clamp(max=height - 1)
     box_width = (area / aspect).sqrt().round().clamp(max=width - 1)
     left = _whole(u_left, width - box_width + 1)
     top = _whole(u_top, height - box_height + 1)
-    chosen = u_erase < policy.erase_probability
+    chosen = u_erase < probability
     return torch.stack((left, top, (box_width * chosen).long(), (box_height * chosen).long()), 1)
 
 
@@ -200,25 +200,22 @@ def _resampled(images_NCHW: Tensor, draws: Draws) -> Tensor:
     shift, R the turn back, F the flip, S and c the crop's relative size and its centre.
     """
     count, _, height, width = images_NCHW.shape
-    ones_N = images_NCHW.new_ones(count)
     zeros_N = images_NCHW.new_zeros(count)
-    cosine_N, sine_N, mirror_N = ones_N, zeros_N, ones_N
-    right_N = down_N = centre_x_N = centre_y_N = zeros_N
-    scale_x_N = scale_y_N = ones_N
-    if draws.angle_N is not None:
-        cosine_N, sine_N = draws.angle_N.cos(), draws.angle_N.sin()
-    if draws.flip_N is not None:
-        mirror_N = 1 - 2 * draws.flip_N.float()
+    angle_N = zeros_N if draws.angle_N is None else draws.angle_N
+    mirror_N = 1 - 2 * (zeros_N if draws.flip_N is None else draws.flip_N.float())
+    right_N = down_N = left_N = top_N = zeros_N
+    box_width_N, box_height_N = zeros_N + width, zeros_N + height
     if draws.shift_N2 is not None:
         right_N, down_N = draws.shift_N2.unbind(1)
     if draws.crop_N4 is not None:
         left_N, top_N, box_width_N, box_height_N = draws.crop_N4.unbind(1)
-        scale_x_N, scale_y_N = box_width_N / width, box_height_N / height
-        centre_x_N = left_N + (box_width_N - width) / 2
-        centre_y_N = top_N + (box_height_N - height) / 2
+    cosine_N, sine_N = angle_N.cos(), angle_N.sin()
+    centre_x_N = left_N + (box_width_N - width) / 2
+    centre_y_N = top_N + (box_height_N - height) / 2
 
     # Rows of S F R and c, as parts of half the image's side: grid_sample counts from -1 to 1.
-    unit_x_N, unit_y_N = scale_x_N * (2 / width), scale_y_N * (2 / height)
+    unit_x_N = box_width_N / width * (2 / width)
+    unit_y_N = box_height_N / height * (2 / height)
     by_x_N2 = torch.stack((unit_x_N * mirror_N * cosine_N, -unit_y_N * sine_N), 1)
     by_y_N2 = torch.stack((unit_x_N * mirror_N * sine_N, unit_y_N * cosine_N), 1)
     start_N2 = torch.stack((centre_x_N * (2 / width), centre_y_N * (2 / height)), 1)

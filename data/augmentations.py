@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 MAX_STRENGTH = 2.0
+# Ranges of an erased box's part of the image's area, and of its height over width.
+ERASE_AREA, ERASE_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,6 @@ class Policy:
     brightness, contrast: factors from 1 - value to 1 + value, 0 to 1; torchvision's ColorJitter.
     erase_probability: of blanking one box, 0 to 1; torchvision's RandomErasing, value 0 (Zhong et
         al., Random Erasing Data Augmentation, arXiv:1708.04896).
-    erase_area, erase_aspect: ranges of the box's part of the area and of its height over width.
     """
 
     flip_probability: float = 0.0
@@ -39,8 +40,6 @@ class Policy:
     brightness: float = 0.0
     contrast: float = 0.0
     erase_probability: float = 0.0
-    erase_area: tuple[float, float] = (0.02, 0.33)
-    erase_aspect: tuple[float, float] = (0.3, 3.3)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,24 +65,18 @@ class Augmentation:
 # What may be done to an image, and how far at a strength.
 _CHANGES: dict[str, Callable[[float], dict[str, float]]] = {
     # Mirroring more than half of the samples would vary them less again.
-    "mirrored": lambda strength: {"flip_probability": min(0.5, 0.5 * strength)},
-    "shifted": lambda strength: {"shift_fraction": strength / 14},
-    "rotated": lambda strength: {"rotate_degrees": 15 * strength},
-    "zoomed": lambda strength: {
-        "crop_area": 1 - 0.4 * strength,
-        "crop_aspect": (4 / 3) ** strength,
-    },
-    "jittered": lambda strength: {"brightness": 0.2 * strength, "contrast": 0.2 * strength},
-    "a box erased": lambda strength: {"erase_probability": 0.5 * strength},
+    "mirrored": lambda it: {"flip_probability": min(0.5, 0.5 * it)},
+    "shifted": lambda it: {"shift_fraction": it / 14},
+    "rotated": lambda it: {"rotate_degrees": 15 * it},
+    "zoomed": lambda it: {"crop_area": 1 - 0.4 * it, "crop_aspect": (4 / 3) ** it},
+    "jittered": lambda it: {"brightness": 0.2 * it, "contrast": 0.2 * it},
+    "a box erased": lambda it: {"erase_probability": 0.5 * it},
 }
 
 
 def _combine(*changes: str) -> Augmentation:
     def policy(strength: float) -> Policy:
-        fields: dict[str, Any] = {}
-        for change in changes:
-            fields |= _CHANGES[change](strength)
-        return Policy(**fields)
+        return Policy(**dict(it for one in changes for it in _CHANGES[one](strength).items()))
 
     return Augmentation(description=", ".join(changes) or "images as they are", policy=policy)
 

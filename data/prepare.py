@@ -7,13 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data.datasets import DATASETS, FORMS, count_test, default_data_dir, load_training
 from data.errors import DataError, shown
-
-if TYPE_CHECKING:
-    from data.examples import DatasetInfo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,25 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{called}: interrupted; run the same command to resume", file=sys.stderr)
         return 130
-    print(_describe(info, test_count))
-    return 0
-
-
-def _describe(info: "DatasetInfo", test_count: int) -> str:
     channels, height, width = info.image_shape
     own = " of their own" if info.has_own_validation else ""
-    usual = "" if info.has_own_validation else " unless told otherwise"
-    return "\n".join(
-        [
-            f"{shown(info.title)} ({shown(info.name)})",
-            f"images      {width}x{height} {'grey' if channels == 1 else 'RGB'}",
-            f"training    {info.training_count:>7,}, of which {info.validation_count:,}{own} serve "
-            f"for validation{usual}",
-            f"test        {test_count:>7,}",
-            f"classes     {len(info.class_names):>7,}: {', '.join(map(shown, info.class_names))}",
-            *map(shown, info.notes),
-        ]
-    )
+    print(f"{shown(info.title)} ({shown(info.name)})")
+    print(f"images      {width}x{height} {'grey' if channels == 1 else 'RGB'}")
+    print(f"training    {info.training_count:>7,}, {info.validation_count:,}{own} for validation")
+    print(f"test        {test_count:>7,}")
+    print(f"classes     {len(info.class_names):>7,}: {', '.join(map(shown, info.class_names))}")
+    for note in info.notes:
+        print(shown(note))
+    return 0
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_it_says_what_was_done_to_a_folder(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "train/bee/notes.txt").write_text("x")
     assert main([f"folder:{tmp_path}", "--data-dir", str(tmp_path / "data")]) == 0
     out = capsys.readouterr().out
-    assert "12, of which 4 of their own serve for validation\n" in out
+    assert "12, 4 of their own for validation\n" in out
     assert "a\\u200fnt, bee" in out
     assert "skipped, for being no pictures of a class: 1 (notes.txt)" in out
 
