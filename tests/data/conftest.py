@@ -9,7 +9,8 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -73,20 +74,15 @@ def small_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallFashi
 def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with a cifar-100-python.tar.gz of 40 training and 30 test images."""
     random = np.random.default_rng(0)
+    kinds = (("fine", 100), ("coarse", 20))
     members: dict[str, dict[str, object]] = {
-        "meta": {
-            "fine_label_names": [f"fine {k}" for k in range(100)],
-            "coarse_label_names": [f"coarse {k}" for k in range(20)],
-        }
+        "meta": {f"{kind}_label_names": [f"{kind} {k}" for k in range(n)] for kind, n in kinds}
     }
     for name, count in (("train", 40), ("test", 30)):
-        members[name] = {
-            "data": random.integers(0, 256, (count, 3072), dtype=np.uint8),
-            "fine_labels": random.integers(0, 100, count).tolist(),
-            "coarse_labels": random.integers(0, 20, count).tolist(),
-        }
-    stream = io.BytesIO()
-    digests = {}
+        pixels = {"data": random.integers(0, 256, (count, 3072), dtype=np.uint8)}
+        labels = {f"{kind}_labels": random.integers(0, n, count).tolist() for kind, n in kinds}
+        members[name] = {**pixels, **labels}
+    stream, digests = io.BytesIO(), {}
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, value in members.items():
             content = pickle.dumps(value)
@@ -113,34 +109,29 @@ class Server:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
+def serve(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], Server]]:
     """Starts a web server on this machine that serves the given contents by name."""
     running: list[ThreadingHTTPServer] = []
 
     def start(content: dict[str, bytes]) -> Server:
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.answer()
+        folder = tmp_path / f"served{len(running)}"
+        folder.mkdir()
+        for name, body in content.items():
+            (folder / name).write_bytes(body)
+        got: list[str] = []
 
-            def do_GET(self) -> None:
-                server.got.append(self.path.strip("/"))
-                self.wfile.write(self.answer())
-
-            def answer(self) -> bytes:
-                body = content.get(self.path.strip("/"))
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
-                self.end_headers()
-                return body or b""
+        class Handler(SimpleHTTPRequestHandler):
+            def log_request(self, *_: object) -> None:
+                if self.command == "GET":
+                    got.append(self.path.strip("/"))
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         running.append(http)
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-        server = Server(f"http://127.0.0.1:{http.server_port}/", [])
-        return server
+        return Server(f"http://127.0.0.1:{http.server_port}/", got)
 
     yield start
     for http in running:

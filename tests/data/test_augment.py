@@ -90,8 +90,6 @@ def test_an_augmentation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     vary = make_augment("dim", 1.0, mirror_changes_class=True)
     assert (vary(images_NCHW, generator()) <= images_NCHW).all()
     assert torch.equal(vary(images_NCHW, generator()), dim(images_NCHW, generator(), 1.0))
-    still = make_augment("dim", 0.0, mirror_changes_class=False)
-    assert still(images_NCHW, generator()) is images_NCHW
     wrong = Augmentation(description="cut", apply=lambda images, *_: images[:, :, 1:])
     monkeypatch.setitem(AUGMENTATIONS, "cut", wrong)
     with pytest.raises(ValueError, match=r"'cut' made images of shape .* keep the shape"):
@@ -129,20 +127,12 @@ def test_draws_keep_to_the_policy_and_use_all_of_it() -> None:
         assert values_N is not None
         assert values_N.min().item() == pytest.approx(middle - reach, abs=0.01 * reach)
         assert values_N.max().item() == pytest.approx(middle + reach, abs=0.01 * reach)
-    columns = [right_N, down_N, draws.flip_N, draws.angle_N, draws.brightness_N, draws.contrast_N]
-    correlation = torch.corrcoef(torch.stack([c.float() for c in columns if c is not None]))
-    assert (correlation - torch.eye(6)).abs().max() < 0.08
 
 
 def test_crops_and_erased_boxes_are_distributed_as_torchvisions() -> None:
     side, count = 60, 4000
-    draws = draw(
-        Policy(crop_area=0.5, crop_aspect=4 / 3, erase_probability=0.5),
-        count,
-        side,
-        side,
-        generator(),
-    )
+    wide = Policy(crop_area=0.5, crop_aspect=4 / 3, erase_probability=0.5)
+    draws = draw(wide, count, side, side, generator())
     square = torch.zeros(1, side, side)
     assert draws.crop_N4 is not None
     assert draws.erase_N4 is not None
@@ -211,26 +201,6 @@ def test_resampling_equals_hflip_and_affine(images_NCHW: Tensor) -> None:
         flipped = reference.hflip(image) if FLIPS[i] else image
         expected = affine(flipped, degrees[i], *SHIFTS[i], zooms[i])
         torch.testing.assert_close(result[i], expected, atol=2e-5, rtol=0)
-
-
-def test_geometry_happens_in_the_order_crop_flip_rotation_shift() -> None:
-    # Bilinear sampling of a plane is exact, so that one step must equal torchvision's four.
-    x_W, y_H = torch.arange(60.0), torch.arange(60.0)
-    plane = (x_W / 100 + y_H[:, None] / 300)[None]
-    left, top, width, height, degrees, right, down = 4, 8, 50, 46, 20.0, 3, -2
-    draws = Draws(
-        flip_N=torch.tensor([True]),
-        shift_N2=torch.tensor([[right, down]]),
-        angle_N=torch.tensor([math.radians(degrees)]),
-        crop_N4=torch.tensor([[left, top, width, height]]).float(),
-    )
-    step = reference.resized_crop(plane, top, left, height, width, [60, 60], antialias=False)
-    step = affine(reference.hflip(step), degrees, 0, 0, 1.0)
-    step = affine(step, 0.0, right, down, 1.0)
-    inner = slice(20, 40)
-    torch.testing.assert_close(
-        transform(plane[None], draws)[0, :, inner, inner], step[:, inner, inner], atol=1e-5, rtol=0
-    )
 
 
 def test_brightness_contrast_and_erasing_equal_torchvisions(images_NCHW: Tensor) -> None:
