@@ -31,19 +31,17 @@ class Fingerprint:
         test: by class; empty for data sets whose test images are verified whenever they are read.
         validation: how many of `training`, the last ones in order, the data set has for validation
             itself; 0 where they are drawn.
-        order: digest of the order of the training pictures, on which depends which of them are for
-            validation. It follows a folder's file names and is no part of the content.
     """
 
     image_shape: tuple[int, int, int]
     training: Mapping[str, Pictures]
     test: Mapping[str, Pictures]
     validation: int
-    order: str
 
     @property
     def digest(self) -> str:
-        """Of the content: all but the order of the pictures."""
+        """Of all of it."""
+        # Earlier versions had an order of the pictures, which counted for nothing.
         return _digest([json.dumps({**self.to_dict(), "order": None}).encode()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +51,6 @@ class Fingerprint:
             "training": [[name, *pictures] for name, pictures in self.training.items()],
             "test": [[name, *pictures] for name, pictures in self.test.items()],
             "validation": self.validation,
-            "order": self.order,
         }
 
     @classmethod
@@ -65,18 +62,15 @@ class Fingerprint:
             training={str(name): (int(count), str(it)) for name, count, it in stored["training"]},
             test={str(name): (int(count), str(it)) for name, count, it in stored["test"]},
             validation=int(stored["validation"]),
-            order=str(stored["order"]),
         )
 
 
 def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
     """Of all training examples and of what `info` knows of the test images."""
     pixels_ND = examples.images_NCHW.cpu().contiguous().flatten(1).numpy()
-    labels = examples.labels_N.tolist()
-    digests = [hashlib.sha256(image).digest() for image in pixels_ND]
     training: dict[str, list[bytes]] = {name: [] for name in info.class_names}
-    for label, digest in zip(labels, digests, strict=True):
-        training[info.class_names[label]].append(digest)
+    for label, image in zip(examples.labels_N.tolist(), pixels_ND, strict=True):
+        training[info.class_names[label]].append(hashlib.sha256(image).digest())
     test: dict[str, list[bytes]] = {}
     for file, file_digest in sorted(info.test_digests.items(), key=lambda it: class_of(it[0])):
         test.setdefault(class_of(file), []).append(file_digest.encode())
@@ -85,7 +79,6 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
         training={name: _pictures(found) for name, found in training.items()},
         test={name: _pictures(found) for name, found in test.items()},
         validation=info.validation_count if info.has_own_validation else 0,
-        order=_digest([*digests, repr(labels).encode()]),
     )
 
 
