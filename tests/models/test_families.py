@@ -76,7 +76,7 @@ def test_from_dict_names_the_key(values: Any, message: str) -> None:
         ),
         ({"hidden": (10**9,)}, "linear1 would give 1000000000"),
         ({"hidden": (10**6,) * 2}, "more than .*, from linear"),
-        ({"padding": 10**9}, "fits no memory"),
+        ({"channels": (8,), "padding": 10**9}, "fits no memory"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_memory_is_taken(
