@@ -121,15 +121,3 @@ def test_python_m_names_the_file_in_the_way(installed: Installed, taken: str) ->
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"ImportError: {line}"
     assert installed.run("cnn-search", "study", "--list").returncode == 0
-
-
-def test_where_data_sets_are_kept(installed: Installed) -> None:
-    ask = ("python", "-P", "-c", "from data.datasets import default_data_dir as d; print(d())")
-    place = installed.home / ".local/share/cnn-search"
-    assert installed.run(*ask).stdout == f"{place}\n"
-    old = installed.site / "data" / "raw"
-    (old / "FashionMNIST").mkdir(parents=True)  # left there by an earlier version
-    try:
-        assert installed.run(*ask).stdout == f"{old}\n"
-    finally:
-        shutil.rmtree(old)

@@ -1,4 +1,4 @@
-"""search.predict from a bundle alone: drawn digits, output for people and programs, bad input."""
+"""search.predict from a bundle alone: large digits, output for people and programs, bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.datasets import load_training
 from data.folders.composition import measure
@@ -26,12 +26,11 @@ from search.training.train import train
 
 # `search.predict` is the function, unless the command's module is asked for by its full name.
 predict = importlib.import_module("search.predict")
-DRAW = Path(__file__).parent / "draw_digits.py"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs/digits/final, and drawn digits in drawn/; no data, no database."""
+    """A folder with runs/digits/final, and large digits in drawn/; no data, no database."""
     place = tmp_path_factory.mktemp("predict")
     info, examples = load_training("digits", place)
     task = make_task(info, examples, examples.select(torch.arange(0)), torch.device("cpu"))
@@ -47,7 +46,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights={name: w.contiguous() for name, w in training.model.state_dict().items()},
     )  # fmt: skip
     write_bundle(bundle, place / "runs" / "digits" / "final")
-    subprocess.run([sys.executable, str(DRAW), str(place / "drawn")], check=True)
+    (place / "drawn").mkdir()
+    for digit in range(10):
+        image_HW = examples.images_NCHW[examples.labels_N == digit][-1, 0].numpy()
+        chalk = Image.new("L", (400, 300))
+        chalk.paste(Image.fromarray(image_HW).resize((160, 160)), (30, 90))
+        chalk.save(place / "drawn" / f"{digit}-chalk.png")
+        ImageOps.invert(chalk).resize((133, 100)).save(place / "drawn" / f"{digit}-paper.png")
     return place
 
 
@@ -76,8 +81,7 @@ def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[s
         assert one["top"][0] == {"label": one["label"], "probability": one["probability"]}
         assert len(one["top"]) == 2
         inverted = any("inverted" in note for note in one["prepared"])
-        assert inverted == (style not in ("chalk", "wide")), one
-    # 8 x 8 pixels from 43 writers: far less than MNIST, and these are none of its writers.
+        assert inverted == (style == "paper"), one
     assert right >= 0.75 * len(pictures)
     assert told["sheet"] == "runs/digits/final/predictions.png"
     with Image.open(told["sheet"]) as image:

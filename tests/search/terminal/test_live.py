@@ -25,16 +25,8 @@ def shown(
     width: int = 80,
     height: int = 24,
     left: TimeLeft | None = LEFT,
-    color: bool = False,
 ) -> str:
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        height=height,
-        force_terminal=color,
-        color_system="truecolor" if color else None,
-        legacy_windows=False,
-    )
+    console = Console(file=io.StringIO(), width=width, height=height)
     console.print(frame(view, height=height - 1, elapsed=492, left=left))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -92,10 +84,3 @@ def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
     assert epochs_done(make_trial(0, state="running"), view) == "0/12"
     assert epochs_done(make_trial(0, early=1.0, state="running"), view) == "0.3/12"
     assert epochs_done(make_trial(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
-
-
-def test_only_colours_that_can_be_read_on_light_and_dark(small_study: StudyView) -> None:
-    """Codes 30 to 49 set colours: green, red, and back to the terminal's own."""
-    parts = shown(small_study, color=True).split("\x1b[")[1:]
-    codes = {code for part in parts for code in part.split("m")[0].split(";")}
-    assert codes <= {"0", "1", "2", "31", "32"}
