@@ -190,7 +190,11 @@ def queued_baseline(spec: StudySpec) -> FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
     values = baseline_values(spec)
-    params = _params(values, spec)
+    params = {
+        name: choice_label(value)
+        for name, value in values.items()
+        if name in spec.space and spec.space[name].can_store(value)
+    }
     return FrozenTrial(  # `create_trial` would refuse values outside the range
         number=0,
         trial_id=-1,  # the database gives it its own
@@ -212,13 +216,8 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     Studies made before `queued_baseline` have a baseline with others: the space's nearest ends, and
     choices drawn at random.
     """
-    overrides = _overrides(trial, spec)
-    trained = _params(overrides, spec)
-    return {
-        name: value
-        for name, value in trial.params.items()
-        if name not in overrides or (name in trained and trained[name] == value)
-    }
+    trained = {name: choice_label(value) for name, value in _overrides(trial, spec).items()}
+    return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
 
 
 def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
@@ -233,12 +232,3 @@ def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]
         return overrides_of(trial.user_attrs, spec)
     except SpecError:  # then the trial makes no configuration, either
         return {}
-
-
-def _params(values: Mapping[str, ParameterValue], spec: StudySpec) -> dict[str, Any]:
-    """In Optuna's form, as far as it has one."""
-    return {
-        name: choice_label(value)
-        for name, value in values.items()
-        if name in spec.space and spec.space[name].can_store(value)
-    }
