@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, run, trial_number
 from search.terminal.stopping import StopOnSignal
 
 EXAMPLES = """
@@ -48,12 +47,6 @@ def parser() -> Parser:
     own.add_data_dir()
     own.add_runs_dir()
     return own
-
-
-def trial_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 up, but got {text!r}")
-    return int(text)
 
 
 def main(argv: list[str] | None = None) -> int:

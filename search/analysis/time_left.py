@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
 GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean
 RECENT = 20  # trials that the cost of an epoch is taken from
-JUST_NOW = 10.0  # seconds since its last report in which a worker is between two trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +28,7 @@ class TimeLeft:
     spread: float
 
 
-def time_left_now(view: StudyView, now: float | None = None) -> TimeLeft | None:
-    """The time left with the workers that train now, less what they trained since their reports.
-
-    Args:
-        now: seconds since 1970; None: this moment.
-    """
-    now = time.time() if now is None else now
-    left = time_left(view, len(workers_now(view, now)) or 1)
-    if left is None:
-        return None
-    held = [(trial, trial.reports[-1]) for trial in view.in_state("running") if trial.reports]
-    since = [now - row.reported_at for trial, row in held if row.worker == trial.worker]
-    return TimeLeft(max(0.0, left.seconds - max(0.0, fmean(since or [0.0]))), left.spread)
-
-
-def workers_now(view: StudyView, now: float) -> set[str | None]:
-    """Who holds a trial, or has just ended one and will claim the next."""
-    ended = (trial.reports[-1] for trial in view.in_state("complete", "pruned") if trial.reports)
-    between = {row.worker for row in ended if row.reported_at > now - JUST_NOW}
-    left = {trial.worker for trial in view.in_state("interrupted")}
-    return {trial.worker for trial in view.in_state("running")} | (between - left)
-
-
-def time_left(view: StudyView, workers: int = 1) -> TimeLeft | None:
+def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
     """From the latest reports until the study has its total; None before the first.
 
     After the third of 50 trials it is within a factor of two in four of five simulated studies
@@ -61,8 +36,9 @@ def time_left(view: StudyView, workers: int = 1) -> TimeLeft | None:
     been trained yet count like the others, and make the estimate that much less certain.
 
     Args:
-        workers: how many trials are trained at a time.
+        workers: how many trials are trained at a time; None: as many as now, or one.
     """
+    workers = workers or view.count("running") or 1
     spec, remaining = view.spec, view.spec.trials - view.finished
     timed = [trial for trial in view.trials if trial.seconds > 0]
     if remaining <= 0 or not timed:

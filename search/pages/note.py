@@ -50,7 +50,7 @@ def _standing(view: StudyView) -> str:
         return "Not begun"
     if view.finished >= view.spec.trials:
         return "Done"
-    left = standing_in_words(view, latest)
+    left = standing_in_words(view)
     when = in_utc(datetime.fromtimestamp(latest, UTC))
     return f"{left[0].upper()}{left[1:]} as of {when}"
 

@@ -226,6 +226,10 @@ def positive_int(text: str) -> int:
     return _whole(text, 1, 10**18, "a whole number from 1 up")
 
 
+def trial_number(text: str) -> int:
+    return _whole(text, 0, 10**9, "a whole number from 0 up")
+
+
 def trials_per_device(text: str) -> int | None:
     """An argument that counts trials; None for `auto`."""
     if text == "auto":

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.analysis.findings import latest_ended, named
-from search.analysis.time_left import TimeLeft, time_left_now
+from search.analysis.time_left import TimeLeft, time_left
 from search.analysis.wording import counts_in_words, data_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView, TrialView
@@ -83,7 +83,7 @@ class Progress:
                 finally:
                     pause = min(LONGEST_PAUSE, (time.monotonic() - began) / POLLING_SHARE)
                 if not self._closed:
-                    self._show(view, time_left_now(view))
+                    self._show(view, time_left(view))
             except StudyGoneError:
                 return  # the command ends with it, and says so
             except Exception as error:  # of any kind: the study must go on without its view

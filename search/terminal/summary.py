@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 
 from search.analysis.describe import describe_network, describe_training
@@ -17,7 +16,7 @@ from search.analysis.measures import (
     sampling_error,
     time_spent,
 )
-from search.analysis.time_left import TimeLeft, time_left_now, workers_now
+from search.analysis.time_left import TimeLeft, time_left
 from search.analysis.wording import (
     all_counts,
     data_in_words,
@@ -71,11 +70,9 @@ def gain_in_words(view: StudyView) -> str | None:
     return f"{head} {link} accuracy {abs(points):.2f} points {course}{noise}"
 
 
-def standing_in_words(view: StudyView, now: float | None = None) -> str:
-    """The time left, and whether anybody trains; see `time_left_now`."""
-    now = time.time() if now is None else now
-    idle = not workers_now(view, now)
-    return time_left_in_words(view, time_left_now(view, now), idle=idle)
+def standing_in_words(view: StudyView) -> str:
+    """The time left, and whether anybody trains."""
+    return time_left_in_words(view, time_left(view), idle=not view.in_state("running"))
 
 
 def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = False) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from search.analysis.time_left import time_left, time_left_now, workers_now
+from search.analysis.time_left import time_left
 from search.sampling.halving import TYPICAL_SHARE, rungs
 from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
@@ -129,23 +129,10 @@ def test_workers_share_the_work_but_not_one_trial() -> None:
 
 def test_workers_are_those_that_train_now() -> None:
     one, other = plain(1, 1, state="running"), plain(2, 1, state="running")
-    two = view_of(PLAIN, [plain(0), one, replace(other, worker="host:2")])
-    assert workers_now(two, 1e12) == {None, "host:2"}
-    between = view_of(PLAIN, [plain(0)])  # two trials, where a worker holds none
-    ended = between.trials[0].curve[-1].reported_at
-    assert workers_now(between, ended + 1) == {"host:1"}
-    assert workers_now(between, ended + 100) == set()
-
-
-def test_what_was_trained_since_the_last_report_is_counted_down() -> None:
-    view = view_of(PLAIN, [plain(0), plain(1, 2, state="running", worker="host:1")])
-    reported = view.trials[1].curve[-1].reported_at
-    at_once, later = time_left_now(view, reported), time_left_now(view, reported + 7)
-    assert at_once is not None
-    assert later is not None
-    assert at_once.seconds - later.seconds == pytest.approx(7)
-    nobody = replace(view, trials=(view.trials[0], replace(view.trials[1], state="interrupted")))
-    assert time_left_now(nobody, 1e12) == time_left(nobody)
+    two = view_of(PLAIN, [plain(0), one, other])
+    assert time_left(two) == time_left(two, 2)
+    nobody = view_of(PLAIN, [plain(0), replace(one, state="interrupted")])
+    assert time_left(nobody) == time_left(nobody, 1)
 
 
 def test_arms_go_as_they_went_before() -> None:

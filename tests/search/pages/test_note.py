@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from optuna_dashboard import get_note
 
-from search.analysis.time_left import time_left_now
+from search.analysis.time_left import time_left
 from search.analysis.wording import duration
 from search.pages.note import BEGIN, END, placed, study_note
 from search.store.records import ResultRow
@@ -75,8 +75,7 @@ def test_the_note_says_how_far_the_study_is(
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
     assert "\nNot begun: **0 of 50" in study_note(make_view())
     # The estimate itself has its own tests.
-    latest = max(t.reports[-1].reported_at for t in small_study.trials if t.reports)
-    left = time_left_now(small_study, latest)
+    left = time_left(small_study)
     assert left is not None
     assert 5 * 60 < left.seconds < 120 * 60
     about = f"\nAbout {duration(left.seconds)} left, give or take {100 * left.spread:.0f} %"
