@@ -14,8 +14,7 @@ from search.store.views import StudyView
 MOST_POINTS = 400  # of all arms together
 ROW_PX = 30  # an arm takes
 SEED = {"color": style.GREY, "symbol": "circle-open", "size": 7}
-DIAMOND = {"color": style.BLUE, "symbol": "diamond", "size": 9}
-BASE = {**DIAMOND, "color": style.VERMILION}
+MEAN = {"color": style.BLUE, "symbol": "diamond", "size": 9}
 
 
 def loss_by_arm(view: StudyView) -> go.Figure:
@@ -35,23 +34,22 @@ def loss_by_arm(view: StudyView) -> go.Figure:
     if points:
         x, y, owners = map(list, zip(*points, strict=True))
         hover = f"#%{{customdata[0]}}, repeat %{{customdata[1]}}: {word} %{{x}}"
-        style.add_markers(figure, x, y, "one seed", SEED, hover, customdata=owners)
-    trained = [
-        (row, runs.arm.name, runs.values(view.spec.objective)) for row, runs in enumerate(arms)
+        style.add(figure, x, y, "one seed", hover, marker=SEED, customdata=owners)
+    means = [
+        (row, losses)
+        for row, runs in enumerate(arms)
+        if (losses := runs.values(view.spec.objective))
     ]
-    for name, look, is_base in (("mean of the base arm", BASE, True), ("mean", DIAMOND, False)):
-        means = [(r, v) for r, arm, v in trained if v and (arm == view.spec.base) == is_base]
-        if means:
-            x, y = [values.short(mean(losses)) for _, losses in means], [row for row, _ in means]
-            bar = {"array": [values.short(spread(losses) or 0.0) for _, losses in means]}
-            hover = f"mean {word} %{{x}}"
-            style.add_markers(figure, x, y, name, look, hover, error_x=bar)
+    if means:
+        x, y = [values.short(mean(losses)) for _, losses in means], [row for row, _ in means]
+        bar = {"array": [values.short(spread(losses) or 0.0) for _, losses in means]}
+        style.add(figure, x, y, "mean", f"mean {word} %{{x}}", marker=MEAN, error_x=bar)
     style.apply_style(figure, values.subtitle(view, "bar: one standard deviation over seeds"))
     figure.update_xaxes(title_text=values.axis(view), type="log", range=values.value_range(view))
-    failed = [f" + {len(runs.failed)} failed" if runs.failed else "" for runs in arms]
     labels = [
-        f"{values.arm_label(runs.arm.name)} ({len(runs.complete)}{lost})"
-        for runs, lost in zip(arms, failed, strict=True)
+        f"{values.arm_label(runs.arm.name)} ({len(runs.complete)}"
+        + (f" + {len(runs.failed)} failed)" if runs.failed else ")")
+        for runs in arms
     ]
     figure.update_layout(height=190 + ROW_PX * len(labels))
     ends = [len(labels) - 0.5, -0.5]

@@ -51,7 +51,7 @@ def _trial_curves(view: StudyView) -> go.Figure:
     best = [row for trial in top if (row := trial.best) is not None]
     if best:
         x, y = [row.epoch for row in best], [values.short(row.value) for row in best]
-        style.add_markers(figure, x, y, "best epoch", {**CIRCLE, "color": style.GREY})
+        style.add(figure, x, y, "best epoch", marker={**CIRCLE, "color": style.GREY})
     remark = f"coloured: the best {len(top)} with their {view.spec.value.word}; one run each"
     style.apply_style(figure, values.subtitle(view, remark))
     figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
@@ -69,20 +69,20 @@ def _add_group(
     numbers = values.joined([trial.number] * len(values.points(trial)) for trial in shown)
     look = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6, "legendrank": BEHIND}
     name, hover = values.with_count(name, shown, trials), "#%{customdata}, epoch %{x}: %{y}"
-    style.add_line(figure, x, y, name, line, hover, customdata=numbers, **look)
+    style.add(figure, x, y, name, hover, line=line, customdata=numbers, **look)
 
 
 def _add_curve(figure: go.Figure, trial: TrialView, name: str, line: dict[str, Any]) -> None:
     epochs, found, errors = zip(*values.points(trial), strict=True)
     hover = f"#{trial.number}, epoch %{{x}}: %{{y}}, error %{{customdata:.2%}}"
     name, line = f"{name}: {values.lowest(trial)}", {**line, "width": 2}
-    style.add_line(figure, epochs, found, name, line, hover, customdata=errors)
+    style.add(figure, epochs, found, name, hover, line=line, customdata=errors)
 
 
 def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:
     """Training loss and value by epoch: each seed thin, the arm's mean thick.
 
-    Of each seed the best epoch is marked. A mean ends with the seed that stopped first.
+    A mean ends with the seed that stopped first.
     """
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.09)
     best = sorted(arms[1:], key=lambda runs: mean(runs.values(view.spec.objective)))
@@ -118,13 +118,8 @@ def _add_arm(figure: go.Figure, runs: ArmRuns, rank: int, most: int) -> None:
         y = values.joined(
             [values.short(getattr(row, loss)) for row in trial.curve] for trial in seeds
         )
-        style.add_line(figure, x, y, "one seed", {**look, "width": 1}, **thin)
+        style.add(figure, x, y, "one seed", line={**look, "width": 1}, **thin)
         epochs = [rows[0].epoch for rows in shared]
         means = [values.short(mean(getattr(row, loss) for row in rows)) for rows in shared]
         thick = {**place, "showlegend": column == 2}
-        style.add_line(figure, epochs, means, name, {**look, "width": 3}, hover, **thick)
-    best = [row for trial in seeds if (row := trial.best) is not None]
-    x, y = [row.epoch for row in best], [values.short(row.value) for row in best]
-    place |= {"showlegend": rank == 0, "legendrank": BEHIND}
-    circle, hover = {**CIRCLE, "color": look["color"]}, "best epoch %{x}: %{y}"
-    style.add_markers(figure, x, y, "best epoch of a seed", circle, hover, **place)
+        style.add(figure, epochs, means, name, hover, line={**look, "width": 3}, **thick)

@@ -20,7 +20,7 @@ from search.analysis.wording import counted, data_in_words, fitted, grouped, per
 from search.figures import FINAL_FIGURES
 from search.figures.files import Draw, drawn, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
-from search.figures.style import BLUE, GREY, VERMILION, add_line, add_markers, apply_style
+from search.figures.style import BLUE, GREY, VERMILION, add, apply_style
 from search.figures.values import in_figure, short
 from search.spec.recipe import EARLY_LOOK
 from search.store.records import EpochRow
@@ -43,7 +43,7 @@ def training_curves(final: FinalResult) -> go.Figure:
             y = [short(factor * getattr(epoch, f"train_{what}")) for epoch in run.curve]
             place = {"row": 1, "col": column, "showlegend": column == 1 and rank == 0}
             hover = f"seed {run.seed}, epoch %{{x}}: %{{y}}"
-            add_line(figure, x, y, name, line, hover, legendgroup="final", **place)
+            add(figure, x, y, name, hover, line=line, legendgroup="final", **place)
     apply_style(
         figure,
         f"{in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
@@ -70,11 +70,13 @@ def loss_and_error(
         place = {"row": 1, "col": column, "showlegend": column == 1}
         for part, name, look in zip(("train", "validation"), names, looks, strict=True):
             values = [short(factor * getattr(row, f"{part}_{what}")) for row in rows]
-            add_line(figure, epochs, values, name, look, f"{name}, epoch %{{x}}: %{{y}}", **place)
+            hover = f"{name}, epoch %{{x}}: %{{y}}"
+            add(figure, epochs, values, name, hover, line=look, **place)
         if best is not None:
             value = short(factor * getattr(best, f"validation_{what}"))
             name = f"best epoch: {best.epoch}"
-            add_markers(figure, [best.epoch], [value], name, circle, f"{name}: %{{y}}", **place)
+            hover = f"{name}: %{{y}}"
+            add(figure, [best.epoch], [value], name, hover, marker=circle, **place)
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="loss (cross entropy, nats)", col=1)

@@ -35,7 +35,7 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
     if front:
         x, y = [trial.parameters for trial in front], [values.lowest(trial) for trial in front]
         line = {"color": style.BLUE, "width": 1, "shape": "hv"}
-        style.add_line(figure, x, y, "Pareto front", line)
+        style.add(figure, x, y, "Pareto front", line=line)
         figure.update_layout(meta={"caption": _front_in_words(view, front)})
     remark = f"each trial's lowest {view.spec.value.word}, one run each"
     style.apply_style(figure, values.subtitle(view, remark))
@@ -89,11 +89,11 @@ def best_so_far(view: StudyView) -> go.Figure:
         x = [*(places[trials[step].number] for step in steps), len(ended)]
         y = [*(lows[step] for step in steps), lows[-1]]
         line = {"color": style.BLUE, "width": 2, "shape": "hv"}
-        style.add_line(figure, x, y, "best so far", line, f"best so far: {word} %{{y}}")
+        style.add(figure, x, y, "best so far", f"best so far: {word} %{{y}}", line=line)
         if view.baseline and (low := values.lowest(view.baseline)):
             line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
             ends, hover = [0, len(ended)], f"baseline: {word} %{{y}}"
-            style.add_line(figure, ends, [low] * 2, "baseline", line, hover)
+            style.add(figure, ends, [low] * 2, "baseline", hover, line=line)
     style.apply_style(figure, values.subtitle(view, "complete ones, one run each"))
     figure.update_yaxes(title_text=values.axis(view), type="log")
     figure.update_xaxes(title_text="trials finished", rangemode="tozero")

@@ -42,30 +42,16 @@ def line_style(rank: int) -> dict[str, Any]:
     }
 
 
-def add_line(
-    figure: go.Figure,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    name: str,
-    line: Mapping[str, Any],
-    hover: str = "",
-    **more: Any,
+def add(
+    figure: go.Figure, x: Sequence[Any], y: Sequence[Any], name: str, hover: str = "", **look: Any
 ) -> None:
-    """`hover`: plotly's template for a point; without one the pointer finds nothing."""
+    """Add points, or a line where `look` has `line` alone.
+
+    `hover`: plotly's template for a point; without one the pointer finds nothing.
+    """
     shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
-    figure.add_scatter(x=x, y=y, name=name, **{"mode": "lines", "line": line, **shown, **more})
-
-
-def add_markers(
-    figure: go.Figure,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    name: str,
-    marker: Mapping[str, Any],
-    hover: str = "",
-    **more: Any,
-) -> None:
-    add_line(figure, x, y, name, {}, hover, mode="markers", marker=marker, **more)
+    mode = "markers" if "marker" in look else "lines"
+    figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
 
 
 def kinds(
@@ -93,13 +79,14 @@ def add_trials(
     found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
     shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
     if shown:
-        name, hover = (
-            with_count(name, shown, found),
+        hover, name = (
             f"%{{customdata}}: {view.spec.value.word} %{{y}}",
+            with_count(name, shown, found),
         )
         xs, ys = [x(trial) for *_, trial in shown], [low for low, *_ in shown]
         labels = [label(trial) for *_, trial in shown]
-        add_markers(figure, xs, ys, name, marker, hover, customdata=labels, **more)
+        name = with_count(name, shown, found)
+        add(figure, xs, ys, name, hover, marker=marker, customdata=labels, **more)
 
 
 def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None:

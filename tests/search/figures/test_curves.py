@@ -63,8 +63,6 @@ def test_curves_of_arms_are_means_of_seeds(make_comparison: Make) -> None:
     expected = [middle + 0.4, middle + 0.1, middle]
     assert list(validation.y) == pytest.approx(expected, abs=1e-3)
     assert list(training.y) == pytest.approx([0.9 * y for y in expected], abs=1e-3)
-    best, *_ = named(figure, "best epoch")
-    assert (list(best.x), list(best.y)) == ([3, 3, 3], pytest.approx(ARMS["base"]))
     assert 10 ** figure.layout.yaxis.range[0] < 0.9 * 0.4  # training losses are seen, too
 
 

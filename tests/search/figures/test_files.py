@@ -36,7 +36,7 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
 def test_error_bars(make_comparison: Make) -> None:
     figure = FIGURES["arms"].draw(make_comparison(ARMS))
     (axes,) = drawn(figure.to_dict()).axes
-    bars, _ = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
+    (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
     (segments,) = (lines.get_segments()[0] for lines in bars[2])
     mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
     assert segments[:, 0] == pytest.approx([mean - half, mean + half])

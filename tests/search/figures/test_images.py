@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from models import MLPConfig
 from search.analysis.inside import FeatureMaps
 from search.figures.images import (
     COLUMNS,
@@ -21,25 +20,6 @@ from search.figures.images import (
 )
 from search.training.bundle import Bundle, Prediction
 from search.training.task import StageMaps
-
-
-def bundle(channels: int) -> Bundle:
-    return Bundle(
-        study="s",
-        trial=0,
-        seed=0,
-        epochs=1,
-        dataset="d",
-        title="D",
-        class_names=("$x$", "<b>\x1b[31m", "靴"),
-        image_shape=(channels, 8, 8),
-        mean_C=torch.zeros(channels),
-        std_C=torch.ones(channels),
-        composition=None,
-        architecture=MLPConfig(hidden=()),
-        recipe={},
-        weights={},
-    )
 
 
 def predictions(count: int, channels: int) -> list[Prediction]:
@@ -55,8 +35,8 @@ def predictions(count: int, channels: int) -> list[Prediction]:
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (40, 3)])
-def test_every_picture_is_on_the_sheet(count: int, channels: int) -> None:
-    content = contact_sheet(bundle(channels), predictions(count, channels))
+def test_every_picture_is_on_the_sheet(count: int, channels: int, bundle: Bundle) -> None:
+    content = contact_sheet(bundle, predictions(count, channels))
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
         levels = np.asarray(image.convert("L"))

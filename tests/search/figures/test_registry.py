@@ -1,4 +1,4 @@
-"""Every figure of the registries, of any study: described, drawn, small, strict JSON, a file."""
+"""Every figure of the registry, of any study: described, drawn, small, strict JSON, a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from search.analysis.final_result import FinalResult
-from search.figures import (
-    FIGURES,
-    FINAL_FIGURES,
-    Figure,
-    applying,
-    dashboard_figures,
-)
+from search.figures import FIGURES, Figure, applying, dashboard_figures
 from search.figures.files import drawn, rendered
 from search.store.views import StudyView
 
@@ -60,6 +53,7 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
         assert len(text) < MOST or not figure.in_dashboard
         assert "<b>base" not in str(made.to_dict())
         assert "<a href" not in str(made.to_dict())
+        assert rendered(partial(drawn, made.to_dict()), "svg").startswith(b"<?xml")
     assert applied
 
 
@@ -71,26 +65,6 @@ def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> N
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
     ]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_has_files(name: str, small_study: StudyView, make_comparison: Make) -> None:
-    for view in (
-        small_study,
-        make_comparison(ARMS),
-        make_comparison({"a": [], "b": []}, repeats=1),
-    ):
-        if FIGURES[name].applies(view):
-            draw = partial(drawn, FIGURES[name].draw(view).to_dict())
-            assert rendered(draw, "svg").startswith(b"<?xml")
-    assert rendered(draw, "png").startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("name", FINAL_FIGURES)
-def test_figures_of_the_final_network(name: str, make_final: Callable[..., FinalResult]) -> None:
-    text = FINAL_FIGURES[name].draw(make_final()).to_json()
-    json.loads(text, parse_constant=pytest.fail)
-    assert "cannot be drawn" not in text
 
 
 def test_a_figure_of_ones_own_gets_title_style_and_data(

@@ -134,13 +134,6 @@ def test_what_each_arm_changed(compared: StudyView) -> None:
     assert (lost["in words"], lost["p"]) == ("worse: it diverged in every seed", "–")
 
 
-def test_one_seed_is_said_to_be_too_few(make_comparison: Make) -> None:
-    view = make_comparison({"base": [0.5], "low": [0.1]})
-    assert "One seed an arm: there is no spread, and no test is possible" in text_of(view)
-    ((row,), _) = tables(view, "changes", "in words")
-    assert row["in words"] == "no evidence: 1 seed without a spread to test with"
-
-
 def test_the_journal_of_a_comparison(compared: StudyView) -> None:
     text = text_of(compared)
     for piece in (
@@ -168,9 +161,6 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert [row["trial"] for row in everything] == [
         *("#0 (baseline)", "#1", "#2 (pruned)", "#3", "#9")
     ]
-
-
-def test_parameters_by_formula(small_study: StudyView) -> None:
     text = text_of(small_study)
     assert "32·1·3·3 + 32 = 320" in text
     sums = re.search(r"Parameters: (.*?) = ([\d ]+);", text)
@@ -179,20 +169,20 @@ def test_parameters_by_formula(small_study: StudyView) -> None:
     assert sum(parts) == int(sums[2].replace(" ", ""))
 
 
-@pytest.mark.parametrize("trials", [0, 1])
-def test_a_study_that_has_hardly_begun(make_view: Make, make_trial: Make, trials: int) -> None:
-    view = make_view([make_trial(0, state="running")][:trials])
-    text = text_of(view)
+def test_a_study_that_has_hardly_begun(
+    make_view: Make, make_trial: Make, make_comparison: Make
+) -> None:
+    text = text_of(make_view([make_trial(0, state="running")]))
     assert "Not finished: 0 of 50 trials" in text
     assert "No trial has run to its end yet" in text
     assert "Importances take 5 trials that have trained equally long" in text
-    assert make_report(view, NOW).html()
-
-
-def test_a_comparison_that_has_not_begun(make_comparison: Make) -> None:
     text = text_of(make_comparison({"base": [], "low": []}, repeats=2, journal=JOURNAL[1:]))
     assert "No arm has been trained to its end yet" in text
     assert "Not finished: 0 of 4 trials" in text
+    alone = make_comparison({"base": [0.5], "low": [0.1]})
+    assert "One seed an arm: there is no spread, and no test is possible" in text_of(alone)
+    ((row,), _) = tables(alone, "changes", "in words")
+    assert row["in words"] == "no evidence: 1 seed without a spread to test with"
 
 
 def test_how_to_repeat_it_has_the_study_and_no_password(compared: StudyView) -> None:
@@ -219,15 +209,6 @@ def test_every_figure_and_both_texts_are_written(compared: StudyView, tmp_path: 
     assert "](figures/curves.svg)" in (tmp_path / "report.md").read_text()
 
 
-def test_the_page_is_one_file_without_network(compared: StudyView) -> None:
-    report = make_report(compared, NOW)
-    text = report.html()
-    without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
-    assert not re.search(r"\b(src|href)=", without_scripts)
-    assert text.count('class="figure"') == len(report.figures) == 2
-    assert "Content-Security-Policy" in text
-
-
 def test_a_figure_that_a_person_adds_is_in_the_report(
     small_study: StudyView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,5 +218,7 @@ def test_a_figure_that_a_person_adds_is_in_the_report(
     monkeypatch.setitem(FIGURES, "my_own", Figure("Mine", "Something of mine", make))
     report = make_report(small_study, NOW)
     assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
-    assert "<p>What &lt;it&gt; says.</p>" in report.html()
-    assert report.html().count('class="figure"') == len(report.figures) == 6
+    page = report.html()
+    assert "<p>What &lt;it&gt; says.</p>" in page
+    assert page.count('class="figure"') == len(report.figures) == 6
+    assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
