@@ -6,7 +6,7 @@ K classes; a confusion matrix holds images, rows by their true class, columns by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import combinations
 from statistics import mean
@@ -19,8 +19,10 @@ from models.summary import LayerRow
 from search.analysis.inside import FeatureMaps, Mistake
 from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import spread
+from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
-from search.training.epoch import Epoch, Score
+from search.training.epoch import Calibration, Epoch, Score
+from search.training.metrics import CALIBRATION_BINS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,7 @@ class SeedRun:
             trained on; they are not shown.
         training: score on all images that it was trained on, in evaluation mode.
         test: score on the test images.
+        calibration: on the test images, with the result's temperature.
         seconds: spent on training.
     """
 
@@ -39,6 +42,7 @@ class SeedRun:
     curve: tuple[Epoch, ...]
     training: Score
     test: Score
+    calibration: Calibration
     seconds: float
 
 
@@ -59,6 +63,7 @@ class FinalResult:
         kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
             height, width); None where there is none.
         hardware, versions: of this process.
+        temperature: fitted on the trial's validation images; 1: none.
         why: how the trial was chosen, where it is not simply the study's best; else empty.
         evaluation: the number of this test evaluation among the study's, from 1.
         fingerprint: of the data set's content.
@@ -78,6 +83,7 @@ class FinalResult:
     kernels: NDArray[np.float32] | None
     hardware: str
     versions: Mapping[str, str]
+    temperature: float = 1.0
     why: str = ""
     evaluation: int = 1
     fingerprint: str | None = None
@@ -159,8 +165,22 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "images": final.test_count,
         "uncertainty": test_accuracy(final).to_dict(),
         "chosen": final.why or "the study's best",
-        "per_seed": [_of_seed(run.seed, run.test) for run in final.runs],
+        "calibration": {
+            "temperature": final.temperature,
+            **{name: mean(values) for name, values in calibrations(final).items()},
+            "bins": CALIBRATION_BINS,
+        },
+        "per_seed": [
+            {**_of_seed(run.seed, run.test), "calibration": asdict(run.calibration)}
+            for run in final.runs
+        ],
     }
+
+
+def calibrations(final: FinalResult) -> dict[str, list[float]]:
+    """Each of the calibration's numbers on the test set, over the runs."""
+    found = [asdict(run.calibration) for run in final.runs]
+    return {name: [each[name] for each in found] for name in found[0]}
 
 
 def metrics(final: FinalResult) -> dict[str, Any]:
@@ -182,6 +202,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
             "accuracy": 1 - best.validation_error,
             "error": best.validation_error,
             "loss": best.validation_loss,
+            "calibrated_loss": best.metrics.get(CALIBRATED_LOSS),
             "images": images,
             "seeds": 1,
             "uncertainty": accuracy_of([best.validation_error], images).to_dict(),
@@ -189,6 +210,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "confusion": final.confusion_KK.tolist(),
         "class_names": list(final.view.dataset.class_names),
         "per_class": [one._asdict() for one in by_class(final)],
+        "temperature": final.temperature,
         "parameters": final.parameters,
         "epochs": final.epochs,
         "kernels": None,  # what an earlier version said of them

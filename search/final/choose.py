@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from search.analysis.measures import objective_in_words
 from search.spec.config import TrialConfig
+from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.reproduce import command
+from search.training.metrics import HIGHEST_TEMPERATURE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,12 +19,15 @@ class Chosen:
 
     Attributes:
         epochs: up to its best epoch.
+        temperature: fitted on the validation images then; 1 where there is none on record, or the
+            network was right of them all, so that none was best.
         why: how it was chosen, where it is not simply the study's best; else empty.
     """
 
     trial: TrialView
     config: TrialConfig
     epochs: int
+    temperature: float
     why: str
 
 
@@ -54,7 +59,16 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
     elif arm is not None:
         why = f"Trial {trial.number} is the best repeat of arm {arm}, "
         why += f"{_beside_the_best(view, trial)}."
-    return Chosen(trial=trial, config=trial.config, epochs=trial.best.epoch, why=why)
+    temperature, bound = trial.best.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE
+    if not 1 / bound < temperature < bound:
+        temperature = 1.0
+    return Chosen(
+        trial=trial,
+        config=trial.config,
+        epochs=trial.best.epoch,
+        temperature=temperature,
+        why=why,
+    )
 
 
 def _numbered(view: StudyView, number: int) -> TrialView:

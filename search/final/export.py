@@ -1,7 +1,8 @@
 """The network as an ONNX file: bytes of an image in, probabilities out, nothing to prepare.
 
 Input `images`: uint8 (N, C, H, W), 0 to 255, any N from 1 up. Outputs `logits` and `probabilities`:
-float32 (N, K). The normalisation is part of the graph; the classes' names are in its metadata.
+float32 (N, K); probabilities are those of the logits divided by the bundle's temperature. The
+normalisation is part of the graph; the classes' names are in its metadata.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ class _Deployed(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        self.network = bundle.network()
+        self.network, self.temperature = bundle.network(), bundle.temperature
         self.register_buffer("mean_C11", bundle.mean_C.view(-1, 1, 1))
         self.register_buffer("scale_C11", 1 / bundle.std_C.view(-1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits_NK = self.network((images.float() / 255 - self.mean_C11) * self.scale_C11)
-        return logits_NK, logits_NK.softmax(1)
+        return logits_NK, (logits_NK / self.temperature).softmax(1)
 
 
 def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:

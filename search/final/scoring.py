@@ -25,7 +25,8 @@ from search.store.database import Database
 from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
 from search.training.bundle import Bundle
-from search.training.epoch import Score
+from search.training.epoch import Calibration, Score
+from search.training.metrics import calibration
 from search.training.repeat import TrainedRun
 from search.training.task import Task, confusion, logits, score
 
@@ -96,13 +97,14 @@ def test(
                 curve=run.curve,
                 training=run.training,
                 test=score(logits_NK, examples.labels_N),
+                calibration=calibration(logits_NK, examples.labels_N, bundle.temperature),
                 seconds=sum(epoch.seconds for epoch in run.curve),
             )
         )
     mistakes = collect_mistakes(
         examples.images_NCHW.cpu().numpy(),
         labels_N,
-        all_logits[0].softmax(1).cpu().numpy(),
+        (all_logits[0] / bundle.temperature).softmax(1).cpu().numpy(),
         counts_KK,
     )
     return Tested(
@@ -117,11 +119,15 @@ def to_record(result: FinalResult) -> dict[str, Any]:
 
 def as_recorded(tested: Tested, recorded: Mapping[str, Any]) -> Tested:
     """The same with the numbers that are on record, whatever scoring once more gave."""
-    of_seed = {
-        each["seed"]: Score(loss=each["loss"], error=each["error"]) for each in recorded["per_seed"]
-    }
+    runs = []
+    for run, found in zip(tested.runs, recorded["per_seed"], strict=True):
+        assert run.seed == found["seed"]
+        run = replace(run, test=Score(loss=found["loss"], error=found["error"]))
+        if "calibration" in found:  # an earlier version recorded none
+            run = replace(run, calibration=Calibration(**found["calibration"]))
+        runs.append(run)
     return replace(
         tested,
-        runs=tuple(replace(run, test=of_seed[run.seed]) for run in tested.runs),
+        runs=tuple(runs),
         confusion_KK=np.array(recorded["confusion"], dtype=np.int64),
     )

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from search.analysis.final_result import FinalResult, by_class, most_confused, test_accuracy
+from search.analysis.final_result import (
+    FinalResult,
+    by_class,
+    calibrations,
+    most_confused,
+    test_accuracy,
+)
 from search.analysis.measures import Accuracy, accuracy_of, seeds_in_words
 from search.analysis.wording import counted, grouped, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, applying
@@ -15,6 +21,7 @@ from search.figures.final import image_drawings, tested_on
 from search.pages.render import markdown, page, plain, plot_values
 from search.store.views import StudyView
 from search.training.epoch import Score
+from search.training.metrics import CALIBRATION_BINS
 
 PAIRS = 10
 
@@ -56,6 +63,11 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "tested_on": tested_on,
         "scores": _scores(final),
         "pairs": _confused(final),
+        "calibrated": {
+            name: mean_and_spread(found, *((4, 1) if name == "loss" else (2, 100)))
+            for name, found in calibrations(final).items()
+        },
+        "BINS": CALIBRATION_BINS,
         "untested": [one.name for one in by_class(final) if not one.images],
     }
 

@@ -36,6 +36,7 @@ CONFIG = "config.json"
 FINAL = "final"  # in a study's folder: leads to the network that was finished first
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
+LEAST_TEMPERATURE = 1e-3
 LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
 _LONGEST_REASON = 200
 
@@ -52,6 +53,8 @@ class Bundle:
         recipe: how it was trained, as `Recipe.to_dict` gives it; for the record.
         weights: the network's state, in main memory.
         preparation: how pictures were made images for it.
+        temperature: by which logits are divided so that probabilities fit, see
+            `search.training.metrics.fit_temperature`; 1 of networks that are older than that.
     """
 
     study: str
@@ -69,6 +72,7 @@ class Bundle:
     recipe: Mapping[str, Any] = field(repr=False)
     weights: Mapping[str, torch.Tensor] = field(repr=False)
     preparation: Preparation = field(default_factory=Preparation)
+    temperature: float = 1.0
 
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the CPU: normalised images to logits (N, K).
@@ -88,7 +92,8 @@ class Bundle:
 
     def probabilities(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Of each class, (N, K) float32, for uint8 images of `image_shape`."""
-        return logits(self.network(), images_NCHW, self.mean_C, self.std_C).softmax(1)
+        found_NK = logits(self.network(), images_NCHW, self.mean_C, self.std_C)
+        return (found_NK / self.temperature).softmax(1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -136,6 +141,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
+        "temperature": bundle.temperature,
         "preparation": bundle.preparation.to_dict(),
         "composition": None if composition is None else composition.to_dict(),
         "architecture": to_dict(bundle.architecture),
@@ -199,6 +205,9 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         raise ValueError("mean must lie in [0, 1]: images are scaled so")
     if not all(LEAST_STD <= value <= 1 for value in std):
         raise ValueError(f"std must lie in [{LEAST_STD}, 1]")
+    temperature = float(stored.get("temperature", 1.0))
+    if not LEAST_TEMPERATURE <= temperature <= 1 / LEAST_TEMPERATURE:
+        raise ValueError(f"temperature must be around 1, but got {temperature}")
     if not isinstance(stored["class_names"], list):
         raise TypeError(f"class_names must be a list, but got {shown(stored['class_names'])}")
     if (code := stored.get("code")) is not None:
@@ -211,6 +220,7 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
+        temperature=temperature,
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from search.spec.domains import SpecError
 from search.spec.objectives import CALIBRATED_LOSS
+from search.training.epoch import Calibration
 
 if TYPE_CHECKING:
     import torch
 
 HIGHEST_TEMPERATURE = 20.0  # the lowest is 1 / 20
+CALIBRATION_BINS = 15
 BISECTIONS = 24  # the temperature to within 1e-6 of itself
 
 
@@ -88,7 +90,7 @@ def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Te
 
 
 def loss_at(
-    logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: torch.Tensor
+    logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: torch.Tensor | float
 ) -> torch.Tensor:
     """Mean cross entropy of `logits / temperature`, in nats; nothing waits for it."""
     import torch.nn.functional as F
@@ -99,6 +101,28 @@ def loss_at(
 def calibrated_loss(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
     """How well classes are told apart, whatever the confidence (Berta et al. 2025)."""
     return float(loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N)))
+
+
+def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    """By how much confidence and accuracy differ, on average over examples binned by confidence.
+
+    The expected calibration error with CALIBRATION_BINS bins of equal width (Guo et al. 2017).
+    """
+    confidences_N, predicted_N = probabilities_NK.double().max(1)
+    gaps_N = (predicted_N == labels_N).double() - confidences_N
+    bins_N = (confidences_N * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    sums_B = gaps_N.new_zeros(CALIBRATION_BINS).index_add_(0, bins_N, gaps_N)
+    return float(sums_B.abs().sum() / len(labels_N))
+
+
+def calibration(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float) -> Calibration:
+    """What dividing the logits by the temperature does."""
+    scaled_NK = logits_NK / temperature
+    return Calibration(
+        loss=float(loss_at(logits_NK, labels_N, temperature)),
+        error_before=calibration_error(logits_NK.softmax(1), labels_N),
+        error_after=calibration_error(scaled_NK.softmax(1), labels_N),
+    )
 
 
 METRICS: dict[str, Metric] = {

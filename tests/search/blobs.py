@@ -82,5 +82,6 @@ def bundle() -> Bundle:
         composition=Composition(on_dark=True, ground=0, level=1, size=20 / 28, centring="mass"),
         architecture=architecture,
         recipe={"epochs": 2},
+        temperature=1.5,
         weights=network.state_dict(),
     )

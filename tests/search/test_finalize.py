@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from data.datasets import default_data_dir, load_test
@@ -19,6 +20,7 @@ from search.store.reading import view_study
 from search.store.studies import require_study, set_total
 from search.terminal.commands import run
 from search.training.bundle import read_bundle
+from search.training.metrics import calibration_error
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +88,17 @@ def test_the_bundle_alone_gives_the_first_seeds_accuracy(metrics: dict[str, Any]
     bundle = read_bundle(Path("runs/digits/final"))
     assert sum(p.numel() for p in bundle.network().parameters()) == metrics["parameters"]
     examples = load_test("digits", default_data_dir())
-    predicted = bundle.probabilities(examples.images_NCHW).argmax(1)
+    shares_NK = bundle.probabilities(examples.images_NCHW)
+    first = metrics["test"]["per_seed"][0]
+    assert bundle.temperature == metrics["temperature"] != 1
+    assert metrics["test"]["calibration"]["temperature"] == metrics["temperature"]
+    loss = torch.nn.functional.nll_loss(shares_NK.double().log(), examples.labels_N)
+    assert float(loss) == pytest.approx(first["calibration"]["loss"], rel=1e-4)
+    error = calibration_error(shares_NK, examples.labels_N)
+    assert error == pytest.approx(first["calibration"]["error_after"], abs=1e-4)
+    predicted = shares_NK.argmax(1)
     accuracy = (predicted == examples.labels_N).double().mean().item()
-    assert accuracy == pytest.approx(metrics["test"]["per_seed"][0]["accuracy"], abs=1e-6)
+    assert accuracy == pytest.approx(first["accuracy"], abs=1e-6)
 
 
 def test_each_evaluation_is_recorded_said_and_kept_in_a_folder_of_its_own(

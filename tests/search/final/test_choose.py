@@ -14,6 +14,7 @@ from search.spec.recipe import Recipe
 from search.store import StorageError
 from search.store.records import EpochRow
 from search.store.views import DatasetFacts, StudyView, TrialView
+from search.training.metrics import HIGHEST_TEMPERATURE
 
 CONFIG = TrialConfig(architecture=ConvNetConfig(channels=(4,)), recipe=Recipe(epochs=3))
 
@@ -93,3 +94,20 @@ def test_what_cannot_be_chosen(trials: list[TrialView], wanted: dict[str, Any], 
     with pytest.raises(StorageError) as caught:
         choose_trial(make(*trials), **wanted)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "temperature"),
+    [
+        ({"temperature": 1.25}, 1.25),
+        ({}, 1),  # of a study that is older than temperatures
+        ({"temperature": 1 / HIGHEST_TEMPERATURE}, 1),  # right of all validation images
+        ({"temperature": HIGHEST_TEMPERATURE}, 1),
+    ],
+)
+def test_the_temperature_is_the_best_epochs(metrics: dict[str, float], temperature: float) -> None:
+    own = trial(0, [0.5, 0.3, 0.4])
+    curve = list(own.curve)
+    curve[1] = dataclasses.replace(curve[1], metrics=metrics)
+    chosen = choose_trial(make(dataclasses.replace(own, curve=tuple(curve))))
+    assert (chosen.epochs, chosen.temperature) == (2, temperature)

@@ -15,7 +15,14 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.recipe import Recipe
 from search.spec.study_file import read_study_file
-from search.training.metrics import HIGHEST_TEMPERATURE, METRICS, Metric, fit_temperature
+from search.training.metrics import (
+    CALIBRATION_BINS,
+    HIGHEST_TEMPERATURE,
+    METRICS,
+    Metric,
+    calibration,
+    fit_temperature,
+)
 from search.training.task import Task, logits
 from search.training.train import train
 from search.training.weights import check_training
@@ -69,6 +76,27 @@ def test_equals_what_scipy_finds_on_a_trained_networks_logits(
         assert epoch.metrics["temperature"] == pytest.approx(math.exp(best.x), rel=1e-4)
         assert epoch.metrics["calibrated_loss"] == pytest.approx(best.fun, rel=1e-6)
         assert epoch.metrics["calibrated_loss"] <= epoch.validation_loss
+
+
+def test_calibration_error_equals_a_plain_loop() -> None:
+    """A temperature that fits takes it away, but for the noise of counting."""
+    logits_NK, labels_N = logits_and_labels(3.0)
+    found = calibration(logits_NK, labels_N, 3.0)
+    assert found.error_before > 0.1 > 0.015 > found.error_after
+    assert found.loss == pytest.approx(float(F.cross_entropy(logits_NK.double() / 3, labels_N)))
+    for error, scaled_NK in (
+        (found.error_before, logits_NK),
+        (found.error_after, logits_NK / 3),
+    ):
+        confidences_N, predicted_N = scaled_NK.softmax(1).double().max(1)
+        right_N, total = predicted_N == labels_N, 0.0
+        for low in range(CALIBRATION_BINS):
+            inside = (confidences_N >= low / CALIBRATION_BINS) & (
+                confidences_N < (low + 1) / CALIBRATION_BINS + (low == CALIBRATION_BINS - 1)
+            )
+            gap = float((right_N[inside].double() - confidences_N[inside]).sum())
+            total += abs(gap) / len(labels_N)
+        assert error == pytest.approx(total, abs=1e-9)
 
 
 def test_by_hand() -> None:
