@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
 
-from search.sampling.registry import find_pruner
+from search.sampling.registry import epoch_budget, find_pruner
 from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
 
@@ -43,22 +43,27 @@ def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
     timed = [trial for trial in view.trials if trial.seconds > 0]
     if remaining <= 0 or not timed:
         return None if remaining > 0 else TimeLeft(0.0, 0.0)
+    if (budget := epoch_budget(spec)) is not None:
+        to_begin = spec.trials - view.count() + view.count("failed", "waiting")
+        ahead = max(budget - sum(map(epochs_trained, view.trials)), to_begin * EARLY_LOOK)
+        seconds = ahead * _epoch_seconds(timed, None) / workers
+        return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
     begun = view.in_state("running", "interrupted")[:remaining]  # the latter are carried on
     first = spec.trials - remaining + len(begun)
     later = [arm_of(spec, number) for number in range(first, spec.trials)]
     known = {trial.arm for trial in timed}
     arms = {trial.arm for trial in begun}.union(later)
     epochs = {arm: expected_epochs(view, arm) for arm in arms}
-    seconds = {arm: _epoch_seconds(timed, arm) for arm in arms}
+    rates = {arm: _epoch_seconds(timed, arm) for arm in arms}
     rests = [
         max(0.0, spec.epochs - done)
         * epochs[trial.arm]
         / spec.epochs
-        * (trial.seconds / done if done else seconds[trial.arm])
+        * (trial.seconds / done if done else rates[trial.arm])
         for trial in begun
         for done in (epochs_trained(trial),)
     ]
-    whole = [epochs[arm] * seconds[arm] for arm in later]
+    whole = [epochs[arm] * rates[arm] for arm in later]
     unknown = len([arm for arm in later if arm not in known]) / remaining
     spent = [trial.seconds for trial in view.in_state("complete", "pruned")]
     varies = pstdev(spent) / fmean(spent) if len(spent) > 3 and any(spent) else GUESS_VARIATION
@@ -75,6 +80,8 @@ def spread(varies: float, remaining: int, known: int = 0) -> float:
 def expected_epochs(view: StudyView, arm: str | None = None) -> float:
     """That a trial, or one of an arm, trains: guessed by the pruner, then as trials did."""
     spec, pruner = view.spec, find_pruner(view.spec.pruner)
+    if (budget := epoch_budget(spec)) is not None:
+        return budget / spec.trials
     states = ("complete", "failed") if spec.is_comparison else ("complete", "pruned")
     ended = [
         epochs_trained(trial)

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, select
 
 from search.sampling.forecast import Contender, State, fit
-from search.sampling.registry import Pruner, find_pruner
+from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
 from search.spec.space import OVERRIDES
 from search.store.claims import Choice
@@ -51,7 +51,7 @@ class Chooser:
             self.contenders(connection, asking=asking),
             trials=spec.trials,
             epochs=spec.epochs,
-            budget=spec.budget * spec.trials * spec.epochs,
+            budget=epoch_budget(spec),
         )
 
     def goes_on(self, lease: Lease, epoch: int) -> bool:

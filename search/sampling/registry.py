@@ -134,8 +134,8 @@ PRUNERS: dict[str, Pruner] = {
         rungs=lambda _epochs: (),
     ),
     "promotion": Pruner(
-        description="trials are laid aside at each rung and go on if they promise most: within "
-        "`budget`, a share of trials x epochs, nobody is stopped for good",
+        description="trials pause at each rung (as above) and go on when they promise most, for as "
+        "long as there is budget (in [study]; a share of trials x epochs, by default 0.3)",
         rungs=halving.rungs,
         expected_epochs=halving.expected_epochs,
         choose=_promotion,
@@ -153,6 +153,12 @@ def find_sampler(name: str) -> Sampler:
 def find_pruner(name: str) -> Pruner:
     """Raises SpecError for an unknown name, with those that are known."""
     return _find(PRUNERS, name, "pruner")
+
+
+def epoch_budget(spec: StudySpec) -> float | None:
+    """Epochs that a study may spend on all its trials; None where each runs until it is stopped."""
+    pauses = find_pruner(spec.pruner).choose is not None
+    return spec.budget * spec.trials * spec.epochs if pauses else None
 
 
 def _find(entries: Mapping[str, _Entry], name: str, key: str) -> _Entry:

@@ -17,6 +17,7 @@ from models.summary import count_parameters
 from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
 from search.analysis.wording import data_in_words, duration, grouped, percent, printable
+from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Fixed, SpecError
 from search.spec.space import arm_config, suggest
@@ -89,6 +90,8 @@ def forecast(
     sizes = [count_parameters(c.architecture, task.image_shape, task.classes) for c in configs]
     already = f", {grouped(begun)} of them begun already" if begun else ""
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
+    if (budget := epoch_budget(spec)) is not None:
+        total = f", with a budget of {grouped(round(budget))} epochs for all of them"
     paragraphs = [
         f"Study {name}: {printable(spec.title)}" if spec.title else f"Study {name}",
         f"{size_in_words(spec)}{total}{already}",
@@ -136,7 +139,8 @@ def _estimate(
         f"About {duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}",
         f"give or take {percent(spread(GUESS_VARIATION, trials), 0)}",
     ]
-    parts += ["if trials are stopped as early as they usually are"] * (spec.pruner != "none")
+    stops = spec.pruner != "none" and epoch_budget(spec) is None
+    parts += ["if trials are stopped as early as they usually are"] * stops
     if spec.patience is not None:
         parts.append(f"less where trials stop {spec.patience} epochs after their best")
     return (

@@ -17,8 +17,9 @@ from rich.text import Text
 from search.analysis.describe import short_config
 from search.analysis.findings import latest_ended, named
 from search.analysis.measures import objective_in_words
-from search.analysis.time_left import TimeLeft
+from search.analysis.time_left import TimeLeft, epochs_trained
 from search.analysis.wording import WORDS, all_counts, data_in_words, percent, printable
+from search.sampling.registry import epoch_budget
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import State, StudyView, TrialView
 from search.terminal.summary import gain_in_words, score_in_words, time_left_in_words
@@ -68,12 +69,15 @@ def _line(*parts: tuple[str, str]) -> Text:
 
 
 def _bar(view: StudyView, elapsed: float, left: TimeLeft | None) -> Table:
-    done, total = view.finished, view.spec.trials
+    budget, done, total = epoch_budget(view.spec), view.finished, view.spec.trials
+    share = done / total if budget is None else sum(map(epochs_trained, view.trials)) / budget
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True)
     grid.add_row(
-        ProgressBar(total, done, style="dim", complete_style="green", finished_style="green"),
+        ProgressBar(
+            1.0, min(share, 1.0), style="dim", complete_style="green", finished_style="green"
+        ),
         f"{done}/{total} trials  {timedelta(seconds=int(elapsed))} elapsed  "
         f"{time_left_in_words(view, left)}",
     )

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from search.analysis.findings import latest_ended, named
 from search.analysis.time_left import TimeLeft, time_left
-from search.analysis.wording import counts_in_words, data_in_words, printable
+from search.analysis.wording import ENDED, counts_in_words, data_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView, TrialView
 from search.terminal.commands import one_line
@@ -148,10 +148,9 @@ class _PlainLines:
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView, left: TimeLeft | None) -> None:
-        totals = (
-            f"{view.finished}/{view.spec.trials} trials ({counts_in_words(view)}), "
-            f"{time_left_in_words(view, left)}"
-        )
+        counts = counts_in_words(view, (*ENDED, "paused"))
+        totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
+        totals += f", {time_left_in_words(view, left)}"
         ended = latest_ended(view)[::-1]
         known, self._known = self._known, {trial.number for trial in ended}
         if known is None:
