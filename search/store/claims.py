@@ -229,8 +229,10 @@ class _Claimant:
         if finished < total:
             if choose is None:
                 choice = "new"
-            elif not (choice in paused or (room > 0 if choice == "new" else held)):
-                choice = choose(connection)
+            elif not (
+                choice in paused or (choice == "new" and room > 0) or (choice is None and held)
+            ):
+                choice = choose(connection)  # the first answer has been overtaken
             if choice in paused:
                 return self._take_over(connection, paused[choice]) or Wait(running=held)
             if room > 0 and (choice == "new" or not held):

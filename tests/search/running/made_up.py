@@ -28,7 +28,7 @@ class MadeUpTraining:
         stop: threading.Event,
         **_: Any,
     ) -> None:
-        self._seed, self._stop, self._epochs = seed, stop, recipe.epochs
+        self.seed, self._stop, self._epochs = seed, stop, recipe.epochs
         self.epoch = 0 if state is None else state["epoch"]
         self._loss = random.Random(seed).uniform(1.0, 3.0) if state is None else state["loss"]
 
@@ -39,7 +39,7 @@ class MadeUpTraining:
             yield None
             if self._stop.is_set():
                 raise StoppedError
-            self._loss *= random.Random(self._seed + self.epoch).uniform(0.6, 1.01)
+            self._loss *= random.Random(self.seed + self.epoch).uniform(0.6, 1.01)
             self.epoch += 1
             yield self._report(self.epoch)
 

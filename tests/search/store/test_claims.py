@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import event, update
+from sqlalchemy import Connection, event, update
 
 from search.store import StudyGoneError
 from search.store.claims import (
@@ -26,7 +28,17 @@ from search.store.claims import (
     this_worker,
 )
 from search.store.database import Database, snapshot
-from search.store.leases import Lease, LostLeaseError, finish, release, renew, sample
+from search.store.leases import (
+    Lease,
+    LostLeaseError,
+    drop,
+    finish,
+    release,
+    renew,
+    revive,
+    sample,
+)
+from search.store.opening import open_database
 from search.store.schema import leases
 from search.store.studies import StudyHandle
 
@@ -290,3 +302,95 @@ def test_a_name_that_is_none_is_neither_dead_nor_alive(pid: str) -> None:
     for name in (f"{host}:{pid}:{start}:{scope}", "unknown", "a:b:c:d"):
         assert not has_died(name)
         assert not is_alive(name)
+
+
+def pause(study: StudyHandle, lease: Lease) -> None:
+    finish(study, lease, state=TrialState.RUNNING, attributes={"epochs": 1})
+
+
+def test_paused_trials_hold_their_places_and_end_with_the_study(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    first, second = take(study, total=3), take(study, total=3)
+    for lease, loss in ((first, 0.5), (second, 0.25)):
+        report(db, lease, 1, loss)
+        pause(study, lease)
+        pause(study, lease)  # twice is once
+    third = claim(study, total=3, choose=lambda _: "new")
+    assert isinstance(third, Lease)
+    assert third.trial_number == 2
+    assert claim(study, total=3, choose=lambda _: "new") == Wait(running=1)  # there is no room
+    assert claim(study, total=3, choose=lambda _: None) == Wait(running=1)
+    again = claim(study, total=3, choose=lambda _: 1)
+    assert isinstance(again, Lease)
+    assert (again.trial_id, again.attempt) == (second.trial_id, 1)
+    end(study, again, TrialState.COMPLETE)
+    end(study, third, TrialState.FAIL)
+    fourth = claim(study, total=3, choose=lambda _: None)  # it has failed, so there is room again
+    assert isinstance(fourth, Lease)
+    end(study, fourth, TrialState.COMPLETE)
+    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
+    assert claim(study, total=3) == Done(finished=3)
+    states = [trial.state.name for trial in study.study.trials]
+    assert states == ["PRUNED", "COMPLETE", "FAIL", "COMPLETE"]
+    assert study.study.trials[0].value == 0.5
+
+
+def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) -> None:
+    """The other claims between the first one's question and its transaction."""
+    held = [take(study, total=2) for _ in range(2)]
+    for lease in held:
+        pause(study, lease)
+    faster: list[Lease | Wait | Done] = []
+
+    def choose(_connection: Connection) -> int:
+        if faster:
+            return 1
+        with closing(open_database(db.engine.url.render_as_string(hide_password=False))) as theirs:
+            loaded = optuna.load_study(study_name="study", storage=theirs.optuna)
+            faster.append(claim(StudyHandle.of(theirs, loaded), total=2, choose=lambda _: 0))
+        return 0
+
+    slower = claim(study, total=2, choose=choose)
+    numbers = [lease.trial_number for lease in (*faster, slower) if isinstance(lease, Lease)]
+    assert numbers == [0, 1]
+
+
+def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    late = take(study, total=1)
+    report(db, late, 1)
+    pause(study, late)
+    lease = take(study, total=1)  # whoever knows no rule carries it on like any other
+    with pytest.raises(LostLeaseError):
+        report(db, late, 2)
+    for write in (pause, partial(end, state=TrialState.COMPLETE)):
+        with pytest.raises(LostLeaseError):
+            write(study, late)
+    assert not renew(db, late)
+    release(db, late)
+    assert study.study.trials[0].intermediate_values == {1: 1.0}
+    report(db, lease, 2)
+    end(study, lease, TrialState.COMPLETE)
+
+
+def test_what_was_paused_when_the_study_ended_is_paused_again(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    held = [take(study, total=3) for _ in range(3)]
+    for lease in held:
+        report(db, lease, 1)
+        pause(study, lease)
+    assert drop(study, [1, 7]) == [1]  # for good
+    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
+    study.study.get_trials()  # as a process that remembers how they ended
+    with study.transaction() as connection:
+        revive(connection, study.study_id)
+    fresh = optuna.load_study(study_name="study", storage=db.optuna).trials
+    assert [trial.state.name for trial in fresh] == ["RUNNING", "PRUNED", "RUNNING"]
+    assert (fresh[0].values, fresh[0].datetime_complete) == (None, None)
+    lease = claim(study, total=3, choose=lambda _: 2)
+    assert isinstance(lease, Lease)
+    end(study, lease, TrialState.COMPLETE)
+    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
