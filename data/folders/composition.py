@@ -67,11 +67,6 @@ class Figure(NamedTuple):
     def on_dark(self) -> bool:
         return self.level > self.ground
 
-    def offset(self, side: int, centring: Centring) -> float:
-        """How far it lies from the image's centre, along the worse axis; share of the side."""
-        y, x = _centre(self.ink_HW, centring)
-        return max(abs(self.top + y - side / 2), abs(self.left + x - side / 2)) / side
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
@@ -107,13 +102,6 @@ class Composition:
             raise ValueError("composition: polarity, centring or shares that cannot be")
         return found
 
-    def fits(self, figure: Figure, side: int) -> bool:
-        """Whether an image of `side` x `side` pixels is composed like this already."""
-        if figure.on_dark != self.on_dark or self.size is None or self.centring is None:
-            return False
-        longer = max(figure.ink_HW.shape) / side
-        return abs(longer - self.size) <= NEAR and figure.offset(side, self.centring) <= NEAR
-
 
 def find_figure(image_HW: Grey) -> Figure | None:
     """The figure of a grey image; None where hardly anything stands out from the ground."""
@@ -148,7 +136,7 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     side = max(images_NHW.shape[1:])
     sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / side
     kinds: tuple[Centring, ...] = get_args(Centring)
-    offsets = {kind: np.array([f.offset(side, kind) for f in alike]) for kind in kinds}
+    offsets = {kind: np.array([_offset(f, side, kind) for f in alike]) for kind in kinds}
     centring = min(kinds, key=lambda kind: float(np.median(offsets[kind])))
     size = float(np.median(sizes))
     agreeing = min((np.abs(sizes - size) <= NEAR).sum(), (offsets[centring] <= NEAR).sum())
@@ -170,6 +158,8 @@ def read_alike(
 ) -> tuple[Tensor, list[str]]:
     """The image file as uint8 CHW of `image_shape`, and what was done to it, in words.
 
+    One that has that size and the training images' polarity already is taken as it is.
+
     Args:
         composition: of the training images; None, as for natural images: resized only.
         preparation: of the training images.
@@ -186,7 +176,7 @@ def read_alike(
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
             notes.append("blank: nothing stands out from the ground")
-        elif given != (width, height) or not composition.fits(figure, max(height, width)):
+        elif given != (width, height) or figure.on_dark != composition.on_dark:
             if figure.on_dark != composition.on_dark:
                 picture_CHW = 255 - picture_CHW
                 notes.append(f"{'light on dark' if figure.on_dark else 'dark on light'}, inverted")
@@ -244,6 +234,12 @@ def _centre(ink_HW: Grey, centring: Centring) -> tuple[float, float]:
         return ink_HW.shape[0] / 2, ink_HW.shape[1] / 2
     y, x = center_of_mass(ink_HW)
     return float(y) + 0.5, float(x) + 0.5
+
+
+def _offset(figure: Figure, side: int, centring: Centring) -> float:
+    """How far it lies from the image's centre, along the worse axis; share of the side."""
+    y, x = _centre(figure.ink_HW, centring)
+    return max(abs(figure.top + y - side / 2), abs(figure.left + x - side / 2)) / side
 
 
 def _middle_spread(values: Sequence[float]) -> float:

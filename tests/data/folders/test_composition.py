@@ -102,7 +102,8 @@ def test_polarity_ink_size_and_place_become_those_of_the_training_images(tmp_pat
     assert "inverted" not in said
     figure = find_figure(reference[0].numpy().astype(np.float32) / 255)
     assert figure is not None
-    assert MNIST.fits(figure, 28)
+    assert max(figure.ink_HW.shape) == 20
+    assert figure.top < 4  # its mass is in its lower part
     pencil, _ = read(drawing().point(lambda level: 90 + level // 3), tmp_path)  # grey on grey
     assert (pencil[0, 0].max(), pencil.max()) == (0, 255)
     for size, box in (((900, 300), (600, 60, 660, 240)), ((1200, 1200), (400, 240, 640, 960))):
@@ -133,14 +134,11 @@ def test_a_drawing_without_a_common_size_keeps_its_proportions(tmp_path: Path) -
 def test_training_images_pass_as_they_are(tmp_path: Path) -> None:
     _, examples = load_training("digits", tmp_path)
     composition = measure(examples.images_NCHW.numpy())
-    untouched = 0
-    for index in range(0, 300, 3):
-        image = examples.images_NCHW[index]
+    for image in examples.images_NCHW[:30]:
         Image.fromarray(image[0].numpy()).save(tmp_path / "digit.png")
         again, said = read_alike(tmp_path / "digit.png", (1, 8, 8), composition, Preparation())
-        untouched += said == [AS_IT_IS]
-        assert said != [AS_IT_IS] or torch.equal(again, image)
-    assert untouched >= 95
+        assert said == [AS_IT_IS]
+        assert torch.equal(again, image)
 
 
 def test_natural_images_are_never_inverted(tmp_path: Path) -> None:
