@@ -132,6 +132,8 @@ def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_pat
     assert read_picture(tmp_path / "a.png", (1, 2, 2), FIRST).tolist() == [[[0, 16], [255, 1]]]
     Image.fromarray(np.array([[np.nan, 0.0], [1.0, 0.5]], np.float32)).save(tmp_path / "a.tif")
     assert read_picture(tmp_path / "a.tif", (1, 2, 2)).tolist() == [[[0, 0], [255, 128]]]
+    earlier = {"fit": "pad", "integers": [0, 4095], "reals": None}
+    assert Preparation.from_dict(earlier) == Preparation(fit="pad", levels=(0, 4095))
 
 
 @pytest.mark.parametrize(
