@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**36  # of an archive
 MAX_CLASSES = 10_000  # that are called by their numbers
+_MIRRORING = {
+    True: "mirroring: a mirrored picture may belong to another class, so none is flipped; --mirror "
+    "safe allows it",
+    False: "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
+    "may flip it; --mirror unsafe forbids it",
+}
 _SIGN = re.compile(
     r"((digit|letter|character|number)[\W_]*)?"
     r"(\d+|[^\W_]|zero|one|two|three|four|five|six|seven|eight|nine)"
@@ -78,6 +84,8 @@ def load_training(
         mirrors = dataset.mirror_changes_class
     if mirrors is None:
         mirrors = mirror_changes_class(classes, version=reading.version)
+    if mirrors or dataset.path is not None:
+        notes = (*notes, _MIRRORING[mirrors])
     usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
@@ -151,7 +159,7 @@ def read_npz(path: Path, train: bool, *_: object) -> Part:
         )
 
 
-def npz_has_same_test(path: Path, info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
+def has_same_test(path: Path, info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
     """See `data.datasets.has_same_test`."""
     with _opened(path) as archive:
         return _test_digests(path, archive) == info.test_digests

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,6 @@ FORMS = {
     "npz:FILE": "arrays x_train, y_train, x_test, y_test, or as MedMNIST names them",
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
-_MIRRORING = {
-    True: "mirroring: a mirrored picture may belong to another class, so none is flipped; --mirror "
-    "safe allows it",
-    False: "mirroring: a mirrored picture is taken to belong to the same class, so augmentation "
-    "may flip it; --mirror unsafe forbids it",
-}
 _READING = Reading()
 
 
@@ -44,26 +38,26 @@ class Dataset:
 
     Attributes:
         title: for people: "Fashion-MNIST".
-        description: one line for --help.
+        description: one line for --help, of a registered one.
         load: (train, data_dir, reading) -> a `data.arrays.Part`, or its first three fields. Opens
             no test image with `train`, and is asked for the others by search.finalize alone.
         mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
             classes' names.
         validation_count: how many serve for validation by default; None: a fifth.
-        has_own_size: False where a study chooses the size of the images.
         has_same_test: (info, data_dir, reading's version) -> whether classes and test images are
             still those of `info`; decodes none.
         path: the person's file or folder, which may be moved; None for a registered one.
+        name: with that path; empty for a registered one.
     """
 
     title: str
-    description: str
     load: Callable[[bool, Path, Reading], Any]
+    description: str = ""
     mirror_changes_class: bool | None = None
     validation_count: int | None = None
-    has_own_size: bool = True
     has_same_test: Callable[[DatasetInfo, Path, int], bool] = lambda *_: True
     path: Path | None = None
+    name: str = ""
 
 
 def from_arrays(
@@ -156,44 +150,28 @@ def find_dataset(name: str) -> Dataset:
     """
     if name in DATASETS:
         return DATASETS[name]
-    if name.startswith(FOLDER):
-        root = _absolute(name, name.removeprefix(FOLDER))
-        return Dataset(
-            title=root.name,
-            description=FORMS["folder:PATH"],
-            load=_lazily("data.folders.folder:load", root),
-            has_own_size=False,
-            has_same_test=_lazily("data.folders.folder:has_same_test", root),
-            path=root,
-        )
-    if name.startswith(NPZ):
-        path = _absolute(name, name.removeprefix(NPZ))
-        return Dataset(
-            title=path.stem,
-            description=FORMS["npz:FILE"],
-            load=_lazily("data.arrays:read_npz", path),
-            has_same_test=_lazily("data.arrays:npz_has_same_test", path),
-            path=path,
-        )
+    for prefix, module, loader in ((FOLDER, "folders.folder", "load"), (NPZ, "arrays", "read_npz")):
+        if name.startswith(prefix):
+            path = _absolute(name, name.removeprefix(prefix))
+            return Dataset(
+                title=path.name.removesuffix(".npz"),
+                load=_lazily(f"data.{module}:{loader}", path),
+                has_same_test=_lazily(f"data.{module}:has_same_test", path),
+                path=path,
+                name=f"{prefix}{path}",
+            )
     if is_reference(name):
         file, _, function = name.rpartition(":")
         path = _absolute(name, file)
-        return Dataset(
-            title=path.stem,
-            description=FORMS["FILE.py:FUNCTION"],
-            load=_lazily("data.arrays:call", f"{path}:{function}"),
-            path=path,
-        )
+        canonical = f"{path}:{function}"
+        load = _lazily("data.arrays:call", canonical)
+        return Dataset(title=path.stem, load=load, path=path, name=canonical)
     raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
 
 
 def canonical_name(name: str) -> str:
     """The name that stays right in another folder: with an absolute path. Raises as above."""
-    path = find_dataset(name).path
-    if path is None:
-        return name
-    kind, last = name.partition(":")[0], name.rpartition(":")[2]
-    return f"{kind}:{path}" if name.startswith((FOLDER, NPZ)) else f"{path}:{last}"
+    return find_dataset(name).name or name
 
 
 def _absolute(name: str, given: str) -> Path:
@@ -219,15 +197,11 @@ def load_training(
     """
     from data import arrays
 
-    found = find_dataset(name)
-    if found.has_own_size and reading.image_size is not None:
+    if reading.image_size is not None and not name.startswith(FOLDER):
         raise DataError(
             f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
         )
-    info, examples = arrays.load_training(found, canonical_name(name), data_dir, reading)
-    if info.mirror_changes_class or found.path is not None:
-        info = replace(info, notes=(*info.notes, _MIRRORING[info.mirror_changes_class]))
-    return info, examples
+    return arrays.load_training(find_dataset(name), canonical_name(name), data_dir, reading)
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:

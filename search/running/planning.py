@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from data.datasets import canonical_name, choose_dataset, find_dataset
+from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.running.request import Request
 from search.running.run import Run, begin_run
 from search.sampling.registry import find_pruner, find_sampler
@@ -114,7 +114,7 @@ def _plan(request: Request, device: torch.device, db: Database | None) -> Plan:
         find_sampler(spec.sampler)
         find_pruner(spec.pruner)
         check_training(spec, task.image_shape, task.classes)
-        if existing is None and not find_dataset(dataset).has_own_size:
+        if existing is None and dataset.startswith(FOLDER):
             spec = replace(
                 spec,
                 image_size=task.image_shape[1],
