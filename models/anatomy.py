@@ -46,7 +46,6 @@ def table(rows: Sequence[LayerRow]) -> Table:
     )
     view.add_column("layer", "total")
     view.add_column("output", justify="right")
-    view.add_column("size")
     view.add_column("weights + biases")
     total = sum(row.parameters for row in rows)
     view.add_column("parameters", _spaced(total), justify="right")
@@ -57,7 +56,6 @@ def table(rows: Sequence[LayerRow]) -> Table:
         view.add_row(
             row.name,
             "x".join(map(str, row.output)),
-            row.size.replace(", ", "\n"),
             row.computed,
             _spaced(row.parameters) if row.parameters else "",
             f"{100 * row.parameters / total:.1f} %" if row.parameters else "",
@@ -135,8 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prog = sys.argv[0] if sys.argv[0].startswith("cnn-search ") else call
     parser = _Parser(
         prog=prog,
-        description="Prints a network layer by layer: output size with its formula, parameters "
-        "and how they are counted, multiply-adds.",
+        description="Prints a network layer by layer: output size, parameters and how they are "
+        "counted, multiply-adds.",
         epilog=EXAMPLES.replace(call, prog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -33,7 +33,6 @@ class LayerRow:
     name: str
     kind: str  # of module: "Conv2d"
     output: Shape
-    size: str  # e.g. "(28 - 3 + 2*0)/1 + 1 = 26", for height and width where they differ
     parameters: int
     computed: str  # e.g. "64*32*3*3 + 64"
     multiply_adds: int  # of convolutions, linear layers and attention
@@ -99,7 +98,7 @@ def _observe(
     def enter(module: nn.Module, _inputs: object) -> None:
         running.append(f"layer {names[module]}")
 
-    def leave(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+    def leave(module: nn.Module, _inputs: object, output: object) -> None:
         nonlocal counted
         flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
         name, adds = names[module], flops // 2 // BATCH
@@ -108,7 +107,7 @@ def _observe(
             rows[name] = dataclasses.replace(rows[name], multiply_adds=adds)
             return
         after = output if isinstance(output, Tensor) else None
-        row = _row(module, name, inputs[0] if inputs else None, after, adds)
+        row = _row(module, name, after, adds)
         plain = isinstance(module, nn.Sequential) or module is network
         if not plain or row.parameters or row.multiply_adds:
             rows[name] = row
@@ -120,7 +119,7 @@ def _observe(
         output = network(torch.empty(BATCH, *image_shape, device="meta"))
     for module, name in names.items():
         if name not in rows and any(True for _ in module.parameters(recurse=False)):
-            rows[name] = _row(module, name, None, None, 0)
+            rows[name] = _row(module, name, None, 0)
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
@@ -144,7 +143,7 @@ def _names(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
         yield module, (path.rpartition(".")[2] if short else path) or type(module).__name__
 
 
-def _row(module: nn.Module, name: str, before: Any, after: Any, multiply_adds: int) -> LayerRow:
+def _row(module: nn.Module, name: str, after: Any, multiply_adds: int) -> LayerRow:
     own = list(module.parameters(recurse=False))
     sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for t in own]
     output = () if after is None else tuple(after.shape[1:])
@@ -152,35 +151,10 @@ def _row(module: nn.Module, name: str, before: Any, after: Any, multiply_adds: i
         name=name,
         kind=type(module).__name__,
         output=output,
-        size="" if before is None or after is None else _size(module, before.shape[1:], output),
         parameters=sum(tensor.numel() for tensor in own),
         computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
         multiply_adds=multiply_adds,
     )
-
-
-def _size(module: nn.Module, before: Shape, after: Shape) -> str:
-    """How the output size comes about, once for square images; empty where it is the input's."""
-    from torch import nn
-
-    if isinstance(module, nn.Flatten):
-        return f"{'*'.join(map(str, before))} = {prod(before)}"
-    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or len(after) != 3:
-        return ""
-    formulas = []
-    for axis, (side, left) in enumerate(zip(before[1:], after[1:], strict=True)):
-        kernel, stride, padding = (
-            value[axis] if isinstance(value, tuple) else value
-            for value in (module.kernel_size, module.stride, module.padding)
-        )
-        if not isinstance(padding, int) or getattr(module, "dilation", 1) not in (1, (1, 1)):
-            return ""
-        padded = f" + 2*{padding}" if padding or isinstance(module, nn.Conv2d) else ""
-        quotient = f"({side} - {kernel}{padded})/{stride}"
-        if (side - int(kernel) + 2 * padding) % int(stride):
-            quotient = f"floor({quotient})"
-        formulas.append(f"{quotient} + 1 = {left}")
-    return ", ".join(dict.fromkeys(formulas))
 
 
 def _check_size(rows: list[LayerRow]) -> None:

@@ -19,7 +19,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     assert re.search(r"^total +221 950 +100\.0 %", text, re.MULTILINE)
-    assert "(28 - 3 + 2*0)/1 + 1 = 26" in text
+    assert "64*32*3*3 + 64" in text
 
 
 @pytest.mark.parametrize(

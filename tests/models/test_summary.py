@@ -25,8 +25,6 @@ def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
         "output": 850,
     }
     assert rows["conv2"].computed == "64*32*3*3 + 64"
-    assert rows["conv1"].size == "(28 - 3 + 2*0)/1 + 1 = 26"
-    assert rows["pool2"].size == "floor((11 - 2)/2) + 1 = 5"
     assert rows["conv2"].multiply_adds == 18_432 * 11 * 11
 
 
@@ -46,9 +44,5 @@ def test_tables_and_formulas_are_those_of_the_built_network(
             assert row.multiply_adds == expected
             assert row.parameters == sum(p.numel() for p in module.parameters(recurse=False))
             assert eval(row.computed or "0") == row.parameters
-            for formula in filter(None, row.size.split(", ")):
-                left, right = formula.split(" = ")
-                assert eval(left, {"floor": math.floor}) == int(right)
-                assert int(right) in row.output
         total = sum(row.parameters for row in rows.values())
         assert total == sum(p.numel() for p in model.parameters())
