@@ -29,7 +29,7 @@ from search.spec.space import distributions
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
 SEEN = (RAW, CALIBRATED, ERROR)  # what a search may have as its objective
 HORIZON = 100.0  # whole trainings that a search may take
-BUDGET = 0.3  # of trials x epochs
+BUDGET = StudySpec(dataset="").budget  # share of trials x epochs
 Verdict = Literal["go", "pause", "stop"]
 
 

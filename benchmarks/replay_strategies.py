@@ -26,7 +26,7 @@ from benchmarks.replay_simulation import (
     Verdict,
     go,
 )
-from search.sampling import halving, promotion
+from search.sampling import promotion
 from search.sampling.registry import find_pruner
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
@@ -71,8 +71,8 @@ def _all_then_the_best(progress: Progress) -> promotion.Choice:
 
 
 def _our_pruner(progress: Progress, entry: Entry) -> Verdict:
-    """The study's rule, as `search.sampling.pruner` asks it."""
-    rule, epoch = find_pruner(progress.spec.pruner), max(entry.curve)
+    """The product's halving, as `search.sampling.pruner` asks it."""
+    rule, epoch = find_pruner("halving"), max(entry.curve)
     if epoch not in rule.rungs(progress.spec.epochs):
         return "go"
     rivals = [
@@ -86,11 +86,14 @@ def _our_pruner(progress: Progress, entry: Entry) -> Verdict:
 
 
 def _at_rungs(progress: Progress, entry: Entry) -> Verdict:
-    return "pause" if max(entry.curve) in halving.rungs(progress.spec.epochs) else "go"
+    rungs = find_pruner("promotion").rungs(progress.spec.epochs)
+    return "pause" if max(entry.curve) in rungs else "go"
 
 
 def _promotion(progress: Progress) -> promotion.Choice:
-    return promotion.choose(
+    choose = find_pruner("promotion").choose
+    assert choose is not None
+    return choose(
         [entry.contender() for entry in progress.entries if entry.state != "failed"],
         trials=progress.trials,
         epochs=progress.spec.epochs,
