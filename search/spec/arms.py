@@ -21,7 +21,6 @@ from search.spec.domains import (
     SpecError,
     check_keys,
     plain_values,
-    stored_values,
 )
 from search.spec.journal import check_line
 from search.spec.parameters import read_values
@@ -67,11 +66,6 @@ class Arm:
     def to_dict(self) -> dict[str, Any]:
         values, reported = plain_values(self.values), dict(self.reported)
         return {"name": self.name, "values": values, "reported": reported}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Arm:
-        values = stored_values(stored["values"])
-        return cls(name=stored["name"], values=values, reported=stored["reported"])
 
 
 def check_arms(arms: tuple[Arm, ...], base: str | None, repeats: int, trials: int) -> None:

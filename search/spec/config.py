@@ -22,9 +22,7 @@ from search.spec.domains import (
     Fixed,
     ParameterValue,
     SpecError,
-    domain_from_json,
     plain_values,
-    stored_values,
 )
 from search.spec.extensions import Extension, needed, require
 from search.spec.journal import JournalEntry, check_journal
@@ -33,8 +31,9 @@ from search.spec.parameters import (
     DEFAULT_FAMILY,
     FAMILY,
     families_in,
-    is_list,
     known_parameters,
+    read_parameter,
+    read_values,
 )
 from search.spec.recipe import Recipe
 
@@ -227,25 +226,25 @@ class StudySpec:
     def from_dict(cls, stored: Mapping[str, Any]) -> StudySpec:
         """What `to_dict` wrote, of this version or an earlier one; its extensions are loaded.
 
-        Raises SpecError where it is of another version of cnn-search, or of an extension.
+        Raises SpecError where it is of another version of cnn-search, or of an extension, or holds
+        what no study file can.
         """
         plain = dict(stored)
         if plain.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
         # Studies of before there were comparisons, or extensions, have none of them.
         plain["extensions"] = tuple(map(Extension.from_dict, plain.get("extensions", ())))
-        plain["arms"] = tuple(map(Arm.from_dict, plain.get("arms", ())))
         plain["journal"] = tuple(map(JournalEntry.from_dict, plain.get("journal", ())))
-        if plain["baseline"] is not None:
-            plain["baseline"] = stored_values(plain["baseline"])
-        tables = (plain["space"], plain["baseline"] or {}, *(arm.values for arm in plain["arms"]))
-        families = families_in(tables)
+        space, baseline, arms = plain["space"], plain["baseline"], plain.get("arms", ())
+        families = families_in((space, baseline or {}, *(arm["values"] for arm in arms)))
         require(plain["extensions"], families, str(plain["dataset"]))
         known = known_parameters(families)
-        plain["space"] = {
-            name: domain_from_json(written, name, is_list=is_list(name, known))
-            for name, written in plain["space"].items()
-        }
+        plain["space"] = {name: read_parameter(name, it, known) for name, it in space.items()}
+        if baseline is not None:
+            plain["baseline"] = read_values(baseline, known)
+        plain["arms"] = tuple(
+            Arm(**{**arm, "values": read_values(arm["values"], known)}) for arm in arms
+        )
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
         plain.setdefault("budget", 1.0)

@@ -246,11 +246,6 @@ def plain_values(values: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in values.items()}
 
 
-def stored_values(stored: Any) -> dict[str, ParameterValue]:
-    """The values that `plain_values` wrote."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-
-
 def check_count(name: str, value: int | None) -> None:
     """Raises SpecError for what is neither None nor a whole number from 1 up."""
     if value is not None and (type(value) is not int or value < 1):

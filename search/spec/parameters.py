@@ -36,11 +36,6 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
     return {**known, **RECIPE}
 
 
-def is_list(name: str, known: Mapping[str, Parameter]) -> bool:
-    """Whether a list of numbers is one value of the parameter, and not a choice among them."""
-    return name in known and known[name].is_list
-
-
 def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
@@ -56,7 +51,7 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
     if name not in known:
         raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(known)}")
     parameter = known[name]
-    domain = domain_from_json(written, name, is_list=is_list(name, known))
+    domain = domain_from_json(written, name, is_list=parameter.is_list)
     if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
         raise SpecError(name, f"{name} has no range ({parameter.description}); give a list")
     for value in domain.corners:

@@ -19,14 +19,11 @@ from search.spec.domains import (
     ParameterValue,
     SpecError,
     choice_label,
-    plain,
     plain_values,
 )
 from search.spec.parameters import (
     DEFAULT_FAMILY,
     FAMILY,
-    read_parameter,
-    read_value,
     read_values,
 )
 from search.spec.recipe import OPTIONAL, RECIPE, Recipe, RecipeError
@@ -123,21 +120,6 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
         )
     except (ArchitectureError, RecipeError) as error:
         raise SpecError("space", str(error)) from error
-
-
-def check_values(spec: StudySpec) -> None:
-    """Whether all values are of their parameters' types, as those of a study file are.
-
-    Raises:
-        SpecError: an unknown parameter, or a value of the wrong type: the specification was stored
-            by another version, or by somebody else.
-    """
-    known = spec.parameters
-    for name, domain in spec.space.items():
-        read_parameter(name, domain.written, known)
-    for values in (spec.baseline or {}, *(arm.values for arm in spec.arms)):
-        for name, value in values.items():
-            read_value(name, plain(value), known)
 
 
 def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:

@@ -24,7 +24,7 @@ from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.extensions import ExtensionError
-from search.spec.space import check_values, queued_baseline
+from search.spec.space import queued_baseline
 from search.store import DatabaseGoneError, StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
 from search.store.leases import revive
@@ -239,12 +239,7 @@ def load_spec(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) ->
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
 
-    def make() -> StudySpec:
-        spec = StudySpec.from_dict(stored)
-        check_values(spec)
-        return spec
-
-    return _checked(study, make)
+    return _checked(study, lambda: StudySpec.from_dict(stored))
 
 
 def load_facts(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) -> DatasetFacts:

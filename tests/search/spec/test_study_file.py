@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
 from search.spec.parameters import known_parameters
-from search.spec.space import check_values
 from search.spec.study_file import (
     StudyFileError,
     find_study_file,
@@ -150,4 +149,3 @@ def test_a_specification_is_read_back_as_it_was_written(
     file = tmp_path_factory.getbasetemp() / "written.toml"
     file.write_text(write_study_file(spec), encoding="utf-8")
     assert StudySpec(**read_study_file(file)) == spec
-    check_values(spec)
