@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from search.spec.recipe import EARLY_LOOK
 from search.terminal.commands import Parser, run
 
 RIDGE = 3.0
+PROMISE_RIDGE = 10.0
 LEAST = 10  # trainings without which a record says nothing
 OBJECTIVE = "calibrated_validation_loss"
 
@@ -73,8 +74,31 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
         "features": list(FEATURES),
         "fractions": [(report or EARLY_LOOK) / epochs for report in reports],
         "spread": round(float(np.mean([_spread(record) for record in records])), 4),
+        "promise": np.round(promise(records), 4).tolist(),
         **rounded,
     }
+
+
+def promise(records: Sequence[Sequence[Contender]]) -> Array:
+    """Coefficients, means over data sets, of where a configuration ends, (F - 2,)."""
+    found = []
+    for record in records:
+        x = np.array([[1.0, *features(one.params)] for one in record])
+        ends = np.array([one.level() for one in record])
+        ends = (ends - ends.mean()) / ends.std()
+        penalty = PROMISE_RIDGE * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
+        found.append(np.linalg.solve(x.T @ x + penalty, x.T @ ends)[1:])
+    return np.asarray(np.mean(found, 0))
+
+
+def judge_promise(name: str, records: Mapping[str, Sequence[Contender]]) -> str:
+    """How well what the other data sets promise ranks the configurations of this one."""
+    from scipy.stats import spearmanr
+
+    others = [record for other, record in records.items() if other != name]
+    x = np.array([features(one.params) for one in records[name]])
+    ends = [one.level() for one in records[name]]
+    return f"{name}: {spearmanr(x @ promise(others), ends)[0]:.3f}"
 
 
 def _spread(record: Sequence[Contender]) -> float:
@@ -156,6 +180,9 @@ def main(argv: list[str] | None = None) -> int:
                             f"{found[2]:.2f}"
                         )
                 print(*row)
+    if len(records) > 1:
+        print("rank correlation of what others promise with the ends")
+        print(*(judge_promise(name, records) for name in records), sep="\n")
     if args.write:
         PRIOR.write_text(json.dumps(learn(list(records.values()))) + "\n")
         print(f"wrote {PRIOR}", file=sys.stderr)

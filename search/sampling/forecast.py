@@ -29,7 +29,7 @@ from search.spec.recipe import EARLY_LOOK
 Array = NDArray[np.floating[Any]]
 State = Literal["running", "paused", "complete", "pruned"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
-PRIOR = Path(__file__).with_name("forecast_prior.json")
+PRIOR = Path(__file__).with_name("prior.json")
 POLICIES = (
     *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
     "flip-crop-erase",
@@ -212,6 +212,12 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) ->
     return forecast
 
 
+def promise(params: Mapping[str, Any], prior: Path | None = PRIOR) -> float:
+    """Where such a configuration ended on other data sets, in standard deviations of all that were
+    tried there: the lower the better. 0 for what the prior does not know."""
+    return float(np.array(features(params)) @ _read_prior(prior).promise)
+
+
 def _passed(trial: Contender, rung: int, rungs: Sequence[int]) -> bool:
     return any(rung < later <= max(trial.curve) for later in rungs)
 
@@ -219,13 +225,15 @@ def _passed(trial: Contender, rung: int, rungs: Sequence[int]) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Prior:
     """Attributes: fractions of the training (P,), means and sds of coefficients (P, F), noise (P,)
-    in standard deviations; all in units of `spread`, the usual spread of first levels."""
+    in standard deviations; all in units of `spread`, the usual spread of first levels. Promise:
+    coefficients (F - 2,) of where configurations end."""
 
     spread: float
     fractions: Array
     means: Array
     sds: Array
     noise: Array
+    promise: Array
 
     def regressions(self, fraction: float) -> list[Regression]:
         """One that believes the prior, one that learns of the parameters here, one of the level."""
@@ -246,10 +254,10 @@ class _Prior:
 
 @cache
 def _read_prior(file: Path | None) -> _Prior:
-    stored = json.loads(file.read_text()) if file is not None and file.exists() else {}
+    stored = json.loads(file.read_text()) if file is not None else {}
     if stored.get("features") != list(FEATURES):  # none: falls of nothing, and all may be
         count = len(FEATURES)
-        sds = np.full((1, count), 0.3)
-        return _Prior(0.3, np.array([0.0]), np.zeros((1, count)), sds, np.array([0.5]))
-    columns = (np.array(stored[name]) for name in ("fractions", "means", "sds", "noise"))
+        zeros, sds = np.zeros((1, count)), np.full((1, count), 0.3)
+        return _Prior(0.3, np.array([0.0]), zeros, sds, np.array([0.5]), zeros[0, 2:])
+    columns = (np.array(stored[name]) for name in ("fractions", "means", "sds", "noise", "promise"))
     return _Prior(stored["spread"], *columns)

@@ -37,7 +37,7 @@ def choose(
         epochs: maximum per trial.
         budget: epochs that the study may spend on all trials together, beyond what its trials need
             to reach their first rung.
-        prior: of the forecast.
+        prior: see `forecast.fit`.
     """
     forecast = fit(contenders, epochs, prior)
     estimates = {

@@ -23,14 +23,15 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import PRIOR, Contender, State, fit
-from search.sampling.registry import find_sampler
+from search.sampling.forecast import PRIOR, Contender, State, fit, promise
+from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
+PROMISED_OF = 16  # half the first trials: the most promising of so many random ones
 RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
 LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -105,14 +106,17 @@ class StudySampler(BaseSampler):
         seed = derived_seed(self._spec.seed, "sampler", trial.number) % 2**32
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):
+            random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+            if trial.number < STARTUP_TRIALS and trial.number % 2 == 1:
+                drawn = [random.ask(self._space).params for _ in range(PROMISED_OF)]
+                return min(drawn, key=lambda params: promise(params, self._prior))
             memory = optuna.create_study(sampler=sampler)
             memory.add_trials(self._known(study, trial.number))
             params = memory.ask(self._space).params
-            memory.sampler = optuna.samplers.RandomSampler(seed=seed)
             for _ in range(RETRIES):
                 if params not in taken:
                     break
-                params = memory.ask(self._space).params
+                params = random.ask(self._space).params
             return params
 
     def sample_independent(
@@ -176,7 +180,7 @@ def make_sampler(spec: StudySpec, prior: Path | None = PRIOR) -> BaseSampler:
     """The study's sampler; to be made at every start, as Optuna does not store it.
 
     Args:
-        prior: of the forecast.
+        prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
 
     Raises:
         SpecError: there is no sampler of that name.

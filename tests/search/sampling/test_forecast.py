@@ -58,7 +58,13 @@ def prior_file(folder: Path, slope: float) -> Path:
     means, sds = np.zeros(len(FEATURES)), np.full(len(FEATURES), 0.05)
     means[0], sds[0], means[at] = -1.0, 0.3, slope
     file = folder / f"prior{slope}.json"
-    table = {"features": FEATURES, "fractions": [0.0, 1.0], "spread": 0.3, "noise": [0.2, 0.2]}
+    table = {
+        "features": FEATURES,
+        "fractions": [0.0, 1.0],
+        "spread": 0.3,
+        "noise": [0.2, 0.2],
+        "promise": [0.0] * 17,
+    }
     file.write_text(json.dumps({**table, "means": [list(means)] * 2, "sds": [list(sds)] * 2}))
     return file
 
