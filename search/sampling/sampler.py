@@ -109,10 +109,11 @@ class StudySampler(BaseSampler):
             random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
             if trial.number < STARTUP_TRIALS and trial.number % 2 == 1:
                 drawn = [random.ask(self._space).params for _ in range(PROMISED_OF)]
-                return min(drawn, key=lambda params: promise(params, self._prior))
-            memory = optuna.create_study(sampler=sampler)
-            memory.add_trials(self._known(study, trial.number))
-            params = memory.ask(self._space).params
+                params = min(drawn, key=lambda one: promise(one, self._prior))
+            else:
+                memory = optuna.create_study(sampler=sampler)
+                memory.add_trials(self._known(study, trial.number))
+                params = memory.ask(self._space).params
             for _ in range(RETRIES):
                 if params not in taken:
                     break

@@ -1,16 +1,19 @@
 """Draws: the same after a restart, in the space, lower than random, learning from the young."""
 
+import json
 import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.sampling.forecast import FEATURES
 from search.sampling.registry import SAMPLERS, Sampler
 from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
@@ -94,6 +97,36 @@ def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
     assert ours < chance
 
 
+def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
+    file = tmp_path / "prior.json"
+    promised = [-1.0 if name == "depth" else 0.0 for name in FEATURES[2:]]
+    columns = [[0.0] * len(FEATURES)]
+    table = {"features": FEATURES, "fractions": [0.0], "spread": 0.3, "noise": [0.2]}
+    file.write_text(
+        json.dumps({**table, "means": columns, "sds": [[0.3] * len(FEATURES)], "promise": promised})
+    )
+    depths: dict[int, list[int]] = {0: [], 1: []}
+    for seed in range(4):
+        study = optuna.create_study(sampler=make_sampler(spec_of("tpe", seed), file))
+        for number in range(10):
+            trial = study.ask()
+            suggest(trial, spec_of("tpe", seed))
+            depths[number % 2].append(trial.params["depth"])
+    assert np.mean(depths[1]) > 3.7
+    assert len(set(depths[0])) > 2
+
+
+def test_what_a_study_has_is_not_drawn_again() -> None:
+    space = {"depth": read_parameter("depth", {"low": 1, "high": 4})}
+    spec = StudySpec(dataset="digits", space=space, sampler="tpe", epochs=2)
+    study = optuna.create_study(sampler=make_sampler(spec, None))
+    for _ in range(6):  # two more than there are
+        trial = study.ask()
+        suggest(trial, spec)
+        study.tell(trial, float(trial.params["depth"]))
+    assert sorted(trial.params["depth"] for trial in study.trials[:4]) == [1, 2, 3, 4]
+
+
 def test_nothing_is_drawn_where_another_trial_runs() -> None:
     """Two ask at once: the second knows what the first one drew."""
     spec = spec_of("gp")
@@ -142,6 +175,7 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others() -> None:
     add("PRUNED", {})
     add("RUNNING", {1: 0.8})
     add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not of the space
+    add("FAIL", {})
     with entry("watching", Sampler(description="", make=lambda _, seed: Watching(seed=seed))):
         study.sampler = make_sampler(spec)
         suggest(study.ask(), spec)
