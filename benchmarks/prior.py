@@ -26,6 +26,7 @@ from search.terminal.commands import Parser, run
 
 RIDGE = 3.0
 PROMISE_RIDGE = 10.0
+DRAWS = 8
 LEAST = 10  # trainings without which a record says nothing
 OBJECTIVE = "calibrated_validation_loss"
 
@@ -54,40 +55,33 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
 
 
 def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
-    """The prior: means and spreads over data sets of each coefficient, by share of the training."""
+    """The prior: means over data sets, see `search.sampling.forecast.Prior`."""
     epochs = max(records[0][0].curve)
-    reports = range(epochs)
-    means, sds, noise = [], [], []
-    for report in reports:
-        fitted = [_regress(record, report) for record in records]
-        coefficients = np.array([one for one, _ in fitted])
-        means.append(coefficients.mean(0))
-        between = coefficients.std(0, ddof=1) if len(fitted) > 1 else np.abs(coefficients[0]) / 2
-        floor = np.where(np.arange(len(FEATURES)) == 0, 0.3, 0.05)
-        sds.append(np.sqrt(between**2 + floor**2))
-        noise.append(math.sqrt(np.mean([variance for _, variance in fitted])))
-    rounded = {
-        name: np.round(np.array(values), 4).tolist()
-        for name, values in (("means", means), ("sds", sds), ("noise", noise))
+    fitted = [[_regress(record, report) for record in records] for report in range(epochs)]
+    coefficients = np.array([[found for found, _ in row] for row in fitted]).mean(1)
+    variances = np.array([[variance for _, variance in row] for row in fitted])
+    columns = {
+        "fractions": np.array([(report or EARLY_LOOK) / epochs for report in range(epochs)]),
+        "falls": coefficients[:, 0],
+        "level": coefficients[:, 1],
+        "noise": np.sqrt(np.exp(np.log(variances).mean(1))),
+        "promised": coefficients[:, 2:],
+        "ends": ends(records),
+        "spread": np.mean([_spread(record) for record in records]),
     }
-    return {
-        "features": list(FEATURES),
-        "fractions": [(report or EARLY_LOOK) / epochs for report in reports],
-        "spread": round(float(np.mean([_spread(record) for record in records])), 4),
-        "promise": np.round(promise(records), 4).tolist(),
-        **rounded,
-    }
+    rounded = {name: np.round(column, 4).tolist() for name, column in columns.items()}
+    return {"features": list(FEATURES), **rounded}
 
 
-def promise(records: Sequence[Sequence[Contender]]) -> Array:
-    """Coefficients, means over data sets, of where a configuration ends, (F - 2,)."""
+def ends(records: Sequence[Sequence[Contender]]) -> Array:
+    """Coefficients, means over data sets, of where a configuration ends, (F,)."""
     found = []
     for record in records:
         x = np.array([[1.0, *features(one.params)] for one in record])
-        ends = np.array([one.level() for one in record])
-        ends = (ends - ends.mean()) / ends.std()
+        levels = np.array([one.level() for one in record])
+        levels = (levels - levels.mean()) / levels.std()
         penalty = PROMISE_RIDGE * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
-        found.append(np.linalg.solve(x.T @ x + penalty, x.T @ ends)[1:])
+        found.append(np.linalg.solve(x.T @ x + penalty, x.T @ levels)[1:])
     return np.asarray(np.mean(found, 0))
 
 
@@ -97,8 +91,8 @@ def judge_promise(name: str, records: Mapping[str, Sequence[Contender]]) -> str:
 
     others = [record for other, record in records.items() if other != name]
     x = np.array([features(one.params) for one in records[name]])
-    ends = [one.level() for one in records[name]]
-    return f"{name}: {spearmanr(x @ promise(others), ends)[0]:.3f}"
+    levels = [one.level() for one in records[name]]
+    return f"{name}: {spearmanr(x @ ends(others), levels)[0]:.3f}"
 
 
 def _spread(record: Sequence[Contender]) -> float:
@@ -110,7 +104,7 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
     levels = np.array([one.level(report) for one in record])
     spread = _spread(record)
     falls = (np.array([one.level() for one in record]) - levels) / spread
-    relative = (levels - np.median(levels)) / spread
+    relative = (levels - levels.mean()) / spread
     x = np.array(
         [[1.0, it, *features(one.params)] for it, one in zip(relative, record, strict=True)]
     )
@@ -121,7 +115,7 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
 
 
 def judge(record: Sequence[Contender], prior: Path | None, known: int, report: int) -> list[float]:
-    """Over 20 draws: rank correlation and error of forecast finals, share in 80 % intervals.
+    """Over DRAWS draws: rank correlation and error of forecast finals, share in 80 % intervals.
 
     Args:
         known: how many of the trials have ended; the others stand at `report`.
@@ -129,7 +123,7 @@ def judge(record: Sequence[Contender], prior: Path | None, known: int, report: i
     from scipy.stats import spearmanr
 
     scores = []
-    for seed in range(20):
+    for seed in range(DRAWS):
         order = np.random.default_rng(seed).permutation(len(record))
         seen = [record[index] for index in order[:known]]
         cut = [
@@ -172,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
                 end = np.argsort(np.argsort([one.level() for one in record]))
                 row = [f"{name} ({len(record)}) epoch {report}: level alone "]
                 row.append(f"{np.corrcoef(rank, end)[0, 1]:.3f}")
-                for known in (0, 5, 15):
+                for known in (count for count in (0, 5, 15) if count < len(record) / 2):
                     for label, prior in (("prior", Path(file.name)), ("none", None)):
                         found = judge(record, prior, known, report)
                         row.append(

@@ -1,19 +1,17 @@
 """Where a trial will end: its final objective, forecast from its curve and its parameters so far.
 
 For each rung, a Bayesian linear regression of the fall that is still to come (in the logarithm of
-the objective) on the level at the rung and on the parameters that decide how fast a network learns
-and how late a regularised one overtakes. Its coefficients start from a prior that was learned on
-recorded curves of other data sets (`python -m benchmarks.prior`), and every trial of the study that
-went on from the rung updates them in closed form. Beside it stand one that begins without that
-prior, and one that knows of the level alone; the three are weighted by how well each predicts what
-the study has shown, so that a prior that is wrong here does not hurt.
+the objective) on the level at the rung, and on what the trial's parameters promise: how fast such
+networks learn and how late regularised ones overtake, as learned on recorded curves of other data
+sets (`python -m benchmarks.prior`). How far the promises hold is learned from every trial of the
+study that went on from the rung, in closed form: a prior that is wrong here does not hurt for long.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from search.sampling import halving
 from search.spec.recipe import EARLY_LOOK
@@ -29,13 +26,16 @@ from search.spec.recipe import EARLY_LOOK
 Array = NDArray[np.floating[Any]]
 State = Literal["running", "paused", "complete", "pruned"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
+SPREAD_COUNTS = 5  # trials that the prior's spread counts as
+# How much data sets differ in the mean fall, in what the level says, in how far promises hold.
+DIFFER = (1.5, 0.3, 0.7)
 PRIOR = Path(__file__).with_name("prior.json")
 POLICIES = (
     *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
     "flip-crop-erase",
 )
 FEATURES = (
-    *("one", "level", "depth", "width", "residual", "learning_rate", "learning_rate_squared"),
+    *("depth", "width", "residual", "learning_rate", "learning_rate_squared"),
     *("dropout", "label_smoothing", "coupled", "coupled_decay", "decoupled", "decoupled_decay"),
     *("augmentation", *POLICIES),
 )
@@ -68,7 +68,7 @@ class Contender:
 
 
 def features(params: Mapping[str, Any]) -> list[float]:
-    """FEATURES after the first two, each about 0 in the middle and 1 wide; 0 where not searched."""
+    """FEATURES, each about 0 in the middle and 1 wide; 0 where they are not searched."""
 
     def part(name: str, value: float) -> float:
         return value if name in params else 0.0
@@ -102,34 +102,77 @@ class Regression:
     Attributes:
         mean, precision: of the coefficients, (F,) and (F, F); precision relative to the noise.
         shape, scale: of the noise's variance.
-        evidence: logarithm of the probability of all data it was updated with.
     """
 
     mean: Array
     precision: Array
     shape: float
     scale: float
-    evidence: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Expected variance."""
+        return self.scale / (self.shape - 1)
 
     def updated(self, x_NF: Array, y_N: Array) -> Regression:
         """After N more observations (Bishop 2006, "Pattern recognition", section 3.3)."""
         precision = self.precision + x_NF.T @ x_NF
         mean: Array = np.linalg.solve(precision, self.precision @ self.mean + x_NF.T @ y_N)
-        shape = self.shape + len(y_N) / 2
         before, after = self.mean @ self.precision @ self.mean, mean @ precision @ mean
-        scale = max(self.scale + float(y_N @ y_N + before - after) / 2, 1e-12)
-        evidence = (
-            (np.linalg.slogdet(self.precision)[1] - np.linalg.slogdet(precision)[1]) / 2
-            + (self.shape * math.log(self.scale) - shape * math.log(scale))
-            + float(gammaln(shape) - gammaln(self.shape))
-            - len(y_N) / 2 * math.log(2 * math.pi)
-        )
-        return Regression(mean, precision, shape, scale, self.evidence + evidence)
+        scale = self.scale + float(y_N @ y_N + before - after) / 2
+        return Regression(mean, precision, self.shape + len(y_N) / 2, max(scale, 1e-12))
 
     def predict(self, x_F: Array) -> tuple[float, float]:
         """Mean and variance of an observation."""
         spread = 1 + x_F @ np.linalg.solve(self.precision, x_F)
-        return float(x_F @ self.mean), float(self.scale / (self.shape - 1) * spread)
+        return float(x_F @ self.mean), float(self.noise * spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What recorded curves of other data sets say; R of their reports, F features.
+
+    Attributes:
+        spread: usual standard deviation of the levels at the first report, the unit of the rest.
+        fractions: of the training, at the reports, (R,).
+        falls: mean fall to the end, (R,).
+        level: how the fall depends on the level, (R,).
+        noise: standard deviation of what remains, (R,).
+        promised: how the fall depends on the parameters, (R, F).
+        ends: how the end depends on them, in standard deviations of all ends, (F,).
+    """
+
+    spread: float
+    fractions: Array
+    falls: Array
+    level: Array
+    noise: Array
+    promised: Array
+    ends: Array
+
+    def at(self, fraction: float, column: Array) -> float:
+        """An attribute between its reports."""
+        return float(np.interp(fraction, self.fractions, column))
+
+
+# Without one: all trials fall alike, by how much and how unevenly the study must show.
+_NONE = Prior(0.3, *(np.array([it]) for it in (0.0, -1.0, 0.0, 0.5)), *np.zeros((2, 1, 1)))
+
+
+@cache
+def read_prior(file: Path | None) -> Prior:
+    """What `python -m benchmarks.prior` wrote; None: one that promises nothing."""
+    stored = json.loads(file.read_text()) if file is not None else {}
+    if stored.pop("features", None) != list(FEATURES):
+        return _NONE
+    spread = float(stored.pop("spread"))
+    return Prior(spread, **{name: np.array(value) for name, value in stored.items()})
+
+
+def promise(params: Mapping[str, Any], prior: Path | None = PRIOR) -> float:
+    """Where such a configuration ended on other data sets, in standard deviations of all that were
+    tried there: the lower the better. 0 for what the prior does not know."""
+    return float(np.sum(np.array(features(params)) * read_prior(prior).ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +180,16 @@ class Forecast:
     """Fitted to one study.
 
     Attributes:
-        center, spread: of the levels at each rung, and of all levels: what is regressed is in
-            units of the spread, so that data sets are alike.
-        models: at each rung, regressions and their weights.
+        spread: standard deviation of the levels at the first rung: the unit of the regressions.
+        center: mean level at each rung.
+        models: by rung, of the fall on 1, the level, and the promised fall.
     """
 
-    center: Mapping[int, float]
+    prior: Prior
+    epochs: int
     spread: float
-    models: Mapping[int, Sequence[tuple[Regression, float]]]
+    center: Mapping[int, float]
+    models: Mapping[int, Regression]
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
         """(mean, standard deviation) of the logarithm of the trial's final (lowest) objective.
@@ -158,106 +203,47 @@ class Forecast:
         if trial.state == "complete":
             return level, SEED_SD
         rung = max(rungs)
-        x_F = self.inputs(trial, rung)
-        found = [(*model.predict(x_F), weight) for model, weight in self.models[rung]]
-        mean = sum(weight * one for one, _, weight in found)
-        square = sum(weight * (variance + one * one) for one, variance, weight in found)
-        variance = (square - mean * mean) * self.spread**2 + SEED_SD**2
-        return min(level, trial.level(rung) + mean * self.spread), math.sqrt(variance)
+        mean, variance = self.models[rung].predict(self.inputs(trial, rung))
+        end = trial.level(rung) + mean * self.spread
+        return min(level, end), math.hypot(math.sqrt(variance) * self.spread, SEED_SD)
 
     def inputs(self, trial: Contender, rung: int) -> Array:
-        """Of the rung's regressions, (F,)."""
+        """Of the rung's regression, (3,)."""
         level = (trial.level(rung) - self.center[rung]) / self.spread
-        return np.array([1.0, level, *features(trial.params)])
+        fraction = (rung or EARLY_LOOK) / self.epochs
+        weights = [self.prior.at(fraction, column) for column in self.prior.promised.T]
+        return np.array([1.0, level, np.sum(np.array(features(trial.params)) * weights)])
 
 
 def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) -> Forecast:
     """Learn from all trials of a study, whose maximum is `epochs` epochs each.
 
     Args:
-        prior: what `python -m benchmarks.prior` wrote.
+        prior: see `read_prior`.
     """
     known = [one for one in trials if one.params and not math.isnan(one.level())]
-    table = _read_prior(prior)
-    rungs = halving.rungs(epochs)
-    firsts = [one.level(rungs[0]) for one in known]
-    firsts = [level for level in firsts if not math.isnan(level)]
-    # The prior's spread counts as much as five trials.
-    observed = float(np.std(firsts)) if len(firsts) > 1 else 0.0
-    weight = len(firsts) / (len(firsts) + 5)
-    spread = math.sqrt(weight * observed**2 + (1 - weight) * table.spread**2)
-    forecast = Forecast({}, max(spread, 1e-3), {})
+    table, rungs = read_prior(prior), halving.rungs(epochs)
+    firsts = [level for one in known if not math.isnan(level := one.level(rungs[0]))]
+    weight = len(firsts) / (len(firsts) + SPREAD_COUNTS)
+    observed = float(np.var(firsts)) if firsts else 0.0
+    spread = max(math.sqrt(weight * observed + (1 - weight) * table.spread**2), 1e-3)
+    center: dict[int, float] = {}
+    models: dict[int, Regression] = {}
+    forecast = Forecast(table, epochs, spread, center, models)
     for rung in reversed(rungs):
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
-        center = float(np.median([one.level(rung) for one in there])) if there else 0.0
+        center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
+        fraction = (rung or EARLY_LOOK) / epochs
+        start = [table.at(fraction, column) for column in (table.falls, table.level)]
+        noise = table.at(fraction, table.noise) ** 2
+        model = Regression(np.array([*start, 1.0]), np.diag(noise / np.square(DIFFER)), 2.0, noise)
         x, y = [], []
-        later = [one for one in there if one.state == "complete" or _passed(one, rung, rungs)]
-        begun = Forecast({**forecast.center, rung: center}, forecast.spread, forecast.models)
-        models = table.regressions(rung / epochs if rung else EARLY_LOOK / epochs)
-        for one in later:
-            level, estimate = one.level(rung), forecast.estimate_final(one)
-            assert estimate is not None
-            mean, sd = estimate
-            # An estimate in place of a known end counts less.
-            noise = models[0].scale / (models[0].shape - 1)
-            trust = math.sqrt(noise / (noise + (sd / forecast.spread) ** 2))
-            x.append(trust * begun.inputs(one, rung))
-            y.append(trust * (mean - level) / forecast.spread)
-        if x:
-            models = [model.updated(np.array(x), np.array(y)) for model in models]
-        highest = max(model.evidence for model in models)
-        weights = [math.exp(model.evidence - highest) for model in models]
-        pairs = [(model, it / sum(weights)) for model, it in zip(models, weights, strict=True)]
-        forecast = Forecast(begun.center, forecast.spread, {**forecast.models, rung: pairs})
+        for one in there:
+            if one.state == "complete" or any(rung < at <= max(one.curve) for at in models):
+                mean, sd = forecast.estimate_final(one) or (math.nan, math.nan)
+                # An estimate in place of a known end counts less.
+                trust = math.sqrt(noise / (noise + (sd / spread) ** 2))
+                x.append(trust * forecast.inputs(one, rung))
+                y.append(trust * (mean - one.level(rung)) / spread)
+        models[rung] = model.updated(np.array(x), np.array(y)) if x else model
     return forecast
-
-
-def promise(params: Mapping[str, Any], prior: Path | None = PRIOR) -> float:
-    """Where such a configuration ended on other data sets, in standard deviations of all that were
-    tried there: the lower the better. 0 for what the prior does not know."""
-    return float(np.array(features(params)) @ _read_prior(prior).promise)
-
-
-def _passed(trial: Contender, rung: int, rungs: Sequence[int]) -> bool:
-    return any(rung < later <= max(trial.curve) for later in rungs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """Attributes: fractions of the training (P,), means and sds of coefficients (P, F), noise (P,)
-    in standard deviations; all in units of `spread`, the usual spread of first levels. Promise:
-    coefficients (F - 2,) of where configurations end."""
-
-    spread: float
-    fractions: Array
-    means: Array
-    sds: Array
-    noise: Array
-    promise: Array
-
-    def regressions(self, fraction: float) -> list[Regression]:
-        """One that believes the prior, one that learns of the parameters here, one of the level."""
-        mean, sds = (
-            np.array([np.interp(fraction, self.fractions, column) for column in table.T])
-            for table in (self.means, self.sds)
-        )
-        noise = float(np.interp(fraction, self.fractions, self.noise)) ** 2
-        is_one, is_level = (np.arange(len(FEATURES)) == index for index in (0, 1))
-        start = np.where(is_one, mean, 0.0)
-        learning = np.where(is_one, np.maximum(sds, 0.5), 0.3)
-        level = np.where(is_one | is_level, learning, 1e-3)
-        return [
-            Regression(at, np.diag(noise / sd**2), 3.0, 2 * noise * factor)
-            for at, sd, factor in ((mean, sds, 1.0), (start, learning, 1.5), (start, level, 1.5))
-        ]
-
-
-@cache
-def _read_prior(file: Path | None) -> _Prior:
-    stored = json.loads(file.read_text()) if file is not None else {}
-    if stored.get("features") != list(FEATURES):  # none: falls of nothing, and all may be
-        count = len(FEATURES)
-        zeros, sds = np.zeros((1, count)), np.full((1, count), 0.3)
-        return _Prior(0.3, np.array([0.0]), zeros, sds, np.array([0.5]), zeros[0, 2:])
-    columns = (np.array(stored[name]) for name in ("fractions", "means", "sds", "noise", "promise"))
-    return _Prior(stored["spread"], *columns)

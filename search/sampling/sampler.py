@@ -31,7 +31,7 @@ from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
-PROMISED_OF = 16  # half the first trials: the most promising of so many random ones
+PROMISED_OF = 8  # half the first trials: the most promising of so many random ones
 RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
 LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)

@@ -99,12 +99,9 @@ def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
 
 def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
     file = tmp_path / "prior.json"
-    promised = [-1.0 if name == "depth" else 0.0 for name in FEATURES[2:]]
-    columns = [[0.0] * len(FEATURES)]
-    table = {"features": FEATURES, "fractions": [0.0], "spread": 0.3, "noise": [0.2]}
-    file.write_text(
-        json.dumps({**table, "means": columns, "sds": [[0.3] * len(FEATURES)], "promise": promised})
-    )
+    ends = [-1.0 if name == "depth" else 0.0 for name in FEATURES]
+    numbers = {"fractions": [0.5], "spread": 0.3, "noise": [0.2], "falls": [0.0], "level": [0.0]}
+    file.write_text(json.dumps({"features": FEATURES, **numbers, "promised": [ends], "ends": ends}))
     depths: dict[int, list[int]] = {0: [], 1: []}
     for seed in range(4):
         study = optuna.create_study(sampler=make_sampler(spec_of("tpe", seed), file))
