@@ -61,6 +61,8 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "final": final,
         "view": final.view,
         "tested_on": tested_on,
+        "test_accuracy": test_accuracy,
+        "by_class": by_class,
         "scores": _scores(final),
         "pairs": _confused(final),
         "calibrated": {

@@ -9,7 +9,6 @@ from typing import Any
 from models.family import compact
 from search.analysis import comparison, comparison_words, findings, measures, wording
 from search.analysis.describe import describe_config, short_config
-from search.analysis.final_result import by_class, test_accuracy
 from search.figures.values import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
@@ -61,7 +60,7 @@ def listed(versions: Mapping[str, str]) -> str:
 _CALLED = (
     *(in_utc, evaluation_in_words, reason_in_words, value, listed, compact, arm_config, as_called),
     *(axis, measures.objective_in_words),
-    *(describe_config, short_config, by_class, test_accuracy, write_study_file),
+    *(describe_config, short_config, write_study_file),
     *(comparison.against_base, comparison_words.changes_in_words, comparison_words.mean_in_words),
     *(comparison_words.interval_in_words, comparison_words.p_in_words, reproduce.command),
     *(comparison_words.trained_in_words, comparison_words.value_in_words),

@@ -11,6 +11,7 @@ from search.figures import dashboard_figures
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import require_study
+from search.terminal.summary import score_in_words
 from tests.search.test_dashboard import settled
 
 STUDY = """\
@@ -44,7 +45,6 @@ def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any)
         view = view_study(require_study(db, "digits"))
     best = view.best
     assert best is not None
-    assert best.best is not None
     dashboard = site.start("search.dashboard", "--port", "0")
     url = dashboard.stdout.readline().strip()
     text = "document.body.innerText"
@@ -67,7 +67,7 @@ def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any)
         "/studies/1/note",
         "What <b>people</b> see",  # as typed
         "Done: 5 of 5 trials finished",
-        f"Best is trial {best.number}: loss {best.best.validation_loss:.4f}",
+        f"Best is trial {best.number}: {score_in_words(best, view)}",
         "digits, 400 training and 287 validation images",
         "Trial 0 failed: diverged",
         "Not evaluated yet.",
