@@ -12,9 +12,6 @@ from models.mlp import PARAMETERS as LINEAR_PARAMETERS
 if TYPE_CHECKING:
     from torch import nn
 
-STEM_CHANNELS = 64
-STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, and stride of the first convolution
-BLOCKS_A_STAGE = 2
 LEAST_SIDE = 32  # the last maps are 1/32 of the image
 
 
@@ -43,8 +40,9 @@ class ResNetConfig(Architecture):
 def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:
     """Raises ArchitectureError for images that are neither grey nor colour, or too small."""
     from torch import nn
+    from torchvision.models import resnet18
 
-    from models.blocks import GreyToColour, sequence
+    from models.blocks import GreyToColour, Residual, sequence
 
     channels, height, width = image_shape
     if channels not in (1, 3):
@@ -60,44 +58,25 @@ def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Mod
         layers.append(("resize", nn.Upsample(size=size, mode="bilinear")))
     if channels == 1:
         layers.append(("colour", GreyToColour()))
-    layers += _convolution("1", 3, STEM_CHANNELS, kernel=7, stride=2)
-    layers += [("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(3, stride=2, padding=1))]
-    channels = STEM_CHANNELS
-    for stage, (width, stride) in enumerate(STAGES, start=1):
-        for block in range(1, BLOCKS_A_STAGE + 1):
-            layers += _block(f"{stage}_{block}", channels, width, stride if block == 1 else 1)
-            channels = width
+    theirs = resnet18(num_classes=classes)
+    layers += [("conv1", theirs.conv1), ("norm1", theirs.bn1), ("relu1", nn.ReLU())]
+    layers.append(("pool1", theirs.maxpool))
+    for stage in range(1, 5):
+        for number, block in enumerate(theirs.get_submodule(f"layer{stage}").children(), start=1):
+            name = f"{stage}_{number}"
+            kinds = {"conv1": "conv{}a", "bn1": "norm{}a", "conv2": "conv{}b", "bn2": "norm{}b"}
+            main = [(ours.format(name), block.get_submodule(it)) for it, ours in kinds.items()]
+            main.insert(2, (f"relu{name}a", nn.ReLU()))
+            downsample = dict(block.named_children()).get("downsample", nn.Identity())
+            shortcut = [
+                (f"{kind}{name}_skip", module)
+                for kind, module in zip(("conv", "norm"), downsample.children(), strict=False)
+            ]
+            layers += [(f"residual{name}", Residual(main, shortcut)), (f"relu{name}b", nn.ReLU())]
     layers += [("global_pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
     if config.dropout:
         layers.append(("dropout1", nn.Dropout(config.dropout)))
-    return sequence([*layers, ("output", nn.Linear(channels, classes))])
-
-
-def _block(name: str, before: int, channels: int, stride: int) -> list[tuple[str, nn.Module]]:
-    from torch import nn
-
-    from models.blocks import Residual
-
-    main = [
-        *_convolution(f"{name}a", before, channels, kernel=3, stride=stride),
-        (f"relu{name}a", nn.ReLU()),
-        *_convolution(f"{name}b", channels, channels, kernel=3),
-    ]
-    shortcut = []
-    if before != channels:
-        shortcut = _convolution(f"{name}_skip", before, channels, kernel=1, stride=stride)
-    return [(f"residual{name}", Residual(main, shortcut)), (f"relu{name}b", nn.ReLU())]
-
-
-def _convolution(
-    name: str, before: int, channels: int, *, kernel: int, stride: int = 1
-) -> list[tuple[str, nn.Module]]:
-    from torch import nn
-
-    convolution = nn.Conv2d(
-        before, channels, kernel, stride=stride, padding=kernel // 2, bias=False
-    )
-    return [(f"conv{name}", convolution), (f"norm{name}", nn.BatchNorm2d(channels))]
+    return sequence([*layers, ("output", theirs.fc)])
 
 
 def torchvision_name(name: str) -> str:
