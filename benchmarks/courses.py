@@ -26,6 +26,7 @@ STUDY = """\
 [study]
 dataset = {dataset}
 trials = {trials}
+objective = "validation_loss" # what the others lower, and what is compared
 epochs = {epochs}
 seed = {seed}
 {part}

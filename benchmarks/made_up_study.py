@@ -119,6 +119,7 @@ def _rows(study: StudyHandle, trial: FrozenTrial) -> list[dict[str, Any]]:
             "validation_loss": loss,
             "validation_error": loss / 3,
             "best_validation_loss": loss,
+            "metrics": {"calibrated_loss": loss},
             "learning_rate": 1e-3,
             "seconds": SECONDS_AN_EPOCH,
             "images": 1437,

@@ -166,6 +166,7 @@ def _rows(
                 "validation_loss": loss,
                 "validation_error": 0.1,
                 "best_validation_loss": min(trial.losses[: epoch + 1]),
+                "metrics": {"calibrated_loss": loss},
                 "learning_rate": 0.001,
                 "seconds": SECONDS_AN_EPOCH / len(trial.losses),
                 "images": 10_000,
