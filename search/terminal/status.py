@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from search.analysis.measures import accuracy_of, measure_of
 from search.analysis.time_left import GUESS_VARIATION, RECENT, spread
 from search.analysis.wording import duration, grouped, percent, printable
+from search.sampling.registry import find_pruner
 from search.spec.objectives import RAW_LOSS
 from search.store import DEFAULT_STORAGE, is_sqlite, mask_password, read_url, without_password
 from search.terminal.command_line import as_called
@@ -38,7 +39,8 @@ LATEST = """
 """
 COUNTS = "SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state"
 HELD = """
-    SELECT t.number, l.worker, l.expires_at, e.epoch, v.intermediate_value AS value FROM trials t
+    SELECT t.number, l.worker, l.expires_at, l.paused, e.epoch, v.intermediate_value AS value
+    FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
     LEFT JOIN epochs e ON e.trial_id = t.trial_id
         AND e.epoch = (SELECT max(epoch) FROM epochs WHERE trial_id = t.trial_id)
@@ -62,6 +64,7 @@ SPENT = """
     WHERE t.study_id = :study AND t.state IN ('COMPLETE', 'PRUNED')
     GROUP BY t.trial_id ORDER BY t.trial_id DESC LIMIT :most
 """
+TRAINED = "SELECT count(*), sum(seconds) FROM epochs WHERE study_id = :study AND epoch > 0"
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
@@ -104,18 +107,27 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     finished = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
     finished += counts.get("FAIL", 0) if spec["arms"] else 0
     total = max(int(spec["trials"]), finished)
-    held = ask(HELD, study=study)
+    begun = ask(HELD, study=study)
+    held = [row for row in begun if row.paused is None or row.expires_at is not None]
     running = [row for row in held if not _is_left(row.worker, row.expires_at)]
     states = {"complete": counts.get("COMPLETE", 0), "pruned": counts.get("PRUNED", 0)}
     states |= {"failed": counts.get("FAIL", 0), "running": len(running)}
-    states |= {"interrupted": len(held) - len(running), "queued": counts.get("WAITING", 0)}
+    states |= {"paused": len(begun) - len(held), "interrupted": len(held) - len(running)}
+    states |= {"queued": counts.get("WAITING", 0)}
     told = [f"{grouped(n)} {state}" for state, n in states.items() if n or state == "complete"]
     yield from wrap(f"Study {name}: {finished} of {total} trials finished ({', '.join(told)})")
     hardware = printable(str(stored.get("hardware", "unknown")))
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
     if finished < total:
         spent = [seconds for (seconds,) in ask(SPENT, study=study, most=RECENT) if seconds]
-        yield from wrap(f"Time: {_time_left(spent, total - finished, len(running))}.")
+        varies = pstdev(spent) / fmean(spent) if len(spent) > 3 else GUESS_VARIATION
+        left = fmean(spent) * (total - finished) if spent else None
+        if find_pruner(spec["pruner"]).choose is not None:  # it may spend so many epochs
+            ((epochs, seconds),) = ask(TRAINED, study=study)
+            budget = spec.get("budget", 1.0) * total * spec["epochs"]
+            left = seconds / epochs * max(0.0, budget - epochs) if epochs else None
+        around = spread(varies, total - finished, len(spent))
+        yield from wrap(f"Time: {_time_left(left, around, len(running))}.")
     for title, rows in (
         ("Running", running),
         ("Interrupted, for the next worker to carry on", [r for r in held if r not in running]),
@@ -159,15 +171,13 @@ def _host_and_pid(worker: str | None) -> str:
     return ":".join((worker or "unknown").split(":")[:2])
 
 
-def _time_left(spent: list[float], remaining: int, workers: int) -> str:
-    """The remaining trials at what the latest took."""
-    if not spent:
+def _time_left(seconds: float | None, around: float, workers: int) -> str:
+    """Of seconds for one worker, none where nothing was trained."""
+    if seconds is None:
         return "no estimate yet"
-    varies = pstdev(spent) / fmean(spent) if len(spent) > 3 else GUESS_VARIATION
-    around = percent(spread(varies, remaining, len(spent)), 0)
     nobody = "" if workers else " with one worker; none is training now"
-    seconds = fmean(spent) * remaining / max(1, workers)
-    return f"about {duration(seconds)} left, give or take {around}{nobody}"
+    left = duration(seconds / max(1, workers))
+    return f"about {left} left, give or take {percent(around, 0)}{nobody}"
 
 
 def next_commands(name: str, storage: str, missing: int, has_best: bool) -> list[str]:
