@@ -64,8 +64,7 @@ def _add_group(
 ) -> None:
     """Many curves as one trace with gaps, which is small and quick to draw."""
     shown = values.thinned(trials, MOST_CURVES)
-    x = values.joined([point.epoch for point in values.points(trial)] for trial in shown)
-    y = values.joined([point.value for point in values.points(trial)] for trial in shown)
+    x, y = (values.joined([p[i] for p in values.points(trial)] for trial in shown) for i in (0, 1))
     numbers = values.joined([trial.number] * len(values.points(trial)) for trial in shown)
     look = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6, "legendrank": BEHIND}
     name, hover = values.with_count(name, shown, trials), "#%{customdata}, epoch %{x}: %{y}"
@@ -73,10 +72,10 @@ def _add_group(
 
 
 def _add_curve(figure: go.Figure, trial: TrialView, name: str, line: dict[str, Any]) -> None:
-    epochs, found, errors = zip(*values.points(trial), strict=True)
-    hover = f"#{trial.number}, epoch %{{x}}: %{{y}}, error %{{customdata:.2%}}"
+    epochs, found = zip(*values.points(trial), strict=True)
+    hover = f"#{trial.number}, epoch %{{x}}: %{{y}}"
     name, line = f"{name}: {values.lowest(trial)}", {**line, "width": 2}
-    style.add(figure, epochs, found, name, hover, line=line, customdata=errors)
+    style.add(figure, epochs, found, name, hover, line=line)
 
 
 def _arm_curves(view: StudyView, arms: Sequence[ArmRuns]) -> go.Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from search.analysis.measures import guessing_value
 from search.analysis.wording import data_in_words, fitted, grouped
@@ -16,24 +16,16 @@ T = TypeVar("T")
 MOST_ARM = 40  # characters of an arm's name
 
 
-class Point(NamedTuple):
-    """One report: where in the training, value, error in [0, 1]."""
-
-    epoch: float
-    value: float
-    error: float | None
-
-
 def axis(view: StudyView) -> str:
     """What trials are compared by: `validation loss (cross entropy, nats)`."""
     value = view.spec.value
     return f"{value.label} ({value.unit})" if value.unit else value.label
 
 
-def points(trial: TrialView) -> list[Point]:
-    """Its reports with a finite value; rung 0 stands where in its epoch it was taken."""
+def points(trial: TrialView) -> list[tuple[float, float]]:
+    """(epoch, value) of its reports with a finite value; rung 0 stands where it was taken."""
     return [
-        Point(row.epoch or round(EARLY_LOOK, 2), value, short(row.validation_error))
+        (row.epoch or round(EARLY_LOOK, 2), value)
         for row in trial.reports
         if (value := short(row.value)) is not None
     ]
@@ -50,7 +42,7 @@ def value_range(view: StudyView) -> list[float]:
 
     A diverging trial would otherwise squeeze all others into a line; see `guessing_value`.
     """
-    found = [value for trial in view.trials for _, value, _ in points(trial) if value > 0]
+    found = [value for trial in view.trials for _, value in points(trial) if value > 0]
     guessing = guessing_value(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)
     return [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]

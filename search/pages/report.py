@@ -22,13 +22,7 @@ from search.store.views import StudyView
 from search.training.files import write_atomically
 
 FOLDER = "figures"  # beside the page
-OF_EARLIER_VERSIONS = (
-    "kinds",
-    "dropout",
-    "parallel",
-    "time",
-    "effects",
-)  # figures that there are no more
+GONE = ("kinds", "dropout", "parallel", "time", "effects")  # figures of earlier versions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +78,7 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
     """
     draws = {name: partial(drawn, figure.to_dict()) for name, figure in report.figures.items()}
     files = write_pictures(draws, folder / FOLDER, kinds)
-    known = {f"{name}.{kind}" for name in (*FIGURES, *OF_EARLIER_VERSIONS) for kind in KINDS}
+    known = {f"{name}.{kind}" for name in (*FIGURES, *GONE) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)
     for name, text in (("report.html", report.html()), ("report.md", report.markdown)):

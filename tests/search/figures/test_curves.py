@@ -40,19 +40,18 @@ def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: Study
     assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
 
 
-def test_the_loss_axis_ends_at_the_loss_of_guessing(make_view: Make, make_trial: Make) -> None:
-    exploded = make_view([make_trial(0, [0.3]), make_trial(1, [1e9], state="pruned")])
-    low, high = learning_curves(exploded).layout.yaxis.range
-    assert 10**low < 0.3 < 10**high
-    assert 10**high == pytest.approx(math.log(5) * 1.05)
-
-
-def test_a_long_study_is_thinned_and_says_so(big_study: Make) -> None:
+def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing(
+    big_study: Make, make_view: Make, make_trial: Make
+) -> None:
     figure = learning_curves(big_study(1000, 12))
     pruned = traces(figure)["pruned"]
     assert pruned.name == f"pruned ({MOST_CURVES} of 750)"
     assert pruned.x.count(None) == MOST_CURVES
     assert sum(trace.name.startswith("#") for trace in figure.data) == TOP
+    exploded = make_view([make_trial(0, [0.3]), make_trial(1, [1e9], state="pruned")])
+    low, high = learning_curves(exploded).layout.yaxis.range
+    assert 10**low < 0.3 < 10**high
+    assert 10**high == pytest.approx(math.log(5) * 1.05)  # the loss of guessing
 
 
 def test_curves_of_arms_are_means_of_seeds(make_comparison: Make) -> None:
@@ -66,14 +65,6 @@ def test_curves_of_arms_are_means_of_seeds(make_comparison: Make) -> None:
     assert 10 ** figure.layout.yaxis.range[0] < 0.9 * 0.4  # training losses are seen, too
 
 
-def test_a_mean_ends_with_the_first_seed_that_stopped(make_comparison: Make) -> None:
-    view = make_comparison({"base": [0.5, 0.52]})
-    short, long = view.trials
-    object.__setattr__(short, "curve", short.curve[:2])
-    assert [list(trace.x) for trace in named(learning_curves(view), "base (2)")] == [[1, 2]] * 2
-    assert len(long.curve) == 3
-
-
 def test_only_so_many_arms_are_told_apart(make_comparison: Make) -> None:
     arms = {f"arm {i:02}": [0.5 + i / 100, 0.5 + i / 90] for i in range(20)}
     arms["arm 00"] = [0.9, 0.9]  # the base stays, though it is the worst
@@ -82,3 +73,8 @@ def test_only_so_many_arms_are_told_apart(make_comparison: Make) -> None:
         f"arm {i:02} (2)" for i in range(MOST_ARMS)
     }
     assert "8 arms not drawn" in figure.layout.title.subtitle.text
+    view = make_comparison({"base": [0.5, 0.52]})
+    short, long = view.trials
+    object.__setattr__(short, "curve", short.curve[:2])  # a mean ends with the first that stopped
+    assert [list(trace.x) for trace in named(learning_curves(view), "base (2)")] == [[1, 2]] * 2
+    assert len(long.curve) == 3
