@@ -79,10 +79,7 @@ def add_trials(
     found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
     shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
     if shown:
-        hover, name = (
-            f"%{{customdata}}: {view.spec.value.word} %{{y}}",
-            with_count(name, shown, found),
-        )
+        hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
         xs, ys = [x(trial) for *_, trial in shown], [low for low, *_ in shown]
         labels = [label(trial) for *_, trial in shown]
         name = with_count(name, shown, found)
