@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -185,16 +184,6 @@ def test_the_command_to_go_on_with(
     monkeypatch.setenv("SEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")  # not of all shells
     if not shown.startswith("go --storage"):
         assert " --storage postgresql://me@host/db  (the password" in same_command(given)
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-def test_make_does_not_print_it() -> None:
-    targets = ("search", "finalize", "report", "dashboard")
-    words = ["make", "--dry-run", *targets, f"STORAGE=postgresql://me:{SECRET}@host/db"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "-m search." in done.stdout
-    assert SECRET not in done.stdout + done.stderr
 
 
 def test_a_text_that_quotes_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from search.analysis.importances import (
     FEWEST,
-    MOST,
     importances,
     importances_in_words,
     search_axes,
@@ -73,12 +72,6 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing(
     more = dataclasses.replace(view, trials=(*view.trials, baseline, odd))
     assert len(usable(more)) == FEWEST - 1
     assert importances(more) is None
-
-
-def test_a_long_study_is_thinned(searched: Callable[[int], StudyView]) -> None:
-    found = importances(searched(MOST + 40))
-    assert found is not None
-    assert found.trials == MOST
 
 
 def test_pruned_trials_count(searched: Callable[[int], StudyView]) -> None:

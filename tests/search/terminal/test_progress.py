@@ -21,7 +21,6 @@ import pytest
 from rich.console import Console
 
 from search.store.views import StudyView, TrialView
-from search.terminal import progress
 from search.terminal.progress import Progress, can_be_live
 
 MakeTrial = Callable[..., TrialView]
@@ -144,10 +143,7 @@ def test_a_console_that_is_gone_harms_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_read_that_hangs_is_left_behind(
-    make_view: MakeView, output: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "LEAVE_SECONDS", 0.05)
+def test_a_read_that_hangs_is_left_behind(make_view: MakeView, output: Output) -> None:
     database_is_back, inside = threading.Event(), threading.Event()
 
     def read() -> StudyView:
@@ -158,7 +154,7 @@ def test_a_read_that_hangs_is_left_behind(
     with Progress(read, console=output.console):
         inside.wait(10)
         left = time.monotonic()
-    assert time.monotonic() - left < 2
+    assert time.monotonic() - left < 5
     database_is_back.set()
     for thread in threading.enumerate():
         if thread.name == "progress":

@@ -44,9 +44,9 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report
     assert "Study s: 0 of 20 trials finished (0 complete)" in flat(quick_status(db.url, "s"))
     host = socket.gethostname()
     ours, gone = f"{host}:{os.getpid()}:1:2", f"{host}:99999999:1:2"
-    held, silent, left, dead, failed, good, better = (
+    held, silent, left, dead, failed, good, better, aside = (
         begin(study, worker)
-        for worker in ("red:12:1:2", "blue:7:1:2", ours, gone, ours, ours, ours)
+        for worker in ("red:12:1:2", "blue:7:1:2", ours, gone, ours, ours, ours, ours)
     )
     for lease, losses in ((held, [0.9, 0.5]), (left, [0.8]), (good, [0.7, 0.4]), (better, [0.3])):
         for epoch, loss in enumerate(losses):
@@ -55,9 +55,12 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report
     finish(study, failed, state=TrialState.FAIL, attributes={REASON: "out of memory\x1b[2J"})
     for lease, loss in ((good, 0.4), (better, 0.3)):
         finish(study, lease, state=TrialState.COMPLETE, value=loss)
+    finish(study, aside, state=TrialState.RUNNING)
     text = quick_status(db.url)
     told = flat(text)
-    assert "2 of 20 trials finished (2 complete, 1 failed, 2 running, 2 interrupted)" in told
+    assert (
+        "2 of 20 trials finished (2 complete, 1 failed, 2 running, 1 paused, 2 interrupted)" in told
+    )
     reached = "epoch 1 of 4, calibrated validation loss 0.5000"
     assert f"  trial {held.trial_number}, {reached}, on red:12\n" in (text or "")
     assert f"trial {silent.trial_number}, nothing reported yet, on blue:7" in told
