@@ -133,11 +133,16 @@ class StudySampler(BaseSampler):
 
 
 def _chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The best that have ended, the latest, and those that run; of a shorter study all."""
-    ended = [trial for trial in trials if trial.value is not None]
-    best = sorted(ended, key=lambda trial: trial.value or 0.0)[:BEST]
+    """The best and the latest, and those that begin now; of a shorter study all."""
+    known = [trial for trial in trials if trial.intermediate_values]
+    best = sorted(known, key=lambda trial: min(trial.intermediate_values.values()))[:BEST]
     chosen = {trial.number for trial in (*best, *trials[-LATEST:])}
-    return [t for t in trials if t.number in chosen or t.state == TrialState.RUNNING]
+    running = TrialState.RUNNING
+    return [
+        trial
+        for trial in trials
+        if trial.number in chosen or (trial.state == running and not trial.intermediate_values)
+    ]
 
 
 def _contender(trial: FrozenTrial) -> Contender:
