@@ -58,12 +58,12 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the same keys, None where there is no value. `trial`: number; `state`: running,
-        interrupted (begun, and held by no worker now), complete, pruned, failed or waiting (not
-        begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison. At the epoch of
-        the lowest `value` (of the study's objective), `best_epoch`: `train_*` and `validation_*`,
-        losses in nats, errors and accuracies in [0, 1]. `parameters`: of the network; `epochs`:
-        trained; `learning_rate`: its peak; `seconds`: spent on training and validation; `started`,
-        `finished`: local times of the worker; `reason`: why it failed.
+        paused (at a rung), interrupted (begun, and held by no worker now), complete, pruned, failed
+        or waiting (not begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
+        At the epoch of the lowest `value` (of the study's objective), `best_epoch`: `train_*` and
+        `validation_*`, losses in nats, errors and accuracies in [0, 1]. `parameters`: of the
+        network; `epochs`: trained; `learning_rate`: its peak; `seconds`: spent on training and
+        validation; `started`, `finished`: local times of the worker; `reason`: why it failed.
         Then, for each searched parameter, `params_<name>`.
     """
     searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))

@@ -74,6 +74,19 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report
     assert "\x1b" not in told
 
 
+def test_paused_trials_and_the_time_that_a_budget_leaves(db: Database, report: Report) -> None:
+    spec = replace(SPEC, pruner="promotion", budget=0.5)
+    study = create_study(db, "s", spec, INFO, validation_count=287)
+    lease = begin(study, "red:12:1:2")
+    for epoch in (0, 1, 2):  # of a second each
+        report(db, lease, epoch, 0.5)
+    finish(study, lease, state=TrialState.RUNNING)
+    told = flat(quick_status(db.url))
+    assert "0 of 20 trials finished (0 complete, 1 paused)" in told
+    assert "about 38 s left" in told  # 38 of 40 epochs
+    assert "Interrupted" not in told
+
+
 def test_what_cannot_be_read_is_left_to_those_who_can_say_why(db: Database, tmp_path: Path) -> None:
     study = create_study(db, "s", SPEC, INFO, validation_count=287)
     assert quick_status(db.url, "t") is None
