@@ -38,7 +38,7 @@ def load(root: Path, train: bool, data_dir: Path, reading: Reading) -> Part:
         images=read_pictures([root / file for file in files], image_shape, preparation),
         labels=[label_of[class_of(file)] for file in files],
         class_names=layout.class_names,
-        validation=len(layout.validation) if train else 0,
+        validation=layout.validation if train else 0,
         test_digests=layout.test_digests,
         test_is_drawn=layout.test_is_drawn,
         preparation=preparation,

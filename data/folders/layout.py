@@ -27,7 +27,7 @@ HELD_OUT = 0.2  # for the test where there is no PATH/test, and for validation
 class Layout:
     """Files as "train/<class>/<file>" below `root`, or "<class>/<file>" without such a folder.
 
-    training, validation: sorted. validation: empty where it is to be drawn from training.
+    learned: for training, then `validation` of them for validation; 0: it is to be drawn.
     test_digests: the test images alike, with the digests of their files.
     test_is_drawn: they were held out; the folder has none of its own.
     notes: what a person should know, a sentence each.
@@ -35,16 +35,11 @@ class Layout:
 
     root: Path
     class_names: tuple[str, ...]
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
+    learned: tuple[str, ...]
+    validation: int
     test_digests: Mapping[str, str]
     test_is_drawn: bool
     notes: tuple[str, ...]
-
-    @property
-    def learned(self) -> tuple[str, ...]:
-        """The files for training, then those for validation."""
-        return self.training + self.validation
 
 
 def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
@@ -104,8 +99,8 @@ def _read(root: Path, data_dir: Path, version: int) -> Layout:
     return Layout(
         root=root,
         class_names=tuple(names),
-        training=tuple(training),
-        validation=tuple(validation),
+        learned=(*training, *validation),
+        validation=len(validation),
         test_digests=test,
         test_is_drawn=drawn,
         notes=tuple(notes),

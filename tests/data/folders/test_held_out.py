@@ -31,7 +31,7 @@ def contents(root: Path, files: Iterable[str]) -> set[bytes]:
 def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
     layout = read_layout(root, data_dir)
     assert contents(root, layout.test_digests) == test
-    assert not contents(root, layout.training) & test
+    assert not contents(root, layout.learned) & test
     labels = load_test(f"folder:{root}", data_dir).labels_N.tolist()
     names = [layout.class_names[label] for label in labels]
     assert names == [file.split("/")[1] for file in layout.test_digests]
@@ -84,7 +84,7 @@ def test_a_file_in_its_place_is_held_out_as_well(
         path.write_bytes(content)
     layout = read_layout(root, tmp_path / "data")
     assert contents(root, layout.test_digests) >= held
-    assert not contents(root, layout.training) & held
+    assert not contents(root, layout.learned) & held
 
 
 def test_a_record_of_an_earlier_version_learns_the_digests(
@@ -107,7 +107,7 @@ def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) ->
         if file.startswith("train/cat/"):
             (root / file).unlink()
     after = read_layout(root, tmp_path / "data")
-    assert contents(root, after.training) <= contents(root, before.training)
+    assert contents(root, after.learned) <= contents(root, before.learned)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"test": [1]}', "[" * 9999])
