@@ -16,6 +16,7 @@ from search.figures import FIGURES
 from search.sampling.registry import PRUNERS, SAMPLERS
 from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
+from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
 from search.spec.study_file import find_study_file, listing, read_study_file
 from search.terminal.command_line import same_command
@@ -45,6 +46,7 @@ IN_FILE: dict[str, Mapping[str, Any]] = {
     "sampler": SAMPLERS,
     "pruner": PRUNERS,
     "metrics": METRICS,
+    "objective": OBJECTIVES,
 }
 MIRROR = {"safe": False, "unsafe": True}
 EXAMPLES = """
