@@ -9,6 +9,7 @@ import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -203,8 +204,7 @@ def _cpu_computes_in_bfloat16() -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_tile"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StageMaps:
+class StageMaps(NamedTuple):
     """The output of one stage for one image; name: of its first module.
 
     A stage is a convolution, or a block around which a shortcut goes, with what follows it.
@@ -231,24 +231,16 @@ def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> list[StageMaps]:
     """Of one uint8 image on the model's device."""
-    outputs = _outputs(model, image_CHW[None], mean_C, std_C)
-    return [
-        StageMaps(name=name, maps_CHW=maps_1CHW[0].float().cpu().numpy())
-        for name, maps_1CHW in outputs.items()
-        if maps_1CHW.ndim == 4
-    ]
-
-
-def _outputs(
-    model: nn.Module, images_NCHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """What each stage gives for one batch, by its name."""
     outputs: dict[str, torch.Tensor] = {}
     handles = [
         module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
         for name, module in stages(model)
     ]
-    logits(model, images_NCHW, mean_C, std_C)
+    logits(model, image_CHW[None], mean_C, std_C)
     for handle in handles:
         handle.remove()
-    return outputs
+    return [
+        StageMaps(name, maps_1CHW[0].float().cpu().numpy())
+        for name, maps_1CHW in outputs.items()
+        if maps_1CHW.ndim == 4
+    ]
