@@ -147,22 +147,22 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         name = extension.name
         places = [Path(extension.path), Path(Path(name).name)]
         places += [_loaded[name].path] if name in _loaded else []
-        versions = {place: _digest(place) for place in places}
-        fitting = [place for place in places if versions[place] == extension.sha256]
-        others = [digest[:SHOWN] for digest in versions.values() if digest is not None]
+        versions = [(place, digest) for place in places if (digest := _digest(place))]
+        fitting = [place for place, digest in versions if digest == extension.sha256]
         of_data = is_reference(dataset) and file_of(dataset) == name
-        if fitting and not of_data:
-            load_extension(name, fitting[0])
-        elif others and not fitting:
+        if versions and not fitting:
             raise ExtensionError(
-                f"{name} has changed since the study was made (SHA-256 {others[0]}, but then "
-                f"{extension.sha256[:SHOWN]}); put that version back, or give another --study NAME"
+                f"{name} has changed since the study was made (SHA-256 {versions[0][1][:SHOWN]}, "
+                f"but then {extension.sha256[:SHOWN]}); put that version back, or give another "
+                "--study NAME"
             )
-        elif not others and not of_data:
+        if not fitting and not of_data:
             raise ExtensionError(
                 f"the study needs {name}, which is not at {extension.path}; put it there or "
                 "into the current directory"
             )
+        if not of_data:
+            load_extension(name, fitting[0])
     register_families(families)
 
 

@@ -85,14 +85,6 @@ def test_a_mere_folder_of_such_a_name_is_not_in_the_way(tmp_path: Path) -> None:
     assert done.stdout == f"{ROOT / 'data/errors.py'} {ROOT / 'models/__init__.py'}\n"
 
 
-def test_it_loads_nothing_heavy() -> None:
-    program = (
-        "import sys; from search import cli; sys.argv = ['cnn-search', '--help']; cli.main();"
-        "assert not {'torch', 'optuna', 'numpy'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
-
-
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_names_itself(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
