@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
 import torch
 from platformdirs import user_cache_path
@@ -171,8 +172,8 @@ def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
     if not records or kind == "none":
         return None
     made = learn(records)
-    if kind == "inverted":
-        made["means"] = [[-value for value in row] for row in made["means"]]
+    if kind == "inverted":  # what the parameters promise
+        made |= {name: np.negative(made[name]).tolist() for name in ("promised", "ends")}
     text = json.dumps(made)
     file = kept / f"prior-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not file.exists():
@@ -186,7 +187,7 @@ def _kept(job: Job, args: argparse.Namespace) -> Path:
         HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "surrogate", "worlds")
     ]
     if find_strategy(job.strategy).is_ours:
-        sources += sorted((HERE.parent / "search" / "sampling").glob("*.py"))
+        sources += [HERE / "prior.py", *sorted((HERE.parent / "search" / "sampling").glob("*.py"))]
         sources += _others(job, args)
     digest = hashlib.sha256(job.file.read_bytes())
     for source in sources:
@@ -222,11 +223,9 @@ def _replayed(jobs: Sequence[Job], args: argparse.Namespace) -> dict[Job, list[l
     files = {job: _kept(job, args) for job in jobs}
     known = {job: _known(file) for job, file in files.items()}
     seeds = range(args.repeats)
-    missing = [(job, seed) for job in jobs for seed in seeds if seed not in known[job]]
-    print(
-        f"{len(jobs) * args.repeats - len(missing)} replays on record, {len(missing)} to go",
-        file=sys.stderr,
-    )
+    missing = [(job, seed) for seed in seeds for job in jobs if seed not in known[job]]
+    present = len(jobs) * args.repeats - len(missing)
+    print(f"{present} replays on record, {len(missing)} to go", file=sys.stderr)
     started = told = time.monotonic()
     for count, (job, seed, points) in enumerate(_done(missing, args), 1):
         known[job][seed] = points

@@ -175,7 +175,7 @@ def test_a_prior_is_learned_on_the_other_records_alone(tmp_path: Path) -> None:
     names = ["ours", "ours-inverted", "ours-no-prior"]
     assert replay.main([*words, "--strategies", *names]) == 0
     true, opposite = (
-        json.loads(file.read_text())["means"]
+        json.loads(file.read_text())["promised"]
         for file in sorted(tmp_path.glob("prior-*"), key=lambda file: file.stat().st_mtime_ns)
     )
     assert true == [[-value for value in row] for row in opposite] != opposite
