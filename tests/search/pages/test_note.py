@@ -84,6 +84,13 @@ def test_the_note_says_how_far_the_study_is(
     assert " % as of 2026-03-01" in guess
 
 
+def test_trials_that_nobody_trains_are_told(make_view: MakeView, make_trial: MakeTrial) -> None:
+    held = [make_trial(0, [0.5], state="paused"), make_trial(1, [0.5], state="interrupted")]
+    note = study_note(make_view(held))
+    assert "\nPaused: laid aside; it goes on if it is worth its next epochs. This dash" in note
+    assert "\nInterrupted: its worker is gone or was stopped" in note
+
+
 def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(
     make_view: MakeView, result_row: ResultRow
 ) -> None:
