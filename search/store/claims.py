@@ -240,7 +240,7 @@ class _Claimant:
             if held:
                 return Wait(running=held)
         for row in paused.values():
-            tell(self.study.db, row.trial_id, TrialState.PRUNED)
+            tell(connection, self.study.db, row.trial_id, TrialState.PRUNED, None)
         return Done(finished=finished + len(paused))
 
     def _take_over(self, connection: Connection, row: Row[Any]) -> Lease | None:

@@ -26,6 +26,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 from search.store import StudyGoneError
 from search.store.database import Database, transaction, with_retry
 from search.store.schema import DatabaseClock, leases, trial_values, trials
+from search.store.schema import trial_intermediate_values as reports
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -58,11 +59,17 @@ _finished = (
     )
 )
 _give_up = update(leases).where(_held).values(expires_at=None)
-_lay_aside = update(leases).where(_held).values(expires_at=None, paused=1)
+_lay_aside, _unmark = _give_up.values(paused=1), update(leases).values(paused=None)
 _renew = (
     update(leases)
     .where(_held, select(trials.c.trial_id).where(_running).exists())
     .values(expires_at=DatabaseClock() + bindparam("duration"), extended=None)
+)
+_last_report = (
+    select(reports.c.intermediate_value)
+    .where(reports.c.trial_id == bindparam("of_trial"))
+    .order_by(reports.c.step.desc())
+    .limit(1)
 )
 
 
@@ -159,29 +166,22 @@ def finish(
             fence(connection, lease)
             for name, it in (attributes or {}).items():
                 study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
-            if state == TrialState.RUNNING:
-                connection.execute(_lay_aside, lease.key)
-                return
-            tell(study.db, lease.trial_id, state, value)
-            connection.execute(_give_up, lease.key)
+            if state != TrialState.RUNNING:
+                tell(connection, study.db, lease.trial_id, state, value)
+            connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
 
     with_retry(study.db, attempt)
 
 
-def tell(db: Database, trial_id: int, state: TrialState, value: float | None = None) -> None:
-    """What Optuna's `Study.tell` does, which would not end a trial that it has seen ended before.
-
-    Raises:
-        ValueError: see `finish`.
-    """
-    values = [] if value is None or math.isnan(value) else [value]
-    if bool(values) != (state == TrialState.COMPLETE):
+def tell(
+    connection: Connection, db: Database, trial_id: int, state: TrialState, value: float | None
+) -> None:
+    """As Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
+    if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
         raise ValueError(f"a {state.name} trial cannot have the value {value}")
     if state == TrialState.PRUNED:
-        reports = db.optuna.get_trial(trial_id).intermediate_values
-        values = [reports[max(reports)]] if reports else []
-    known = [it for it in values if not math.isnan(it)]
-    db.optuna.set_trial_state_values(trial_id, state, known or None)
+        value = connection.scalar(_last_report, {"of_trial": trial_id})
+    db.optuna.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
 def revive(connection: Connection, study_id: int) -> None:
@@ -206,9 +206,8 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
             query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
             found = {row.trial_id: row.number for row in connection.execute(query)}
             for trial_id in found:
-                tell(study.db, trial_id, TrialState.PRUNED)
-            mine = leases.c.trial_id.in_(found)
-            connection.execute(update(leases).where(mine).values(paused=None))
+                tell(connection, study.db, trial_id, TrialState.PRUNED, None)
+            connection.execute(_unmark.where(leases.c.trial_id.in_(found)))
         return list(found.values())
 
     return with_retry(study.db, attempt)
