@@ -36,7 +36,7 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
 ) -> None:
     """One worker, killed after so many reports and then some milliseconds, started anew."""
     kills = times(3, 20)
-    trials, pruner = times(8, 24), "none" if kills == 20 else "halving"
+    trials, pruner = times(8, 24), "none" if kills == 20 else "promotion"
     whole = make_site("whole")
     whole.finish(trials, pruner)
     site = make_site("killed")
