@@ -41,8 +41,10 @@ def stop_in_words(view: StudyView) -> str | None:
     """That one could stop, where nothing was gained for long; None else, and of a comparison."""
     if view.spec.is_comparison or view.best is None:
         return None
-    ended = [trial.number for trial in latest_ended(view) if trial.state != "failed"]
-    without = ended.index(view.best.number)
+    # By their last reports: those that were paused all end together.
+    last = view.best.reports[-1].reported_at
+    others = view.in_state("complete", "pruned")
+    without = sum(bool(one.reports) and one.reports[-1].reported_at > last for one in others)
     if without < max(LONG, SHARE * view.finished):
         return None
     found = f"None of the last {without} trials beat the best"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -92,9 +92,10 @@ def test_what_counts_is_when_trials_ended(
 ) -> None:
     """A slow trial that began early and ended last is a gain of now."""
     view = gained(2, 30)
-    late = dataclasses.replace(view.trials[2], finished=view.trials[-1].finished)
-    assert late.finished is not None
-    late = dataclasses.replace(late, finished=late.finished + timedelta(minutes=1))
+    best = view.trials[2]
+    reported_at = view.trials[-1].reports[-1].reported_at + 60
+    last = dataclasses.replace(best.curve[-1], reported_at=reported_at)
+    late = dataclasses.replace(best, curve=(*best.curve[:-1], last))
     slow = dataclasses.replace(view, trials=(*view.trials[:2], late, *view.trials[3:]))
     assert stop_in_words(view) is not None
     assert stop_in_words(slow) is None
