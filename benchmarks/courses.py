@@ -29,6 +29,7 @@ trials = {trials}
 objective = "validation_loss" # what the others lower, and what is compared
 epochs = {epochs}
 seed = {seed}
+pruner = "promotion"
 {part}
 """
 

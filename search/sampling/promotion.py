@@ -54,7 +54,8 @@ def choose(
             if waiting:
                 return waiting[0].number
         return NEW
-    if spent >= budget or not paused:
+    is_one_whole = any(one.state == "complete" and one.params for one in contenders)
+    if not paused or (spent >= budget and is_one_whole):
         return None
     lowest = min(mean for mean, _ in estimates.values())
 

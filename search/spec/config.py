@@ -131,7 +131,7 @@ class StudySpec:
     patience: int | None = None
     seed: int = 0
     sampler: str = "gp"
-    pruner: str = "promotion"
+    pruner: str = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()

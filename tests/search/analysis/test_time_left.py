@@ -89,7 +89,7 @@ def test_it_is_without_much_bias_and_tells_its_spread() -> None:
     for finished in (3, 10, 25, 40):
         found = ratios(finished, both)
         assert 0.75 < median(ratio for ratio, _ in found) < 1.65
-        assert 0.4 < fmean(abs(1 - 1 / ratio) < spread for ratio, spread in found) < 0.85
+        assert 0.35 < fmean(abs(1 - 1 / ratio) < spread for ratio, spread in found) < 0.85
 
 
 # One network, no pruner: each figure can be worked out by hand. 8 trials of 5 epochs of 10 s.

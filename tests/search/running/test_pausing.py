@@ -180,7 +180,7 @@ def test_the_projects_own_rule(make_run: Make) -> None:
 
 def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
     """The study ends with its total all the same."""
-    for name, answer in (("none", None), ("new", "new"), ("wrong", 99)):
+    for name, answer in (("says-none", None), ("says-new", "new"), ("says-99", 99)):
         PRUNERS[name] = Pruner(
             description=name, rungs=range, choose=lambda _, _answer=answer, **__: _answer
         )
