@@ -66,7 +66,7 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "scores": _scores(final),
         "pairs": _confused(final),
         "calibrated": {
-            name: _of_seeds(found, *((4, 1) if name == "loss" else (2, 100)))
+            name: _of_seeds(found, *((4, 1, "") if name == "loss" else (2, 100, " %")))
             for name, found in calibrations(final).items()
         },
         "BINS": CALIBRATION_BINS,
@@ -74,9 +74,9 @@ def _values(final: FinalResult) -> dict[str, Any]:
     }
 
 
-def _of_seeds(found: Sequence[float], digits: int, factor: float) -> str:
-    """`1.20 ± 0.12 (3 seeds)`."""
-    middle = f"{factor * mean(found):.{digits}f}"
+def _of_seeds(found: Sequence[float], digits: int, factor: float, unit: str) -> str:
+    """`1.20 % ± 0.12 (3 seeds)`."""
+    middle = f"{factor * mean(found):.{digits}f}{unit}"
     return middle + seeds_in_words(spread(found), len(found), digits, factor)
 
 

@@ -18,6 +18,7 @@ from search.sampling.forecast import PRIOR, Contender, fit
 
 NEW: Literal["new"] = "new"
 Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
+WHOLE = 2  # trials, of which one may be the baseline
 SHARE = 1 / 3  # of the trials of a rung go on from it
 
 
@@ -35,8 +36,7 @@ def choose(
         contenders: all trials of the study but the failed ones, by number.
         trials: how many the study is to have.
         epochs: maximum per trial.
-        budget: epochs that the study may spend on all trials together, beyond what its trials need
-            to reach their first rung.
+        budget: epochs that the study may spend on all trials together.
         prior: see `forecast.fit`.
     """
     forecast = fit(contenders, epochs, prior)
@@ -54,8 +54,8 @@ def choose(
             if waiting:
                 return waiting[0].number
         return NEW
-    is_one_whole = any(one.state == "complete" and one.params for one in contenders)
-    if not paused or (spent >= budget and is_one_whole):
+    whole = sum(one.state == "complete" for one in contenders)
+    if not paused or (spent >= budget and whole >= WHOLE):
         return None
     lowest = min(mean for mean, _ in estimates.values())
 

@@ -71,6 +71,7 @@ def test_the_study_is_the_default_one_at_another_scale(
         "epochs": 3,
         "seed": 5,
         "pruner": expected["pruner"],
+        "objective": "validation_loss",
         "space": expected["space"],
         **part,
     }

@@ -14,6 +14,7 @@ from PIL import Image
 from data.datasets import default_data_dir, load_test
 from search import export, finalize, study
 from search.final import final, folder, scoring
+from search.spec.study_file import find_study_file
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.reading import view_study
@@ -29,7 +30,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finalize")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        study.main(["--dataset", "digits", "--trials", "3", "--epochs", "3", "--workers", "1"])
+        text = find_study_file("default").read_text().replace('"promotion"', '"none"')
+        (folder / "all.toml").write_text(text)
+        scale = ["--trials", "3", "--epochs", "3", "--workers", "1", "--study", "digits"]
+        study.main(["--config", "all.toml", "--dataset", "digits", *scale])
     return folder
 
 

@@ -19,7 +19,8 @@ from search.spec.study_file import find_study_file, read_study_file
 from search.store.views import State, StudyView, TrialView
 from tests.search.made_up_views import study_view, trial_view
 
-DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
+_FILE = read_study_file(find_study_file("default"))
+DEFAULT = StudySpec(**{**_FILE, "dataset": "fashion_mnist", "pruner": "halving"})
 STUDIES = 100  # of each kind
 # Standard deviation of the logarithm of an epoch's seconds, over the default space: as on 2 CPU
 # cores, and where launching kernels takes the time.

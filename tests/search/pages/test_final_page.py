@@ -48,13 +48,15 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
 def test_calibration_is_told_before_and_after(make_final: MakeFinal) -> None:
     final = make_final()
     for told in (words(final_page(final)), " ".join(final_text(final).split())):
-        assert "error on the test set (15 bins) is 3.00 ± 0.00 %; " in told
+        assert "error on the test set (15 bins) is 3.00 % ± 0.00 (2 seeds); " in told
         assert "Probabilities are the network's own." in told
     final = replace(final, temperature=1.25)
     for told in (words(final_page(final)), " ".join(final_text(final).split())):
         assert "divided by 1.250, the temperature that fitted the trial's validation" in told
-        assert "error (15 bins) from 3.00 ± 0.00 to 1.00 ± 0.00 %, and the loss from" in told
-        assert "from 0.2050 ± 0.0071 to 0.1950 ± 0.0071; Fashion-MNIST" in told
+        assert (
+            "error (15 bins) from 3.00 % ± 0.00 (2 seeds) to 1.00 % ± 0.00 (2 seeds), and" in told
+        )
+        assert "from 0.2050 ± 0.0071 to 0.1950 ± 0.0071 (2 seeds); Fashion-MNIST" in told
 
 
 def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(

@@ -26,9 +26,9 @@ def test_a_study_begins_with_new_trials_and_the_best_third_of_a_rung_goes_on() -
 def test_once_all_have_begun_the_budget_goes_to_those_that_promise_most() -> None:
     three = [trial(0, 1.0), trial(1, 0.5), trial(2, 1.1)]
     assert chosen(*three, total=3) == 1
-    assert chosen(*three, total=3, budget=0.9) == 1  # a study needs one that is whole
-    whole = trial(3, *[0.4] * 9, state="complete")
-    assert chosen(*three, whole, total=4, budget=0.9) is None
+    assert chosen(*three, total=3, budget=0.9) == 1  # a study needs two that are whole
+    whole = [trial(n, *[0.4] * 9, state="complete") for n in (3, 4)]
+    assert chosen(*three, *whole, total=5, budget=0.9) is None
     assert chosen(trial(0, *[0.4] * 9, state="complete"), total=1) is None
     assert chosen(*(trial(n, 0.5, state="running") for n in range(3)), total=3) is None
 
