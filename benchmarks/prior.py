@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from benchmarks.curves import read
 from search.sampling.forecast import FEATURES, PRIOR, Array, Contender, features, fit
@@ -80,19 +81,22 @@ def ends(records: Sequence[Sequence[Contender]]) -> Array:
         x = np.array([[1.0, *features(one.params)] for one in record])
         levels = np.array([one.level() for one in record])
         levels = (levels - levels.mean()) / levels.std()
-        penalty = PROMISE_RIDGE * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
-        found.append(np.linalg.solve(x.T @ x + penalty, x.T @ levels)[1:])
+        found.append(_ridge(x, levels, PROMISE_RIDGE)[1:])
     return np.asarray(np.mean(found, 0))
 
 
 def judge_promise(name: str, records: Mapping[str, Sequence[Contender]]) -> str:
     """How well what the other data sets promise ranks the configurations of this one."""
-    from scipy.stats import spearmanr
-
     others = [record for other, record in records.items() if other != name]
     x = np.array([features(one.params) for one in records[name]])
     levels = [one.level() for one in records[name]]
     return f"{name}: {spearmanr(x @ ends(others), levels)[0]:.3f}"
+
+
+def _ridge(x: Array, y: Array, penalty: float) -> Array:
+    """Coefficients; the first, of the constant, is all but free."""
+    weights = penalty * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
+    return np.asarray(np.linalg.solve(x.T @ x + weights, x.T @ y))
 
 
 def _spread(record: Sequence[Contender]) -> float:
@@ -108,8 +112,7 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
     x = np.array(
         [[1.0, it, *features(one.params)] for it, one in zip(relative, record, strict=True)]
     )
-    penalty = RIDGE * np.diag([1e-3, *[1.0] * (x.shape[1] - 1)])
-    found = np.linalg.solve(x.T @ x + penalty, x.T @ falls)
+    found = _ridge(x, falls, RIDGE)
     left = falls - x @ found
     return found, float(left @ left / max(1, len(left) - x.shape[1] / 2))
 
@@ -120,8 +123,6 @@ def judge(record: Sequence[Contender], prior: Path | None, known: int, report: i
     Args:
         known: how many of the trials have ended; the others stand at `report`.
     """
-    from scipy.stats import spearmanr
-
     scores = []
     for seed in range(DRAWS):
         order = np.random.default_rng(seed).permutation(len(record))
@@ -162,10 +163,10 @@ def main(argv: list[str] | None = None) -> int:
             json.dump(learn(others), file)
             file.flush()
             for report in (0, 1, 2, 4, 8):
-                rank = np.argsort(np.argsort([one.level(report) for one in record]))
-                end = np.argsort(np.argsort([one.level() for one in record]))
+                levels = [one.level(report) for one in record]
+                alone = spearmanr(levels, [one.level() for one in record])[0]
                 row = [f"{name} ({len(record)}) epoch {report}: level alone "]
-                row.append(f"{np.corrcoef(rank, end)[0, 1]:.3f}")
+                row.append(f"{alone:.3f}")
                 for known in (count for count in (0, 5, 15) if count < len(record) / 2):
                     for label, prior in (("prior", Path(file.name)), ("none", None)):
                         found = judge(record, prior, known, report)

@@ -75,7 +75,8 @@ def train_trial(
 
     with closing(training):
         # What the worker before us reported it was chosen to go on from, or died too early to say.
-        passed = max((row.epoch for row in epochs_of_trial(db, lease.trial_id)), default=-1)
+        reported = epochs_of_trial(db, lease.trial_id) if chooser else []
+        passed = max((row.epoch for row in reported), default=-1)
         if training.epoch > 0 and should_prune(run.study, spec, lease, training.epoch):
             return TrialState.PRUNED, None
         for epoch in training.slices():

@@ -182,13 +182,13 @@ class Forecast:
     Attributes:
         spread: standard deviation of the levels at the first rung: the unit of the regressions.
         center: mean level at each rung.
+        promised: by rung, how the fall depends on the parameters elsewhere, (F,).
         models: by rung, of the fall on 1, the level, and the promised fall.
     """
 
-    prior: Prior
-    epochs: int
     spread: float
     center: Mapping[int, float]
+    promised: Mapping[int, Array]
     models: Mapping[int, Regression]
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
@@ -210,9 +210,8 @@ class Forecast:
     def inputs(self, trial: Contender, rung: int) -> Array:
         """Of the rung's regression, (3,)."""
         level = (trial.level(rung) - self.center[rung]) / self.spread
-        fraction = (rung or EARLY_LOOK) / self.epochs
-        weights = [self.prior.at(fraction, column) for column in self.prior.promised.T]
-        return np.array([1.0, level, np.sum(np.array(features(trial.params)) * weights)])
+        promised = np.sum(np.array(features(trial.params)) * self.promised[rung])
+        return np.array([1.0, level, promised])
 
 
 def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) -> Forecast:
@@ -228,12 +227,14 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) ->
     observed = float(np.var(firsts)) if firsts else 0.0
     spread = max(math.sqrt(weight * observed + (1 - weight) * table.spread**2), 1e-3)
     center: dict[int, float] = {}
+    promised: dict[int, Array] = {}
     models: dict[int, Regression] = {}
-    forecast = Forecast(table, epochs, spread, center, models)
+    forecast = Forecast(spread, center, promised, models)
     for rung in reversed(rungs):
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
         center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
         fraction = (rung or EARLY_LOOK) / epochs
+        promised[rung] = np.array([table.at(fraction, column) for column in table.promised.T])
         start = [table.at(fraction, column) for column in (table.falls, table.level)]
         noise = table.at(fraction, table.noise) ** 2
         model = Regression(np.array([*start, 1.0]), np.diag(noise / np.square(DIFFER)), 2.0, noise)

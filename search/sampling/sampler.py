@@ -51,12 +51,12 @@ class StudySampler(BaseSampler):
         self._space = distributions(spec)
         self._current: tuple[int, BaseSampler] | None = None
 
-    def _known(self, study: optuna.Study, number: int) -> list[FrozenTrial]:
-        """The other trials of the space, as complete ones by their estimated final losses."""
+    def _known(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the space, as complete ones by their estimated final losses."""
         others = [
             trial
-            for trial in study.get_trials(deepcopy=False, states=LEARNED_FROM)
-            if trial.number != number and self._space.keys() <= trial.params.keys()
+            for trial in trials
+            if trial.state in LEARNED_FROM and self._space.keys() <= trial.params.keys()
         ]
         others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
         curves = [_contender(trial) for trial in others]
@@ -82,9 +82,11 @@ class StudySampler(BaseSampler):
 
     def _sampler(self, number: int) -> BaseSampler:
         if self._current is None or self._current[0] != number:
-            seed = derived_seed(self._spec.seed, "sampler", number) % 2**32
-            self._current = number, self._entry.make(self._spec, seed)
+            self._current = number, self._entry.make(self._spec, self._seed(number))
         return self._current[1]
+
+    def _seed(self, number: int) -> int:
+        return derived_seed(self._spec.seed, "sampler", number) % 2**32
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -96,23 +98,23 @@ class StudySampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        sampler = self._sampler(trial.number)
+        number = trial.number
         if not self._entry.on_estimates:
-            return sampler.sample_relative(study, trial, search_space)
+            return self._sampler(number).sample_relative(study, trial, search_space)
         from threadpoolctl import threadpool_limits
 
-        others = study.get_trials(deepcopy=False)
-        taken = [other.params for other in others if other.number != trial.number]
-        seed = derived_seed(self._spec.seed, "sampler", trial.number) % 2**32
+        others = [one for one in study.get_trials(deepcopy=False) if one.number != number]
+        taken = [other.params for other in others]
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):
-            random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-            if trial.number < STARTUP_TRIALS and trial.number % 2 == 1:
+            chance = optuna.samplers.RandomSampler(seed=self._seed(number))
+            random = optuna.create_study(sampler=chance)
+            if number < STARTUP_TRIALS and number % 2 == 1:
                 drawn = [random.ask(self._space).params for _ in range(PROMISED_OF)]
                 params = min(drawn, key=lambda one: promise(one, self._prior))
             else:
-                memory = optuna.create_study(sampler=sampler)
-                memory.add_trials(self._known(study, trial.number))
+                memory = optuna.create_study(sampler=self._sampler(number))
+                memory.add_trials(self._known(others))
                 params = memory.ask(self._space).params
             for _ in range(RETRIES):
                 if params not in taken:

@@ -106,3 +106,8 @@ def _secret_names(parts: URL) -> Iterator[str]:
         values = value if isinstance(value, str) else " ".join(value)
         if _SECRET.search(f"{name}={values}"):
             yield name
+
+
+def display_name(worker: str) -> str:
+    """`host:pid` of a name that `search.store.claims` made, for people."""
+    return ":".join(worker.split(":")[:2])

@@ -49,11 +49,6 @@ def this_worker() -> str:
     return f"{host}:{os.getpid()}:{_start(os.getpid())}:{scope}"
 
 
-def display_name(worker: str) -> str:
-    """`host:pid`, for people."""
-    return ":".join(worker.split(":")[:2])
-
-
 def has_died(worker: str) -> bool:
     """Whether the process of that name has certainly ended; False where that cannot be known."""
     return _exists(worker) is False

@@ -22,7 +22,14 @@ from search.analysis.time_left import GUESS_VARIATION, RECENT, spread
 from search.analysis.wording import duration, grouped, percent, printable
 from search.sampling.registry import find_pruner
 from search.spec.objectives import RAW_LOSS
-from search.store import DEFAULT_STORAGE, is_sqlite, mask_password, read_url, without_password
+from search.store import (
+    DEFAULT_STORAGE,
+    display_name,
+    is_sqlite,
+    mask_password,
+    read_url,
+    without_password,
+)
 from search.terminal.command_line import as_called
 
 if TYPE_CHECKING:
@@ -138,7 +145,9 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
             if row.epoch is not None:
                 value = "not finite" if row.value is None else measure.shown(row.value)
                 reached = f"epoch {row.epoch or 1} of {spec['epochs']}, {measure.words} {value}"
-            worker = f", on {printable(_host_and_pid(row.worker))}" if row in running else ""
+            worker = (
+                f", on {printable(display_name(row.worker or 'unknown'))}" if row in running else ""
+            )
             yield from wrap(f"trial {row.number}, {reached}{worker}", "  ", "    ")
     failed = ask(FAILED, study=study, most=MOST_FAILURES)[::-1]
     few = "" if len(failed) == states["failed"] else f", the latest {len(failed)}"
@@ -165,10 +174,6 @@ def _is_left(worker: str | None, expires_at: float | None) -> bool:
     host, pid, *_ = worker.split(":")
     here = host == socket.gethostname() and pid.isdigit() and Path("/proc/self").exists()
     return here and not Path("/proc", pid).exists()
-
-
-def _host_and_pid(worker: str | None) -> str:
-    return ":".join((worker or "unknown").split(":")[:2])
 
 
 def _time_left(seconds: float | None, around: float, workers: int) -> str:

@@ -16,12 +16,11 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Connection, event, update
 
-from search.store import StudyGoneError
+from search.store import StudyGoneError, display_name
 from search.store.claims import (
     Done,
     Wait,
     claim,
-    display_name,
     has_died,
     is_alive,
     running_trials,
