@@ -74,11 +74,19 @@ def train_trial(
     )
 
     with closing(training):
-        # What the worker before us reported it was chosen to go on from, or died too early to say.
+        # Of what earlier holders reported they were told whether to go on; but one that vanished
+        # may have died before it asked.
         reported = epochs_of_trial(db, lease.trial_id) if chooser else []
-        passed = max((row.epoch for row in reported), default=-1)
-        if training.epoch > 0 and should_prune(run.study, spec, lease, training.epoch):
-            return TrialState.PRUNED, None
+        decided = max((row.epoch for row in reported), default=-1) - (lease.attempt > 1)
+
+        def is_laid_aside(epoch: int) -> bool:
+            return chooser is not None and epoch > decided and not chooser.goes_on(lease, epoch)
+
+        if training.epoch > 0:
+            if should_prune(run.study, spec, lease, training.epoch):
+                return TrialState.PRUNED, None
+            if is_laid_aside(training.epoch):
+                return TrialState.RUNNING, None
         for epoch in training.slices():
             if epoch is not None:
                 if heartbeat.lost(lease):
@@ -89,7 +97,7 @@ def train_trial(
                     checkpoint.save(training.state())
                 if should_prune(run.study, spec, lease, epoch.epoch):
                     return TrialState.PRUNED, None
-                if chooser and epoch.epoch > passed and not chooser.goes_on(lease, epoch.epoch):
+                if is_laid_aside(epoch.epoch):
                     return TrialState.RUNNING, None
             yield
         pictures.upload(lease, training.confusion().numpy())

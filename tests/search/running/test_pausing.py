@@ -13,15 +13,21 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import update
 
 from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run, checkpoint_path, trial_seed
 from search.running.worker import train_trials
 from search.sampling import chooser
+from search.sampling.chooser import Chooser
 from search.sampling.registry import PRUNERS, Pruner
+from search.store import StorageError
+from search.store.database import transaction
 from search.store.folders import sweep
+from search.store.leases import Lease
 from search.store.opening import open_database
 from search.store.reading import view_study
+from search.store.schema import leases
 from search.store.studies import require_study, set_total
 from search.store.views import StudyView
 from search.training.epoch import Epoch
@@ -164,6 +170,37 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_af
     train_trials(replace(run, train=Stopping))
     assert view_study(run.study).count("running") == 0
     train_trials(begin(make_run, "stopped"))
+    view = view_study(run.study)
+    check_curves(view)
+    assert outcome(view) == outcome(view_study(whole.study))
+
+
+@pytest.mark.parametrize("vanish_at", [7, 16, 28])
+def test_whoever_vanishes_between_a_report_and_its_consequence(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, vanish_at: int
+) -> None:
+    """The next holder asks in its place: the study ends as if nothing had been."""
+    whole = begin(make_run, "whole")
+    train_trials(whole)
+    run = begin(make_run, "left")
+    asked, ask = 0, Chooser.goes_on
+
+    def vanish(self: Chooser, lease: Lease, epoch: int) -> bool:
+        nonlocal asked
+        asked += epoch in self.entry.rungs(self.spec.epochs)
+        if asked != vanish_at:
+            return ask(self, lease, epoch)
+        host, pid, _, scope = lease.worker.split(":")
+        ended = update(leases).where(leases.c.trial_id == lease.trial_id)
+        with transaction(run.study.db) as connection:
+            connection.execute(ended.values(worker=f"{host}:{pid}:0:{scope}"))
+        asked += 1
+        raise StorageError("as if killed here")
+
+    monkeypatch.setattr(Chooser, "goes_on", vanish)
+    with pytest.raises(StorageError):
+        train_trials(run)
+    train_trials(run)
     view = view_study(run.study)
     check_curves(view)
     assert outcome(view) == outcome(view_study(whole.study))
