@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.study is not None:
         check_study_name(args.study)
     # Not needed for --help, and with all that draws they take seconds to load.
-    from search.analysis.hypotheses import evaluate_journal
+    from search.analysis.comparison import evaluate_journal
     from search.analysis.wording import printable
     from search.pages.report import make_report, write_report
     from search.store.folders import runs_folder, study_folder

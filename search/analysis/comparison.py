@@ -1,38 +1,41 @@
-"""The arms of a comparison as numbers: what each reached, and how it differs from another.
+"""The arms of a comparison as numbers: what each reached, how it differs from another, and what
+becomes of the journal's hypotheses.
 
 Arms share their seeds, so differences are taken seed by seed and tested by Student's paired t test
 (two-sided, normal differences assumed). Several tests are corrected after Holm (1979), which keeps
 the chance of any false finding below ALPHA. Intervals are not corrected: each is the usual 95 %
 confidence interval of one mean.
+
+Of a hypothesis, "better" and "worse" hold if that test finds a difference in that direction, and
+are contradicted if it finds one in the other; "no different" holds if two one-sided t tests place
+the difference within the margin (TOST; Schuirmann 1987, Lakens 2017, doi
+10.1177/1948550617697177), and is contradicted if the confidence interval lies beyond it. The
+expectations of an entry are corrected together. Else it is undecided, which says that there are too
+few seeds, not that the hypothesis is wrong.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Literal
 
+import numpy as np
 from scipy import stats
 
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import spread
 from search.spec.arms import Arm
+from search.spec.journal import Expectation, JournalEntry
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05
 DIVERGED = "diverged"  # how the reason of a trial begins whose loss became infinite
 
 Verdict = Literal["better", "worse", "no evidence"]
-Basis = Literal[
-    "tested",
-    "untested",  # fewer than two pairs of one seed, or differences without any spread
-    "counted",  # no measurement: a number of parameters
-    "diverged",  # the arm in every seed, while the other trained
-    "other diverged",
-]
+Decision = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,9 +89,10 @@ class Difference:
 
     Attributes:
         metric: as `measure_of` takes it.
-        basis: what the verdict rests on.
         by_repeat: of each seed with which both were trained.
-        p: of the paired t test; None without one.
+        diverged: the arm that diverged in every seed while the other one trained; None: neither.
+        p: of the test; None where none was made: of a number of parameters, say, or with fewer than
+            two pairs of one seed, or with differences without any spread.
         p_holm: corrected over the tests that were made together.
         low, high: 95 % confidence interval of the mean; None without a test.
     """
@@ -96,8 +100,8 @@ class Difference:
     arm: str
     than: str
     metric: str
-    basis: Basis
     by_repeat: Mapping[int, float]
+    diverged: str | None = None
     p: float | None = None
     p_holm: float | None = None
     low: float | None = None
@@ -115,73 +119,128 @@ class Difference:
     def direction(self) -> Literal["better", "worse"] | None:
         """Where the mean points, however surely; an arm that always diverged is worse than one
         that trained."""
-        if self.basis in ("diverged", "other diverged"):
-            return "worse" if self.basis == "diverged" else "better"
+        if self.diverged is not None:
+            return "worse" if self.diverged == self.arm else "better"
         if not self.mean:
             return None
         lower_is_better = measure_of(self.metric).lower_is_better
         return "better" if (self.mean < 0) == lower_is_better else "worse"
 
     @property
+    def is_certain(self) -> bool:
+        """Whether the corrected test finds something at ALPHA, or none is needed."""
+        if self.p_holm is not None:
+            return self.p_holm < ALPHA
+        return self.diverged is not None or (self.metric == "parameters" and self.pairs > 0)
+
+    @property
     def verdict(self) -> Verdict:
-        """The direction, if the corrected test finds one at ALPHA or none is needed."""
-        sure = self.basis in ("counted", "diverged", "other diverged") or (
-            self.p_holm is not None and self.p_holm < ALPHA
-        )
-        return self.direction or "no evidence" if sure else "no evidence"
+        return (self.direction if self.is_certain else None) or "no evidence"
 
 
-def compare(runs: Mapping[str, ArmRuns], pairs: Iterable[tuple[str, str, str]]) -> list[Difference]:
-    """A difference for each (arm, than, metric); tests are corrected over all of them together."""
-    found = [_difference(runs[arm], runs[than], metric) for arm, than, metric in pairs]
+def against_base(view: StudyView, metric: str) -> list[Difference]:
+    """Every other arm against the base arm; tests are corrected over all of them together."""
+    runs = runs_by_arm(view)
+    base, *others = runs.values()
+    return _corrected(_difference(arm, base, metric) for arm in others)
+
+
+def _difference(
+    arm: ArmRuns, than: ArmRuns, metric: str, margin: float | None = None
+) -> Difference:
+    """Before correction. With a margin, p is of the test whether the mean lies on its side of it:
+    of TOST within, and beyond where the confidence interval at 1 - p ends."""
+    ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
+    by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
+    counted = metric == "parameters" and by_repeat
+    lost = [
+        one.arm.name
+        for one, other in ((arm, than), (than, arm))
+        if one.diverged_throughout and other.complete and not counted
+    ]
+    plain = Difference(
+        arm=arm.arm.name,
+        than=than.arm.name,
+        metric=metric,
+        by_repeat=by_repeat,
+        diverged=lost[0] if lost else None,
+    )
+    differences, largest = list(by_repeat.values()), max(map(abs, ours.values()), default=0.0)
+    # But for rounding, differences that are all the same leave nothing to test with.
+    if counted or lost or (spread(differences) or 0.0) <= 1e-9 * largest:
+        return plain
+    test = stats.ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(1 - ALPHA)
+    p = test.pvalue
+    if margin is not None:
+        # Mirrored to a mean above 0, the nearer border is the one that decides.
+        positive = np.copysign(1, mean(differences)) * np.array(differences)
+        within = stats.ttest_1samp(positive, margin, alternative="less").pvalue
+        p = within if positive.mean() <= margin else 2 * (1 - within)
+    return dataclasses.replace(plain, p=float(p), low=float(low), high=float(high))
+
+
+def _corrected(found: Iterable[Difference]) -> list[Difference]:
+    found = list(found)
     corrected = iter(holm([one.p for one in found if one.p is not None]))
     return [
         one if one.p is None else dataclasses.replace(one, p_holm=next(corrected)) for one in found
     ]
 
 
-def against_base(view: StudyView, metric: str) -> list[Difference]:
-    """Every other arm against the base arm."""
-    first, *others = (arm.name for arm in view.spec.arms)
-    return compare(runs_by_arm(view), [(name, first, metric) for name in others])
-
-
-def _difference(arm: ArmRuns, than: ArmRuns, metric: str) -> Difference:
-    """Before correction."""
-    ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
-    repeats = sorted(ours.keys() & theirs.keys())
-    differences = [ours[repeat] - theirs[repeat] for repeat in repeats]
-    around = spread(differences) or 0.0
-    largest = max((abs(arms[repeat]) for arms in (ours, theirs) for repeat in repeats), default=0.0)
-    tested = around > 1e-9 * largest  # but for rounding, not all the same
-    basis: Basis = "tested" if tested else "untested"
-    if metric == "parameters" and differences:
-        basis = "counted"
-    elif arm.diverged_throughout and than.complete:
-        basis = "diverged"
-    elif than.diverged_throughout and arm.complete:
-        basis = "other diverged"
-    plain = Difference(
-        arm=arm.arm.name,
-        than=than.arm.name,
-        metric=metric,
-        basis=basis,
-        by_repeat=dict(zip(repeats, differences, strict=True)),
-    )
-    if basis != "tested":
-        return plain
-    n, middle = len(differences), mean(differences)
-    half = float(stats.t.isf(ALPHA / 2, n - 1)) * around / math.sqrt(n)
-    p = float(stats.ttest_1samp(differences, 0).pvalue)
-    return dataclasses.replace(plain, p=p, low=middle - half, high=middle + half)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979), in given order."""
-    corrected = [1.0] * len(p_values)
-    largest = 0.0
-    ascending = sorted(range(len(p_values)), key=p_values.__getitem__)
-    for rank, index in enumerate(ascending):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+    order = np.argsort(p_values)
+    scaled = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.minimum(scaled, 1))
+    return list(map(float, corrected))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """An expectation and what the comparison says of it."""
+
+    expectation: Expectation
+    difference: Difference
+
+    @property
+    def outcome(self) -> Decision:
+        found, margin = self.difference, self.expectation.margin
+        alike = found.pairs > 0 and not any(found.by_repeat.values())  # to the last digit
+        if not found.is_certain and not (alike and margin is not None):
+            return "undecided"
+        agrees = found.direction == self.expectation.outcome
+        if margin is not None:
+            agrees = found.mean is not None and abs(found.mean) <= margin
+        return "supported" if agrees else "contradicted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """An entry and its verdict: contradicted if any check is, supported if there are checks and
+    all support it."""
+
+    entry: JournalEntry
+    checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> Decision:
+        outcomes = {check.outcome for check in self.checks}
+        if "contradicted" in outcomes:
+            return "contradicted"
+        return "supported" if outcomes == {"supported"} else "undecided"
+
+
+def evaluate_journal(view: StudyView) -> list[Evaluation]:
+    """Every entry of the study's journal, in order."""
+    runs, found = runs_by_arm(view), []
+    for entry in view.spec.journal:
+        expected = tuple(dict.fromkeys(entry.expect))
+        differences = _corrected(
+            _difference(runs[one.arm], runs[one.than], one.metric, one.margin) for one in expected
+        )
+        pairs = zip(expected, differences, strict=True)
+        checks = tuple(Check(expectation=one, difference=it) for one, it in pairs)
+        found.append(Evaluation(entry=entry, checks=checks))
+    return found

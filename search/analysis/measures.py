@@ -53,9 +53,17 @@ class Measure:
             return f"{value:.2e}"
         return f"{self.factor * value:.{self.digits}f}{self.unit}"
 
+    def bare(self, value: float) -> str:
+        """The same without its unit, for columns and axes whose head says it."""
+        return self.shown(value).removesuffix(self.unit)
+
+    def size(self, difference: float) -> str:
+        """`0.0144`, `0.85 points`, `1 536`."""
+        return self.bare(abs(difference)) + (" points" if self.unit else "")
+
     def signed(self, difference: float) -> str:
         """`−0.0144`, `+0.85` (percentage points), `+1 536`."""
-        size = self.shown(abs(difference)).removesuffix(self.unit)
+        size = self.bare(abs(difference))
         sign = "−" if difference < 0 else "+"
         return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
 

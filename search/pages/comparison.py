@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
-from search.analysis.comparison import ArmRuns, against_base, runs_by_arm
+from search.analysis.comparison import ArmRuns, Evaluation, against_base, runs_by_arm
 from search.analysis.comparison_words import (
     changes_in_words,
     finding_in_words,
@@ -15,7 +15,6 @@ from search.analysis.comparison_words import (
     verdict_in_words,
 )
 from search.analysis.describe import describe_config
-from search.analysis.hypotheses import Evaluation
 from search.analysis.measures import measure_of, seeds_in_words
 from search.analysis.wording import counted, data_in_words, grouped, printable
 from search.spec.journal import Expectation, JournalEntry
@@ -117,9 +116,8 @@ def expected_in_words(expectation: Expectation) -> str:
     arm, than = f"“{printable(expectation.arm)}”", f"“{printable(expectation.than)}”"
     if expectation.margin is None:
         return f"{arm} {expectation.outcome} than {than} in {measure.words}"
-    margin = measure.signed(expectation.margin).lstrip("+")
-    unit = " points" if measure.unit else ""
-    return f"{arm} no different from {than} in {measure.words}, within {margin}{unit}"
+    margin = measure.size(expectation.margin)
+    return f"{arm} no different from {than} in {measure.words}, within {margin}"
 
 
 def conclusion(evaluation: Evaluation) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from models.summary import anatomy
-from search.analysis.hypotheses import evaluate_journal
+from search.analysis.comparison import evaluate_journal
 from search.analysis.importances import search_axes
 from search.figures import FIGURES, KINDS, Kind, applying
 from search.figures.files import drawn, write_pictures

@@ -49,7 +49,7 @@ def reason_in_words(trial: TrialView) -> str:
 def value(trial: TrialView, name: str) -> str:
     """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty where not measured."""
     found, measure = measures.measured(trial, name), measures.measure_of(name)
-    return "" if found is None else measure.shown(found).removesuffix(measure.unit)
+    return "" if found is None else measure.bare(found)
 
 
 def listed(versions: Mapping[str, str]) -> str:
