@@ -41,7 +41,7 @@ from search.training.bundle import Bundle
 from search.training.device import choose_device, describe_hardware, kept_threads, prepare_process
 from search.training.epoch import Epoch, StoppedError
 from search.training.files import delete_checkpoint
-from search.training.repeat import Job, TrainedRun, epochs_done, train_seed
+from search.training.repeat import Job, TrainedRun, train_seed
 from search.training.task import Task, load_full_task
 
 
@@ -230,7 +230,7 @@ def train_all(
     with shown or nullcontext():
         if shown is not None:
             for seed in seeds:
-                shown.resumed(seed, epochs_done(job, seed))
+                shown.resumed(seed, len(job.saved(seed)["curve"]))
         if processes > 1:
             train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
         runs = [

@@ -21,7 +21,7 @@ from search.store.leases import Lease
 from search.store.records import epochs_of_trial
 from search.store.studies import StudyHandle
 from search.training.epoch import derived_seed
-from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
+from search.training.files import latest_checkpoint, save_checkpoint
 from search.training.task import Task
 from search.training.train import train
 
@@ -112,8 +112,8 @@ class TrialCheckpoint:
 
     def load(self) -> dict[str, Any] | None:
         """See `train`; None to begin anew."""
-        saved = latest_checkpoint(self._path)
-        if saved is None or not is_made_for(self._identity, saved.get("identity")):
+        saved = latest_checkpoint(self._path, self._identity)
+        if saved is None:
             return None
         state: dict[str, Any] = saved["training"]
         reported = epochs_of_trial(self._run.db, self._lease.trial_id)

@@ -22,7 +22,7 @@ from search.terminal.commands import BAD_INPUT
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.repeat import Job, require_content, train_seed
+from search.training.repeat import Job, train_seed
 from search.training.task import load_full_task
 
 THREADS = 1
@@ -92,7 +92,6 @@ def train_one(job: Job, seed: int) -> int:
             task = load_full_task(
                 job.place or job.dataset, job.data_dir, torch.device("cpu"), reading=job.reading
             )
-            require_content(job.content, task)
             train_seed(
                 job,
                 task,

@@ -67,10 +67,6 @@ class StoppedError(Exception):
     """The training was asked to stop between two steps; its last `state()` still holds."""
 
 
-class CheckpointError(Exception):
-    """A file that is not the checkpoint it should be; names the file and what is wrong."""
-
-
 class WeightsError(ValueError):
     """Weights that cannot be had or do not fit: one line, with the remedy."""
 

@@ -14,7 +14,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import socket
 import time
 import warnings
@@ -25,23 +24,22 @@ from typing import Any
 
 import psutil
 
-from data.reading import open_regular
+from data.reading import read_regular
 from models.checks import first_line
-from search.training.epoch import CheckpointError
 
 WEIGHTS = "model.safetensors"  # of a finished network, in its folder
 MAGIC = b"cnn-search checkpoint 1\n"
-DIGEST_BYTES = 32
+HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
 OLD_SECONDS = 24 * 3600.0  # no write takes as long
 _TEMPORARY = re.compile(r".+\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp")
+_HOST = hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{_this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{path.name}.{writer}.tmp")
+    temporary = path.with_name(f"{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(payload)
@@ -69,7 +67,7 @@ def delete_abandoned(folder: Path) -> list[Path]:
             continue
         with suppress(OSError):  # not ours to delete, or its writer has just renamed it
             is_old = time.time() - path.stat().st_mtime > OLD_SECONDS
-            if is_old or (named["host"] == _this_host() and not _is_running(int(named["pid"]))):
+            if is_old or (named["host"] == _HOST and not _is_running(int(named["pid"]))):
                 path.unlink()
                 found.append(path)
     return found
@@ -82,72 +80,40 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _this_host() -> str:
-    return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
-
-
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write the state, keeping the file that was there as the previous one.
+    """Write the state; the file that was there becomes the previous one.
+
+    `state["identity"]` says what it is the state of, see `latest_checkpoint`.
 
     Raises:
-        OSError: disk full or not writable; the old checkpoint is whole then.
+        OSError: disk full or not writable; the previous one is whole then.
     """
     import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
-    if path.exists():
-        _keep_as_previous(path)
+    with suppress(FileNotFoundError):  # the first, or another process that saves it was faster
+        path.replace(_previous(path))
     write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
-def _keep_as_previous(path: Path) -> None:
-    """Give the file a second name. `path` itself is there, and whole, at every moment."""
-    previous = _previous(path)
-    previous.unlink(missing_ok=True)
-    try:
-        os.link(path, previous)
-    except (FileExistsError, FileNotFoundError):
-        pass  # two that both take the trial for theirs: the other one was faster
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, previous)
+def latest_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest state of that identity: in the file, else in the one before it, else None.
 
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in one file.
-
-    Raises:
-        CheckpointError: missing, cut short, changed since it was written, or more than data: what
-            would have to be executed is not.
+    What is damaged is passed over: cut short, changed since it was written, or more than data
+    (what would have to be executed is not). Earlier versions wrote an identity without `content`.
     """
-    try:
-        with open_regular(path, MOST_BYTES) as file:
-            head = file.read(len(MAGIC) + DIGEST_BYTES)
-            payload = file.read() if head.startswith(MAGIC) else b""
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from error
-    if head != MAGIC + hashlib.sha256(payload).digest():
-        raise CheckpointError(f"{path}: damaged (its SHA-256 does not match)")
-    with suppress(ValueError):
-        state = load_tensors(payload)
-        if isinstance(state, dict):
-            return state
-    raise CheckpointError(f"{path}: not the state of a training")
-
-
-def latest_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The newest undamaged state: the file, else the one before it, else None."""
-    for candidate in (path, _previous(path)):
-        with suppress(CheckpointError):
-            return load_checkpoint(candidate)
-    return None
-
-
-def is_made_for(identity: dict[str, Any], saved: object) -> bool:
-    """Whether a checkpoint's identity is this one; that of an earlier version names no content."""
     older = {key: value for key, value in identity.items() if key != "content"}
-    return saved in (identity, older)
+    for candidate in (path, _previous(path)):
+        with suppress(OSError, ValueError):
+            content = read_regular(candidate, MOST_BYTES)
+            head, payload = content[:HEAD_BYTES], content[HEAD_BYTES:]
+            if head == MAGIC + hashlib.sha256(payload).digest():
+                state = load_tensors(payload)
+                if isinstance(state, dict) and state.get("identity") in (identity, older):
+                    return state
+    return None
 
 
 def delete_checkpoint(path: Path) -> None:

@@ -21,7 +21,7 @@ from models import from_dict
 from search.spec.extensions import restore_family
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
-from search.training.files import is_made_for, latest_checkpoint, save_checkpoint
+from search.training.files import latest_checkpoint, save_checkpoint
 from search.training.task import Task, evaluate
 from search.training.train import train
 
@@ -66,6 +66,11 @@ class Job:
             "seed": [self.study_seed, seed],
         }
 
+    def saved(self, seed: int) -> dict[str, Any]:
+        """The checkpoint's content: its `curve` is what earlier, interrupted starts trained."""
+        nothing: dict[str, Any] = {"curve": [], "training": None, "score": None}
+        return latest_checkpoint(self.checkpoint(seed), self.identity(seed)) or nothing
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrainedRun:
@@ -97,10 +102,18 @@ def train_seed(
 
     Raises:
         StoppedError: `stop` was set; all epochs but the one under way are kept.
-        RepeatError: the weights to start from cannot be had, or the loss is not finite in the end.
+        RepeatError: the images or the weights to start from are not there any more, or the loss is
+            not finite in the end.
     """
-    saved = _saved(job, seed) or {"curve": [], "training": None, "score": None}
-    curve = [_epoch(saved_epoch) for saved_epoch in saved["curve"]]
+    held, found = job.content, task.content
+    if held is not None and found is not None and held.digest != found.digest:
+        raise RepeatError(
+            f"{task.info.name} was changed meanwhile ({differences(held, found)}); put the images "
+            "back, and the same command goes on"
+        )
+    saved = job.saved(seed)
+    names = {"number": "epoch"}  # as earlier versions called it
+    curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
     if job.source is not None:
         restore_family(str(job.architecture["family"]), job.source)
     try:
@@ -115,7 +128,7 @@ def train_seed(
     except WeightsError as error:
         raise RepeatError(str(error)) from error
 
-    def save(score: Score | None) -> None:
+    def save(score: Score | None = None) -> None:
         state = {
             "identity": job.identity(seed),
             "curve": [dataclasses.asdict(epoch) for epoch in curve],
@@ -126,7 +139,7 @@ def train_seed(
 
     while training.epoch < job.epochs:
         curve.append(next(training))
-        save(None)
+        save()
         on_epoch(curve[-1])
     if saved["score"] is None:
         score = evaluate(training.model, task.training, task.mean_C, task.std_C)
@@ -141,28 +154,3 @@ def train_seed(
     state = training.model.state_dict()
     weights = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     return TrainedRun(seed=seed, curve=tuple(curve), training=score, weights=weights)
-
-
-def _epoch(saved: dict[str, Any]) -> Epoch:
-    """Earlier versions called the field `epoch` `number`."""
-    return Epoch(**{"epoch" if key == "number" else key: value for key, value in saved.items()})
-
-
-def require_content(content: Fingerprint | None, task: Task) -> None:
-    """Raises RepeatError where a task was loaded from other images than the job is for."""
-    if content is not None and task.content is not None and content.digest != task.content.digest:
-        raise RepeatError(
-            f"{task.info.name} was changed meanwhile ({differences(content, task.content)}); put "
-            "the images back, and the same command goes on"
-        )
-
-
-def epochs_done(job: Job, seed: int) -> int:
-    """By earlier, interrupted starts."""
-    saved = _saved(job, seed)
-    return 0 if saved is None else len(saved["curve"])
-
-
-def _saved(job: Job, seed: int) -> dict[str, Any] | None:
-    saved = latest_checkpoint(job.checkpoint(seed))
-    return saved if saved and is_made_for(job.identity(seed), saved.get("identity")) else None

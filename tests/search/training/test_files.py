@@ -17,22 +17,28 @@ import pytest
 import torch
 
 from search.training import files
-from search.training.epoch import CheckpointError
 from search.training.files import (
     delete_abandoned,
     delete_checkpoint,
-    is_made_for,
     latest_checkpoint,
-    load_checkpoint,
     save_checkpoint,
     write_atomically,
 )
 
 FORK = multiprocessing.get_context("fork")
+IDENTITY = {"trial": 1, "content": "a"}
 
 
-def state(value: int) -> dict[str, object]:
-    return {"epoch": value, "weights": torch.full((1000,), float(value))}
+def state(value: int, identity: Any = IDENTITY) -> dict[str, Any]:
+    weights = torch.full((1000,), float(value))
+    return {"identity": identity, "epoch": value, "weights": weights}
+
+
+def latest(file: Path) -> int | None:
+    """The epoch of the newest checkpoint, which must be whole."""
+    found = latest_checkpoint(file, IDENTITY)
+    assert found is None or bool((found["weights"] == found["epoch"]).all())
+    return None if found is None else int(found["epoch"])
 
 
 @pytest.mark.parametrize(
@@ -46,55 +52,41 @@ def state(value: int) -> dict[str, object]:
         (None, False),
     ],
 )
-def test_a_checkpoint_of_other_data_or_another_trial_is_told(saved: Any, fits: bool) -> None:
-    assert is_made_for({"trial": 1, "content": "a"}, saved) == fits
+def test_a_checkpoint_of_other_data_or_another_trial_is_told(
+    saved: Any, fits: bool, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "trial-3.pt", state(1, saved))
+    assert latest(tmp_path / "trial-3.pt") == (1 if fits else None)
 
 
 def test_one_previous_is_kept_and_all_is_deleted(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "trial-3.pt"
-    assert latest_checkpoint(file) is None
+    assert latest(file) is None
     delete_checkpoint(file)
     for epoch in (1, 2, 3):
         save_checkpoint(file, state(epoch))
     previous = file.with_name("trial-3.previous.pt")
     assert sorted(file.parent.iterdir()) == [previous, file]
-    assert torch.equal(load_checkpoint(file)["weights"], torch.full((1000,), 3.0))
-    assert load_checkpoint(previous)["epoch"] == 2
+    assert (latest(file), latest(previous)) == (3, 2)
     delete_checkpoint(file)
     assert list(file.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("position", [0, 30, 500, -1])
-def test_a_flipped_bit_is_detected_and_costs_one_epoch(tmp_path: Path, position: int) -> None:
+@pytest.mark.faults
+def test_flips_and_cuts_are_detected_and_cost_one_epoch(tmp_path: Path) -> None:
     file = tmp_path / "trial-3.pt"
     save_checkpoint(file, state(1))
     save_checkpoint(file, state(2))
-    content = bytearray(file.read_bytes())
-    content[position] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
-        load_checkpoint(file)
-    latest = latest_checkpoint(file)
-    assert latest is not None
-    assert latest["epoch"] == 1
-
-
-@pytest.mark.faults
-def test_a_hundred_flips_and_cuts_are_detected(tmp_path: Path) -> None:
-    file = tmp_path / "trial-3.pt"
-    save_checkpoint(file, state(1))
     whole = file.read_bytes()
-    chance = random.Random(0)
+    rng = random.Random(0)
     for number in range(100):
         damaged = bytearray(whole)
         if number % 2:
-            damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+            damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         else:
-            del damaged[chance.randrange(len(whole)) :]
+            del damaged[rng.randrange(len(whole)) :]
         file.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
-            load_checkpoint(file)
-        assert latest_checkpoint(file) is None
+        assert latest(file) == 1
 
 
 class Evil:
@@ -134,21 +126,8 @@ def test_a_malicious_pickle_is_not_executed(
     sign, file = tmp_path / "executed", tmp_path / "trial-3.pt"
     evil = payload(str(sign))
     file.write_bytes(files.MAGIC + hashlib.sha256(evil).digest() + evil)
-    with pytest.raises(CheckpointError, match=r"trial-3\.pt"):
-        load_checkpoint(file)
-    assert latest_checkpoint(file) is None
+    assert latest(file) is None
     assert not sign.exists()
-
-
-def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: object) -> None:
-        raise OSError("not supported")
-
-    monkeypatch.setattr(os, "link", no_links)
-    file = tmp_path / "trial-3.pt"
-    save_checkpoint(file, state(1))
-    save_checkpoint(file, state(2))
-    assert load_checkpoint(tmp_path / "trial-3.previous.pt")["epoch"] == 1
 
 
 def test_a_failed_write_leaves_the_old_file(
@@ -169,7 +148,7 @@ def test_a_failed_write_leaves_the_old_file(
 
 def save_for_ever(file: Path) -> None:
     for epoch in range(10**9):
-        save_checkpoint(file, {"epoch": epoch, "weights": torch.full((200_000,), float(epoch))})
+        save_checkpoint(file, {**state(epoch), "more": torch.zeros(200_000)})
 
 
 @pytest.mark.faults
@@ -182,16 +161,15 @@ def test_killed_while_saving_leaves_a_whole_file(
     for attempt in range(times(12, 200)):
         process = FORK.Process(target=save_for_ever, args=(file,))
         process.start()
-        while not file.exists():
+        while latest(file) is None:
             time.sleep(0.001)
         time.sleep(0.02 + 0.0037 * (attempt % 12))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        latest = latest_checkpoint(file)
-        assert latest is not None
-        assert (latest["weights"] == latest["epoch"]).all()
-        epochs.append(latest["epoch"])
+        epoch = latest(file)
+        assert epoch is not None
+        epochs.append(epoch)
     assert max(epochs) > 0
     delete_abandoned(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {"trial-3.pt", "trial-3.previous.pt"}

@@ -14,7 +14,7 @@ from models import ConvNetConfig, to_dict
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
-from search.training.repeat import Job, epochs_done, train_seed
+from search.training.repeat import Job, train_seed
 from search.training.task import Task
 
 
@@ -44,7 +44,7 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
 
     with pytest.raises(StoppedError):
         train_seed(other, task, 0, stop=stop, on_epoch=tell)
-    assert epochs_done(other, 0) == 1
+    assert len(other.saved(0)["curve"]) == 1
     stop.clear()
     again = train_seed(other, task, 0, on_epoch=tell)
     assert told == [1, 2, 3]
@@ -55,15 +55,15 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
     assert len(told) == 3
     assert third.training == whole.training
     delete_checkpoint(other.checkpoint(0))
-    assert epochs_done(other, 0) == 0
+    assert not other.saved(0)["curve"]
 
 
 def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) -> None:
     first, second = train_seed(job, task, 0), train_seed(job, task, 1)
     assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
-    assert epochs_done(dataclasses.replace(job, study_seed=8), 0) == 0
-    assert epochs_done(dataclasses.replace(job, dataset="other"), 0) == 0
-    assert epochs_done(job, 0) == 3
+    for change in ({"study_seed": 8}, {"dataset": "other"}):
+        assert not dataclasses.replace(job, **change).saved(0)["curve"]
+    assert len(job.saved(0)["curve"]) == 3
 
 
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
