@@ -6,7 +6,6 @@ Whether the best is the baseline, whether none has beaten it for long, and wheth
 from __future__ import annotations
 
 import math
-from datetime import datetime
 
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import printable
@@ -29,12 +28,6 @@ def named(trial: TrialView) -> str:
     if trial.arm is not None:
         which = f", arm {printable(trial.arm)}"
     return f"trial {trial.number}{which}"
-
-
-def latest_ended(view: StudyView) -> list[TrialView]:
-    """Trials that have ended, the latest first."""
-    ended = view.in_state("complete", "pruned", "failed")
-    return sorted(ended, key=lambda t: (t.finished or datetime.min, t.number), reverse=True)
 
 
 def stop_in_words(view: StudyView) -> str | None:

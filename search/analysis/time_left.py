@@ -1,75 +1,103 @@
-"""How long a study still takes: the epochs still to train, times what an epoch took lately."""
+"""How long a study still takes: the epochs still to train, times what an epoch took lately.
+
+An epoch takes what passed between two reports of its worker: where networks are small, to propose a
+configuration and to write takes longer than to train.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from search.sampling.registry import epoch_budget, find_pruner
 from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
 
 if TYPE_CHECKING:
-    from search.store.views import StudyView, TrialView
+    from search.store.views import State, StudyView, TrialView
 
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
 GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean
 RECENT = 20  # trials that the cost of an epoch is taken from
+MOST_BETWEEN = 60  # seconds between two reports, beside training; more is a pause
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLeft:
+class TimeLeft(NamedTuple):
     """Seconds, and their standard deviation as a share of them."""
 
     seconds: float
     spread: float
 
 
+class Trained(NamedTuple):
+    """A trial: the epochs reported of it, and the seconds that its workers spent on it."""
+
+    number: int
+    state: State
+    epochs: float
+    seconds: float
+
+
 def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
-    """From the latest reports until the study has its total; None before the first.
+    """From the latest reports until the study has its total; see `estimate`."""
+    latest, seconds = dict[str, float](), defaultdict[int, float](float)
+    rows = (row for trial in view.trials for row in trial.reports)
+    for row in sorted(rows, key=lambda row: row.reported_at):
+        gap = row.reported_at - latest.get(row.worker, row.reported_at)
+        between = gap - row.seconds
+        seconds[row.trial_number] += gap if 0 < between < MOST_BETWEEN else row.seconds
+        latest[row.worker] = row.reported_at
+    trials = [Trained(t.number, t.state, epochs_trained(t), seconds[t.number]) for t in view.trials]
+    return estimate(view.spec, trials, workers)
+
+
+def estimate(
+    spec: StudySpec, trials: Sequence[Trained], workers: int | None = None
+) -> TimeLeft | None:
+    """Until the study has its total; None before the first report.
 
     After the third of 50 trials it is within a factor of two in four of five simulated studies
     (tests/search/analysis/test_time_left.py). Arms go as they went before; those that have not
     been trained yet count like the others, and make the estimate that much less certain.
 
     Args:
+        trials: all that the study has, by number.
         workers: how many trials are trained at a time; None: as many as now, or one.
     """
-    workers = workers or view.count("running") or 1
-    spec, remaining = view.spec, view.spec.trials - view.finished
-    timed = [trial for trial in view.trials if trial.seconds > 0]
-    if remaining <= 0 or not timed:
-        return None if remaining > 0 else TimeLeft(0.0, 0.0)
+    workers = workers or sum(trial.state == "running" for trial in trials) or 1
+    counted = ("complete", "pruned", *(["failed"] if spec.is_comparison else []))
+    ended = [trial for trial in trials if trial.state in counted]
+    begun = [trial for trial in trials if trial.state in ("running", "paused", "interrupted")]
+    timed = [trial for trial in trials if trial.epochs > 0]
+    missing = spec.trials - len(ended)
+    if missing <= 0 or not timed:
+        return None if missing > 0 else TimeLeft(0.0, 0.0)
     if (budget := epoch_budget(spec)) is not None:
-        to_begin = spec.trials - view.count() + view.count("failed", "waiting")
-        ahead = max(budget - sum(map(epochs_trained, view.trials)), to_begin * EARLY_LOOK)
-        seconds = ahead * _epoch_seconds(timed, None) / workers
+        ahead = budget - sum(trial.epochs for trial in trials)
+        to_begin = missing - len(begun)  # also where the budget is spent
+        ahead = max(ahead, to_begin * find_pruner(spec.pruner).expected_epochs(spec.epochs), 0.0)
+        seconds = ahead * _epoch_seconds(timed) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
-    begun = view.in_state("running", "interrupted")[:remaining]  # the latter are carried on
-    first = spec.trials - remaining + len(begun)
-    later = [arm_of(spec, number) for number in range(first, spec.trials)]
-    known = {trial.arm for trial in timed}
-    arms = {trial.arm for trial in begun}.union(later)
-    epochs = {arm: expected_epochs(view, arm) for arm in arms}
-    rates = {arm: _epoch_seconds(timed, arm) for arm in arms}
-    rests = [
-        max(0.0, spec.epochs - done)
-        * epochs[trial.arm]
-        / spec.epochs
-        * (trial.seconds / done if done else rates[trial.arm])
-        for trial in begun
-        for done in (epochs_trained(trial),)
+    later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]
+    costs = {
+        arm: expected_epochs(spec, trials, arm)
+        * _epoch_seconds([trial for trial in timed if arm_of(spec, trial.number) == arm] or timed)
+        for arm in {*later, *(arm_of(spec, trial.number) for trial in begun)}
+    }
+    jobs = [costs[arm] for arm in later]
+    jobs += [
+        costs[arm_of(spec, trial.number)] * max(0.0, 1 - trial.epochs / spec.epochs)
+        for trial in begun[:missing]
     ]
-    whole = [epochs[arm] * rates[arm] for arm in later]
-    unknown = len([arm for arm in later if arm not in known]) / remaining
-    spent = [trial.seconds for trial in view.in_state("complete", "pruned")]
+    known = {arm_of(spec, trial.number) for trial in timed}
+    unknown = sum(arm not in known for arm in later) / missing
+    spent = [trial.seconds for trial in ended]
     varies = pstdev(spent) / fmean(spent) if len(spent) > 3 and any(spent) else GUESS_VARIATION
-    alone = [*rests, *(whole if spec.is_comparison else ())]  # one trial is trained by one
-    total = max([sum([*rests, *whole]) / workers, *alone])
-    return TimeLeft(total, max(unknown, spread(varies, remaining, len(spent))))
+    total = max(sum(jobs) / workers, *jobs, 0.0)  # one trial is trained by one worker
+    return TimeLeft(total, max(unknown, spread(varies, missing, len(spent))))
 
 
 def spread(varies: float, remaining: int, known: int = 0) -> float:
@@ -77,20 +105,23 @@ def spread(varies: float, remaining: int, known: int = 0) -> float:
     return varies * math.sqrt(1 / max(1, remaining) + 1 / (GUESS_TRIALS + known))
 
 
-def expected_epochs(view: StudyView, arm: str | None = None) -> float:
+def expected_epochs(
+    spec: StudySpec, trials: Sequence[Trained] = (), arm: str | None = None
+) -> float:
     """That a trial, or one of an arm, trains: guessed by the pruner, then as trials did."""
-    spec, pruner = view.spec, find_pruner(view.spec.pruner)
+    pruner = find_pruner(spec.pruner)
+    guess = pruner.expected_epochs(spec.epochs)
     if (budget := epoch_budget(spec)) is not None:
-        return budget / spec.trials
+        return max(budget / spec.trials, guess)
     states = ("complete", "failed") if spec.is_comparison else ("complete", "pruned")
     ended = [
-        epochs_trained(trial)
-        for trial in view.trials
-        if trial.state in states and trial.arm == arm and not trial.is_baseline
-        if trial.number >= pruner.unjudged
+        trial.epochs
+        for trial in trials
+        if trial.state in states
+        and trial.number >= pruner.unjudged
+        and arm_of(spec, trial.number) == arm
     ]
-    guess = pruner.expected_epochs(spec.epochs)
-    weight = GUESS_TRIALS if guess < spec.epochs else 0 if spec.is_comparison and ended else 1
+    weight = GUESS_TRIALS if guess < spec.epochs else int(not ended)
     return (weight * guess + sum(ended)) / (weight + len(ended))
 
 
@@ -99,10 +130,10 @@ def arm_of(spec: StudySpec, number: int) -> str | None:
     return spec.place_of(number)[0].name if spec.is_comparison else None
 
 
-def _epoch_seconds(timed: Sequence[TrialView], arm: str | None) -> float:
-    """Of the latest trials of an arm, or of all where it has none."""
-    recent = ([trial for trial in timed if trial.arm == arm] or timed)[-RECENT:]
-    return sum(trial.seconds for trial in recent) / sum(map(epochs_trained, recent))
+def _epoch_seconds(timed: Sequence[Trained]) -> float:
+    """Of the latest trials."""
+    recent = timed[-RECENT:]
+    return sum(trial.seconds for trial in recent) / sum(trial.epochs for trial in recent)
 
 
 def epochs_trained(trial: TrialView) -> float:

@@ -22,8 +22,9 @@ from search.spec.recipe import EARLY_LOOK
 SHARES = {0: 1 / 2, 1: 1 / 3, 2: 1 / 4}
 LATER_SHARE = 1 / 5
 RIVALS = 2  # values that a rung must hold before it stops anyone
-# The share that goes on in studies of 50 trials: more, since early trials have few rivals.
+# What goes on from a rung in studies of 50 trials: more, since early trials have few rivals.
 TYPICAL_SHARE = 2 / 3
+PROMOTED = 1 / 3  # of the trials of a rung, where trials pause instead of being stopped
 
 
 def rungs(epochs: int) -> list[int]:
@@ -50,8 +51,8 @@ def rule(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
     return not worth_continuing(epoch, loss, rivals)
 
 
-def expected_epochs(epochs: int) -> float:
-    """How many of its epochs a trial trains on average, in a study of 50 trials."""
+def expected_epochs(epochs: int, share: float = TYPICAL_SHARE) -> float:
+    """How many of its epochs a trial trains on average, if such a share goes on from a rung."""
     ends = [rung or EARLY_LOOK for rung in rungs(epochs)] + [epochs]
     steps = [after - before for before, after in zip([0.0, *ends], ends, strict=False)]
-    return sum(step * TYPICAL_SHARE**passed for passed, step in enumerate(steps))
+    return sum(step * share**passed for passed, step in enumerate(steps))

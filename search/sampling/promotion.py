@@ -19,7 +19,6 @@ from search.sampling.forecast import PRIOR, Contender, fit
 NEW: Literal["new"] = "new"
 Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
 WHOLE = 2  # trials, of which one may be the baseline
-SHARE = 1 / 3  # of the trials of a rung go on from it
 
 
 def choose(
@@ -49,7 +48,7 @@ def choose(
         for rung in reversed(halving.rungs(epochs)):
             there = [n for n in contenders if n.number in estimates and max(n.curve) >= rung]
             there.sort(key=lambda one: estimates[one.number][0])
-            best = there[: math.floor(len(there) * SHARE)]
+            best = there[: math.floor(len(there) * halving.PROMOTED)]
             waiting = [one for one in best if one.state == "paused" and max(one.curve) == rung]
             if waiting:
                 return waiting[0].number

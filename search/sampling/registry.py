@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from search.sampling import halving
@@ -137,7 +138,7 @@ PRUNERS: dict[str, Pruner] = {
         description="trials pause at each rung (as above) and go on when they promise most, for as "
         "long as there is budget (in [study]; a share of trials x epochs, by default 0.3)",
         rungs=halving.rungs,
-        expected_epochs=halving.expected_epochs,
+        expected_epochs=partial(halving.expected_epochs, share=halving.PROMOTED),
         choose=_promotion,
     ),
 }

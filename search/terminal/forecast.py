@@ -133,7 +133,7 @@ def _estimate(
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
     trials = max(0, spec.trials - begun)
-    trial_seconds = fmean(costs) * expected_epochs(view)
+    trial_seconds = fmean(costs) * expected_epochs(spec)
     seconds = max(trials * trial_seconds / workers, trial_seconds if trials else 0.0)
     parts = [
         f"About {duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}",

@@ -12,16 +12,16 @@ import shlex
 import socket
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
-from search.analysis.measures import accuracy_of, measure_of
-from search.analysis.time_left import GUESS_VARIATION, RECENT, spread
-from search.analysis.wording import duration, grouped, percent, printable
-from search.sampling.registry import find_pruner
-from search.spec.objectives import RAW_LOSS
+from search.analysis.measures import MEASURES, accuracy_of
+from search.analysis.time_left import MOST_BETWEEN, TimeLeft, Trained, estimate
+from search.analysis.wording import WORDS, duration, grouped, percent, printable
+from search.spec.config import StudySpec
+from search.spec.recipe import EARLY_LOOK
 from search.store import (
     DEFAULT_STORAGE,
     display_name,
@@ -35,6 +35,8 @@ from search.terminal.command_line import as_called
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from search.store.views import State
+
 WIDTH = 80
 MOST_FAILURES = 10  # told one by one
 PATIENCE = 5  # seconds, for a database that is locked or silent
@@ -44,15 +46,24 @@ LATEST = """
     GROUP BY s.study_id, s.study_name HAVING min(t.datetime_start) IS NOT NULL
     ORDER BY min(t.datetime_start) DESC, s.study_id DESC LIMIT 1
 """
-COUNTS = "SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state"
-HELD = """
-    SELECT t.number, l.worker, l.expires_at, l.paused, e.epoch, v.intermediate_value AS value
+TRIALS = """
+    WITH spent AS (
+        SELECT trial_id, epoch, seconds,
+            reported_at - lag(reported_at) OVER (PARTITION BY worker ORDER BY reported_at) AS gap
+        FROM epochs WHERE study_id = :study
+    ), trained AS (
+        SELECT trial_id, max(epoch) AS epoch,
+            sum(CASE WHEN gap > seconds AND gap < seconds + :between THEN gap ELSE seconds END)
+            AS seconds
+        FROM spent GROUP BY trial_id
+    )
+    SELECT t.number, t.state, l.worker, l.expires_at, l.paused, e.epoch, e.seconds,
+        v.intermediate_value AS value
     FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
-    LEFT JOIN epochs e ON e.trial_id = t.trial_id
-        AND e.epoch = (SELECT max(epoch) FROM epochs WHERE trial_id = t.trial_id)
+    LEFT JOIN trained e ON e.trial_id = t.trial_id
     LEFT JOIN trial_intermediate_values v ON v.trial_id = e.trial_id AND v.step = e.epoch
-    WHERE t.study_id = :study AND t.state = 'RUNNING' ORDER BY t.number
+    WHERE t.study_id = :study ORDER BY t.number
 """
 FAILED = """
     SELECT t.number, a.value_json FROM trials t
@@ -66,12 +77,12 @@ BEST = """
         AND e.best_validation_loss IS NOT NULL
     ORDER BY e.best_validation_loss, e.trial_number, e.epoch LIMIT 1
 """
-SPENT = """
-    SELECT sum(e.seconds) FROM epochs e JOIN trials t ON t.trial_id = e.trial_id
-    WHERE t.study_id = :study AND t.state IN ('COMPLETE', 'PRUNED')
-    GROUP BY t.trial_id ORDER BY t.trial_id DESC LIMIT :most
-"""
-TRAINED = "SELECT count(*), sum(seconds) FROM epochs WHERE study_id = :study AND epoch > 0"
+STATES: dict[str, State] = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "WAITING": "waiting",
+}
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
@@ -108,49 +119,47 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     ((study, name),) = ask(LATEST) if name is None else ask(by_name, name=name)
     attributes = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
     stored = {key: json.loads(value) for key, value in ask(attributes, study=study)}
-    spec, facts = stored["spec"], stored["dataset"]
-    measure = measure_of(spec.get("objective", RAW_LOSS))
-    counts = {str(state): int(count) for state, count in ask(COUNTS, study=study)}
-    finished = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
-    finished += counts.get("FAIL", 0) if spec["arms"] else 0
-    total = max(int(spec["trials"]), finished)
-    begun = ask(HELD, study=study)
-    held = [row for row in begun if row.paused is None or row.expires_at is not None]
-    running = [row for row in held if not _is_left(row.worker, row.expires_at)]
-    states = {"complete": counts.get("COMPLETE", 0), "pruned": counts.get("PRUNED", 0)}
-    states |= {"failed": counts.get("FAIL", 0), "running": len(running)}
-    states |= {"paused": len(begun) - len(held), "interrupted": len(held) - len(running)}
-    states |= {"queued": counts.get("WAITING", 0)}
-    told = [f"{grouped(n)} {state}" for state, n in states.items() if n or state == "complete"]
+    spec, facts = StudySpec.from_dict(stored["spec"]), stored["dataset"]
+    measure = MEASURES[spec.objective]
+    rows = ask(TRIALS, study=study, between=MOST_BETWEEN)
+    states = [_state(row) for row in rows]
+    counts = Counter(states)
+    finished = counts["complete"] + counts["pruned"] + counts["failed"] * spec.is_comparison
+    total = max(spec.trials, finished)
+    told = [
+        f"{grouped(counts[state])} {word}"
+        for state, word in WORDS.items()
+        if counts[state] or state == "complete"
+    ]
     yield from wrap(f"Study {name}: {finished} of {total} trials finished ({', '.join(told)})")
     hardware = printable(str(stored.get("hardware", "unknown")))
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
     if finished < total:
-        spent = [seconds for (seconds,) in ask(SPENT, study=study, most=RECENT) if seconds]
-        varies = pstdev(spent) / fmean(spent) if len(spent) > 3 else GUESS_VARIATION
-        left = fmean(spent) * (total - finished) if spent else None
-        if find_pruner(spec["pruner"]).choose is not None:  # it may spend so many epochs
-            ((epochs, seconds),) = ask(TRAINED, study=study)
-            budget = spec.get("budget", 1.0) * total * spec["epochs"]
-            left = seconds / epochs * max(0.0, budget - epochs) if epochs else None
-        around = spread(varies, total - finished, len(spent))
-        yield from wrap(f"Time: {_time_left(left, around, len(running))}.")
-    for title, rows in (
-        ("Running", running),
-        ("Interrupted, for the next worker to carry on", [r for r in held if r not in running]),
-    ):
-        yield from ["", f"{title}:"] * bool(rows)
-        for row in rows:
+        trained = [
+            Trained(
+                row.number, state, row.epoch or (EARLY_LOOK if row.seconds else 0), row.seconds or 0
+            )
+            for row, state in zip(rows, states, strict=True)
+        ]
+        left = estimate(spec, trained)
+        yield from wrap(f"Time: {time_left_in_words(left, idle=not counts['running'])}.")
+    titles: dict[State, str] = {
+        "running": "Running",
+        "interrupted": "Interrupted, for the next worker to carry on",
+    }
+    for wanted, title in titles.items():
+        yield from ["", f"{title}:"] * (counts[wanted] > 0)
+        for row in (row for row, state in zip(rows, states, strict=True) if state == wanted):
             reached = "nothing reported yet"
             if row.epoch is not None:
                 value = "not finite" if row.value is None else measure.shown(row.value)
-                reached = f"epoch {row.epoch or 1} of {spec['epochs']}, {measure.words} {value}"
-            worker = (
-                f", on {printable(display_name(row.worker or 'unknown'))}" if row in running else ""
+                reached = f"epoch {row.epoch or 1} of {spec.epochs}, {measure.words} {value}"
+            on = f", on {printable(display_name(row.worker or 'unknown'))}"
+            yield from wrap(
+                f"trial {row.number}, {reached}{on if wanted == 'running' else ''}", "  ", "    "
             )
-            yield from wrap(f"trial {row.number}, {reached}{worker}", "  ", "    ")
     failed = ask(FAILED, study=study, most=MOST_FAILURES)[::-1]
-    few = "" if len(failed) == states["failed"] else f", the latest {len(failed)}"
+    few = "" if len(failed) == counts["failed"] else f", the latest {len(failed)}"
     yield from ["", f"Failed{few}:"] * bool(failed)
     for number, reason in failed:
         why = json.loads(reason) if reason else "for an unknown reason"
@@ -158,31 +167,41 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     best = ask(BEST, study=study)
     for number, epoch, value, error in best:
         accuracy = accuracy_of([error], int(facts["validation_count"]))
-        yield ""
         score = f"{measure.words} {measure.shown(value)}, accuracy {accuracy}"
-        yield from wrap(f"Best: trial {number}, {score}, epoch {epoch}")
+        yield from ["", *wrap(f"Best: trial {number}, {score}, epoch {epoch}")]
     yield from ["", "Next:"]
     yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
 
 
-def _is_left(worker: str | None, expires_at: float | None) -> bool:
-    """Whether nobody trains the trial any more: not a promise, see `search.store.claims`."""
-    if worker is None:
-        return False
-    if expires_at is None or expires_at < time.time():
-        return True
-    host, pid, *_ = worker.split(":")
+def _state(row: Any) -> State:
+    """An ended worker is no promise, see `search.store.claims`."""
+    if row.state != "RUNNING":
+        return STATES[row.state]
+    if row.paused is not None and row.expires_at is None:
+        return "paused"
+    if row.worker is None:
+        return "running"
+    host, pid, *_ = row.worker.split(":")
     here = host == socket.gethostname() and pid.isdigit() and Path("/proc/self").exists()
-    return here and not Path("/proc", pid).exists()
+    gone = here and not Path("/proc", pid).exists()
+    late = row.expires_at is None or row.expires_at < time.time()
+    return "interrupted" if gone or late else "running"
 
 
-def _time_left(seconds: float | None, around: float, workers: int) -> str:
-    """Of seconds for one worker, none where nothing was trained."""
-    if seconds is None:
+def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:
+    """`about 14 min left, give or take 40 %`, `no estimate yet`, `done`; one standard deviation.
+
+    Args:
+        idle: nobody trains now; the estimate is of one worker.
+    """
+    if left is None:
         return "no estimate yet"
-    nobody = "" if workers else " with one worker; none is training now"
-    left = duration(seconds / max(1, workers))
-    return f"about {left} left, give or take {percent(around, 0)}{nobody}"
+    if left == TimeLeft(0.0, 0.0):
+        return "done"
+    if left.seconds < 1:
+        return "moments left"
+    nobody = " with one worker; none is training now" if idle else ""
+    return f"about {duration(left.seconds)} left, give or take {percent(left.spread, 0)}{nobody}"
 
 
 def next_commands(name: str, storage: str, missing: int, has_best: bool) -> list[str]:

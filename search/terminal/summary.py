@@ -16,18 +16,16 @@ from search.analysis.measures import (
     sampling_error,
     time_spent,
 )
-from search.analysis.time_left import TimeLeft, time_left
+from search.analysis.time_left import time_left
 from search.analysis.wording import (
     all_counts,
     data_in_words,
-    duration,
     grouped,
-    percent,
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
-from search.terminal.status import MOST_FAILURES, WIDTH, next_commands, wrap
+from search.terminal.status import MOST_FAILURES, WIDTH, next_commands, time_left_in_words, wrap
 
 NO_BEST = "No trial has run to its end yet, so there is no best one."
 
@@ -72,23 +70,7 @@ def gain_in_words(view: StudyView) -> str | None:
 
 def standing_in_words(view: StudyView) -> str:
     """The time left, and whether anybody trains."""
-    return time_left_in_words(view, time_left(view), idle=not view.in_state("running"))
-
-
-def time_left_in_words(view: StudyView, left: TimeLeft | None, *, idle: bool = False) -> str:
-    """`about 14 min left, give or take 40 %`, `no estimate yet`, `done`; one standard deviation.
-
-    Args:
-        idle: nobody trains now; the estimate is of one worker.
-    """
-    if view.finished >= view.spec.trials:
-        return "done"
-    if left is None:
-        return "no estimate yet"
-    if left.seconds < 1:
-        return "moments left"
-    nobody = " with one worker; none is training now" if idle else ""
-    return f"about {duration(left.seconds)} left, give or take {percent(left.spread, 0)}{nobody}"
+    return time_left_in_words(time_left(view), idle=not view.in_state("running"))
 
 
 def status_text(view: StudyView) -> str:

@@ -18,7 +18,7 @@ from search.analysis.findings import (
 from search.pages.note import study_note
 from search.pages.report import make_report
 from search.store.views import StudyView, TrialView
-from search.terminal.live import frame
+from search.terminal.progress import frame
 from search.terminal.summary import status_text
 
 MakeTrial = Callable[..., TrialView]
@@ -32,7 +32,7 @@ def report_of(view: StudyView) -> str:
 
 def frame_of(view: StudyView) -> str:
     console = Console(file=io.StringIO(), width=100, height=24)
-    console.print(frame(view, height=23, elapsed=1, left=None))
+    console.print(frame(view, height=23, elapsed=1))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

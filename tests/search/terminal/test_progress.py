@@ -105,6 +105,19 @@ def test_a_line_for_each_trial_that_ends(
     assert "\x1b" not in output.file.getvalue()
 
 
+def test_a_line_for_each_trial_that_pauses(
+    make_trial: MakeTrial, make_view: MakeView, output: Output
+) -> None:
+    feed = Feed(make_view([make_trial(0, early=0.9, state="running")]))
+    with showing(feed, output):
+        feed.pass_time()
+        feed.change(make_view([make_trial(0, early=0.9, state="paused")]))
+        assert output.lines()[2].startswith("trial 0 paused in epoch 1: loss 0.9000, accuracy")
+        feed.change(make_view([make_trial(0, [0.5], early=0.9, state="paused")]))
+        assert output.lines()[4].startswith("trial 0 paused at epoch 1: loss 0.5000, accuracy")
+        assert output.lines()[5].startswith("0/50 trials (0 complete, 1 paused), ")
+
+
 def test_signs_of_life_come_at_most_so_often(
     make_trial: MakeTrial, make_view: MakeView, output: Output
 ) -> None:

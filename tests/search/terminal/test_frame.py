@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from search.analysis.time_left import TimeLeft
+from search.analysis.time_left import time_left
 from search.store.views import StudyView, TrialView
-from search.terminal.live import epochs_done, frame, outcome
+from search.terminal.progress import epochs_done, frame, outcome
+from search.terminal.status import time_left_in_words
 
-LEFT = TimeLeft(840, 0.4)
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
 
@@ -24,10 +24,9 @@ def shown(
     *,
     width: int = 80,
     height: int = 24,
-    left: TimeLeft | None = LEFT,
 ) -> str:
     console = Console(file=io.StringIO(), width=width, height=height)
-    console.print(frame(view, height=height - 1, elapsed=492, left=left))
+    console.print(frame(view, height=height - 1, elapsed=492))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -36,7 +35,8 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     lines = [line.strip() for line in shown(small_study, width=120).splitlines()]
     assert lines[0] == "fashion  Fashion-MNIST, 50 000 training and 10 000 validation images"
     assert lines[1] == "2 cores of a test machine"
-    assert lines[2].endswith("6/50 trials  0:08:12 elapsed  about 14 min left, give or take 40 %")
+    left = time_left_in_words(time_left(small_study))
+    assert lines[2].endswith(f"6/50 trials  0:08:12 elapsed  {left}")
     assert lines[3].startswith("4 complete, 2 pruned, 2 failed, 1 running")
     running = next(line for line in lines if line.split()[:2] == ["6", "1/12"])
     for part in ("0.5000", "83.33 %", "32-64, lr 0.001"):
@@ -63,7 +63,7 @@ def test_a_frame_fits_its_terminal(
 def test_frames_of_studies_in_every_state_can_be_drawn(
     small_study: StudyView, make_view: MakeView, make_trial: MakeTrial
 ) -> None:
-    empty = shown(make_view([]), left=None)
+    empty = shown(make_view([]))
     assert "0/50 trials" in empty
     assert "no estimate yet" in empty
     assert shown(replace(small_study, spec=replace(small_study.spec, trials=6))).count("done") == 1
@@ -79,6 +79,7 @@ def test_frames_of_studies_in_every_state_can_be_drawn(
 def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
     assert outcome(make_trial(0, [1.0, 1.0], state="pruned")) == "pruned at epoch 2"
     assert outcome(make_trial(0, early=1.0, state="pruned")) == "pruned in epoch 1"
+    assert outcome(make_trial(0, [1.0], state="paused")) == "paused at epoch 1"
     assert outcome(make_trial(0, [1.0])) == "complete"
     view = make_view([])
     assert epochs_done(make_trial(0, state="running"), view) == "0/12"
