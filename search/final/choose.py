@@ -47,67 +47,49 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
     Raises:
         StorageError: there is none such, or it cannot be repeated.
     """
-    trial = _of_arm(view, arm) if number is None else _numbered(view, number)
+    of, trials = f"study {view.name!r}", list(view.leaderboard)
+    if number is not None:
+        trials = [trial for trial in view.trials if trial.number == number]
+        if not trials:
+            raise StorageError(f"{of} has no trial {number}; it has {view.count()}, counted from 0")
+        if trials[0].state not in ("complete", "pruned"):
+            raise StorageError(
+                f"trial {number} of {of} is {trials[0].state}; name one that is complete or pruned"
+            )
+    elif arm is not None:
+        arms = dict.fromkeys(trial.arm for trial in view.trials if trial.arm is not None)
+        if arm not in arms:
+            there = ", ".join(map(repr, arms)) or "none"
+            raise StorageError(f"{of} has no arm {arm!r}; its arms are {there}")
+        of, trials = f"arm {arm!r} of {of}", [trial for trial in trials if trial.arm == arm]
+    if not trials:
+        raise StorageError(
+            f"no finished trials in {of}; run python -m search.study --study {view.name} first"
+        )
+    trial = trials[0]
     if trial.best is None or trial.config is None:
         raise StorageError(
-            f"trial {trial.number} of study {view.name!r} has no finished epoch with a loss; name "
-            "another --trial"
+            f"trial {trial.number} of {of} has no finished epoch with a loss; name another --trial"
         )
-    why = ""
-    if number is not None:
-        why = f"Trial {number} was named by hand, {_beside_the_best(view, trial)}."
-    elif arm is not None:
-        why = f"Trial {trial.number} is the best repeat of arm {arm}, "
-        why += f"{_beside_the_best(view, trial)}."
     temperature, bound = trial.best.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE
-    if not 1 / bound < temperature < bound:
-        temperature = 1.0
     return Chosen(
         trial=trial,
         config=trial.config,
         epochs=trial.best.epoch,
-        temperature=temperature,
-        why=why,
+        temperature=temperature if 1 / bound < temperature < bound else 1.0,
+        why="" if number is None and arm is None else _why(view, trial, arm),
     )
 
 
-def _numbered(view: StudyView, number: int) -> TrialView:
-    for trial in view.trials:
-        if trial.number == number and trial.state in ("complete", "pruned"):
-            return trial
-        if trial.number == number:
-            raise StorageError(
-                f"trial {number} of study {view.name!r} is {trial.state}; name one that is "
-                "complete or pruned"
-            )
-    raise StorageError(
-        f"study {view.name!r} has no trial {number}; it has {view.count()}, counted from 0"
-    )
-
-
-def _of_arm(view: StudyView, arm: str | None) -> TrialView:
-    arms = dict.fromkeys(trial.arm for trial in view.trials if trial.arm is not None)
-    if arm is not None and arm not in arms:
-        there = ", ".join(map(repr, arms)) or "none"
-        raise StorageError(f"study {view.name!r} has no arm {arm!r}; its arms are {there}")
-    trials = [trial for trial in view.leaderboard if arm is None or trial.arm == arm]
-    if not trials:
-        of_arm = "" if arm is None else f" of arm {arm!r}"
-        raise StorageError(
-            f"no finished trials{of_arm} in study {view.name!r}; run python -m search.study "
-            f"--study {view.name} first"
-        )
-    return trials[0]
-
-
-def _beside_the_best(view: StudyView, trial: TrialView) -> str:
+def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:
+    how = "was named by hand" if arm is None else f"is the best repeat of arm {arm}"
     best = view.best
-    if best is None:
-        return "none is complete"
-    if best.number == trial.number:
-        return "which is also the study's best"
-    assert best.best is not None
-    assert trial.best is not None
-    own, theirs = (objective_in_words(view, it.value) for it in (trial.best, best.best))
-    label = view.spec.value.label
-    return f"not the study's best: {label} {own} against {theirs} of trial {best.number}"
+    if best is None or best.best is None:
+        beside = "none is complete"
+    elif best.number == trial.number:
+        beside = "which is also the study's best"
+    else:
+        own, theirs = (objective_in_words(view, it.value) for it in (trial.best, best.best) if it)
+        label = f"{view.spec.value.label} {own} against {theirs}"
+        beside = f"not the study's best: {label} of trial {best.number}"
+    return f"Trial {trial.number} {how}, {beside}."

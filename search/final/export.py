@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from search.final.folder import ONNX
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
+ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-3  # of logits: float32 rounding, summed in another order, stays far below
 CHECKED = 64  # images
@@ -82,12 +82,25 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
 
     images_NCHW = images_NCHW[:CHECKED].cpu()
     model = _Deployed(bundle).to(memory_format=torch.contiguous_format).eval()
-    proto = _graph(model, images_NCHW)
-    for key, value in (
-        ("class_names", json.dumps(bundle.class_names)),
-        ("study", bundle.study),
-        ("dataset", bundle.dataset),
-    ):
+    # The exporter chatters on standard output and warns of its own insides.
+    for name in ("onnxscript", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (images_NCHW[:2],),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+            verbose=False,
+        )
+    assert program is not None
+    proto: Any = program.model_proto  # with the weights inside
+    names = json.dumps(bundle.class_names)
+    about = {"class_names": names, "study": bundle.study, "dataset": bundle.dataset}
+    for key, value in about.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto)
     payload = proto.SerializeToString()
@@ -104,26 +117,6 @@ def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Expo
         )
     write_atomically(folder / ONNX, payload)
     return Exported(difference, len(images_NCHW))
-
-
-def _graph(model: nn.Module, images_NCHW: torch.Tensor) -> Any:
-    """The ONNX model, with the weights inside."""
-    # The exporter chatters on standard output and warns of its own insides.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            (images_NCHW[:2],),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits", "probabilities"],
-            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
 
 
 def _computed(payload: bytes, images_NCHW: NDArray[np.uint8]) -> NDArray[np.float32]:

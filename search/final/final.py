@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
-from search.analysis.final_result import FinalResult, metrics
+from search.analysis.final_result import FinalResult, figures_on_test
 from search.analysis.inside import choose_image, look_inside
 from search.dashboard.content import ContentWriter
 from search.final.choose import Chosen, choose_trial, refuse_unfinished
-from search.final.export import Exported, export_onnx, require_onnx
-from search.final.folder import cannot_write, check_writable, final_folder, lead_to_first, write_all
-from search.final.progress import FinalProgress, announce, announce_recorded
-from search.final.scoring import as_recorded, begin_evaluation, require_same_test, test, to_record
+from search.final.export import require_onnx
+from search.final.folder import Final, check_writable, write_all
+from search.final.progress import announce, note, shown_progress
+from search.final.scoring import begin_evaluation, test
+from search.pages.words import in_utc
 from search.running.pool import default_workers
 from search.running.seeds import THREADS, train_apart
 from search.spec.config import check_study_name
@@ -39,29 +38,10 @@ from search.store.views import StudyView
 from search.terminal.commands import console
 from search.training.bundle import Bundle
 from search.training.device import choose_device, describe_hardware, kept_threads, prepare_process
-from search.training.epoch import Epoch, StoppedError
+from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun, train_seed
 from search.training.task import Task, load_full_task
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Final:
-    """A finalised study.
-
-    Attributes:
-        folder: with `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
-        metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
-        result: what the page and the pictures are made from.
-        bundle: the first seed's network with all that is needed to use it.
-        exported: how far the ONNX model is from torch's; None where none was asked for.
-    """
-
-    folder: Path
-    metrics: Mapping[str, Any]
-    result: FinalResult
-    bundle: Bundle
-    exported: Exported | None = None
 
 
 def finalise(
@@ -118,7 +98,15 @@ def finalise(
         RepeatError: a training diverged or died.
         StoppedError: `stop` was set; the same call goes on.
     """
-    check_arguments(study, seeds, trial, arm, export)
+    if study is not None:
+        check_study_name(study)
+    check_count("seeds", seeds)
+    if trial is not None and arm is not None:
+        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
+    if export not in (None, "onnx"):
+        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
+    if export is not None:
+        require_onnx()
     with kept_threads(), optuna_warnings_only():
         on = choose_device(device)
         prepare_process(THREADS if on.type == "cpu" else None)
@@ -136,8 +124,7 @@ def finalise(
             count_test(source, images, reading=reading)  # a damaged test file is noticed now
             shown = choose_image(None if image is None else str(image), task)
             layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
-            place = runs_folder(storage, runs_dir)
-            folder = study_folder(found, place)
+            folder = study_folder(found, runs_folder(storage, runs_dir))
             check_writable(folder)
             if progress:
                 announce(view, chosen, seeds)
@@ -161,54 +148,37 @@ def finalise(
             # Training may have taken hours: check again whatever could fail after the test
             # evaluation has begun.
             check_writable(folder)
-            require_same_test(task, images, reading)
-            row, earlier = begin_evaluation(db, found, task, runs, trial_number=chosen.trial.number)
-            tested = test(runs, bundle, task, images, reading)
-            if row.figures is not None:
-                tested = as_recorded(tested, row.figures)
-                if progress:
-                    announce_recorded(row)
+            row, earlier = begin_evaluation(found, chosen.trial, job, task, runs)
+            if progress and row.figures is not None:
+                note(
+                    f"these networks were tested on {in_utc(row.opened_at)} already; the numbers "
+                    "on record are used, and no test evaluation is added."
+                )
             result = FinalResult(
                 view=replace(view, results=earlier),
                 trial=chosen.trial,
                 epochs=chosen.epochs,
                 layers=layers,
-                runs=tested.runs,
                 training_count=len(task.training),
-                test_count=tested.images,
                 opened_at=row.opened_at,
-                confusion_KK=tested.confusion_KK,
                 hardware=describe_hardware(on),
                 versions=versions(),
                 temperature=bundle.temperature,
                 why=chosen.why,
                 evaluation=len(earlier) + 1,
                 fingerprint=None if task.content is None else task.content.digest,
-                mistakes=tested.mistakes,
                 **inside,
+                **test(job, task, runs, bundle, row.figures),
             )
-            complete_result(db, row.result_id, to_record(result))
-            final = write(result, bundle, task, folder, export=export is not None)
+            figures = {**figures_on_test(result), "confusion": result.confusion_KK.tolist()}
+            complete_result(db, row.result_id, figures)
+            compared = None if export is None else task.training.images_NCHW
+            final = write_all(folder, result, bundle, compared)
             for seed in range(seeds):
                 delete_checkpoint(job.checkpoint(seed))
             sweep(found, folder)
             ContentWriter(found).write()
             return final
-
-
-def check_arguments(
-    study: str | None, seeds: int, trial: int | None, arm: str | None, export: str | None
-) -> None:
-    """Raises SpecError, or BundleError where packages for the export are missing."""
-    if study is not None:
-        check_study_name(study)
-    check_count("seeds", seeds)
-    if trial is not None and arm is not None:
-        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
-    if export not in (None, "onnx"):
-        raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
-    if export is not None:
-        require_onnx()
 
 
 def train_all(
@@ -221,16 +191,9 @@ def train_all(
         RepeatError: a run died or diverged.
     """
     processes = min(len(seeds), default_workers(task.device.type))
-    shown = FinalProgress(console(), seeds=len(seeds), epochs=job.epochs) if progress else None
-
-    def on_epoch(seed: int, epoch: Epoch) -> None:
-        if shown is not None:
-            shown.epoch(seed, epoch)
-
-    with shown or nullcontext():
-        if shown is not None:
-            for seed in seeds:
-                shown.resumed(seed, len(job.saved(seed)["curve"]))
+    done = {seed: len(job.saved(seed)["curve"]) for seed in seeds}
+    quiet = nullcontext(lambda *_: None)
+    with shown_progress(console(), done, job.epochs) if progress else quiet as on_epoch:
         if processes > 1:
             train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
         runs = [
@@ -262,18 +225,3 @@ def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) 
         recipe=chosen.config.recipe.to_dict(),
         weights=first.weights,
     )
-
-
-def write(result: FinalResult, bundle: Bundle, task: Task, folder: Path, *, export: bool) -> Final:
-    """All files of an evaluation, into its own folder in the study's."""
-    target = final_folder(folder, result.evaluation)
-    plain = json.loads(json.dumps(metrics(result), allow_nan=False))  # lists, as in the file
-    exported = None
-    try:
-        write_all(target, result, bundle, plain)
-        if export:
-            exported = export_onnx(bundle, target, task.training.images_NCHW)
-        lead_to_first(folder)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return Final(folder=target, metrics=plain, result=result, bundle=bundle, exported=exported)

@@ -11,22 +11,41 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.analysis.final_result import FinalResult
+import torch
+
+from search.analysis.final_result import FinalResult, metrics
 from search.figures.final import save_pictures
+from search.final.export import ONNX, Exported, export_onnx
 from search.pages.final_page import final_page
-from search.training.bundle import FINAL, Bundle, write_bundle
+from search.store.folders import FINAL
+from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
 METRICS = "metrics.json"  # written last: a folder that has it is whole
-ONNX = "model.onnx"
 
 
-def final_folder(folder: Path, number: int) -> Path:
-    return folder / f"{FINAL}-{number}"
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Final:
+    """A finalised study.
+
+    Attributes:
+        folder: with `model.safetensors`, `config.json`, `metrics.json`, `report.html`, pictures.
+        metrics: as in `metrics.json`. Losses in nats; accuracies and errors in [0, 1].
+        result: what the page and the pictures are made from.
+        bundle: the first seed's network with all that is needed to use it.
+        exported: how far the ONNX model is from torch's; None where none was asked for.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    result: FinalResult
+    bundle: Bundle
+    exported: Exported | None = None
 
 
 def check_writable(folder: Path) -> None:
@@ -36,10 +55,10 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"room")
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise _cannot_write(folder, error) from error
 
 
-def cannot_write(folder: Path, error: OSError) -> BundleError:
+def _cannot_write(folder: Path, error: OSError) -> BundleError:
     return BundleError(
         f"cannot write {folder} ({error.strerror}); free some space or fix its permissions, then "
         "run the same command again: nothing is evaluated twice"
@@ -47,15 +66,35 @@ def cannot_write(folder: Path, error: OSError) -> BundleError:
 
 
 def write_all(
-    folder: Path, result: FinalResult, bundle: Bundle, metrics: Mapping[str, Any]
-) -> None:
-    """Each file whole or not at all; `metrics.json` last."""
-    (folder / ONNX).unlink(missing_ok=True)  # an earlier network's
-    write_bundle(bundle, folder)
-    save_pictures(result, folder)
-    write_atomically(folder / "report.html", final_page(result).encode())
-    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / METRICS, text.encode())
+    folder: Path, result: FinalResult, bundle: Bundle, onnx_NCHW: torch.Tensor | None
+) -> Final:
+    """All files of an evaluation, each whole or not at all, into its own folder in the study's.
+
+    `metrics.json` comes last, but for `model.onnx`: given uint8 images to compare it on.
+
+    Raises:
+        BundleError: a file cannot be written, or the ONNX model differs.
+    """
+    target, exported = folder / f"{FINAL}-{result.evaluation}", None
+    text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
+    try:
+        (target / ONNX).unlink(missing_ok=True)  # an earlier network's
+        write_bundle(bundle, target)
+        save_pictures(result, target)
+        write_atomically(target / "report.html", final_page(result).encode())
+        write_atomically(target / METRICS, text.encode())
+        lead_to_first(folder)
+        if onnx_NCHW is not None:
+            exported = export_onnx(bundle, target, onnx_NCHW)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    return Final(
+        folder=target,
+        metrics=json.loads(text),  # lists, as in the file
+        result=result,
+        bundle=bundle,
+        exported=exported,
+    )
 
 
 def lead_to_first(folder: Path) -> None:

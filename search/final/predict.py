@@ -16,8 +16,8 @@ from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import default_storage
-from search.store.folders import folder_name, runs_folder
-from search.training.bundle import FINAL, Bundle, Prediction, Skipped, latest_bundle, read_bundle
+from search.store.folders import FINAL, folder_name, runs_folder
+from search.training.bundle import CONFIG, Bundle, Prediction, Skipped, read_bundle
 from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
@@ -86,7 +86,8 @@ def predict(
 
     Args:
         paths: one or several. Any size, grey or colour; where the training images are figures on a
-            plain ground, a picture is inverted, scaled and centred like them.
+            plain ground, a picture is inverted, scaled and centred like them. A folder's come
+            sorted; links to folders are not followed, and what is damaged or no picture is skipped.
         bundle: the folder that `finalise` wrote, or the network itself (`final.bundle`).
         study: whose network, in place of `bundle`: the name of its folder in `runs_dir`. With
             neither, the one that was finished last there.
@@ -110,7 +111,7 @@ def predict(
     given = [paths] if isinstance(paths, str | Path) else paths
     with kept_threads():
         prepare_process()
-        pictures, skipped = classify(network, [Path(path) for path in given])
+        pictures, skipped = _classify(network, [Path(path) for path in given])
     if sheet is not None:
         try:
             write_atomically(Path(sheet), contact_sheet(network, pictures))
@@ -137,54 +138,47 @@ def bundle_folder(
     runs = runs_folder(default_storage(), runs_dir)
     if study is not None:
         return runs / folder_name(check_study_name(study)) / FINAL
-    return latest_bundle(runs)
+    configs = list(runs.glob(f"*/{FINAL}/{CONFIG}"))
+    if not configs:
+        raise BundleError(
+            f"no finished network under {runs.absolute()}; run python -m search.finalize first, "
+            "or give --bundle FOLDER"
+        )
+    return max(configs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-def classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], list[Skipped]]:
-    """Classify picture files, and those in folders, prepared like the training images.
-
-    Args:
-        paths: files and folders, whose pictures come sorted; links to folders are not followed.
-            Damaged pictures in a folder, and files there that are none, are skipped.
-
-    Raises:
-        BundleError: the bundle holds no network.
-        DataError: a path that is not there, a named file that is no picture, or no picture at all.
-    """
+def _classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], list[Skipped]]:
     seen: list[tuple[Path, torch.Tensor, Sequence[str]]] = []
     skipped: list[Skipped] = []
     left_out: list[Path] = []
-    for path, was_named in _find_pictures(paths, left_out):
+    for file, was_named in _find_pictures(paths, left_out):
         try:
-            image_CHW, notes = read_alike(
-                path, bundle.image_shape, bundle.composition, bundle.preparation
-            )
+            read = read_alike(file, bundle.image_shape, bundle.composition, bundle.preparation)
         except DataError as error:
             if was_named:
                 raise
-            skipped.append(Skipped(path=path, reason=str(error)))
+            skipped.append(Skipped(path=file, reason=str(error)))
         else:
-            seen.append((path, image_CHW, notes))
-    skipped += [Skipped(path=path, reason=f"{shown(path)} is no picture") for path in left_out]
+            seen.append((file, *read))
+    skipped += [Skipped(path=file, reason=f"{shown(file)} is no picture") for file in left_out]
     if not seen:
         names = ", ".join(map(str, paths))
         raise DataError(
             f"no picture to classify in {names}; give files or folders of {', '.join(FORMATS)}"
         )
     shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
-    ranked = shares_NK.sort(dim=1, descending=True, stable=True)
-    predictions = [
+    order_NK = shares_NK.argsort(dim=1, descending=True, stable=True)
+    return [
         Prediction(
-            path=path,
+            path=file,
             image_CHW=image_CHW,
             notes=tuple(notes),
-            ranking=tuple(zip(labels, shares, strict=True)),
+            ranking=tuple((label, shares[label]) for label in order),
         )
-        for (path, image_CHW, notes), labels, shares in zip(
-            seen, ranked.indices.tolist(), ranked.values.tolist(), strict=True
+        for (file, image_CHW, notes), shares, order in zip(
+            seen, shares_NK.tolist(), order_NK.tolist(), strict=True
         )
-    ]
-    return predictions, skipped
+    ], skipped
 
 
 def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tuple[Path, bool]]:
@@ -192,11 +186,10 @@ def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tupl
     for path in given:
         try:
             path.stat()
-            if not path.is_dir():
+            if path.is_dir():
+                yield from ((file, False) for file in pictures_below(path, left_out))
+            else:
                 yield path, True
-                continue
-            for file in pictures_below(path, left_out):
-                yield file, False
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             where = getattr(error, "filename", None) or path

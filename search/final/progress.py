@@ -4,93 +4,65 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from search.analysis.wording import duration, printable
+from search.analysis.wording import counted, duration, printable
 from search.final.choose import Chosen
 from search.pages.final_page import evaluated_before
-from search.pages.words import in_utc
-from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.progress import can_be_live
 from search.training.epoch import Epoch
+
+
+def note(text: str) -> None:
+    """Tell a person something on standard error."""
+    print(f"Note: {text}", file=sys.stderr)
 
 
 def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
     """Say on standard error what will be trained, and what should be known before."""
     unfinished = view.spec.trials - view.finished
     if unfinished > 0 and not view.spec.is_comparison:
-        _note(f"the study still lacks {unfinished} of its trials.")
-    for note in (printable(chosen.why), evaluated_before(view)):
-        if note:
-            _note(note)
-    print(
-        f"Trial {chosen.trial.number} of study {view.name}, trained on all training images, "
-        f"{seeds} {'time' if seeds == 1 else 'times'}",
-        file=sys.stderr,
-    )
+        note(f"the study still lacks {unfinished} of its trials.")
+    for text in filter(None, (printable(chosen.why), evaluated_before(view))):
+        note(text)
+    times = counted(seeds, "time")
+    what = f"Trial {chosen.trial.number} of study {view.name}"
+    print(f"{what}, trained on all training images, {times}", file=sys.stderr)
 
 
-def announce_recorded(row: ResultRow) -> None:
-    _note(
-        f"these networks were tested on {in_utc(row.opened_at)} already; the numbers on record "
-        "are used, and no test evaluation is added."
-    )
-
-
-def _note(text: str) -> None:
-    print(f"Note: {text}", file=sys.stderr)
-
-
-class FinalProgress:
-    """Context manager; tell it of each epoch.
+@contextmanager
+def shown_progress(
+    console: Console, done: dict[int, int], epochs: int
+) -> Iterator[Callable[[int, Epoch], None]]:
+    """Show how the runs advance; yields what is to be told each epoch, with its seed.
 
     Args:
-        seeds, epochs: how many runs of how many epochs there are.
+        done: by seed, the epochs that an earlier, interrupted start has trained.
+        epochs: of each run.
     """
+    started, before, total = time.monotonic(), sum(done.values()), len(done) * epochs
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+    is_live = can_be_live(console)
+    bar = Progress(TextColumn("{task.description}"), *columns, console=console, disable=not is_live)
+    task, now = bar.add_task("training", total=total, completed=before), before
+    for seed, count in done.items():
+        if count:
+            console.print(f"seed {seed}: {count} of {epochs} epochs were done before")
 
-    def __init__(self, console: Console, *, seeds: int, epochs: int) -> None:
-        self._console, self._seeds, self._epochs = console, seeds, epochs
-        self._done = 0  # epochs, those of an earlier start included
-        self._trained = 0  # epochs of this start
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            disable=not can_be_live(console),
-        )
-        self._task = self._bar.add_task("training", total=seeds * epochs, left="")
-
-    def __enter__(self) -> FinalProgress:
-        self._started = time.monotonic()
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def resumed(self, seed: int, epochs: int) -> None:
-        """Epochs that an earlier, interrupted start has trained."""
-        if epochs:
-            self._done += epochs
-            self._console.print(f"seed {seed}: {epochs} of {self._epochs} epochs were done before")
-
-    def epoch(self, seed: int, epoch: Epoch) -> None:
-        self._done += 1
-        self._trained += 1
-        pace = (time.monotonic() - self._started) / self._trained
-        left = f"about {duration(pace * (self._seeds * self._epochs - self._done))} left"
-        loss = f"training loss {epoch.train_loss:.4f}"
-        if self._bar.disable:
-            where = f"epoch {epoch.epoch} of {self._epochs}"
-            self._console.print(f"seed {seed}: {where}, {loss}, {left}")
+    def tell(seed: int, epoch: Epoch) -> None:
+        nonlocal now
+        now += 1
+        left = duration((time.monotonic() - started) / (now - before) * (total - now))
+        words = f"training loss {epoch.train_loss:.4f}, about {left} left"
+        if is_live:
+            bar.update(task, completed=now, description=f"seed {seed}, {words}")
         else:
-            self._bar.update(
-                self._task, completed=self._done, description=f"seed {seed}, {loss}", left=left
-            )
+            console.print(f"seed {seed}: epoch {epoch.epoch} of {epochs}, {words}")
+
+    with bar:
+        yield tell

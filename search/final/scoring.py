@@ -1,88 +1,77 @@
-"""The test evaluation, the one place that reads test images: put on record first, then scored.
-
-K classes.
-"""
+"""The test evaluation, the one place that reads test images: put on record first, then scored."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 
 from data.datasets import has_same_test, load_test
 from data.errors import DataError
-from data.folders.preparation import Reading
-from search.analysis.final_result import FinalResult, SeedRun, figures_on_test
-from search.analysis.inside import Mistake, collect_mistakes
-from search.store.database import Database
+from search.analysis.final_result import SeedRun
+from search.analysis.inside import collect_mistakes
 from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
+from search.store.views import TrialView
 from search.training.bundle import Bundle
 from search.training.epoch import Calibration, Score
 from search.training.metrics import calibration
-from search.training.repeat import TrainedRun
+from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, confusion, logits, score
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tested:
-    """confusion_KK: counts of all runs; mistakes: the first run's."""
-
-    runs: tuple[SeedRun, ...]
-    images: int
-    confusion_KK: NDArray[np.int64]
-    mistakes: tuple[tuple[Mistake, ...], ...]
-
-
-def require_same_test(task: Task, data_dir: Path, reading: Reading) -> None:
-    """Raises DataError where the test images are others than when `task` was loaded."""
-    if not has_same_test(task.info, data_dir, version=reading.version):
-        raise DataError(
-            f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
-            "back, and the same command goes on"
-        )
-
-
 def begin_evaluation(
-    db: Database, study: StudyHandle, task: Task, runs: Sequence[TrainedRun], *, trial_number: int
+    study: StudyHandle, trial: TrialView, job: Job, task: Task, runs: Sequence[TrainedRun]
 ) -> tuple[ResultRow, tuple[ResultRow, ...]]:
     """Put it on record; of weights that were evaluated before, the record that there is.
 
     Returns:
         the record, without metrics if scoring has not ended yet, and the study's earlier ones.
 
+    Raises:
+        DataError: the test images are others than when `task` was loaded.
+
     From here on a process that is killed has perhaps seen the test set; the same command then
     takes up this record again, as it gets to the same weights.
     """
+    if not has_same_test(task.info, job.data_dir, version=job.reading.version):
+        raise DataError(
+            f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
+            "back, and the same command goes on"
+        )
     content = None if task.content is None else task.content.digest
     weights = [[run.seed, hashlib.sha256(to_safetensors(run.weights)).hexdigest()] for run in runs]
     identity = json.dumps([study.name, content, weights])
     result_id = add_result(
-        db,
+        study.db,
         study_name=study.name,
-        trial_number=trial_number,
+        trial_number=trial.number,
         seeds=[run.seed for run in runs],
         result_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
         study_id=study.study_id,
     )
-    rows = results_of(db, study.name)
+    rows = results_of(study.db, study.name)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
     return rows[index], tuple(rows[:index])
 
 
 def test(
-    runs: Sequence[TrainedRun], bundle: Bundle, task: Task, data_dir: Path, reading: Reading
-) -> Tested:
-    """Score every run on the test set."""
-    examples = load_test(task.info.name, data_dir, reading=reading).to(task.device)
-    labels_N = examples.labels_N.cpu().numpy()
+    job: Job,
+    task: Task,
+    runs: Sequence[TrainedRun],
+    bundle: Bundle,
+    recorded: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Score every run on the test set: `runs` and others of the fields of `FinalResult`.
+
+    Where there are numbers on record, those stand, whatever scoring once more gives.
+    """
+    examples = load_test(task.info.name, job.data_dir, reading=job.reading).to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
     scored, all_logits = [], []
@@ -101,33 +90,28 @@ def test(
                 seconds=sum(epoch.seconds for epoch in run.curve),
             )
         )
+    if recorded is not None:
+        scored = [_as_recorded(*pair) for pair in zip(scored, recorded["per_seed"], strict=True)]
+        counts_KK = np.array(recorded["confusion"], dtype=np.int64)
     mistakes = collect_mistakes(
         examples.images_NCHW.cpu().numpy(),
-        labels_N,
+        examples.labels_N.cpu().numpy(),
         (all_logits[0] / bundle.temperature).softmax(1).cpu().numpy(),
         counts_KK,
     )
-    return Tested(
-        runs=tuple(scored), images=len(examples), confusion_KK=counts_KK, mistakes=mistakes
-    )
+    return {
+        "runs": tuple(scored),
+        "test_count": len(examples),
+        "confusion_KK": counts_KK,
+        "mistakes": mistakes,
+    }
 
 
-def to_record(result: FinalResult) -> dict[str, Any]:
-    """What is kept in the database of an evaluation: enough to write its `metrics.json` anew."""
-    return {**figures_on_test(result), "confusion": result.confusion_KK.tolist()}
-
-
-def as_recorded(tested: Tested, recorded: Mapping[str, Any]) -> Tested:
-    """The same with the numbers that are on record, whatever scoring once more gave."""
-    runs = []
-    for run, found in zip(tested.runs, recorded["per_seed"], strict=True):
-        assert run.seed == found["seed"]
-        run = replace(run, test=Score(loss=found["loss"], error=found["error"]))
-        if "calibration" in found:  # an earlier version recorded none
-            run = replace(run, calibration=Calibration(**found["calibration"]))
-        runs.append(run)
+def _as_recorded(run: SeedRun, recorded: Mapping[str, Any]) -> SeedRun:
+    assert run.seed == recorded["seed"]
+    found = recorded.get("calibration")  # an earlier version recorded none
     return replace(
-        tested,
-        runs=tuple(runs),
-        confusion_KK=np.array(recorded["confusion"], dtype=np.int64),
+        run,
+        test=Score(loss=recorded["loss"], error=recorded["error"]),
+        calibration=run.calibration if found is None else Calibration(**found),
     )

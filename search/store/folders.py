@@ -29,6 +29,7 @@ from search.training.files import delete_abandoned, write_atomically
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
 CHECKPOINTS = "checkpoints"  # in a study's folder
+FINAL = "final"  # there, too: leads to the network that was finished first
 OWNER = "study.json"  # in a study's folder: whose it is
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100

@@ -31,14 +31,12 @@ from search.training.files import WEIGHTS, load_tensors, write_atomically
 from search.training.task import logits
 
 FORMAT = 2
-PLAIN = {"study": str, "dataset": str, "title": str, "trial": int, "seed": int, "epochs": int}
+TEXTS, COUNTS = ("study", "dataset", "title"), ("trial", "seed", "epochs")
+REMEDY = "run python -m search.finalize again"
 CONFIG = "config.json"
-FINAL = "final"  # in a study's folder: leads to the network that was finished first
 MOST_CONFIG_BYTES = 4 * 2**20  # ten thousand class names
 MOST_HEADER_BYTES = 2**20  # of the weights' names and shapes
-LEAST_TEMPERATURE = 1e-3
 LEAST_STD = 1e-7  # `data.examples.normalisation` gives none below 1e-6
-_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -86,7 +84,7 @@ class Bundle:
         except (ArchitectureError, RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the weights of study {self.study!r} do not fit its network "
-                f"({first_line(error)}); run python -m search.finalize again"
+                f"({first_line(error)}); {REMEDY}"
             ) from error
         return model.eval().to(memory_format=torch.channels_last)
 
@@ -136,12 +134,11 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
     composition = bundle.composition
     content = {
         "format": FORMAT,
-        **{name: getattr(bundle, name) for name in PLAIN},
+        **{name: getattr(bundle, name) for name in (*TEXTS, *COUNTS, "temperature")},
         "class_names": list(bundle.class_names),
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
-        "temperature": bundle.temperature,
         "preparation": bundle.preparation.to_dict(),
         "composition": None if composition is None else composition.to_dict(),
         "architecture": to_dict(bundle.architecture),
@@ -160,15 +157,11 @@ def read_bundle(folder: Path) -> Bundle:
         BundleError: files missing, damaged, of two different networks or of another version; or
             values that no network has, or that do not fit in memory.
     """
-    path, remedy = folder / CONFIG, "run python -m search.finalize again"
+    path = folder / CONFIG
     try:
         stored = parse_json(read_regular(path, MOST_CONFIG_BYTES))
         version = stored.get("format") if isinstance(stored, dict) else None
-        if version != FORMAT:
-            raise BundleError(
-                f"{path} has format {shown(version)}, but this version of cnn-search reads "
-                f"{FORMAT}; {remedy}"
-            )
+        _require(version == FORMAT, f"format {shown(version)}, but this version reads {FORMAT}")
         described = _described(stored)
         parameters = count_parameters(
             described.architecture, described.image_shape, len(described.class_names)
@@ -176,47 +169,49 @@ def read_bundle(folder: Path) -> Bundle:
         path = folder / WEIGHTS
         # 4 bytes each, and batch norm's running means.
         payload = read_regular(path, MOST_HEADER_BYTES + 8 * parameters)
-        if hashlib.sha256(payload).hexdigest() != stored.get("weights_sha256"):
-            raise ValueError(f"it is not the one that {CONFIG} describes")
+        digest = hashlib.sha256(payload).hexdigest()
+        _require(digest == stored.get("weights_sha256"), f"not the one that {CONFIG} describes")
         weights = load_tensors(payload, safetensors=True)
-        if sum(tensor.numel() for tensor in weights.values()) < parameters:
-            raise ValueError(f"the network has {parameters} parameters, and there are fewer")
-        if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
-            raise ValueError("a weight is not finite")
-    except BundleError:
-        raise
+        found = sum(tensor.numel() for tensor in weights.values())
+        _require(found >= parameters, f"the network has {parameters} parameters, not {found}")
+        finite = all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values())
+        _require(finite, "a weight is not finite")
     except OSError as error:
         raise BundleError(
-            f"cannot read {path} ({error.strerror}); name another bundle, or {remedy}"
+            f"cannot read {path} ({error.strerror}); name another bundle, or {REMEDY}"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
-        raise BundleError(f"{path} is damaged ({reason}); {remedy}") from error
+    except (LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
     return replace(described, weights=weights)
+
+
+def _require(holds: bool, wrong: str) -> None:
+    if not holds:
+        raise ValueError(wrong)
 
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
     """All but the weights."""
-    channels, height, width = (_plain("image_shape", side, int) for side in stored["image_shape"])
+    shape, classes, family = (stored[it] for it in ("image_shape", "class_names", "architecture"))
+    _require(isinstance(classes, list) and isinstance(shape, list), "no lists of classes and sides")
+    family, texts = family["family"], [stored[name] for name in TEXTS]
+    counts = [*shape, *(stored[name] for name in COUNTS)]
+    _require(all(type(it) is str for it in (*texts, *classes, family)), "a name is not text")
+    _require(all(type(it) is int and it >= 0 for it in counts), "a number is not whole, from 0 up")
+    channels, height, width = shape
     mean, std = ([float(value) for value in stored[name]] for name in ("mean", "std"))
-    if not len(mean) == len(std) == channels:
-        raise ValueError("mean and std must have a number for each channel")
-    if not all(0 <= value <= 1 for value in mean):
-        raise ValueError("mean must lie in [0, 1]: images are scaled so")
-    if not all(LEAST_STD <= value <= 1 for value in std):
-        raise ValueError(f"std must lie in [{LEAST_STD}, 1]")
+    _require(len(mean) == len(std) == channels, "mean and std are not a number for each channel")
+    _require(all(0 <= value <= 1 for value in mean), "mean is not in [0, 1]: images are scaled so")
+    _require(all(LEAST_STD <= value <= 1 for value in std), f"std is not in [{LEAST_STD}, 1]")
     temperature = float(stored.get("temperature", 1.0))
-    if not LEAST_TEMPERATURE <= temperature <= 1 / LEAST_TEMPERATURE:
-        raise ValueError(f"temperature must be around 1, but got {temperature}")
-    if not isinstance(stored["class_names"], list):
-        raise TypeError(f"class_names must be a list, but got {shown(stored['class_names'])}")
+    _require(1e-3 <= temperature <= 1e3, f"temperature {temperature} is far from 1")
     if (code := stored.get("code")) is not None:
-        restore_family(_plain("family", stored["architecture"]["family"], str), str(code))
+        restore_family(family, str(code))
     composition, preparation = stored["composition"], stored.get("preparation")
-    plain: dict[str, Any] = {name: _plain(name, stored[name], kind) for name, kind in PLAIN.items()}
     return Bundle(
-        **plain,
-        class_names=tuple(_plain("class_names", name, str) for name in stored["class_names"]),
+        **{name: stored[name] for name in (*TEXTS, *COUNTS)},
+        class_names=tuple(classes),
         image_shape=(channels, height, width),
         mean_C=torch.tensor(mean),
         std_C=torch.tensor(std),
@@ -228,24 +223,3 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         recipe=dict(stored["recipe"]),
         weights={},
     )
-
-
-def _plain(name: str, value: Any, kind: type) -> Any:
-    if type(value) is not kind or (isinstance(value, int) and value < 0):
-        raise TypeError(f"{name} must be text or a whole number from 0 up, but got {shown(value)}")
-    return value
-
-
-def latest_bundle(runs: Path) -> Path:
-    """The folder `<runs>/<study>/final` that was written last.
-
-    Raises:
-        BundleError: there is none.
-    """
-    configs = list(runs.glob(f"*/{FINAL}/{CONFIG}"))
-    if not configs:
-        raise BundleError(
-            f"no finished network under {runs.absolute()}; run python -m search.finalize first, "
-            "or give --bundle FOLDER"
-        )
-    return max(configs, key=lambda path: path.stat().st_mtime_ns).parent

@@ -48,11 +48,7 @@ def check_metrics(names: Iterable[str]) -> None:
             )
 
 
-def error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    return float((logits_NK.argmax(1) != labels_N).float().mean())
-
-
-def macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+def _macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
     from sklearn.metrics import f1_score  # a second to import
 
     predicted_N = logits_NK.argmax(1).numpy()
@@ -98,11 +94,6 @@ def loss_at(
     return F.cross_entropy(logits_NK.double() / temperature, labels_N)
 
 
-def calibrated_loss(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
-    """How well classes are told apart, whatever the confidence (Berta et al. 2025)."""
-    return float(loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N)))
-
-
 def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
     """By how much confidence and accuracy differ, on average over examples binned by confidence.
 
@@ -125,23 +116,29 @@ def calibration(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: fl
     )
 
 
+def _error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
+    return float((logits_NK.argmax(1) != labels_N).float().mean())
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(
         description="share of right predictions",
         higher_is_better=True,
-        compute=lambda logits_NK, labels_N: 1 - error(logits_NK, labels_N),
+        compute=lambda logits_NK, labels_N: 1 - _error(logits_NK, labels_N),
     ),
     "error": Metric(
-        description="share of wrong predictions", higher_is_better=False, compute=error
+        description="share of wrong predictions", higher_is_better=False, compute=_error
     ),
     "macro_f1": Metric(
         description="F1 score of each class, averaged over the classes",
         higher_is_better=True,
-        compute=macro_f1,
+        compute=_macro_f1,
     ),
-    CALIBRATED_LOSS: Metric(
+    CALIBRATED_LOSS: Metric(  # how well classes are told apart, whatever the confidence
         description="cross entropy in nats at the best single temperature",
         higher_is_better=False,
-        compute=calibrated_loss,
+        compute=lambda logits_NK, labels_N: float(
+            loss_at(logits_NK, labels_N, fit_temperature(logits_NK, labels_N))
+        ),
     ),
 }

@@ -69,13 +69,9 @@ class Step:
             mirror_changes_class=task.info.mirror_changes_class,
         )
         self._frozen = False
+        recording = partial(recordable, self.optimizer)
         self._make_replayed = partial(
-            Replayed,
-            randomness,
-            device,
-            pool,
-            unrolled=UNROLLED,
-            recording=partial(recordable, self.optimizer),
+            Replayed, randomness, device, pool, unrolled=UNROLLED, recording=recording
         )
         self._replayed = self._make_replayed()
 
@@ -149,22 +145,21 @@ def make_optimizer(
     """
     learning = [p for p in model.parameters() if p.requires_grad]
     kind, strength = recipe.weight_decay_kind, recipe.weight_decay
-    in_gradient = {"none": 0.0, "l2": 2 * strength, "coupled": strength, "decoupled": 0.0}[kind]
+    # torch has no decoupled SGD: `decay_weights` does that part before each step.
+    apart = 0.0 if recipe.optimizer == "sgd" else strength
+    decay = {"none": 0.0, "l2": 2 * strength, "coupled": strength, "decoupled": apart}[kind]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": in_gradient},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
-        # torch has no decoupled SGD: `decay_weights` does that part before each step.
         momentum = recipe.momentum
         return torch.optim.SGD(
             groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True
         )
-    if kind == "decoupled":
-        groups[0]["weight_decay"] = strength
-        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
-    return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+    adam = torch.optim.AdamW if kind == "decoupled" else torch.optim.Adam
+    return adam(groups, lr=learning_rate, fused=True)
 
 
 @torch.no_grad()

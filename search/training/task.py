@@ -201,7 +201,7 @@ def _cpu_computes_in_bfloat16() -> bool:
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.12
         return False
     found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_tile"))
+    return bool(found.get("avx512_bf16") or found.get("amx_tile"))
 
 
 class StageMaps(NamedTuple):

@@ -90,9 +90,7 @@ class Training(Iterator[Epoch]):
             mean = self._step.mean
             self.model = self.learning if mean is None else mean.model
             self._score = torch.full((4,), math.nan, device=task.device)
-            self._confusion_KK = task.training.labels_N.new_zeros(task.classes, task.classes)
-            kept = len(task.validation) if self._metrics else 0
-            self._logits_NK = torch.zeros(kept, task.classes, device=task.device)
+            self._logits_NK = torch.zeros(len(task.validation), task.classes, device=task.device)
             self._validated = False  # as the network is now, on all examples
             self._validate = Replayed(self._randomness, task.device, pool)
         self.epoch = 0
@@ -179,9 +177,7 @@ class Training(Iterator[Epoch]):
         calibrated = loss_at(found_NK, examples.labels_N, temperature).float()
         plain = loss_and_error(found_NK, examples.labels_N)
         self._score.copy_(torch.cat((plain, torch.stack((temperature, calibrated)))))
-        self._confusion_KK.copy_(confusion(found_NK, examples.labels_N))
-        if self._metrics:
-            self._logits_NK[: len(examples)].copy_(found_NK)
+        self._logits_NK[: len(examples)].copy_(found_NK)
 
     def _report(
         self, number: int, steps: int, new_steps: int, scored: Examples
@@ -196,10 +192,10 @@ class Training(Iterator[Epoch]):
         metrics = {}
         if len(scored) > 0:
             metrics = dict(zip((TEMPERATURE, CALIBRATED_LOSS), calibrated, strict=True))
-        if self._metrics and len(scored) > 0:
-            logits_NK, labels_N = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
-            for name in self._metrics:
-                metrics[name] = float(METRICS[name].compute(logits_NK, labels_N))
+            if self._metrics:
+                logits_NK, labels_N = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
+                for name in self._metrics:
+                    metrics[name] = float(METRICS[name].compute(logits_NK, labels_N))
         return Epoch(
             epoch=number,
             train_loss=loss_sum / steps,
@@ -217,7 +213,7 @@ class Training(Iterator[Epoch]):
         with self._on_stream, self._randomness:
             if not self._validated:  # it was carried on from a checkpoint
                 self._validate_all()
-            return self._confusion_KK.to("cpu", copy=True)
+            return confusion(self._logits_NK, self._task.validation.labels_N).cpu()
 
     def close(self) -> None:
         """End it here, so that all it holds is freed with the last reference to it, and at once."""

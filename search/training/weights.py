@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from data.reading import read_regular
 from models import Architecture, build, family_of
+from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Domain, Fixed, SpecError
+from search.spec.domains import Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
 from search.training.files import WEIGHTS, load_tensors
@@ -61,14 +62,13 @@ def fitting_weights(
     theirs = family_of(architecture).imagenet_name
     if theirs is not None and not own.keys() <= found.keys():
         found = {name: found[theirs(name)] for name in own if theirs(name) in found}
+    another = f"weights of {source!r} are of another network"
     for name, tensor in own.items():
         if name not in found:
-            raise WeightsError(f"weights of {source!r} are of another network: no {name!r} there")
+            raise WeightsError(f"{another}: no {name!r} there")
         if found[name].shape != tensor.shape:
-            raise WeightsError(
-                f"weights of {source!r} are of another network: {name} is {_by(found[name])} "
-                f"there and {_by(tensor)} here; give the study the same network"
-            )
+            shapes = f"{_by(found[name])} there and {_by(tensor)} here"
+            raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
         if not _is_plain(found[name]):
             raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
     return {name: found[name] for name in own}
@@ -82,24 +82,24 @@ def _is_plain(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.float()).all())
 
 
+def _by(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
 @lru_cache(maxsize=2)
 def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()
+    path = Path(source)
     try:
-        path = Path(source)
         file = path / WEIGHTS if path.is_dir() else path
         content = read_regular(file, most_bytes)
-        weights: Any = load_tensors(content, safetensors=file.suffix == ".safetensors")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WeightsError(
-            f"no weights at {source!r}; give 'imagenet', the folder that search.finalize wrote "
-            "(runs/<study>/final), or a file (.safetensors, .pth)"
-        ) from error
+        weights = load_tensors(content, safetensors=file.suffix == ".safetensors")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise WeightsError(
-            f"{source[:200]!r} cannot be read as weights ({reason}); give another file"
+            f"no weights can be read from {source[:200]!r} ({reason}); give 'imagenet', the folder "
+            "that search.finalize wrote (runs/<study>/final), or a file (.safetensors, .pth)"
         ) from error
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -127,32 +127,27 @@ def _imagenet() -> Mapping[str, Tensor]:
     return weights
 
 
-def _by(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
-
-
 def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
     """A study's fields with `file` wherever it starts from trained weights.
 
     Raises:
         SpecError: it nowhere does.
     """
-    space: Mapping[str, Domain] = fields.get("space", {})
-    arms = [
-        dataclasses.replace(arm, values={**arm.values, PARAMETER: file})
-        if arm.values.get(PARAMETER)
-        else arm
-        for arm in fields.get("arms", ())
-    ]
-    if PARAMETER in space and space[PARAMETER] != Fixed(value=""):
-        space = {**space, PARAMETER: Fixed(value=file)}
-    elif arms == list(fields.get("arms", ())):
+    space, arms = fields.get("space", {}), fields.get("arms", ())
+    in_space = space.get(PARAMETER, Fixed(value="")) != Fixed(value="")
+    if not in_space and not any(arm.values.get(PARAMETER) for arm in arms):
         raise SpecError(
             PARAMETER,
             f"--weights {file!r} has no place in this study: nothing in it starts from trained "
             "weights; give a --config with initial_weights, such as e_transfer",
         )
-    return {**fields, "space": space, **({"arms": tuple(arms)} if arms else {})}
+
+    def with_file(arm: Arm) -> Arm:
+        starts = arm.values.get(PARAMETER)
+        return dataclasses.replace(arm, values={**arm.values, PARAMETER: file}) if starts else arm
+
+    found = {**fields, "space": {**space, PARAMETER: Fixed(value=file)} if in_space else space}
+    return {**found, "arms": tuple(map(with_file, arms))} if arms else found
 
 
 def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:

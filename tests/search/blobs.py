@@ -1,9 +1,13 @@
+from dataclasses import asdict
+from typing import Any
+
 import pytest
 import torch
 
 from data.examples import DatasetInfo, Examples
 from data.folders.composition import Composition
-from models import ConvNetConfig, build
+from models import Architecture, ConvNetConfig, build
+from search.spec.recipe import Recipe
 from search.training.bundle import Bundle
 from search.training.epoch import Epoch
 from search.training.task import Task, make_task
@@ -12,15 +16,41 @@ from search.training.train import Training
 CLASSES = 4
 
 
-def blobs(count: int, seed: int) -> Examples:
-    """Images (count, 1, 8, 8) with a bright quarter that tells the class, in noise."""
+def blobs(count: int, seed: int, side: int = 8) -> Examples:
+    """Images (count, 1, side, side) with a bright quarter that tells the class, in noise."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    images = torch.randint(0, 120, (count, 1, 8, 8), generator=generator)
+    images = torch.randint(0, 120, (count, 1, side, side), generator=generator)
+    half = side // 2
     for image, label in zip(images, labels.tolist(), strict=True):
         row, column = divmod(label, 2)
-        image[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 100
+        image[:, half * row : half * (row + 1), half * column : half * (column + 1)] += 100
     return Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
+
+
+def blob_task(training: int, validation: int, side: int = 8, device: str = "cpu") -> Task:
+    info = DatasetInfo(
+        name="blobs",
+        title="Blobs",
+        class_names=tuple("abcd"),
+        image_shape=(1, side, side),
+        mirror_changes_class=False,
+        validation_count=validation,
+        training_count=training + validation,
+    )
+    examples = blobs(training, 0, side), blobs(validation, 1, side)
+    return make_task(info, *examples, torch.device(device))
+
+
+def numbers(epoch: Epoch) -> dict[str, Any]:
+    """What must be equal between two runs: everything but the time it took."""
+    return {**asdict(epoch), "seconds": None}
+
+
+def curve(
+    network: Architecture, recipe: Recipe, task: Task, *, seed: int = 3, **options: Any
+) -> list[dict[str, Any]]:
+    return [numbers(epoch) for epoch in Training(network, recipe, task, seed=seed, **options)]
 
 
 def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
@@ -43,16 +73,7 @@ def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
 
 @pytest.fixture
 def task() -> Task:
-    info = DatasetInfo(
-        name="blobs",
-        title="Blobs",
-        class_names=tuple("abcd"),
-        image_shape=(1, 8, 8),
-        mirror_changes_class=False,
-        validation_count=64,
-        training_count=264,
-    )
-    return make_task(info, blobs(200, seed=0), blobs(64, seed=1), torch.device("cpu"))
+    return blob_task(200, 64)
 
 
 @pytest.fixture

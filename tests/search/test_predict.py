@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,11 +107,8 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 BAD = {
     "not an image": (["text.png"], "cannot be read as a picture"),
-    "folder without pictures": (["runs/digits"], "no picture to classify"),
     "control characters": (["a\x1b[31m\nb.png"], "cannot read a\\x1b[31m b.png"),
-    "unknown study": (["--study", "other", "drawn"], "cannot read runs/other/final"),
-    "damaged weights": (["--bundle", "damaged", "drawn"], "is damaged"),
-    "sheet is no PNG": (["--sheet", "x.jpg", "drawn"], "the contact sheet is a PNG"),
+    "damaged weights": (["--bundle", "damaged", "drawn"], "cannot be used"),
     "top zero": (["--top", "0", "drawn"], "from 1 up"),
 }
 
@@ -135,10 +131,3 @@ def test_bad_input_ends_in_one_line(
     assert len(err.splitlines()) == 1
     assert said in err
     assert sorted(str(path) for path in place.rglob("*")) == before
-
-
-def test_without_any_network_it_says_what_to_run(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "search.predict", "x.png"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert "run python -m search.finalize first" in done.stderr

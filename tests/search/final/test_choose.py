@@ -87,7 +87,11 @@ def test_of_an_arm_the_best_repeat_is_taken() -> None:
         ([trial(0, [float("nan")])], {"number": 0}, "no finished epoch with a loss"),
         ([trial(0, [0.1])], {"arm": "x"}, "has no arm 'x'; its arms are none"),
         ([trial(0, [0.1], arm="a")], {"arm": "x"}, "its arms are 'a'"),
-        ([trial(0, [], arm="a", state="running")], {"arm": "a"}, "no finished trials of arm 'a'"),
+        (
+            [trial(0, [], arm="a", state="running")],
+            {"arm": "a"},
+            "no finished trials in arm 'a' of study 's'",
+        ),
     ],
 )
 def test_what_cannot_be_chosen(trials: list[TrialView], wanted: dict[str, Any], said: str) -> None:

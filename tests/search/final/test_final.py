@@ -22,14 +22,15 @@ from search.running.results import load_study
 from search.training.bundle import read_bundle
 from search.training.epoch import StoppedError
 
-# What `finalise` calls once it has scored, in this order.
+# What `finalise` calls once the evaluation is on record, in this order.
 STEPS = (
+    ("search.final.scoring", "load_test"),
     ("search.final.final", "complete_result"),
     ("search.final.folder", "write_bundle"),
     ("search.final.folder", "save_pictures"),
     ("search.final.folder", "final_page"),
     ("search.final.folder", "write_atomically"),
-    ("search.final.final", "lead_to_first"),
+    ("search.final.folder", "lead_to_first"),
     ("search.final.final", "delete_checkpoint"),
 )
 
@@ -51,7 +52,9 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
     weights = (made / "model.safetensors").read_bytes()
 
     assert finalize.main(["--study", "digits", "--seeds", "2"]) == 0
-    assert "Written to runs/digits/final" in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert "Written to runs/digits/final" in printed.out
+    assert "these networks were tested on" in " ".join(printed.err.split())
     theirs = json.loads((made / "metrics.json").read_text())
     assert {**theirs, "seconds": 0} == {**ours.metrics, "seconds": 0}
     assert (made / "model.safetensors").read_bytes() == weights
@@ -132,7 +135,7 @@ def test_killed_at_any_step_after_scoring(
 ) -> None:
     """One evaluation on record, and all files from it."""
     moments = [(step, when) for step in STEPS for when in ("before", "after")]
-    few = [(STEPS[0], "before"), (STEPS[0], "after"), (STEPS[3], "after")]
+    few = [(STEPS[0], "before"), (STEPS[4], "after")]
     for index, ((module, step), when) in enumerate(moments if times(0, 1) else few):
         place = tmp_path / str(index)
         shutil.copytree(searched, place, ignore=shutil.ignore_patterns("final*"))

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from search.final.folder import check_writable, final_folder, lead_to_first
+from search.final.folder import check_writable, lead_to_first
 from search.training.epoch import BundleError
 
 
 def write(runs: Path, number: int) -> None:
-    folder = final_folder(runs, number)
+    folder = runs / f"final-{number}"
     folder.mkdir(exist_ok=True)
     (folder / "metrics.json").write_text(f'{{"evaluation": {number}}}')
 
@@ -20,7 +20,7 @@ def led_to(runs: Path) -> str:
 
 
 def test_it_leads_to_the_first_that_is_whole(tmp_path: Path) -> None:
-    final_folder(tmp_path, 1).mkdir()  # killed before its metrics were written
+    (tmp_path / "final-1").mkdir()  # killed before its metrics were written
     for number in (10, 2):
         write(tmp_path, number)
         lead_to_first(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from data.errors import DataError
-from search.final.predict import classify, predict
+from search.final.predict import bundle_folder, predict
 from search.spec.domains import SpecError
 from search.training.bundle import Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError
@@ -29,11 +30,11 @@ def save(path: Path, size: tuple[int, int] = (40, 30), mode: str = "L", **option
 
 def test_predictions_are_the_networks(bundle: Bundle, tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{'x' * n}.png") for n in range(1, 6)]
-    predictions, skipped = classify(bundle, paths)
-    assert [one.path for one in predictions] == paths
-    assert not skipped
-    shares = bundle.probabilities(torch.stack([one.image_CHW for one in predictions]))
-    for one, row in zip(predictions, shares, strict=True):
+    found = predict(paths, bundle=bundle)
+    assert [one.path for one in found.pictures] == paths
+    assert not found.skipped
+    shares = bundle.probabilities(torch.stack([one.image_CHW for one in found.pictures]))
+    for one, row in zip(found.pictures, shares, strict=True):
         assert one.label == int(row.argmax())
         assert dict(one.ranking) == pytest.approx(dict(enumerate(row.tolist())))
         assert [share for _, share in one.ranking] == sorted(row.tolist(), reverse=True)
@@ -45,8 +46,8 @@ def test_folders_are_searched_in_order_and_hidden_files_left_out(
     for name in ("b/2.png", "b/10.png", "a/z.png", ".hidden/x.png", "b/.x.png", "c.png"):
         save(tmp_path / name)
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    predictions, _ = classify(bundle, [tmp_path, tmp_path / "c.png"])
-    names = [str(one.path.relative_to(tmp_path)) for one in predictions]
+    found = predict([tmp_path, tmp_path / "c.png"], bundle=bundle)
+    names = [str(one.path.relative_to(tmp_path)) for one in found.pictures]
     assert names == ["c.png", "a/z.png", "b/10.png", "b/2.png", "c.png"]
 
 
@@ -64,7 +65,7 @@ def test_folders_are_searched_in_order_and_hidden_files_left_out(
 def test_odd_pictures_are_classified(
     name: str, size: tuple[int, int], mode: str, options: dict, bundle: Bundle, tmp_path: Path
 ) -> None:
-    (prediction,), _ = classify(bundle, [save(tmp_path / name, size, mode, **options)])
+    [prediction] = predict(save(tmp_path / name, size, mode, **options), bundle=bundle).pictures
     assert prediction.image_CHW.shape == (1, 28, 28)
     assert 0 < prediction.probability <= 1
 
@@ -95,15 +96,14 @@ def test_bad_pictures_end_in_a_line_and_in_a_folder_are_skipped(
 ) -> None:
     for name, path in bad_pictures(tmp_path).items():
         with pytest.raises(DataError) as caught:
-            classify(bundle, [path])
+            predict(path, bundle=bundle)
         assert "\n" not in str(caught.value), name
         assert len(str(caught.value)) > 30
-    predictions, skipped = classify(bundle, [tmp_path])
-    assert [one.path.name for one in predictions] == ["whole.png"]
+    found = predict(tmp_path, bundle=bundle)
+    assert [one.path.name for one in found.pictures] == ["whole.png"]
     assert {"truncated.png", "empty.png", "bomb.png", "pipe.png", "text.png"} <= {
-        one.path.name for one in skipped
+        one.path.name for one in found.skipped if one.reason
     }
-    assert all(one.reason for one in skipped)
 
 
 @pytest.fixture
@@ -139,8 +139,17 @@ def test_the_contact_sheet_comes_when_it_is_asked_for(folder: Path) -> None:
         assert sheet.width > 100
 
 
+def test_without_a_name_the_latest_network_is_taken(folder: Path) -> None:
+    for name in ("older", "oldest"):
+        shutil.copytree(folder, f"runs/{name}/final")
+        os.utime(f"runs/{name}/final/config.json", (1000, 1000))
+    assert bundle_folder() == folder
+
+
 @pytest.mark.usefixtures("folder")
 def test_bad_arguments() -> None:
+    with pytest.raises(BundleError, match="no finished network"):
+        predict("drawn", runs_dir="nowhere")
     with pytest.raises(BundleError, match=r"name it \.png"):
         predict("drawn", sheet="sheet.jpg")
     with pytest.raises(BundleError):

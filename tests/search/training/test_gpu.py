@@ -13,23 +13,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data.examples import DatasetInfo, Examples
 from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training.device import MemoryGauge
 from search.training.epoch import Epoch
 from search.training.graphs import OwnRandomness
-from search.training.task import Task, make_task
+from search.training.task import Task
 from search.training.train import Training, train
-from tests.search.blobs import in_turn
+from tests.search.blobs import blob_task, in_turn
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
 ]
 
-SIDE = 28
 NETWORK = ConvNetConfig(
     channels=(16, 32), batch_norm=True, hidden=(32,), dropout_conv=0.1, dropout_linear=0.2
 )
@@ -61,24 +59,7 @@ CASES: list[tuple[Architecture, Recipe]] = [
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    def stripes(count: int, seed: int) -> Examples:
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.randint(4, (count,), generator=generator)
-        images = torch.randint(0, 150, (count, 1, SIDE, SIDE), generator=generator)
-        for image, label in zip(images, labels.tolist(), strict=True):
-            image[:, 7 * label : 7 * label + 7] += 60
-        return Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
-
-    info = DatasetInfo(
-        name="stripes",
-        title="Stripes",
-        class_names=tuple("abcd"),
-        image_shape=(1, SIDE, SIDE),
-        mirror_changes_class=False,
-        validation_count=2300,
-        training_count=6300,
-    )
-    return make_task(info, stripes(4000, 0), stripes(2300, 1), torch.device("cuda:0"))
+    return blob_task(4000, 2300, side=28, device="cuda:0")
 
 
 @pytest.fixture(autouse=True)

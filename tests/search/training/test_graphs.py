@@ -5,8 +5,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,11 +14,10 @@ from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
 from search.training import train as train_module
-from search.training.epoch import Epoch
 from search.training.graphs import UNROLLED, WARM_UP_CALLS, OwnRandomness, Replayed
 from search.training.task import Task
 from search.training.train import Training, train
-from tests.search.blobs import in_turn
+from tests.search.blobs import curve, in_turn, numbers
 
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=3e-3, augmentation="flip-crop-erase")
 TRAININGS: list[tuple[Architecture, Recipe]] = [
@@ -67,14 +65,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     return StandIn
 
 
-def numbers(epochs: list[Epoch]) -> list[dict[str, Any]]:
-    return [{**asdict(epoch), "seconds": None} for epoch in epochs]
-
-
-def curve(network: Architecture, recipe: Recipe, task: Task, **options: Any) -> list[dict]:
-    return numbers(list(train(network, recipe, task, seed=3, **options)))
-
-
 def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn]) -> None:
     calls = 0
 
@@ -107,7 +97,7 @@ def test_a_recorded_training_is_the_plain_one_and_resumes(
     assert curve(network, recipe, task, early_look=True) == plain
     assert recorder.made == 3  # steps one by one and unrolled, and the validation
     training = train(network, recipe, task, seed=3, early_look=True)
-    first = numbers([next(training) for _ in range(2)])
+    first = [numbers(next(training)) for _ in range(2)]
     assert first + curve(network, recipe, task, state=training.state()) == plain
 
 
@@ -190,7 +180,7 @@ def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:
     began = time.perf_counter()
     together = in_turn(packed)
     spent = time.perf_counter() - began
-    assert [numbers(curve) for curve in together] == [numbers(curve) for curve in solo]
+    assert [list(map(numbers, it)) for it in together] == [list(map(numbers, it)) for it in solo]
     assert [len(curve) for curve in together] == [5, 5, 6]
     for ours, reference in zip(packed, alone, strict=True):
         states = ours.model.state_dict().values(), reference.model.state_dict().values()
@@ -205,4 +195,4 @@ def test_slices_and_epochs_can_be_mixed(task: Task) -> None:
     whole = curve(network, recipe, task)
     training = train(network, recipe, task, seed=3)
     assert next(training.slices()) is None
-    assert numbers(list(training)) == whole
+    assert list(map(numbers, training)) == whole
