@@ -20,7 +20,8 @@ import torch
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from benchmarks.trials_present import MadeUpTrial, insert_trials
 from data.datasets import default_data_dir
-from search.running.run import Run, TrialCheckpoint
+from search.running.run import Run
+from search.running.trial import TrialCheckpoint
 from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.space import suggest

@@ -24,7 +24,7 @@ from optuna.trial import TrialState, create_trial
 
 from benchmarks.arguments import add_counts
 from benchmarks.record import environment, spread, write_json
-from search.running.run import trial_seed
+from search.running.trial import trial_seed
 from search.sampling import halving
 from search.sampling.registry import SAMPLERS
 from search.sampling.sampler import make_sampler

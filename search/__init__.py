@@ -7,10 +7,9 @@ from Python. They are loaded when they are first asked for, since torch takes se
 from __future__ import annotations
 
 import os
-import re
 import sys
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,32 +52,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _in_the_way() -> str | None:
-    """What would be imported in place of our packages `data` and `models`: one line, with a remedy.
+def _load(name: str) -> None:
+    """Our own package of that name, whatever the folders that Python looks in hold.
 
-    `python -m` puts the folder it runs in first on the path, and a script puts its own.
+    `python -m` looks first in the folder that it runs in, which may have a `data` of its own.
     """
-    for name in ("data", "models"):
-        try:
-            spec = find_spec(name)
-        except ValueError:  # a module of that name was made by hand
-            spec = None
-        if spec is None:
-            return f"cnn-search's package {name} is missing; install cnn-search again"
-        ours = Path(__file__).parents[1] / name / "__init__.py"
-        if spec.origin is None and name not in sys.modules:
-            _load(name, ours)  # a mere folder, of pictures perhaps, before an editable install
-            continue
-        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), name))
-        if found != ours and not (found.exists() and found.samefile(ours)):
-            return (
-                f"{found} is in the way of cnn-search's package {name}: use the command "
-                "cnn-search, which works from any folder, start from another folder, or rename it"
+    file = Path(__file__).parents[1] / name / "__init__.py"
+    if (loaded := sys.modules.get(name)) is not None:
+        found = Path(loaded.__file__ or name)
+        if found != file and not (found.exists() and found.samefile(file)):
+            raise ImportError(
+                f"{found} is in the way of cnn-search's package {name}: import search before it"
             )
-    return None
-
-
-def _load(name: str, file: Path) -> None:
+        return
     spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
     assert spec is not None
     assert spec.loader is not None
@@ -86,9 +72,5 @@ def _load(name: str, file: Path) -> None:
     spec.loader.exec_module(module)
 
 
-_problem = _in_the_way()
-if _problem is not None:
-    if re.search(r"-m ?search\.|\bcnn-search$", " ".join([*sys.orig_argv, *sys.argv[:1]])):
-        print(_problem, file=sys.stderr)  # no traceback for our own commands
-        sys.exit(2)
-    raise ImportError(_problem)
+for _name in ("data", "models"):
+    _load(_name)

@@ -26,8 +26,8 @@ from search.training.metrics import METRICS
 
 # What trains is imported where it is needed: to load torch takes longer than all of --status.
 if TYPE_CHECKING:
-    from search.running.planning import Plan
     from search.running.request import Request
+    from search.running.run import Plan
 
 COUNTS = {  # options that count something
     "trials": "total number of finished trials, complete or pruned (default: the study file's; "
@@ -219,8 +219,8 @@ def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> 
 def rehearse(request: Request) -> str:
     """What would be trained, and how long that may take."""
     from search.analysis.wording import printable
-    from search.running.planning import make_plan
     from search.running.pool import threads_for
+    from search.running.run import make_plan
     from search.running.study import choose_devices
     from search.terminal.forecast import forecast
     from search.terminal.summary import fallback_notice

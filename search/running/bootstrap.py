@@ -1,8 +1,8 @@
 """Calls a function of this package on the very code of the process that asks for it.
 
 `python -P bootstrap.py MODULE:FUNCTION '[path, program]'`. On standard input comes a pickle of the
-function's arguments; what it returns is the exit code. Whatever else goes by their names, the three
-packages are those beside this file: nothing of ours may be imported before the path is set. See
+function's arguments; what it returns is the exit code. Whatever else goes by its name, our package
+is the one beside this file: nothing of it may be imported before the path is set. See
 `search.running.pool.ChildProcess`.
 """
 
@@ -31,8 +31,7 @@ def stop_with_parent() -> None:
 def main() -> None:
     path, program = json.loads(sys.argv[2])
     sys.path[:] = [str(HOME), *path]
-    for package in ("data", "models", "search"):
-        import_module(package)
+    import_module("search")
     sys.path[:] = path
     module, _, function = sys.argv[1].partition(":")
     sys.argv[:] = [program]  # by which messages name the command

@@ -1,29 +1,48 @@
-"""One process's part in a study: what it trains, and the checkpoints that it keeps."""
+"""From what a person asks for to one process's part in a study: first all checks, then writing."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.checks import shown
-from search.spec.config import StudySpec, TrialConfig
-from search.store import CheckpointUnwritableError, StorageError
+import torch
+
+from data.datasets import FOLDER, canonical_name, choose_dataset
+from search.running.request import Request
+from search.sampling.registry import find_pruner, find_sampler
+from search.spec.config import StudySpec
+from search.spec.domains import SpecError
+from search.spec.space import check_space
 from search.store.claims import LEASE_SECONDS
-from search.store.data import keep_data
+from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database
-from search.store.folders import CHECKPOINTS, check_folder, study_folder
-from search.store.leases import Lease
-from search.store.records import epochs_of_trial
-from search.store.studies import StudyHandle
-from search.training.epoch import derived_seed
-from search.training.files import latest_checkpoint, save_checkpoint
+from search.store.folders import (
+    check_folder,
+    runs_folder,
+    study_folder,
+    study_folders,
+    sweep,
+    usable,
+)
+from search.store.opening import database_exists, open_database
+from search.store.studies import (
+    StudyHandle,
+    create_study,
+    find_study,
+    load_facts,
+    load_spec,
+    set_total,
+    versions,
+)
+from search.store.views import HARDWARE, VERSIONS
+from search.training.device import describe_hardware
 from search.training.task import Task
 from search.training.train import train
+from search.training.weights import check_training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,64 +95,107 @@ def begin_run(
     return Run(study=study, spec=spec, task=task, folder=folder, check=check, **options)
 
 
-def trial_seed(study_seed: int, trial_number: int) -> int:
-    """A trial's seed: a function of the study's seed and the trial's number alone."""
-    return derived_seed(study_seed, "trial", trial_number)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, with everything checked that a person can get wrong, and nothing written.
+
+    Attributes:
+        substitute: why the data set is only a substitute, if it is one.
+        db, existing: the database and the study in it, where they are there already.
+    """
+
+    request: Request
+    name: str
+    spec: StudySpec
+    task: Task
+    substitute: str | None
+    db: Database | None
+    existing: StudyHandle | None
+
+    def begin(self, stop: threading.Event) -> Run:
+        """Make the study, or take it up again; from here on it is in the database."""
+        request, spec, task = self.request, self.spec, self.task
+        db = self.db or open_database(request.storage)
+        db.leaving = stop
+        study = self.existing or create_study(
+            db,
+            self.name,
+            spec,
+            task.info,
+            validation_count=len(task.validation),
+            content=task.content,
+        )
+        run = begin_run(
+            study,
+            spec,
+            task,
+            runs=runs_folder(request.storage, request.runs_dir),
+            stop=stop,
+            trials_at_a_time=request.trials_per_device,
+        )
+        set_total(study, spec.trials, spec.budget)
+        with study.transaction():  # it may have been deleted while images were loaded
+            study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
+            study.study.set_user_attr(VERSIONS, versions())
+        sweep(study, run.folder)
+        return run
 
 
-def checkpoint_path(folder: Path, trial_number: int) -> Path:
-    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too.
+def make_plan(request: Request, device: torch.device) -> Plan:
+    """The plan for a new study, or for going on with one that there is.
 
     Raises:
-        StorageError: the database gives it a number that is none.
+        SpecError, StudyFileError: the study cannot be, or differs from the one that exists.
+        DataError: its images cannot be had.
+        StorageError: the database or the folder cannot be used.
     """
-    if not isinstance(trial_number, int) or trial_number < 0:
-        raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
-    return folder / CHECKPOINTS / f"trial-{trial_number}.pt"
+    db = open_database(request.storage) if database_exists(request.storage) else None
+    try:
+        return _plan(request, device, db)
+    except BaseException:
+        if db is not None:
+            db.close()
+        raise
 
 
-class TrialCheckpoint:
-    """The state of one trial's training on disk, to resume from."""
+def _plan(request: Request, device: torch.device, db: Database | None) -> Plan:
+    url, data_dir = request.storage, request.data_dir
+    dataset, substitute = _choose_dataset(request, db)
+    name = request.study_name(dataset)
+    existing = None if db is None else find_study(db, name)
+    place = dataset
+    try:
+        if db is not None and existing is not None:
+            named = None if request.dataset is None else dataset
+            place = find_place(existing, named, data_dir)
+            if is_folder(place):
+                dataset = load_spec(existing).dataset  # the same, as the study calls it
+        spec = request.spec(dataset, existing, place)
+        task = load_study_task(spec, data_dir, device, place=place)
+        check_space(spec, task.image_shape, task.classes)
+        find_sampler(spec.sampler)
+        find_pruner(spec.pruner)
+        check_training(spec, task.image_shape, task.classes)
+        if existing is None and dataset.startswith(FOLDER):
+            spec = replace(
+                spec,
+                image_size=task.image_shape[1],
+                mirror_changes_class=task.info.mirror_changes_class,
+            )
+    except SpecError as error:
+        raise request.with_file(error) from error
+    if existing is not None:
+        check_data(existing, task)
+    usable(next(study_folders(runs_folder(url, request.runs_dir), name)))
+    return Plan(request, name, spec, task, substitute, db, existing)
 
-    def __init__(
-        self, run: Run, lease: Lease, started: datetime | None, config: TrialConfig
-    ) -> None:
-        content = run.task.content
-        self._run, self._lease = run, lease
-        self._path = checkpoint_path(run.folder, lease.trial_number)
-        # What the file must agree with, as it may stem from a study since deleted. The order of the
-        # images is part of it: on it depends which of them are for validation.
-        self._identity = {
-            "trial": lease.trial_id,
-            "started": str(started),
-            "config": config.to_dict(),
-            "content": None if content is None else content.to_dict(),
-        }
 
-    def load(self) -> dict[str, Any] | None:
-        """See `train`; None to begin anew."""
-        saved = latest_checkpoint(self._path, self._identity)
-        if saved is None:
-            return None
-        state: dict[str, Any] = saved["training"]
-        reported = epochs_of_trial(self._run.db, self._lease.trial_id)
-        if state["epoch"] > max((row.epoch for row in reported), default=0):
-            return None  # a power cut undid reports (see `transaction`): they are to be made again
-        return state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace what was there.
-
-        Raises:
-            StudyGoneError: the study's folder was taken away.
-            CheckpointUnwritableError: no room, or no right to write.
-        """
-        self._run.check()
-        try:
-            save_checkpoint(self._path, {"identity": self._identity, "training": state})
-        except OSError as error:
-            self._run.check()  # the folder may have been taken away at this very moment
-            raise CheckpointUnwritableError(
-                f"cannot write {self._path} ({error.strerror}); nothing is lost: make room, "
-                "then run the same command again"
-            ) from error
+def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:
+    """(data set, why it is a substitute or None)."""
+    dataset, reason = request.dataset, None
+    if dataset is None and request.study is not None and db is not None:
+        found = find_study(db, request.study)
+        dataset = None if found is None else load_facts(found).name
+    if dataset is None:
+        dataset, reason = choose_dataset(request.data_dir)
+    return canonical_name(dataset), reason

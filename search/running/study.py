@@ -18,10 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.datasets import default_data_dir
 from search.analysis.wording import printable
-from search.running.planning import Plan, make_plan
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import OPTIONS, WHERE, Request, read_request
-from search.running.run import Run
+from search.running.run import Plan, Run, make_plan
 from search.running.worker import train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension

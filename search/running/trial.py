@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import closing, suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 from optuna.trial import TrialState
 
-from models.checks import first_line
+from models.checks import first_line, shown
 from models.summary import count_parameters
 from search.dashboard.artifacts import TrialPictures
-from search.running.run import Run, TrialCheckpoint, trial_seed
+from search.running.run import Run
 from search.sampling.chooser import Chooser
 from search.sampling.pruner import should_prune
+from search.spec.config import TrialConfig
 from search.spec.space import suggest
-from search.store import StudyBrokenError
+from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.database import with_retry
+from search.store.folders import CHECKPOINTS
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
 from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
-from search.training.epoch import Epoch
+from search.training.epoch import Epoch, derived_seed
+from search.training.files import latest_checkpoint, save_checkpoint
 
 MAX_FAILURES_IN_A_ROW = 5
 # For a failed trial with the reason; RUNNING: it is laid aside.
@@ -31,6 +36,69 @@ Ending = tuple[TrialState, str | None]
 
 class DivergedError(Exception):
     """A loss that is no longer a finite number."""
+
+
+def trial_seed(study_seed: int, trial_number: int) -> int:
+    """A trial's seed: a function of the study's seed and the trial's number alone."""
+    return derived_seed(study_seed, "trial", trial_number)
+
+
+def checkpoint_path(folder: Path, trial_number: int) -> Path:
+    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too.
+
+    Raises:
+        StorageError: the database gives it a number that is none.
+    """
+    if not isinstance(trial_number, int) or trial_number < 0:
+        raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
+    return folder / CHECKPOINTS / f"trial-{trial_number}.pt"
+
+
+class TrialCheckpoint:
+    """The state of one trial's training on disk, to resume from."""
+
+    def __init__(
+        self, run: Run, lease: Lease, started: datetime | None, config: TrialConfig
+    ) -> None:
+        content = run.task.content
+        self._run, self._lease = run, lease
+        self._path = checkpoint_path(run.folder, lease.trial_number)
+        # What the file must agree with, as it may stem from a study since deleted. The order of the
+        # images is part of it: on it depends which of them are for validation.
+        self._identity = {
+            "trial": lease.trial_id,
+            "started": str(started),
+            "config": config.to_dict(),
+            "content": None if content is None else content.to_dict(),
+        }
+
+    def load(self) -> dict[str, Any] | None:
+        """See `train`; None to begin anew."""
+        saved = latest_checkpoint(self._path, self._identity)
+        if saved is None:
+            return None
+        state: dict[str, Any] = saved["training"]
+        reported = epochs_of_trial(self._run.db, self._lease.trial_id)
+        if state["epoch"] > max((row.epoch for row in reported), default=0):
+            return None  # a power cut undid reports (see `transaction`): they are to be made again
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace what was there.
+
+        Raises:
+            StudyGoneError: the study's folder was taken away.
+            CheckpointUnwritableError: no room, or no right to write.
+        """
+        self._run.check()
+        try:
+            save_checkpoint(self._path, {"identity": self._identity, "training": state})
+        except OSError as error:
+            self._run.check()  # the folder may have been taken away at this very moment
+            raise CheckpointUnwritableError(
+                f"cannot write {self._path} ({error.strerror}); nothing is lost: make room, "
+                "then run the same command again"
+            ) from error
 
 
 def train_trial(

@@ -7,26 +7,28 @@ another process, be counted exactly, and outlive its worker. See `search.store.c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 
 from search.dashboard.artifacts import TrialPictures
-from search.running.run import Run, begin_run, checkpoint_path
-from search.running.slots import Packing, Slot, Slots
+from search.running.packing import Packing
+from search.running.run import Run, begin_run
 from search.running.trial import (
     Ending,
+    checkpoint_path,
     describe,
     end_trial,
     give_up_if_broken,
     is_out_of_memory,
     train_trial,
 )
-from search.sampling.chooser import Chooser, make_chooser
+from search.sampling.chooser import make_chooser
 from search.sampling.sampler import make_sampler
 from search.spec.config import check_study_name
 from search.spec.space import check_space
@@ -54,7 +56,6 @@ from search.training.files import delete_checkpoint
 from search.training.weights import check_training
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
-Start = Callable[[Lease], Generator[None, None, Ending]]
 
 
 @optuna_warnings_only()
@@ -128,92 +129,143 @@ def train_trials(run: Run) -> None:
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
     run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
-    device = run.task.device
-    adapts = run.trials_at_a_time is None and device.type == "cuda"
-    fits = MemoryGauge(device).fits
-    slots = Slots(Packing(limit=run.trials_at_a_time or 1, adapts=adapts, fits=fits))
-    pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
-    chooser = make_chooser(run.study, run.spec)
     with Heartbeat(run.db) as heartbeat:
-
-        def start(lease: Lease) -> Generator[None, None, Ending]:
-            return train_trial(run, lease, heartbeat, pictures, chooser)
-
+        slots = Slots(run, heartbeat)
         try:
             while not run.stop.is_set():
-                _claim_more(run, slots, heartbeat, start, chooser)
-                if not slots:
+                slots.claim()
+                if not slots.running:
                     return
-                _advance(run, slots, start, chooser)
+                slots.advance()
         except StoppedError:
             pass
-        except StorageError:
-            slots.clear()  # whose leases run out by themselves: nothing can be written now
-            raise
         finally:
-            for lease in slots.clear():
-                release(run.db, lease)
+            unreachable = isinstance(sys.exception(), StorageError)
+            for slot in [*slots.running, *slots.crowded_out]:
+                slot.close()
+                if not unreachable:  # else the lease runs out by itself
+                    release(run.db, slot.lease)
 
 
-def _claim_more(
-    run: Run, slots: Slots, heartbeat: Heartbeat, start: Start, chooser: Chooser | None
-) -> None:
-    """Fill the free slots. On return none is filled only if there is nothing to do, ever."""
-    while slots.has_room() and not run.stop.is_set():
-        match claim(
-            run.study,
-            total=run.spec.trials,
-            counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
-            choose=chooser,
-            lease_seconds=run.lease_seconds,
-        ):
-            case Lease() as lease:
-                keeping = ExitStack()
-                keeping.enter_context(heartbeat.keep(lease))
-                slots.add(Slot(lease=lease, training=start(lease), keeping=keeping))
-            case Wait() if not slots:
-                run.stop.wait(WAIT_SECONDS)
-            case Done() if not slots:
+class Slot(NamedTuple):
+    """One trial that is held and trained here; see `train_trial`.
+
+    Attributes:
+        keeping: keeps its lease alive until it is closed.
+    """
+
+    lease: Lease
+    training: Generator[None, None, Ending]
+    keeping: ExitStack
+
+    def close(self) -> None:
+        """Let go of the trial."""
+        self.training.close()
+        self.keeping.close()
+
+
+class Slots:
+    """The trials that one process trains, `running`, in the order of their turns.
+
+    One that ran out of memory beside others waits, `crowded_out`, until those have ended, and is
+    trained alone.
+    """
+
+    def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
+        device = run.task.device
+        adapts = run.trials_at_a_time is None and device.type == "cuda"
+        fits = MemoryGauge(device).fits
+        self._packing = Packing(limit=run.trials_at_a_time or 1, adapts=adapts, fits=fits)
+        self._run, self._heartbeat = run, heartbeat
+        self._pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
+        self._chooser = make_chooser(run.study, run.spec)
+        self._resting_until = 0.0
+        self._alone = False
+        self.running: list[Slot] = []
+        self.crowded_out: list[Slot] = []
+
+    def claim(self) -> None:
+        """Fill the free places. On return none is filled only if there is nothing to do, ever."""
+        run, running = self._run, self.running
+        if self.crowded_out and not running:
+            running.append(self.crowded_out.pop(0))
+            self._alone = True
+        if self.crowded_out or self._alone:
+            return
+        while len(running) < self._packing.limit and not run.stop.is_set():
+            if time.monotonic() < self._resting_until:
                 return
-            case _:
-                slots.rest(WAIT_SECONDS)
+            match claim(
+                run.study,
+                total=run.spec.trials,
+                counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
+                choose=self._chooser,
+                lease_seconds=run.lease_seconds,
+            ):
+                case Lease() as lease:
+                    keeping = ExitStack()
+                    keeping.enter_context(self._heartbeat.keep(lease))
+                    running.append(Slot(lease, self._train(lease), keeping))
+                case Wait() if not running:
+                    run.stop.wait(WAIT_SECONDS)
+                case Done() if not running:
+                    return
+                case _:  # unless a trial ends here there is none to be had for a while
+                    self._resting_until = time.monotonic() + WAIT_SECONDS
 
+    def advance(self) -> None:
+        """Train one trial for a slice; end it or lay it aside if that was the last one."""
+        run, numbers = self._run, [slot.lease.trial_number for slot in self.running]
+        active = self._packing.active(numbers)
+        slot = next(slot for slot in self.running if slot.lease.trial_number in active)
+        crowded = False
+        try:
+            next(slot.training)
+        except StopIteration as ended:
+            ending: Ending = ended.value
+        except LostLeaseError:
+            self._let_go(slot)  # another worker took the trial over, with its checkpoint
+            return
+        except (StoppedError, StorageError, CheckpointUnwritableError):
+            raise
+        except Exception as error:
+            # Whatever a configuration does to its training is its own fault, not the study's.
+            crowded = is_out_of_memory(error) and len(self.running) > 1
+            ending = TrialState.FAIL, describe(error)
+        else:
+            self.running.remove(slot)
+            self.running.append(slot)
+            self._packing.slice_done(slot.lease.trial_number, numbers)
+            return
+        # Out here no error holds on to tensors any more.
+        if crowded:
+            self.running.remove(slot)
+            self.crowded_out.append(slot._replace(training=self._train(slot.lease)))
+            self._packing.no_room(len(self.running))
+            return_memory()
+            return
+        try:
+            end_trial(run, slot.lease, *ending)
+        except LostLeaseError:
+            return
+        finally:
+            self._let_go(slot)
+        gone: Sequence[int] = [slot.lease.trial_number]
+        if ending[0] == TrialState.RUNNING and self._chooser is not None:
+            gone = drop(run.study, self._chooser.surplus())
+        for number in gone:
+            delete_checkpoint(checkpoint_path(run.folder, number))
+        return_memory(of_gpu=not self.running)
+        if ending[0] == TrialState.FAIL:
+            give_up_if_broken(run)
+        run.on_change()
 
-def _advance(run: Run, slots: Slots, start: Start, chooser: Chooser | None) -> None:
-    """Train one trial for a slice; end it or lay it aside if that was the last one."""
-    slot = slots.next()
-    crowded = False
-    try:
-        ending = slots.advance(slot)
-    except LostLeaseError:
-        slots.remove(slot)  # another worker took the trial over; its checkpoint is in use there
-        return
-    except (StoppedError, StorageError, CheckpointUnwritableError):
-        raise
-    except Exception as error:
-        # Whatever a configuration does to its training is its own fault, and not the study's.
-        crowded = is_out_of_memory(error) and not slots.is_alone()
-        ending = TrialState.FAIL, describe(error)
-    # Out here no error holds on to tensors any more.
-    if crowded:
-        slots.crowd_out(slot)
-        slot.training = start(slot.lease)
-        return_memory()
-        return
-    if ending is None:
-        return
-    try:
-        end_trial(run, slot.lease, *ending)
-    except LostLeaseError:
-        slots.remove(slot)
-        return
-    slots.remove(slot)
-    ended: Sequence[int] = [slot.lease.trial_number]
-    if ending[0] == TrialState.RUNNING and chooser is not None:
-        ended = drop(run.study, chooser.surplus())
-    for number in ended:
-        delete_checkpoint(checkpoint_path(run.folder, number))
-    return_memory(of_gpu=not slots)
-    if ending[0] == TrialState.FAIL:
-        give_up_if_broken(run)
-    run.on_change()
+    def _train(self, lease: Lease) -> Generator[None, None, Ending]:
+        return train_trial(self._run, lease, self._heartbeat, self._pictures, self._chooser)
+
+    def _let_go(self, slot: Slot) -> None:
+        """Its place is free at once."""
+        self.running.remove(slot)
+        slot.close()
+        self._alone, self._resting_until = False, 0.0
+        self._packing.trial_gone()

@@ -13,8 +13,8 @@ import torch
 from optuna.artifacts import get_all_artifact_meta
 from sqlalchemy import delete
 
-from search.running.run import Run, checkpoint_path, trial_seed
-from search.running.trial import MAX_FAILURES_IN_A_ROW
+from search.running.run import Run
+from search.running.trial import MAX_FAILURES_IN_A_ROW, checkpoint_path, trial_seed
 from search.running.worker import train_trials
 from search.store import StudyBrokenError
 from search.store.reading import view_study

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from search.running.slots import MOST, Packing
+from search.running.packing import MOST, Packing
 
 
 @dataclass

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from sqlalchemy import update
 
 from search.dashboard.artifacts import TrialPictures
-from search.running.run import Run, checkpoint_path, trial_seed
+from search.running.run import Run
+from search.running.trial import checkpoint_path, trial_seed
 from search.running.worker import train_trials
 from search.sampling import chooser
 from search.sampling.chooser import Chooser

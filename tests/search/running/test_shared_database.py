@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from search import study, worker
-from search.running.run import checkpoint_path
 from search.running.study import run_study
+from search.running.trial import checkpoint_path
 from search.spec.space import OVERRIDES
 from search.store import StorageError
 from search.store.database import Database

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from sqlalchemy import select, update
 
 from data.datasets import default_data_dir
-from search.running.run import Run, trial_seed
+from search.running.run import Run
+from search.running.trial import trial_seed
 from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter

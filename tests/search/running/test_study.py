@@ -145,7 +145,7 @@ def test_bad_arguments_end_before_anything_is_written(
 
 @pytest.mark.usefixtures("here")
 def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    choose = "search.running.planning.choose_dataset"
+    choose = "search.running.run.choose_dataset"
     monkeypatch.setattr(choose, lambda _: ("digits", "no network"))
     with pytest.warns(UserWarning, match=r"is unavailable: no network\. This study runs on digits"):
         view = run_study(trials=1, epochs=1, seed=0, progress=False)
