@@ -73,8 +73,7 @@ def parser() -> Parser:
     own.add_argument(
         "--workers", type=positive_int, metavar="W", help="processes (default: one a core)"
     )
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

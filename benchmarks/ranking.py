@@ -57,8 +57,7 @@ def parser() -> Parser:
     )
     own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

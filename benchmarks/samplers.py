@@ -74,8 +74,7 @@ python -m benchmarks.samplers --samplers tpe random
     own.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(NAMES))
     own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
     own.add_argument("--json", type=Path, metavar="FILE", help="written after each round")
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

@@ -72,8 +72,7 @@ python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real s
     own.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result here as well, after each round"
     )
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

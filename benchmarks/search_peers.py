@@ -47,8 +47,7 @@ def parser() -> Parser:
     own.add_argument(
         "--loaders", type=int, metavar="N", default=0, help="of Optuna's: loader processes"
     )
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

@@ -90,8 +90,7 @@ python -m benchmarks.throughput --quick         # a look: fewer images, two roun
         "--quick", action="store_true", help=f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
     )
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add_device()
-    own.add_data_dir()
+    own.add("device", "data-dir")
     return own
 
 

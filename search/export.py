@@ -18,7 +18,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_network()
-    own.add_runs_dir()
+    own.add("runs-dir")
     return own
 
 

@@ -24,9 +24,7 @@ def parser() -> Parser:
         "recorded in the database.",
         examples=EXAMPLES,
     )
-    own.add_study()
-    own.add_storage()
-    own.add_moved_dataset()
+    own.add("study", "storage", "dataset")
     own.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="how many runs")
     which = own.add_mutually_exclusive_group()
     which.add_argument(
@@ -43,9 +41,7 @@ def parser() -> Parser:
     own.add_argument(
         "--now", action="store_true", help="also if the study has not all of its trials yet"
     )
-    own.add_device()
-    own.add_data_dir()
-    own.add_runs_dir()
+    own.add("device", "data-dir", "runs-dir")
     return own
 
 

@@ -31,7 +31,7 @@ def parser() -> Parser:
         examples=EXAMPLES,
     )
     own.add_network()
-    own.add_runs_dir()
+    own.add("runs-dir")
     own.add_argument(
         "--top", type=positive_int, default=3, metavar="K", help="how many classes to name"
     )

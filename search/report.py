@@ -22,9 +22,7 @@ def parser() -> Parser:
         "while the study runs.",
         examples=EXAMPLES,
     )
-    own.add_study()
-    own.add_storage()
-    own.add_runs_dir()
+    own.add("study", "storage", "runs-dir")
     own.add_argument(
         "--formats",
         nargs="+",

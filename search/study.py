@@ -88,7 +88,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="its name in the database (default: the file's or the data's)",
     )
-    own.add_storage()
+    own.add("storage")
     own.add_argument(
         "--mirror",
         choices=MIRROR,
@@ -101,8 +101,7 @@ def parser() -> Parser:
         help="start from these in place of those that the study file names: a file, or the folder "
         "of a finalised model",
     )
-    own.add_device()
-    own.add_trials_per_device()
+    own.add("device", "trials-per-device")
     own.add_argument(
         "--seed",
         type=seed,
@@ -120,8 +119,7 @@ def parser() -> Parser:
         help="your own data sets, networks, augmentations and more: a Python file that adds to the "
         "lists below; may be repeated, and is kept with the study",
     )
-    own.add_data_dir()
-    own.add_runs_dir()
+    own.add("data-dir", "runs-dir")
     instead = own.add_mutually_exclusive_group()
     instead.add_argument(
         "--status", action="store_true", help="say how the study stands, and leave"

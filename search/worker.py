@@ -17,16 +17,11 @@ def parser() -> Parser:
         "is left behind is carried on by another worker.",
         examples=EXAMPLES,
     )
-    own.add_storage()
-    own.add_study()
-    own.add_moved_dataset()
-    own.add_device()
+    own.add("storage", "study", "dataset", "device")
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
     )
-    own.add_trials_per_device()
-    own.add_data_dir()
-    own.add_runs_dir()
+    own.add("trials-per-device", "data-dir", "runs-dir")
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own
 

@@ -32,8 +32,7 @@ def parser() -> Parser:
         "found. Read-only unless told otherwise, and for this host only unless there is a token.",
         examples=EXAMPLES,
     )
-    own.add_storage()
-    own.add_runs_dir()
+    own.add("storage", "runs-dir")
     own.add_argument(
         "--host",
         metavar="ADDRESS",

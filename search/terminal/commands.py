@@ -111,108 +111,6 @@ def console() -> Console:
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-class Parser(argparse.ArgumentParser):
-    """Arguments of a command: defaults are shown, examples keep their lines, errors take one.
-
-    Args:
-        description: what the command does.
-        examples: command lines with comments, for the end of --help.
-    """
-
-    def __init__(self, *, description: str, examples: str) -> None:
-        super().__init__(
-            prog=this_command(),
-            description=textwrap.fill(description, HELP_WIDTH),
-            epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
-            formatter_class=_HelpFormatter,
-            allow_abbrev=False,  # a script's --data would break when another option begins so
-        )
-
-    def add_study(self) -> None:
-        self.add_argument("--study", metavar="NAME", help="which (default: worked on last)")
-
-    def add_network(self) -> None:
-        which = self.add_mutually_exclusive_group()
-        which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
-        which.add_argument(
-            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
-        )
-
-    def add_storage(self) -> None:
-        self.add_argument(
-            "--storage",
-            metavar="URL",
-            default=default_storage(),
-            help=f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password "
-            "is best left to ~/.pgpass",
-        )
-
-    def add_device(self) -> None:
-        self.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
-    def add_moved_dataset(self) -> None:
-        self.add_argument(
-            "--dataset",
-            metavar="folder:PATH",
-            help="where the study's pictures lie here, if not where they lay before",
-        )
-
-    def add_trials_per_device(self) -> None:
-        self.add_argument(
-            "--trials-per-device",
-            type=trials_per_device,
-            metavar="K",
-            default=None,
-            help="trials that a process trains at a time, in turn (default: auto, which is as many "
-            "as increase throughput on a GPU, one on a CPU and with --seed)",
-        )
-
-    def add_data_dir(self) -> None:
-        self.add_argument(
-            "--data-dir",
-            type=Path,
-            metavar="DIR",
-            default=default_data_dir(),
-            help="where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
-        )
-
-    def add_registry(self, title: str, entries: Mapping[str, Any]) -> None:
-        """List names and descriptions at the end of --help: of a registry, or given in words."""
-        width = max(map(len, entries)) + 2
-        lines = [
-            textwrap.fill(
-                f"{name:<{width}}{entry if isinstance(entry, str) else entry.description}",
-                HELP_WIDTH - 2,
-                subsequent_indent=" " * width,
-            )
-            for name, entry in entries.items()
-        ]
-        self.add_argument_group(title, "\n".join(lines))
-
-    def format_help(self) -> str:
-        return as_called(super().format_help())
-
-    def add_runs_dir(self) -> None:
-        self.add_argument(
-            "--runs-dir",
-            type=Path,
-            metavar="DIR",
-            help="where checkpoints, models, reports and pictures are kept (default: "
-            f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
-        )
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{_error_line(message)} (--help shows all options)\n")
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_it = action.help is None or "default" in action.help
-        if says_it or action.default in (None, False, [], argparse.SUPPRESS):
-            return action.help
-        return f"{action.help} (default: %(default)s)"
-
-
 def _whole(text: str, least: int, below: int, what: str) -> int:
     """A number in [least, below), written in ASCII digits."""
     plain = text.isascii() and text.isdigit() and len(text) <= len(str(below))
@@ -254,6 +152,101 @@ def duration(text: str) -> float:
             f"must be a time like 90s, 30m or 1h30m, at most a year, but got {text!r}"
         )
     return total
+
+
+SHARED: dict[str, dict[str, Any]] = {  # options of several commands
+    "study": {"metavar": "NAME", "help": "which (default: worked on last)"},
+    "storage": {
+        "metavar": "URL",
+        "help": f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password is "
+        "best left to ~/.pgpass",
+    },
+    "device": {"help": "auto, cpu, cuda or cuda:N"},
+    "dataset": {
+        "metavar": "folder:PATH",
+        "help": "where the study's pictures lie here, if not where they lay before",
+    },
+    "trials-per-device": {
+        "type": trials_per_device,
+        "metavar": "K",
+        "help": "trials that a process trains at a time, in turn (default: auto, which is as many "
+        "as increase throughput on a GPU, one on a CPU and with --seed)",
+    },
+    "data-dir": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
+    },
+    "runs-dir": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "where checkpoints, models, reports and pictures are kept (default: "
+        f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
+    },
+}
+DEFAULTS: dict[str, Callable[[], object]] = {
+    "storage": default_storage,
+    "data-dir": default_data_dir,
+    "device": lambda: "auto",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command: defaults are shown, examples keep their lines, errors take one.
+
+    Args:
+        description: what the command does.
+        examples: command lines with comments, for the end of --help.
+    """
+
+    def __init__(self, *, description: str, examples: str) -> None:
+        super().__init__(
+            prog=this_command(),
+            description=textwrap.fill(description, HELP_WIDTH),
+            epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  "),
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,  # a script's --data would break when another option begins so
+        )
+
+    def add(self, *names: str) -> None:
+        """Options that several commands have; see SHARED."""
+        for name in names:
+            default = DEFAULTS[name]() if name in DEFAULTS else None
+            self.add_argument(f"--{name}", default=default, **SHARED[name])
+
+    def add_network(self) -> None:
+        which = self.add_mutually_exclusive_group()
+        which.add_argument("--study", metavar="NAME", help="whose network (default: finished last)")
+        which.add_argument(
+            "--bundle", type=Path, metavar="FOLDER", help="a network's folder, wherever it lies"
+        )
+
+    def add_registry(self, title: str, entries: Mapping[str, Any]) -> None:
+        """List names and descriptions at the end of --help: of a registry, or given in words."""
+        width = max(map(len, entries)) + 2
+        lines = [
+            textwrap.fill(
+                f"{name:<{width}}{entry if isinstance(entry, str) else entry.description}",
+                HELP_WIDTH - 2,
+                subsequent_indent=" " * width,
+            )
+            for name, entry in entries.items()
+        ]
+        self.add_argument_group(title, "\n".join(lines))
+
+    def format_help(self) -> str:
+        return as_called(super().format_help())
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{_error_line(message)} (--help shows all options)\n")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_it = action.help is None or "default" in action.help
+        if says_it or action.default in (None, False, [], argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
 
 
 def _reader_gone(stream: TextIO) -> bool:
