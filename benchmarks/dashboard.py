@@ -30,11 +30,10 @@ from waitress import create_server
 
 from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
-from search.analysis.wording import data_in_words
 from search.dashboard.content import INTERVAL_SECONDS, SHARE, write_content
 from search.dashboard.guard import Guard
 from search.dashboard.server import LOOPBACK_NAMES, THREADS
-from search.figures.trial import trial_pictures
+from search.figures.final import trial_pictures
 from search.store.opening import forbid_writing, open_database
 from search.store.reading import view_study
 from search.store.studies import StudyHandle
@@ -69,10 +68,7 @@ def measure_content(study: StudyHandle) -> dict[str, Any]:
     writes = timed(lambda: write_content(study, view_study(study)), WRITES)
     view, confusion_KK = view_study(study), np.eye(10, dtype=np.int64)
     best = view.leaderboard[0]
-    words, names = data_in_words(view), view.dataset.class_names
-    pictures = timed(
-        lambda: trial_pictures(best.number, best.reports, words, names, confusion_KK), PICTURES
-    )
+    pictures = timed(lambda: trial_pictures(view, best, confusion_KK), PICTURES)
     seconds = statistics.median(writes)
     interval = max(INTERVAL_SECONDS, seconds / SHARE)
     return {

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.analysis.wording import data_in_words
 from search.store import StorageError
 from search.store.leases import Lease
 from search.store.reading import view_study
@@ -73,7 +72,7 @@ class TrialPictures:
         self._spent += time.monotonic() - started
 
     def _upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
-        from search.figures.trial import trial_pictures  # imports what draws: a second
+        from search.figures.final import trial_pictures  # imports what draws: a second
 
         view = view_study(self._study)
         ours = next(it for it in view.trials if it.number == lease.trial_number)
@@ -87,10 +86,9 @@ class TrialPictures:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         trial = optuna.trial.Trial(self._study.study, lease.trial_id)
         there = {meta.filename for meta in get_all_artifact_meta(trial)}  # by a worker that died
-        names, data = view.dataset.class_names, data_in_words(view)
         store = FileSystemArtifactStore(self._folder)
         with tempfile.TemporaryDirectory() as place:
-            pictures = trial_pictures(ours.number, ours.reports, data, names, confusion_KK)
+            pictures = trial_pictures(view, ours, confusion_KK)
             for name in pictures.keys() - there:
                 path = Path(place) / name
                 path.write_bytes(pictures[name])

@@ -34,7 +34,7 @@ class Figure(Generic[Source]):
         description: what it shows, in one line; also for those who cannot see it.
         make: draws it. It gets our style, and a subtitle that names data set and counts, unless it
             calls `search.figures.style.apply_style`. Text in `layout.meta["caption"]` is shown
-            below. Plotly reads HTML: escape names with `search.figures.values.in_figure`.
+            below. Plotly reads HTML: escape names with `search.figures.style.in_figure`.
         section: of the report or of finalize's page.
         applies: whether there is, or will be, anything to show of such a study.
         in_dashboard: for figures of at most about 50 kB that take little work.
@@ -51,24 +51,29 @@ class Figure(Generic[Source]):
 
     def draw(self, source: Source) -> go.Figure:
         """The figure in our style. An error of `make` is shown in its place."""
+        import plotly.graph_objects as go
+
         from search.figures import style
 
+        nothing = "Nothing to show yet"
         try:
             figure = self.make(source)
         except Exception as error:  # of any kind: one figure must not cost all others
-            figure = style.missing(f"it cannot be drawn: {type(error).__name__}: {error}")
-        return style.complete(figure, self.title, source)
+            figure, nothing = go.Figure(), f"It cannot be drawn: {type(error).__name__}: {error}"
+        if not (figure.data or figure.layout.annotations):
+            style.note_absence(figure, nothing)
+        if figure.layout.title.subtitle.text is None:
+            view: Any = getattr(source, "view", source)
+            style.apply_style(figure, style.subtitle(view))
+        if figure.layout.title.text is None:
+            figure.update_layout(title_text=self.title)
+        return figure
 
 
 def _lazily(place: str) -> Callable[[Any], go.Figure]:
     """`study:best_so_far` of this folder, imported when it is called."""
     module, name = place.split(":")
-
-    def make(source: Any) -> go.Figure:
-        figure: go.Figure = getattr(import_module(f"search.figures.{module}"), name)(source)
-        return figure
-
-    return make
+    return lambda source: getattr(import_module(f"search.figures.{module}"), name)(source)
 
 
 def _searches(view: StudyView) -> bool:
@@ -93,7 +98,7 @@ FIGURES: dict[str, Figure[StudyView]] = {
     ),
     "curves": Figure(
         "Learning curves", "Value by epoch of trials or arms, with the best epochs marked",
-        _lazily("curves:learning_curves"), section="progress", dashboard_id="learning-curves",
+        _lazily("study:learning_curves"), section="progress", dashboard_id="learning-curves",
     ),
     "parameters": Figure(
         "Value against size", "Lowest value of each trial by its number of parameters",
@@ -121,15 +126,12 @@ FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
 }  # fmt: skip
 
 
-def applying(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, Figure[Source]]:
-    """Those with something to show of a study or final network, in the order of its page."""
-    return {name: figure for name, figure in registry.items() if figure.applies(source)}
+def draw_all(registry: Mapping[str, Figure[Source]], source: Source) -> dict[str, go.Figure]:
+    """The figures with something to show of a study or final network, in their page's order."""
+    return {name: one.draw(source) for name, one in registry.items() if one.applies(source)}
 
 
 def dashboard_figures(view: StudyView) -> dict[str, go.Figure]:
     """What the dashboard shows of the study, by the dashboard's ids."""
-    return {
-        figure.dashboard_id or name: figure.draw(view)
-        for name, figure in applying(FIGURES, view).items()
-        if figure.in_dashboard
-    }
+    shown = {name: figure for name, figure in FIGURES.items() if figure.in_dashboard}
+    return {FIGURES[name].dashboard_id or name: it for name, it in draw_all(shown, view).items()}

@@ -11,12 +11,14 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -47,8 +49,9 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def rendered(draw: Draw, kind: Kind, dpi: int = DPI) -> bytes:
-    """The picture that `draw` makes, as a file's content."""
+def rendered(picture: go.Figure | Draw, kind: Kind, dpi: int = DPI) -> bytes:
+    """The figure, or what is drawn on call, as a file's content."""
+    draw = partial(drawn, picture) if isinstance(picture, go.Figure) else picture
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     content = BytesIO()
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
@@ -59,19 +62,18 @@ def rendered(draw: Draw, kind: Kind, dpi: int = DPI) -> bytes:
 
 
 def write_pictures(
-    draws: Mapping[str, Draw], folder: Path, kinds: Collection[Kind] = KINDS
+    pictures: Mapping[str, go.Figure | Draw], folder: Path, kinds: Collection[Kind] = KINDS
 ) -> list[Path]:
     """Each picture as `<name>.<kind>`, written whole or not at all. Returns the files."""
-    files = []
-    for name, draw in draws.items():
-        for kind in kinds:
-            files.append(folder / f"{name}.{kind}")
-            write_atomically(files[-1], rendered(draw, kind))
-    return files
+    files = {folder / f"{name}.{kind}": (name, kind) for name in pictures for kind in kinds}
+    for file, (name, kind) in files.items():
+        write_atomically(file, rendered(pictures[name], kind))
+    return list(files)
 
 
-def drawn(figure: Mapping[str, Any]) -> Figure:
-    """The figure, given by its `to_dict()`, on white ground."""
+def drawn(plot: go.Figure) -> Figure:
+    """The plotly figure on white ground."""
+    figure = plot.to_dict()
     layout = figure["layout"]
     names = [key for key in layout if key.startswith("xaxis")]
     names.sort(key=lambda name: (len(name), name))  # xaxis, xaxis2, xaxis10
@@ -92,8 +94,21 @@ def drawn(figure: Mapping[str, Any]) -> Figure:
         axes.set_axisbelow(True)
         _furnish(axes, "x", x, MOST_LETTERS // columns)
         _furnish(axes, "y", y)
-    _annotate(panels, layout)
-    _name(picture, list(panels.values()), layout["title"])
+    for note in layout.get("annotations", ()):
+        axes = panels.get(note.get("xref", "x"), panels["x"])
+        place = axes.transAxes if note.get("xref") == "paper" else axes.transData
+        text, centred = plain(note["text"]), {"ha": "center", "va": "center"}
+        axes.text(note["x"], note["y"], text, transform=place, fontsize=8, **centred)
+    title = f"{layout['title']['text']}<br>{layout['title']['subtitle']['text']}"
+    text = "\n".join(fitted(line, MOST_TITLE) for line in plain(title).split("\n"))
+    picture.suptitle(text, fontsize=9, x=0.01, ha="left")
+    named = [
+        pair
+        for axes in panels.values()
+        for pair in zip(*axes.get_legend_handles_labels(), strict=True)
+    ]
+    if len(named) > 1:
+        picture.legend(*zip(*named, strict=True), loc="outside right upper", fontsize=SMALL)
     return picture
 
 
@@ -113,9 +128,8 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     look["color"], look["alpha"] = marker.get("color", line.get("color")), trace.get("opacity", 1)
     mode = trace.get("mode", "lines")
     look["linestyle"] = LINES[line.get("dash", "solid")] if "lines" in mode else ""
-    if "lines" in mode:
-        look["linewidth"] = 0.8 * line.get("width", 2)
-        look["drawstyle"] = "steps-post" if line.get("shape") == "hv" else "default"
+    look["linewidth"] = 0.8 * line.get("width", 2)
+    look["drawstyle"] = "steps-post" if line.get("shape") == "hv" else "default"
     if "markers" in mode:
         symbol = marker.get("symbol", "circle")
         look["marker"] = MARKERS.get(symbol.removesuffix("-open"), "x")
@@ -124,9 +138,8 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
     if "name" in trace and trace.get("showlegend", True):
         # Matplotlib leaves out labels that begin with an underscore.
         look["label"] = re.sub(r"\A(?=_)", " ", plain(trace["name"]))
-    spread = _numbers(trace["error_x"]["array"]) if "error_x" in trace else None
-    capsize = 0 if spread is None else 3
-    axes.errorbar(_numbers(trace["x"]), _numbers(trace["y"]), xerr=spread, capsize=capsize, **look)
+    spread = trace.get("error_x", {}).get("array")
+    axes.errorbar(_numbers(trace["x"]), _numbers(trace["y"]), xerr=spread, capsize=3, **look)
 
 
 def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
@@ -157,8 +170,7 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
         axes.set(**{f"{name}scale": "log"})
     if given.get("showgrid", True):
         axis.grid(True, color="#7F7F7F", alpha=0.2, linewidth=0.6)
-    if "text" in given.get("title", {}):
-        axes.set(**{f"{name}label": plain(given["title"]["text"])})
+    axis.set_label_text(plain(given.get("title", {}).get("text") or ""))
     if given.get("range") is not None:
         low, high = given["range"]
         axes.set(**{f"{name}lim": (10**low, 10**high) if log else (low, high)})
@@ -179,29 +191,3 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
             axis.set_tick_params(labelrotation=turned)
             for label in axis.get_ticklabels():
                 label.set(ha="right", rotation_mode="anchor")
-
-
-def _annotate(panels: Mapping[str, Axes], layout: Mapping[str, Any]) -> None:
-    for note in layout.get("annotations", ()):
-        across, along = (
-            "axes fraction" if note.get(axis) == "paper" else "data" for axis in ("xref", "yref")
-        )
-        panels.get(note.get("xref", "x"), panels["x"]).annotate(
-            plain(note["text"]),
-            (note["x"], note["y"]),
-            xycoords=(across, along),
-            ha=note.get("xanchor", "center"),
-            va="center",
-            fontsize=8,
-        )
-
-
-def _name(picture: Figure, panels: Sequence[Axes], title: Mapping[str, Any]) -> None:
-    lines = f"{plain(title['text'])}\n{plain(title['subtitle']['text'])}".split("\n")
-    text = "\n".join(fitted(line, MOST_TITLE) for line in lines)
-    picture.suptitle(text, fontsize=9, x=0.01, ha="left")
-    handles = [
-        pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)
-    ]
-    if len(handles) > 1:
-        picture.legend(*zip(*handles, strict=True), loc="outside right upper", fontsize=SMALL)

@@ -1,7 +1,4 @@
-"""Figures of the final network: how it learned, what it confuses.
-
-K classes.
-"""
+"""How one network learned and what it confuses: the final one, or a trial's. K classes."""
 
 from __future__ import annotations
 
@@ -17,30 +14,40 @@ from plotly.subplots import make_subplots
 
 from search.analysis.final_result import FinalResult
 from search.analysis.wording import counted, data_in_words, fitted, grouped, percent, printable
-from search.figures import FINAL_FIGURES
-from search.figures.files import Draw, drawn, write_pictures
+from search.figures import FINAL_FIGURES, draw_all
+from search.figures.files import Draw, rendered, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
-from search.figures.style import BLUE, GREY, VERMILION, add, apply_style
-from search.figures.values import in_figure, short
-from search.spec.recipe import EARLY_LOOK
+from search.figures.style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    add,
+    apply_style,
+    at_epoch,
+    in_figure,
+    short,
+)
 from search.store.records import EpochRow
+from search.store.views import StudyView, TrialView
 
 PANELS = ((1, "loss", 1), (2, "error", 100))  # column, what, factor
 MOST_NUMBERS = 25  # classes up to which each cell shows its count
 BLUES = [[0, "#F7FBFF"], [0.5, "#6BAED6"], [1, "#08306B"]]
 SHARES = (0, 0.01, 0.05, 0.2, 0.5, 1)  # marked at the confusion matrix's scale
+DPI = 100  # of a trial's pictures in the dashboard
 
 
 def training_curves(final: FinalResult) -> go.Figure:
     """Loss and error by epoch: the trial's training and validation, the final runs' training."""
-    number = final.trial.number
+    number, best = final.trial.number, final.trial.best
+    assert best is not None
     names = f"trial #{number}: training", f"trial #{number}: validation"
-    figure = loss_and_error(final.trial.curve, final.trial.best, names)
+    figure = loss_and_error(final.trial.curve, best, names)
     name, line = "final runs: training", {"color": GREY, "width": 1}
     for column, what, factor in PANELS:
         for rank, run in enumerate(final.runs):
-            x = [epoch.epoch for epoch in run.curve]
-            y = [short(factor * getattr(epoch, f"train_{what}")) for epoch in run.curve]
+            x = [row.epoch for row in run.curve]
+            y = [short(factor * getattr(row, f"train_{what}")) for row in run.curve]
             place = {"row": 1, "col": column, "showlegend": column == 1 and rank == 0}
             hover = f"seed {run.seed}, epoch %{{x}}: %{{y}}"
             add(figure, x, y, name, hover, line=line, legendgroup="final", **place)
@@ -53,9 +60,7 @@ def training_curves(final: FinalResult) -> go.Figure:
     return figure
 
 
-def loss_and_error(
-    rows: Sequence[EpochRow], best: EpochRow | None, names: tuple[str, str]
-) -> go.Figure:
+def loss_and_error(rows: Sequence[EpochRow], best: EpochRow, names: tuple[str, str]) -> go.Figure:
     """Two panels by epoch, of training and validation; the best epoch is marked.
 
     Args:
@@ -65,18 +70,18 @@ def loss_and_error(
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     looks = ({"color": BLUE, "width": 2, "dash": "dash"}, {"color": VERMILION, "width": 2})
     circle = {"color": VERMILION, "size": 11, "symbol": "circle-open"}
-    epochs = [row.epoch or round(EARLY_LOOK, 2) for row in rows]
+    epochs = list(map(at_epoch, rows))
     for column, what, factor in PANELS:
         place = {"row": 1, "col": column, "showlegend": column == 1}
         for part, name, look in zip(("train", "validation"), names, looks, strict=True):
             values = [short(factor * getattr(row, f"{part}_{what}")) for row in rows]
             hover = f"{name}, epoch %{{x}}: %{{y}}"
             add(figure, epochs, values, name, hover, line=look, **place)
-        if best is not None:
-            value = short(factor * getattr(best, f"validation_{what}"))
-            name = f"best epoch: {best.epoch}"
-            hover = f"{name}: %{{y}}"
-            add(figure, [best.epoch], [value], name, hover, marker=circle, **place)
+        value, name = (
+            short(factor * getattr(best, f"validation_{what}")),
+            f"best epoch: {best.epoch}",
+        )
+        add(figure, [best.epoch], [value], name, f"{name}: %{{y}}", marker=circle, **place)
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="loss (cross entropy, nats)", col=1)
@@ -160,7 +165,30 @@ def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
 
     Returns the files; each is written whole or not at all.
     """
-    figures = {
-        name: partial(drawn, figure.draw(final).to_dict()) for name, figure in FINAL_FIGURES.items()
-    }
+    figures = draw_all(FINAL_FIGURES, final)
     return write_pictures({**figures, **image_drawings(final)}, folder)
+
+
+def trial_pictures(
+    view: StudyView, trial: TrialView, confusion_KK: NDArray[np.int64]
+) -> dict[str, bytes]:
+    """PNG of each picture of a trial with a finished epoch, by its file's name.
+
+    Args:
+        confusion_KK: validation images by true and predicted class after the last epoch.
+    """
+    assert trial.best is not None
+    data, last = data_in_words(view), trial.curve[-1].epoch
+    names = "training (augmented, with dropout)", "validation"
+    curves = loss_and_error(trial.reports, trial.best, names)
+    below = f"{in_figure(data)}; one run<br>best after epoch {trial.best.epoch} of {last}"
+    apply_style(curves, below, f"Trial {trial.number}")
+    curves.update_layout(height=350)
+    right, images = grouped(int(np.trace(confusion_KK))), grouped(int(confusion_KK.sum()))
+    score = f"{right} of {images} validation images right after epoch {last}"
+    below = f"Trial {trial.number}, {score}\n{data}; one run"
+    confused = confusion_matrix(confusion_KK, view.dataset.class_names, below)
+    return {
+        "learning curves.png": rendered(curves, "png", DPI),
+        "confusion matrix.png": rendered(confused, "png", DPI),
+    }

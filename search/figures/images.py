@@ -44,11 +44,9 @@ def draw_images(
         top = 0.5 + row * height
         for column, (image_CHW, text) in enumerate(cells):
             left = column * width + (width - 1.2) / 2
-            rgb_CHW = np.broadcast_to(image_CHW, (3, *image_CHW.shape[1:]))
             extent = (left, left + 1.2, top + 1.2, top)
-            axes.imshow(
-                rgb_CHW.transpose(1, 2, 0), extent=extent, interpolation="nearest", aspect="auto"
-            )
+            shown_HWC = _in_colour(image_CHW)
+            axes.imshow(shown_HWC, extent=extent, interpolation="nearest", aspect="auto")
             axes.text(left + 0.6, top + 1.26, text, ha="center", va="top", size=6, linespacing=1.2)
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
     return sheet
@@ -77,14 +75,12 @@ def contact_sheet(bundle: Bundle, predictions: Sequence[Prediction]) -> bytes:
         name = fitted(prediction.path.name, LETTERS)
         return "\n".join([f"{label}  {percent(prediction.probability, 1)}", name, *wrapped])
 
-    shown = predictions[:MOST]
-    cells = [(one.image_CHW.numpy(), words(one)) for one in shown]
+    cells = [(one.image_CHW.numpy(), words(one)) for one in predictions[:MOST]]
     across = max(4, math.ceil(math.sqrt(1.5 * len(cells))))
     rows = [cells[start : start + across] for start in range(0, len(cells), across)]
-    of = "" if len(shown) == len(predictions) else f"the first {len(shown)} of "
     title = (
-        f"{of}{len(predictions)} pictures as the network saw them; trial {bundle.trial} "
-        f"of study {bundle.study}, seed {bundle.seed}"
+        f"{len(cells)} of {len(predictions)} pictures as the network saw them; trial "
+        f"{bundle.trial} of study {bundle.study}, seed {bundle.seed}"
     )
     return rendered(partial(draw_images, rows, title, 0.75), "png", 120)
 
@@ -93,34 +89,41 @@ def draw_kernels(kernels: NDArray[np.float32], title: str) -> Figure:
     """Kernels (C_out, C_in, height, width), input channels below each other; grey is zero."""
     limit = float(np.abs(kernels[np.isfinite(kernels)]).max(initial=0.0)) or 1.0
     grid = tile(kernels.reshape(len(kernels), -1, kernels.shape[-1]))
-    picture = Figure(figsize=(8, 8 * grid.shape[0] / grid.shape[1] + 0.5), layout="constrained")
-    picture.suptitle(title, fontsize=9)
-    axes = picture.subplots()
-    axes.set_axis_off()
-    axes.imshow(grid, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
+    picture = _panels([("", grid)], [8 * grid.shape[0] / grid.shape[1]], title)
+    picture.axes[0].images[0].set_clim(-limit, limit)
     return picture
 
 
 def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     """The image, then for each stage its first maps; white is the highest value of the stage."""
-    shown = features.stages[:MOST_STAGES]
-    counts = [min(len(stage.maps_CHW), MOST_MAPS) for stage in shown]
-    heights = [1.3, *(0.62 * math.ceil(count / COLUMNS) + 0.3 for count in counts)]
-    picture = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
-    picture.suptitle(title, fontsize=9)
-    first, *others = picture.subplots(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
-    image_CHW = features.image_CHW
-    first.imshow(np.broadcast_to(image_CHW, (3, *image_CHW.shape[1:])).transpose(1, 2, 0))
-    titles = [features.what]
-    for axes, stage in zip(others, shown, strict=True):
-        axes.imshow(tile(stage.maps_CHW[:MOST_MAPS]), cmap="gray", interpolation="nearest")
+    panels: list[tuple[str, NDArray[Any]]] = [(features.what, _in_colour(features.image_CHW))]
+    heights = [1.3]
+    for stage in features.stages[:MOST_STAGES]:
         count, height, width = stage.maps_CHW.shape
         few = "" if count <= MOST_MAPS else f"; the first {MOST_MAPS} are shown"
-        titles.append(f"{stage.name}: {count} maps of {height}×{width}{few}")
-    for axes, words in zip((first, *others), titles, strict=True):
+        words = f"{stage.name}: {count} maps of {height}×{width}{few}"
+        panels.append((words, tile(stage.maps_CHW[:MOST_MAPS])))
+        heights.append(0.62 * math.ceil(min(count, MOST_MAPS) / COLUMNS) + 0.3)
+    return _panels(panels, heights, title)
+
+
+def _panels(
+    panels: Sequence[tuple[str, NDArray[Any]]], heights: Sequence[float], title: str
+) -> Figure:
+    """(heading, image) below each other. `heights`: in inches."""
+    picture = Figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
+    picture.suptitle(title, fontsize=9)
+    below = picture.subplots(len(panels), 1, height_ratios=heights, squeeze=False).flat
+    for axes, (words, image) in zip(below, panels, strict=True):
+        axes.imshow(image, cmap="gray", interpolation="nearest")
         axes.set_axis_off()
         axes.set_title(words, fontsize=8, loc="left")
     return picture
+
+
+def _in_colour(image_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey as well as coloured as (H, W, 3)."""
+    return np.broadcast_to(image_CHW, (3, *image_CHW.shape[1:])).transpose(1, 2, 0)
 
 
 def tile(maps_CHW: NDArray[Any]) -> NDArray[np.float32]:

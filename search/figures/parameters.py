@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from search.analysis import importances as fanova
 from search.analysis.importances import search_axes
-from search.figures import style, values
+from search.figures import style
 from search.store.views import StudyView, TrialView
 
 COLUMNS = 3
@@ -29,16 +29,15 @@ def importances_bars(view: StudyView) -> go.Figure:
     """Each parameter's share of the losses' variance, highest on top, and how sure it is."""
     found = fanova.importances(view)
     if found is None:
-        figure = style.missing("too few trials have trained equally long")
         few = (
             f"Importances take {fanova.FEWEST} trials that have trained equally long, without the "
             f"baseline, and losses that differ; {len(fanova.usable(view))} have trained an epoch."
         )
-        return figure.update_layout(height=260, meta={"caption": few})
+        return go.Figure(layout={"height": 260, "meta": {"caption": few}})
     deviations = [round(found.spread[name], 3) for name in found.shares]
     figure = go.Figure()
     figure.add_bar(
-        y=[values.in_figure(name) for name in found.shares],
+        y=[style.in_figure(name) for name in found.shares],
         x=[round(share, 3) for share in found.shares.values()],
         error_x={"type": "data", "array": deviations, "thickness": 1.5},
         orientation="h",
@@ -46,7 +45,7 @@ def importances_bars(view: StudyView) -> go.Figure:
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
     remark = f"fANOVA of {found.trials} after epoch {found.epoch}"
-    style.apply_style(figure, values.subtitle(view, f"{remark}; bar: one bootstrap deviation"))
+    style.apply_style(figure, style.subtitle(view, f"{remark}; bar: one bootstrap deviation"))
     caption = fanova.importances_in_words(found)
     figure.update_layout(height=190 + 26 * len(found.shares), meta={"caption": caption})
     figure.update_xaxes(title_text="share of the losses' variance", rangemode="tozero")
@@ -69,24 +68,23 @@ def slices(view: StudyView) -> go.Figure:
             more: dict[str, Any] = {"legendgroup": kind, "showlegend": index == 0, **place}
             across = partial(_across, name, choices)
             style.add_trials(figure, view, trials, across, kind, {**look, "size": 6}, **more)
-        figure.update_xaxes(title_text=values.in_figure(name.replace("_", " ")), **place)
+        figure.update_xaxes(title_text=style.in_figure(name.replace("_", " ")), **place)
         if choices:
-            labels = [values.in_figure(str(choice)) for choice in choices]
+            labels = [style.in_figure(str(choice)) for choice in choices]
             figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
         elif getattr(axis, "log", False):
             figure.update_xaxes(type="log", **place)
     remark = "one run each, which differ in all parameters at once"
-    style.apply_style(figure, values.subtitle(view, remark))
+    style.apply_style(figure, style.subtitle(view, remark))
     figure.update_layout(height=150 + 230 * rows)
-    figure.update_yaxes(type="log", range=values.value_range(view))
-    figure.update_yaxes(title_text=view.spec.value.label, col=1)
-    return style.or_absence(figure, "no epoch has ended yet")
+    figure.update_yaxes(style.value_axis(view) | {"title_text": None})
+    return figure.update_yaxes(title_text=view.spec.value.label, col=1)
 
 
 def _across(parameter: str, choices: Sequence[Any], trial: TrialView) -> float | None:
     """Where the trial stands on the panel's axis; of a choice evenly beside its place."""
     value = trial.params[parameter]
     if not choices:
-        return values.short(value)
+        return style.short(value)
     aside = SPREAD * (2 * (trial.number * GOLDEN % 1) - 1)
     return round(choices.index(value) + aside, 3) if value in choices else None

@@ -13,11 +13,69 @@ from itertools import accumulate
 
 import plotly.graph_objects as go
 
+from search.analysis.comparison import runs_by_arm
 from search.analysis.describe import short_config
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import grouped
-from search.figures import style, values
+from search.figures import style
+from search.figures.arms import arm_curves
 from search.store.views import StudyView, TrialView
+
+TOP = 10  # complete trials that are told apart
+MOST_CURVES = 60  # of each other kind
+BEHIND = 1001  # in the legend, where a trace's rank is 1000 unless it says otherwise
+CIRCLE = {"size": 9, "symbol": "circle-open", "line": {"width": 2}, "color": style.GREY}
+
+
+def learning_curves(view: StudyView) -> go.Figure:
+    """Of the trials; of a comparison's arms once one has been trained to its end."""
+    arms = [runs for runs in runs_by_arm(view).values() if runs.complete]
+    return arm_curves(view, arms) if arms else _trial_curves(view)
+
+
+def _trial_curves(view: StudyView) -> go.Figure:
+    """Value by epoch: the ten best in colour, their best epochs marked, the rest in grey.
+
+    The axis of values is logarithmic and ends at that of guessing.
+    """
+    figure = go.Figure()
+    top = [trial for trial in view.leaderboard if not trial.is_baseline][:TOP]
+    baseline = [view.baseline] if view.baseline and style.points(view.baseline) else []
+    numbers = {trial.number for trial in (*top, *baseline)}
+    for state, (colour, _, dash) in reversed([*style.STATES.items()]):
+        others = [t for t in view.in_state(state) if t.number not in numbers and style.points(t)]
+        name, colour = (f"other {state}", style.GREY) if state == "complete" else (state, colour)
+        _add_group(figure, others, name, colour, dash)
+    for rank, trial in enumerate((*top, *baseline)):
+        name, look = f"#{trial.number}", style.line_style(rank)
+        if trial.is_baseline:
+            name, look = "baseline", {"color": style.GREY, "dash": "dash"}
+        epochs, found = zip(*style.points(trial), strict=True)
+        hover, line = f"#{trial.number}, epoch %{{x}}: %{{y}}", {**look, "width": 2}
+        style.add(figure, epochs, found, f"{name}: {style.lowest(trial)}", hover, line=line)
+    best = [(row.epoch, style.short(row.value)) for trial in top if (row := trial.best)]
+    if best:
+        x, y = zip(*best, strict=True)
+        style.add(figure, x, y, "best epoch", marker=CIRCLE)
+    remark = f"coloured: the best {len(top)} with their {view.spec.value.word}; one run each"
+    style.apply_style(figure, style.subtitle(view, remark))
+    figure.update_xaxes(title_text="epoch", range=[0, view.spec.epochs + 0.3])
+    return figure.update_yaxes(style.value_axis(view))
+
+
+def _add_group(
+    figure: go.Figure, trials: Sequence[TrialView], name: str, colour: str, dash: str
+) -> None:
+    """Many curves as one trace with gaps, which is small and quick to draw."""
+    if not trials:
+        return
+    shown = style.thinned(trials, MOST_CURVES)
+    x, y = (style.joined([p[i] for p in style.points(trial)] for trial in shown) for i in (0, 1))
+    numbers = style.joined([trial.number] * len(style.points(trial)) for trial in shown)
+    look = {"mode": "lines+markers", "marker": {"size": 3}, "opacity": 0.6, "legendrank": BEHIND}
+    line, hover = {"color": colour, "dash": dash, "width": 1}, "#%{customdata}, epoch %{x}: %{y}"
+    name = style.with_count(name, shown, trials)
+    style.add(figure, x, y, name, hover, line=line, customdata=numbers, **look)
 
 
 def loss_against_parameters(view: StudyView) -> go.Figure:
@@ -26,22 +84,21 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
 
     def label(trial: TrialView) -> str:
         config = "" if trial.config is None else f": {short_config(trial.config)}"
-        return values.in_figure(f"#{trial.number}{config}")
+        return style.in_figure(f"#{trial.number}{config}")
 
     sized = [trial for trial in view.trials if trial.parameters]
     for name, trials, look in style.kinds(sized):
         style.add_trials(figure, view, trials, lambda t: t.parameters, name, look, label)
     front = pareto_front(view)
     if front:
-        x, y = [trial.parameters for trial in front], [values.lowest(trial) for trial in front]
+        x, y = [trial.parameters for trial in front], [style.lowest(trial) for trial in front]
         line = {"color": style.BLUE, "width": 1, "shape": "hv"}
         style.add(figure, x, y, "Pareto front", line=line)
         figure.update_layout(meta={"caption": _front_in_words(view, front)})
     remark = f"each trial's lowest {view.spec.value.word}, one run each"
-    style.apply_style(figure, values.subtitle(view, remark))
+    style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text="parameters (weights and biases)", type="log")
-    figure.update_yaxes(title_text=values.axis(view), type="log", range=values.value_range(view))
-    return style.or_absence(figure, "no epoch has ended yet")
+    return figure.update_yaxes(style.value_axis(view))
 
 
 def pareto_front(view: StudyView) -> list[TrialView]:
@@ -80,21 +137,22 @@ def best_so_far(view: StudyView) -> go.Figure:
     finished = view.in_state("complete", "pruned")
     ended = sorted(finished, key=lambda trial: (trial.finished or datetime.min, trial.number))
     places = {trial.number: place for place, trial in enumerate(ended, 1)}
-    complete = [(t, low) for t in ended if t.state == "complete" and (low := values.lowest(t))]
+    complete = [(t, low) for t in ended if t.state == "complete" and (low := style.lowest(t))]
     if complete:
         small, trials = {"color": style.GREY, "size": 5}, [trial for trial, _ in complete]
         style.add_trials(figure, view, trials, lambda t: places[t.number], "complete", small)
-        lows = list(accumulate((low for _, low in complete), min))
-        steps = [n for n, low in enumerate(lows) if low < min(lows[:n], default=math.inf)]
-        x = [*(places[trials[step].number] for step in steps), len(ended)]
-        y = [*(lows[step] for step in steps), lows[-1]]
+        # One point a step keeps the line short.
+        steps = dict[float, int]()
+        lows = accumulate((low for _, low in complete), min)
+        for low, trial in zip(lows, trials, strict=True):
+            steps.setdefault(low, places[trial.number])
+        x, y = [*steps.values(), len(ended)], [*steps, min(steps)]
         line = {"color": style.BLUE, "width": 2, "shape": "hv"}
         style.add(figure, x, y, "best so far", f"best so far: {word} %{{y}}", line=line)
-        if view.baseline and (low := values.lowest(view.baseline)):
+        if view.baseline and (low := style.lowest(view.baseline)):
             line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
             ends, hover = [0, len(ended)], f"baseline: {word} %{{y}}"
             style.add(figure, ends, [low] * 2, "baseline", hover, line=line)
-    style.apply_style(figure, values.subtitle(view, "complete ones, one run each"))
-    figure.update_yaxes(title_text=values.axis(view), type="log")
-    figure.update_xaxes(title_text="trials finished", rangemode="tozero")
-    return style.or_absence(figure, "no trial has finished yet")
+    style.apply_style(figure, style.subtitle(view, "complete ones, one run each"))
+    figure.update_yaxes(title_text=style.axis(view), type="log")
+    return figure.update_xaxes(title_text="trials finished", rangemode="tozero")

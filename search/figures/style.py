@@ -1,19 +1,25 @@
-"""One style for all figures: readable on light and on dark ground, and without colour vision.
+"""One style for all figures, and what they take from a study: few digits, few points.
 
-The colours are those of Okabe and Ito (2008, "Color Universal Design") that keep a contrast of 3:1
-both on white and on the pages' dark ground. Lines differ by their dashes, too.
+Readable on light and on dark ground, and without colour vision: the colours are those of Okabe and
+Ito (2008, "Color Universal Design") that keep a contrast of 3:1 on white and on the pages' dark
+ground. Lines differ by their dashes, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
-from search.analysis.wording import fitted
-from search.figures.values import in_figure, lowest, subtitle, thinned, with_count
+from search.analysis.measures import guessing_value
+from search.analysis.wording import data_in_words, fitted, grouped
+from search.spec.recipe import EARLY_LOOK
+from search.store.records import EpochRow
 from search.store.views import State, StudyView, TrialView
+
+T = TypeVar("T")
 
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GREY = "#7F7F7F"  # what is there for comparison only
@@ -36,10 +42,8 @@ _MOST_ERROR = 100  # characters of an error's text
 
 def line_style(rank: int) -> dict[str, Any]:
     """Colour and dash of the line at this rank, from 0: twelve that differ."""
-    return {
-        "color": COLOURS[rank % len(COLOURS)],
-        "dash": DASHES[rank // len(COLOURS) % len(DASHES)],
-    }
+    dash, colour = divmod(rank, len(COLOURS))
+    return {"color": COLOURS[colour], "dash": DASHES[dash % len(DASHES)]}
 
 
 def add(
@@ -91,11 +95,11 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
 
     The texts are plotly's HTML: escape what people typed with `in_figure`.
     """
-    subtitle = {"text": below, "font": {"size": 12, "color": _TEXT}}
     place = {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 16}}
+    lower = {"text": below, "font": {"size": 12, "color": _TEXT}}
     figure.update_layout(
         template="none",
-        title={"text": title or figure.layout.title.text, "subtitle": subtitle, **place},
+        title={"text": title or figure.layout.title.text, "subtitle": lower, **place},
         font={"family": "system-ui, sans-serif", "size": 12, "color": _TEXT},
         paper_bgcolor=_NOTHING,
         plot_bgcolor=_NOTHING,
@@ -109,32 +113,81 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
         update(**axis, title_standoff=8)
 
 
-def complete(figure: go.Figure, title: str, source: Any) -> go.Figure:
-    """Give the figure what it lacks of title and style. `source`: a StudyView or FinalResult."""
-    if figure.layout.title.subtitle.text is None:
-        apply_style(figure, subtitle(getattr(source, "view", source)))
-    if figure.layout.title.text is None:
-        figure.update_layout(title_text=title)
-    return figure
-
-
 def note_absence(figure: go.Figure, text: str) -> None:
-    """In the middle of a figure that has nothing to show yet."""
+    """Plain text in the middle of a figure that has nothing to show."""
     place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
-    figure.add_annotation(text=text, showarrow=False, font={"size": 14}, **place)
+    note = in_figure(fitted(text, _MOST_ERROR))
+    figure.add_annotation(text=note, showarrow=False, font={"size": 14}, **place)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
 
 
-def or_absence(figure: go.Figure, text: str) -> go.Figure:
-    """The figure, which says so where it has nothing to show yet."""
-    if not figure.data:
-        note_absence(figure, text)
-    return figure
+def subtitle(view: StudyView, remark: str = "one run each") -> str:
+    """Data set and counts; below, progress and the remark: at most about 75 characters."""
+    return (
+        f"{in_figure(data_in_words(view))}<br>{grouped(view.finished)} of "
+        f"{grouped(view.spec.trials)} trials finished; {remark}"
+    )
 
 
-def missing(text: str) -> go.Figure:
-    """A figure that says in plain text why there is none."""
-    figure = go.Figure()
-    note_absence(figure, in_figure(fitted(text, _MOST_ERROR)))
-    return figure
+def in_figure(text: str) -> str:
+    """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def axis(view: StudyView) -> str:
+    """What trials are compared by: `validation loss (cross entropy, nats)`."""
+    value = view.spec.value
+    return f"{value.label} ({value.unit})" if value.unit else value.label
+
+
+def value_axis(view: StudyView) -> dict[str, Any]:
+    """A logarithmic axis from the lowest value to the highest, or that of guessing.
+
+    A diverging trial would otherwise squeeze all others into a line; see `guessing_value`.
+    """
+    found = [value for trial in view.trials for _, value in points(trial) if value > 0]
+    guessing = guessing_value(view)
+    low, high = min(found, default=guessing / 10), max(found, default=guessing)
+    decades = [math.log10(low * 0.95), math.log10(max(min(high, guessing), low) * 1.05)]
+    return {"title_text": axis(view), "type": "log", "range": decades}
+
+
+def at_epoch(row: EpochRow) -> float:
+    """Rung 0 stands where in its epoch it was taken."""
+    return row.epoch or round(EARLY_LOOK, 2)
+
+
+def points(trial: TrialView) -> list[tuple[float, float]]:
+    """(epoch, value) of its reports with a finite value."""
+    found = ((at_epoch(row), short(row.value)) for row in trial.reports)
+    return [(epoch, value) for epoch, value in found if value is not None]
+
+
+def lowest(trial: TrialView) -> float | None:
+    """Value of its best epoch; of rung 0 where it came no further."""
+    best = trial.best or trial.early_look
+    return None if best is None else short(best.value)
+
+
+def thinned(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many (2 or more), evenly chosen, first and last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def joined(parts: Iterable[Iterable[Any]]) -> list[Any]:
+    """Many lines as one trace: None parts them, which leaves a gap."""
+    return [value for part in parts for value in (*part, None)]
+
+
+def with_count(name: str, shown: Sequence[T], all_of_them: Sequence[T]) -> str:
+    """`pruned (30)`, or `pruned (60 of 412)` where not all are drawn."""
+    some = "" if len(shown) == len(all_of_them) else f"{len(shown)} of "
+    return f"{name} ({some}{grouped(len(all_of_them))})"
+
+
+def short(value: float | None) -> float | None:
+    """Four significant digits, which is what can be seen; None where not finite."""
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

@@ -15,7 +15,7 @@ from search.analysis.final_result import (
 )
 from search.analysis.measures import Accuracy, accuracy_of, seeds_in_words
 from search.analysis.wording import counted, grouped, mean_and_spread, spread
-from search.figures import FINAL_FIGURES, applying
+from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
 from search.figures.final import image_drawings, tested_on
 from search.pages.render import markdown, page, plain, plot_values
@@ -29,7 +29,7 @@ PAIRS = 10
 def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
     pictures = {name: rendered(draw, "png") for name, draw in image_drawings(final).items()}
-    figures = {name: figure.draw(final) for name, figure in applying(FINAL_FIGURES, final).items()}
+    figures = draw_all(FINAL_FIGURES, final)
     view = final.view
     title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -13,8 +12,8 @@ import plotly.graph_objects as go
 from models.summary import anatomy
 from search.analysis.comparison import evaluate_journal
 from search.analysis.importances import search_axes
-from search.figures import FIGURES, KINDS, Kind, applying
-from search.figures.files import drawn, write_pictures
+from search.figures import FIGURES, KINDS, Kind, draw_all
+from search.figures.files import write_pictures
 from search.pages import comparison
 from search.pages.render import markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
@@ -44,7 +43,7 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
     Args:
         kind: of the figures' files that the Markdown shows.
     """
-    figures = {name: figure.draw(view) for name, figure in applying(FIGURES, view).items()}
+    figures = draw_all(FIGURES, view)
     best, whose = view.best, "the best trial"
     if view.spec.is_comparison:
         best, whose = comparison.best_of_arms(view)
@@ -76,8 +75,7 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
 
     Figures of an earlier report that this one does not write are removed. Returns the files.
     """
-    draws = {name: partial(drawn, figure.to_dict()) for name, figure in report.figures.items()}
-    files = write_pictures(draws, folder / FOLDER, kinds)
+    files = write_pictures(report.figures, folder / FOLDER, kinds)
     known = {f"{name}.{kind}" for name in (*FIGURES, *GONE) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)

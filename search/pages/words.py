@@ -9,7 +9,7 @@ from typing import Any
 from models.family import compact
 from search.analysis import comparison, comparison_words, findings, measures, wording
 from search.analysis.describe import describe_config, short_config
-from search.figures.values import axis
+from search.figures.style import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.analysis.measures import MEASURES, measured
-from search.figures import FIGURES, applying
+from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
@@ -130,4 +130,4 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         Plotly figures, the caller's to change: those of `search.figures.FIGURES` that apply to
         such a study. One that has nothing to show yet says so.
     """
-    return {name: figure.draw(view) for name, figure in applying(FIGURES, view).items()}
+    return draw_all(FIGURES, view)

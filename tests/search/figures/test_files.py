@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ from matplotlib.container import ErrorbarContainer
 
 from search.figures import FIGURES
 from search.figures.files import drawn, plain, rendered
-from search.figures.style import apply_style
-from search.figures.values import in_figure
+from search.figures.style import apply_style, in_figure
 from search.store.views import StudyView
 
 Make = Callable[..., Any]
@@ -22,7 +20,7 @@ ARMS = {"base": [0.5, 0.52, 0.48], "_a": [0.4, 0.43, 0.41]}
 
 def test_lines_hold_the_same_data(small_study: StudyView) -> None:
     figure = FIGURES["curves"].draw(small_study)
-    (axes,) = drawn(figure.to_dict()).axes
+    (axes,) = drawn(figure).axes
     lines = [trace for trace in figure.data if "lines" in trace.mode]
     for trace, line in zip(lines, axes.lines, strict=False):
         expected = [math.nan if value is None else value for value in trace.y]
@@ -35,7 +33,7 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
 
 def test_error_bars(make_comparison: Make) -> None:
     figure = FIGURES["arms"].draw(make_comparison(ARMS))
-    (axes,) = drawn(figure.to_dict()).axes
+    (axes,) = drawn(figure).axes
     (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
     (segments,) = (lines.get_segments()[0] for lines in bars[2])
     mean, half = figure.data[1].x[0], figure.data[1].error_x.array[0]
@@ -51,6 +49,6 @@ def test_texts_stay_as_people_typed_them() -> None:
     figure.add_scatter(x=[1, 2], y=[2, 1], name="other", mode="lines")
     figure.update_xaxes(title_text="x")
     apply_style(figure, in_figure(typed), "Title")
-    svg = rendered(partial(drawn, figure.to_dict()), "svg").decode()
+    svg = rendered(figure, "svg").decode()
     assert "$y^2$ \\frac" in svg  # no formula
     assert "&lt;b&gt;x&lt;/b&gt;" in svg

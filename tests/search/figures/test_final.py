@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,13 @@ import pytest
 from PIL import Image
 
 from search.analysis.final_result import FinalResult
-from search.figures.final import MOST_NUMBERS, confusion_matrix, save_pictures, training_curves
+from search.figures.final import (
+    MOST_NUMBERS,
+    confusion_matrix,
+    save_pictures,
+    training_curves,
+    trial_pictures,
+)
 from tests.search.figures.looked_into import looked_into
 
 Make = Callable[..., Any]
@@ -73,3 +80,17 @@ def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(
     for file in (tmp_path / "other").glob("*.png"):
         with Image.open(file) as image:
             assert max(image.size) < 5000
+
+
+def test_pictures_of_a_trial(
+    make_view: Make, make_trial: Make, hostile_names: tuple[str, ...]
+) -> None:
+    names = tuple(name or "x" for name in hostile_names)
+    trial, view = make_trial(3, [0.5, 0.4, 0.45], early=1.5), make_view(class_names=names)
+    pictures = trial_pictures(view, trial, np.eye(len(names), dtype=int))
+    assert list(pictures) == ["learning curves.png", "confusion matrix.png"]
+    for content in pictures.values():
+        with Image.open(BytesIO(content)) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 200
+        assert len(content) < 100_000

@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
-from search.figures import FIGURES, Figure, applying, dashboard_figures
-from search.figures.files import drawn, rendered
+from search.figures import FIGURES, Figure, dashboard_figures, draw_all
+from search.figures.files import rendered
 from search.store.views import StudyView
 
 Make = Callable[..., Any]
@@ -53,15 +52,15 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
         assert len(text) < MOST or not figure.in_dashboard
         assert "<b>base" not in str(made.to_dict())
         assert "<a href" not in str(made.to_dict())
-        assert rendered(partial(drawn, made.to_dict()), "svg").startswith(b"<?xml")
+        assert rendered(made, "svg").startswith(b"<?xml")
     assert applied
 
 
 def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters"]
     of_parameters = ["importances", "slices"]
-    assert list(applying(FIGURES, small_study)) == [*of_all, *of_parameters]
-    assert list(applying(FIGURES, make_comparison(ARMS))) == ["arms", "curves"]
+    assert list(draw_all(FIGURES, small_study)) == [*of_all, *of_parameters]
+    assert list(draw_all(FIGURES, make_comparison(ARMS))) == ["arms", "curves"]
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
     ]

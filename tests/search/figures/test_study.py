@@ -1,24 +1,62 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
-from search.figures.study import best_so_far, loss_against_parameters, pareto_front
-from search.figures.style import BEST, MOST_POINTS
+from search.figures.study import (
+    MOST_CURVES,
+    TOP,
+    best_so_far,
+    learning_curves,
+    loss_against_parameters,
+    pareto_front,
+)
+from search.figures.style import BEST, COLOURS, MOST_POINTS
 from search.store.views import StudyView
 
-BigStudy = Callable[[int, int], StudyView]
 Make = Callable[..., Any]
 
 
 def traces(figure: go.Figure) -> dict[str, Any]:
-    return {trace.name.split(" (")[0]: trace for trace in figure.data if trace.name}
+    return {trace.name.split(":")[0].split(" (")[0]: trace for trace in figure.data if trace.name}
 
 
-def test_pareto_front_is_what_brute_force_finds(big_study: BigStudy) -> None:
+def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: StudyView) -> None:
+    found = traces(learning_curves(small_study))
+    for trial in small_study.leaderboard:
+        if not trial.is_baseline:
+            assert found[f"#{trial.number}"].line.color in COLOURS
+    assert (found["#3"].x, found["#3"].y) == ((1, 2, 3), (0.6, 0.25, 0.28))
+    assert found["#3"].name == "#3: 0.25"
+    marks = set(zip(found["best epoch"].x, found["best epoch"].y, strict=True))
+    assert marks == {(2, 0.25), (3, 0.3), (2, 0.44)}
+    assert found["baseline"].line.dash == "dash"
+    assert "failed" not in found  # its one trial has no finite loss
+    # Rung 0 stands inside the first epoch.
+    assert list(found["pruned"].x) == [0.33, 1, 2, None, 0.33, None]
+    assert list(found["pruned"].y) == [1.5, 0.7, 0.6, None, 2.0, None]
+    assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
+
+
+def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing(
+    big_study: Make, make_view: Make, make_trial: Make
+) -> None:
+    figure = learning_curves(big_study(1000, 12))
+    pruned = traces(figure)["pruned"]
+    assert pruned.name == f"pruned ({MOST_CURVES} of 750)"
+    assert pruned.x.count(None) == MOST_CURVES
+    assert sum(trace.name.startswith("#") for trace in figure.data) == TOP
+    exploded = make_view([make_trial(0, [0.3]), make_trial(1, [1e9], state="pruned")])
+    low, high = learning_curves(exploded).layout.yaxis.range
+    assert 10**low < 0.3 < 10**high
+    assert 10**high == pytest.approx(math.log(5) * 1.05)  # the loss of guessing
+
+
+def test_pareto_front_is_what_brute_force_finds(big_study: Make) -> None:
     view = big_study(400, 12)
     sized = [
         (trial.parameters, trial.best.validation_loss, trial.number)
@@ -50,7 +88,7 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
 
 
-def test_of_a_long_study_the_best_are_drawn_and_others_thinned(big_study: BigStudy) -> None:
+def test_of_a_long_study_the_best_are_drawn_and_others_thinned(big_study: Make) -> None:
     view = big_study(1000, 12)
     (complete, *_) = loss_against_parameters(view).data
     assert complete.name == f"complete ({MOST_POINTS + BEST} of {view.count('complete') - 1})"

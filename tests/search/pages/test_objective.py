@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from search.analysis.measures import measure_of
-from search.figures import FIGURES, applying
+from search.figures import FIGURES, draw_all
 from search.pages.note import study_note
 from search.pages.report import make_report
 from search.spec.objectives import OBJECTIVES
@@ -58,7 +58,7 @@ def test_texts_and_figures_name_it(
             assert label in text
         assert OBJECTIVES[objective].word in status_text(view)
         assert value in texts[view is arms].replace("\\", "")
-        for name, figure in applying(FIGURES, view).items():
-            axes = figure.draw(view).to_json()
+        for name, figure in draw_all(FIGURES, view).items():
+            axes = figure.to_json()
             if name in ("history", "arms", "curves", "slices", "parameters"):
                 assert label in axes, name
