@@ -9,7 +9,7 @@ from search.spec.config import TrialConfig
 from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
-from search.terminal.reproduce import command
+from search.terminal.command_line import command
 from search.training.metrics import HIGHEST_TEMPERATURE
 
 

@@ -14,7 +14,7 @@ from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import TrialView
-from search.terminal import reproduce, summary
+from search.terminal import command_line, summary
 from search.terminal.command_line import as_called
 
 MOST_REASON = 200  # characters
@@ -62,7 +62,7 @@ _CALLED = (
     *(axis, measures.objective_in_words),
     *(describe_config, short_config, write_study_file),
     *(comparison.against_base, comparison_words.changes_in_words, comparison_words.mean_in_words),
-    *(comparison_words.interval_in_words, comparison_words.p_in_words, reproduce.command),
+    *(comparison_words.interval_in_words, comparison_words.p_in_words, command_line.command),
     *(comparison_words.trained_in_words, comparison_words.value_in_words),
     *(comparison_words.verdict_in_words, findings.named, findings.overfitting_in_words),
     *(findings.stop_in_words, measures.accuracy_of, measures.legend, measures.measure_of),
@@ -76,7 +76,7 @@ WORDS: Mapping[str, Any] = {
     "ALPHA": comparison.ALPHA,
     "SPREAD": comparison_words.SPREAD,
     "INTERVAL": comparison_words.INTERVAL,
-    "AGAIN": reproduce.AGAIN,
-    "REPEATABLE": reproduce.REPEATABLE,
+    "AGAIN": command_line.AGAIN,
+    "REPEATABLE": command_line.REPEATABLE,
     "MEANINGS": wording.MEANINGS,
 }

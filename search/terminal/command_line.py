@@ -9,9 +9,18 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.store import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
 
+if TYPE_CHECKING:
+    from search.store.views import StudyView
+
+AGAIN = "python -m search.study --config again.toml --study again --workers 1"
+REPEATABLE = (
+    "The values are the same to the bit if both times one worker trains, one trial at a time, on a "
+    "CPU with as many threads and the same versions; several workers race for the sampler's draws."
+)
 PASSWORD_HINT = f"the password from ~/.pgpass, $PGPASSWORD or ${STORAGE_VARIABLE}"
 CONSOLE_SCRIPT = "cnn-search "  # how `sys.argv[0]` begins under it, see search.cli
 _MODULE = re.compile(r"\bpython -m (?:search|models|data)\.")
@@ -52,6 +61,12 @@ def same_command(arguments: Iterable[str]) -> str:
         shown.append(word.removesuffix(held) + without_password(held) if held else word)
     hint = "" if shown == given else f"  ({PASSWORD_HINT})"
     return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
+
+
+def command(module: str, view: StudyView, *more: str) -> str:
+    """A command for this study, to paste into a shell; without a password."""
+    words = ["--study", view.name, "--storage", without_password(view.storage), *more]
+    return as_called(f"python -m search.{module} ") + shlex.join(words)
 
 
 def hide_passwords(text: str) -> str:

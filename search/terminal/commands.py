@@ -6,12 +6,11 @@ import argparse
 import io
 import os
 import re
-import select
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from data.datasets import default_data_dir
 from data.errors import DataError
@@ -83,9 +82,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:
-        if not _reader_gone(sys.stdout):
-            raise
+    except BrokenPipeError:  # nobody reads what it prints any more, as after `| head`
         # Python flushes standard output once more at exit, which would fail noisily.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
@@ -247,10 +244,3 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if says_it or action.default in (None, False, [], argparse.SUPPRESS):
             return action.help
         return f"{action.help} (default: %(default)s)"
-
-
-def _reader_gone(stream: TextIO) -> bool:
-    """Whether the stream is a pipe that nobody reads any more, as after `| head`."""
-    poll = select.poll()
-    poll.register(stream.fileno(), 0)  # errors are reported unasked
-    return any(event & select.POLLERR for _, event in poll.poll(0))

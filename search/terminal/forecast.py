@@ -16,7 +16,7 @@ from models import ArchitectureError
 from models.summary import count_parameters
 from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
-from search.analysis.wording import data_in_words, duration, grouped, percent, printable
+from search.analysis.wording import counted, data_in_words, duration, grouped, percent, printable
 from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Fixed, SpecError
@@ -77,30 +77,27 @@ def forecast(
         begun: trials that the study has already.
         workers: how many trials are trained at a time.
     """
+    facts = DatasetFacts.of(task.info, len(task.validation))
+    hardware = describe_hardware(task.device)
     view = StudyView(
-        name=name,
-        storage="",
-        spec=spec,
-        dataset=DatasetFacts.of(task.info, len(task.validation)),
-        hardware=describe_hardware(task.device),
-        versions={},
-        trials=(),
+        name=name, storage="", spec=spec, dataset=facts, hardware=hardware, versions={}, trials=()
     )
     configs = [arm_config(spec, arm) for arm in spec.arms] or _drawn(spec, task)
     sizes = [count_parameters(c.architecture, task.image_shape, task.classes) for c in configs]
-    already = f", {grouped(begun)} of them begun already" if begun else ""
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
         total = f", with a budget of {grouped(round(budget))} epochs for all of them"
+    already = f", {grouped(begun)} of them begun already" if begun else ""
+    for_instance = "Base" if spec.is_comparison else "For instance"
     paragraphs = [
-        f"Study {name}: {printable(spec.title)}" if spec.title else f"Study {name}",
+        f"Study {name}: {printable(spec.title)}".removesuffix(": "),
         f"{size_in_words(spec)}{total}{already}",
-        f"{data_in_words(view)}. {printable(view.hardware)}.",
+        f"{data_in_words(view)}. {printable(hardware)}.",
         "",
         *_contents(spec, sizes),
-        f"{'Base' if spec.is_comparison else 'For instance'}: {describe_config(configs[0])}",
+        f"{for_instance}: {describe_config(configs[0])}",
         "",
-        _estimate(view, configs, task, begun, workers, timer),
+        _estimate(spec, configs, task, max(0, spec.trials - begun), workers, timer),
     ]
     return "\n".join(line for text in paragraphs for line in wrap(text, "", "  ") or [""])
 
@@ -111,36 +108,34 @@ def _contents(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
         changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arm.values.items())
         yield f"{printable(arm.name)}: {changes or 'no change'}; {grouped(size)} parameters"
     if not spec.is_comparison:
-        searched = (name for name, one in spec.space.items() if not isinstance(one, Fixed))
+        searched = [name for name, one in spec.space.items() if not isinstance(one, Fixed)]
         yield f"Searched: {', '.join(searched) or 'nothing'}"
         yield f"{len(sizes)} draws: {grouped(min(sizes))} to {grouped(max(sizes))} parameters"
 
 
 def _estimate(
-    view: StudyView,
+    spec: StudySpec,
     configs: Sequence[TrialConfig],
     task: Task,
-    begun: int,
+    trials: int,
     workers: int,
     timer: Timer,
 ) -> str:
     """From a few of the configurations; of arms, some from the first to the last."""
-    spec, costs = view.spec, []
-    chosen = configs[:: -(-len(configs) // MEASURED)]
-    for config in chosen:
+    costs = []
+    for config in configs[:: -(-len(configs) // MEASURED)]:
         with suppress(MemoryError, torch.OutOfMemoryError):
             costs.append(timer(config, task))
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
-    trials = max(0, spec.trials - begun)
     trial_seconds = fmean(costs) * expected_epochs(spec)
-    seconds = max(trials * trial_seconds / workers, trial_seconds if trials else 0.0)
+    seconds = max(trials / workers, min(trials, 1)) * trial_seconds  # one is trained by one
     parts = [
-        f"About {duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}",
+        f"About {duration(seconds)} with {counted(workers, 'worker')}",
         f"give or take {percent(spread(GUESS_VARIATION, trials), 0)}",
     ]
-    stops = spec.pruner != "none" and epoch_budget(spec) is None
-    parts += ["if trials are stopped as early as they usually are"] * stops
+    if spec.pruner != "none" and epoch_budget(spec) is None:
+        parts.append("if trials are stopped as early as they usually are")
     if spec.patience is not None:
         parts.append(f"less where trials stop {spec.patience} epochs after their best")
     return (
@@ -164,10 +159,8 @@ def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
             count_parameters(config.architecture, task.image_shape, task.classes)
             found.append(config)
         if len(found) == MEASURED:
-            return found
+            break
     if not found:
-        raise SpecError(
-            "space",
-            f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it",
-        )
+        problem = f"{DRAWS_AT_MOST} draws from [space] made no network for these images; narrow it"
+        raise SpecError("space", problem)
     return found

@@ -11,7 +11,7 @@ import pytest
 from search.spec.config import StudySpec
 from search.spec.study_file import read_study_file, ready_made, write_study_file
 from search.store.views import StudyView
-from search.terminal.reproduce import command
+from search.terminal.command_line import command
 
 
 @pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
