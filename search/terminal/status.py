@@ -13,7 +13,7 @@ import socket
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,11 +159,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
                 f"trial {row.number}, {reached}{on if wanted == 'running' else ''}", "  ", "    "
             )
     failed = ask(FAILED, study=study, most=MOST_FAILURES)[::-1]
-    few = "" if len(failed) == counts["failed"] else f", the latest {len(failed)}"
-    yield from ["", f"Failed{few}:"] * bool(failed)
-    for number, reason in failed:
-        why = json.loads(reason) if reason else "for an unknown reason"
-        yield from wrap(f"trial {number}: {printable(str(why))}", "  ", "    ")
+    reasons = [(number, reason and str(json.loads(reason))) for number, reason in failed]
+    yield from failures(reasons, counts["failed"])
     best = ask(BEST, study=study)
     for number, epoch, value, error in best:
         accuracy = accuracy_of([error], int(facts["validation_count"]))
@@ -171,6 +168,15 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         yield from ["", *wrap(f"Best: trial {number}, {score}, epoch {epoch}")]
     yield from ["", "Next:"]
     yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
+
+
+def failures(latest: Sequence[tuple[int, str | None]], count: int) -> Iterator[str]:
+    """Why trials failed: the latest of so many, by number."""
+    few = "" if len(latest) == count else f", the latest {len(latest)}"
+    yield from ["", f"Failed{few}:"] * bool(latest)
+    for number, reason in latest:
+        why = printable(reason or "for an unknown reason")
+        yield from wrap(f"trial {number}: {why}", "  ", "    ")
 
 
 def _state(row: Any) -> State:

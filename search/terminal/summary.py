@@ -20,12 +20,18 @@ from search.analysis.time_left import time_left
 from search.analysis.wording import (
     all_counts,
     data_in_words,
-    grouped,
     printable,
 )
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
-from search.terminal.status import MOST_FAILURES, WIDTH, next_commands, time_left_in_words, wrap
+from search.terminal.status import (
+    MOST_FAILURES,
+    WIDTH,
+    failures,
+    next_commands,
+    time_left_in_words,
+    wrap,
+)
 
 NO_BEST = "No trial has run to its end yet, so there is no best one."
 
@@ -75,11 +81,14 @@ def standing_in_words(view: StudyView) -> str:
 
 def status_text(view: StudyView) -> str:
     """How a study stands and what it found, for standard output at its end."""
-    lines = list(_head(view))
+    finished = f"{view.finished} of {view.spec.trials} trials finished"
+    lines = wrap(f"Study {view.name}: {finished} ({all_counts(view)})")
+    lines += wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+    lines += wrap(f"Trained for {time_spent(view)}.")
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
-    if view.in_state("failed"):
-        lines += ["", "Failed:", *_failures(view)]
+    failed = view.in_state("failed")
+    lines += failures([(one.number, one.reason) for one in failed[-MOST_FAILURES:]], len(failed))
     lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
     missing = view.spec.trials - view.finished
     commands = next_commands(view.name, view.storage, missing, view.best is not None)
@@ -125,26 +134,9 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     )
 
 
-def _head(view: StudyView) -> Iterator[str]:
-    total = f"{view.finished} of {view.spec.trials} trials finished"
-    yield from wrap(f"Study {view.name}: {total} ({all_counts(view)})")
-    yield from wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
-    yield from wrap(f"Trained for {time_spent(view)}.")
-
-
 def _epoch_in_words(trial: TrialView) -> str:
     assert trial.best is not None
     return f"epoch {trial.best.epoch} of {len(trial.curve)}"
-
-
-def _failures(view: StudyView) -> Iterator[str]:
-    """The latest."""
-    shown = view.in_state("failed")[-MOST_FAILURES:]
-    if view.count("failed") > len(shown):
-        yield f"  the latest {len(shown)} of {grouped(view.count('failed'))}:"
-    for trial in shown:
-        reason = printable(trial.reason or "for an unknown reason")
-        yield from wrap(f"trial {trial.number}: {reason}", "  ", "    ")
 
 
 def _entry(name: str, text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Fixtures of the trial loop: a small study on digits, and made-up curves in place of training."""
+"""Fixtures of the trial loop: a small study on digits, and fed curves in place of training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
+from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
-from search.training.epoch import Epoch
 from search.training.task import Task, load_task
+from tests.search.running.made_up import FedTraining
 
 SPACE = {
     "width": {"low": 4, "high": 12},
@@ -34,9 +35,12 @@ def small_task() -> Task:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, small_task: Task) -> Iterator[Callable[..., Run]]:
+def make_run(
+    tmp_path: Path, small_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Run]]:
     """Opens the study of a name, made if need be, as the next start of a command does."""
     opened = []
+    monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
 
     def make(name: str = "study", at_a_time: int | None = None, **fields: Any) -> Run:
         space = {key: read_parameter(key, written) for key, written in SPACE.items()}
@@ -60,40 +64,6 @@ def make_run(tmp_path: Path, small_task: Task) -> Iterator[Callable[..., Run]]:
     yield make
     for db in opened:
         db.close()
-
-
-class FedTraining:
-    """Stands in for a training: yields an epoch for each loss, or raises what it is fed."""
-
-    def __init__(self, losses: list[Any]) -> None:
-        self._losses = losses
-        self.epoch = -1
-
-    def slices(self) -> Iterator[Epoch]:
-        for epoch, loss in enumerate(self._losses):
-            self.epoch = epoch
-            if isinstance(loss, BaseException):
-                raise loss
-            yield Epoch(
-                epoch=self.epoch,
-                train_loss=loss,
-                train_error=0.2,
-                validation_loss=loss,
-                validation_error=0.1,
-                learning_rate=1e-3,
-                seconds=0.1,
-                images=100,
-                metrics={"calibrated_loss": loss},
-            )
-
-    def state(self) -> dict[str, Any]:
-        return {"epoch": self.epoch}
-
-    def confusion(self) -> torch.Tensor:
-        return torch.eye(10, dtype=torch.int64)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A training that computes nothing: its curve depends on its seed alone. And a rule that pauses."""
+"""Trainings that compute nothing, and a rule that pauses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,39 @@ from search.sampling.registry import PRUNERS, Pruner
 from search.training.epoch import Epoch, StoppedError
 
 
-class MadeUpTraining:
-    """In place of `search.training.train.Training`; carried on from a wrong state, it differs."""
+class FedTraining:
+    """In place of `search.training.train.Training`: yields an epoch for each loss, or raises it."""
+
+    def __init__(self, losses: Sequence[Any]) -> None:
+        self._losses = losses
+        self.epoch = -1
+
+    def slices(self) -> Iterator[Epoch | None]:
+        for epoch, loss in enumerate(self._losses):
+            self.epoch = epoch
+            if isinstance(loss, BaseException):
+                raise loss
+            yield self.report(epoch, loss)
+
+    def report(self, epoch: int, loss: float) -> Epoch:
+        values = {"learning_rate": 1e-3, "seconds": 0.1, "images": 100}
+        return Epoch(
+            epoch=epoch, train_loss=loss, train_error=0.2, validation_loss=loss,
+            validation_error=0.1, metrics={"calibrated_loss": loss}, **values,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def confusion(self) -> torch.Tensor:
+        return torch.eye(10, dtype=torch.int64)
+
+    def close(self) -> None:
+        pass
+
+
+class MadeUpTraining(FedTraining):
+    """Its curve depends on its seed alone; carried on from a wrong state, it differs."""
 
     def __init__(
         self,
@@ -34,32 +65,17 @@ class MadeUpTraining:
 
     def slices(self) -> Iterator[Epoch | None]:
         if self.epoch == 0:
-            yield self._report(0)
+            yield self.report(0, 1.5 * self._loss)
         while self.epoch < self._epochs:
             yield None
             if self._stop.is_set():
                 raise StoppedError
             self._loss *= random.Random(self.seed + self.epoch).uniform(0.6, 1.01)
             self.epoch += 1
-            yield self._report(self.epoch)
-
-    def _report(self, epoch: int) -> Epoch:
-        loss = self._loss if epoch else 1.5 * self._loss
-        values = {"learning_rate": 1e-3, "seconds": 0.1, "images": 100}
-        metrics = {"calibrated_loss": loss}
-        return Epoch(
-            epoch=epoch, train_loss=loss, train_error=0.2, validation_loss=loss,
-            validation_error=0.1, metrics=metrics, **values,
-        )  # fmt: skip
+            yield self.report(self.epoch, self._loss)
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "loss": self._loss}
-
-    def confusion(self) -> torch.Tensor:
-        return torch.eye(10, dtype=torch.int64)
-
-    def close(self) -> None:
-        pass
 
 
 def curve(seed: int, epochs: int) -> dict[int, float]:

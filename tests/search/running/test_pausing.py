@@ -15,7 +15,6 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import update
 
-from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run
 from search.running.trial import checkpoint_path, trial_seed
 from search.running.worker import train_trials
@@ -39,8 +38,7 @@ FIELDS = {"pruner": "laying-aside", "sampler": "random", "trials": 12, "epochs":
 
 
 @pytest.fixture(autouse=True)
-def _rule(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
+def _rule() -> Iterator[None]:
     register()
     yield
     del PRUNERS["laying-aside"]
@@ -152,7 +150,7 @@ def test_the_baseline_runs_to_its_end(make_run: Make) -> None:
     assert (view.trials[0].state, view.finished) == ("complete", 12)
 
 
-@pytest.mark.parametrize("stop_after", [1, 8, 20, 31])
+@pytest.mark.parametrize("stop_after", [1, 8, 31])
 def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_after: int) -> None:
     whole = begin(make_run, "whole")
     train_trials(whole)
@@ -176,7 +174,7 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_af
     assert outcome(view) == outcome(view_study(whole.study))
 
 
-@pytest.mark.parametrize("vanish_at", [7, 16, 28])
+@pytest.mark.parametrize("vanish_at", [7, 28])
 def test_whoever_vanishes_between_a_report_and_its_consequence(
     make_run: Make, monkeypatch: pytest.MonkeyPatch, vanish_at: int
 ) -> None:

@@ -27,29 +27,28 @@ def task() -> Task:
     return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=500)
 
 
-def comparison(**fields: Any) -> StudySpec:
-    usual = {
-        "dataset": "digits",
-        "title": "Widths",
-        "trials": 6,
-        "epochs": 10,
-        "limit": 500,
-        "sampler": "grid",
-        "pruner": "none",
-        "space": SMALL,
-        "arms": (
-            Arm(name="narrow"),
-            Arm(name="wide", values={"width": 8, "hidden": (120, 84)}),
-            Arm(name="narrow, faster", values={"learning_rate": 0.1}),
-        ),
-        "base": "narrow",
-        "repeats": 2,
-    }
-    return StudySpec(**{**usual, **fields})
+ARMS = (
+    Arm(name="narrow"),
+    Arm(name="wide", values={"width": 8, "hidden": (120, 84)}),
+    Arm(name="narrow, faster", values={"learning_rate": 0.1}),
+)
+COMPARISON = StudySpec(
+    dataset="digits",
+    title="Widths",
+    trials=6,
+    epochs=10,
+    limit=500,
+    sampler="grid",
+    pruner="none",
+    space=SMALL,
+    arms=ARMS,
+    base="narrow",
+    repeats=2,
+)
 
 
-def unwrapped(text: str) -> str:
-    return " ".join(text.split())
+def said(spec: StudySpec, task: Task, **given: Any) -> str:
+    return " ".join(forecast("mine", spec, task, **{"timer": by_width, **given}).split())
 
 
 def by_width(config: TrialConfig, *_: object) -> float:
@@ -59,11 +58,11 @@ def by_width(config: TrialConfig, *_: object) -> float:
 
 
 def test_a_comparison_in_words(task: Task) -> None:
-    text = unwrapped(forecast("mine", comparison(), task, timer=by_width))
+    text = said(COMPARISON, task)
     assert "Study mine: Widths" in text
     assert "3 arms x 2 repeats of up to 10 epochs on 500 images: 6 trials in total" in text
     assert "500 training and 287 validation images" in text
-    network = arm_config(comparison(), comparison().arms[2]).architecture
+    network = arm_config(COMPARISON, ARMS[2]).architecture
     size = f"{count_parameters(network, (1, 8, 8), 10):,}".replace(",", " ")
     assert f"narrow, faster: learning_rate = 0.1; {size} parameters" in text
     assert "width = 8, hidden = [120, 84]" in text
@@ -72,15 +71,20 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert "3 of 3 arms, 4 to 8 s an epoch" in text
 
 
-def test_workers_share_the_work_and_what_is_done_is_done(task: Task) -> None:
-    def said(**given: int) -> str:
-        return unwrapped(forecast("s", comparison(), task, timer=by_width, **given))
-
-    assert "About 3 min with 2 workers" in said(workers=2)
-    assert "4 of them begun already" in said(begun=4)
-    assert "About 2 min" in said(begun=4)
-    assert "About 53 s" in said(workers=99)  # one trial
-    assert "About 0 s" in said(begun=6)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"workers": 2}, "About 3 min with 2 workers"),
+        ({"begun": 4}, "About 2 min"),
+        ({"begun": 4}, "4 of them begun already"),
+        ({"workers": 99}, "About 53 s"),  # one trial
+        ({"begun": 6}, "About 0 s"),
+    ],
+)
+def test_workers_share_the_work_and_what_is_done_is_done(
+    task: Task, given: dict[str, int], words: str
+) -> None:
+    assert words in said(COMPARISON, task, **given)
 
 
 def test_a_search_in_words(task: Task) -> None:
@@ -95,27 +99,25 @@ def test_a_search_in_words(task: Task) -> None:
     text = forecast("mine", spec, task, timer=by_width)
     assert "Searched: width, learning_rate, augmentation, hidden" in text.splitlines()
     assert re.search(r"About \d+ min with 1 worker, give or take \d+ %\.", text)
-    halving = unwrapped(forecast("mine", replace(spec, pruner="halving"), task, timer=by_width))
-    assert "if trials are stopped as early as they usually are" in halving
-    patient = unwrapped(forecast("mine", replace(spec, patience=2), task, timer=by_width))
-    assert "less where trials stop 2 epochs after their best" in patient
+    more = said(replace(spec, pruner="halving", patience=2), task)
+    assert "if trials are stopped as early as they usually are" in more
+    assert "less where trials stop 2 epochs after their best" in more
 
 
 def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(task: Task) -> None:
     arms = tuple(Arm(name=str(width), values={"width": width}) for width in range(1, 31))
-    spec = comparison(arms=arms, base="1", trials=60)
-    text = unwrapped(forecast("s", spec, task, timer=by_width))
-    assert "8 of 30 arms, 1 to 29 s an epoch" in text
+    many = replace(COMPARISON, arms=arms, base="1", trials=60)
+    assert "8 of 30 arms, 1 to 29 s an epoch" in said(many, task)
 
     def full(*_: object) -> float:
         raise MemoryError
 
-    assert "No estimate" in forecast("s", comparison(), task, timer=full)
+    assert "No estimate" in said(COMPARISON, task, timer=full)
 
 
 def test_an_epoch_is_extrapolated_from_single_steps(task: Task) -> None:
     """Loosely, as other work on the machine comes and goes; torch's randomness is left alone."""
-    config = arm_config(comparison(), comparison().arms[0])
+    config = arm_config(COMPARISON, ARMS[0])
     state = torch.get_rng_state()
     estimated = epoch_seconds(config, task, 0.2)
     assert torch.equal(torch.get_rng_state(), state)

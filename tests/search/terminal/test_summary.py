@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from search.analysis.findings import stopped_trials
 from search.analysis.time_left import TimeLeft
 from search.store.views import StudyView, TrialView
 from search.terminal.status import time_left_in_words
@@ -76,15 +75,6 @@ def test_without_complete_trials_the_failures_are_told(
     assert "\x1b" not in text
     assert "search.finalize" not in text
     assert "python -m search.study --study fashion   # the other 50 trials" in text
-
-
-def test_stopped_trials_are_ordered_by_how_far_they_came(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
-    view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
-    assert [trial.number for trial in stopped_trials(view, 3)] == [2, 0, 1]
-    assert len(stopped_trials(view, 1)) == 1
 
 
 def test_a_trial_stopped_within_its_first_epoch_shows_that(
