@@ -99,7 +99,6 @@ def test_other_data_are_refused_by_every_command_and_nothing_is_written(
     change(place / "pets")
     before = stored()
     for command in (
-        lambda: search(trials=3),
         lambda: search(trials=3, dataset="folder:pets"),
         lambda: worker.main(["--study", "pets", "--quiet"]),
         lambda: finalise("pets", seeds=1),
