@@ -9,11 +9,10 @@ Shapes: N examples, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search.spec.domains import SpecError
 from search.spec.objectives import CALIBRATED_LOSS
 from search.training.epoch import Calibration
 
@@ -37,15 +36,6 @@ class Metric:
     description: str
     higher_is_better: bool
     compute: Callable[[torch.Tensor, torch.Tensor], float]
-
-
-def check_metrics(names: Iterable[str]) -> None:
-    """Raises SpecError for a name that METRICS lacks."""
-    for name in names:
-        if name not in METRICS:
-            raise SpecError(
-                "metrics", f"unknown metric {name[:40]!r}; known are {', '.join(METRICS)}"
-            )
 
 
 def _macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:

@@ -24,7 +24,7 @@ from search.spec.objectives import CALIBRATED_LOSS, OBJECTIVES, RAW_LOSS, TEMPER
 from search.spec.recipe import EARLY_LOOK, Recipe
 from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, own_stream
-from search.training.metrics import METRICS, check_metrics, fit_temperature, loss_at
+from search.training.metrics import METRICS, fit_temperature, loss_at
 from search.training.step import Step, load_optimizer
 from search.training.task import Task, confusion, logits, loss_and_error
 from search.training.weights import fitting_weights
@@ -57,7 +57,6 @@ class Training(Iterator[Epoch]):
     Raises:
         models.ArchitectureError: the architecture does not fit the task's images.
         WeightsError: the recipe's initial weights cannot be read, or do not fit.
-        SpecError: an unknown metric.
     """
 
     def __init__(
@@ -73,7 +72,6 @@ class Training(Iterator[Epoch]):
         metrics: Sequence[str] = (),
         objective: str = RAW_LOSS,
     ) -> None:
-        check_metrics(metrics)
         self._recipe, self._task, self._stop = recipe, task, stop
         self._early_look, self._value = early_look, OBJECTIVES[objective].of
         self._metrics = [name for name in metrics if name != CALIBRATED_LOSS]  # always there

@@ -24,7 +24,7 @@ from search.spec.domains import Fixed, SpecError
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
 from search.training.files import WEIGHTS, load_tensors
-from search.training.metrics import check_metrics
+from search.training.metrics import METRICS
 
 IMAGENET = "imagenet"
 IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
@@ -156,7 +156,10 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
     Raises:
         SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
-    check_metrics(spec.metrics)
+    for name in spec.metrics:
+        if name not in METRICS:
+            known = ", ".join(METRICS)
+            raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
     configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
     if spec.is_comparison:
         configs = [arm_config(spec, arm) for arm in spec.arms]
