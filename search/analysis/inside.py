@@ -5,6 +5,7 @@ N images, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +21,19 @@ if TYPE_CHECKING:
     import torch
 
     from search.training.bundle import Bundle
-    from search.training.task import StageMaps, Task
+    from search.training.task import Task
 
 PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureMaps:
-    """image_CHW: uint8, what went in; what: the same in words; stages: in running order."""
+    """image_CHW: uint8, what went in; what: the same in words; stages: the output of each,
+    (C, H, W), in running order."""
 
     image_CHW: NDArray[np.uint8]
     what: str
-    stages: tuple[StageMaps, ...]
+    stages: Mapping[str, NDArray[np.float32]]
 
 
 def choose_image(wanted: str | None, task: Task) -> tuple[torch.Tensor, str]:
@@ -67,11 +69,11 @@ def look_inside(bundle: Bundle, shown: tuple[torch.Tensor, str]) -> dict[str, An
     from search.training.task import stage_maps
 
     image_CHW, what = shown
-    stages = tuple(stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C))
+    stages = stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C)
     if not stages:
         return {"kernels": None}
     features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
-    weight = bundle.weights.get(f"{stages[0].name}.weight")
+    weight = bundle.weights.get(f"{next(iter(stages))}.weight")
     # A person's own network may begin with a block, which has none.
     return {
         "kernels": None if weight is None else weight.float().numpy(),

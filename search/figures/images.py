@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,11 +99,11 @@ def draw_feature_maps(features: FeatureMaps, title: str) -> Figure:
     """The image, then for each stage its first maps; white is the highest value of the stage."""
     panels: list[tuple[str, NDArray[Any]]] = [(features.what, _in_colour(features.image_CHW))]
     heights = [1.3]
-    for stage in features.stages[:MOST_STAGES]:
-        count, height, width = stage.maps_CHW.shape
+    for name, maps_CHW in islice(features.stages.items(), MOST_STAGES):
+        count, height, width = maps_CHW.shape
         few = "" if count <= MOST_MAPS else f"; the first {MOST_MAPS} are shown"
-        words = f"{stage.name}: {count} maps of {height}×{width}{few}"
-        panels.append((words, tile(stage.maps_CHW[:MOST_MAPS])))
+        words = f"{name}: {count} maps of {height}×{width}{few}"
+        panels.append((words, tile(maps_CHW[:MOST_MAPS])))
         heights.append(0.62 * math.ceil(min(count, MOST_MAPS) / COLUMNS) + 0.3)
     return _panels(panels, heights, title)
 

@@ -9,7 +9,6 @@ import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -203,43 +202,36 @@ def _cpu_computes_in_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_tile"))
 
 
-class StageMaps(NamedTuple):
-    """The output of one stage for one image; name: of its first module.
+def stages(model: nn.Module) -> dict[str, nn.Module]:
+    """Each stage's last module by the name of its first one, in running order; none of an MLP.
 
     A stage is a convolution, or a block around which a shortcut goes, with what follows it.
     """
-
-    name: str
-    maps_CHW: NDArray[np.float32]
-
-
-def stages(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(name of a stage's first module, its last module), in running order; none of an MLP."""
-    found: list[tuple[str, nn.Module]] = []
+    found: dict[str, nn.Module] = {}
     for name, module in model.named_children():
         if isinstance(module, nn.Conv2d) or any(True for _ in module.children()):
-            found.append((name, module))
+            found[name] = module
         elif isinstance(module, nn.Flatten | nn.Linear | nn.AdaptiveAvgPool2d | nn.Dropout):
             break
         elif found:
-            found[-1] = (found[-1][0], module)
+            found[next(reversed(found))] = module
     return found
 
 
 def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
-) -> list[StageMaps]:
-    """Of one uint8 image on the model's device."""
+) -> dict[str, NDArray[np.float32]]:
+    """Each stage's output, (C, H, W), for one uint8 image on the model's device; see `stages`."""
     outputs: dict[str, torch.Tensor] = {}
     handles = [
         module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
-        for name, module in stages(model)
+        for name, module in stages(model).items()
     ]
     logits(model, image_CHW[None], mean_C, std_C)
     for handle in handles:
         handle.remove()
-    return [
-        StageMaps(name, maps_1CHW[0].float().cpu().numpy())
+    return {
+        name: maps_1CHW[0].float().cpu().numpy()
         for name, maps_1CHW in outputs.items()
         if maps_1CHW.ndim == 4
-    ]
+    }

@@ -19,7 +19,6 @@ from search.figures.images import (
     tile,
 )
 from search.training.bundle import Bundle, Prediction
-from search.training.task import StageMaps
 
 
 def predictions(count: int, channels: int) -> list[Prediction]:
@@ -63,10 +62,8 @@ def test_grey_is_zero_for_every_kernel(value: float, limit: float) -> None:
 
 
 def test_the_image_and_each_stage_are_drawn() -> None:
-    stages = tuple(
-        StageMaps(name=f"conv{n}", maps_CHW=np.zeros((count, 2, 2), np.float32))
-        for n, count in enumerate((4, MOST_MAPS + 1, *([3] * MOST_STAGES)), start=1)
-    )
+    counts = enumerate((4, MOST_MAPS + 1, *([3] * MOST_STAGES)), start=1)
+    stages = {f"conv{n}": np.zeros((count, 2, 2), np.float32) for n, count in counts}
     features = FeatureMaps(image_CHW=np.zeros((3, 8, 8), np.uint8), what="an image", stages=stages)
     picture = draw_feature_maps(features, "title")
     titles = [axes.get_title(loc="left") for axes in picture.axes]

@@ -26,16 +26,15 @@ def test_each_stage_is_shown_once(
     model = build(architecture, (1, 28, 28), 3)
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8)
     found = stage_maps(model, image, MEAN, STD)
-    assert [(stage.name, stage.maps_CHW.shape) for stage in found] == expected
+    assert [(name, maps_CHW.shape) for name, maps_CHW in found.items()] == expected
 
 
 @pytest.mark.usefixtures("in_float32")
 def test_the_maps_are_what_the_layers_give() -> None:
     model = build(ConvNetConfig(channels=(4, 6)), (1, 28, 28), 3).eval()
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8)
-    maps = {
-        f"relu{stage.name[-1]}": stage.maps_CHW for stage in stage_maps(model, image, MEAN, STD)
-    }
+    found = stage_maps(model, image, MEAN, STD)
+    maps = {f"relu{name[-1]}": maps_CHW for name, maps_CHW in found.items()}
     x = image[None].float() / 255
     for name, module in model.named_children():
         x = module(x)
