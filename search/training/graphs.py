@@ -208,10 +208,8 @@ def _record(
             for _ in range(calls):
                 function()
         except BaseException:
-            try:  # so that the stream can be used; why recording failed matters more
-                graph.capture_end()
-            except RuntimeError as error:
-                _log.debug("a failed recording did not end cleanly: %s", error)
+            with contextlib.suppress(RuntimeError):  # why recording failed matters more
+                graph.capture_end()  # so that the stream can be used
             raise
         graph.capture_end()
     finally:

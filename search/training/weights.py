@@ -77,9 +77,8 @@ def fitting_weights(
 def _is_plain(tensor: Tensor) -> bool:
     """Not sparse, quantised, complex or without memory, as a file's tensors can be."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    if not plain or tensor.is_quantized or tensor.is_complex():
-        return False
-    return bool(torch.isfinite(tensor.float()).all())
+    plain = plain and not (tensor.is_quantized or tensor.is_complex())
+    return plain and bool(torch.isfinite(tensor.float()).all())
 
 
 def _by(tensor: Tensor) -> str:

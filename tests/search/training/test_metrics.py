@@ -28,20 +28,6 @@ from search.training.train import train
 from search.training.weights import check_training
 
 
-def logits_and_labels(scale: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels drawn from the softmax of some logits, which are then scaled."""
-    generator = torch.Generator().manual_seed(seed)
-    true_NK = 2 * torch.randn(20_000, 10, generator=generator)
-    labels_N = torch.multinomial(true_NK.softmax(1), 1, generator=generator)[:, 0]
-    return true_NK * scale, labels_N
-
-
-@pytest.mark.parametrize("scale", [0.25, 1.0, 3.0])
-def test_finds_the_temperature_that_logits_were_made_with(scale: float) -> None:
-    logits_NK, labels_N = logits_and_labels(scale)
-    assert float(fit_temperature(logits_NK, labels_N)) == pytest.approx(scale, rel=0.03)
-
-
 def test_extreme_temperatures() -> None:
     labels_N = torch.arange(10).repeat(10)
     perfect_NK = torch.nn.functional.one_hot(labels_N).float()
@@ -80,7 +66,11 @@ def test_equals_what_scipy_finds_on_a_trained_networks_logits(
 
 def test_calibration_error_equals_a_plain_loop() -> None:
     """A temperature that fits takes it away, but for the noise of counting."""
-    logits_NK, labels_N = logits_and_labels(3.0)
+    generator = torch.Generator().manual_seed(0)
+    true_NK = 2 * torch.randn(20_000, 10, generator=generator)
+    labels_N = torch.multinomial(true_NK.softmax(1), 1, generator=generator)[:, 0]
+    logits_NK = 3 * true_NK
+    assert float(fit_temperature(logits_NK, labels_N)) == pytest.approx(3, rel=0.03)
     found = calibration(logits_NK, labels_N, 3.0)
     assert found.error_before > 0.1 > 0.015 > found.error_after
     assert found.loss == pytest.approx(float(F.cross_entropy(logits_NK.double() / 3, labels_N)))
