@@ -206,12 +206,10 @@ def how_it_stands(storage: str, name: str | None) -> str:
 
 
 def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:
-    from search.running.request import OPTIONS, WHERE, read_request
+    from search.running.request import read_request
 
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
-    options = {name: given[name] for name in OPTIONS}
-    where = {name: getattr(args, name) for name in WHERE}
-    return read_request(args.config, options, weights=args.weights, extensions=extensions, **where)
+    return read_request(args.config, given, weights=args.weights, extensions=extensions)
 
 
 def rehearse(request: Request) -> str:

@@ -24,11 +24,9 @@ OPTIONS = (  # fields of StudySpec that have an option of their own
     *("dataset", "trials", "repeats", "epochs", "limit", "seed"),
     *("image_size", "mirror_changes_class"),
 )
-OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
-
-
 # Attributes of a Request that have an option of their own.
 WHERE = ("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device")
+OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,58 +150,53 @@ class Request:
 
 def read_request(
     config: str | None,
-    options: Mapping[str, Any],
+    given: Mapping[str, Any],
     *,
     space: Mapping[str, Any] | None = None,
     weights: str | None = None,
     extensions: Sequence[Extension] = (),
-    **where: Any,
 ) -> Request:
     """What a person asks for, with the study file read.
 
     Args:
         config: name or path of a study file; None for the default one.
-        options: fields of `StudySpec` that replace the file's; None where an option was not given.
+        given: OPTIONS, which replace the file's fields; None where one was not given. And WHERE.
         space: in place of the file's, written as its [space]; there is no baseline then.
         extensions: files that the study needs, beside those that its file names.
         weights: file in place of the weights that the study file starts from.
-        where: `Request.study` and all attributes after it.
 
     Raises:
         SpecError: a name that no study can have, or an unknown parameter in `space`.
         DataError: a name that no data set has.
         StudyFileError: there is no such file, or it is no study file.
     """
+    options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    where = {name: given[name] for name in WHERE if name in given}
     if where.get("study") is not None:
         check_study_name(where["study"])
-    if options.get("dataset") is not None:
+    if "dataset" in options:
         canonical_name(options["dataset"])
     file = find_study_file(config or DEFAULT_FILE)
     fields = read_study_file(file)
-    given = {name: value for name, value in options.items() if value is not None}
-    if "seed" in given and where.get("trials_per_device") is None:
+    if "seed" in options and where.get("trials_per_device") is None:
         where["trials_per_device"] = 1
     if extensions:
-        given["extensions"] = (*fields.get("extensions", ()), *extensions)
+        options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
         written = {name: _as_toml(value) for name, value in space.items()}
         families = families_in([written])
         register_families(families)
         known = known_parameters(families)
-        given["space"] = {name: read_parameter(name, it, known) for name, it in written.items()}
-        given["baseline"] = None
+        options["space"] = {name: read_parameter(name, it, known) for name, it in written.items()}
+        options["baseline"] = None
         if config is None:
-            given["title"] = ""  # what the default file says of its own space
+            options["title"] = ""  # what the default file says of its own space
     if weights is not None:
         from search.training.weights import with_weights  # which loads torch
 
         fields = with_weights(fields, weights)
     return Request(
-        fields=fields,
-        options=given,
-        file=file,
-        names_file=config is not None,
-        **where,
+        fields=fields, options=options, file=file, names_file=config is not None, **where
     )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data.datasets import default_data_dir
 from search.analysis.wording import printable
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
-from search.running.request import OPTIONS, WHERE, Request, read_request
+from search.running.request import Request, read_request
 from search.running.run import Plan, Run, make_plan
 from search.running.worker import train_trials
 from search.spec.domains import SpecError, check_count
@@ -110,11 +110,10 @@ def run_study(
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
     request = read_request(
         None if config is None else str(config),
-        {name: given[name] for name in OPTIONS},
+        given,
         space=space,
         weights=None if weights is None else str(weights),
         extensions=[load_extension(str(file), Path(file)) for file in extensions],
-        **{name: given[name] for name in WHERE},
     )
 
     def warn(plan: Plan) -> None:

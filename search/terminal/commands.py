@@ -13,19 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from data.datasets import default_data_dir
-from data.errors import DataError
-from models import ArchitectureError
 from search.spec.config import MOST_SEED
-from search.spec.domains import SpecError
-from search.spec.recipe import RecipeError
-from search.spec.study_file import StudyFileError
 from search.store import (
     DEFAULT_STORAGE,
     RUNS_VARIABLE,
     STORAGE_VARIABLE,
-    CheckpointUnwritableError,
-    StorageError,
-    StudyBrokenError,
     default_storage,
 )
 from search.terminal.command_line import (
@@ -35,7 +27,6 @@ from search.terminal.command_line import (
     this_command,
     wipe_passwords,
 )
-from search.training.epoch import BundleError, DeviceError, RepeatError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,20 +35,7 @@ BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has i
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 
-# What people can mend: each says on one line what is wrong and what to do.
-USER_ERRORS = (
-    DataError,
-    ArchitectureError,
-    BundleError,
-    CheckpointUnwritableError,
-    DeviceError,
-    RecipeError,
-    RepeatError,
-    SpecError,
-    StorageError,
-    StudyBrokenError,
-    StudyFileError,
-)
+OURS = ("data", "models", "search")
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
@@ -77,7 +55,10 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     try:
         code = main(None)
         sys.stdout.flush()
-    except USER_ERRORS as error:
+    except ValueError as error:
+        # Ours of this kind say on one line what is wrong and what to do.
+        if type(error).__module__.partition(".")[0] not in OURS:
+            raise
         print(_error_line(as_called(str(error))), file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:

@@ -79,7 +79,7 @@ class DeviceError(ValueError):
     """A device that does not exist; names it and those that do."""
 
 
-class RepeatError(Exception):
+class RepeatError(ValueError):
     """A final training that cannot be ended; says why and what to do."""
 
 

@@ -47,18 +47,14 @@ def fresh_study(db: Database) -> StudyHandle:
 
 
 class Countdown:
-    """Goes off once, when it has been called `number` times before."""
+    """Goes off once, when it has been called `left` times before."""
 
-    def __init__(self, number: int) -> None:
-        self.left = number
+    def __init__(self, left: int) -> None:
+        self.left = left
 
     def __call__(self) -> bool:
         self.left -= 1
         return self.left == -1
-
-    @property
-    def went_off(self) -> bool:
-        return self.left < 0
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -83,7 +79,7 @@ def test_connection_lost_before_any_statement(
         study = fresh_study(db)
         goes_off = Countdown(statements)
         live(db, study, report)
-        if not goes_off.went_off:
+        if goes_off.left >= 0:
             break
         check(db, study)
     assert statements > 30
@@ -109,7 +105,7 @@ def test_answer_to_any_commit_lost(db: Database, report: Callable[..., None]) ->
         study = fresh_study(db)
         goes_off = Countdown(commits)
         live(db, study, report)
-        if not goes_off.went_off:
+        if goes_off.left >= 0:
             break
         check(db, study)
     assert commits > 4

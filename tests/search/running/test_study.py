@@ -127,8 +127,6 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
         ({"timeout": float("nan")}, "timeout must be seconds above 0, but got nan"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),
-        ({"space": {"depth": "deep"}}, "depth"),
-        ({"space": {"learning_rate": -1.0}}, "learning_rate"),
         ({"space": SPACE, "config": "a4_dropout"}, "this study compares"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
     ],

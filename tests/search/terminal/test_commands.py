@@ -13,11 +13,12 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
+from data.errors import DataError
 from search.spec.domains import SpecError
+from search.store import StorageError
 from search.store.views import StudyView
 from search.terminal.command_line import command
 from search.terminal.commands import (
-    USER_ERRORS,
     Parser,
     duration,
     positive_int,
@@ -26,6 +27,7 @@ from search.terminal.commands import (
     seed,
     trials_per_device,
 )
+from search.training.epoch import RepeatError
 
 
 def exit_code(main: Callable[[list[str] | None], int | None]) -> object:
@@ -47,7 +49,7 @@ def test_exit_code_is_what_main_returns(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("kind", USER_ERRORS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [DataError, StorageError, RepeatError, SpecError])
 def test_users_errors_end_in_one_line(
     kind: type[ValueError], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +58,8 @@ def test_users_errors_end_in_one_line(
     assert exit_code(raising(error)) == 2
     expected = r"error: no such thing: 'x'; give another\x1b[31m\u202e"
     assert capsys.readouterr() == ("", f"{program()}: {expected}\n")
+    with pytest.raises(ValueError, match="a bug"):
+        run(raising(ValueError("a bug")))
 
 
 @pytest.mark.parametrize("length", [1, 100_000])
