@@ -27,8 +27,7 @@ from scipy import stats
 
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import spread
-from search.spec.arms import Arm
-from search.spec.journal import Expectation, JournalEntry
+from search.spec.arms import Arm, Expectation, JournalEntry
 from search.store.views import StudyView, TrialView
 
 ALPHA = 0.05

@@ -17,7 +17,7 @@ from search.analysis.comparison_words import (
 from search.analysis.describe import describe_config
 from search.analysis.measures import measure_of, seeds_in_words
 from search.analysis.wording import counted, data_in_words, grouped, printable
-from search.spec.journal import Expectation, JournalEntry
+from search.spec.arms import Expectation, JournalEntry
 from search.spec.space import arm_config
 from search.store.views import StudyView, TrialView
 

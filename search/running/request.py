@@ -184,7 +184,7 @@ def read_request(
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
         written = {name: _as_toml(value) for name, value in space.items()}
-        families = families_in([written])
+        families = families_in({"space": written})
         register_families(families)
         known = known_parameters(families)
         options["space"] = {name: read_parameter(name, it, known) for name, it in written.items()}

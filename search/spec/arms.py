@@ -1,4 +1,4 @@
-"""Controlled comparisons: named arms around a base configuration.
+"""Controlled comparisons: named arms around a base configuration, and hypotheses about them.
 
 Trial n of a comparison trains arm n % A of its A arms, for the n // A-th time. The seed of a trial
 follows from that repeat alone: arms share initial weights (where their networks are alike), order
@@ -8,22 +8,18 @@ of the data and draws of the augmentation, so that they can be compared pair by 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from models import Parameter
 from models.checks import shown
-from models.family import count, number
-from search.spec.domains import (
-    Domain,
-    ParameterValue,
-    Range,
-    SpecError,
-    check_keys,
-    plain_values,
-)
-from search.spec.journal import check_line
-from search.spec.parameters import read_values
+from models.family import choice, count, number
+from search.spec.domains import ParameterValue, SpecError, check_fields, check_keys, plain_values
+from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+
+Outcome = Literal["better", "worse", "no different"]
+MAX_NAME, MAX_TEXT = 200, 5000
+TEXT = Parameter(kinds=(str,), default="", description="text")
 
 _SHARES = [f"{part}_{kind}" for part in ("train", "validation", "test")
            for kind in ("error", "accuracy")]  # fmt: skip
@@ -32,12 +28,12 @@ REPORTED: Mapping[str, Parameter] = {  # metrics that a published report may giv
     **dict.fromkeys(_SHARES, number(0.0, "share", most=1)),
     "parameters": count(0, "trained weights and biases", least=0),
 }
-MAX_ARMS = 200
-MAX_REPEATS = 1000
-MAX_NAME = 200
-FOLLOWS: Mapping[str, str] = {  # settings of a search, and why arms leave them out
-    "trials": "arms x repeats; give repeats",
-    "baseline": "the first [[arm]], or the one that base names",
+EXPECTED = (*OBJECTIVES, "validation_accuracy", "train_loss", "parameters")
+EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`, but for its margin
+    "arm": TEXT,
+    "than": TEXT,
+    "metric": choice(EXPECTED, DEFAULT_OBJECTIVE, "what is compared"),
+    "is": choice(get_args(Outcome), "better", "what is expected"),
 }
 
 
@@ -57,94 +53,101 @@ class Arm:
 
     def __post_init__(self) -> None:
         check_line("name", self.name, MAX_NAME)
-        check_keys(self.reported, REPORTED, "reported")
-        for key, metric in self.reported.items():
-            if (expected := REPORTED[key].fault(metric)) is not None:
-                message = f"reported: {key} must be {expected}, but got {shown(metric)}"
-                raise SpecError("reported", message)
+        if not isinstance(self.reported, Mapping):
+            got = shown(self.reported)
+            raise SpecError("reported", f"reported must be a table of metrics, but got {got}")
+        check_keys(self.reported, REPORTED, "key", " in reported")
+        check_fields(self.reported, REPORTED)
 
     def to_dict(self) -> dict[str, Any]:
         values, reported = plain_values(self.values), dict(self.reported)
         return {"name": self.name, "values": values, "reported": reported}
 
 
-def check_arms(arms: tuple[Arm, ...], base: str | None, repeats: int, trials: int) -> None:
-    """Raises SpecError unless the arms are a comparison, and the total is what they come to."""
-    if not arms:
-        if base is not None or repeats != 1:
-            key = "base" if base is not None else "repeats"
-            raise SpecError(key, f"{key} is of arms, but there is no [[arm]]; give trials")
-        return
-    if len(arms) > MAX_ARMS:
-        raise SpecError("arms", f"at most {MAX_ARMS} arms can be compared, but got {len(arms)}")
-    names = [arm.name for arm in arms]
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError("arms", f"two arms are called {name!r}")
-    if base != names[0]:
-        raise SpecError("base", f"the base arm is the first, {names[0]!r}, but got {base!r}")
-    if trials != len(arms) * repeats:
-        raise SpecError(
-            "trials",
-            f"{len(arms)} arms x {repeats} repeats are {len(arms) * repeats} trials, but got "
-            f"{trials}; leave trials out",
-        )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expectation:
+    """What a hypothesis says of two arms.
 
-
-def comparison_fields(
-    study: Mapping[str, Any], space: Mapping[str, Domain], arms: list[Arm] | None
-) -> dict[str, Any]:
-    """The arguments of `StudySpec` that make a comparison of it; empty for a search.
-
-    Args:
-        study: the keys of [study], and `baseline` where there is that section.
-        space: a domain for each parameter that [space] names.
-        arms: of the [[arm]] tables; None where there are none.
-
-    Raises:
-        SpecError: they do not go together.
+    Attributes:
+        arm, than: names of arms: `arm` is expected to be `outcome` (than) `than`.
+        metric: one of EXPECTED; of all but accuracy, lower is better.
+        margin: how far the two may differ and count as no different; of no other outcome.
     """
-    if arms == []:
-        raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
-    if arms is None:
-        return {}
-    for key, instead in FOLLOWS.items():
-        if key in study:
-            raise SpecError(key, f"{key} of a study with arms is {instead}")
-    if study.get("sampler", "grid") != "grid":
-        raise SpecError("sampler", f"arms need no sampler, but got {study['sampler']!r}; leave it")
-    base, repeats = study.get("base", arms[0].name), study.get("repeats", 1)
-    if base not in [arm.name for arm in arms]:
-        names = ", ".join(arm.name for arm in arms)
-        raise SpecError("base", f"base: no arm is called {base!r}; there are: {names}")
-    return {
-        "sampler": "grid",
-        "pruner": study.get("pruner", "none"),
-        "space": _only_fixed(space),
-        "arms": tuple(sorted(arms, key=lambda arm: arm.name != base)),  # only the base moves
-        "base": base,
-        "repeats": repeats,
-        "trials": len(arms) * repeats,
-    }
 
+    arm: str
+    than: str
+    metric: str
+    outcome: Outcome
+    margin: float | None = None
 
-def read_arm(table: Mapping[str, Any], known: Mapping[str, Parameter]) -> Arm:
-    """An arm as its [[arm]] table says. Raises SpecError."""
-    if "name" not in table:
-        raise SpecError("name", '[[arm]] needs name = "..."')
-    reported = table.get("reported", {})
-    if not isinstance(reported, dict):
-        raise SpecError("reported", f"reported is a table of metrics, but got {shown(reported)}")
-    values = {key: value for key, value in table.items() if key not in ("name", "reported")}
-    return Arm(name=table["name"], values=read_values(values, known), reported=reported)
-
-
-def _only_fixed(space: Mapping[str, Domain]) -> dict[str, Domain]:
-    for name, domain in space.items():
-        if isinstance(domain, Range) or len(domain.corners) > 1:
+    def __post_init__(self) -> None:
+        plain = self.to_dict()
+        margin = plain.pop("margin", 0.0)
+        check_fields(plain, EXPECT)
+        check_fields({"margin": margin}, {"margin": number(0.0, "difference")})
+        if (margin > 0) != (self.outcome == "no different"):
             raise SpecError(
-                name,
-                f"{name}: with [[arm]], [space] is the base configuration and holds one value "
-                "each (a list that is one value is written [[1, 2]])",
+                "margin",
+                "'no different', and nothing else, needs a margin above 0, but got "
+                f"{self.outcome!r} with margin = {margin}",
             )
-    return dict(space)
+        if self.arm == self.than:
+            raise SpecError("than", f"than must be another arm, but got {shown(self.arm)} twice")
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {"arm": self.arm, "than": self.than, "metric": self.metric, "is": self.outcome}
+        return plain if self.margin is None else {**plain, "margin": self.margin}
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Expectation:
+        check_keys(written, (*EXPECT, "margin"), "key", " in expect")
+        arm, than, metric, outcome, margin = map(written.get, (*EXPECT, "margin"))
+        return cls(arm=arm, than=than, metric=metric, outcome=outcome, margin=margin)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEntry:
+    """A question put to a study before it runs.
+
+    Attributes:
+        objective, hypothesis, methodology: plain text, each a paragraph; the last may be empty.
+        expect: the hypothesis in a form that a test can decide; all must hold for it to be
+            supported.
+    """
+
+    objective: str
+    hypothesis: str
+    methodology: str = ""
+    expect: tuple[Expectation, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key in ("objective", "hypothesis", "methodology"):
+            if key != "methodology" or self.methodology != "":
+                check_line(key, getattr(self, key), MAX_TEXT)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"expect": [one.to_dict() for one in self.expect]}
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> JournalEntry:
+        """As `to_dict` writes it, or a person's [[journal]] table."""
+        plain: dict[str, Any] = {"objective": "", "hypothesis": "", "expect": [], **written}
+        check_keys(plain, ("objective", "hypothesis", "methodology", "expect"), "key")
+        expected = plain.pop("expect")
+        if not isinstance(expected, list) or not all(isinstance(one, dict) for one in expected):
+            form = "a list of { arm, than, metric, is }"
+            raise SpecError("expect", f"expect must be {form}, but got {shown(expected)}")
+        # Line breaks and indents of a file are no part of what a text says.
+        texts = {
+            key: " ".join(text.split()) if isinstance(text, str) else text
+            for key, text in plain.items()
+        }
+        return cls(**texts, expect=tuple(map(Expectation.from_dict, expected)))
+
+
+def check_line(key: str, text: object, longest: int) -> None:
+    """Raises SpecError unless it is one printable line, not too long."""
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise SpecError(key, f"{key} must be a line of printable text, but got {shown(text)}")
+    if len(text) > longest:
+        raise SpecError(key, f"{key} must have at most {longest} characters, but has {len(text)}")

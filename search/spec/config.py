@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
 from models.family import choice, count, number
-from search.spec.arms import MAX_REPEATS, Arm, check_arms
+from search.spec.arms import TEXT, Arm, JournalEntry
 from search.spec.domains import (
     Domain,
-    Fixed,
     ParameterValue,
     SpecError,
+    check_fields,
+    corners,
+    parameters_of,
     plain_values,
 )
 from search.spec.extensions import Extension, needed, require
-from search.spec.journal import JournalEntry, check_journal
 from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, Objective
 from search.spec.parameters import (
     DEFAULT_FAMILY,
@@ -37,33 +38,13 @@ from search.spec.parameters import (
 )
 from search.spec.recipe import Recipe
 
-MAX_NAME = 100
+MAX_NAME, MAX_ARMS, MAX_REPEATS = 100, 200, 1000
 MOST_SEED = 2**32 - 1
 RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashboard's pictures
 FORMAT = 1  # of the stored specification
-_TEXT = Parameter(kinds=(str,), default="", description="text")
 _NUMBER = count(1, "number", most=10**6)
 _EXAMPLES = count(1, "number of examples")
-FIELDS: Mapping[str, Parameter] = {  # what a field may be, where it is a single value
-    "title": _TEXT,
-    "source": _TEXT,
-    "dataset": _TEXT,
-    "image_size": count(1, "pixels", most=10_000),
-    "mirror_changes_class": Parameter(kinds=(bool,), default=False, description="of a folder"),
-    "reading_version": count(1, "version", most=2),
-    "validation_count": _EXAMPLES,
-    "limit": _EXAMPLES,
-    "trials": _NUMBER,
-    "epochs": _NUMBER,
-    "budget": number(0.3, "share of trials x epochs", most=1),
-    "patience": _NUMBER,
-    "seed": count(0, "seed", least=0, most=MOST_SEED),
-    "sampler": _TEXT,
-    "pruner": _TEXT,
-    "repeats": count(1, "number of repeats", most=MAX_REPEATS),
-    "base": _TEXT,
-    "objective": choice(OBJECTIVES, DEFAULT_OBJECTIVE, "what trials are compared by"),
-}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,11 +73,10 @@ class StudySpec:
         validation_count: examples held out of the training set; None: the data set's default.
         limit: train on this many examples only (a stratified subset); None: all.
         trials: finished (complete or pruned) trials that the study ends with. A total: with
-            `repeats` the only field that a later start may change. Of a comparison always arms x
-            repeats, failed trials included: an arm that diverges is a result.
+            `repeats` the only field that a later start may change. Of a comparison arms x repeats,
+            failed trials included: an arm that diverges is a result.
         epochs: maximum epochs per trial, and the length of its schedule.
-        budget: share of trials x epochs that a study whose pruner lays trials aside may spend;
-            above 0.
+        budget: share of trials x epochs that a study whose pruner lays trials aside may spend.
         patience: epochs without a lower value of the objective before a trial stops; None: never.
         seed: decides the split, every trial's seed, and the sampler's draws.
         sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
@@ -104,67 +84,86 @@ class StudySpec:
         space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
             comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
-        arms: see `search.spec.arms`; the base arm first. None in a search.
-        base: the first arm's name, with which the others are compared; None in a search.
+        arms: the base first, with which the others are compared. None in a search.
         repeats: how many times each arm is trained, with a seed each.
         journal: questions put to the study beforehand.
         published: the limit, epochs and repeats of the experiment whose metrics the arms report,
-            as the study file has them; without a limit where there is none. Empty where unknown.
+            as the study file has them. Empty where unknown.
         extensions: a person's own files that it needs; those of `dataset` and of the families are
             filled in.
-        metrics: names in `search.training.metrics.METRICS`, recorded each epoch beside loss and
-            error.
+        metrics: names in METRICS, recorded each epoch beside loss and error.
         objective: name in OBJECTIVES: what a trial's value is.
     """
 
-    dataset: str
-    title: str = ""
-    source: str = ""
-    image_size: int | None = None
-    mirror_changes_class: bool | None = None
-    reading_version: int = Reading().version
-    validation_count: int | None = None
-    limit: int | None = None
-    trials: int = 50
-    epochs: int = 12
-    budget: float = 0.3
-    patience: int | None = None
-    seed: int = 0
-    sampler: str = "gp"
-    pruner: str = "halving"
+    dataset: Annotated[str, TEXT]
+    title: Annotated[str, TEXT] = ""
+    source: Annotated[str, TEXT] = ""
+    image_size: Annotated[int | None, count(1, "pixels", most=10_000)] = None
+    mirror_changes_class: Annotated[
+        bool | None, Parameter(kinds=(bool,), default=False, description="of a folder")
+    ] = None
+    reading_version: Annotated[int, count(1, "version", most=2)] = Reading().version
+    validation_count: Annotated[int | None, _EXAMPLES] = None
+    limit: Annotated[int | None, _EXAMPLES] = None
+    trials: Annotated[int, _NUMBER] = 50
+    epochs: Annotated[int, _NUMBER] = 12
+    budget: Annotated[float, number(0.3, "share of trials x epochs", most=1)] = 0.3
+    patience: Annotated[int | None, _NUMBER] = None
+    seed: Annotated[int, count(0, "seed", least=0, most=MOST_SEED)] = 0
+    sampler: Annotated[str, TEXT] = "gp"
+    pruner: Annotated[str, TEXT] = "halving"
     space: Mapping[str, Domain] = field(default_factory=dict)
     baseline: Mapping[str, ParameterValue] | None = None
     arms: tuple[Arm, ...] = ()
-    base: str | None = None
-    repeats: int = 1
+    repeats: Annotated[int, count(1, "number of repeats", most=MAX_REPEATS)] = 1
     journal: tuple[JournalEntry, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[Extension, ...] = ()
     metrics: tuple[str, ...] = ()
-    objective: str = DEFAULT_OBJECTIVE
+    objective: Annotated[str, choice(OBJECTIVES, DEFAULT_OBJECTIVE, "of trials")] = (
+        DEFAULT_OBJECTIVE
+    )
 
     def __post_init__(self) -> None:
+        if self.arms:
+            total = len(self.arms) * self.repeats
+            for name, value in {"sampler": "grid", "pruner": "none", "trials": total}.items():
+                object.__setattr__(self, name, value)
         optional = {one.name for one in dataclasses.fields(self) if one.default is None}
-        for name, parameter in FIELDS.items():
-            value = getattr(self, name)
-            if value is not None or name not in optional:
-                check_field(name, value, parameter)
+        values = {name: getattr(self, name) for name in FIELDS}
+        check_fields(
+            {k: v for k, v in values.items() if v is not None or k not in optional}, FIELDS
+        )
         if self.budget == 0:
             raise SpecError("budget", "budget must be above 0, but got 0")
-        check_arms(self.arms, self.base, self.repeats, self.trials)
-        check_journal(self.journal, [arm.name for arm in self.arms])
-        if not self.arms and self.sampler == "grid":
-            raise SpecError("sampler", "sampler = 'grid' needs [[arm]] tables")
-        if self.arms and self.pruner != "none":
-            raise SpecError("pruner", 'arms are trained to their end; give pruner = "none"')
-        if self.arms and self.baseline is not None:
-            raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+        self._check_arms()
         listed = isinstance(self.metrics, list | tuple)
         if not listed or not all(isinstance(name, str) for name in self.metrics):
             raise SpecError("metrics", f"metrics is a list of names, but got {shown(self.metrics)}")
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         extensions = needed(self.extensions, self.families, self.dataset)
         object.__setattr__(self, "extensions", extensions)
+
+    def _check_arms(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if len(names) > MAX_ARMS:
+            raise SpecError("arms", f"at most {MAX_ARMS} arms can be compared, not {len(names)}")
+        for name in names:
+            if names.count(name) > 1:
+                raise SpecError("arms", f"two arms are called {name!r}")
+        if names and self.baseline is not None:
+            raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
+        if not names and (self.repeats != 1 or self.sampler == "grid"):
+            key = "repeats" if self.repeats != 1 else "sampler"
+            given = getattr(self, key)
+            raise SpecError(
+                key, f"{key} = {given!r} needs [[arm]] tables; leave it out of a search"
+            )
+        for expected in (one for entry in self.journal for one in entry.expect):
+            for name in {expected.arm, expected.than} - {*names}:
+                there = f"there are: {', '.join(names)}" if names else "there is no [[arm]]"
+                message = f"[[journal]] expect: no arm is called {shown(name)}; {there}"
+                raise SpecError("journal", message)
 
     @property
     def reading(self) -> Reading:
@@ -187,7 +186,7 @@ class StudySpec:
     @property
     def families(self) -> tuple[str, ...]:
         """Of its networks, the space's first."""
-        named = self.space.get(FAMILY, Fixed(value=DEFAULT_FAMILY)).corners
+        named = corners(self.space.get(FAMILY, DEFAULT_FAMILY))
         others = [one.get(FAMILY) for one in (self.baseline or {}, *(a.values for a in self.arms))]
         return tuple(dict.fromkeys(str(name) for name in (*named, *others) if name is not None))
 
@@ -208,12 +207,17 @@ class StudySpec:
 
     def with_total(self, trials: int) -> StudySpec:
         """The same study, to end with so many trials: of a comparison, a multiple of its arms."""
-        repeats = trials // len(self.arms) if self.is_comparison else 1
-        return dataclasses.replace(self, trials=trials, repeats=repeats)
+        if not self.is_comparison:
+            return dataclasses.replace(self, trials=trials)
+        repeats, rest = divmod(trials, len(self.arms))
+        if rest:
+            arms = len(self.arms)
+            raise SpecError("trials", f"trials of {arms} arms are a multiple of it, not {trials}")
+        return dataclasses.replace(self, repeats=repeats)
 
     def to_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["space"] = {name: domain.written for name, domain in self.space.items()}
+        plain["space"] = plain_values(self.space)
         plain["published"] = dict(self.published)
         plain["metrics"] = list(self.metrics)
         if self.baseline is not None:
@@ -232,23 +236,44 @@ class StudySpec:
         plain = dict(stored)
         if plain.pop("format", None) != FORMAT:
             raise SpecError("format", "this study was made by another version of cnn-search")
+        plain.pop("base", None)  # of an earlier version: the first arm's name
         # Studies of before there were comparisons, or extensions, have none of them.
         plain["extensions"] = tuple(map(Extension.from_dict, plain.get("extensions", ())))
-        plain["journal"] = tuple(map(JournalEntry.from_dict, plain.get("journal", ())))
-        space, baseline, arms = plain["space"], plain["baseline"], plain.get("arms", ())
-        families = families_in((space, baseline or {}, *(arm["values"] for arm in arms)))
-        require(plain["extensions"], families, str(plain["dataset"]))
-        known = known_parameters(families)
-        plain["space"] = {name: read_parameter(name, it, known) for name, it in space.items()}
-        if baseline is not None:
-            plain["baseline"] = read_values(baseline, known)
-        plain["arms"] = tuple(
-            Arm(**{**arm, "values": read_values(arm["values"], known)}) for arm in arms
-        )
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
         plain.setdefault("budget", 1.0)
-        return cls(**plain)
+        require(plain["extensions"], families_in(plain), str(plain["dataset"]))
+        return cls(**{**plain, **read_tables(plain)})
+
+
+FIELDS = parameters_of(StudySpec)  # what a field may be, where it is a single value
+
+
+def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `StudySpec` that are tables, from the form that they have in JSON.
+
+    Raises:
+        SpecError: unknown parameters, or values that cannot be; of arms and entries, says which.
+    """
+    known = known_parameters(families_in(tables))
+    space, baseline = tables["space"], tables.get("baseline")
+
+    def each(name: str, read: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
+        found = []
+        for place, table in enumerate(tables.get(name, ()), start=1):
+            try:
+                found.append(read(table))
+            except SpecError as error:
+                message = f"[[{name.removesuffix('s')}]] {place}: {error}"
+                raise SpecError(name, message) from error
+        return tuple(found)
+
+    return {
+        "space": {name: read_parameter(name, it, known) for name, it in space.items()},
+        "baseline": None if baseline is None else read_values(baseline, known),
+        "arms": each("arms", lambda it: Arm(**{**it, "values": read_values(it["values"], known)})),
+        "journal": each("journal", JournalEntry.from_dict),
+    }
 
 
 def check_study_name(name: str) -> str:
@@ -271,9 +296,3 @@ def study_name_for(dataset: str) -> str:
     last = dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
     return name[:MAX_NAME] if name and name.lower() != RESERVED_NAME else "images"
-
-
-def check_field(name: str, value: object, parameter: Parameter) -> None:
-    """Raises SpecError for a value that the field or parameter cannot have."""
-    if (expected := parameter.fault(value)) is not None:
-        raise SpecError(name, f"{name} must be {expected}, but got {shown(value)}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from models import Parameter
 from models.checks import shown
 from models.family import Value
 
@@ -32,42 +34,29 @@ class SpecError(ValueError):
         self.key = key
 
 
-def check_keys(written: Iterable[str], known: Collection[str], table: str) -> None:
-    """Raises SpecError for the first key of the table that is not known."""
+def check_keys(written: Iterable[str], known: Collection[str], what: str, where: str = "") -> None:
+    """Raises SpecError for the first one that is not known; `what` and `where`: "key", " in x"."""
     for key in written:
         if key not in known:
-            message = f"unknown key {shown(key)} in {table}; known: {', '.join(known)}"
+            near = get_close_matches(key, known, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
+            message = f"unknown {what} {shown(key)}{where}; {hint}{', '.join(known)}"
             raise SpecError(key, message)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fixed:
-    value: ParameterValue
+def parameters_of(config: type) -> dict[str, Parameter]:
+    """What the annotations of a dataclass say that its fields may be."""
+    hints = get_type_hints(config, include_extras=True).items()
+    return {name: one for name, hint in hints for one in getattr(hint, "__metadata__", ())}
 
-    @property
-    def corners(self) -> tuple[ParameterValue, ...]:
-        """Each value, or of a range its ends."""
-        return (self.value,)
 
-    @property
-    def written(self) -> Any:
-        """As in JSON: `domain_from_json` gives the domain back."""
-        return plain(self.value)
-
-    @property
-    def distribution(self) -> BaseDistribution | None:
-        """What Optuna draws from; None where it is not asked."""
-        return None
-
-    def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
-        return self.value
-
-    def contains(self, value: ParameterValue) -> bool:
-        return value == self.value
-
-    def can_store(self, value: ParameterValue) -> bool:
-        """Whether Optuna can keep the value under this domain's distribution."""
-        return False
+def check_fields(
+    values: Mapping[str, object], known: Mapping[str, Parameter], optional: Collection[str] = ()
+) -> None:
+    """Raises SpecError for the first value that its parameter cannot have; optional: or be None."""
+    for name, value in values.items():
+        if (expected := known[name].fault(value)) and not (value is None and name in optional):
+            raise SpecError(name, f"{name} must be {expected}, but got {shown(value)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,15 +64,13 @@ class Choice:
     values: tuple[ParameterValue, ...]
 
     @property
-    def corners(self) -> tuple[ParameterValue, ...]:
-        return self.values
-
-    @property
     def written(self) -> Any:
+        """As in JSON: `domain_from_json` gives the domain back."""
         return [plain(value) for value in self.values]
 
     @property
-    def distribution(self) -> BaseDistribution | None:
+    def distribution(self) -> BaseDistribution:
+        """What Optuna draws from."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(list(map(choice_label, self.values)))
@@ -95,7 +82,7 @@ class Choice:
     def contains(self, value: ParameterValue) -> bool:
         return value in self.values
 
-    can_store = contains
+    can_store = contains  # whether Optuna can keep a value under the distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,28 +104,19 @@ class Range:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
-    def corners(self) -> tuple[ParameterValue, ...]:
-        return (self.low, self.high)
+    def written(self) -> dict[str, Any]:
+        options = {"log": True} if self.log else {"step": self.step} if self.step > 1 else {}
+        return {"low": self.low, "high": self.high, **options}
 
     @property
-    def written(self) -> Any:
-        written = {"low": self.low, "high": self.high}
-        log, step = {"log": True} if self.log else {}, {"step": self.step} if self.step > 1 else {}
-        return {**written, **log, **step}
-
-    @property
-    def distribution(self) -> BaseDistribution | None:
+    def distribution(self) -> BaseDistribution:
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        if self.integer:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=self.step)
-        return FloatDistribution(self.low, self.high, log=self.log)
+        return (IntDistribution if self.integer else FloatDistribution)(**self.written)
 
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
-        if self.integer:
-            low, high = int(self.low), int(self.high)
-            return trial.suggest_int(name, low, high, log=self.log, step=self.step)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        draw = trial.suggest_int if self.integer else trial.suggest_float
+        return draw(name, **self.written)
 
     def contains(self, value: ParameterValue) -> bool:
         if not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -149,7 +127,17 @@ class Range:
         return isinstance(value, int | float) and (value > 0 or not self.log)
 
 
-Domain = Fixed | Choice | Range
+Domain = ParameterValue | Choice | Range  # the first: fixed
+
+
+def corners(domain: Domain) -> tuple[ParameterValue, ...]:
+    """Each value, or of a range its ends."""
+    match domain:
+        case Choice():
+            return domain.values
+        case Range():
+            return (domain.low, domain.high)
+    return (domain,)
 
 
 def choice_label(value: ParameterValue) -> bool | int | float | str | None:
@@ -170,9 +158,9 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     if isinstance(written, dict):
         return _range(written, name)
     if not isinstance(written, list):
-        return Fixed(value=_value(written, name))
+        return _value(written, name)
     if is_list and all(map(_is_whole, written)):
-        return Fixed(value=tuple(written))
+        return tuple(written)
     if not written:
         raise SpecError(name, f"{name}: an empty list leaves no choice")
     if len(written) > MOST_CHOICES:
@@ -185,35 +173,29 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
 
 
 def _range(written: dict[str, Any], name: str) -> Range:
-    if not {"low", "high"} <= set(written) <= {"low", "high", "log", "step"}:
-        form = "{low = ..., high = ...} with log = true or step = ..."
-        raise SpecError(name, f"{name}: a range is {form}")
-    low, high = written["low"], written["high"]
-    log, step = written.get("log", False), written.get("step", 1)
-    wrong = ""
-    if not is_number(low) or not is_number(high):
-        bound = low if not is_number(low) else high
-        wrong = f"a range's ends are numbers up to {LARGEST}, but got {shown(bound)}"
-    elif not isinstance(log, bool):
-        wrong = f"log is true or false, but got {shown(log)}"
-    elif low > high:
-        wrong = f"low = {low} is above high = {high}"
-    elif log and low <= 0:
-        wrong = f"a logarithmic range starts above 0, but low = {low}"
-    elif "step" in written and (log or not all(map(_is_whole, (step, low, high))) or step < 1):
-        wrong = "step is a whole number from 1 up, of whole numbers without log"
-    elif "step" in written and (high - low) % step:
-        wrong = f"steps of {step} from {low} do not meet high = {high}"
-    if wrong:
-        raise SpecError(name, f"{name}: {wrong}")
-    return Range(low=low, high=high, log=log, step=step)
+    usual: dict[str, Any] = {"low": None, "high": None, "log": False, "step": 1}
+    low, high, log, step = (written.get(key, one) for key, one in usual.items())
+    whole = all(map(_is_whole, (low, high, step)))
+    if (
+        written.keys() <= usual.keys()
+        and all(map(_is_number, (low, high, step)))
+        and isinstance(log, bool)
+        and (0 < low <= high if log else low <= high)
+        and (step == 1 if log or not whole else step > 0 and (high - low) % step == 0)
+    ):
+        return Range(low=low, high=high, log=log, step=step)
+    raise SpecError(
+        name,
+        f"{name}: a range is {{low = ..., high = ...}} with low <= high, and log = true above 0 or "
+        f"a whole step = ... from low to high; but got {shown(written)}",
+    )
 
 
 def _value(written: Any, name: str) -> ParameterValue:
     if isinstance(written, list) and all(map(_is_whole, written)):
         return tuple(written)
     short = isinstance(written, str) and len(written) <= LONGEST_TEXT
-    if short or isinstance(written, bool) or is_number(written):
+    if short or isinstance(written, bool) or _is_number(written):
         value: ParameterValue = written
         return value
     raise SpecError(
@@ -224,10 +206,10 @@ def _value(written: Any, name: str) -> ParameterValue:
 
 
 def _is_whole(written: Any) -> bool:
-    return isinstance(written, int) and is_number(written)
+    return isinstance(written, int) and _is_number(written)
 
 
-def is_number(written: Any) -> bool:
+def _is_number(written: Any) -> bool:
     """Finite, of a size that both kinds of number can have, and no truth value."""
     if isinstance(written, bool):
         return False
@@ -236,13 +218,15 @@ def is_number(written: Any) -> bool:
     return isinstance(written, float) and math.isfinite(written)
 
 
-def plain(value: ParameterValue) -> Any:
+def plain(domain: Domain) -> Any:
     """As JSON and TOML have it: lists for tuples."""
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(domain, Choice | Range):
+        return domain.written
+    return list(domain) if isinstance(domain, tuple) else domain
 
 
-def plain_values(values: Any) -> dict[str, Any]:
-    """Each value as JSON has it."""
+def plain_values(values: Mapping[str, Domain]) -> dict[str, Any]:
+    """Each as JSON has it."""
     return {name: plain(value) for name, value in values.items()}
 
 

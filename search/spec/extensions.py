@@ -74,16 +74,19 @@ def load_extension(name: str, path: Path) -> Extension:
     return Extension(name=name, sha256=loaded.sha256, path=str(loaded.path))
 
 
-def register_families(references: Iterable[str]) -> None:
+def register_families(references: Iterable[str], folder: Path | None = None) -> None:
     """Make entries of `FAMILIES` of those that are "FILE.py:FUNCTION".
 
-    Files that `load_extension` has not loaded are looked for in the present folder. Raises
-    SpecError where the file or the function cannot be used.
+    Args:
+        folder: where their files are; None: where they have been loaded, or else the present one.
+
+    Raises:
+        SpecError: a file or a function cannot be used.
     """
     for reference in filter(is_reference, references):
         name = file_of(reference)
-        if name not in _loaded:
-            load_extension(name, Path(name))
+        if folder is not None or name not in _loaded:
+            load_extension(name, (folder or Path()) / name)
         _enter(reference, _loaded[name].module, _loaded[name].source)
 
 
@@ -144,25 +147,23 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
     ExtensionError where a file is missing, or is another version.
     """
     for extension in extensions:
-        name = extension.name
+        name, sha256 = extension.name, extension.sha256
         places = [Path(extension.path), Path(Path(name).name)]
         places += [_loaded[name].path] if name in _loaded else []
-        versions = [(place, digest) for place in places if (digest := _digest(place))]
-        fitting = [place for place, digest in versions if digest == extension.sha256]
+        versions = {digest: place for place in reversed(places) if (digest := _digest(place))}
         of_data = is_reference(dataset) and file_of(dataset) == name
-        if versions and not fitting:
+        if versions and sha256 not in versions:
             raise ExtensionError(
-                f"{name} has changed since the study was made (SHA-256 {versions[0][1][:SHOWN]}, "
-                f"but then {extension.sha256[:SHOWN]}); put that version back, or give another "
-                "--study NAME"
+                f"{name} has changed since the study was made (SHA-256 {[*versions][-1][:SHOWN]}, "
+                f"but then {sha256[:SHOWN]}); put that version back, or give another --study NAME"
             )
-        if not fitting and not of_data:
+        if not versions and not of_data:
             raise ExtensionError(
                 f"the study needs {name}, which is not at {extension.path}; put it there or "
                 "into the current directory"
             )
         if not of_data:
-            load_extension(name, fitting[0])
+            load_extension(name, versions[sha256])
     register_families(families)
 
 

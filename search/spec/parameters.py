@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from data.extensions import is_reference
 from models import FAMILIES, Parameter
 from models.checks import shown
 from models.family import choice
-from search.spec.domains import Domain, ParameterValue, Range, SpecError, domain_from_json
+from search.spec.domains import (
+    Domain,
+    ParameterValue,
+    Range,
+    SpecError,
+    check_keys,
+    corners,
+    domain_from_json,
+)
 from search.spec.extensions import register_families
 from search.spec.recipe import RECIPE
 
@@ -46,47 +54,45 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
         SpecError: unknown name, or a value of the wrong type.
     """
     if name == FAMILY and known is None:
-        register_families(families_in([{FAMILY: written}]))
+        register_families(families_in({"space": {FAMILY: written}}))
     known = known_parameters() if known is None else known
-    if name not in known:
-        raise SpecError(name, f"unknown parameter {shown(name)}; known: {', '.join(known)}")
+    check_keys([name], known, "parameter")
     parameter = known[name]
     domain = domain_from_json(written, name, is_list=parameter.is_list)
     if isinstance(domain, Range) and not set(parameter.kinds) & {int, float}:
         raise SpecError(name, f"{name} has no range ({parameter.description}); give a list")
-    for value in domain.corners:
+    for value in corners(domain):
         if (expected := parameter.fault(value)) is not None:
             described = f"{name} ({parameter.description})"
             raise SpecError(name, f"{described} must be {expected}, but got {shown(value)}")
     return domain
 
 
-def families_in(tables: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The families that [space], [baseline] and [[arm]] name, as they are written."""
+def families_in(spec: Mapping[str, Any]) -> list[str]:
+    """The families that a specification names, in the form of JSON, as they are written."""
+    arms = [arm["values"] for arm in spec.get("arms", ())]
     found: list[Any] = []
-    for table in tables:
+    for table in (spec["space"], spec.get("baseline") or {}, *arms):
         written = table.get(FAMILY, ())
         found += written if isinstance(written, list) else [written]
     return [name for name in found if isinstance(name, str)]
 
 
-def read_value(name: str, written: Any, known: Mapping[str, Parameter]) -> ParameterValue:
-    """A parameter's one value as written in a study file, where there can be no choice.
+def read_values(
+    written: Mapping[str, Any], known: Mapping[str, Parameter]
+) -> dict[str, ParameterValue]:
+    """A table's parameters, where there can be no choice.
 
     Raises:
         SpecError: unknown name, several values, or one of the wrong type.
     """
-    # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
-    whole = isinstance(written, list) and all(type(item) is int for item in written)
-    one_list = whole and name in known and tuple in known[name].kinds
-    domain = read_parameter(name, [written] if one_list else written, known)
-    if isinstance(domain, Range) or len(domain.corners) != 1:
-        raise SpecError(name, f"{name}: one value is wanted here, but got {shown(written)}")
-    return domain.corners[0]
-
-
-def read_values(
-    written: Mapping[str, Any], known: Mapping[str, Parameter]
-) -> dict[str, ParameterValue]:
-    """Each value of a table. Raises SpecError like `read_value`."""
-    return {name: read_value(name, value, known) for name, value in written.items()}
+    found: dict[str, ParameterValue] = {}
+    for name, one in written.items():
+        # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
+        whole = isinstance(one, list) and all(type(item) is int for item in one)
+        is_list = whole and name in known and tuple in known[name].kinds
+        domain = read_parameter(name, [one] if is_list else one, known)
+        if isinstance(domain, Range) or len(corners(domain)) != 1:
+            raise SpecError(name, f"{name}: one value is wanted here, but got {shown(one)}")
+        (found[name],) = corners(domain)
+    return found

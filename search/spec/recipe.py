@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from data.augmentations import AUGMENTATIONS, MAX_STRENGTH
 from models import Parameter
 from models.family import choice, count, number
+from search.spec.domains import SpecError, check_fields
 from search.spec.schedules import SCHEDULES
 
 OptimizerName = Literal["adam", "sgd"]
@@ -20,7 +21,7 @@ WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 EARLY_LOOK = 1 / 3
 
 
-# Registries are the sources of options, so that an extension may add entries.
+# What a study can say of it. An extension may add entries to the registries that are options.
 RECIPE: Mapping[str, Parameter] = {
     "batch_size": count(128, "images a step", most=10**6),
     "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),
@@ -44,11 +45,7 @@ RECIPE: Mapping[str, Parameter] = {
     "frozen_epochs": count(0, "epochs that train the last layer alone", least=0),
 }
 OPTIONAL = ("gradient_clip", "initial_weights")  # None in a recipe where they are empty
-_EPOCHS = count(1, "of training")
-
-
-class RecipeError(ValueError):
-    """A training recipe that cannot be followed; names the value and the range."""
+_FIELDS = {"epochs": count(1, "of training"), "patience": count(1, "of training"), **RECIPE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,18 +84,16 @@ class Recipe:
     frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
-        for name, parameter in {"epochs": _EPOCHS, "patience": _EPOCHS, **RECIPE}.items():
-            value = getattr(self, name)
-            expected = parameter.fault(value)
-            if expected is not None and (value is not None or name not in (*OPTIONAL, "patience")):
-                raise RecipeError(f"{name} must be {expected}, but got {value!r}")
+        values = {name: getattr(self, name) for name in _FIELDS}
+        check_fields(values, _FIELDS, optional=(*OPTIONAL, "patience"))
         for name in ("learning_rate", "gradient_clip"):
             if getattr(self, name) == 0:
-                raise RecipeError(f"{name} must be above 0, but got 0")
+                raise SpecError(name, f"{name} must be above 0, but got 0")
         if self.frozen_epochs and self.initial_weights is None:
-            raise RecipeError(
+            raise SpecError(
+                "frozen_epochs",
                 "frozen_epochs must be 0 without initial_weights: random layers would stay "
-                f"random, but got {self.frozen_epochs}"
+                f"random, but got {self.frozen_epochs}",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from models import FAMILIES, ArchitectureError
 from models.checks import shown
-from search.spec.arms import MAX_REPEATS, Arm
-from search.spec.config import StudySpec, TrialConfig
+from search.spec.arms import Arm
+from search.spec.config import MAX_REPEATS, StudySpec, TrialConfig
 from search.spec.domains import (
-    Domain,
-    Fixed,
+    Choice,
     ParameterValue,
+    Range,
     SpecError,
     choice_label,
+    corners,
     plain_values,
 )
-from search.spec.parameters import (
-    DEFAULT_FAMILY,
-    FAMILY,
-    read_values,
-)
-from search.spec.recipe import OPTIONAL, RECIPE, Recipe, RecipeError
+from search.spec.parameters import DEFAULT_FAMILY, FAMILY, read_values
+from search.spec.recipe import OPTIONAL, RECIPE, Recipe
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -54,9 +51,10 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         return arm_config(spec, arm)
     overrides = overrides_of(trial.user_attrs, spec)
     values = {
-        name: spec.space[name].suggest(trial, name)
+        name: domain.suggest(trial, name) if isinstance(domain, Choice | Range) else domain
         for name in spec.parameters
         if name in spec.space and name not in overrides
+        for domain in (spec.space[name],)
     }
     return make_config({**values, **overrides}, spec)
 
@@ -83,17 +81,12 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
 
 
 def _named(spec: StudySpec) -> dict[str, ParameterValue]:
-    return {name: domain.corners[0] for name, domain in spec.space.items()}
+    return {name: corners(domain)[0] for name, domain in spec.space.items()}
 
 
 def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
     """A value for each parameter: the one that the space fixes, the first of several."""
     return {name: one.default for name, one in spec.parameters.items()} | _named(spec)
-
-
-def domain_of(spec: StudySpec, name: str) -> Domain:
-    """What the study says of a parameter, or its default."""
-    return spec.space[name] if name in spec.space else Fixed(value=spec.parameters[name].default)
 
 
 def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
@@ -104,8 +97,13 @@ def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
     if spec.baseline is None:
         return {}
     known = spec.parameters
-    searched = [name for name, domain in spec.space.items() if not isinstance(domain, Fixed)]
-    return {**{name: known[name].default for name in searched}, **spec.baseline}
+    return {**{name: known[name].default for name in searched(spec)}, **spec.baseline}
+
+
+def searched(spec: StudySpec) -> dict[str, Choice | Range]:
+    """The parameters that Optuna is asked for."""
+    space = spec.space.items()
+    return {name: one for name, one in space if isinstance(one, Choice | Range)}
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
@@ -118,7 +116,7 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
             architecture=FAMILIES[values.get(FAMILY, DEFAULT_FAMILY)].configured(values),
             recipe=Recipe(epochs=spec.epochs, patience=spec.patience, **recipe),
         )
-    except (ArchitectureError, RecipeError) as error:
+    except ArchitectureError as error:
         raise SpecError("space", str(error)) from error
 
 
@@ -147,7 +145,7 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
         trials = [
             (name, {**usual, name: value})
             for name, domain in spec.space.items()
-            for value in domain.corners
+            for value in corners(domain)
         ]
         if spec.baseline is not None:
             trials.append(("baseline", {**usual, **baseline_values(spec)}))
@@ -163,19 +161,18 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
     """What Optuna draws each searched parameter from."""
-    found = {name: domain.distribution for name, domain in spec.space.items()}
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: domain.distribution for name, domain in searched(spec).items()}
 
 
 def queued_baseline(spec: StudySpec) -> FrozenTrial:
     """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
     from optuna.trial import FrozenTrial, TrialState
 
-    values = baseline_values(spec)
+    values, open_ones = baseline_values(spec), searched(spec)
     params = {
         name: choice_label(value)
         for name, value in values.items()
-        if name in spec.space and spec.space[name].can_store(value)
+        if name in open_ones and open_ones[name].can_store(value)
     }
     return FrozenTrial(  # `create_trial` would refuse values outside the range
         number=0,
@@ -205,8 +202,12 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
 def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
     """Whether the trial tells something of the space: False for a baseline from outside."""
     overrides = _overrides(trial, spec)
-    inside = all(domain_of(spec, name).contains(value) for name, value in overrides.items())
-    return not overrides or (inside and distributions(spec).keys() <= trial.params.keys())
+    open_ones, usual = searched(spec), base_values(spec)
+    inside = all(
+        open_ones[name].contains(value) if name in open_ones else value == usual[name]
+        for name, value in overrides.items()
+    )
+    return not overrides or (inside and open_ones.keys() <= trial.params.keys())
 
 
 def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:

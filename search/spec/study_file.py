@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import tomli_w
 
 from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
-from search.spec.arms import comparison_fields, read_arm
-from search.spec.config import FIELDS, StudySpec, check_field
-from search.spec.domains import SpecError, check_keys, plain_values
+from search.spec.arms import TEXT, Arm
+from search.spec.config import FIELDS, StudySpec, read_tables
+from search.spec.domains import Range, SpecError, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
-from search.spec.journal import JournalEntry
-from search.spec.parameters import families_in, known_parameters, read_parameter, read_values
-
-T = TypeVar("T")
+from search.spec.parameters import families_in
 
 READY_MADE = Path(__file__).parent.parent / "studies"
-SECTIONS = ("study", "space", "baseline", "arm", "journal", "published")
-PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 ARRAYS = ("arm", "journal")  # sections of which there may be several
+SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
+PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 LISTS = ("extensions", "metrics")
-STUDY_KEYS = (*(key for key in FIELDS if key != "reading_version"), *LISTS)
+KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
+# Of a search; a comparison has these alone.
+SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none"}
 MAX_BYTES = 1_000_000
 
 
@@ -77,42 +75,67 @@ def read_study_file(path: Path) -> dict[str, Any]:
 
 
 def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    check_keys(content, SECTIONS, "a study file")
+    check_keys(content, SECTIONS, "section")
     for section, written in content.items():
-        tables = written if isinstance(written, list) and section in ARRAYS else [written]
-        if not all(isinstance(table, dict) for table in tables):
+        tables = written if section in ARRAYS else [written]
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             head = f"[[{section}]]" if section in ARRAYS else f"[{section}]"
             raise SpecError(section, f"{section!r} is a table, headed {head}")
-    study = content.get("study", {})
-    check_keys(study, STUDY_KEYS, "[study]")
-    fields = {key: _checked(key, value) for key, value in study.items()}
-    space, tables = content.get("space", {}), content.get("arm", [])
-    families = families_in((space, content.get("baseline", {}), *tables))
-    fields |= _extensions(fields, families, folder)
-    known = known_parameters(families)
-    fields["space"] = {name: read_parameter(name, it, known) for name, it in space.items()}
-    if "baseline" in content:
-        fields["baseline"] = read_values(content["baseline"], known)
-    arms = None
+    study, tables = content.get("study", {}), content.get("arm", [])
+    check_keys(study, (*KEYS, *LISTS), "key", " in [study]")
+    for key, value in study.items():
+        _check(key, value)
+    arms = [
+        {
+            "name": table.get("name", ""),
+            "reported": table.get("reported", {}),
+            "values": {key: it for key, it in table.items() if key not in ("name", "reported")},
+        }
+        for table in tables
+    ]
+    plain: dict[str, Any] = {"space": {}, **content, "arms": arms}
+    fields = {key: value for key, value in study.items() if key != "base"}
+    if names := fields.get("extensions"):
+        fields["extensions"] = tuple(load_extension(name, folder / name) for name in names)
+    register_families(families_in(plain), folder)
+    if is_reference(fields.get("dataset", "")):
+        fields["dataset"] = str(folder / fields["dataset"])
+    fields |= {key: it for key, it in read_tables(plain).items() if it not in (None, ())}
     if "arm" in content:
-        arms = _each("arm", tables, lambda table: read_arm(table, known))
-    fields |= comparison_fields(fields, fields["space"], arms)
-    if "journal" in content:
-        fields["journal"] = tuple(_each("journal", content["journal"], JournalEntry.from_dict))
-    if any(arm.reported for arm in fields.get("arms", ())):
-        fields["published"] = _published(fields, content.get("published"))
+        fields["arms"] = _in_order(fields, study)
+    if any(arm["reported"] for arm in arms):
+        own = {key: study[key] for key in PUBLISHED if key in study}
+        fields["published"] = content.get("published", own)
+        check_keys(fields["published"], PUBLISHED, "key", " in [published]")
+        check_fields(fields["published"], FIELDS)
     return fields
 
 
-def _each(name: str, tables: list[dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What `read` makes of each table; an error of it tells which."""
-    found = []
-    for number, table in enumerate(tables, start=1):
-        try:
-            found.append(read(table))
-        except SpecError as error:
-            raise SpecError(name, f"[[{name}]] {number}: {error}") from error
-    return found
+def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
+    """The arms, the base first; raises SpecError for what only a search can have."""
+    arms = fields.get("arms", ())
+    names = [arm.name for arm in arms]
+    if not arms:
+        raise SpecError("arm", "arm = [] leaves nothing to compare; give [[arm]] tables")
+    for key, only in SEARCHING.items():
+        if study.get(key, only) != only:
+            raise SpecError(
+                key,
+                f"{key} is of a search, but arms are all trained to their end, arms x repeats "
+                f"trials; leave {key} = {shown(study[key])} out",
+            )
+    for name, domain in fields["space"].items():
+        if isinstance(domain, Range) or len(corners(domain)) > 1:
+            raise SpecError(
+                name,
+                f"{name}: with [[arm]], [space] is the base configuration and holds one value "
+                "each (a list that is one value is written [[1, 2]])",
+            )
+    base = study.get("base", names[0])
+    if base not in names:
+        there = f"no arm is called {base!r}; there are: {', '.join(names)}"
+        raise SpecError("base", f"base: {there}")
+    return tuple(sorted(arms, key=lambda arm: arm.name != base))
 
 
 def _extensions(fields: dict[str, Any], families: list[str], folder: Path) -> dict[str, Any]:
@@ -129,56 +152,41 @@ def _extensions(fields: dict[str, Any], families: list[str], folder: Path) -> di
     return found
 
 
-def _published(fields: dict[str, Any], written: dict[str, Any] | None) -> dict[str, int]:
-    """Of the experiment that the arms' metrics are from: as the file says, or else its own."""
-    if written is None:
-        plain = StudySpec(dataset="")
-        own = {key: fields.get(key, getattr(plain, key)) for key in PUBLISHED}
-        return {key: value for key, value in own.items() if value is not None}
-    check_keys(written, PUBLISHED, "[published]")
-    return {key: _checked(key, value) for key, value in written.items()}
-
-
-def _checked(key: str, value: Any) -> Any:
-    if key in FIELDS:
-        check_field(key, value, FIELDS[key])
+def _check(key: str, value: Any) -> None:
+    if key in KEYS:
+        check_fields({key: value}, KEYS)
     elif not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise SpecError(key, f"{key} is a list of texts, but got {shown(value)}")
     if key in ("title", "source") and not value.isprintable():
         raise SpecError(key, f"{key} must be one line of printable text")
-    return value
 
 
 def write_study_file(spec: StudySpec) -> str:
     """The specification in TOML: `read_study_file` gives it back."""
     plain = spec.to_dict()
     # What follows from the arms is left out; what there is none of is, too.
-    follows = ("trials", "sampler", "base", "budget") if spec.is_comparison else ("repeats",)
-    study = {key: plain[key] for key in STUDY_KEYS if key not in (*follows, "extensions")}
+    follows = (*SEARCHING, "budget") if spec.is_comparison else ("repeats",)
+    study = {key: plain[key] for key in (*FIELDS, "metrics") if key not in follows}
+    del study["reading_version"]
     named = {file_of(name) for name in (*spec.families, spec.dataset)}
-    study["extensions"] = [one.name for one in spec.extensions if one.name not in named] or None
-    study["metrics"] = plain["metrics"] or None
-    content: dict[str, Any] = {
-        "study": {key: value for key, value in study.items() if value is not None},
+    study["extensions"] = [one.name for one in spec.extensions if one.name not in named]
+    content = {
+        "study": {key: value for key, value in study.items() if value not in (None, [])},
         "space": plain["space"],
+        "published": plain["published"],
+        "arm": [
+            {"name": arm["name"], **arm["values"], **_given({"reported": arm["reported"]})}
+            for arm in plain["arms"]
+        ],
+        "journal": [_given(entry) for entry in plain["journal"]],
     }
-    if plain["baseline"] is not None:
-        content["baseline"] = plain["baseline"]
-    if any(arm.reported for arm in spec.arms):
-        content["published"] = plain["published"]
-    if spec.arms:
-        content["arm"] = [
-            {"name": arm.name, **plain_values(arm.values), **_given(reported=dict(arm.reported))}
-            for arm in spec.arms
-        ]
-    if spec.journal:
-        content["journal"] = [_given(**entry) for entry in plain["journal"]]
-    return tomli_w.dumps(content)
+    baseline = {} if plain["baseline"] is None else {"baseline": plain["baseline"]}
+    return tomli_w.dumps({**_given(content), **baseline})
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    """Without what is empty."""
-    return {name: value for name, value in values.items() if value}
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Without tables and texts that are empty."""
+    return {name: value for name, value in values.items() if value not in ({}, "", [])}
 
 
 def listing() -> str:
@@ -195,9 +203,8 @@ def listing() -> str:
 
 def size_in_words(spec: StudySpec) -> str:
     """`4 arms x 3 repeats of up to 100 epochs`, `50 trials of up to 12 epochs`."""
-    what = f"{spec.trials} trials" if spec.trials > 1 else "1 trial"
+    what = f"{spec.trials} trials"
     if spec.is_comparison:
-        arms = f"{len(spec.arms)} arms" if len(spec.arms) > 1 else "1 arm"
-        what = f"{arms} x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
+        what = f"{len(spec.arms)} arms x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
     limit = "" if spec.limit is None else f" on {spec.limit} images"
     return f"{what} of up to {spec.epochs} epochs{limit}"

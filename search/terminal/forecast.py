@@ -19,8 +19,8 @@ from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
 from search.analysis.wording import counted, data_in_words, duration, grouped, percent, printable
 from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Fixed, SpecError
-from search.spec.space import arm_config, suggest
+from search.spec.domains import SpecError
+from search.spec.space import arm_config, searched, suggest
 from search.spec.study_file import size_in_words
 from search.store.views import DatasetFacts, StudyView
 from search.terminal.status import wrap
@@ -108,8 +108,7 @@ def _contents(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
         changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in arm.values.items())
         yield f"{printable(arm.name)}: {changes or 'no change'}; {grouped(size)} parameters"
     if not spec.is_comparison:
-        searched = [name for name, one in spec.space.items() if not isinstance(one, Fixed)]
-        yield f"Searched: {', '.join(searched) or 'nothing'}"
+        yield f"Searched: {', '.join(searched(spec)) or 'nothing'}"
         yield f"{len(sizes)} draws: {grouped(min(sizes))} to {grouped(max(sizes))} parameters"
 
 

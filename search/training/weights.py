@@ -20,7 +20,7 @@ from data.reading import read_regular
 from models import Architecture, build, family_of
 from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Fixed, SpecError
+from search.spec.domains import SpecError, corners
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
 from search.training.files import WEIGHTS, load_tensors
@@ -133,7 +133,7 @@ def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
         SpecError: it nowhere does.
     """
     space, arms = fields.get("space", {}), fields.get("arms", ())
-    in_space = space.get(PARAMETER, Fixed(value="")) != Fixed(value="")
+    in_space = space.get(PARAMETER, "") != ""
     if not in_space and not any(arm.values.get(PARAMETER) for arm in arms):
         raise SpecError(
             PARAMETER,
@@ -145,7 +145,7 @@ def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
         starts = arm.values.get(PARAMETER)
         return dataclasses.replace(arm, values={**arm.values, PARAMETER: file}) if starts else arm
 
-    found = {**fields, "space": {**space, PARAMETER: Fixed(value=file)} if in_space else space}
+    found = {**fields, "space": {**space, PARAMETER: file} if in_space else space}
     return {**found, "arms": tuple(map(with_file, arms))} if arms else found
 
 
@@ -163,7 +163,7 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
     if spec.is_comparison:
         configs = [arm_config(spec, arm) for arm in spec.arms]
     elif PARAMETER in spec.space:
-        values, sources = base_values(spec), spec.space[PARAMETER].corners
+        values, sources = base_values(spec), corners(spec.space[PARAMETER])
         configs = [make_config({**values, PARAMETER: source}, spec) for source in sources]
     wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
     for source, architecture in wanted:

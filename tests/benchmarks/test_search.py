@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import search
 from benchmarks.courses import Course, write_study
-from search.spec.domains import Fixed
 from search.spec.study_file import find_study_file, read_study_file
 
 
@@ -64,7 +63,7 @@ def test_the_study_is_the_default_one_at_another_scale(
     write_study(file, args, seed=5, averaging=averaging)
     expected = read_study_file(find_study_file("default"))
     if not averaging:
-        expected["space"]["weight_averaging"] = Fixed(value=0.0)
+        expected["space"]["weight_averaging"] = 0.0
     assert read_study_file(file) == {
         "dataset": 'folder:/a "b"',
         "trials": 7,

@@ -14,10 +14,9 @@ import pytest
 from models import ConvNetConfig
 from models.summary import anatomy, count_parameters
 from search.analysis.final_result import FinalResult, SeedRun
-from search.spec.arms import Arm
+from search.spec.arms import Arm, JournalEntry
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Choice, Fixed, Range
-from search.spec.journal import JournalEntry
+from search.spec.domains import Choice, Range
 from search.spec.recipe import Recipe
 from search.spec.space import arm_config
 from search.store.records import EpochRow, ResultRow
@@ -35,7 +34,7 @@ SEARCHED = StudySpec(
         "learning_rate": Range(low=1e-4, high=1e-2, log=True),
         "depth": Range(low=2, high=4),
         "hidden": Choice(values=((64,), (128,), (120, 84))),
-        "batch_norm": Fixed(value=True),
+        "batch_norm": True,
     },
 )
 MakeTrial = Callable[..., TrialView]
@@ -113,8 +112,8 @@ def study_view(
                 "depth": Range(low=2, high=4),
                 "learning_rate": Range(low=5e-4, high=1e-2, log=True),
                 "hidden": Choice(values=((128,), (120, 84))),
-                "batch_norm": Fixed(value=True),
-                "kernel_sizes": Fixed(value=(3,)),
+                "batch_norm": True,
+                "kernel_sizes": (3,),
             },
             baseline={"channels": (32, 64), "padding": 0, "schedule": "constant"},
         ),
@@ -277,15 +276,11 @@ def _comparison(
         dataset="fashion_mnist",
         objective="validation_loss",
         title=title,
-        trials=len(arms) * planned,
         epochs=3,
-        sampler="grid",
-        pruner="none",
         arms=arms,
-        base=arms[0].name,
         repeats=planned,
         journal=tuple(journal),
-        space={"channels": Fixed(value=(8, 16)), "hidden": Fixed(value=(32,))},
+        space={"channels": (8, 16), "hidden": (32,)},
     )
     view = study_view(results=results, title=title, data_title=data_title, class_names=class_names)
     shape, classes = view.dataset.image_shape, len(view.dataset.class_names)

@@ -10,7 +10,7 @@ import pytest
 
 from search.analysis.comparison import Evaluation, evaluate_journal, holm
 from search.pages.comparison import conclusion
-from search.spec.journal import Expectation, JournalEntry
+from search.spec.arms import Expectation, JournalEntry
 
 Make = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from search.pages.final_page import final_page, final_text
 from search.pages.note import study_note
 from search.pages.render import page
 from search.pages.report import make_report
-from search.spec.journal import Expectation, JournalEntry
+from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
 from search.terminal.commands import one_line
 from search.terminal.summary import status_text

@@ -15,7 +15,7 @@ import pytest
 
 from search.figures import FIGURES, Figure
 from search.pages.report import make_report, write_report
-from search.spec.journal import Expectation, JournalEntry
+from search.spec.arms import Expectation, JournalEntry
 from search.store.records import ResultRow
 from search.store.views import StudyView
 

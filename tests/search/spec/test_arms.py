@@ -1,4 +1,4 @@
-"""Comparisons: what they are made of, which trial trains what, and what counts."""
+"""Comparisons as people write them: arms and journals, which trial trains what, what counts."""
 
 import json
 import threading
@@ -16,11 +16,11 @@ from search.running.run import Run
 from search.running.trial import DivergedError
 from search.running.worker import train_trials
 from search.sampling.sampler import make_sampler
-from search.spec.arms import Arm
+from search.spec.arms import Arm, Expectation
 from search.spec.config import StudySpec
-from search.spec.domains import Fixed, SpecError
-from search.spec.journal import Expectation, JournalEntry
-from search.spec.space import check_space, suggest
+from search.spec.domains import SpecError
+from search.spec.space import arm_config, check_space, suggest
+from search.spec.study_file import StudyFileError, read_study_file
 from search.store.opening import open_database
 from search.store.reading import view_study
 from search.store.studies import create_study
@@ -28,96 +28,143 @@ from search.store.views import StudyView
 from search.training.task import load_task
 from search.training.train import train
 
-TINY = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
+WHOLE = """\
+[study]
+title = "Dropout"
+source = "A report"
+epochs = 3
+repeats = 2
+base = "some"
+
+[space]
+channels = [32, 64]
+padding = [[2, 0]]
+
+[[arm]]
+name = "none"
+reported = { validation_loss = 0.2383, parameters = 221_950 }
+
+[[arm]]
+name = "some"
+dropout = 0.2
+padding = [1, 1]
+[arm.reported]
+validation_accuracy = 0.924
+
+[[arm]]
+name = "much"
+dropout = 0.5
+
+[[journal]]
+objective = \"""
+Find
+  out.\"""
+hypothesis = "Some is better."
+expect = [ { arm = "some", than = "none", metric = "validation_loss", is = "better" },
+           { arm = "much", than = "none", metric = "parameters", is = "no different", margin = 1 } ]
+"""
+
+
+def spec_of(folder: Path, text: str) -> StudySpec:
+    file = folder / "mine.toml"
+    file.write_text(text, encoding="utf-8")
+    return StudySpec(**{"dataset": "digits", **read_study_file(file)})
+
+
+def test_a_whole_comparison(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, WHOLE)
+    assert [arm.name for arm in spec.arms] == ["some", "none", "much"]  # the base comes first
+    assert (spec.repeats, spec.trials) == (2, 6)
+    assert (spec.sampler, spec.pruner, spec.source) == ("grid", "none", "A report")
+    assert spec.arms[0].values == {"dropout": 0.2, "padding": (1, 1)}
+    assert spec.arms[1].reported == {"validation_loss": 0.2383, "parameters": 221_950}
+    assert spec.published == {"epochs": 3, "repeats": 2}
+    assert arm_config(spec, spec.arms[1]).architecture.padding == (2, 0)  # type: ignore[union-attr]
+    (entry,) = spec.journal
+    assert entry.objective == "Find out."
+    assert entry.expect[0] == Expectation(
+        arm="some", than="none", metric="validation_loss", outcome="better"
+    )
+    assert entry.expect[1].margin == 1
+    stored = json.loads(json.dumps(spec.to_dict()))
+    assert StudySpec.from_dict(stored) == spec
+    assert StudySpec.from_dict({**stored, "base": "some"}) == spec  # as an earlier version wrote it
+
+
+ARMS = '[[arm]]\nname = "a"\n\n[[arm]]\nname = "b"\n'
+ENTRY = f'{ARMS}\n[[journal]]\nobjective = "o"\nhypothesis = "h"\n'
+EXPECT = f'{ENTRY}expect = [ {{ arm = "a", than = "b", metric = "parameters", '
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("arm = 3\n", "[[arm]]"),
+        ("arm = []\n", "nothing to compare"),
+        ("[[arm]]\ndropout = 0.1\n", "[[arm]] 1: name must be a line of printable text"),
+        ('[[arm]]\nname = "a\\u001b"\n', "line of printable text"),
+        (f"{ARMS}\n[[arm]]\nname = 'a'\n", "two arms are called 'a'"),
+        (
+            f"{ARMS}dropuot = 0.1\n",
+            "[[arm]] 2: unknown parameter 'dropuot'; did you mean 'dropout'",
+        ),
+        (f"{ARMS}dropout = [0.1, 0.2]\n", "one value"),
+        (f"{ARMS}reported = 0.9\n", "table of metrics"),
+        (f"{ARMS}reported = {{ accuracy = 0.9 }}\n", "'accuracy'"),
+        (f"{ARMS}reported = {{ validation_accuracy = 91.5 }}\n", "91.5"),
+        (f"[space]\npadding = [2, 0]\n{ARMS}", "[[1, 2]]"),
+        (f"[study]\ntrials = 3\n{ARMS}", "leave trials = 3 out"),
+        (f"[study]\nsampler = 'tpe'\n{ARMS}", "leave sampler = 'tpe' out"),
+        (f"[study]\npruner = 'halving'\n{ARMS}", "leave pruner = 'halving' out"),
+        (f"[study]\nbase = 'c'\n{ARMS}", "there are: a, b"),
+        (f"[study]\nrepeats = 0\n{ARMS}", "1 to 1000"),
+        (f"[baseline]\ndropout = 0.1\n{ARMS}", "[[arm]]"),
+        ("[study]\nsampler = 'grid'\n", "needs [[arm]] tables"),
+        ("[study]\nrepeats = 2\n", "needs [[arm]] tables"),
+        ("[journal]\nobjective = 'o'\n", "[[journal]]"),
+        (f"{ENTRY}result = 'r'\n", "'result'"),
+        (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: hypothesis must be a line"),
+        (f"{ENTRY}methodology = 3\n", "printable text"),
+        (f"{ENTRY}expect = 'better'\n", "a list of"),
+        (f"{ENTRY}expect = [ {{ arm = 'a', than = 'b' }} ]\n", "metric must be"),
+        (f"{ENTRY}expect = [ {{ who = 'a' }} ]\n", "'who'"),
+        (f"{EXPECT}is = 'bigger' }} ]\n", "is must be one of better, worse, no different"),
+        (f"{EXPECT}is = 'no different' }} ]\n", "needs a margin above 0"),
+        (f"{EXPECT}is = 'no different', margin = inf }} ]\n", "margin must be a number"),
+        (f"{EXPECT}is = 'better', margin = 0.1 }} ]\n", "needs a margin above 0"),
+        (f"{EXPECT}is = 'better' }} ]\n".replace('"b", m', '"a", m'), "than must be another arm"),
+        (f"{EXPECT}is = 'better' }} ]\n".replace('"b", m', '"c", m'), "'c'; there are: a, b"),
+        (f"{EXPECT}is = 'better' }} ]\n".removeprefix(ARMS), "there is no [[arm]]"),
+    ],
+)
+def test_a_mistake_is_named_with_its_table(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises((StudyFileError, SpecError)) as caught:
+        spec_of(tmp_path, text)
+    message = str(caught.value)
+    assert says in message
+    assert "\n" not in message
+    assert isinstance(caught.value, SpecError) or "mine.toml: " in message
 
 
 def comparison(repeats: int = 2, **fields: Any) -> StudySpec:
     arms = (
-        Arm(name="plain", reported={"validation_loss": 0.2383, "parameters": 100}),
+        Arm(name="plain"),
         Arm(name="dropout", values={"dropout": 0.5, "hidden": (8,)}),
         Arm(name="plain again"),
     )
-    usual = {
-        "dataset": "digits",
-        "trials": max(1, len(fields.get("arms", arms)) * repeats),
-        "epochs": 2,
-        "sampler": "grid",
-        "pruner": "none",
-        "space": {name: Fixed(value=value) for name, value in TINY.items()},
-        "arms": arms,
-        "base": "plain",
-        "repeats": repeats,
-    }
+    space = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
+    usual = {"dataset": "digits", "epochs": 2, "space": space, "arms": arms, "repeats": repeats}
     return StudySpec(**{**usual, **fields})
 
 
-def test_the_spec_survives_json() -> None:
-    expectations = (
-        Expectation(arm="dropout", than="plain", metric="validation_loss", outcome="better"),
-        Expectation(
-            arm="plain", than="plain again", metric="train_loss", outcome="no different", margin=0.1
-        ),
-    )
-    entry = JournalEntry(objective="Why?", hypothesis="So.", expect=expectations)
-    spec = comparison(source="A report", journal=(entry,))
-    assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"trials": 5}, "leave trials out"),
-        ({"base": "dropout"}, "the base arm is the first, "),
-        ({"repeats": 100_000}, "1 to 1000"),
-        ({"pruner": "halving"}, "trained to their end"),
-        ({"baseline": {"depth": 2}}, "first"),
-        ({"arms": (Arm(name="plain"), Arm(name="plain"))}, "two arms"),
-        ({"arms": (), "base": None}, "no [[arm]]"),
-        ({"arms": (), "base": None, "repeats": 1, "trials": 3}, "'grid' needs"),
-    ],
-)
-def test_what_is_no_comparison(fields: dict[str, Any], says: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        comparison(**fields)
-    assert says in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"metric": "test_loss"},
-        {"outcome": "bigger"},
-        {"outcome": "no different"},
-        {"outcome": "no different", "margin": float("inf")},
-        {"margin": 0.1},
-        {"than": "a"},
-    ],
-)
-def test_expectations_that_are_refused(fields: dict[str, Any]) -> None:
-    usual = {"arm": "a", "than": "b", "metric": "validation_loss", "outcome": "better"}
-    Expectation(**usual)
-    with pytest.raises(SpecError, match="expect"):
-        Expectation(**{**usual, **fields})
-
-
-def test_a_journal_speaks_of_arms_that_there_are() -> None:
-    unknown = Expectation(arm="nobody", than="plain", metric="parameters", outcome="better")
-    entry = JournalEntry(objective="Why?", hypothesis="So.", expect=(unknown,))
-    with pytest.raises(SpecError, match="'nobody'; there are: plain, dropout, plain again"):
-        comparison(journal=(entry,))
-    with pytest.raises(SpecError, match="no \\[\\[arm\\]\\]"):
-        StudySpec(dataset="digits", journal=(entry,))
-    plain = JournalEntry(objective="Why?", hypothesis="So.")
-    assert StudySpec(dataset="digits", journal=(plain,)).journal == (plain,)
+PLACES = [(name, repeat) for repeat in range(2) for name in ("plain", "dropout", "plain again")]
 
 
 def test_arms_take_turns_and_share_their_seeds() -> None:
-    spec = comparison(repeats=3)
+    spec = comparison()
     places = [spec.place_of(number) for number in range(spec.trials)]
-    assert [(arm.name, repeat) for arm, repeat in places] == [
-        (name, repeat) for repeat in range(3) for name in ("plain", "dropout", "plain again")
-    ]
-    assert [spec.seed_number(number) for number in range(9)] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [(arm.name, repeat) for arm, repeat in places] == PLACES
+    assert [spec.seed_number(number) for number in range(6)] == [0, 0, 0, 1, 1, 1]
     search = StudySpec(dataset="digits")
     assert [search.seed_number(number) for number in range(4)] == [0, 1, 2, 3]
 
@@ -153,23 +200,15 @@ def test_an_impossible_arm_is_named() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[StudySpec], StudyView]:
-    """Train a study to its total, by the loop itself, and view it."""
-    torch_task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
+def run(tmp_path: Path) -> Callable[..., StudyView]:
+    """Train a comparison to its total, by the loop itself, and view it."""
+    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
 
-    def run(spec: StudySpec, train: Callable[..., Any] = train) -> StudyView:
-        db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-        study = create_study(db, "s", spec, torch_task.info, validation_count=287)
-        train_trials(
-            Run(
-                study=study,
-                spec=spec,
-                task=torch_task,
-                folder=tmp_path / "runs",
-                stop=threading.Event(),
-                train=train,
-            )
-        )
+    def run(train: Callable[..., Any] = train) -> StudyView:
+        db, spec = open_database(f"sqlite:///{tmp_path / 'studies.db'}"), comparison()
+        study = create_study(db, "s", spec, task.info, validation_count=287)
+        folder, stop = tmp_path / "runs", threading.Event()
+        train_trials(Run(study=study, spec=spec, task=task, folder=folder, stop=stop, train=train))
         view = view_study(study)
         db.close()
         return view
@@ -177,13 +216,9 @@ def run(tmp_path: Path) -> Callable[[StudySpec], StudyView]:
     return run
 
 
-def test_equal_arms_have_equal_curves_and_repeats_have_not(
-    run: Callable[[StudySpec], StudyView],
-) -> None:
-    view = run(comparison(repeats=2))
-    assert [(trial.arm, trial.repeat) for trial in view.trials] == [
-        (name, repeat) for repeat in range(2) for name in ("plain", "dropout", "plain again")
-    ]
+def test_equal_arms_have_equal_curves_and_repeats_have_not(run: Callable[..., StudyView]) -> None:
+    view = run()
+    assert [(trial.arm, trial.repeat) for trial in view.trials] == PLACES
     curves = [[row.validation_loss for row in trial.curve] for trial in view.trials]
     assert curves[0] == curves[2]  # to the bit: weights, order of the data, draws
     assert curves[3] == curves[5]
@@ -198,7 +233,7 @@ def test_an_arm_that_fails_counts_and_is_not_repeated(run: Callable[..., StudyVi
             raise DivergedError("diverged: train loss became nan")
         return train(architecture, *rest, **more)
 
-    view = run(comparison(repeats=2), train_or_fail)
+    view = run(train_or_fail)
     assert [trial.state for trial in view.trials] == ["complete", "failed", "complete"] * 2
     assert {trial.arm for trial in view.in_state("failed")} == {"dropout"}
     assert view.finished == view.spec.trials == 6

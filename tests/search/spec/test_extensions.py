@@ -13,7 +13,7 @@ import torch
 from models import FAMILIES, build
 from search.analysis.describe import describe_network
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.domains import Choice, SpecError
 from search.spec.extensions import restore_family
 from search.spec.parameters import read_parameter
 from search.spec.schedules import SCHEDULES
@@ -190,6 +190,6 @@ def test_from_python_a_file_is_looked_for_in_the_present_folder() -> None:
         },
     )
     assert spec.space["family"] == Choice(values=("cnn", "mynet.py:build"))
-    assert spec.space["width"] == Fixed(value=4)
+    assert spec.space["width"] == 4
     assert [one.name for one in spec.extensions] == ["mynet.py"]
     check_space(spec, (1, 8, 8), 10)

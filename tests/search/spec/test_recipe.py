@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.spec.recipe import Recipe, RecipeError
+from search.spec.domains import SpecError
+from search.spec.recipe import Recipe
 from search.spec.schedules import SCHEDULES
 
 RECIPE = Recipe(epochs=2, learning_rate=0.05)
@@ -30,7 +31,7 @@ RECIPE = Recipe(epochs=2, learning_rate=0.05)
     ],
 )
 def test_a_recipe_refuses(field: str, value: object) -> None:
-    with pytest.raises(RecipeError, match=field):
+    with pytest.raises(SpecError, match=field):
         replace(RECIPE, **{field: value})
 
 

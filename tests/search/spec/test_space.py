@@ -6,7 +6,7 @@ from optuna.trial import FixedTrial
 
 from models import ConvNetConfig
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError, domain_from_json
+from search.spec.domains import SpecError, domain_from_json, plain
 from search.spec.parameters import read_parameter
 from search.spec.space import check_space, suggest
 from search.spec.study_file import READY_MADE, read_study_file
@@ -56,7 +56,7 @@ def test_every_searched_parameter_is_always_asked_for(spec: StudySpec) -> None:
 )  # fmt: skip
 def test_domains_are_written_as_they_are_read(written: object) -> None:
     domain = domain_from_json(written, "x")
-    assert domain_from_json(domain.written, "x") == domain
+    assert domain_from_json(plain(domain), "x") == domain
 
 
 def test_lists_are_one_value_for_parameters_that_are_lists() -> None:
@@ -88,12 +88,12 @@ def test_depth_and_width_give_the_channels() -> None:
         ("weight_decay_kind", ["none", "l3"], "'l3'"),
         ("batch_norm", "yes", "true or false"),
         ("activation", {"low": 1, "high": 2}, "no range"),
-        ("learning_rate", {"low": 0.1, "high": 0.01}, "above high"),
+        ("learning_rate", {"low": 0.1, "high": 0.01}, "low <= high"),
         ("learning_rate", {"low": 0.0, "high": 0.1, "log": True}, "above 0"),
         ("learning_rate", {"low": 0.1}, "low = ..., high = ..."),
-        ("learning_rate", {"low": 1e-3, "high": 1e-2, "log": 1}, "true or false"),
-        ("width", {"low": 8, "high": 20, "step": 8}, "do not meet"),
-        ("width", {"low": 8, "high": 24, "step": 8, "log": True}, "without log"),
+        ("learning_rate", {"low": 1e-3, "high": 1e-2, "log": 1}, "log = true"),
+        ("width", {"low": 8, "high": 20, "step": 8}, "a whole step"),
+        ("width", {"low": 8, "high": 24, "step": 8, "log": True}, "a whole step"),
         ("depth", [], "no choice"),
         ("depth", [2, 2], "twice"),
         ("hidden", [[1.5]], "1.5"),

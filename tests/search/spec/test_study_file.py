@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.spec.config import StudySpec, check_study_name, study_name_for
-from search.spec.domains import Choice, Domain, Fixed, Range, SpecError
+from search.spec.domains import Choice, Domain, Range, SpecError
 from search.spec.parameters import known_parameters
 from search.spec.study_file import (
     StudyFileError,
@@ -44,7 +44,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert spec.space == {
         "depth": Range(low=2, high=3),
         "augmentation": Choice(values=("none", "flip-crop")),
-        "dropout": Fixed(value=0.25),
+        "dropout": 0.25,
     }
     assert spec.baseline == {"depth": 2}
 
@@ -53,8 +53,11 @@ def test_a_whole_file(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("[study\n", "malformed TOML"),
-        ("[stduy]\ntrials = 3\n", "'stduy'"),
-        ("[study]\nepochs = 3\ntrails = 3\n", "unknown key 'trails' in [study]"),
+        ("[stduy]\ntrials = 3\n", "'stduy'; did you mean 'study'?"),
+        (
+            "[study]\nepochs = 3\ntrails = 3\n",
+            "unknown key 'trails' in [study]; did you mean 'trials'? Known: ",
+        ),
         ("[study]\ntrials = '3'\n", "trials must be a whole number"),
         ('[study]\ntitle = "a\\nb"\n', "one line"),
         ("[study]\nmetrics = [3]\n", "list of texts"),
@@ -116,7 +119,7 @@ def test_a_study_is_named_for_its_data(dataset: str, name: str) -> None:
 def _domains(name: str) -> st.SearchStrategy[Domain]:
     """Of a parameter: fixed at its default, a choice of its options, or a range."""
     parameter = known_parameters()[name]
-    found: list[st.SearchStrategy[Domain]] = [st.just(Fixed(value=parameter.default))]
+    found: list[st.SearchStrategy[Domain]] = [st.just(parameter.default)]
     if parameter.options:
         options = st.lists(st.sampled_from(sorted(parameter.options)), min_size=1, unique=True)
         found.append(options.map(lambda values: Choice(values=tuple(values))))

@@ -13,13 +13,13 @@ from models import ConvNetConfig
 from models.summary import count_parameters
 from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.domains import Choice, Domain, Fixed, Range
+from search.spec.domains import Choice, Domain, Range
 from search.spec.space import arm_config
 from search.terminal.forecast import epoch_seconds, forecast
 from search.training.task import Task, load_task
 from search.training.train import train
 
-SMALL: dict[str, Domain] = {"depth": Fixed(value=1), "width": Fixed(value=4)}
+SMALL: dict[str, Domain] = {"depth": 1, "width": 4}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,10 @@ ARMS = (
 COMPARISON = StudySpec(
     dataset="digits",
     title="Widths",
-    trials=6,
     epochs=10,
     limit=500,
-    sampler="grid",
-    pruner="none",
     space=SMALL,
     arms=ARMS,
-    base="narrow",
     repeats=2,
 )
 
@@ -106,7 +102,7 @@ def test_a_search_in_words(task: Task) -> None:
 
 def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(task: Task) -> None:
     arms = tuple(Arm(name=str(width), values={"width": width}) for width in range(1, 31))
-    many = replace(COMPARISON, arms=arms, base="1", trials=60)
+    many = replace(COMPARISON, arms=arms)
     assert "8 of 30 arms, 1 to 29 s an epoch" in said(many, task)
 
     def full(*_: object) -> float:

@@ -13,7 +13,7 @@ from models import ConvNetConfig, MLPConfig, ResNetConfig, build
 from models.resnet import torchvision_name
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
-from search.spec.domains import Choice, Fixed, SpecError
+from search.spec.domains import Choice, SpecError
 from search.spec.recipe import Recipe
 from search.spec.space import arm_config
 from search.training import weights as initial_weights
@@ -133,15 +133,14 @@ def test_imagenet_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 # Studies that start from trained weights
 
-SPACE = {"channels": Fixed(value=(4, 4)), "hidden": Fixed(value=())}
+SPACE = {"channels": (4, 4), "hidden": ()}
 
 
 def arms_of(*sources: str) -> dict[str, Any]:
     arms = tuple(
         Arm(name=f"arm {n}", values={"initial_weights": source}) for n, source in enumerate(sources)
     )
-    plain = {"dataset": "digits", "space": SPACE, "sampler": "grid", "pruner": "none"}
-    return {**plain, "arms": arms, "base": arms[0].name, "trials": len(arms)}
+    return {"dataset": "digits", "space": SPACE, "arms": arms}
 
 
 def test_the_flag_stands_in_for_every_source() -> None:
@@ -151,7 +150,7 @@ def test_the_flag_stands_in_for_every_source() -> None:
     searched = with_weights(
         {"dataset": "digits", "space": {"initial_weights": Choice(values=("a", "b"))}}, weights
     )
-    assert searched["space"] == {"initial_weights": Fixed(value=weights)}
+    assert searched["space"] == {"initial_weights": weights}
 
 
 def test_the_flag_needs_a_place() -> None:
