@@ -58,17 +58,13 @@ TRIALS = """
         FROM spent GROUP BY trial_id
     )
     SELECT t.number, t.state, l.worker, l.expires_at, l.paused, e.epoch, e.seconds,
-        v.intermediate_value AS value
+        v.intermediate_value AS value, a.value_json AS reason
     FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
     LEFT JOIN trained e ON e.trial_id = t.trial_id
     LEFT JOIN trial_intermediate_values v ON v.trial_id = e.trial_id AND v.step = e.epoch
-    WHERE t.study_id = :study ORDER BY t.number
-"""
-FAILED = """
-    SELECT t.number, a.value_json FROM trials t
     LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'reason'
-    WHERE t.study_id = :study AND t.state = 'FAIL' ORDER BY t.number DESC LIMIT :most
+    WHERE t.study_id = :study ORDER BY t.number
 """
 BEST = """
     SELECT e.trial_number, e.epoch, e.best_validation_loss, e.validation_error FROM epochs e
@@ -121,9 +117,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     stored = {key: json.loads(value) for key, value in ask(attributes, study=study)}
     spec, facts = StudySpec.from_dict(stored["spec"]), stored["dataset"]
     measure = MEASURES[spec.objective]
-    rows = ask(TRIALS, study=study, between=MOST_BETWEEN)
-    states = [_state(row) for row in rows]
-    counts = Counter(states)
+    trials = [(_state(row), row) for row in ask(TRIALS, study=study, between=MOST_BETWEEN)]
+    counts = Counter(state for state, _ in trials)
     finished = counts["complete"] + counts["pruned"] + counts["failed"] * spec.is_comparison
     total = max(spec.trials, finished)
     told = [
@@ -136,31 +131,27 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
     if finished < total:
         trained = [
-            Trained(
-                row.number, state, row.epoch or (EARLY_LOOK if row.seconds else 0), row.seconds or 0
-            )
-            for row, state in zip(rows, states, strict=True)
+            Trained(row.number, state, row.epoch or EARLY_LOOK * (row.epoch == 0), row.seconds or 0)
+            for state, row in trials
         ]
-        left = estimate(spec, trained)
-        yield from wrap(f"Time: {time_left_in_words(left, idle=not counts['running'])}.")
+        left = time_left_in_words(estimate(spec, trained), idle=not counts["running"])
+        yield from wrap(f"Time: {left}.")
     titles: dict[State, str] = {
         "running": "Running",
         "interrupted": "Interrupted, for the next worker to carry on",
     }
     for wanted, title in titles.items():
         yield from ["", f"{title}:"] * (counts[wanted] > 0)
-        for row in (row for row, state in zip(rows, states, strict=True) if state == wanted):
+        for row in (row for state, row in trials if state == wanted):
             reached = "nothing reported yet"
             if row.epoch is not None:
                 value = "not finite" if row.value is None else measure.shown(row.value)
                 reached = f"epoch {row.epoch or 1} of {spec.epochs}, {measure.words} {value}"
             on = f", on {printable(display_name(row.worker or 'unknown'))}"
-            yield from wrap(
-                f"trial {row.number}, {reached}{on if wanted == 'running' else ''}", "  ", "    "
-            )
-    failed = ask(FAILED, study=study, most=MOST_FAILURES)[::-1]
-    reasons = [(number, reason and str(json.loads(reason))) for number, reason in failed]
-    yield from failures(reasons, counts["failed"])
+            on = on if wanted == "running" else ""
+            yield from wrap(f"trial {row.number}, {reached}{on}", "  ", "    ")
+    failed = [row for state, row in trials if state == "failed"]
+    yield from failures([(row.number, json.loads(row.reason or '""')) for row in failed])
     best = ask(BEST, study=study)
     for number, epoch, value, error in best:
         accuracy = accuracy_of([error], int(facts["validation_count"]))
@@ -170,12 +161,13 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
 
 
-def failures(latest: Sequence[tuple[int, str | None]], count: int) -> Iterator[str]:
-    """Why trials failed: the latest of so many, by number."""
-    few = "" if len(latest) == count else f", the latest {len(latest)}"
+def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
+    """Why the latest of the failed trials, by number, did."""
+    latest = failed[-MOST_FAILURES:]
+    few = "" if len(latest) == len(failed) else f", the latest {len(latest)}"
     yield from ["", f"Failed{few}:"] * bool(latest)
     for number, reason in latest:
-        why = printable(reason or "for an unknown reason")
+        why = printable(str(reason or "for an unknown reason"))
         yield from wrap(f"trial {number}: {why}", "  ", "    ")
 
 

@@ -25,7 +25,6 @@ from search.analysis.wording import (
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 from search.terminal.status import (
-    MOST_FAILURES,
     WIDTH,
     failures,
     next_commands,
@@ -87,8 +86,7 @@ def status_text(view: StudyView) -> str:
     lines += wrap(f"Trained for {time_spent(view)}.")
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
-    failed = view.in_state("failed")
-    lines += failures([(one.number, one.reason) for one in failed[-MOST_FAILURES:]], len(failed))
+    lines += failures([(one.number, one.reason) for one in view.in_state("failed")])
     lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
     missing = view.spec.trials - view.finished
     commands = next_commands(view.name, view.storage, missing, view.best is not None)
