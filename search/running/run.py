@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -149,45 +150,36 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         DataError: its images cannot be had.
         StorageError: the database or the folder cannot be used.
     """
-    db = open_database(request.storage) if database_exists(request.storage) else None
-    try:
-        return _plan(request, device, db)
-    except BaseException:
+    with ExitStack() as undo:
+        db = open_database(request.storage) if database_exists(request.storage) else None
         if db is not None:
-            db.close()
-        raise
-
-
-def _plan(request: Request, device: torch.device, db: Database | None) -> Plan:
-    url, data_dir = request.storage, request.data_dir
-    dataset, substitute = _choose_dataset(request, db)
-    name = request.study_name(dataset)
-    existing = None if db is None else find_study(db, name)
-    place = dataset
-    try:
-        if db is not None and existing is not None:
-            named = None if request.dataset is None else dataset
-            place = find_place(existing, named, data_dir)
-            if is_folder(place):
-                dataset = load_spec(existing).dataset  # the same, as the study calls it
-        spec = request.spec(dataset, existing, place)
-        task = load_study_task(spec, data_dir, device, place=place)
-        check_space(spec, task.image_shape, task.classes)
-        find_sampler(spec.sampler)
-        find_pruner(spec.pruner)
-        check_training(spec, task.image_shape, task.classes)
-        if existing is None and dataset.startswith(FOLDER):
-            spec = replace(
-                spec,
-                image_size=task.image_shape[1],
-                mirror_changes_class=task.info.mirror_changes_class,
-            )
-    except SpecError as error:
-        raise request.with_file(error) from error
-    if existing is not None:
-        check_data(existing, task)
-    usable(next(study_folders(runs_folder(url, request.runs_dir), name)))
-    return Plan(request, name, spec, task, substitute, db, existing)
+            undo.callback(db.close)
+        dataset, substitute = _choose_dataset(request, db)
+        name = request.study_name(dataset)
+        existing = None if db is None else find_study(db, name)
+        place = dataset
+        try:
+            if existing is not None:
+                named = None if request.dataset is None else dataset
+                place = find_place(existing, named, request.data_dir)
+                if is_folder(place):
+                    dataset = load_spec(existing).dataset  # the same, as the study calls it
+            spec = request.spec(dataset, existing, place)
+            task = load_study_task(spec, request.data_dir, device, place=place)
+            check_space(spec, task.image_shape, task.classes)
+            find_sampler(spec.sampler)
+            find_pruner(spec.pruner)
+            check_training(spec, task.image_shape, task.classes)
+            if existing is None and dataset.startswith(FOLDER):
+                size, mirror = task.image_shape[1], task.info.mirror_changes_class
+                spec = replace(spec, image_size=size, mirror_changes_class=mirror)
+        except SpecError as error:
+            raise request.with_file(error) from error
+        if existing is not None:
+            check_data(existing, task)
+        usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
+        undo.pop_all()
+        return Plan(request, name, spec, task, substitute, db, existing)
 
 
 def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:
