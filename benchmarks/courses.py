@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.record import ROOT
 from search.spec.study_file import find_study_file
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study
+from search.store.views import view_study
 
 OURS, UNAVERAGED, RAY, OPTUNA = "ours", "ours_unaveraged", "ray", "optuna"
 ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number

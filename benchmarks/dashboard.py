@@ -35,8 +35,8 @@ from search.dashboard.guard import Guard
 from search.dashboard.server import LOOPBACK_NAMES, THREADS
 from search.figures.final import trial_pictures
 from search.store.opening import forbid_writing, open_database
-from search.store.reading import view_study
 from search.store.studies import StudyHandle
+from search.store.views import view_study
 
 REFRESHED = 10  # trials that an open page asks for again
 WRITES, PICTURES = 5, 20  # timed

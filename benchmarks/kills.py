@@ -26,10 +26,10 @@ import psutil
 
 from search.store import StorageError
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.records import EpochRow, epochs_of
-from search.store.studies import require_study, versions
-from search.training.device import choose_device, describe_hardware
+from search.store.studies import require_study
+from search.store.views import view_study
+from search.training.device import choose_device, describe_hardware, versions
 
 REPORTS_A_KILL = 70
 STUDY = """\

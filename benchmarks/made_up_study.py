@@ -17,9 +17,17 @@ from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import Database, transaction
-from search.store.schema import epochs
+from search.store.schema import (
+    ACCURACY,
+    BEST_EPOCH,
+    EPOCHS,
+    ERROR,
+    PARAMETERS,
+    REASON,
+    SECONDS,
+    epochs,
+)
 from search.store.studies import StudyHandle, create_study
-from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 
 TRIALS: Any = models.TrialModel.__table__
 COPIED: tuple[Any, ...] = tuple(

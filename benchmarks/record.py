@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from search.store.studies import versions
-from search.training.device import available_cores, describe_hardware
+from search.training.device import available_cores, describe_hardware, versions
 
 ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it takes no part

@@ -78,7 +78,7 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.made_up_study import make_up_study
     from search.store.opening import open_database
-    from search.store.views import HARDWARE
+    from search.store.schema import HARDWARE
 
     db = open_database(f"sqlite:///{file}")
     make_up_study(db, "made-up", trials).study.set_user_attr(HARDWARE, "made up")

@@ -23,8 +23,7 @@ from sqlalchemy import Engine, Table, insert
 
 from search.spec.config import StudySpec
 from search.spec.space import suggest
-from search.store.schema import epochs
-from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS, epochs
 
 COMPLETE = 3  # one in so many
 PRUNED_AT = (0, 0, 1, 1, 2, 4)

@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     from search.pages.report import make_report, write_report
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
-    from search.store.reading import view_study
     from search.store.studies import require_study
+    from search.store.views import view_study
 
     study = require_study(open_database(args.storage, must_exist=True), args.study)
     view = view_study(study)

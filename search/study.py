@@ -197,8 +197,8 @@ def how_it_stands(storage: str, name: str | None) -> str:
     if (text := quick_status(storage, name)) is not None:
         return text
     from search.store.opening import open_database
-    from search.store.reading import view_study
     from search.store.studies import require_study
+    from search.store.views import view_study
     from search.terminal.summary import status_text
 
     db = open_database(storage, must_exist=True)

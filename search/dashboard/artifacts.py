@@ -23,8 +23,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.store import StorageError
 from search.store.leases import Lease
-from search.store.reading import view_study
 from search.store.studies import StudyHandle
+from search.store.views import view_study
 
 SHARE, CREDIT_SECONDS = 0.01, 2.0  # of a worker's time, and what it may draw ahead of that
 LEAST_ROOM = 2**20  # bytes: Optuna announces an artifact before it writes the file

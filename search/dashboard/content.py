@@ -11,9 +11,8 @@ import time
 from search.figures import dashboard_figures
 from search.pages.note import placed, study_note
 from search.store import StudyGoneError
-from search.store.reading import view_study
 from search.store.studies import StudyHandle
-from search.store.views import StudyView
+from search.store.views import StudyView, view_study
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content

@@ -31,13 +31,18 @@ from search.store.data import find_place, keep_data
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.records import complete_result
-from search.store.studies import require_study, versions
-from search.store.views import StudyView
+from search.store.studies import require_study
+from search.store.views import StudyView, view_study
 from search.terminal.commands import console
 from search.training.bundle import Bundle
-from search.training.device import choose_device, describe_hardware, kept_threads, prepare_process
+from search.training.device import (
+    choose_device,
+    describe_hardware,
+    kept_threads,
+    prepare_process,
+    versions,
+)
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun, train_seed

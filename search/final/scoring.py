@@ -47,14 +47,9 @@ def begin_evaluation(
     content = None if task.content is None else task.content.digest
     weights = [[run.seed, hashlib.sha256(to_safetensors(run.weights)).hexdigest()] for run in runs]
     identity = json.dumps([study.name, content, weights])
-    result_id = add_result(
-        study.db,
-        study_name=study.name,
-        trial_number=trial.number,
-        seeds=[run.seed for run in runs],
-        result_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        study_id=study.study_id,
-    )
+    result_id = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    seeds = [run.seed for run in runs]
+    add_result(study, trial_number=trial.number, seeds=seeds, result_id=result_id)
     rows = results_of(study.db, study.name)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
     return rows[index], tuple(rows[:index])

@@ -13,9 +13,8 @@ from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView, TrialView, view_study
 from search.training.epoch import Epoch
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))

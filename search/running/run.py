@@ -30,6 +30,7 @@ from search.store.folders import (
     usable,
 )
 from search.store.opening import database_exists, open_database
+from search.store.schema import HARDWARE, VERSIONS
 from search.store.studies import (
     StudyHandle,
     create_study,
@@ -37,10 +38,8 @@ from search.store.studies import (
     load_facts,
     load_spec,
     set_total,
-    versions,
 )
-from search.store.views import HARDWARE, VERSIONS
-from search.training.device import describe_hardware
+from search.training.device import describe_hardware, versions
 from search.training.task import Task
 from search.training.train import train
 from search.training.weights import check_training

@@ -27,9 +27,8 @@ from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
-from search.store.reading import view_study
 from search.store.records import count_reports
-from search.store.views import StudyView
+from search.store.views import StudyView, view_study
 from search.terminal.commands import console
 from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words

@@ -25,7 +25,7 @@ from search.store.database import with_retry
 from search.store.folders import CHECKPOINTS
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
-from search.store.views import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
 

@@ -39,8 +39,8 @@ from search.store.database import optuna_warnings_only
 from search.store.folders import artifact_folder, runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import load_spec, require_study
+from search.store.views import view_study
 from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal

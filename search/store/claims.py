@@ -21,6 +21,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,18 +50,8 @@ def this_worker() -> str:
     return f"{host}:{os.getpid()}:{_start(os.getpid())}:{scope}"
 
 
-def has_died(worker: str) -> bool:
-    """Whether the process of that name has certainly ended; False where that cannot be known."""
-    return _exists(worker) is False
-
-
-def is_alive(worker: str) -> bool:
-    """Whether the process of that name certainly exists, running or stopped, on this host."""
-    return _exists(worker) is True
-
-
-def _exists(worker: str) -> bool | None:
-    """None for what is no process that could be seen here under its own number."""
+def exists(worker: str) -> bool | None:
+    """Whether the process of that name lives, running or stopped; None where that is not known."""
     found = re.fullmatch(r"([^:]*):([0-9]{1,9}):([^:]*):([^:]*)", worker, re.ASCII)
     host, scope = _here()
     if found is None or (found[1], found[4]) != (host, scope) or scope == "?":
@@ -70,14 +61,12 @@ def _exists(worker: str) -> bool | None:
 
 def _start(pid: int) -> str:
     """When the process started; `ended` where there is none, or one not yet waited for."""
-    try:
+    with suppress(psutil.Error):
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return "ended"
-        # From boot and not since 1970: the host's clock may be set.
-        return str(round(100 * (process.create_time() - psutil.boot_time())))
-    except psutil.Error:
-        return "ended"
+        if process.status() != psutil.STATUS_ZOMBIE:
+            # From boot and not since 1970: the host's clock may be set.
+            return str(round(100 * (process.create_time() - psutil.boot_time())))
+    return "ended"
 
 
 def _here() -> tuple[str, str]:
@@ -130,9 +119,7 @@ def claim(
     Raises:
         StudyGoneError: the study was deleted.
     """
-    claimant = _Claimant(
-        study=study, worker=worker or this_worker(), seconds=lease_seconds, name=uuid.uuid4().hex
-    )
+    name = uuid.uuid4().hex
 
     def attempt() -> Lease | Wait | Done:
         foreseen: Choice = None
@@ -140,7 +127,8 @@ def claim(
             with snapshot(study.db) as connection:
                 foreseen = choose(connection)
         with study.transaction(durable=False) as connection:
-            return claimant.claim(connection, total, counted, choose, foreseen)
+            claimant = _Claimant(connection, study, worker or this_worker(), lease_seconds, name)
+            return claimant.claim(total, counted, choose, foreseen)
 
     return with_retry(study.db, attempt)
 
@@ -169,19 +157,20 @@ def is_abandoned(row: Row[Any]) -> bool:
     """Whether one of `running_trials` waits for a new holder."""
     if row.claim is None:
         return False
-    if row.expires_at is None or has_died(row.worker):
+    if row.expires_at is None or (lives := exists(row.worker)) is False:
         return True
-    return _has_run_out(row) and (row.extended is not None or not is_alive(row.worker))
+    return _has_run_out(row) and (row.extended is not None or not lives)
 
 
 def _has_run_out(row: Row[Any]) -> bool:
     return row.expires_at is not None and row.expires_at < row.now
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Claimant:
-    """One call of `claim`; its methods run in a transaction under the study's lock."""
+    """One call of `claim`, in a transaction under the study's lock."""
 
+    connection: Connection
     study: StudyHandle
     worker: str
     seconds: float
@@ -189,13 +178,12 @@ class _Claimant:
 
     def claim(
         self,
-        connection: Connection,
         total: int,
         counted: Sequence[TrialState],
         choose: Callable[[Connection], Choice] | None,
         choice: Choice,
     ) -> Lease | Wait | Done:
-        running = running_trials(connection, self.study.study_id)
+        running = running_trials(self.connection, self.study.study_id)
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
         for row in running:
             if row.claim == self.name:  # by this very call, and the answer was lost
@@ -207,70 +195,62 @@ class _Claimant:
             else:
                 held += 1
                 if row.claim is None:
-                    lease = {"token": 0, "worker": "unknown", "claim": ""}
-                    self._insert_lease(connection, row.trial_id, **lease)
+                    self._insert_lease(row.trial_id, token=0, worker="unknown", claim="")
                 elif _has_run_out(row):
-                    self._update_lease(connection, row, extended=1)
+                    self._update_lease(row, extended=1)
         # Counted after the running ones were read. A trial that ends in between, told by something
         # that does not heed our lock, thus counts twice and not never.
         of_study = trials.c.study_id == self.study.study_id
         count = select(func.count()).where(of_study, trials.c.state.in_(counted))
-        finished = connection.scalar(count) or 0
+        finished = self.connection.scalar(count) or 0
         room = total - finished - held - len(paused)
         if finished < total and abandoned and room > 0:
-            found = (self._take_over(connection, row) for row in abandoned)
             # None: all their holders came back at this very moment.
-            return next(filter(None, found), Wait(running=len(running)))
+            return next(filter(None, map(self._take_over, abandoned)), Wait(running=len(running)))
         if finished < total:
             if choose is None:
                 choice = "new"
             elif not (
                 choice in paused or (choice == "new" and room > 0) or (choice is None and held)
             ):
-                choice = choose(connection)  # the first answer has been overtaken
+                choice = choose(self.connection)  # the first answer has been overtaken
             if choice in paused:
-                return self._take_over(connection, paused[choice]) or Wait(running=held)
+                return self._take_over(paused[choice]) or Wait(running=held)
             if room > 0 and (choice == "new" or not held):
-                return self._begin(connection)
+                return self._begin()
             if held:
                 return Wait(running=held)
         for row in paused.values():
-            tell(connection, self.study.db, row.trial_id, TrialState.PRUNED, None)
+            tell(self.connection, self.study.db, row.trial_id, TrialState.PRUNED)
         return Done(finished=finished + len(paused))
 
-    def _take_over(self, connection: Connection, row: Row[Any]) -> Lease | None:
+    def _take_over(self, row: Row[Any]) -> Lease | None:
         """None if its holder renewed the lease since the row was read."""
         abandonments = row.abandonments + (row.expires_at is not None)  # else it was released
-        values = {"token": leases.c.token + 1, "abandonments": abandonments}
-        values |= {"worker": self.worker, "claim": self.name, "extended": None, "paused": None}
-        taken = self._update_lease(connection, row, **values)
+        values = {"token": leases.c.token + 1, "abandonments": abandonments, "paused": None}
+        values |= {"worker": self.worker, "claim": self.name, "extended": None}
+        taken = self._update_lease(row, **values)
         return self._lease(row.trial_id, row.number, abandonments) if taken else None
 
-    def _begin(self, connection: Connection) -> Lease:
-        """A queued trial, or a new one: what Optuna does joins this transaction."""
-        storage, study_id = self.study.db.optuna, self.study.study_id
-        queued = (
-            select(trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.state == TrialState.WAITING)
-            .order_by(trials.c.number)
-        )
-        # What `study.ask` does, which would first read all trials of the study.
-        trial_id = connection.scalar(queued.limit(1))
+    def _begin(self) -> Lease:
+        """What `study.ask` does, which would read all trials: a queued trial, or a new one."""
+        storage, of_study = self.study.db.optuna, trials.c.study_id == self.study.study_id
+        queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
+        trial_id = self.connection.scalar(queued.order_by(trials.c.number).limit(1))
         if trial_id is None:
-            trial_id = storage.create_new_trial(study_id)
+            trial_id = storage.create_new_trial(self.study.study_id)
         else:
             storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
-        number = connection.scalar(select(trials.c.number).where(trials.c.trial_id == trial_id))
-        assert number is not None
-        self._insert_lease(connection, trial_id, token=1, worker=self.worker, claim=self.name)
-        return self._lease(trial_id, number, 0)
+        self._insert_lease(trial_id, token=1, worker=self.worker, claim=self.name)
+        number = select(trials.c.number).where(trials.c.trial_id == trial_id)
+        return self._lease(trial_id, self.connection.execute(number).scalar_one(), 0)
 
-    def _insert_lease(self, connection: Connection, trial_id: int, **values: Any) -> None:
-        begun = {"trial_id": trial_id, "abandonments": 0, **values}
-        expires_at = DatabaseClock() + self.seconds
-        connection.execute(insert(leases).values(**begun, expires_at=expires_at))
+    def _insert_lease(self, trial_id: int, **values: Any) -> None:
+        values |= {"trial_id": trial_id, "abandonments": 0}
+        new = insert(leases).values(**values, expires_at=DatabaseClock() + self.seconds)
+        self.connection.execute(new)
 
-    def _update_lease(self, connection: Connection, row: Row[Any], **values: Any) -> bool:
+    def _update_lease(self, row: Row[Any], **values: Any) -> bool:
         """False if it is not as it was read: on PostgreSQL its holder may have renewed it since."""
         unchanged = and_(
             leases.c.trial_id == row.trial_id,
@@ -278,7 +258,7 @@ class _Claimant:
             leases.c.expires_at.is_not_distinct_from(row.expires_at),
         )
         values["expires_at"] = DatabaseClock() + self.seconds
-        return connection.execute(update(leases).where(unchanged).values(values)).rowcount == 1
+        return self.connection.execute(update(leases).where(unchanged).values(values)).rowcount == 1
 
     def _lease(self, trial_id: int, number: int, abandonments: int) -> Lease:
         return Lease(

@@ -17,8 +17,8 @@ from data.fingerprint import Fingerprint, differences, rough_differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.store import StorageError
+from search.store.schema import FINGERPRINT
 from search.store.studies import StudyHandle, load_facts, load_spec
-from search.store.views import FINGERPRINT
 from search.training.task import Task, load_task
 
 # System attributes of a study, which dashboards do not show.

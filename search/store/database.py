@@ -13,23 +13,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, exc, select
+from sqlalchemy import Connection, Engine, exc
 
-from search.store import StorageError, StudyGoneError
-from search.store.schema import identities, studies
+from search.store import StorageError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 75.0  # an outage of a minute is survived, with some to spare
-READ_ONLY, DURABLE = "read_only", "durable"  # execution options, see `search.store.opening`
 
 _LOCKED = "another process keeps it locked; end that process, or try again later"
 _TRANSIENT = {  # SQLite's result codes that may pass
@@ -112,53 +110,17 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
 
 
 @contextmanager
-def transaction(
-    db: Database,
-    *,
-    study_id: int | None = None,
-    identity: str | None = None,
-    durable: bool = True,
-) -> Iterator[Connection]:
+def transaction(db: Database, **options: bool) -> Iterator[Connection]:
     """One transaction for our tables and for all that Optuna does on this thread meanwhile.
 
     What `ask`, `tell`, `suggest_*`, `enqueue_trial` and attributes write is committed together
-    with what is written through the connection, or not at all. Not to be nested.
+    with what is written through the connection, or not at all: Optuna's sessions join it as
+    savepoints. Not to be nested.
 
     Args:
-        study_id: lock this study: none of its trials begins or ends meanwhile. It is the row that
-            Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
-        identity: that this study must carry, see `search.store.studies`.
-        durable: on disk when it returns. Otherwise the commit outlives every kill, but perhaps not
-            a power cut of the next second.
-
-    Raises:
-        StudyGoneError: the study is not there.
+        options: `durable=False` for one that outlives every kill, but perhaps not a power cut of
+            the next second; else it is on disk when this returns. `read_only=True`: see `snapshot`.
     """
-    with _joined(db, **{DURABLE: durable}) as connection:
-        if study_id is not None:
-            lock = (
-                select(identities.c.identity)
-                .select_from(studies)
-                .outerjoin(identities, identities.c.study_id == studies.c.study_id)
-                .where(studies.c.study_id == study_id)
-                .with_for_update(of=studies)
-            )
-            study = connection.execute(lock).first()
-            if study is None or identity not in (None, study.identity):
-                raise StudyGoneError(f"{db.url}: study {study_id} was deleted; start a new one")
-        yield connection
-
-
-@contextmanager
-def snapshot(db: Database) -> Iterator[Connection]:
-    """For reading, also through Optuna; on SQLite it neither waits for writers nor delays them."""
-    with _joined(db, **{READ_ONLY: True}) as connection:
-        yield connection
-
-
-@contextmanager
-def _joined(db: Database, **options: Any) -> Iterator[Connection]:
-    """A transaction that Optuna's sessions on this thread join, as savepoints."""
     sessions = db.optuna.scoped_session
     outer = sessions.registry() if sessions.registry.has() else None
     sessions.registry.clear()
@@ -172,12 +134,22 @@ def _joined(db: Database, **options: Any) -> Iterator[Connection]:
                 sessions.registry.set(outer)
 
 
+def snapshot(db: Database) -> AbstractContextManager[Connection]:
+    """For reading, also through Optuna; on SQLite it neither waits for writers nor delays them."""
+    return transaction(db, read_only=True)
+
+
 def read(db: Database, ask: Callable[[Connection], T]) -> T:
     """What `ask` finds in a snapshot, which it may be asked for more than once."""
+    return write(db, ask, read_only=True)
+
+
+def write(db: Database, do: Callable[[Connection], T], **options: bool) -> T:
+    """What `do` returns, done in a transaction with these options; see `with_retry`."""
 
     def attempt() -> T:
-        with snapshot(db) as connection:
-            return ask(connection)
+        with transaction(db, **options) as connection:
+            return do(connection)
 
     return with_retry(db, attempt)
 

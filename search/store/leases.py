@@ -24,7 +24,7 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from search.store import StudyGoneError
-from search.store.database import Database, transaction, with_retry
+from search.store.database import Database, write
 from search.store.schema import DatabaseClock, leases, trial_values, trials
 from search.store.schema import trial_intermediate_values as reports
 
@@ -42,10 +42,8 @@ _LOOK_SECONDS = 0.1  # between looks for leases that are due
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 # Built once: SQLAlchemy takes longer to build a statement than to run it.
-_mine = and_(
-    leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bindparam("held_claim")
-)
-_held = and_(_mine, leases.c.expires_at.is_not(None))
+MINE = and_(leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bindparam("held_claim"))
+_held = and_(MINE, leases.c.expires_at.is_not(None))
 _running = and_(trials.c.trial_id == leases.c.trial_id, trials.c.state == TrialState.RUNNING)
 _fence = select(leases.c.claim).join(trials, _running).where(_held).with_for_update()
 # By `finish` under this very lease: only it both empties the lease and ends or marks the trial.
@@ -53,7 +51,7 @@ _finished = (
     select(leases.c.claim)
     .join(trials, trials.c.trial_id == leases.c.trial_id)
     .where(
-        _mine,
+        MINE,
         leases.c.expires_at.is_(None),
         or_(trials.c.state != TrialState.RUNNING, leases.c.paused.is_not(None)),
     )
@@ -126,16 +124,15 @@ def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T
         LostLeaseError: see `fence`.
     """
 
-    def attempt() -> T:
-        with transaction(study.db, durable=False) as connection:
-            fence(connection, lease)
-            # A study remembers trials, for the whole of a draw and those that have ended for ever;
-            # a copy and a fresh trial know what is stored.
-            trial = Trial(copy(study.study), lease.trial_id)
-            trial.storage = study.db.optuna
-            return suggest(trial)
+    def ask(connection: Connection) -> T:
+        fence(connection, lease)
+        # A study remembers trials, for the whole of a draw and those that have ended for ever; a
+        # copy and a fresh trial know what is stored.
+        trial = Trial(copy(study.study), lease.trial_id)
+        trial.storage = study.db.optuna
+        return suggest(trial)
 
-    return with_retry(study.db, attempt)
+    return write(study.db, ask, durable=False)
 
 
 def finish(
@@ -159,22 +156,25 @@ def finish(
         ValueError: the value does not fit the state, or is NaN.
     """
 
-    def attempt() -> None:
-        with study.transaction() as connection:
-            if connection.execute(_finished, lease.key).first() is not None:
-                return  # the answer was lost
-            fence(connection, lease)
-            for name, it in (attributes or {}).items():
-                study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
-            if state != TrialState.RUNNING:
-                tell(connection, study.db, lease.trial_id, state, value)
-            connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
+    def end(connection: Connection) -> None:
+        if connection.execute(_finished, lease.key).first() is not None:
+            return  # the answer was lost
+        fence(connection, lease)
+        for name, it in (attributes or {}).items():
+            study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
+        if state != TrialState.RUNNING:
+            tell(connection, study.db, lease.trial_id, state, value)
+        connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
 
-    with_retry(study.db, attempt)
+    study.write(end)
 
 
 def tell(
-    connection: Connection, db: Database, trial_id: int, state: TrialState, value: float | None
+    connection: Connection,
+    db: Database,
+    trial_id: int,
+    state: TrialState,
+    value: float | None = None,
 ) -> None:
     """As Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
@@ -198,19 +198,16 @@ def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
     """End paused trials for good; which, as those that were taken up meanwhile go on."""
     wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers), _running)
     paused = (leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
-    if not numbers:
-        return []
+    query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
 
-    def attempt() -> Sequence[int]:
-        with study.transaction(durable=False) as connection:
-            query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
-            found = {row.trial_id: row.number for row in connection.execute(query)}
-            for trial_id in found:
-                tell(connection, study.db, trial_id, TrialState.PRUNED, None)
-            connection.execute(_unmark.where(leases.c.trial_id.in_(found)))
+    def prune(connection: Connection) -> Sequence[int]:
+        found = {row.trial_id: row.number for row in connection.execute(query)}
+        for trial_id in found:
+            tell(connection, study.db, trial_id, TrialState.PRUNED)
+        connection.execute(_unmark.where(leases.c.trial_id.in_(found)))
         return list(found.values())
 
-    return with_retry(study.db, attempt)
+    return study.write(prune, durable=False) if numbers else []
 
 
 def release(db: Database, lease: Lease) -> None:
@@ -219,12 +216,7 @@ def release(db: Database, lease: Lease) -> None:
     Raises:
         StorageError: the database was unavailable; the lease then runs out by itself.
     """
-
-    def attempt() -> None:
-        with db.engine.begin() as connection:
-            connection.execute(_give_up, lease.key)
-
-    with_retry(db, attempt)
+    write(db, lambda connection: connection.execute(_give_up, lease.key))
 
 
 def renew(db: Database, lease: Lease) -> bool:

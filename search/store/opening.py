@@ -27,9 +27,7 @@ from search.store import (
     read_url,
 )
 from search.store.database import (
-    DURABLE,
     PATIENCE_SECONDS,
-    READ_ONLY,
     Database,
     explain,
     is_transient,
@@ -217,10 +215,10 @@ def _set_up_sqlite(db: Database) -> None:
         nonlocal synced_at
         check_file()
         options, started = connection.get_execution_options(), time.monotonic()
-        if options.get(READ_ONLY):
+        if options.get("read_only"):
             connection.exec_driver_sql("BEGIN")
             return
-        durable = options.get(DURABLE, True) or started - synced_at > _UNSYNCED_SECONDS
+        durable = options.get("durable", True) or started - synced_at > _UNSYNCED_SECONDS
         connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         while True:
             try:
@@ -263,7 +261,7 @@ def _file(path: Path) -> tuple[int, int] | None:
 def forbid_writing(db: Database) -> None:
     """From now on nothing can be changed through it, and on SQLite no writer is held up by it."""
     db.close()  # the connections made before
-    db.engine.update_execution_options(**{READ_ONLY: True})
+    db.engine.update_execution_options(read_only=True)
     sqlite = db.engine.dialect.name == "sqlite"
     _on_connect(
         db, "PRAGMA query_only = ON" if sqlite else "SET default_transaction_read_only = on"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, null, select, update
 
 from search.spec.objectives import OBJECTIVES, RAW_LOSS
-from search.store.database import Database, read, transaction, with_retry
-from search.store.leases import Lease, fence
+from search.store.database import Database, read, write
+from search.store.leases import MINE, Lease, fence
 from search.store.schema import DatabaseClock, epochs, leases, results
+from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
 
 
@@ -52,11 +52,8 @@ class ResultRow:
     figures: Mapping[str, Any] | None
 
 
-_latest = (
-    select(epochs.c.epoch, epochs.c.best_validation_loss)
-    .where(epochs.c.trial_id == bindparam("of_trial"), epochs.c.epoch <= bindparam("to"))
-    .order_by(epochs.c.epoch.desc())
-    .limit(1)
+_earlier = select(func.max(epochs.c.epoch), func.min(epochs.c.best_validation_loss)).where(
+    epochs.c.trial_id == bindparam("of_trial"), epochs.c.epoch <= bindparam("to")
 )
 
 
@@ -70,7 +67,7 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         LostLeaseError: see `fence`; nothing was written.
     """
     measured = {item.name: getattr(epoch, item.name) for item in fields(Epoch)}
-    row = {name: None if value != value else value for name, value in measured.items()}  # NaN
+    row = {name: None if it != it else it for name, it in measured.items()}  # NaN
     row |= {
         "metrics": {k: v for k, v in epoch.metrics.items() if math.isfinite(v)} or None,
         "trial_id": lease.trial_id,
@@ -81,23 +78,20 @@ def record_epoch(db: Database, lease: Lease, epoch: Epoch, value: float) -> None
         "reported_at": DatabaseClock(),
     }
 
-    def attempt() -> None:
-        with transaction(db, durable=False) as connection:
-            fence(connection, lease)
-            latest = connection.execute(_latest, {"of_trial": lease.trial_id, "to": epoch.epoch})
-            before = latest.first()
-            if before is not None and before.epoch == epoch.epoch:
-                return  # it is there
-            values = [None if before is None else before.best_validation_loss]
-            values += [value] if math.isfinite(value) else []
-            best = min((it for it in values if it is not None), default=None)
-            connection.execute(insert(epochs).values(**row, best_validation_loss=best))
-            db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
-            if lease.attempt > 1:  # the holders that vanished before this epoch count no more
-                mine = and_(leases.c.trial_id == lease.trial_id, leases.c.claim == lease.claim)
-                connection.execute(update(leases).where(mine).values(abandonments=0))
+    def record(connection: Connection) -> None:
+        fence(connection, lease)
+        known = {"of_trial": lease.trial_id, "to": epoch.epoch}
+        latest, lowest = connection.execute(_earlier, known).one()
+        if latest == epoch.epoch:
+            return  # it is there
+        finite = [it for it in (lowest, value) if it is not None and math.isfinite(it)]
+        best = min(finite, default=None)
+        connection.execute(insert(epochs).values(**row, best_validation_loss=best))
+        db.optuna.set_trial_intermediate_value(lease.trial_id, epoch.epoch, value)
+        if lease.attempt > 1:  # the holders that vanished before this epoch count no more
+            connection.execute(update(leases).where(MINE).values(abandonments=0), lease.key)
 
-    with_retry(db, attempt)
+    write(db, record, durable=False)
 
 
 def epochs_of(
@@ -126,14 +120,12 @@ def epochs_of_trial(db: Database, trial_id: int, objective: str = RAW_LOSS) -> l
 def _epochs_where(db: Database, condition: ColumnElement[bool], objective: str) -> list[EpochRow]:
     columns = [epochs.c[item.name] for item in fields(EpochRow) if item.name != "value"]
     query = select(*columns).where(condition).order_by(epochs.c.trial_number, epochs.c.epoch)
-    rows = read(db, lambda connection: connection.execute(query).mappings().all())
-    return [_epoch_row(row, objective) for row in rows]
-
-
-def _epoch_row(row: Mapping[Any, Any], objective: str) -> EpochRow:
-    values: dict[str, Any] = {k: math.nan if v is None else v for k, v in row.items()}
-    epoch = EpochRow(**{**values, "metrics": row["metrics"] or {}, "value": math.nan})
-    return replace(epoch, value=OBJECTIVES[objective].of(epoch))
+    rows = []
+    for found in read(db, lambda connection: connection.execute(query).mappings().all()):
+        values: dict[str, Any] = {k: math.nan if v is None else v for k, v in found.items()}
+        row = EpochRow(**{**values, "metrics": found["metrics"] or {}, "value": math.nan})
+        rows.append(replace(row, value=OBJECTIVES[objective].of(row)))
+    return rows
 
 
 def count_reports(db: Database, study_id: int) -> int:
@@ -149,63 +141,39 @@ def best_epoch(rows: Iterable[EpochRow]) -> EpochRow | None:
 
 
 def add_result(
-    db: Database,
-    *,
-    study_name: str,
-    trial_number: int,
-    seeds: Sequence[int],
-    result_id: str | None = None,
-    study_id: int | None = None,
-) -> str:
-    """Record that the test set is about to be evaluated on; returns the id for `complete_result`.
+    study: StudyHandle, *, trial_number: int, seeds: Sequence[int], result_id: str
+) -> None:
+    """Record that the test set is about to be evaluated on.
 
     Before and not after: a process that dies while it scores has seen the test set, too.
 
     Args:
         result_id: at most 32 characters; one that is on record already changes nothing.
-        study_id: to be locked meanwhile, so that `results_of` keeps its order.
     """
-    row = {
-        "result_id": result_id or uuid.uuid4().hex,
-        "study_name": study_name,
-        "trial_number": trial_number,
-        "opened_at": DatabaseClock(),
-        "seeds": list(seeds),
-    }
 
-    def attempt() -> None:
-        with transaction(db, study_id=study_id) as connection:
-            there = select(results.c.result_id).where(results.c.result_id == row["result_id"])
-            if connection.execute(there).first() is None:
-                connection.execute(insert(results).values(row))
+    def add(connection: Connection) -> None:
+        there = select(results.c.result_id).where(results.c.result_id == result_id)
+        if connection.scalar(there) is None:
+            row = {"result_id": result_id, "study_name": study.name, "trial_number": trial_number}
+            opened = insert(results).values(**row, seeds=list(seeds), opened_at=DatabaseClock())
+            connection.execute(opened)
 
-    with_retry(db, attempt)
-    return str(row["result_id"])
+    study.write(add)  # under the study's lock, so that `results_of` keeps its order
 
 
 def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) -> None:
     """Add what the evaluation gave, anything that JSON can hold; what was added first stands."""
-    mine = and_(results.c.result_id == result_id, results.c.figures.is_(null()))
-
-    def attempt() -> None:
-        with db.engine.begin() as connection:
-            connection.execute(update(results).where(mine).values(figures=dict(figures)))
-
-    with_retry(db, attempt)
+    mine = (results.c.result_id == result_id, results.c.figures.is_(null()))
+    added = update(results).where(*mine).values(figures=dict(figures))
+    write(db, lambda connection: connection.execute(added))
 
 
 def results_of(db: Database, study_name: str) -> list[ResultRow]:
     """Every test evaluation under that study's name, the earliest first."""
     query = select(results).where(results.c.study_name == study_name)
     query = query.order_by(results.c.opened_at, results.c.result_id)
-    rows = read(db, lambda connection: connection.execute(query).mappings().all())
-    return [
-        ResultRow(
-            **{
-                **row,
-                "opened_at": datetime.fromtimestamp(row["opened_at"], UTC),
-                "seeds": tuple(row["seeds"]),
-            }
-        )
-        for row in rows
-    ]
+    rows = []
+    for found in read(db, lambda connection: connection.execute(query).mappings().all()):
+        opened_at = datetime.fromtimestamp(found["opened_at"], UTC)
+        rows.append(ResultRow(**{**found, "opened_at": opened_at, "seeds": tuple(found["seeds"])}))
+    return rows

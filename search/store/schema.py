@@ -4,177 +4,153 @@ Times are seconds since 1970 (UTC) by the database's own clock, never by a worke
 A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy import (
-    DDL,
-    JSON,
-    Column,
-    Connection,
-    DateTime,
-    Double,
-    Engine,
-    Enum,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    delete,
-    event,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.functions import FunctionElement
 
-metadata = MetaData()
+from models.checks import is_count
+
+if TYPE_CHECKING:
+    from data.examples import DatasetInfo
+
+# Attributes of a study; FINGERPRINT is of the data set, and a study of an earlier version has none.
+SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
+FINGERPRINT = "fingerprint"
+# Attributes of a trial; numeric ones become columns and axes in optuna-dashboard.
+PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
+BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
+
+metadata = sa.MetaData()
 _LOCK = 4_815_162_342  # PostgreSQL's advisory lock of those that migrate
+
+
+def _columns(table: str, *names: str) -> sa.TableClause:
+    return sa.table(table, *map(sa.column, names))
+
 
 # Optuna's, as far as we read them. Optuna alone creates, migrates and writes them; but what it has
 # no word for, that a pruned trial goes on, we write (`search.store.leases.revive`).
-studies = Table(
+studies = sa.Table(
     "studies",
     metadata,
-    Column("study_id", Integer, primary_key=True),
-    Column("study_name", String),
+    sa.Column("study_id", sa.Integer, primary_key=True),
+    sa.Column("study_name", sa.String),
 )
-study_user_attributes = Table(
-    "study_user_attributes",
-    metadata,
-    Column("study_id", Integer, primary_key=True),
-    Column("key", String, primary_key=True),
-)
-trials = Table(
+trials = sa.Table(
     "trials",
     metadata,
-    Column("trial_id", Integer, primary_key=True),
-    Column("number", Integer),
-    Column("study_id", Integer),
-    Column("state", Enum(TrialState)),
-    Column("datetime_start", DateTime),  # UTC
-    Column("datetime_complete", DateTime),
+    sa.Column("trial_id", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer),
+    sa.Column("study_id", sa.Integer),
+    sa.Column("state", sa.Enum(TrialState)),
+    sa.Column("datetime_start", sa.DateTime),  # UTC
+    sa.Column("datetime_complete", sa.DateTime),
 )
-trial_values = Table("trial_values", metadata, Column("trial_id", Integer), Column("value", Double))
-trial_intermediate_values = Table(
-    "trial_intermediate_values",
-    metadata,
-    Column("trial_id", Integer),
-    Column("step", Integer),
-    Column("intermediate_value", Double),  # NULL: not finite
+study_user_attributes = _columns("study_user_attributes", "study_id", "key")
+trial_values = _columns("trial_values", "trial_id", "value")
+# A value is NULL where it is not finite.
+trial_intermediate_values = _columns(
+    "trial_intermediate_values", "trial_id", "step", "intermediate_value"
 )
-trial_params = Table(
-    "trial_params",
-    metadata,
-    Column("trial_id", Integer),
-    Column("param_name", String),
-    Column("param_value", Double),  # as the distribution stores it
-    Column("distribution_json", Text),
+# A value is as the distribution stores it.
+trial_params = _columns(
+    "trial_params", "trial_id", "param_name", "param_value", "distribution_json"
 )
 
 
-def _trial_id() -> Column[int]:
-    return Column(
-        "trial_id", Integer, ForeignKey(trials.c.trial_id, ondelete="CASCADE"), primary_key=True
-    )
+def _key_of(followed: sa.Column[int]) -> sa.Column[int]:
+    """Of rows that go when the row goes that they belong to."""
+    key = sa.ForeignKey(followed, ondelete="CASCADE")
+    return sa.Column(followed.name, sa.Integer, key, primary_key=True)
 
 
 MEASURED = (
     *("train_loss", "train_error", "validation_loss", "validation_error"),
     *("learning_rate", "seconds"),
 )
-epochs = Table(
+epochs = sa.Table(
     "epochs",
     metadata,
-    _trial_id(),
-    Column("epoch", Integer, primary_key=True),  # 0: partial-epoch validation inside the first
-    Column("study_id", Integer, nullable=False),
-    Column("trial_number", Integer, nullable=False),
-    *(Column(name, Double) for name in MEASURED),
+    _key_of(trials.c.trial_id),
+    sa.Column("epoch", sa.Integer, primary_key=True),  # 0: partial-epoch validation
+    sa.Column("study_id", sa.Integer, nullable=False),
+    sa.Column("trial_number", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.Double) for name in MEASURED),
     # The lowest value of this epoch and all before, whatever the study's objective is: the pruner's
     # one column. It is called after what the only objective was at first.
-    Column("best_validation_loss", Double),
-    Column("images", Integer),
-    Column("metrics", JSON(none_as_null=True)),  # further ones by name; NULL: none
-    Column("worker", String(255), nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("reported_at", Double, nullable=False),
+    sa.Column("best_validation_loss", sa.Double),
+    sa.Column("images", sa.Integer),
+    sa.Column("metrics", sa.JSON(none_as_null=True)),  # further ones by name; NULL: none
+    sa.Column("worker", sa.String(255), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reported_at", sa.Double, nullable=False),
     # What the pruner asks is answered from here alone, without looking at the rows.
-    Index("ix_epochs_standing", "study_id", "epoch", "best_validation_loss", "trial_id"),
+    sa.Index("ix_epochs_standing", "study_id", "epoch", "best_validation_loss", "trial_id"),
 )
 
-leases = Table(
+leases = sa.Table(
     "leases",
     metadata,
-    _trial_id(),
-    Column("token", Integer, nullable=False),  # one more with each claim
-    Column("abandonments", Integer, nullable=False),  # holders that vanished since a new epoch
-    Column("worker", String(255), nullable=False),
+    _key_of(trials.c.trial_id),
+    sa.Column("token", sa.Integer, nullable=False),  # one more with each claim
+    # Holders that vanished since a new epoch was recorded.
+    sa.Column("abandonments", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(255), nullable=False),
     # The call that won it, by a name never used again: fences late writers, makes retries harmless.
-    Column("claim", String(32), nullable=False),
-    Column("expires_at", Double),  # NULL: nobody holds it (released, or the trial has ended)
-    Column("extended", Integer),  # 1: by a claimant, since its holder last renewed it; else NULL
+    sa.Column("claim", sa.String(32), nullable=False),
+    sa.Column("expires_at", sa.Double),  # NULL: nobody holds it (released, or the trial has ended)
+    # 1: by a claimant, since its holder last renewed it; else NULL.
+    sa.Column("extended", sa.Integer),
     # 1: laid aside at a rung, and to be taken up again if it is worth it, also where the end of the
     # study has pruned it; NULL: not, or somebody has taken it up.
-    Column("paused", Integer),
+    sa.Column("paused", sa.Integer),
 )
 
-results = Table(
+results = sa.Table(
     "results",
     metadata,
-    Column("result_id", String(32), primary_key=True),
+    sa.Column("result_id", sa.String(32), primary_key=True),
     # By name and without a foreign key: a deleted study does not undo a test evaluation.
-    Column("study_name", Text, nullable=False, index=True),
-    Column("trial_number", Integer, nullable=False),
-    Column("opened_at", Double, nullable=False),
-    Column("seeds", JSON, nullable=False),
-    Column("figures", JSON),  # its metrics; NULL: the evaluation was begun and did not end
+    sa.Column("study_name", sa.Text, nullable=False, index=True),
+    sa.Column("trial_number", sa.Integer, nullable=False),
+    sa.Column("opened_at", sa.Double, nullable=False),
+    sa.Column("seeds", sa.JSON, nullable=False),
+    sa.Column("figures", sa.JSON),  # its metrics; NULL: the evaluation was begun and did not end
 )
 
 # In a table of its own and not among the study's attributes, which `optuna.copy_study` copies.
-identities = Table(
+identities = sa.Table(
     "study_identities",
     metadata,
-    Column(
-        "study_id",
-        Integer,
-        ForeignKey(studies.c.study_id, ondelete="CASCADE"),
-        primary_key=True,
-    ),
-    Column("identity", String(32), nullable=False),
+    _key_of(studies.c.study_id),
+    sa.Column("identity", sa.String(32), nullable=False),
 )
 
-schema = Table(
-    "cnn_search_schema",
-    metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),  # one row, see MIGRATIONS
-)
+# One row, see MIGRATIONS.
+_VERSION = sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
+schema = sa.Table("cnn_search_schema", metadata, _VERSION)
 
 OURS = (epochs, leases, results, identities, schema)
 
 # SQLite gives a deleted row's id to the next one, and heeds foreign keys only where each client
 # asks for it (optuna-dashboard does not): without these, a new trial would find an old one's rows.
-for _table, _followed, _key in (
-    (epochs, trials, "trial_id"),
-    (leases, trials, "trial_id"),
-    (identities, studies, "study_id"),
-):
-    event.listen(
-        _table,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER {_table.name}_follow_{_followed.name} AFTER DELETE ON "
-            f"{_followed.name} BEGIN DELETE FROM {_table.name} WHERE {_key} = OLD.{_key}; END"
-        ).execute_if(dialect="sqlite"),
+for _table in (epochs, leases, identities):
+    (_key,) = _table.foreign_keys
+    _of, _id = _key.column.table.name, _key.column.name
+    _follow = sa.DDL(  # type: ignore[no-untyped-call]
+        f"CREATE TRIGGER {_table.name}_follow_{_of} AFTER DELETE ON {_of} BEGIN "
+        f"DELETE FROM {_table.name} WHERE {_id} = OLD.{_id}; END"
     )
+    sa.event.listen(_table, "after_create", _follow.execute_if(dialect="sqlite"))
 
 
 class DatabaseClock(FunctionElement[float]):
@@ -184,25 +160,57 @@ class DatabaseClock(FunctionElement[float]):
     for a lock. Resolution: 1 ms or better.
     """
 
-    type = Double()
+    type = sa.Double()
     inherit_cache = True
 
 
-@compiles(DatabaseClock, "sqlite")
-def _clock_sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(DatabaseClock, "postgresql")
-def _clock_postgresql(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+@compiles(DatabaseClock)
+def _clock(_element: DatabaseClock, compiler: Any, **_options: Any) -> str:
+    if compiler.dialect.name == "sqlite":
+        return "((julianday('now') - 2440587.5) * 86400.0)"
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFacts:
+    """What pages say of the data, without loading it."""
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    training_count: int
+    validation_count: int
+    own_validation: bool = False  # else a part of the training images is drawn for it
+    notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
+
+    def __post_init__(self) -> None:
+        numbers = (self.training_count, self.validation_count, *self.image_shape)
+        texts = (self.name, self.title, *self.class_names, *self.notes)
+        if len(self.image_shape) != 3 or not all(map(is_count, numbers)):
+            raise TypeError("its data's counts must be whole numbers")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("its data's names must be text")
+
+    @classmethod
+    def of(cls, info: DatasetInfo, validation_count: int) -> DatasetFacts:
+        names = [one.name for one in dataclasses.fields(cls)]
+        known: dict[str, Any] = {name: getattr(info, name, None) for name in names}
+        known |= {"validation_count": validation_count, "own_validation": info.has_own_validation}
+        return cls(**known)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
+        lists = ("class_names", "image_shape", "notes")  # sa.JSON has no tuples
+        values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in stored.items()}
+        return cls(**values)
 
 
 class SchemaError(Exception):
     """A database that cannot be used as it is: why, and the remedy."""
 
 
-def is_current(connection: Connection) -> bool:
+def is_current(connection: sa.Connection) -> bool:
     """Whether our tables need no migration.
 
     Raises:
@@ -217,7 +225,7 @@ def is_current(connection: Connection) -> bool:
     return found == len(MIGRATIONS)
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: sa.Engine) -> None:
     """Bring our tables to this version, in one transaction; any number of processes may do so.
 
     Raises:
@@ -226,25 +234,25 @@ def migrate(engine: Engine) -> None:
     """
     with engine.begin() as connection:  # on SQLite it holds the one lock
         if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         if is_current(connection):
             return  # another process was faster
         for step in MIGRATIONS[_version(connection) :]:
             step(connection)
-        connection.execute(delete(schema))
-        connection.execute(insert(schema).values(version=len(MIGRATIONS)))
+        connection.execute(sa.delete(schema))
+        connection.execute(sa.insert(schema).values(version=len(MIGRATIONS)))
 
 
-def _version(connection: Connection) -> int:
+def _version(connection: sa.Connection) -> int:
     """How many migrations it has seen; 0 for a new one, and for those made before we counted."""
-    if not inspect(connection).has_table(schema.name):
+    if not sa.inspect(connection).has_table(schema.name):
         return 0
-    return connection.scalar(select(func.max(schema.c.version))) or 0
+    return connection.scalar(sa.select(sa.func.max(schema.c.version))) or 0
 
 
-def _create_tables(connection: Connection) -> None:
+def _create_tables(connection: sa.Connection) -> None:
     """All that are missing. Those of a database made before we counted keep their rows."""
-    found = inspect(connection).get_multi_columns(filter_names=[table.name for table in OURS])
+    found = sa.inspect(connection).get_multi_columns(filter_names=[table.name for table in OURS])
     for (_, name), columns in found.items():
         must_have = {column.name for column in metadata.tables[name].c if not column.nullable}
         if not must_have <= {column["name"] for column in columns}:
@@ -252,32 +260,24 @@ def _create_tables(connection: Connection) -> None:
     metadata.create_all(connection, tables=OURS)
 
 
-def _add_lease_extensions(connection: Connection) -> None:
-    _add_column(connection, leases.c.extended)
+def _add(column: sa.Column[Any]) -> Callable[[sa.Connection], None]:
+    """Adds a column that may be NULL; nothing where the table was created with it."""
 
+    def add(connection: sa.Connection) -> None:
+        found = sa.inspect(connection).get_columns(column.table.name)
+        if column.name not in {one["name"] for one in found}:
+            words = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {words}"))
 
-def _add_paused_trials(connection: Connection) -> None:
-    _add_column(connection, leases.c.paused)
-
-
-def _add_epoch_metrics(connection: Connection) -> None:
-    _add_column(connection, epochs.c.metrics)
-
-
-def _add_column(connection: Connection, column: Column[Any]) -> None:
-    """A column that may be NULL; nothing where the table was created with it."""
-    table = column.table.name
-    if column.name not in {found["name"] for found in inspect(connection).get_columns(table)}:
-        words = CreateColumn(column).compile(dialect=connection.dialect)
-        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {words}"))
+    return add
 
 
 # In order; a database's version is how many of them it has seen. Never change one that was
 # released: append another. A step may add tables, indexes, and columns that can be NULL, so that
 # earlier versions, which know nothing of it, can go on with the database.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
-    _add_lease_extensions,
-    _add_epoch_metrics,
-    _add_paused_trials,
+    _add(leases.c.extended),
+    _add(epochs.c.metrics),
+    _add(leases.c.paused),
 )

@@ -8,13 +8,11 @@ of its own. What is written to a study is written in a transaction that finds it
 from __future__ import annotations
 
 import dataclasses
-import platform
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -25,12 +23,19 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.extensions import ExtensionError
 from search.spec.space import queued_baseline
-from search.store import DatabaseGoneError, StorageError, StudyGoneError
+from search.store import StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
 from search.store.leases import revive
-from search.store.schema import identities, studies, trials
+from search.store.schema import (
+    DATASET,
+    FINGERPRINT,
+    SPEC,
+    DatasetFacts,
+    identities,
+    studies,
+    trials,
+)
 from search.store.schema import study_user_attributes as attributes
-from search.store.views import DATASET, FINGERPRINT, SPEC, DatasetFacts
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
 
 # Of a stored specification: totals, and what a study of before does not record of its report.
 MAY_CHANGE = ("trials", "repeats", "budget", "published")
-PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 T = TypeVar("T")
 
 
@@ -57,7 +61,7 @@ class StudyHandle:
     db: Database
     study: optuna.Study
     study_id: int
-    identity: str | None
+    identity: str | None = None
     ended_views: dict[int, TrialView] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -67,8 +71,8 @@ class StudyHandle:
             study_id = with_retry(db, lambda: db.optuna.get_study_id_from_name(study.study_name))
         except KeyError as error:
             raise StudyGoneError(f"{db.url}: the study was deleted; start a new one") from error
-        identity = with_retry(db, lambda: _identity(db, study_id) or _make_identity(db, study_id))
-        return cls(db=db, study=study, study_id=study_id, identity=identity)
+        new = cls(db=db, study=study, study_id=study_id)
+        return dataclasses.replace(new, identity=with_retry(db, new._make_identity))
 
     @property
     def name(self) -> str:
@@ -81,33 +85,34 @@ class StudyHandle:
             return self.study.user_attrs
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
-        """See `search.store.database.transaction`: under this study's lock.
+    def transaction(self, **options: bool) -> Iterator[Connection]:
+        """See `search.store.database.transaction`; and none of its trials begins or ends meanwhile.
 
-        Raises:
-            StudyGoneError: it was deleted; nothing was written.
+        Raises `StudyGoneError` if it was deleted; nothing was written then.
         """
-        try:
-            with transaction(
-                self.db, study_id=self.study_id, identity=self.identity, durable=durable
-            ) as connection:
-                yield connection
-        except DatabaseGoneError:
-            raise
-        except StudyGoneError as error:
-            raise self._gone() from error
+        with transaction(self.db, **options) as connection:
+            found = connection.execute(_LOCK, {"of_study": self.study_id}).first()
+            if found is None or self.identity not in (None, found.identity):
+                raise self._gone()
+            yield connection
+
+    def write(self, do: Callable[[Connection], T], **options: bool) -> T:
+        """What `do` returns, done in a transaction with these options; see `with_retry`."""
+
+        def attempt() -> T:
+            with self.transaction(**options) as connection:
+                return do(connection)
+
+        return with_retry(self.db, attempt)
 
     def check(self) -> None:
         """Raises `StudyGoneError` if it is not there; asks once, whatever the database answers."""
-        if self.identity is not None and _identity(self.db, self.study_id) != self.identity:
+        if self.identity is not None and self._found_identity() != self.identity:
             raise self._gone()
 
     @contextmanager
     def told_if_gone(self) -> Iterator[None]:
-        """Whatever error comes of the study's having been deleted becomes `StudyGoneError`.
-
-        What reads meets that as missing rows: a KeyError here, a study without attributes there.
-        """
+        """Whatever error comes of its having been deleted, of missing rows, is `StudyGoneError`."""
         try:
             yield
         except StudyGoneError:
@@ -124,28 +129,37 @@ class StudyHandle:
             "anew"
         )
 
+    def _found_identity(self) -> str | None:
+        with snapshot(self.db) as connection:
+            found = select(identities.c.identity).where(identities.c.study_id == self.study_id)
+            return connection.scalar(found)
 
-_identity_of = select(identities.c.identity).where(identities.c.study_id == bindparam("of_study"))
-
-
-def _identity(db: Database, study_id: int) -> str | None:
-    with snapshot(db) as connection:
-        return connection.scalar(_identity_of, {"of_study": study_id})
-
-
-def _make_identity(db: Database, study_id: int) -> str | None:
-    """Under the study's lock, so that all who open it at once agree; None if we may not write."""
-    try:
-        with transaction(db, study_id=study_id) as connection:
-            found = connection.scalar(_identity_of, {"of_study": study_id})
-            if found is None:
-                found = uuid.uuid4().hex
-                connection.execute(insert(identities).values(study_id=study_id, identity=found))
+    def _make_identity(self) -> str | None:
+        """Or find the one that it has; None if it has none and we may not write."""
+        if (found := self._found_identity()) is not None:
             return found
-    except exc.DBAPIError as error:
-        if not forbids_writing(error):
-            raise
-        return None
+        try:
+            with self.transaction() as connection:  # so that all who open it at once agree
+                found = connection.scalar(_LOCK, {"of_study": self.study_id})
+                if found is None:
+                    found = uuid.uuid4().hex
+                    new = insert(identities).values(study_id=self.study_id, identity=found)
+                    connection.execute(new)
+                return found
+        except exc.DBAPIError as error:
+            if not forbids_writing(error):
+                raise
+            return None
+
+
+# The row that Optuna itself locks to number a new trial. (SQLite: every transaction locks all.)
+_LOCK = (
+    select(identities.c.identity)
+    .select_from(studies)
+    .outerjoin(identities, identities.c.study_id == studies.c.study_id)
+    .where(studies.c.study_id == bindparam("of_study"))
+    .with_for_update(of=studies)
+)
 
 
 def find_study(db: Database, name: str) -> StudyHandle | None:
@@ -213,45 +227,37 @@ def create_study(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names([spec.value.label])
-            facts = DatasetFacts.of(info, validation_count)
-            study.set_user_attr(DATASET, dataclasses.asdict(facts))
+            facts = dataclasses.asdict(DatasetFacts.of(info, validation_count))
+            study.set_user_attr(DATASET, facts)
             if spec.baseline is not None:
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
             study.set_user_attr(SPEC, spec.to_dict())
     return handle
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):  # run from a checkout that was not installed
-            found[package] = version(package)
-    return found
-
-
-def load_spec(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) -> StudySpec:
+def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> StudySpec:
     """The specification stored with the study; raises `StorageError` if it is not one of ours.
 
-    stored_in: the study's attributes, where they have been read already.
+    attributes: the study's, where they have been read already.
     """
-    stored = (study.attributes if stored_in is None else stored_in).get(SPEC)
+    stored = (attributes or study.attributes).get(SPEC)
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
+    with _damage_in_a_line(study):
+        return StudySpec.from_dict(stored)
 
-    return _checked(study, lambda: StudySpec.from_dict(stored))
 
-
-def load_facts(study: StudyHandle, stored_in: Mapping[str, Any] | None = None) -> DatasetFacts:
+def load_facts(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> DatasetFacts:
     """What the study records of its data set; raises `StorageError` if that is damaged."""
-    found = study.attributes if stored_in is None else stored_in
-    return _checked(study, lambda: DatasetFacts.from_dict(found[DATASET]))
+    with _damage_in_a_line(study):
+        return DatasetFacts.from_dict((attributes or study.attributes)[DATASET])
 
 
-def _checked(study: StudyHandle, make: Callable[[], T]) -> T:
-    """What no study of ours has written into the database becomes one line."""
+@contextmanager
+def _damage_in_a_line(study: StudyHandle) -> Iterator[None]:
+    """What no study of ours has written into the database becomes a `StorageError`."""
     try:
-        return make()
+        yield
     except ExtensionError as error:
         raise StorageError(f"study {study.name!r}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -271,8 +277,7 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
     Raises:
         SpecError: a named field differs from what the study was made with.
     """
-    stored = load_spec(study)
-    given = {name: getattr(wanted, name) for name in named}
+    stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():
         if name not in MAY_CHANGE and (old := getattr(stored, name)) != new:
             raise SpecError(

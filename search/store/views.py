@@ -1,29 +1,24 @@
-"""A study as it stood when it was read: what every table, figure and page is made of.
-
-`search.store.reading` reads it.
-"""
+"""A study as it stood when it was read: what every table, figure and page is made of."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Row, or_, select
 
-from models.checks import is_count
 from search.spec.config import StudySpec, TrialConfig
-from search.store.records import EpochRow, ResultRow, best_epoch
-
-if TYPE_CHECKING:
-    from data.examples import DatasetInfo
-
-# Attributes of a study, then of a trial; numeric ones become columns and axes in optuna-dashboard.
-SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
-FINGERPRINT = "fingerprint"  # of the data set; a study of an earlier version has none
-PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
-BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"
+from search.spec.space import OVERRIDES, suggest, true_params
+from search.store.claims import is_abandoned, is_paused, running_trials
+from search.store.database import read
+from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
+from search.store.schema import HARDWARE, PARAMETERS, REASON, VERSIONS, DatasetFacts, leases, trials
+from search.store.studies import StudyHandle, load_facts, load_spec
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -33,42 +28,7 @@ STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.WAITING: "waiting",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetFacts:
-    """What pages say of the data, without loading it."""
-
-    name: str
-    title: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    training_count: int
-    validation_count: int
-    own_validation: bool = False  # else a part of the training images is drawn for it
-    notes: tuple[str, ...] = ()  # what was done to its pictures; a folder's: escape them
-
-    def __post_init__(self) -> None:
-        numbers = (self.training_count, self.validation_count, *self.image_shape)
-        texts = (self.name, self.title, *self.class_names, *self.notes)
-        if len(self.image_shape) != 3 or not all(map(is_count, numbers)):
-            raise TypeError("its data's counts must be whole numbers")
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("its data's names must be text")
-
-    @classmethod
-    def of(cls, info: DatasetInfo, validation_count: int) -> DatasetFacts:
-        names = ("name", "title", "class_names", "image_shape", "training_count", "notes")
-        known: dict[str, Any] = {name: getattr(info, name) for name in names}
-        return cls(
-            **known, validation_count=validation_count, own_validation=info.has_own_validation
-        )
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
-        lists = ("class_names", "image_shape", "notes")  # JSON has no tuples
-        values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in stored.items()}
-        return cls(**values)
+MOST_PARAMETERS = 10**12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +113,7 @@ class StudyView:
     def leaderboard(self) -> list[TrialView]:
         """Complete trials, lowest value first."""
         complete = [trial for trial in self.in_state("complete") if trial.best is not None]
-        return sorted(complete, key=_lowest_value)
+        return sorted(complete, key=lambda trial: trial.best.value if trial.best else math.inf)
 
     @property
     def best(self) -> TrialView | None:
@@ -164,6 +124,104 @@ class StudyView:
         return next((trial for trial in self.trials if trial.is_baseline), None)
 
 
-def _lowest_value(trial: TrialView) -> float:
-    assert trial.best is not None
-    return trial.best.value
+def view_study(study: StudyHandle) -> StudyView:
+    """Read the study as it is now. Trials that have ended are read once for each handle."""
+    attributes = study.attributes
+    spec, facts = load_spec(study, attributes), load_facts(study, attributes)
+    versions = attributes.get(VERSIONS)
+    view = StudyView(
+        name=study.name,
+        storage=study.db.url,
+        spec=spec,
+        dataset=facts,
+        hardware=_text(attributes.get(HARDWARE)) or "unknown",
+        versions={
+            name: found
+            for name, found in (versions.items() if isinstance(versions, dict) else ())
+            if isinstance(found, str)
+        },
+        trials=_trial_views(study, spec),
+        results=tuple(results_of(study.db, study.name)),
+    )
+    # With the total that it has: a copy, or a study whose total was lowered, can have more.
+    arms = len(spec.arms) or 1
+    if view.finished > spec.trials:
+        return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
+    return view
+
+
+def _text(stored: object) -> str | None:
+    """An attribute as we write it; None for what others put in its place."""
+    return stored if isinstance(stored, str) else None
+
+
+def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
+    found, held = read(
+        study.db,
+        lambda connection: (
+            _frozen_trials(study, connection),
+            {row.number: row for row in running_trials(connection, study.study_id)},
+        ),
+    )
+    known = study.ended_views
+    unknown = [
+        trial
+        for trial in found
+        if trial.number not in known or known[trial.number].finished != trial.datetime_complete
+    ]
+    # Read after the trials: one that had ended by then has all of its own.
+    rows = defaultdict[int, list[EpochRow]](list)
+    numbers = [trial.number for trial in unknown]
+    for row in epochs_of(study.db, study.study_id, trials=numbers, objective=spec.objective):
+        rows[row.trial_number].append(row)
+    views = dict(known)
+    for trial in unknown:
+        number = trial.number
+        views[number] = _trial_view(trial, spec, tuple(rows[number]), held.get(number))
+        if trial.state.is_finished():
+            known[number] = views[number]
+    return tuple(views[trial.number] for trial in found)
+
+
+def _frozen_trials(study: StudyHandle, connection: Connection) -> list[FrozenTrial]:
+    """All as they are now. Optuna remembers for good those that it has seen ended."""
+    found = {trial.number: trial for trial in study.study.get_trials(deepcopy=False)}
+    again = select(trials.c.number, trials.c.trial_id, trials.c.datetime_complete).join(leases)
+    of_study = trials.c.study_id == study.study_id
+    again = again.where(of_study, or_(leases.c.token > 1, leases.c.paused.is_not(None)))
+    for number, trial_id, ended in connection.execute(again):
+        if number in found and found[number].datetime_complete != ended:
+            found[number] = study.db.optuna.get_trial(trial_id)
+    return list(found.values())
+
+
+def _trial_view(
+    trial: FrozenTrial, spec: StudySpec, rows: tuple[EpochRow, ...], lease: Row[Any] | None
+) -> TrialView:
+    try:
+        config = suggest(trial, spec)
+    except ValueError:  # parameters not suggested yet, or of a broken trial
+        config = None
+    state = STATES[trial.state]
+    if lease is not None and (is_paused(lease) or is_abandoned(lease)):
+        state = "paused" if is_paused(lease) else "interrupted"
+    size, reason = trial.user_attrs.get(PARAMETERS), trial.user_attrs.get(REASON)
+    early = rows[:1] if rows and rows[0].epoch == 0 else ()
+    arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
+    return TrialView(
+        number=trial.number,
+        state=state,
+        params=true_params(trial, spec),
+        config=config,
+        parameters=size if type(size) is int and 0 <= size <= MOST_PARAMETERS else None,
+        curve=rows[len(early) :],
+        early_look=next(iter(early), None),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+        reason=_text(reason),
+        is_baseline=OVERRIDES in trial.user_attrs,
+        worker=None if lease is None else lease.worker,
+        attempt=1 if lease is None else (lease.abandonments or 0) + 1,
+        arm=None if arm is None else arm.name,
+        repeat=repeat,
+    )

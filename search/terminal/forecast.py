@@ -22,7 +22,8 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
 from search.spec.space import arm_config, searched, suggest
 from search.spec.study_file import size_in_words
-from search.store.views import DatasetFacts, StudyView
+from search.store.schema import DatasetFacts
+from search.store.views import StudyView
 from search.terminal.status import wrap
 from search.training.device import describe_hardware
 from search.training.task import Task

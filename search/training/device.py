@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import joblib
@@ -14,6 +15,7 @@ import torch
 
 from search.training.epoch import DeviceError
 
+PACKAGES = ("cnn-search", "optuna", "torch", "torchvision", "numpy")
 M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 M_MMAP_THRESHOLD = -3
 KEEP_BYTES = 1 << 30
@@ -115,3 +117,12 @@ def describe_hardware(device: torch.device) -> str:
         names = (line.split(":", 1)[1].strip() for line in lines if "model name" in line)
         processor = next(names, processor)
     return f"{processor}, {torch.get_num_threads()} of {available_cores()} cores"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # run from a checkout that was not installed
+            found[package] = version(package)
+    return found

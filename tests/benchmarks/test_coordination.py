@@ -20,8 +20,8 @@ from benchmarks.coordinators import (
 )
 from benchmarks.trials_present import make_up_trials
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study
+from search.store.views import view_study
 
 PRESENT, TRIALS = 30, 3
 

@@ -19,10 +19,9 @@ import pytest
 from search.running.study import run_study
 from search.store import StorageError
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.records import epochs_of
 from search.store.studies import find_study
-from search.store.views import StudyView
+from search.store.views import StudyView, view_study
 
 # Fixtures of their own files, for every test below this folder.
 from tests.search.blobs import bundle, network, task  # noqa: F401

@@ -20,7 +20,8 @@ from search.spec.domains import Choice, Range
 from search.spec.recipe import Recipe
 from search.spec.space import arm_config
 from search.store.records import EpochRow, ResultRow
-from search.store.views import DatasetFacts, State, StudyView, TrialView
+from search.store.schema import DatasetFacts
+from search.store.views import State, StudyView, TrialView
 from search.training.epoch import Calibration, Epoch, Score
 
 START = datetime(2026, 3, 1, 9, 0)

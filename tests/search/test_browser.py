@@ -9,8 +9,8 @@ from typing import Any
 
 from search.figures import dashboard_figures
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study
+from search.store.views import view_study
 from search.terminal.summary import score_in_words
 from tests.search.test_dashboard import settled
 

@@ -19,8 +19,8 @@ from search import export, finalize
 from search.final import final, folder
 from search.store import StorageError
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study, set_total
+from search.store.views import view_study
 from search.training.bundle import read_bundle
 from search.training.metrics import calibration_error
 

@@ -19,9 +19,10 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
 
-from search.store.database import Database, transaction
+from search.store.database import Database
 from search.store.opening import open_database
 from search.store.records import epochs_of
+from search.store.studies import StudyHandle
 from tests.search.conftest import children_of
 
 pytestmark = pytest.mark.faults
@@ -116,7 +117,8 @@ def delete(url: str, *, rename: bool = False) -> None:
     """As optuna-dashboard does: it renames by copying."""
     with closing(open_database(url)) as db:
         db.leaving.set()
-        with transaction(db, study_id=db.optuna.get_study_id_from_name("s")) as connection:
+        study = optuna.load_study(study_name="s", storage=db.optuna)
+        with StudyHandle.of(db, study).transaction() as connection:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up in silence where something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import require_study
+from search.store.views import view_study
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ import optuna
 import pytest
 from sqlalchemy import text, update
 
-from search.store.database import transaction
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
+from search.store.studies import StudyHandle
 from tests.search.workplaces import SmallDisk
 
 pytestmark = pytest.mark.faults
@@ -138,8 +138,8 @@ def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
 def make_anew(url: str) -> None:
     """Delete the study and make one of its name, in one step for all others."""
     with closing(open_database(url)) as db:
-        study_id = db.optuna.get_study_id_from_name("study")
-        with transaction(db, study_id=study_id) as connection:
+        study = optuna.load_study(study_name="study", storage=db.optuna)
+        with StudyHandle.of(db, study).transaction() as connection:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up in silence where something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))

@@ -16,8 +16,8 @@ from search.running.run import Run
 from search.running.trial import MAX_FAILURES_IN_A_ROW, checkpoint_path, trial_seed
 from search.running.worker import train_trials
 from search.store import StudyBrokenError
-from search.store.reading import view_study
 from search.store.schema import epochs
+from search.store.views import view_study
 from search.training.epoch import Epoch
 from search.training.files import save_checkpoint
 from search.training.train import train

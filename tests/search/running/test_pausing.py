@@ -26,10 +26,9 @@ from search.store.database import transaction
 from search.store.folders import sweep
 from search.store.leases import Lease
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.schema import leases
 from search.store.studies import require_study, set_total
-from search.store.views import StudyView
+from search.store.views import StudyView, view_study
 from search.training.epoch import Epoch
 from tests.search.running.made_up import MadeUpTraining, curve, register
 

@@ -16,7 +16,7 @@ from search.spec.space import OVERRIDES
 from search.store import StorageError
 from search.store.database import Database
 from search.store.opening import open_database
-from search.store.views import DATASET, SPEC
+from search.store.schema import DATASET, SPEC
 
 REFUSED = ValueError  # all errors that a person reads on one line are of this kind
 WORK = ["--study", "s", "--device", "cpu", "--quiet"]

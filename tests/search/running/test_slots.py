@@ -21,9 +21,9 @@ from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.schema import leases
 from search.store.studies import create_study
+from search.store.views import view_study
 from search.training.epoch import Epoch
 from search.training.task import load_task
 from search.training.train import train

@@ -17,8 +17,8 @@ from search.running.study import run_study
 from search.spec.domains import SpecError
 from search.store.data import HELD_OUT, PLACES
 from search.store.opening import open_database
+from search.store.schema import FINGERPRINT
 from search.store.studies import require_study
-from search.store.views import FINGERPRINT
 from tests.data.pets import draw, make_pets
 
 SPACE = {"depth": 1, "width": 4, "hidden": [[]], "learning_rate": 0.01, "batch_size": 8}

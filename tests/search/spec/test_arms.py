@@ -22,9 +22,8 @@ from search.spec.domains import SpecError
 from search.spec.space import arm_config, check_space, suggest
 from search.spec.study_file import StudyFileError, read_study_file
 from search.store.opening import open_database
-from search.store.reading import view_study
 from search.store.studies import create_study
-from search.store.views import StudyView
+from search.store.views import StudyView, view_study
 from search.training.task import load_task
 from search.training.train import train
 

@@ -23,8 +23,8 @@ from search.spec.space import (
 )
 from search.spec.study_file import read_study_file, ready_made
 from search.store.database import Database
-from search.store.reading import view_study
 from search.store.studies import StudyHandle, create_study
+from search.store.views import view_study
 from tests.search.long_studies import INFO
 
 FASHION = ((1, 28, 28), 10)

@@ -29,9 +29,9 @@ from search.spec.study_file import (
 )
 from search.store import StorageError
 from search.store.opening import open_database
-from search.store.reading import view_study
+from search.store.schema import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
 from search.store.studies import StudyHandle, load_facts, load_spec
-from search.store.views import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
+from search.store.views import view_study
 from tests.hostile import VALUES, damaged, edited, refused_in_a_line
 
 SHAPE, CLASSES = (1, 28, 28), 10

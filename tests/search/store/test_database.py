@@ -30,7 +30,7 @@ def count_trials(db: Database) -> int:
 
 def test_transaction_takes_optuna_back_too(db: Database, study: StudyHandle) -> None:
     def cut_off() -> None:
-        with transaction(db, study_id=study.study_id):
+        with study.transaction():
             trial = study.study.ask()
             trial.suggest_float("x", 0, 1)
             study.study.tell(trial, 1.0)
@@ -69,15 +69,15 @@ def test_transaction_is_not_seen_before_its_end(db: Database, study: StudyHandle
     assert count_trials(db) == 1
 
 
-def test_study_lock_keeps_others_waiting(db: Database, study: StudyHandle) -> None:
+def test_study_lock_keeps_others_waiting(study: StudyHandle) -> None:
     order = []
 
     def other() -> None:
-        with transaction(db, study_id=study.study_id):
+        with study.transaction():
             order.append("other")
 
     thread = threading.Thread(target=other)
-    with transaction(db, study_id=study.study_id):
+    with study.transaction():
         thread.start()
         time.sleep(0.2)
         order.append("first")

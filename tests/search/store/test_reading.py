@@ -15,10 +15,9 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
-from search.store.reading import view_study
-from search.store.schema import leases
+from search.store.schema import REASON, leases
 from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
-from search.store.views import REASON, StudyView
+from search.store.views import StudyView, view_study
 from search.terminal.summary import status_text
 from tests.search.long_studies import SPEC as LONG_SPEC
 from tests.search.long_studies import Fill

@@ -112,17 +112,19 @@ def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path, report: R
         assert epochs_of(db, study.study_id) == []
 
 
-def test_results_tell_when_the_test_set_was_opened(db: Database) -> None:
+def test_results_tell_when_the_test_set_was_opened(db: Database, study: StudyHandle) -> None:
     assert results_of(db, "study") == []
-    first = add_result(db, study_name="study", trial_number=7, seeds=[1, 2, 3])
-    second = add_result(db, study_name="study", trial_number=8, seeds=[4])
-    add_result(db, study_name="other", trial_number=1, seeds=[])
+    other = StudyHandle.of(db, optuna.create_study(study_name="other", storage=db.optuna))
+    for opened_by, number, seeds in ((study, 7, [1, 2, 3]), (study, 8, [4]), (other, 1, [])):
+        add_result(opened_by, trial_number=number, seeds=seeds, result_id=f"of trial {number}")
+    add_result(study, trial_number=9, seeds=[9], result_id="of trial 8")  # it is on record
     figures = {"accuracy": 0.93, "confusion": [[1, 0], [0, 1]], "text": "Größe"}
-    complete_result(db, second, figures)
+    complete_result(db, "of trial 8", figures)
+    complete_result(db, "of trial 8", {})  # what was added first stands
     rows = results_of(db, "study")
     assert rows == sorted(rows, key=lambda row: row.opened_at)  # SQLite's clock has milliseconds
     opened, scored = sorted(rows, key=lambda row: row.trial_number)
-    assert (opened.result_id, opened.trial_number, opened.seeds) == (first, 7, (1, 2, 3))
+    assert (opened.result_id, opened.seeds) == ("of trial 7", (1, 2, 3))
     assert opened.figures is None  # it was opened, whatever became of it
-    assert (scored.result_id, scored.figures) == (second, figures)
+    assert (scored.trial_number, scored.seeds, scored.figures) == (8, (4,), figures)
     assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5

@@ -16,8 +16,8 @@ from search.spec.space import suggest
 from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
+from search.store.schema import REASON
 from search.store.studies import StudyHandle, create_study
-from search.store.views import REASON
 from search.terminal.status import next_commands, quick_status
 from tests.search.long_studies import INFO
 
