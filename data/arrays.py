@@ -6,8 +6,6 @@ Shapes: N images, H x W pixels, C channels (1 grey, 3 RGB); K classes.
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,11 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from data.errors import DataError, is_text, listed
-from data.examples import DatasetInfo, Examples
+from data.examples import DatasetInfo, Examples, share
 from data.extensions import describe_error, load_function
-from data.folders.layout import share
-from data.folders.levels import common_range, extent, scale, words
-from data.folders.preparation import Preparation, Range, Reading
+from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
 from data.reading import open_regular
 
 if TYPE_CHECKING:
@@ -71,12 +67,12 @@ class Part:
 def load_training(
     dataset: Dataset, name: str, data_dir: Path, reading: Reading
 ) -> tuple[DatasetInfo, Examples]:
-    """See `data.datasets.load_training`; the name is canonical."""
-    part = _check(dataset.load(True, data_dir, reading), name)
-    levels, notes, preparation = _levels(part.images), part.notes, part.preparation
+    """See `data.datasets.load_training`."""
+    part = _checked(dataset.load(True, data_dir), name)
+    levels, notes, preparation = _levels(part.images), list(part.notes), part.preparation
     examples = _examples(part, levels)
     if levels is not None:
-        notes = (*notes, f"{words(levels)}, as found in the training images")
+        notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)
     classes = tuple(part.class_names)
     mirrors = reading.mirror_changes_class
@@ -85,7 +81,7 @@ def load_training(
     if mirrors is None:
         mirrors = mirror_changes_class(classes, version=reading.version)
     if mirrors or dataset.path is not None:
-        notes = (*notes, _MIRRORING[mirrors])
+        notes.append(_MIRRORING[mirrors])
     usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
@@ -100,17 +96,17 @@ def load_training(
         test_is_drawn=part.test_is_drawn,
         has_own_validation=part.validation > 0,
         preparation=preparation,
-        notes=notes,
+        notes=tuple(notes),
     )
     return info, examples
 
 
-def load_test(dataset: Dataset, name: str, data_dir: Path, reading: Reading) -> Examples:
+def load_test(dataset: Dataset, name: str, data_dir: Path) -> Examples:
     """The test examples, with the levels of the training images where they are not uint8."""
-    part = _check(dataset.load(False, data_dir, reading), name)
-    if part.images.dtype == np.uint8:
-        return _examples(part, None)
-    return _examples(part, _levels(_check(dataset.load(True, data_dir, reading), name).images))
+    part = learned = _checked(dataset.load(False, data_dir), name)
+    if part.images.dtype != np.uint8:
+        learned = _checked(dataset.load(True, data_dir), name)
+    return _examples(part, _levels(learned.images))
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
@@ -125,7 +121,7 @@ def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> boo
     return all(map(_SIGN.fullmatch, names)) or any(map(_SIDE.search, names))
 
 
-def call(reference: str, train: bool, *_: object) -> Any:
+def call(reference: str, train: bool, _data_dir: Path) -> Any:
     """What the function gives that "FILE.py:FUNCTION" names; what it raises is a DataError here."""
     file, function = load_function(reference)
     try:
@@ -134,7 +130,7 @@ def call(reference: str, train: bool, *_: object) -> Any:
         raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
 
 
-def read_npz(path: Path, train: bool, *_: object) -> Part:
+def load(path: Path, train: bool, _data_dir: Path) -> Part:
     """Training or test arrays of an archive; of the other part nothing is read but labels."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
@@ -142,12 +138,12 @@ def read_npz(path: Path, train: bool, *_: object) -> Part:
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
 
         def part(images: str, labels: str) -> Part:
-            return _check(Part(archive[images], archive[labels], names), f"{path}, {images}")
+            return _checked(Part(archive[images], archive[labels], names), f"{path}, {images}")
 
         if not train:
             return part(*keys[2:4])
         found = replace(part(*keys[:2]), test_digests=_test_digests(path, archive))
-        if keys[4] not in archive or keys[5] not in archive:
+        if not {*keys[4:]} <= {*archive.files}:
             return found
         own = part(*keys[4:])
         return replace(
@@ -159,8 +155,8 @@ def read_npz(path: Path, train: bool, *_: object) -> Part:
         )
 
 
-def has_same_test(path: Path, info: DatasetInfo, _data_dir: Path, _version: int) -> bool:
-    """See `data.datasets.has_same_test`."""
+def has_same_test(path: Path, info: DatasetInfo, _data_dir: Path) -> bool:
+    """See `data.datasets.Dataset`."""
     with _opened(path) as archive:
         return _test_digests(path, archive) == info.test_digests
 
@@ -176,12 +172,10 @@ def _opened(path: Path) -> Iterator[Any]:
     """The archive; what goes wrong with it inside becomes a DataError."""
     try:
         with open_regular(path, MAX_BYTES) as file, np.load(file, allow_pickle=False) as archive:
-            if not hasattr(archive, "zip"):
-                raise ValueError("it is a single array")
             yield archive
     except DataError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
+    except Exception as error:  # of many kinds, whatever damaged bytes make of NumPy
         raise DataError(
             f"{path} cannot be read as an .npz archive of plain arrays ({error}); check the path, "
             "or save it with numpy.savez"
@@ -200,7 +194,7 @@ def _keys(path: Path, archive: Any) -> list[str]:
     return keys
 
 
-def _check(found: Any, source: str) -> Part:
+def _checked(found: Any, source: str) -> Part:
     """With images and labels as arrays of the right shape and type, and class names as text."""
     try:
         part = found if isinstance(found, Part) else Part(*found)
@@ -215,8 +209,7 @@ def _check(found: Any, source: str) -> Part:
         labels = labels[:, 0]
     if images.dtype == bool:
         images = images * np.uint8(255)
-    fault = _fault(images, labels, names)
-    if fault:
+    if fault := _fault(images, labels, names):
         raise DataError(f"{source}: {fault}")
     return replace(part, images=images, labels=labels, class_names=names)
 
@@ -229,7 +222,7 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
             f"the images have shape {images.shape} and type {images.dtype}; give numbers of shape "
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
         )
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
+    if not np.isfinite(images).all():
         return "the images hold numbers that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
         return f"class names {listed(names)} cannot be used; give at least two, each once"

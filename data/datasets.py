@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,57 +32,38 @@ FORMS = {
 _READING = Reading()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """One data set: an entry of DATASETS, or what `find_dataset` makes of a name.
 
     Attributes:
+        load: (train, data_dir) -> (images, labels, class names), or a `data.arrays.Part` of them.
+            Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range,
+            which is then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the
+            test examples, which are not asked for before the final test.
         title: for people: "Fashion-MNIST".
         description: one line for --help, of a registered one.
-        load: (train, data_dir, reading) -> a `data.arrays.Part`, or its first three fields. Opens
-            no test image with `train`, and is asked for the others by search.finalize alone.
         mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
             classes' names.
         validation_count: how many serve for validation by default; None: a fifth.
-        has_same_test: (info, data_dir, reading's version) -> whether classes and test images are
-            still those of `info`; decodes none.
+        has_same_test: (info, data_dir) -> whether classes and test images are still those of
+            `info`; decodes none.
         path: the person's file or folder, which may be moved; None for a registered one.
         name: with that path; empty for a registered one.
     """
 
+    load: Callable[[bool, Path], Any]
+    _: KW_ONLY
     title: str
-    load: Callable[[bool, Path, Reading], Any]
     description: str = ""
     mirror_changes_class: bool | None = None
     validation_count: int | None = None
-    has_same_test: Callable[[DatasetInfo, Path, int], bool] = lambda *_: True
+    has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
     path: Path | None = None
     name: str = ""
 
 
-def from_arrays(
-    load: Callable[[bool, Path], Any],
-    *,
-    title: str,
-    description: str,
-    mirror_changes_class: bool | None = None,
-    validation_count: int | None = None,
-) -> Dataset:
-    """A data set that is a function of (train, data_dir) to (images, labels, class names).
-
-    Args:
-        load: images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range,
-            which is then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the
-            test examples, which are not asked for before the final test.
-        mirror_changes_class, validation_count: see `Dataset`.
-    """
-    return Dataset(
-        title=title,
-        description=description,
-        load=lambda train, data_dir, _reading: load(train, data_dir),
-        mirror_changes_class=mirror_changes_class,
-        validation_count=validation_count,
-    )
+from_arrays = Dataset  # what extensions call it
 
 
 def _lazily(where: str, *first: Any) -> Callable[..., Any]:
@@ -92,44 +73,44 @@ def _lazily(where: str, *first: Any) -> Callable[..., Any]:
 
 
 DATASETS: dict[str, Dataset] = {
-    "fashion_mnist": from_arrays(
+    "fashion_mnist": Dataset(
         _lazily("data.published:load_idx", "FashionMNIST", None),
         title="Fashion-MNIST",
         description="70 000 grey images of 28x28, 10 kinds of clothing",
         validation_count=10_000,
     ),
-    "mnist": from_arrays(
+    "mnist": Dataset(
         _lazily("data.published:load_idx", "MNIST", "0123456789"),
         title="MNIST",
         description="70 000 grey images of 28x28, handwritten digits",
         validation_count=5_000,
     ),
-    "kmnist": from_arrays(
+    "kmnist": Dataset(
         _lazily("data.published:load_idx", "KMNIST", None),
         title="Kuzushiji-MNIST",
         description="70 000 grey images of 28x28, 10 handwritten Japanese characters",
         mirror_changes_class=True,
         validation_count=10_000,
     ),
-    "cifar10": from_arrays(
+    "cifar10": Dataset(
         _lazily("data.published:load_cifar", "CIFAR10", ""),
         title="CIFAR-10",
         description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
         validation_count=10_000,
     ),
-    "cifar100": from_arrays(
+    "cifar100": Dataset(
         _lazily("data.published:load_cifar", "CIFAR100", "fine_"),
         title="CIFAR-100",
         description="60 000 colour images of 32x32, 100 kinds of things",
         validation_count=10_000,
     ),
-    "cifar100_coarse": from_arrays(
+    "cifar100_coarse": Dataset(
         _lazily("data.published:load_cifar", "CIFAR100", "coarse_"),
         title="CIFAR-100 (20 super-classes)",
         description="CIFAR-100 by its 20 super-classes",
         validation_count=10_000,
     ),
-    "digits": from_arrays(
+    "digits": Dataset(
         _lazily("data.published:load_digits"),
         title="digits",
         description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
@@ -143,20 +124,20 @@ def dataset_choices() -> str:
     return f"{', '.join(names)} or {last}"
 
 
-def find_dataset(name: str) -> Dataset:
+def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
     """The data set called `name`, registered or of one of the FORMS; nothing is read of it.
 
     Raises DataError for an unknown name, and a path that can be none.
     """
     if name in DATASETS:
         return DATASETS[name]
-    for prefix, module, loader in ((FOLDER, "folders.folder", "load"), (NPZ, "arrays", "read_npz")):
+    for prefix, module, first in ((FOLDER, "folders.folder", [reading]), (NPZ, "arrays", [])):
         if name.startswith(prefix):
             path = _absolute(name, name.removeprefix(prefix))
             return Dataset(
+                _lazily(f"data.{module}:load", path, *first),
                 title=path.name.removesuffix(".npz"),
-                load=_lazily(f"data.{module}:{loader}", path),
-                has_same_test=_lazily(f"data.{module}:has_same_test", path),
+                has_same_test=_lazily(f"data.{module}:has_same_test", path, *first),
                 path=path,
                 name=f"{prefix}{path}",
             )
@@ -165,7 +146,7 @@ def find_dataset(name: str) -> Dataset:
         path = _absolute(name, file)
         canonical = f"{path}:{function}"
         load = _lazily("data.arrays:call", canonical)
-        return Dataset(title=path.stem, load=load, path=path, name=canonical)
+        return Dataset(load, title=path.stem, path=path, name=canonical)
     raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
 
 
@@ -201,27 +182,21 @@ def load_training(
         raise DataError(
             f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
         )
-    return arrays.load_training(find_dataset(name), canonical_name(name), data_dir, reading)
+    return arrays.load_training(
+        find_dataset(name, reading), canonical_name(name), data_dir, reading
+    )
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
     """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
     from data import arrays
 
-    return arrays.load_test(find_dataset(name), canonical_name(name), data_dir, reading)
+    return arrays.load_test(find_dataset(name, reading), canonical_name(name), data_dir)
 
 
 def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:
     """How many test examples there are, all of them read: nothing else of them comes out."""
     return len(load_test(name, data_dir, reading=reading))
-
-
-def has_same_test(info: DatasetInfo, data_dir: Path, *, version: int) -> bool:
-    """Whether classes and test images of a data set are still those of `info`; decodes none.
-
-    `version`: see `Reading`.
-    """
-    return find_dataset(info.name).has_same_test(info, data_dir, version)
 
 
 def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None:

@@ -27,12 +27,6 @@ class Examples:
     images_NCHW: Tensor
     labels_N: Tensor
 
-    def __post_init__(self) -> None:
-        assert self.images_NCHW.dtype == torch.uint8
-        assert self.images_NCHW.ndim == 4
-        assert self.labels_N.dtype == torch.int64
-        assert self.labels_N.shape == self.images_NCHW.shape[:1]
-
     def __len__(self) -> int:
         return len(self.labels_N)
 
@@ -108,6 +102,11 @@ def split(
     return examples.select(training_M.to(device)), examples.select(validation_M.to(device))
 
 
+def share(count: int, classes: int) -> int:
+    """How many of `count` examples are set aside: a fifth of them, but one of each class."""
+    return max(round(0.2 * count), classes)
+
+
 def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
     """Ascending indices of (the rest, `count` examples drawn by class)."""
     from sklearn.model_selection import train_test_split  # a second to import
@@ -163,8 +162,6 @@ def batch_indices(count: int, batch_size: int, generator: torch.Generator) -> Te
     On the generator's device. An incomplete last batch is left out, unless it is the only one:
     batches of one size suit batch norm and CUDA graphs, and each epoch leaves out others.
     """
-    assert count >= 1
-    assert batch_size >= 1
     order_N = torch.randperm(count, generator=generator, device=generator.device)
     size = min(batch_size, count)
     return order_N[: count - count % size].view(-1, size)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.examples import DatasetInfo, Examples
-from data.folders.held_out import DIGEST_DIGITS
-from data.folders.layout import class_of
+from data.folders.held_out import DIGEST_DIGITS, class_of
 
 MAX_TOLD = 6  # differences
 Pictures = tuple[int, str]  # how many a class has, and a digest that their order does not change

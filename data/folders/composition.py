@@ -23,18 +23,8 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 from torch import Tensor
 
-from data.folders.levels import words
-from data.folders.pictures import (
-    decoded,
-    flattened,
-    hushed,
-    inside,
-    is_deep,
-    levels_of,
-    opened,
-    read_picture,
-)
-from data.folders.preparation import Preparation
+from data.folders import pictures
+from data.folders.preparation import Preparation, words
 
 Grey = NDArray[np.float32]
 Centring = Literal["mass", "box"]
@@ -86,14 +76,14 @@ class Composition:
     centring: Centring | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` gives the composition back."""
+        """JSON-ready form, for `from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
         """Raises ValueError or TypeError for what `measure` cannot find."""
         found = cls(**stored)
-        shares = [found.ground, *(s for s in (found.level, found.size) if s is not None)]
+        shares = [s for s in (found.ground, found.level, found.size) if s is not None]
         if (
             not isinstance(found.on_dark, bool)
             or found.centring not in (None, *get_args(Centring))
@@ -168,17 +158,17 @@ def read_alike(
         DataError: not a picture that can be read.
     """
     channels, height, width = image_shape
-    with hushed(), opened(path) as image:
-        given = image.size
-        notes = [words(levels_of(image, preparation))] if is_deep(image) else []
-    picture_CHW = read_picture(path, image_shape, preparation)
+    with pictures.hushed(), pictures.opened(path) as image:
+        given, is_deep = image.size, pictures.is_deep(image)
+        notes = [words(pictures.levels_of(image, preparation))] if is_deep else []
+    [picture_HWC] = pictures.read_pictures([path], image_shape, preparation)
     if composition is not None and channels == 1:
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
             notes.append("blank: nothing stands out from the ground")
         elif given != (width, height) or figure.on_dark != composition.on_dark:
             if figure.on_dark != composition.on_dark:
-                picture_CHW = 255 - picture_CHW
+                picture_HWC = 255 - picture_HWC
                 notes.append(f"{'light on dark' if figure.on_dark else 'dark on light'}, inverted")
             if composition.size is not None:
                 image_HW = _recompose(figure, composition, (height, width))
@@ -189,16 +179,14 @@ def read_alike(
         notes.append(f"resized from {given[0]}x{given[1]}")
         if preparation.fit == "pad" and given[0] * height != given[1] * width:
             notes.append("padded at its sides")
-    return picture_CHW, notes or [AS_IT_IS]
+    return torch.from_numpy(picture_HWC).permute(2, 0, 1), notes or [AS_IT_IS]
 
 
 def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
     """Its longer side at most `longest` pixels; its proportions stay."""
-    box = (longest, longest)
-    with hushed(), decoded(path, box, "pad") as image:
-        grey = flattened(image, preparation, "L")
-    if max(grey.size) > longest:
-        grey = grey.resize(inside(grey.size, box), Image.Resampling.BOX)
+    with pictures.hushed(), pictures.decoded(path, (longest, longest), "pad") as image:
+        grey = pictures.flattened(image, preparation, "L")
+    grey.thumbnail((longest, longest), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / np.float32(255)
 
 

@@ -1,37 +1,77 @@
-"""A person's own pictures as a data set: what they are made into, and where that is decided.
+"""A person's own pictures as a data set: which are for what, and what they are made into.
 
-Sizes and levels of the training pictures are looked at once; what they decide holds for all others.
+PATH/train/<class>/* and, if given, PATH/test/<class>/*. PATH/val/<class>/* (or valid, validation),
+if given, are the validation images. Without PATH/train the classes lie in PATH itself. Without
+PATH/test a fifth of the images is held out for the test, by class, for good (see
+`data.folders.held_out`). Sizes and levels of the training pictures are looked at once; what they
+decide holds for all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from data.arrays import Part
-from data.errors import DataError
-from data.examples import DatasetInfo
-from data.folders.layout import Layout, class_of, read_layout
-from data.folders.levels import common_range, extent, words
-from data.folders.pictures import channels_of, decoded, each, is_deep, opened, read_pictures
-from data.folders.preparation import FIRST, Preparation, Range, Reading
+from data.errors import DataError, listed, refuse_names, shown
+from data.examples import DatasetInfo, share
+from data.folders.held_out import class_of, file_digest, held_out
+from data.folders.pictures import (
+    channels_of,
+    decoded,
+    each,
+    is_deep,
+    is_picture,
+    is_system_folder,
+    opened,
+    read_pictures,
+)
+from data.folders.preparation import (
+    FIRST,
+    Preparation,
+    Range,
+    Reading,
+    common_range,
+    extent,
+    words,
+)
 
+VALIDATION = ("val", "valid", "validation")
 SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from
 SMALLEST = 8  # for networks to have something to pool; the largest is a matter of time
 LARGEST = 1024
 FIRST_SIZE = 32  # of studies of before the size was chosen
 MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
 
-Shape = tuple[int, int, int]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Files as "train/<class>/<file>" below `root`, or "<class>/<file>" without such a folder.
+
+    learned: for training, then `validation` of them for validation; 0: it is to be drawn.
+    test_digests: the test images alike, with the digests of their files.
+    test_is_drawn: they were held out; the folder has none of its own.
+    notes: what a person should know, a sentence each.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    learned: tuple[str, ...]
+    validation: int
+    test_digests: Mapping[str, str]
+    test_is_drawn: bool
+    notes: tuple[str, ...]
 
 
-def load(root: Path, train: bool, data_dir: Path, reading: Reading) -> Part:
+def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises DataError for files that are no pictures, all at once."""
     layout = read_layout(root, data_dir, version=reading.version)
-    image_shape, preparation, notes = prepare(layout, reading)
+    image_shape, preparation, notes = _prepare(layout, reading)
     files = layout.learned if train else tuple(layout.test_digests)
     label_of = {name: label for label, name in enumerate(layout.class_names)}
     return Part(
@@ -46,13 +86,144 @@ def load(root: Path, train: bool, data_dir: Path, reading: Reading) -> Part:
     )
 
 
-def has_same_test(root: Path, info: DatasetInfo, data_dir: Path, version: int) -> bool:
-    """See `data.datasets.has_same_test`."""
-    layout = read_layout(root, data_dir, version=version)
+def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
+    """See `data.datasets.Dataset`."""
+    layout = read_layout(root, data_dir, version=reading.version)
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
-def prepare(layout: Layout, reading: Reading) -> tuple[Shape, Preparation, list[str]]:
+def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
+    """The files below `root` by split, none decoded; a split that is drawn is kept in `data_dir`.
+
+    `version`: see `data.folders.preparation.Reading`. Raises DataError for a folder that is no data
+    set, with all that is wrong of one kind at once.
+    """
+    try:
+        return _read(root, data_dir, version)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {root}: {error}; check the path and its permissions"
+        ) from error
+
+
+def _read(root: Path, data_dir: Path, version: int) -> Layout:
+    skipped: list[Path] = []
+    split = _training_folder(root, version)
+    training = _scan(root, split, skipped)
+    names = sorted({class_of(file) for file in training})
+    if len(names) < 2:
+        raise DataError(f"{root / split} has a single class; give at least two folders of images")
+    own = [name for name in VALIDATION if split and version > 1 and (root / name).is_dir()]
+    if len(own) > 1:
+        raise DataError(f"{root} has folders {listed(own)}; keep one, for the validation images")
+    validation = _scan(root, own[0], skipped, names) if own else []
+    notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
+    drawn = not (split and (root / "test").is_dir())
+    if drawn:
+        test = held_out(root, training, data_dir, lambda: _draw(root, split, training))
+        training = [file for file in training if file not in test]
+        notes.append(
+            f"test: there is no folder {shown(root / 'test')}, so {len(test)} pictures are held "
+            "out, drawn by class once and for all"
+        )
+    else:
+        test = {file: file_digest(root / file) for file in _scan(root, "test", skipped, names)}
+    _require_of_each_class(training, names, 1 if own else 2, root / split)
+    for part, what in ((list(test), "test"), (validation, "validation")):
+        absent = sorted(set(names) - {class_of(file) for file in part})
+        if part and absent:
+            notes.append(f"warning: no {what} pictures of class {', '.join(map(repr, absent))}")
+    if skipped:
+        told = listed(sorted({path.name for path in skipped}), 5)
+        notes.append(f"skipped, for being no pictures of a class: {len(skipped)} ({told})")
+    return Layout(
+        root=root,
+        class_names=tuple(names),
+        learned=(*training, *validation),
+        validation=len(validation),
+        test_digests=test,
+        test_is_drawn=drawn,
+        notes=tuple(notes),
+    )
+
+
+def _training_folder(root: Path, version: int) -> str:
+    """`train`, or nothing where the classes' folders lie in `root` itself."""
+    if (root / "train").is_dir():
+        return "train"
+    if version > 1 and root.is_dir() and not (root / "test").is_dir():
+        files = (file for file in root.glob("*/*") if not is_system_folder(file.parent.name))
+        if any(is_picture(file) and file.is_file() for file in files):
+            return ""
+    raise DataError(
+        f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
+        f"one folder for each class, or into {root}/<class>/"
+    )
+
+
+def _scan(
+    root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
+) -> list[str]:
+    """The pictures in root/split/<class>/, sorted, as "split/<class>/<file>"; split may be "".
+
+    known: the classes that there may be.
+    """
+    above = sorted((root / split).iterdir())
+    classes = [path for path in above if path.is_dir() and not is_system_folder(path.name)]
+    refuse_names(classes)
+    below = [path for folder in classes for path in sorted(folder.iterdir())]
+    files = [path for path in below if path.is_file() and is_picture(path)]
+    refuse_names(files)
+    others = sorted({*above, *below} - {*classes, *files})
+    left = [path for path in others if path.is_file() or is_system_folder(path.name)]
+    skipped += left
+    if misplaced := [path for path in others if path not in left]:
+        raise DataError(
+            f"{listed(misplaced)} is a folder or a link to nothing; put pictures directly into "
+            "their class's folder"
+        )
+    filled = {file.parent for file in files}
+    if empty := [folder for folder in classes if folder not in filled]:
+        raise DataError(f"{listed(empty)} has no images; give it some or delete it")
+    if not files:
+        raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")
+    found = sorted(file.relative_to(root).as_posix() for file in files)
+    if known and (unknown := sorted({class_of(file) for file in found} - set(known))):
+        raise DataError(
+            f"class {', '.join(map(repr, unknown))} of {root / split} is not in {root / 'train'}; "
+            "give it training images or delete it"
+        )
+    return found
+
+
+def _require_of_each_class(
+    training: Sequence[str], class_names: Sequence[str], least: int, folder: Path
+) -> None:
+    sizes = Counter(class_of(file) for file in training)
+    for name in class_names:
+        if sizes[name] < least:
+            raise DataError(
+                f"class {name!r} of {folder} has {sizes[name]} images to train with; "
+                f"give it at least {least}, or delete it"
+            )
+
+
+def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
+    """Test images among `files`, by class; the same ones everywhere."""
+    from sklearn.model_selection import train_test_split  # a second to import
+
+    labels = [class_of(file) for file in files]
+    classes = sorted(set(labels))
+    _require_of_each_class(files, classes, 3, root / split)  # for training, validation and test
+    read_pictures([root / file for file in files], (1, 1, 1))  # all whole, while all are in reach
+    count = share(len(files), len(classes))
+    _, drawn = train_test_split(files, test_size=count, stratify=labels, random_state=0)
+    return sorted(drawn)
+
+
+def _prepare(
+    layout: Layout, reading: Reading
+) -> tuple[tuple[int, int, int], Preparation, list[str]]:
     """How the training pictures, and all later ones, are prepared.
 
     Grey where all of them are; damaged ones are passed over. Those of up to 8 bits are opened
@@ -86,7 +257,7 @@ def prepare(layout: Layout, reading: Reading) -> tuple[Shape, Preparation, list[
         ]
     if levels is not None:
         notes.append(f"pictures of more than 8 bits: {words(levels)}")
-    return (channels, side, side), Preparation(fit="pad", levels=levels), notes if sizes else []
+    return (channels, side, side), Preparation(fit="pad", levels=levels), notes
 
 
 def _look(path: Path) -> tuple[tuple[int, int], Range | None, bool]:

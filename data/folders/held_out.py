@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,11 @@ Record = Mapping[str, str | None]  # by file its digest; None: known by its name
 MAX_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
+
+
+def class_of(file: str) -> str:
+    """The class of ".../<class>/<file>". One name in two spellings of Unicode is one class."""
+    return unicodedata.normalize("NFC", file.split("/")[-2])
 
 
 def file_digest(path: Path) -> str:
@@ -83,14 +89,14 @@ def _path(root: Path, data_dir: Path) -> Path:
 
 def _of_moved(digests: Mapping[str, str], folder: Path) -> Record | None:
     """The record most of whose pictures are there under other names."""
-    records: list[Record] = [{}]
+    best, most, there = None, ENOUGH, set(digests.values())
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(DataError):
-            records.append(_read(path))
-    there = set(digests.values())
-    shares = [sum(it in there for it in one.values()) / max(len(one), 1) for one in records]
-    best = max(shares)
-    return records[shares.index(best)] if best >= ENOUGH else None
+            record = _read(path)
+            here = sum(digest in there for digest in record.values()) / max(len(record), 1)
+            if here >= most:
+                best, most = record, here
+    return best
 
 
 def _store(path: Path, root: Path, record: Record) -> None:

@@ -1,10 +1,14 @@
-"""Image files of any origin as tensors of one shape, or refused with a reason.
+"""Image files of any origin as arrays of one shape, or refused with a reason.
+
+What is called like a picture and cannot be read is a fault to be told. Everything else that people,
+cameras and systems leave in a folder is skipped.
 
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,33 +18,69 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image, ImageOps, features
 
-from data.errors import DataError, shown
-from data.folders.files import FORMATS, PictureError, foreign_format, refuse_faults
-from data.folders.levels import common_range, extent, scale
-from data.folders.preparation import Fit, Preparation, Range
+from data.errors import DataError, listed, shown
+from data.folders.preparation import Fit, Preparation, Range, common_range, extent, scale
+
+# Pillow knows more, among them EPS, for which it runs an interpreter on the file.
+FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+if features.check("avif"):
+    FORMATS += ("AVIF",)
 
 LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time
+_OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
+_FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
+_REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
+# Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
+_SYSTEM_FOLDERS = (
+    "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
+    "system volume information,lost+found"
+)
 _AS_IT_IS = Preparation()
 _large_one = threading.Lock()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def read_picture(
-    path: Path, image_shape: tuple[int, int, int], preparation: Preparation = _AS_IT_IS
-) -> Tensor:
-    """The image file at `path` as uint8 CHW of `image_shape`, prepared as a folder's images are.
+class PictureError(DataError):
+    """A single file that is no usable picture, and why: `a.png` `is empty`."""
 
-    Turned upright by its EXIF tag, transparent parts white, more than 8 bits scaled to 8 (see
-    `data.folders.levels`), resized to H x W (antialiased) as `preparation` says. Colour profiles
-    are not applied. Raises DataError.
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{shown(path)} {why}; {_REMEDY}")
+        self.fault = f"{path} {why}"
+
+
+def is_system_folder(name: str) -> bool:
+    """Hidden, or made by a system for itself."""
+    return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS.split(",")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file is meant to be a picture, by its name, readable or not."""
+    # ._photo.jpg is macOS's note on photo.jpg
+    endings = f"{_OURS} {_FOREIGN}".split()
+    return path.suffix.lower()[1:] in endings and not path.name.startswith(".")
+
+
+def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
+    """The pictures in `folder` and in all folders below it, sorted; links to folders not followed.
+
+    What is no picture is added to `skipped`. Raises OSError for a folder that cannot be read.
     """
-    return torch.from_numpy(read_pictures([path], image_shape, preparation)[0]).permute(2, 0, 1)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        skipped += [Path(place, name) for name in folders if is_system_folder(name)]
+        folders[:] = sorted(name for name in folders if not is_system_folder(name))
+        for path in (Path(place, name) for name in sorted(files)):
+            if is_picture(path):
+                yield path
+            else:
+                skipped.append(path)
 
 
 def read_pictures(
@@ -48,7 +88,12 @@ def read_pictures(
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
 ) -> NDArray[np.uint8]:
-    """As `read_picture` for each of `paths`, but NHWC, in their order; all faults in one."""
+    """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
+
+    Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8 (see
+    `data.folders.preparation`), resized to H x W (antialiased) as `preparation` says. Colour
+    profiles are not applied. Raises DataError, one for all faults, the first 20 by name.
+    """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
 
@@ -58,7 +103,12 @@ def read_pictures(
             small = _fitted(flat, (width, height), preparation.fit)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
-    refuse_faults([fault for fault in each(read_into, range(len(paths))) if fault is not None])
+    errors = [error for error in each(read_into, range(len(paths))) if error is not None]
+    faults = [error.fault for error in errors if isinstance(error, PictureError)]
+    if len(faults) > 1:
+        raise DataError(f"{len(faults)} files: {listed(faults)}; {_REMEDY}") from errors[0]
+    for error in errors:
+        raise error
     return pictures_NHWC
 
 
@@ -104,9 +154,8 @@ def is_deep(image: Image.Image) -> bool:
 
 def levels_of(image: Image.Image, preparation: Preparation) -> Range:
     """Of a deep picture: the common ones, or where there are none its own."""
-    if preparation.levels is not None:
-        return preparation.levels
-    return common_range([extent(np.asarray(image))], integers=image.mode != "F") or (0, 1)
+    own = common_range([extent(np.asarray(image))], integers=image.mode != "F")
+    return preparation.levels or own or (0, 1)
 
 
 def flattened(
@@ -164,8 +213,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
     if not path.is_file():
         raise DataError(f"there is no picture file {shown(path)}; check the path")
-    if foreign := foreign_format(path):
-        raise PictureError(path, f"cannot be read: {foreign} is a format that is not supported")
+    if (ending := path.suffix.lower()[1:]) in _FOREIGN.split():
+        why = f"{ending.upper()} is a format that is not supported"
+        raise PictureError(path, f"cannot be read: {why}")
     try:
         # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:

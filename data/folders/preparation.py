@@ -1,18 +1,25 @@
-"""How picture files become images of one shape: fixed by the training pictures, used for all.
+"""How pictures become images of one shape and 8 bits: fixed by the training pictures, for all.
 
-Loads no torch and no Pillow.
+A file of 16 bits may hold 12 of a camera, one of floats anything: taken at its word, or clipped to
+0 to 255 as Pillow does, it comes out black, white or crushed. So the levels that are there decide.
+Loads no torch, no NumPy and no Pillow.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Fit = Literal["pad", "stretch"]
 Range = tuple[float, float]  # levels shown black and white
+_WHITE_LEVELS = (1.0, 255.0, 65535.0)  # usual ones of floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +38,7 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.fit not in get_args(Fit):
             raise ValueError(f"fit must be one of {get_args(Fit)}, but is {self.fit!r}")
-        if self.levels is not None and not (
-            all(map(math.isfinite, self.levels)) and self.levels[0] < self.levels[1]
-        ):
+        if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
             raise ValueError(f"expected two rising levels, but got {self.levels!r}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,12 +48,10 @@ class Preparation:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
         """Raises ValueError, TypeError or KeyError for what `to_dict` never gives."""
-        fit = stored["fit"]  # earlier versions kept levels of integers and of floats apart
+        # Earlier versions kept levels of integers and of floats apart.
         found = [stored[name] for name in ("levels", "integers", "reals") if stored.get(name)]
-        if not found:
-            return cls(fit=fit)
-        black, white = map(float, found[0])
-        return cls(fit=fit, levels=(black, white))
+        black, white = map(float, found[0]) if found else (0, 0)
+        return cls(fit=stored["fit"], levels=(black, white) if found else None)
 
 
 # What every picture went through before the choice was there; networks of then still expect it.
@@ -68,3 +71,44 @@ class Reading:
     image_size: int | None = None
     mirror_changes_class: bool | None = None
     version: int = 2
+
+
+def extent(values: NDArray[Any]) -> Range:
+    """Lowest and highest finite level; (0, 0) without any."""
+    import numpy as np
+
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
+    """One scale for pictures of these extents; None without any.
+
+    From 0 to the next usual white level (12 bits: 4095; floats: 1, 255), so that a picture more
+    hardly ever changes it; or the levels that are there, where they fill less than half of that.
+    """
+    found = list(extents)
+    if not found:
+        return None
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    if integers:
+        top = float((1 << int(high).bit_length()) - 1) if high > 0 else 0.0
+    else:
+        top = next((top for top in _WHITE_LEVELS if high <= top), 0.0)
+    if low >= 0 and high - low > top / 2 > 0:
+        return 0.0, top
+    return (low, high) if low < high else (low, low + 1)
+
+
+def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:
+    """`values` as 0 to 255; NaN becomes 0."""
+    import numpy as np
+
+    black, white = levels
+    scaled = np.nan_to_num(np.rint((values.astype(np.float64) - black) * (255 / (white - black))))
+    return scaled.clip(0, 255).astype(np.uint8)
+
+
+def words(levels: Range) -> str:
+    """`levels 0 to 4095 made 0 to 255`."""
+    return f"levels {levels[0]:.6g} to {levels[1]:.6g} made 0 to 255"

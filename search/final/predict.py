@@ -11,7 +11,7 @@ import torch
 
 from data.errors import DataError, shown
 from data.folders.composition import read_alike
-from data.folders.files import FORMATS, pictures_below
+from data.folders.pictures import FORMATS, pictures_below
 from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count

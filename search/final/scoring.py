@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save as to_safetensors
 
-from data.datasets import has_same_test, load_test
+from data.datasets import find_dataset, load_test
 from data.errors import DataError
 from search.analysis.final_result import SeedRun
 from search.analysis.inside import collect_mistakes
@@ -39,7 +39,7 @@ def begin_evaluation(
     From here on a process that is killed has perhaps seen the test set; the same command then
     takes up this record again, as it gets to the same weights.
     """
-    if not has_same_test(task.info, job.data_dir, version=job.reading.version):
+    if not find_dataset(task.info.name, job.reading).has_same_test(task.info, job.data_dir):
         raise DataError(
             f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
             "back, and the same command goes on"

@@ -78,7 +78,7 @@ def test_training_reads_no_test_array_and_knows_it_all_the_same(path: Path) -> N
     with pytest.raises(DataError, match="Bad CRC-32"):
         load_test(f"npz:{path}", path.parent)
     np.savez(path, **plain(y_test=labels(9)[::-1]))
-    assert not find_dataset(f"npz:{path}").has_same_test(info, path.parent, 2)
+    assert not find_dataset(f"npz:{path}").has_same_test(info, path.parent)
     assert fingerprint(info, examples).test != fingerprint(*load_training(f"npz:{path}", path)).test
 
 

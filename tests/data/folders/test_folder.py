@@ -20,8 +20,7 @@ from data.arrays import mirror_changes_class
 from data.datasets import count_test, load_test, load_training
 from data.errors import DataError
 from data.examples import split
-from data.folders.folder import choose_size
-from data.folders.layout import read_layout
+from data.folders.folder import choose_size, read_layout
 from data.folders.preparation import Reading
 from tests.data.pets import EACH, colour, fill, jpeg, load, make_insects, save
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.datasets import keep_held_out, load_test, load_training
 from data.errors import DataError
-from data.folders.layout import read_layout
+from data.folders.folder import read_layout
 from tests.data.pets import SIZES, draw, make_pets
 
 

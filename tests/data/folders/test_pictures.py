@@ -12,9 +12,8 @@ from PIL import Image
 from data.datasets import load_test, load_training
 from data.errors import DataError
 from data.folders.composition import read_alike
-from data.folders.levels import common_range
-from data.folders.pictures import channels_of, read_picture
-from data.folders.preparation import FIRST, Preparation
+from data.folders.pictures import channels_of, read_pictures
+from data.folders.preparation import FIRST, Preparation, common_range
 from tests.data.pets import save
 
 PADDED = Preparation(fit="pad", levels=(0, 65535))
@@ -23,7 +22,7 @@ RED, WHITE = [255, 0, 0], [255, 255, 255]
 
 def pixels(path: Path) -> list[list[list[int]]]:
     """By row, column and channel."""
-    return read_picture(path, (3, 1, 2)).permute(1, 2, 0).tolist()
+    return read_pictures([path], (3, 1, 2))[0].tolist()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "LA", "RGBA", "I;16"])
@@ -44,7 +43,7 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(
         is_deep = again.mode.startswith("I")
         expected = values[:, :, :1] if is_deep else np.asarray(again.convert("RGB"))
     channels = expected.shape[2]
-    image_HWC = read_picture(path, (channels, 24, 24), PADDED).permute(1, 2, 0).numpy()
+    image_HWC = read_pictures([path], (channels, 24, 24), PADDED)[0]
     assert abs(image_HWC.astype(int) - expected).max() <= 1
     assert channels_of([path], 24) == (1 if (expected == expected[:, :, :1]).all() else 3)
 
@@ -59,7 +58,7 @@ def test_every_exif_orientation_is_turned_upright(tmp_path: Path, ending: str) -
         exif[0x0112] = orientation
         save(tmp_path / f"a.{ending}", picture, exif=exif)
         shape = (1, 12, 24) if orientation < 5 else (1, 24, 12)
-        image_HW = read_picture(tmp_path / f"a.{ending}", shape)[0]
+        image_HW = torch.from_numpy(read_pictures([tmp_path / f"a.{ending}"], shape)[0, :, :, 0])
         assert image_HW.chunk(2, 0)[row].chunk(2, 1)[column].float().mean() > 100, orientation
         assert image_HW.float().mean() < 40
 
@@ -80,8 +79,7 @@ def test_a_square_stays_one_in_the_middle_and_the_rest_has_its_borders_colour(
     tmp_path: Path,
 ) -> None:
     Image.new("RGB", (17, 3), (10, 200, 30)).save(tmp_path / "a.png")
-    image = read_picture(tmp_path / "a.png", (3, 20, 20), PADDED)
-    assert (image.permute(1, 2, 0) == torch.tensor([10, 200, 30])).all()
+    assert (read_pictures([tmp_path / "a.png"], (3, 20, 20), PADDED) == [10, 200, 30]).all()
     picture = Image.new("L", (80, 40), 255)
     picture.paste(0, (30, 10, 50, 30))
     picture.save(tmp_path / "a.png")
@@ -129,9 +127,14 @@ def test_one_scale_is_found_in_training_kept_for_test_and_told(
 
 def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 4095], [65535, 257]], np.uint16)).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png", (1, 2, 2), FIRST).tolist() == [[[0, 16], [255, 1]]]
+    assert read_pictures([tmp_path / "a.png"], (1, 2, 2), FIRST).flatten().tolist() == [
+        0,
+        16,
+        255,
+        1,
+    ]
     Image.fromarray(np.array([[np.nan, 0.0], [1.0, 0.5]], np.float32)).save(tmp_path / "a.tif")
-    assert read_picture(tmp_path / "a.tif", (1, 2, 2)).tolist() == [[[0, 0], [255, 128]]]
+    assert read_pictures([tmp_path / "a.tif"], (1, 2, 2)).flatten().tolist() == [0, 0, 255, 128]
     earlier = {"fit": "pad", "integers": [0, 4095], "reals": None}
     assert Preparation.from_dict(earlier) == Preparation(fit="pad", levels=(0, 4095))
 
@@ -145,7 +148,7 @@ def test_what_is_no_whole_picture_is_named(tmp_path: Path, content: bytes | None
         path.write_bytes(content)
     said = "cannot be read as a picture" if content is not None else "there is no picture file"
     with pytest.raises(DataError, match=said) as caught:
-        read_picture(path, (1, 8, 8))
+        read_pictures([path], (1, 8, 8))
     assert r"a\nb.png" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -157,4 +160,4 @@ def test_a_picture_too_large_to_decode_is_named(
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(DataError, match=f"more than the {limit} pixels that are safe"):
-        read_picture(tmp_path / "a.png", (1, 8, 8))
+        read_pictures([tmp_path / "a.png"], (1, 8, 8))
