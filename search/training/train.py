@@ -100,9 +100,7 @@ class Training(Iterator[Epoch]):
             self._take_up(state)
 
     def __next__(self) -> Epoch:
-        while (epoch := self._advance()) is None:
-            pass
-        return epoch
+        return next(filter(None, self.slices()))
 
     def slices(self) -> Iterator[Epoch | None]:
         """The same training in smaller portions: None after each that has nothing to report.
@@ -116,18 +114,14 @@ class Training(Iterator[Epoch]):
         """
         with suppress(StopIteration):
             while True:
-                yield self._advance()
-
-    def _advance(self) -> Epoch | None:
-        """The next portion. Only the time spent in here counts as the training's."""
-        began = time.perf_counter()
-        with self._on_stream, self._randomness:
-            epoch = next(self._portions)
-        self._seconds += time.perf_counter() - began
-        if epoch is None:
-            return None
-        seconds, self._seconds = self._seconds, 0.0
-        return dataclasses.replace(epoch, seconds=seconds)
+                began = time.perf_counter()  # only the time until `yield` is the training's
+                with self._on_stream, self._randomness:
+                    epoch = next(self._portions)
+                self._seconds += time.perf_counter() - began
+                if epoch is not None:
+                    epoch = dataclasses.replace(epoch, seconds=self._seconds)
+                    self._seconds = 0.0
+                yield epoch
 
     def _run(self) -> Generator[Epoch | None, None, None]:
         recipe, task, step = self._recipe, self._task, self._step
@@ -201,7 +195,7 @@ class Training(Iterator[Epoch]):
             validation_loss=validation_loss,
             validation_error=validation_error,
             learning_rate=self._step.learning_rates[steps - 1],
-            seconds=0.0,  # see `_advance`
+            seconds=0.0,  # see `slices`
             images=new_steps * self._step.batch_size,
             metrics=metrics,
         )
