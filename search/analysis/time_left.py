@@ -76,9 +76,16 @@ def estimate(
     if missing <= 0 or not timed:
         return None if missing > 0 else TimeLeft(0.0, 0.0)
     if (budget := epoch_budget(spec)) is not None:
-        ahead = budget - sum(trial.epochs for trial in trials)
-        to_begin = missing - len(begun)  # also where the budget is spent
-        ahead = max(ahead, to_begin * find_pruner(spec.pruner).expected_epochs(spec.epochs), 0.0)
+        pruner = find_pruner(spec.pruner)
+        stops = [*pruner.rungs(spec.epochs), spec.epochs]
+        # Also where the budget is spent, trials must begin, and those in training reach a rung.
+        rests = [
+            min(stop for stop in stops if stop >= trial.epochs) - trial.epochs
+            for trial in trials
+            if trial.state == "running" and trial.epochs < spec.epochs
+        ]
+        needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs) + sum(rests)
+        ahead = max(budget - sum(trial.epochs for trial in trials), needed)
         seconds = ahead * _epoch_seconds(timed) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
     later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]

@@ -120,22 +120,6 @@ def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any
     assert site.view().finished == finished + 2
 
 
-def test_workers_share_a_study_and_a_dead_one_is_replaced(site: Any) -> None:
-    process = site.search(60, "--workers", "2")
-    site.wait_for_reports(4)
-    killed, other = children_of(process)
-    killed.kill()
-    while site.reports() < 60 and killed.is_running():
-        time.sleep(0.05)
-    out, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, out
-    view = site.view()
-    assert view.finished == 60
-    assert not view.in_state("running")
-    assert [trial.number for trial in view.trials] == list(range(len(view.trials)))
-    assert not other.is_running()
-
-
 def processes_in(folder: Path) -> set[int]:
     """Those that were started there, or by one that was."""
     found = set()

@@ -164,3 +164,17 @@ def test_arms_go_as_they_went_before() -> None:
     running = trial(5, 6.0, "running", 4)
     assert left(*first, running)[0] == pytest.approx(2 * (once - 60) + 2 * 60 + 6 * 6)
     assert left(*first[:1])[1] > 0.8  # arms of other sizes may take anything
+
+
+def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
+    """8 trials of 5 epochs of 10 s with 20 epochs for all; rungs at 0, 1, 2 and 4."""
+    fields = {"pruner": "promotion", "budget": 0.5}
+    whole = [plain(number) for number in range(4)]
+    assert seconds_left(whole[:3], **fields) == pytest.approx(5 * 10)
+    to_begin = seconds_left(whole, **fields)  # four more, each at least a third of an epoch
+    assert to_begin is not None
+    assert 4 * 10 / 3 < to_begin < 4 * 2 * 10
+    paused = [plain(number, 0, state="paused") for number in range(4, 8)]
+    assert seconds_left([*whole, *paused], **fields) == 0.0
+    running = plain(4, 3, state="running")  # on its way to the rung at 4
+    assert seconds_left([*whole, running, *paused[1:]], **fields) == pytest.approx(10)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from data.folders.preparation import Preparation, Reading
-from search import study
 from search.final.final import finalise
 from search.final.predict import predict
 from search.running.results import load_study
@@ -96,10 +95,3 @@ def test_a_specification_of_before_the_choice_reads_as_it_did() -> None:
         del stored[name]
     assert StudySpec.from_dict(stored).reading == Reading(version=1)
     assert StudySpec(dataset="folder:/farm").reading == Reading(version=2)
-
-
-def test_flags_for_size_and_mirroring() -> None:
-    for word, changes_class in (("safe", False), ("unsafe", True)):
-        args = study.parser().parse_args(["--image-size", "64", "--mirror", word])
-        options = study.request_for(args, ()).options
-        assert options == {"image_size": 64, "mirror_changes_class": changes_class}
