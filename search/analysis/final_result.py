@@ -1,28 +1,38 @@
-"""What `finalize` found out, and what is counted from it.
+"""What `finalize` found out: scores, mistakes, a look inside the network, and what it comes to.
 
-K classes; a confusion matrix holds images, rows by their true class, columns by the predicted one.
+N images, C channels, H x W pixels, K classes; a confusion matrix holds images, rows by their true
+class, columns by the predicted one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import combinations
+from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
+from data.folders.composition import measure, read_alike
 from models.summary import LayerRow
-from search.analysis.inside import FeatureMaps, Mistake
 from search.analysis.measures import Accuracy, accuracy_of
-from search.analysis.wording import spread
+from search.analysis.wording import printable, spread
 from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
 from search.training.epoch import Calibration, Epoch, Score
 from search.training.metrics import CALIBRATION_BINS
+
+if TYPE_CHECKING:
+    import torch
+
+    from search.training.bundle import Bundle
+    from search.training.task import Task
+
+PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +54,25 @@ class SeedRun:
     test: Score
     calibration: Calibration
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureMaps:
+    """image_CHW: uint8, what went in; what: the same in words; stages: the output of each,
+    (C, H, W), in running order."""
+
+    image_CHW: NDArray[np.uint8]
+    what: str
+    stages: Mapping[str, NDArray[np.float32]]
+
+
+class Mistake(NamedTuple):
+    """A test image taken for another class; the probability is that of the predicted one."""
+
+    image_CHW: NDArray[np.uint8]
+    true: int
+    predicted: int
+    probability: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,55 +124,58 @@ class FinalResult:
         return sum(layer.parameters for layer in self.layers)
 
 
-class ConfusedPair(NamedTuple):
-    """Two classes, and how many images of each were taken for the other."""
-
-    first: str
-    second: str
-    first_as_second: int
-    second_as_first: int
-
-    @property
-    def total(self) -> int:
-        return self.first_as_second + self.second_as_first
-
-
-class ClassResult(NamedTuple):
-    """images: of the class in the test set; accuracy: over the runs, None without any image."""
-
-    name: str
-    images: int
-    accuracy: float | None
-
-
-def most_confused(
-    confusion_KK: NDArray[np.int64], class_names: Sequence[str], n: int = 5
-) -> list[ConfusedPair]:
-    """The n unordered pairs of classes with most mistakes between them, most first.
+def confused_pairs(confusion_KK: NDArray[np.int64], n: int) -> list[tuple[int, int]]:
+    """Labels of the n unordered pairs of classes with most mistakes between them, most first.
 
     Within a pair the class that is mistaken more often stands first. Pairs without a mistake are
     left out.
     """
-    pairs = []
-    for i, j in combinations(range(len(class_names)), 2):
-        a, b = (i, j) if confusion_KK[i, j] > confusion_KK[j, i] else (j, i)
-        counts = int(confusion_KK[a, b]), int(confusion_KK[b, a])
-        pairs.append(ConfusedPair(class_names[a], class_names[b], *counts))
-    mistaken = [pair for pair in pairs if pair.total > 0]
-    return sorted(mistaken, key=lambda pair: -pair.total)[:n]
+    both_KK = np.triu(confusion_KK + confusion_KK.T, 1)
+    order = np.argsort(-both_KK, axis=None, kind="stable")[:n]
+    places = np.array(np.unravel_index(order, both_KK.shape)).T.tolist()
+    pairs = [(i, j) for i, j in places if both_KK[i, j]]
+    return [(i, j) if confusion_KK[i, j] > confusion_KK[j, i] else (j, i) for i, j in pairs]
+
+
+def collect_mistakes(
+    images_NCHW: NDArray[np.uint8],
+    labels_N: NDArray[np.int64],
+    shares_NK: NDArray[np.float32],
+    confusion_KK: NDArray[np.int64],
+) -> tuple[tuple[Mistake, ...], ...]:
+    """For each of the most confused pairs, its surest mistakes, both ways together.
+
+    Args:
+        shares_NK: probabilities by one run.
+        confusion_KK: of all runs; decides which pairs these are.
+    """
+    predicted_N, sure_N = shares_NK.argmax(1), shares_NK.max(1)
+    found = []
+    for pair in confused_pairs(confusion_KK, PAIRS):
+        of_pair_N = np.isin(labels_N, pair) & np.isin(predicted_N, pair)
+        numbers = np.flatnonzero(of_pair_N & (labels_N != predicted_N))
+        surest = numbers[np.argsort(-sure_N[numbers], kind="stable")][:EACH]
+        found.append(
+            tuple(
+                Mistake(images_NCHW[n], int(labels_N[n]), int(predicted_N[n]), float(sure_N[n]))
+                for n in surest
+            )
+        )
+    return tuple(filter(None, found))
 
 
 def test_accuracy(final: FinalResult) -> Accuracy:
     return accuracy_of([run.test.error for run in final.runs], final.test_count)
 
 
-def by_class(final: FinalResult) -> list[ClassResult]:
-    """How each class does on the test set, in the order of their labels."""
+def by_class(final: FinalResult) -> list[dict[str, Any]]:
+    """Name, test images and accuracy of each class, in the order of their labels; the accuracy is
+    over the runs, None without any image."""
     totals_K = final.confusion_KK.sum(axis=1).tolist()
     right_K = final.confusion_KK.diagonal().tolist()
-    names = final.view.dataset.class_names
+    names, runs = final.view.dataset.class_names, len(final.runs)
     return [
-        ClassResult(name, total // len(final.runs), right / total if total else None)
+        {"name": name, "images": total // runs, "accuracy": right / total if total else None}
         for name, right, total in zip(names, right_K, totals_K, strict=True)
     ]
 
@@ -209,7 +241,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         },
         "confusion": final.confusion_KK.tolist(),
         "class_names": list(final.view.dataset.class_names),
-        "per_class": [one._asdict() for one in by_class(final)],
+        "per_class": by_class(final),
         "temperature": final.temperature,
         "parameters": final.parameters,
         "epochs": final.epochs,
@@ -225,3 +257,43 @@ def metrics(final: FinalResult) -> dict[str, Any]:
 
 def _of_seed(seed: int, score: Score) -> dict[str, float]:
     return {"seed": seed, "accuracy": score.accuracy, "error": score.error, "loss": score.loss}
+
+
+def choose_image(wanted: str | None, task: Task) -> tuple[torch.Tensor, str]:
+    """(image_CHW, the same in words), whose feature maps are drawn; image_CHW is uint8.
+
+    It is the first training image of class 0 if none is named.
+
+    Args:
+        wanted: a training image's index, from 0, or a picture's path.
+
+    Raises:
+        DataError: neither an index of a training image nor a picture.
+    """
+    examples, names = task.training, task.info.class_names
+    if wanted is None or (wanted.isascii() and wanted.isdigit()):
+        index = int((examples.labels_N == 0).nonzero()[0]) if wanted is None else int(wanted[:18])
+        if index >= len(examples):
+            last = len(examples) - 1
+            raise DataError(f"no training image {index}; give --image 0 to {last}, or a file")
+        name = printable(names[int(examples.labels_N[index])])
+        return examples.images_NCHW[index].cpu(), f"training image {index}: {name}"
+    composition = measure(examples.images_NCHW.cpu().numpy())
+    image_CHW, notes = read_alike(
+        Path(wanted), task.image_shape, composition, task.info.preparation
+    )
+    return image_CHW, f"{printable(Path(wanted).name)} ({'; '.join(notes)})"
+
+
+def look_inside(bundle: Bundle, shown: tuple[torch.Tensor, str]) -> dict[str, Any]:
+    """`kernels` and `features` of `FinalResult`, what the network has of them."""
+    from search.training.task import stage_maps
+
+    image_CHW, what = shown
+    stages = stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C)
+    if not stages:
+        return {"kernels": None}
+    features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
+    weight = bundle.weights.get(f"{next(iter(stages))}.weight")
+    # A person's own network may begin with a block, which has none.
+    return {"kernels": None if weight is None else weight.float().numpy(), "features": features}

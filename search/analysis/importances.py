@@ -24,7 +24,7 @@ from search.spec.config import StudySpec
 from search.spec.space import distributions
 from search.store.database import optuna_warnings_only
 from search.store.records import best_epoch
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 
 FEWEST = 5  # trials that anything can be said of
 FEW = 12  # below it, little more than a hint
@@ -56,7 +56,12 @@ def importances(view: StudyView) -> Importances | None:
     epoch that a third of them have trained, but for those that were stopped before. Losses above
     guessing's count as guessing's. Always the same for the same trials.
     """
-    space, guessing, trained = distributions(view.spec), guessing_value(view), usable(view)
+    space, guessing = distributions(view.spec), guessing_value(view)
+    trained = [  # of the space: not the baseline
+        trial
+        for trial in view.trials
+        if not trial.is_baseline and trial.curve and space.keys() <= trial.params.keys()
+    ]
     lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
     needed = max(FEWEST, math.ceil(SHARE * len(trained)))
     if len(trained) < needed or len(space) < 2:
@@ -80,16 +85,6 @@ def importances(view: StudyView) -> Importances | None:
         trials=len(trials),
         epoch=epoch,
     )
-
-
-def usable(view: StudyView) -> list[TrialView]:
-    """Trials of the space that have trained an epoch: not the baseline."""
-    space = distributions(view.spec)
-    return [
-        trial
-        for trial in view.trials
-        if not trial.is_baseline and trial.curve and space.keys() <= trial.params.keys()
-    ]
 
 
 def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:

@@ -21,7 +21,7 @@ from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from search.training.metrics import METRICS
 
 if TYPE_CHECKING:
-    from search.store.views import State, StudyView, TrialView
+    from search.store.views import StudyView, TrialView
 
 HUGE = 1000  # nats: a loss of which no decimals are shown
 MEANING = (
@@ -196,14 +196,10 @@ def busy_seconds(view: StudyView) -> float:
     return total
 
 
-def trial_seconds(view: StudyView, *states: State) -> float:
-    """Training and validation added up over trials in these states, or over all."""
-    return sum(trial.seconds for trial in (view.in_state(*states) if states else view.trials))
-
-
 def time_spent(view: StudyView) -> str:
     """`12 min, pauses not counted`, and what that is added up over trials if it is more."""
-    wall, total = duration(busy_seconds(view)), duration(trial_seconds(view))
+    wall = duration(busy_seconds(view))
+    total = duration(sum(trial.seconds for trial in view.trials))
     added = f" ({total} added up over trials)" if total != wall else ""
     return f"{wall}{added}, pauses not counted"
 

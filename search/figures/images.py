@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from search.analysis.inside import FeatureMaps, Mistake
+from search.analysis.final_result import FeatureMaps, Mistake
 from search.analysis.wording import fitted, percent, printable
 from search.figures.files import rendered
 

@@ -31,7 +31,7 @@ def importances_bars(view: StudyView) -> go.Figure:
     if found is None:
         few = (
             f"Importances take {fanova.FEWEST} trials that have trained equally long, without the "
-            f"baseline, and losses that differ; {len(fanova.usable(view))} have trained an epoch."
+            "baseline, and losses that differ."
         )
         return go.Figure(layout={"height": 260, "meta": {"caption": few}})
     deviations = [round(found.spread[name], 3) for name in found.shares]

@@ -13,8 +13,7 @@ from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
-from search.analysis.final_result import FinalResult, figures_on_test
-from search.analysis.inside import choose_image, look_inside
+from search.analysis.final_result import FinalResult, choose_image, figures_on_test, look_inside
 from search.dashboard.content import ContentWriter
 from search.final.choose import Chosen, choose_trial, refuse_unfinished
 from search.final.export import require_onnx

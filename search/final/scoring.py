@@ -13,8 +13,7 @@ from safetensors.torch import save as to_safetensors
 
 from data.datasets import find_dataset, load_test
 from data.errors import DataError
-from search.analysis.final_result import SeedRun
-from search.analysis.inside import collect_mistakes
+from search.analysis.final_result import SeedRun, collect_mistakes
 from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
 from search.store.views import TrialView

@@ -10,7 +10,7 @@ from search.analysis.final_result import (
     FinalResult,
     by_class,
     calibrations,
-    most_confused,
+    confused_pairs,
     test_accuracy,
 )
 from search.analysis.measures import Accuracy, accuracy_of, seeds_in_words
@@ -70,7 +70,7 @@ def _values(final: FinalResult) -> dict[str, Any]:
             for name, found in calibrations(final).items()
         },
         "BINS": CALIBRATION_BINS,
-        "untested": [one.name for one in by_class(final) if not one.images],
+        "untested": [one["name"] for one in by_class(final) if not one["images"]],
     }
 
 
@@ -128,15 +128,12 @@ def _test_loss(final: FinalResult) -> str:
 
 def _confused(final: FinalResult) -> list[tuple[str, str, str]]:
     """(pair, mistakes between them, how many each way)."""
-    return [
-        (
-            f"{pair.first} / {pair.second}",
-            grouped(pair.total),
-            f"{grouped(pair.first_as_second)} × {pair.first} taken for {pair.second}, "
-            f"{grouped(pair.second_as_first)} × the other way",
-        )
-        for pair in most_confused(final.confusion_KK, final.view.dataset.class_names, PAIRS)
-    ]
+    found, names = [], final.view.dataset.class_names
+    for i, j in confused_pairs(final.confusion_KK, PAIRS):
+        one, other = int(final.confusion_KK[i, j]), int(final.confusion_KK[j, i])
+        ways = f"{grouped(one)} × {names[i]} taken for {names[j]}, {grouped(other)} × the other way"
+        found.append((f"{names[i]} / {names[j]}", grouped(one + other), ways))
+    return found
 
 
 def _options(final: FinalResult) -> list[str]:

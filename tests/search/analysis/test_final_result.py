@@ -7,23 +7,48 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search.analysis.final_result import FinalResult, by_class, metrics, most_confused
+from search.analysis.final_result import (
+    FinalResult,
+    by_class,
+    collect_mistakes,
+    confused_pairs,
+    metrics,
+)
 from search.pages.final_page import final_page, final_text
 
 MakeFinal = Callable[..., FinalResult]
 
 
-def test_most_confused_is_what_brute_force_finds() -> None:
+def test_the_most_confused_pairs_are_what_brute_force_finds() -> None:
     confusion = np.random.default_rng(0).permutation(400)[: 12 * 12].reshape(12, 12)
-    names = [f"class {i}" for i in range(12)]
-    pairs = most_confused(confusion, names, n=200)
-    both = confusion + confusion.T
-    assert [pair.total for pair in pairs] == sorted(both[np.triu_indices(12, 1)], reverse=True)
-    for pair in pairs:
-        first, second = names.index(pair.first), names.index(pair.second)
-        assert pair.first_as_second == confusion[first, second] >= pair.second_as_first
-        assert pair.second_as_first == confusion[second, first]
-    assert most_confused(np.array([[5, 0], [0, 5]]), ["a", "b"]) == []
+    pairs, both = confused_pairs(confusion, 200), confusion + confusion.T
+    assert [both[pair] for pair in pairs] == sorted(both[np.triu_indices(12, 1)], reverse=True)
+    assert all(confusion[i, j] >= confusion[j, i] for i, j in pairs)
+    assert confused_pairs(np.diag([5, 5]), 5) == []
+
+
+def shares(predicted: list[int], sure: list[float], classes: int) -> np.ndarray:
+    rows = np.zeros((len(predicted), classes), np.float32)
+    for row, (label, share) in enumerate(zip(predicted, sure, strict=True)):
+        rows[row] = (1 - share) / (classes - 1)
+        rows[row, label] = share
+    return rows
+
+
+def test_the_surest_mistakes_of_the_commonest_pairs_come_first() -> None:
+    true = np.array([0, 0, 1, 1, 2, 2, 3])
+    predicted = [1, 0, 0, 0, 3, 2, 3]
+    images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
+    confusion = np.zeros((4, 4), np.int64)
+    np.add.at(confusion, (true, predicted), 1)
+    pairs = collect_mistakes(
+        images, true, shares(predicted, [0.5, 0.9, 0.7, 0.9, 0.6, 0.9, 0.9], 4), confusion
+    )
+    found = [[(int(m.image_CHW[0, 0, 0]), m.true, m.predicted) for m in pair] for pair in pairs]
+    assert found == [[(3, 1, 0), (2, 1, 0), (0, 0, 1)], [(4, 2, 3)]]
+    assert pairs[0][0].probability == np.float32(0.9)
+    faultless = np.eye(4, dtype=np.float32)
+    assert collect_mistakes(images[:4], np.arange(4), faultless, np.eye(4, dtype=int)) == ()
 
 
 def test_metrics_hold_what_scripts_rely_on(make_final: MakeFinal) -> None:
@@ -53,9 +78,9 @@ def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> N
     confusion_KK[2] = 0
     final = dataclasses.replace(final, confusion_KK=confusion_KK)
     found = by_class(final)
-    assert (found[2].images, found[2].accuracy) == (0, None)
-    assert sum(one.images for one in found) == final.test_count
-    assert found[1].accuracy == confusion_KK[1, 1] / confusion_KK[1].sum()
+    assert (found[2]["images"], found[2]["accuracy"]) == (0, None)
+    assert sum(one["images"] for one in found) == final.test_count
+    assert found[1]["accuracy"] == confusion_KK[1, 1] / confusion_KK[1].sum()
     assert metrics(final)["per_class"][2]["accuracy"] is None
     name = final.view.dataset.class_names[2]
     assert f"The test set has no pictures of {name}." in final_text(final)

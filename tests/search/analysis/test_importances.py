@@ -13,7 +13,6 @@ from search.analysis.importances import (
     importances,
     importances_in_words,
     search_axes,
-    usable,
 )
 from search.spec.domains import Choice
 from search.spec.space import distributions
@@ -70,7 +69,6 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing(
     baseline = make_trial(12, [0.5], is_baseline=True, params=params)
     odd = make_trial(13, [0.5], params={"depth": 2})
     more = dataclasses.replace(view, trials=(*view.trials, baseline, odd))
-    assert len(usable(more)) == FEWEST - 1
     assert importances(more) is None
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.analysis.final_result import FinalResult
-from search.analysis.inside import FeatureMaps, Mistake
+from search.analysis.final_result import FeatureMaps, FinalResult, Mistake
 
 
 def looked_into(final: FinalResult) -> FinalResult:

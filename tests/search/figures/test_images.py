@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from search.analysis.inside import FeatureMaps
+from search.analysis.final_result import FeatureMaps
 from search.figures.images import (
     COLUMNS,
     MOST_MAPS,
