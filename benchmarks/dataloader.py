@@ -28,7 +28,8 @@ from torchvision import transforms
 from data.augmentations import ERASE_AREA, ERASE_ASPECT, Policy, policy
 from data.examples import Examples
 from models import ConvNetConfig, build
-from models.blocks import ACTIVATIONS, sequence
+from models.blocks import sequence
+from models.mlp import activation
 from search.spec.recipe import Recipe
 from search.spec.schedules import SCHEDULES
 from search.training.epoch import Score
@@ -90,10 +91,10 @@ def plain_network(
     The modules bear the names that `models.build` gives them, so weights can be exchanged.
     """
     layers = list(build(architecture, image_shape, classes).named_children())
-    activation = ACTIVATIONS[architecture.activation]
+    kind = type(activation(architecture.activation))
     for place in range(len(layers) - 1):
         first, second = layers[place : place + 2]
-        if isinstance(first[1], nn.MaxPool2d) and type(second[1]) is activation:
+        if isinstance(first[1], nn.MaxPool2d) and type(second[1]) is kind:
             layers[place : place + 2] = second, first
     return sequence(layers)
 

@@ -1,22 +1,11 @@
 """Modules that several families are made of. Images are float (N, C, H, W), in either format."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
 Named = tuple[str, nn.Module]
-
-# Not in place: that gained nothing measurable on CPU, and would overwrite the maps that a forward
-# hook keeps.
-ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 
 
 def sequence(layers: Iterable[Named]) -> nn.Sequential:

@@ -1,5 +1,7 @@
 """The one error for what a network cannot be, and how a wrong value is shown."""
 
+from collections.abc import Sequence
+
 
 class ArchitectureError(ValueError):
     """A network that cannot be built. One line: what does not fit, and what to change."""
@@ -28,3 +30,8 @@ def shown(value: object) -> str:
 def first_line(error: BaseException) -> str:
     """Of the error's message; empty where it has none."""
     return (str(error).splitlines() or [""])[0]
+
+
+def by(sides: Sequence[int]) -> str:
+    """`3x32x32`."""
+    return "x".join(map(str, sides))

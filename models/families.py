@@ -29,14 +29,10 @@ FAMILIES: dict[str, Family] = {
 
 def family_name(architecture: Architecture) -> str:
     """The name under which `FAMILIES` has the configuration's family. Raises ArchitectureError."""
-    if isinstance(architecture, OwnConfig):
-        name: str | None = architecture.family
-    else:
-        owners = (name for name, one in FAMILIES.items() if one.config is type(architecture))
-        name = next(owners, None)
-    if name not in FAMILIES:
-        raise ArchitectureError(f"no family of {architecture} is known; load the file that has it")
-    return str(name)
+    for name, one in FAMILIES.items():
+        if one.config is type(architecture) and getattr(architecture, "family", name) == name:
+            return name
+    raise ArchitectureError(f"no family of {architecture} is known; load the file that has it")
 
 
 def family_of(architecture: Architecture) -> Family:
@@ -101,16 +97,11 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
     if not own:
         known: Any = fields(family.config)  # type: ignore[arg-type]
         required = {one.name: MISSING is one.default is one.default_factory for one in known}
-    given = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in values.items()
-        if key != "family"
-    }
-    for key in given:
-        if key not in required:
-            raise ArchitectureError(
-                f"unknown key {shown(key)} for family {name!r}; known: {', '.join(required)}"
-            )
+    given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
+    del given["family"]
+    if unknown := given.keys() - required:
+        told = f"unknown key {shown(min(unknown))} for family {name!r}"
+        raise ArchitectureError(f"{told}; known: {', '.join(required)}")
     for key in required:
         if required[key] and key not in given:
             raise ArchitectureError(f"key {key!r} is missing for family {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.checks import ArchitectureError, is_count, shown
+from models.checks import ArchitectureError
 from models.family import Architecture, Family, ImageShape, check_fields, count
 from models.mlp import PARAMETERS as LINEAR_PARAMETERS
 
@@ -30,11 +30,10 @@ class ResNetConfig(Architecture):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.side is not None and not is_count(self.side, least=LEAST_SIDE):
-            raise ArchitectureError(
-                f"side must be a whole number from {LEAST_SIDE} up, but got {shown(self.side)}"
-            )
-        check_fields({"dropout": self.dropout}, LINEAR_PARAMETERS)
+        parameters = {**LINEAR_PARAMETERS, "side": count(LEAST_SIDE, "side", least=LEAST_SIDE)}
+        check_fields(
+            {name: value for name, value in self.values().items() if value is not None}, parameters
+        )
 
 
 def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:

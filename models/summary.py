@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from models.checks import ArchitectureError, first_line
+from models.checks import ArchitectureError, by, first_line
 from models.families import check_images, family_of
 from models.family import Architecture, Family, ImageShape
 from models.own import OwnConfig
@@ -67,8 +68,9 @@ def _anatomy(
         with torch.device("meta"):
             network = family.build(architecture, image_shape, classes)
         if not isinstance(network, nn.Module):
+            got = type(network).__name__
             raise ArchitectureError(
-                f"its function must return a torch.nn.Module, but returned {type(network).__name__}"
+                f"its function must return a torch.nn.Module, but returned {got}"
             )
         rows = _observe(network.to("meta").eval(), image_shape, classes, running)
         _check_size(rows)
@@ -118,15 +120,13 @@ def _observe(
     with torch.no_grad(), counter:
         output = network(torch.empty(BATCH, *image_shape, device="meta"))
     for module, name in names.items():
-        if name not in rows and any(True for _ in module.parameters(recurse=False)):
+        if name not in rows and list(module.parameters(recurse=False)):
             rows[name] = _row(module, name, None, 0)
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
-        gave = _by(tuple(output.shape[1:]))
-        raise ArchitectureError(
-            f"the network must give logits of shape (N, {classes}), but gave {gave}"
-        )
+        wanted, gave = f"(N, {classes})", by(output.shape[1:])
+        raise ArchitectureError(f"the network must give logits of shape {wanted}, but gave {gave}")
     if not any(row.parameters for row in rows.values()):
         raise ArchitectureError("the network has no parameters to train; give it a layer")
     return list(rows.values())
@@ -158,12 +158,10 @@ def _row(module: nn.Module, name: str, after: Any, multiply_adds: int) -> LayerR
 
 
 def _check_size(rows: list[LayerRow]) -> None:
-    parameters = 0
-    for row in rows:
-        parameters += row.parameters
+    for row, parameters in zip(rows, accumulate(row.parameters for row in rows), strict=True):
         if prod(row.output) > MOST_VALUES:
             raise ArchitectureError(
-                f"{row.name} would give {_by(row.output)} values for an image, and {MOST_VALUES} "
+                f"{row.name} would give {by(row.output)} values for an image, and {MOST_VALUES} "
                 "are the most that make sense; use fewer channels, less padding or more pooling"
             )
         if parameters > MOST_PARAMETERS:
@@ -171,7 +169,3 @@ def _check_size(rows: list[LayerRow]) -> None:
                 f"the network would have more than {MOST_PARAMETERS} parameters, from {row.name} "
                 "on; use fewer channels or hidden units, smaller kernels, or more pooling"
             )
-
-
-def _by(shape: Shape) -> str:
-    return "x".join(map(str, shape))
