@@ -34,15 +34,6 @@ def test_the_data_directory_is_beside_the_package_unless_the_environment_says_ot
     assert default_data_dir() == Path.home() / "images"
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_entry_is_described(name: str) -> None:
-    entry = DATASETS[name]
-    assert entry.title
-    assert entry.description.isprintable()
-    assert name in dataset_choices()
-    assert canonical_name(name) == name
-
-
 def test_an_entry_of_ones_own_is_a_data_set_like_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

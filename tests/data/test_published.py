@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,11 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR100, FashionMNIST
 
-from data.datasets import default_data_dir, load_test, load_training
+from data.datasets import load_test, load_training
 from data.errors import DataError
 from data.published import Archive, read_archives, read_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
-RAW = default_data_dir() / "FashionMNIST/raw"
 Serve = Callable[[dict[str, bytes]], Any]
 
 
@@ -86,18 +84,6 @@ def test_digits_are_scikit_learns_and_divided_alike_for_ever(tmp_path: Path) -> 
     # A change here would silently move test images into training.
     digest = hashlib.sha256(test.images_NCHW.numpy().tobytes()).hexdigest()
     assert digest.startswith("de85aee14a9506dd")
-
-
-@pytest.mark.skipif(
-    not (RAW / IMAGES).exists() and "CI" not in os.environ, reason=f"Fashion-MNIST is not in {RAW}"
-)
-def test_fashion_mnist_itself() -> None:
-    info, training = load_training("fashion_mnist", default_data_dir())
-    assert training.labels_N.bincount().tolist() == [6000] * 10
-    assert (info.validation_count, info.mirror_changes_class) == (10_000, False)
-    # The first image of the published set is an ankle boot; its mean brightness is well known.
-    assert info.class_names[int(training.labels_N[0])] == "Ankle boot"
-    assert training.images_NCHW.double().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)
 
 
 def test_training_opens_no_test_file_needs_none_and_writes_nothing(small_fashion: Any) -> None:

@@ -98,11 +98,11 @@ def test_random_networks_equal_the_naive_order(
     random_cases: Callable[[int, int], list[Any]],
 ) -> None:
     checked = 0
-    for architecture, image, _ in random_cases(150, 4):
+    for architecture, image, _ in random_cases(60, 4):
         if architecture.pool_after != "auto":
             agrees_with_naive(replace(architecture, dropout_conv=0.0, dropout_linear=0.0), image)
             checked += 1
-    assert checked > 50
+    assert checked > 20
 
 
 @pytest.mark.parametrize(

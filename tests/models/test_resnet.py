@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from models import ArchitectureError, ResNetConfig, build, from_dict, to_dict
+from models import ArchitectureError, ResNetConfig, build, from_dict
 from models.resnet import torchvision_name
 from models.summary import anatomy, count_parameters
 
@@ -31,17 +31,6 @@ def test_anatomy() -> None:
     assert rows["colour"].output == (3, 64, 64)
     assert rows["conv1"].output == (64, 32, 32)
     assert rows["residual4_2"].output == (512, 2, 2)
-
-
-def test_grey_images_of_any_size() -> None:
-    network = build(ResNetConfig(side=32, dropout=0.1), (1, 28, 28), 7)
-    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 7)
-
-
-def test_to_json_and_back() -> None:
-    config = ResNetConfig(side=64, dropout=0.2)
-    assert to_dict(config) == {"family": "resnet18", "side": 64, "dropout": 0.2}
-    assert from_dict(to_dict(config)) == config
 
 
 @pytest.mark.parametrize(
