@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from search.dashboard import ServingError
 from search.dashboard.server import LOOPBACK_NAMES, check_host_name, listen, serve
-from search.dashboard.token import PARAMETER, load_token
 from search.terminal.commands import Parser, run
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
     import optuna_dashboard
 
     from search.dashboard.artifacts import ArtifactStore
-    from search.dashboard.guard import Guard
+    from search.dashboard.guard import Guard, load_token
     from search.store.folders import artifact_folder, runs_folder, usable
     from search.store.opening import forbid_writing, open_database
     from search.terminal.stopping import StopOnSignal
@@ -124,7 +123,7 @@ def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> 
     print(f"The dashboard of {storage}: {mode}. Ctrl-C ends it.", file=sys.stderr)
     if secret:
         shown = secret if sys.stdout.isatty() else f"... (from {args.token_file})"
-        print(f"Log in once by {url}?{PARAMETER}={shown}", flush=True)
+        print(f"Log in once by {url}?token={shown}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,28 @@ What changes something must be one of CHANGES, and needs --edit and a page of th
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import hmac
 import io
 import json
+import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Set
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, Unauthorized
 from werkzeug.wrappers import Request, Response
 
-from search.dashboard.token import COOKIE, PARAMETER, SESSION_SECONDS, Token
+from search.dashboard import ServingError
 
+COOKIE = "cnn-search"
+SESSION_SECONDS = 12 * 3600  # that a browser keeps the cookie
+PARAMETER = "token"  # of the address that logs in
+LEAST_LENGTH, LEAST_DISTINCT = 32, 8  # characters: 128 bits in hexadecimal digits
 LARGEST_BODY = 2**21  # bytes
 # Bottle would read others otherwise than we do.
 PATH = re.compile(r"/|(?:/[\w-][\w.-]*)+/?", re.ASCII)
@@ -48,6 +58,62 @@ HEADERS = {
     "Content-Security-Policy": DATA_POLICY,
     "Cache-Control": "no-store",
 }
+
+
+# Browsers say which page a request comes from; one of another port or site has no business here, a
+# person who follows a link from there ("navigate") has.
+OWN_PAGES = ("same-origin", "none", None)
+# What a spreadsheet would compute; a number with its sign is none.
+FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.]+(?:e[+-]?\d+)?|inf)\Z)")
+
+
+class Token:
+    """A secret, which no representation shows; `session` is the cookie that stands for it."""
+
+    def __init__(self, secret: str) -> None:
+        self._digest = _digest(secret)
+        self.session = _digest(f"cnn-search dashboard {secret}").hex()
+
+    def matches(self, candidate: str) -> bool:
+        """In a time that depends neither on how much of it is right nor on its length."""
+        return hmac.compare_digest(_digest(candidate), self._digest)
+
+    def is_session(self, value: str) -> bool:
+        return hmac.compare_digest(_digest(value), _digest(self.session))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def load_token(path: Path) -> tuple[Token, str]:
+    """The token in a file, which is made with a new one where there is none; and its text.
+
+    Raises:
+        ServingError: the file is not private, or its content no long secret.
+    """
+    try:
+        if not path.is_file():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{secrets.token_urlsafe(32)}\n")
+        mode, secret = path.stat().st_mode, path.read_text("ascii", "replace").strip()
+    except OSError as error:
+        raise ServingError(
+            f"cannot use the token file {path}: {error.strerror}; name another --token-file"
+        ) from error
+    if mode & 0o077:
+        raise ServingError(
+            f"the token file {path} is open to others (mode {mode & 0o777:03o}); chmod 600 {path}, "
+            "and change the token if somebody may have read it"
+        )
+    is_long = re.fullmatch(rf"[A-Za-z0-9_.~-]{{{LEAST_LENGTH},}}", secret)
+    if not is_long or len(set(secret)) < LEAST_DISTINCT:
+        raise ServingError(
+            f"the token file {path} holds no secret of {LEAST_LENGTH} or more letters, digits and "
+            "_.~-; delete it, and a new one is made"
+        )
+    return Token(secret), secret
 
 
 class Guard:
@@ -93,6 +159,9 @@ class Guard:
             raise NotFound("There is no such page.")
         if self._token is not None and not _has_token(request, self._token):
             return _log_in(request, self._token)
+        fetch = request.headers.get
+        if fetch("Sec-Fetch-Site") not in OWN_PAGES and fetch("Sec-Fetch-Mode") != "navigate":
+            raise Forbidden("Not asked for by a page of this server.")
         if request.method not in ("GET", "HEAD"):
             self._require_change(request, host)
         self._check()
@@ -103,6 +172,8 @@ class Guard:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails where it is missing
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         answer = Response.from_app(self._app, environ)
+        if request.path.startswith("/csv/") and answer.status_code == 200:
+            answer.set_data(_without_formulas(answer.get_data(as_text=True)))
         _set_headers(answer, request.path)
         return answer
 
@@ -150,6 +221,16 @@ def _log_in(request: Request, token: Token) -> Response:
     # Sent to other programs on this host too (cookies know no ports): not the token itself.
     answer.set_cookie(COOKIE, token.session, SESSION_SECONDS, httponly=True, samesite="Strict")
     return answer
+
+
+def _without_formulas(text: str) -> str:
+    """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
+    safe = io.StringIO()
+    csv.writer(safe).writerows(
+        [f"'{cell}" if FORMULA.match(cell) else cell for cell in row]
+        for row in csv.reader(io.StringIO(text, newline=""))
+    )
+    return safe.getvalue()
 
 
 def _set_headers(answer: Response, path: str) -> None:

@@ -8,17 +8,14 @@ from typing import Any
 
 from search.analysis.comparison import ArmRuns, Evaluation, against_base, runs_by_arm
 from search.analysis.comparison_words import (
-    changes_in_words,
     finding_in_words,
     mean_in_words,
     trained_in_words,
     verdict_in_words,
 )
-from search.analysis.describe import describe_config
 from search.analysis.measures import measure_of, seeds_in_words
-from search.analysis.wording import counted, data_in_words, grouped, printable
-from search.spec.arms import Expectation, JournalEntry
-from search.spec.space import arm_config
+from search.analysis.wording import counted, grouped
+from search.spec.arms import JournalEntry
 from search.store.views import StudyView, TrialView
 
 
@@ -88,36 +85,6 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
 def involved(entry: JournalEntry) -> list[str]:
     """The arms that an entry expects something of."""
     return list(dict.fromkeys(name for one in entry.expect for name in (one.arm, one.than)))
-
-
-def methodology(view: StudyView, entry: JournalEntry) -> str:
-    """What the author says, and what follows from the arms."""
-    said = entry.methodology
-    parts = [said if not said or said.endswith((".", "!", "?")) else f"{said}."]
-    if entry.expect:
-        base, *others = view.spec.arms
-        repeats, epochs = view.spec.repeats, view.spec.epochs
-        seeds = "1 seed" if repeats == 1 else f"the same {repeats} seeds"
-        parts += [
-            f"The base, “{base.name}”: {describe_config(arm_config(view.spec, base))}.",
-            *(
-                f"“{arm.name}” changes {changes_in_words(view.spec, arm)}."
-                for arm in others
-                if arm.name in involved(entry)
-            ),
-            f"Data: {data_in_words(view)}; at most {epochs} epochs; {seeds} for each arm.",
-        ]
-    return " ".join(filter(None, parts))
-
-
-def expected_in_words(expectation: Expectation) -> str:
-    """`“a” better than “b” in validation loss`."""
-    measure = measure_of(expectation.metric)
-    arm, than = f"“{printable(expectation.arm)}”", f"“{printable(expectation.than)}”"
-    if expectation.margin is None:
-        return f"{arm} {expectation.outcome} than {than} in {measure.words}"
-    margin = measure.size(expectation.margin)
-    return f"{arm} no different from {than} in {measure.words}, within {margin}"
 
 
 def conclusion(evaluation: Evaluation) -> str:

@@ -61,8 +61,6 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         layers=config
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
         involved=comparison.involved,
-        methodology=comparison.methodology,
-        expected_in_words=comparison.expected_in_words,
         conclusion=comparison.conclusion,
         **(comparison.comparison_values(view) if view.spec.is_comparison else {}),
         **plot_values(FIGURES, figures),

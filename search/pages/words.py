@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.family import compact
-from search.analysis import comparison, comparison_words, findings, measures, wording
-from search.analysis.describe import describe_config, short_config
+from search.analysis import comparison, comparison_words, describe, findings, measures, wording
 from search.figures.style import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
@@ -26,19 +25,15 @@ def in_utc(when: datetime) -> str:
 
 def evaluation_in_words(result: ResultRow) -> str:
     """One test evaluation: when, which trial, what came out, with seeds and spread."""
-    head = (
-        f"{in_utc(result.opened_at)}: trial {result.trial_number}, "
-        f"seeds {', '.join(map(str, result.seeds))}"
-    )
+    seeds = ", ".join(map(str, result.seeds))
+    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}, seeds {seeds}"
     found = result.figures
     if found is None:
         return f"{head}: begun, but not ended"
     accuracy = measures.recorded_accuracy(found)
-    seeds = measures.seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
-    return (
-        f"{head}: accuracy {accuracy}, loss {found['loss']:.4f}{seeds}, on "
-        f"{wording.grouped(accuracy.images)} images"
-    )
+    around = measures.seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
+    images = wording.grouped(accuracy.images)
+    return f"{head}: accuracy {accuracy}, loss {found['loss']:.4f}{around}, on {images} images"
 
 
 def reason_in_words(trial: TrialView) -> str:
@@ -49,7 +44,7 @@ def reason_in_words(trial: TrialView) -> str:
 def value(trial: TrialView, name: str) -> str:
     """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty where not measured."""
     found, measure = measures.measured(trial, name), measures.measure_of(name)
-    return "" if found is None else measure.bare(found)
+    return "" if found is None else measure.shown(found).removesuffix(measure.unit)
 
 
 def listed(versions: Mapping[str, str]) -> str:
@@ -57,26 +52,12 @@ def listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-_CALLED = (
-    *(in_utc, evaluation_in_words, reason_in_words, value, listed, compact, arm_config, as_called),
-    *(axis, measures.objective_in_words),
-    *(describe_config, short_config, write_study_file),
-    *(comparison.against_base, comparison_words.changes_in_words, comparison_words.mean_in_words),
-    *(comparison_words.interval_in_words, comparison_words.p_in_words, command_line.command),
-    *(comparison_words.trained_in_words, comparison_words.value_in_words),
-    *(comparison_words.verdict_in_words, findings.named, findings.overfitting_in_words),
-    *(findings.stop_in_words, measures.accuracy_of, measures.legend, measures.measure_of),
-    *(measures.sampling_error, measures.time_spent, summary.gain_in_words, summary.score_in_words),
-    *(wording.all_counts, wording.counts_in_words, wording.data_in_words, wording.duration),
-    *(wording.grouped, wording.mean_and_spread, wording.notes_in_words, wording.percent),
-    wording.split_in_words,
+_MODULES = (
+    *(command_line, comparison, comparison_words, describe, findings, measures, summary, wording),
 )
-WORDS: Mapping[str, Any] = {
-    **{function.__name__: function for function in _CALLED},
-    "ALPHA": comparison.ALPHA,
-    "SPREAD": comparison_words.SPREAD,
-    "INTERVAL": comparison_words.INTERVAL,
-    "AGAIN": command_line.AGAIN,
-    "REPEATABLE": command_line.REPEATABLE,
-    "MEANINGS": wording.MEANINGS,
+_OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)
+_OTHERS = (arm_config, as_called, axis, compact, write_study_file)
+WORDS: dict[str, Any] = {
+    **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
+    **{function.__name__: function for function in (*_OURS, *_OTHERS)},
 }

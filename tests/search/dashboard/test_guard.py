@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +12,16 @@ import optuna
 import pytest
 from bottle import Bottle, HTTPResponse
 
-from search.dashboard.guard import CHANGES, DATA_POLICY, LARGEST_BODY, PAGE_POLICY, Guard
+from search.dashboard.guard import (
+    CHANGES,
+    COOKIE,
+    DATA_POLICY,
+    LARGEST_BODY,
+    PAGE_POLICY,
+    Guard,
+    Token,
+)
 from search.dashboard.server import LOOPBACK_NAMES
-from search.dashboard.token import COOKIE, Token
 from search.store.opening import forbid_writing
 from tests.search.dashboard.conftest import HOST, OWN, Place
 
@@ -123,6 +132,8 @@ ATTACKS: list[tuple[dict[str, str], dict[str, Any], str | None, bool]] = [
     *(({"Origin": f"http://{host}"}, {}, host, False) for host in FOREIGN_HOSTS),
     *(({"Origin": page}, {}, HOST, True) for page in FOREIGN_PAGES),
     ({}, {}, HOST, True),
+    *(({**OWN, "Sec-Fetch-Site": site}, {}, HOST, False) for site in ("cross-site", "same-site")),
+    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, {}, HOST, True),
     *(({**OWN, **headers}, TOKEN, HOST, False) for headers in WITHOUT_TOKEN),
     ({**OWN, **BEARER}, {**TOKEN, "edit": False}, HOST, True),
     ({"Cookie": f"{COOKIE}={Token(SECRET).session}"}, TOKEN, HOST, True),
@@ -235,6 +246,22 @@ def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
     assert ("content-disposition" in answer.headers) != shown
     assert answer.headers["content-security-policy"].endswith("; sandbox")
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [(text, f"'{text}") for text in ('=HYPERLINK("x,")', "+1-cmd|x", "-2+3", "@SUM(1)", "\t=1")]
+    + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "")],
+)
+def test_a_table_holds_no_formula(cell: str, shown: str, place: Place, ask: Ask) -> None:
+    study = optuna.load_study(study_name="one", storage=place.db.optuna)
+    trial = study.ask()
+    trial.set_user_attr("typed", cell)
+    study.tell(trial, 0.5)
+    table = io.StringIO(ask(place.guard(), "GET", "/csv/1").text, newline="")
+    cells = {cell for row in csv.reader(table) for cell in row}
+    assert shown in cells
+    assert cell == shown or cell not in cells
 
 
 def test_a_body_must_be_an_object_in_json(place: Place, ask: Ask) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.dashboard import ServingError
-from search.dashboard.token import load_token
+from search.dashboard.guard import load_token
 
 GOOD = "d54b922ac5a179e1f0066c3f55031755"
 
