@@ -49,14 +49,13 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
         return arm_config(spec, arm)
-    overrides = overrides_of(trial.user_attrs, spec)
-    values = {
-        name: domain.suggest(trial, name) if isinstance(domain, Choice | Range) else domain
+    overrides, open_ones = overrides_of(trial.user_attrs, spec), searched(spec)
+    drawn = {
+        name: open_ones[name].suggest(trial, name)
         for name in spec.parameters
-        if name in spec.space and name not in overrides
-        for domain in (spec.space[name],)
+        if name in open_ones and name not in overrides
     }
-    return make_config({**values, **overrides}, spec)
+    return make_config({**_named(spec), **drawn, **overrides}, spec)
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
@@ -128,30 +127,22 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
             does not fit.
     """
 
-    def fault(values: Mapping[str, Any]) -> str | None:
-        from models.summary import anatomy  # takes torch
+    from models.summary import anatomy  # takes torch
 
-        try:
-            anatomy(make_config(values, spec).architecture, image_shape, classes)
-        except (SpecError, ArchitectureError) as error:
-            return str(error)
-        return None
-
-    usual = _named(spec)
-    for arm in spec.arms:
-        if (found := fault({**usual, **arm.values})) is not None:
-            raise SpecError("arms", f"arm {arm.name!r}: {found}")
+    trials: list[tuple[str, str, Mapping[str, ParameterValue]]] = [
+        ("arms", f"arm {arm.name!r}", arm.values) for arm in spec.arms
+    ]
     if not spec.is_comparison:
-        trials = [
-            (name, {**usual, name: value})
-            for name, domain in spec.space.items()
-            for value in corners(domain)
-        ]
-        if spec.baseline is not None:
-            trials.append(("baseline", {**usual, **baseline_values(spec)}))
-        for name, values in trials:
-            if (found := fault(values)) is not None:
-                raise SpecError(name, f"{name}: {found}")
+        for name, domain in spec.space.items():
+            trials += [(name, name, {name: value}) for value in corners(domain)]
+    if spec.baseline is not None:
+        trials.append(("baseline", "baseline", baseline_values(spec)))
+    for key, what, values in trials:
+        try:
+            network = make_config({**_named(spec), **values}, spec).architecture
+            anatomy(network, image_shape, classes)
+        except (SpecError, ArchitectureError) as error:
+            raise SpecError(key, f"{what}: {error}") from error
 
 
 # What Optuna is told of a trial's parameters: what it trains with, and nothing else. The baseline

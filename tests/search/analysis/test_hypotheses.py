@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from search.analysis.comparison import Evaluation, evaluate_journal, holm
 from search.pages.comparison import conclusion
 from search.spec.arms import Expectation, JournalEntry
 
 Make = Callable[..., Any]
+Judge = Callable[..., Evaluation]
 
 
 def expect(
@@ -30,7 +32,7 @@ def entry(*expectations: Expectation) -> JournalEntry:
 
 
 @pytest.fixture
-def judge(make_comparison: Make) -> Callable[..., Evaluation]:
+def judge(make_comparison: Make) -> Judge:
     def make(losses: dict[str, Sequence[float | None]], *expectations: Expectation) -> Evaluation:
         view = make_comparison(losses, journal=[entry(*expectations)])
         (evaluation,) = evaluate_journal(view)
@@ -39,9 +41,9 @@ def judge(make_comparison: Make) -> Callable[..., Evaluation]:
     return make
 
 
-def around(middle: float, spread: float, seeds: int = 5, rng_seed: int = 0) -> list[float]:
-    """Losses of several seeds that vary by chance."""
-    return list(np.random.default_rng(rng_seed).normal(middle, spread, seeds))
+def around(middle: float, spread: float, rng_seed: int = 0) -> list[float]:
+    """Losses of five seeds that vary by chance."""
+    return list(np.random.default_rng(rng_seed).normal(middle, spread, 5))
 
 
 BASE = around(0.50, 0.005)
@@ -49,61 +51,64 @@ LOWER = around(0.40, 0.005, rng_seed=1)
 HIGHER = around(0.60, 0.005, rng_seed=2)
 ALIKE = around(0.50, 0.005, rng_seed=3)
 NOISE = around(0.48, 0.2, rng_seed=4)
+LOST = [None] * 5
+OF_ARM = "the validation loss of “arm” is"
 
 
-def test_a_hypothesis_that_is_true(judge: Callable[..., Evaluation]) -> None:
-    evaluation = judge({"base": BASE, "arm": LOWER}, expect("better"), expect("better"))
-    assert (evaluation.outcome, len(evaluation.checks)) == ("supported", 1)  # said twice: one test
-    assert conclusion(evaluation).startswith(
-        "Supported: the validation loss of “arm” is lower than that of “base” by 0.0991"
-    )
-    assert "5 seeds" in conclusion(evaluation)
-    assert judge({"base": BASE, "arm": HIGHER}, expect("worse")).outcome == "supported"
-    for metric in ("validation_error", "validation_accuracy", "train_loss"):
-        better = expect("better", metric=metric)
-        assert judge({"base": BASE, "arm": LOWER}, better).outcome == "supported", metric
+@pytest.mark.parametrize(
+    ("arm", "outcome", "margin", "verdict", "says"),
+    [
+        (LOWER, "better", None, "supported", f"{OF_ARM} lower than that of “base” by 0.0991 (mean"),
+        (LOWER, "worse", None, "contradicted", f"{OF_ARM} lower"),
+        (HIGHER, "worse", None, "supported", f"{OF_ARM} higher"),
+        (HIGHER, "better", None, "contradicted", f"{OF_ARM} higher"),
+        (NOISE, "better", None, "undecided", "5 seeds"),
+        (NOISE, "worse", None, "undecided", OF_ARM),
+        (ALIKE, "no different", 0.02, "supported", OF_ARM),
+        # Not found different, yet not shown alike: margins that these seeds cannot resolve.
+        (NOISE, "no different", 0.02, "undecided", OF_ARM),
+        (ALIKE, "no different", 0.0005, "undecided", OF_ARM),
+        (LOWER, "no different", 0.02, "contradicted", OF_ARM),
+        (HIGHER, "no different", 0.02, "contradicted", OF_ARM),
+        (LOWER, "no different", 0.2, "supported", "lower"),  # for certain, but by less
+        (BASE, "no different", 0.02, "supported", "equals"),
+        (LOST, "worse", None, "supported", "“arm” diverged in every seed, which counts as worse"),
+        (LOST, "better", None, "contradicted", "“arm” diverged"),
+        (LOST, "no different", 0.1, "contradicted", "“arm” diverged"),
+    ],
+)
+def test_a_hypothesis_is_decided_by_its_test(
+    judge: Judge, arm: Any, outcome: str, margin: float | None, verdict: str, says: str
+) -> None:
+    evaluation = judge({"base": BASE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
+    assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # said twice: one test
+    assert conclusion(evaluation).startswith(f"{verdict.capitalize()}: ")
+    assert says in conclusion(evaluation)
 
 
-def test_a_hypothesis_that_is_false(judge: Callable[..., Evaluation]) -> None:
-    evaluation = judge({"base": BASE, "arm": HIGHER}, expect("better"))
-    assert evaluation.outcome == "contradicted"
-    assert conclusion(evaluation).startswith("Contradicted: the validation loss of “arm” is higher")
-    assert judge({"base": BASE, "arm": LOWER}, expect("worse")).outcome == "contradicted"
+@pytest.mark.parametrize("metric", ["validation_error", "validation_accuracy", "train_loss"])
+def test_better_is_lower_but_for_accuracy(judge: Judge, metric: str) -> None:
+    better = expect("better", metric=metric)
+    assert judge({"base": BASE, "arm": LOWER}, better).outcome == "supported"
 
 
-def test_a_hypothesis_that_cannot_be_decided(judge: Callable[..., Evaluation]) -> None:
-    evaluation = judge({"base": BASE, "arm": NOISE}, expect("better"))
+@pytest.mark.parametrize("arm", [ALIKE, LOWER, HIGHER])
+def test_a_margin_is_tested_by_two_one_sided_tests(judge: Judge, arm: list[float]) -> None:
+    (check,) = judge({"base": BASE, "arm": arm}, expect("no different", margin=0.02)).checks
+    d = np.subtract(arm, BASE)
+
+    def one_sided(border: float, side: str) -> float:
+        return float(stats.ttest_1samp(d, border, alternative=side).pvalue)
+
+    within = max(one_sided(-0.02, "greater"), one_sided(0.02, "less"))
+    beyond = 2 * min(one_sided(-0.02, "less"), one_sided(0.02, "greater"))
+    assert check.difference.p == pytest.approx(min(within, beyond))
+
+
+def test_one_seed_decides_nothing(judge: Judge) -> None:
+    evaluation = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
     assert evaluation.outcome == "undecided"
-    assert conclusion(evaluation).startswith("Undecided: the validation loss of “arm” is")
-    assert judge({"base": BASE, "arm": NOISE}, expect("worse")).outcome == "undecided"
-    one_seed = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
-    assert one_seed.outcome == "undecided"
-    assert "(1 seed, no spread to test with)" in conclusion(one_seed)
-
-
-def test_no_difference_is_shown_not_assumed(judge: Callable[..., Evaluation]) -> None:
-    same = expect("no different", margin=0.02)
-    assert judge({"base": BASE, "arm": ALIKE}, same).outcome == "supported"
-    # Not found different, yet not shown alike: a margin that these seeds cannot resolve.
-    assert judge({"base": BASE, "arm": NOISE}, same).outcome == "undecided"
-    narrow = expect("no different", margin=0.0005)
-    assert judge({"base": BASE, "arm": ALIKE}, narrow).outcome == "undecided"
-    assert judge({"base": BASE, "arm": LOWER}, same).outcome == "contradicted"
-    assert judge({"base": BASE, "arm": HIGHER}, same).outcome == "contradicted"
-    # Different for certain, but by less than the margin.
-    assert judge({"base": BASE, "arm": LOWER}, expect("no different", margin=0.2)).outcome == (
-        "supported"
-    )
-    assert judge({"base": BASE, "arm": BASE}, same).outcome == "supported"
-
-
-def test_an_arm_that_always_diverged_is_worse(judge: Callable[..., Evaluation]) -> None:
-    lost: dict[str, Any] = {"base": BASE, "arm": [None] * 5}
-    assert judge(lost, expect("worse")).outcome == "supported"
-    better = judge(lost, expect("better"))
-    assert better.outcome == "contradicted"
-    assert "“arm” diverged in every seed, which counts as worse" in conclusion(better)
-    assert judge(lost, expect("no different", margin=0.1)).outcome == "contradicted"
+    assert "(1 seed, no spread to test with)" in conclusion(evaluation)
 
 
 def test_counts_need_no_test(make_comparison: Make) -> None:
@@ -121,32 +126,24 @@ def test_counts_need_no_test(make_comparison: Make) -> None:
     assert outcomes == ["supported", "supported", "contradicted", "contradicted"]
 
 
-def test_all_must_be_supported_and_one_contradiction_is_enough(
-    judge: Callable[..., Evaluation],
-) -> None:
+def test_all_must_be_supported_and_one_contradiction_is_enough(judge: Judge) -> None:
     arms = {"base": BASE, "low": LOWER, "high": HIGHER, "noise": NOISE}
     low, high, noise = (expect("better", arm=name) for name in ("low", "high", "noise"))
-    assert judge(arms, low).outcome == "supported"
-    assert judge(arms, low, noise).outcome == "undecided"
     assert judge(arms, low, noise, high).outcome == "contradicted"
     text = conclusion(judge(arms, low, noise))
     assert text.startswith("Undecided as a whole. One by one, supported: ")
-    nothing = judge(arms)
-    assert nothing.outcome == "undecided"
-    assert "expects nothing" in conclusion(nothing)
+    assert judge(arms).outcome == "undecided"
+    assert "expects nothing" in conclusion(judge(arms))
 
 
-def test_expectations_are_corrected_together(judge: Callable[..., Evaluation]) -> None:
+def test_expectations_are_corrected_together(judge: Judge) -> None:
     # A difference that is barely significant on its own, and not beside others.
     arm = [0.46, 0.52, 0.455, 0.495, 0.48]
-    arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "low": LOWER, "noise": NOISE}
-    (alone,) = judge(arms, expect("better")).checks
-    assert alone.difference.p is not None
-    assert 0.01 < alone.difference.p < 0.05  # five times as much is not
-    assert alone.outcome == "supported"
-    others = [expect("better", arm="noise"), expect("worse", arm="noise", metric="train_loss")]
-    many = [expect("worse", arm="noise", metric=f"validation_{m}") for m in ("error", "accuracy")]
-    together = judge(arms, expect("better"), *others, *many).checks
+    arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "noise": NOISE}
+    assert judge(arms, expect("better")).outcome == "supported"
+    others = [expect("worse", arm="noise", metric=f"validation_{m}") for m in ("error", "accuracy")]
+    others += [expect("better", arm="noise"), expect("worse", arm="noise", metric="train_loss")]
+    together = judge(arms, expect("better"), *others).checks
     raw = [check.difference.p for check in together if check.difference.p is not None]
     assert [check.difference.p_holm for check in together] == pytest.approx(holm(raw))
     assert together[0].outcome == "undecided"

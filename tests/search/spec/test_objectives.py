@@ -1,12 +1,10 @@
 """What a trial's value is: chosen in a study file, kept with the study."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError
 from search.spec.objectives import OBJECTIVES
 from search.spec.study_file import read_study_file
 from search.training.epoch import Epoch
@@ -39,12 +37,9 @@ def test_a_study_file_chooses_it(tmp_path: Path) -> None:
     file.write_text('[study]\ndataset = "digits"\nobjective = "validation_error"\n')
     spec = StudySpec(**read_study_file(file))
     assert spec.value.label == "validation error"
-    assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     file.write_text('[study]\nobjective = "accuracy"\n')
     with pytest.raises(ValueError, match="objective must be one of calibrated_validation_loss, "):
         read_study_file(file)
-    with pytest.raises(SpecError, match="objective must be one of"):
-        StudySpec(dataset="digits", objective="loss")
 
 
 def test_new_studies_are_calibrated_and_older_ones_keep_the_raw_loss() -> None:

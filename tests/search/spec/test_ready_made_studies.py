@@ -15,24 +15,11 @@ SHAPES = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100_coarse": ((3, 32, 32), 20),
 }
-REPORTS = {
-    **dict.fromkeys(("a1_architectures", "a3_weight_decay", "a4_dropout"), "A"),
-    **dict.fromkeys(("a5_augmentation", "a6_final"), "A"),
-    **dict.fromkeys(("b_depth", "b_dropout_places"), "B"),
-    **dict.fromkeys(("c_networks", "c_optimizers", "c_random_adam", "c_random_sgd"), "C"),
-    **dict.fromkeys(("c_final_adam", "c_final_sgd"), "C"),
-    **dict.fromkeys(("d_lenet", "d_learning_rate", "d_feature_maps", "d_cifar100_coarse"), "D"),
-    **dict.fromkeys(("e_convnets", "e_activation_and_kernel"), "E"),
-}
 
 
 def spec_of(name: str) -> StudySpec:
     fields = read_study_file(find_study_file(name))
     return StudySpec(**{"dataset": "fashion_mnist", **fields})
-
-
-def test_every_report_has_its_studies() -> None:
-    assert set(REPORTS) <= {file.stem for file in ready_made()}
 
 
 @pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
@@ -62,16 +49,6 @@ def test_networks_have_the_size_that_their_report_gives(name: str, arm: str, cou
     spec = spec_of(name)
     config = arm_config(spec, next(each for each in spec.arms if each.name == arm))
     assert count_parameters(config.architecture, *SHAPES[spec.dataset]) == count
-
-
-def test_the_search_of_report_c_has_27_combinations() -> None:
-    for name in ("c_random_adam", "c_random_sgd"):
-        spec = spec_of(name)
-        open_ones = {key: value for key, value in spec.space.items() if hasattr(value, "values")}
-        assert set(open_ones) == {"batch_size", "hidden", "learning_rate"}
-        assert all(len(domain.values) == 3 for domain in open_ones.values())
-        assert spec.trials == 16
-        assert spec.sampler == "random"
 
 
 def test_the_list_has_a_line_for_each_study() -> None:
