@@ -60,12 +60,13 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
 def test_workers_of_a_team_killed_at_random(
     make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
-    kills, trials = times(3, 40), times(10, 60)
+    """Their trials pause, and are taken up again by others; then the study is given more trials."""
+    kills, trials = times(3, 40), times(12, 100)
     site = make_site(url=database_url)
-    process = site.search(trials, "--workers", "3", pruner="none")
+    process = site.search(trials, "--workers", "3", pruner="promotion")
     dice = random.Random(1)
     for number in range(kills):
-        site.wait_for_reports(3 + number * trials * 5 // kills)
+        site.wait_for_reports(3 + number * trials * 3 // 2 // kills)
         children = children_of(process)
         if not children:
             break  # the study was done sooner
@@ -74,9 +75,13 @@ def test_workers_of_a_team_killed_at_random(
         time.sleep(dice.uniform(0.0, 0.5))
     out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
-    view = site.view()
-    assert view.finished == trials
-    assert not view.in_state("running", "waiting")
+    for total in (trials, trials + 4):
+        site.finish(total, "promotion")
+        view = site.view()
+        assert view.finished == view.count("complete", "pruned") == total
+        assert view.count() == total + view.count("failed")
+        for trial in view.trials:
+            assert [row.epoch for row in trial.reports] == list(range(len(trial.reports)))
 
 
 def test_the_study_command_itself_killed_takes_its_workers_along(

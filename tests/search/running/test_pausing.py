@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +20,8 @@ from search.store import StorageError
 from search.store.database import transaction
 from search.store.folders import sweep
 from search.store.leases import Lease
-from search.store.opening import open_database
 from search.store.schema import leases
-from search.store.studies import require_study, set_total
+from search.store.studies import set_total
 from search.store.views import StudyView, view_study
 from search.training.epoch import Epoch
 from tests.search.running.made_up import MadeUpTraining, curve, register
@@ -226,30 +220,6 @@ def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
             del PRUNERS[name]
         view = view_study(run.study)
         assert (view.finished, view.count(), spent(view)) == (5, 5, 0)
-
-
-@pytest.mark.faults
-def test_killed_at_random_moments(
-    database_url: str, tmp_path: Path, times: Callable[[int, int], int]
-) -> None:
-    """Four processes, one of them killed again and again; then once more, with more trials."""
-    program = Path(__file__).with_name("pausing_processes.py")
-    environment = {**os.environ, "PYTHONPATH": str(program.parents[3])}
-    kills = times(6, 60)
-    for trials in (4 * kills, 6 * kills):
-        words = ["--processes", "4", "--trials", str(trials), "--kills", str(kills)]
-        command = [sys.executable, str(program), database_url, str(tmp_path), *words]
-        subprocess.run(command, env=environment, check=True, timeout=500)
-        with closing(open_database(database_url)) as db:
-            view = view_study(require_study(db, "study"))
-        assert view.finished == view.count("complete", "pruned") == trials
-        assert view.count() == trials + view.count("failed")
-        check_curves(view)
-    seeds = {trial_seed(view.spec.seed, trial.number): trial for trial in view.trials}
-    for file in (tmp_path / "notes").iterdir():
-        for seed, epoch, loss in map(str.split, file.read_text().splitlines()):
-            stored = {row.epoch: row.validation_loss for row in seeds[int(seed)].reports}
-            assert stored[int(epoch)] == float(loss)
 
 
 @pytest.mark.parametrize("at_a_time", [2, 5])
