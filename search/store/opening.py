@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, create_engine, event, exc, inspect, text
+from sqlalchemy import Connection, create_engine, event, exc, inspect
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.pool import NullPool
 
@@ -26,12 +26,7 @@ from search.store import (
     mask_password,
     read_url,
 )
-from search.store.database import (
-    PATIENCE_SECONDS,
-    Database,
-    explain,
-    is_transient,
-)
+from search.store.database import PATIENCE_SECONDS, Database, explain, is_transient
 from search.store.schema import SchemaError, is_current, migrate
 
 # SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
@@ -80,7 +75,10 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
     while True:
         try:
             return _open(address, name, must_exist=must_exist)
-        except SchemaError as error:
+        except ModuleNotFoundError as error:
+            reason = "its driver is missing; pip install 'cnn-search[postgres]'"
+            raise StorageError(f"cannot open {name}: {reason}") from error
+        except RuntimeError as error:  # Optuna's, for tables of another version of it
             raise StorageError(f"cannot open {name}: {error}") from error
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             # Another process may be creating the same table, a lock passes, and a server that hung
@@ -90,10 +88,6 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
             passing |= is_sqlite(address) and is_transient(error)
             if not passing or time.monotonic() - started > PATIENCE_SECONDS:
                 raise StorageError(f"cannot open {name}: {explain(error)}") from error
-        except ModuleNotFoundError as error:
-            raise StorageError(
-                f"cannot open {name}: its driver is missing; pip install 'cnn-search[postgres]'"
-            ) from error
         time.sleep(random.uniform(0.02, 0.2))
 
 
@@ -133,35 +127,29 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     unpooled: dict[str, Any] = {"poolclass": NullPool, "connect_args": arguments}
 
     with create_engine(address, **unpooled).connect() as connection:
-        complete = _has_optunas_tables(connection, must_exist=must_exist)
-        current = complete and is_current(connection)
+        _refuse_others(connection, must_exist=must_exist)
+        current = is_current(connection)
         if is_sqlite(address):  # readers and the writer do not wait for each other; it is kept
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    # Optuna's constructor reads on one connection inside a transaction of another. It would wait
-    # for itself under the locking transactions that all after it get.
+    # The first creates what is missing and checks its version, reading on one connection inside a
+    # transaction of another: it would wait for itself under the locking transactions of the second.
     place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    if not complete:  # without a pool no connection stays open where this fails half-way
-        RDBStorage(place, engine_kwargs=unpooled, skip_compatibility_check=True)
+    RDBStorage(place, engine_kwargs=unpooled)
+    pooled = {**options, "connect_args": arguments}
     storage = RDBStorage(
         place,
-        engine_kwargs={**options, "connect_args": arguments},
-        skip_compatibility_check=True,  # made below, where the connections can be closed
+        engine_kwargs=pooled,
+        skip_compatibility_check=True,
         skip_table_creation=True,
     )
     db = Database(url=name, optuna=storage)
+    db.close()  # its connections lack what follows
+    if is_sqlite(address):
+        _set_up_sqlite(db)
+    else:
+        _on_connect(db, _SESSION)
     try:
-        there, here = storage.get_current_version(), storage.get_head_version()
-        if there != here:
-            raise SchemaError(
-                f"made by another version of Optuna (schema {there}, here {here}); install that "
-                "version, or upgrade a copy with optuna storage upgrade"
-            )
-        db.close()  # its connections lack what follows
-        if is_sqlite(address):
-            _set_up_sqlite(db)
-        else:
-            _on_connect(db, _SESSION)
         if not current:
             migrate(db.engine)
     except BaseException:
@@ -170,20 +158,17 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     return db
 
 
-def _has_optunas_tables(connection: Connection, *, must_exist: bool) -> bool:
-    """Whether Optuna has completed its own; refuses a database that is not ours."""
+def _refuse_others(connection: Connection, *, must_exist: bool) -> None:
+    """Raises SchemaError for a database that is not ours."""
     found = set(inspect(connection).get_table_names())
-    optunas = found & {"studies", "version_info"}
-    if must_exist and not optunas:
-        raise SchemaError("it is empty; run python -m search.study first")
-    # Other tables do no harm on a server, but alembic keeps only one version in a database.
-    foreign = found if connection.dialect.name == "sqlite" else found & {"alembic_version"}
-    if foreign and not optunas:
-        some = ", ".join(sorted(found)[:3])
-        raise SchemaError(f"it belongs to another program (tables {some}); name another one")
-    if "alembic_version" not in found:
-        return False
-    return bool(connection.scalar(text("SELECT count(*) FROM alembic_version")))
+    if not found & {"studies", "version_info"}:  # Optuna's, perhaps not yet all of them
+        # Other tables do no harm on a server, but alembic keeps only one version in a database.
+        foreign = found if connection.dialect.name == "sqlite" else found & {"alembic_version"}
+        if must_exist:
+            raise SchemaError("it is empty; run python -m search.study first")
+        if foreign:
+            some = ", ".join(sorted(found)[:3])
+            raise SchemaError(f"it belongs to another program (tables {some}); name another one")
 
 
 def _set_up_sqlite(db: Database) -> None:

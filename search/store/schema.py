@@ -206,7 +206,7 @@ class DatasetFacts:
         return cls(**values)
 
 
-class SchemaError(Exception):
+class SchemaError(RuntimeError):
     """A database that cannot be used as it is: why, and the remedy."""
 
 
