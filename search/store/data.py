@@ -16,9 +16,8 @@ from data.errors import DataError
 from data.fingerprint import Fingerprint, differences, rough_differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.store import StorageError
 from search.store.schema import FINGERPRINT
-from search.store.studies import StudyHandle, load_facts, load_spec
+from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
 from search.training.task import Task, load_task
 
 # System attributes of a study, which dashboards do not show.
@@ -42,7 +41,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         SpecError: the named one cannot be the study's.
         DataError: its folder is nowhere to be found.
     """
-    own, system = load_spec(study).dataset, _system_attributes(study)
+    own = load_spec(study).dataset
     place = own if named is None else canonical_name(named)
     if place != own and not (is_folder(place) and is_folder(own)):
         raise SpecError(
@@ -52,28 +51,23 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         )
     if not is_folder(place):
         return place
+    remembered = _remembered(study)
     if named is None:
-        places = ((it, find_dataset(it).path) for it in [*_places(system), own])
-        found = next((it for it, path in places if path is not None and path.exists()), None)
+        paths = ((it, find_dataset(it).path) for it in [*remembered.get(PLACES, ()), own])
+        found = next((it for it, path in paths if path is not None and path.exists()), None)
         if found is None:
             raise DataError(
                 f"there is no {find_dataset(own).path}, where the pictures of study "
                 f"{study.name!r} were; if they were moved, name their place: --dataset folder:PATH"
             )
         place = found
-    record = system.get(HELD_OUT)
-    if isinstance(record, dict):
-        keep_held_out(place, data_dir, {str(k): str(v) for k, v in record.items()})
+    if HELD_OUT in remembered:
+        keep_held_out(place, data_dir, remembered[HELD_OUT])
     return place
 
 
-def _places(system: dict[str, Any]) -> list[str]:
-    stored = system.get(PLACES, [])
-    places = stored if isinstance(stored, list) else []
-    return [place for place in places if isinstance(place, str) and is_folder(place)]
-
-
-def _system_attributes(study: StudyHandle) -> dict[str, Any]:
+def _remembered(study: StudyHandle) -> dict[str, Any]:
+    """Under PLACES where the data was found, the latest first; under HELD_OUT digests by name."""
     return study.db.optuna.get_study_system_attrs(study.study_id)
 
 
@@ -108,19 +102,13 @@ def check_data(study: StudyHandle, task: Task) -> None:
     if task.content is None:
         return
     stored = study.attributes.get(FINGERPRINT)
-    try:
-        recorded = None if stored is None else Fingerprint.from_dict(stored)
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"attribute {FINGERPRINT!r} of study {study.name!r} is damaged ({error}); "
-            "start another study with --study NAME"
-        ) from error
-    if recorded is None:  # a study of an earlier version
+    if stored is None:  # a study of an earlier version
         facts = load_facts(study)
         shape, count = facts.image_shape, facts.training_count
         changes = rough_differences(facts.class_names, shape, count, task.content)
     else:
-        changes = differences(recorded, task.content)
+        with damage_in_a_line(study):
+            changes = differences(Fingerprint.from_dict(stored), task.content)
     if changes:
         raise DataError(
             f"study {study.name!r} was made with other data than {task.info.name} holds: "
@@ -136,18 +124,18 @@ def keep_data(study: StudyHandle, task: Task) -> None:
         DataError: another start has made the study with other data; nothing was written.
     """
     check_data(study, task)
-    info, system = task.info, _system_attributes(study)
-    found: dict[str, Any] = {}
-    if info.test_is_drawn and HELD_OUT not in system:
-        found[HELD_OUT] = dict(info.test_digests)
-    places = [*_places(system), load_spec(study).dataset]
-    if is_folder(info.name) and info.name != places[0]:
-        others = [place for place in places[:-1] if place != info.name]
-        found[PLACES] = [info.name, *others][:MOST_PLACES]
+    info, remembered = task.info, _remembered(study)
+    places = remembered.get(PLACES, [])
+    new: dict[str, Any] = {}
+    if info.test_is_drawn and HELD_OUT not in remembered:
+        new[HELD_OUT] = dict(info.test_digests)
+    if is_folder(info.name) and info.name != [*places, load_spec(study).dataset][0]:
+        others = [place for place in places if place != info.name]
+        new[PLACES] = [info.name, *others][:MOST_PLACES]
     content = task.content if FINGERPRINT not in study.attributes else None
-    if found or content is not None:
+    if new or content is not None:
         with study.transaction():
-            for key, value in found.items():
+            for key, value in new.items():
                 study.db.optuna.set_study_system_attr(study.study_id, key, value)
             if content is not None:
                 study.study.set_user_attr(FINGERPRINT, content.to_dict())

@@ -12,12 +12,12 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock
 from optuna.trial import TrialState
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import or_, select
 
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
@@ -34,8 +34,7 @@ OWNER = "study.json"  # in a study's folder: whose it is
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
-_OF_TRIAL = re.compile(r"trial-([0-9]{1,9})(\.previous)?\.pt")
-_OF_SEED = re.compile(r"final-([0-9]{1,9})(\.previous)?\.pt")
+_CHECKPOINT = re.compile(r"(trial|final)-([0-9]{1,9})(?:\.previous)?\.pt")  # number, or seed
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -97,8 +96,7 @@ def usable(folder: Path) -> Path:
         raise StorageError(f"cannot use {folder} ({error.strerror}); give --runs-dir") from error
     if not existing.is_dir():
         raise StorageError(f"{existing.absolute()} is not a folder; move that file away")
-    effective = os.access in os.supports_effective_ids
-    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=effective):
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(
             f"no permission to write into {existing.absolute()}; give another --runs-dir"
         )
@@ -114,10 +112,25 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
     Raises:
         StorageError: it cannot be made or written, or the database was unavailable.
     """
+    folders = study_folders(runs, study.name)
     if study.identity is None:  # in a database that cannot be written: only its report can be made
-        return usable(next(f for f in study_folders(runs, study.name) if owner_of(f) is None))
+        return usable(next(folder for folder in folders if owner_of(folder) is None))
+    usual = next(folders)
     try:
-        return usable(_own(study, runs) or _claim(study, runs))
+        usable(runs).mkdir(parents=True, exist_ok=True)
+        with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
+            # Its own bears its identity, whatever it is called by now.
+            claimed = (usual, *sorted(path.parent for path in runs.glob(f"*/{OWNER}")))
+            folder = next((it for it in claimed if owner_of(it) == study.identity), None)
+            if folder is None:
+                folder = next(it for it in chain([usual], folders) if _is_free(study, it))
+                owner = {"study": study.name, "identity": study.identity, "database": study.db.url}
+                write_atomically(folder / OWNER, json.dumps(owner, indent=2).encode() + b"\n")
+                if folder != usual:
+                    _log.warning(
+                        "%s holds the files of another study; these go to %s", usual, folder
+                    )
+        return usable(folder)
     except OSError as error:
         raise StorageError(
             f"cannot use {error.filename or runs} ({error.strerror}); give another --runs-dir"
@@ -141,41 +154,14 @@ def check_folder(study: StudyHandle, folder: Path) -> None:
 def owner_of(folder: Path) -> str | None:
     """The identity of the study whose folder it is; None where it bears none."""
     path = folder / OWNER
-    if not path.is_file():
-        return UNREADABLE if os.path.lexists(path) else None
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(10_000))["identity"]
     except FileNotFoundError:
-        return None
+        return UNREADABLE if os.path.lexists(path) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return UNREADABLE
     return found if isinstance(found, str) else UNREADABLE
-
-
-def _own(study: StudyHandle, runs: Path) -> Path | None:
-    """The folder that bears the study's identity, whatever it is called by now."""
-    usual = next(study_folders(runs, study.name))
-    others = sorted(path.parent for path in runs.glob(f"*/{OWNER}"))
-    return next((it for it in (usual, *others) if owner_of(it) == study.identity), None)
-
-
-def _claim(study: StudyHandle, runs: Path) -> Path:
-    usable(runs).mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / ".lock"):  # two studies of one name, or two processes of one study
-        folder = _own(study, runs)
-        if folder is None:
-            usual = next(study_folders(runs, study.name))
-            folder = next(it for it in study_folders(runs, study.name) if _is_free(study, it))
-            owner = {"study": study.name, "identity": study.identity, "database": study.db.url}
-            write_atomically(folder / OWNER, json.dumps(owner, indent=2).encode() + b"\n")
-            if folder != usual:
-                _log.warning(
-                    "%s holds the files of another study of that name; this one's go to %s",
-                    usual,
-                    folder,
-                )
-    return folder
 
 
 def _is_free(study: StudyHandle, folder: Path) -> bool:
@@ -189,22 +175,6 @@ def _is_free(study: StudyHandle, folder: Path) -> bool:
     return any(trial.datetime_start is not None for trial in found)
 
 
-def _checkpoints(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, int, float]]:
-    """With the number of the trial, or the seed, and when they were written."""
-    for path in (folder / CHECKPOINTS).glob("*.pt"):
-        named = pattern.fullmatch(path.name)
-        if named is not None and path.is_file():
-            yield path, int(named[1]), path.stat().st_mtime
-
-
-def _of_use(connection: Connection, study_id: int) -> set[int]:
-    """Numbers of the trials that have not ended, or may be taken up again."""
-    ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
-    found = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-    of_use = (trials.c.study_id == study_id, or_(~ended, leases.c.paused.is_not(None)))
-    return set(connection.scalars(found.where(*of_use)))
-
-
 def sweep(study: StudyHandle, folder: Path) -> None:
     """Delete what killed processes have left in the study's folder; a failure is only told.
 
@@ -212,20 +182,26 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     that has not ended or may be taken up again, none of a final training that is newer than the
     last test evaluation.
     """
+    ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
+    of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+    of_use = of_use.where(
+        trials.c.study_id == study.study_id, or_(~ended, leases.c.paused.is_not(None))
+    )
     try:
         delete_abandoned(folder)
         # First the files and then the states: whatever has written one was in the database before.
-        of_trials, of_seeds = (list(_checkpoints(folder, it)) for it in (_OF_TRIAL, _OF_SEED))
-        done: list[tuple[Path, float]] = []
-        if of_trials:
-            kept = read(study.db, lambda connection: _of_use(connection, study.study_id))
-            done += [(path, at) for path, number, at in of_trials if number not in kept]
-        if of_seeds:
-            results = results_of(study.db, study.name)
-            ended = [row.opened_at.timestamp() for row in results if row.figures is not None]
-            done += [(path, at) for path, _, at in of_seeds if at < max(ended, default=0.0)]
-        for path, at in done:
-            if path.stat().st_mtime == at:  # not written anew meanwhile
+        named = (
+            (path, _CHECKPOINT.fullmatch(path.name)) for path in (folder / CHECKPOINTS).glob("*.pt")
+        )
+        written = [(path, it[1], int(it[2]), path.stat().st_mtime) for path, it in named if it]
+        if not written:
+            return
+        kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))
+        results = [row for row in results_of(study.db, study.name) if row.figures is not None]
+        tested = max((row.opened_at.timestamp() for row in results), default=0.0)
+        for path, kind, number, at in written:
+            is_done = number not in kept if kind == "trial" else at < tested
+            if is_done and path.stat().st_mtime == at:  # not written anew meanwhile
                 path.unlink()
     except FileNotFoundError:
         pass  # another process is sweeping

@@ -235,9 +235,8 @@ class Heartbeat:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._due: dict[Lease, float] = {}  # by _CLOCK
-        self._lost: set[Lease] = set()
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._due: dict[Lease, float] = {}  # by _CLOCK; infinite where the lease is lost
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -251,39 +250,31 @@ class Heartbeat:
     @contextmanager
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew a lease while the `with` block runs. Any number may be kept at a time."""
-        with self._lock:
-            self._due[lease] = time.clock_gettime(_CLOCK) + lease.seconds / 3
+        self._due[lease] = time.clock_gettime(_CLOCK) + lease.seconds / 3
         try:
             yield
         finally:
-            with self._lock:
-                self._due.pop(lease, None)
-                self._lost.discard(lease)
+            del self._due[lease]
 
     def lost(self, lease: Lease) -> bool:
         """Whether a lease that is kept is in other hands, so that training on is of no use."""
-        return lease in self._lost
+        return self._due.get(lease) == math.inf
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            for lease, due in list(self._due.items()):
+            for lease, due in self._due.copy().items():
                 if due <= time.clock_gettime(_CLOCK):
-                    self._renew(lease)
+                    next_due = self._renew(lease)
+                    if lease in self._due:  # not given up meanwhile
+                        self._due[lease] = next_due
 
-    def _renew(self, lease: Lease) -> None:
-        held, pause = True, lease.seconds / 3
+    def _renew(self, lease: Lease) -> float:
+        """When it is due again."""
         try:
             held = renew(self._db, lease)
         except StudyGoneError:
             held = False
         except Exception as error:  # whatever it was, the next beat may succeed
             _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
-            pause = _AGAIN_SECONDS
-        with self._lock:
-            if lease not in self._due:
-                return  # given up meanwhile
-            if held:
-                self._due[lease] = time.clock_gettime(_CLOCK) + pause
-            else:
-                del self._due[lease]
-                self._lost.add(lease)
+            return time.clock_gettime(_CLOCK) + _AGAIN_SECONDS
+        return time.clock_gettime(_CLOCK) + lease.seconds / 3 if held else math.inf

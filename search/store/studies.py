@@ -243,18 +243,18 @@ def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -
     stored = (attributes or study.attributes).get(SPEC)
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")
-    with _damage_in_a_line(study):
+    with damage_in_a_line(study):
         return StudySpec.from_dict(stored)
 
 
 def load_facts(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> DatasetFacts:
     """What the study records of its data set; raises `StorageError` if that is damaged."""
-    with _damage_in_a_line(study):
+    with damage_in_a_line(study):
         return DatasetFacts.from_dict((attributes or study.attributes)[DATASET])
 
 
 @contextmanager
-def _damage_in_a_line(study: StudyHandle) -> Iterator[None]:
+def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
     """What no study of ours has written into the database becomes a `StorageError`."""
     try:
         yield

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -345,25 +344,6 @@ def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) 
     slower = claim(study, total=2, choose=choose)
     numbers = [lease.trial_number for lease in (*faster, slower) if isinstance(lease, Lease)]
     assert numbers == [0, 1]
-
-
-def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
-    db: Database, study: StudyHandle, report: Callable[..., None]
-) -> None:
-    late = take(study, total=1)
-    report(db, late, 1)
-    pause(study, late)
-    lease = take(study, total=1)  # whoever knows no rule carries it on like any other
-    with pytest.raises(LostLeaseError):
-        report(db, late, 2)
-    for write in (pause, partial(end, state=TrialState.COMPLETE)):
-        with pytest.raises(LostLeaseError):
-            write(study, late)
-    assert not renew(db, late)
-    release(db, late)
-    assert study.study.trials[0].intermediate_values == {1: 1.0}
-    report(db, lease, 2)
-    end(study, lease, TrialState.COMPLETE)
 
 
 def test_what_was_paused_when_the_study_ended_is_paused_again(

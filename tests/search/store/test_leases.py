@@ -117,17 +117,6 @@ def test_sample_keeps_what_is_stored(db: Database, study: StudyHandle, lease: Le
     assert study.study.trials[0].params == {"x": x, "n": again[1]}
 
 
-def test_sample_stores_all_or_nothing(study: StudyHandle, lease: Lease) -> None:
-    def broken(trial: optuna.Trial) -> None:
-        trial.suggest_float("x", 0, 1)
-        raise RuntimeError("no such architecture")
-
-    with pytest.raises(RuntimeError, match="no such architecture"):
-        sample(study, lease, broken)
-    assert study.study.trials[0].params == {}
-    assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) >= 0
-
-
 SECONDS = 0.5
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from search.store.claims import claim
 from search.store.database import Database
@@ -23,7 +23,7 @@ from search.store.records import (
     record_epoch,
     results_of,
 )
-from search.store.schema import epochs, leases
+from search.store.schema import epochs
 from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
 
@@ -73,15 +73,6 @@ def test_the_first_report_stands(
     assert study.study.trials[0].intermediate_values == {1: 0.5}
 
 
-def test_epochs_come_by_trial_and_epoch(db: Database, study: StudyHandle, report: Report) -> None:
-    first, second = take(study), take(study)
-    for lease, epoch in [(second, 1), (first, 0), (second, 0), (first, 1), (first, 2)]:
-        report(db, lease, epoch)
-    reported = [(row.trial_number, row.epoch) for row in epochs_of(db, study.study_id)]
-    assert reported == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-    assert epochs_of(db, study.study_id + 1) == []
-
-
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_comes_back(
     db: Database, study: StudyHandle, lease: Lease, report: Report, loss: float
@@ -91,15 +82,6 @@ def test_what_is_not_finite_comes_back(
     assert repr(row.validation_loss) == repr(loss)
     with db.engine.connect() as connection:
         assert connection.scalar(select(epochs.c.best_validation_loss)) is None
-
-
-def test_a_deleted_study_takes_its_epochs_along(db: Database, lease: Lease, report: Report) -> None:
-    """SQLite gives the trial's id to the next trial, which must not find another's reports."""
-    report(db, lease, 1)
-    optuna.delete_study(study_name="study", storage=db.optuna)
-    with db.engine.connect() as connection:
-        for table in (epochs, leases):
-            assert connection.scalar(select(func.count()).select_from(table)) == 0
 
 
 def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path, report: Report) -> None:

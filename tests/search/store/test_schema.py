@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,10 +18,9 @@ from search.store.leases import Lease, finish
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.schema import MIGRATIONS, OURS, schema
-from search.store.studies import StudyHandle, require_study
+from search.store.studies import StudyHandle
 
 ROOT = Path(__file__).parents[3]
-MADE = ROOT / "tests" / "fixtures" / "made_by_3bc7fe6.tar.xz"
 OPEN = """
 import os, sys
 from search.store.opening import open_database
@@ -120,16 +118,6 @@ def test_a_later_version_is_refused_in_one_line(db: Database, database_url: str)
     with pytest.raises(StorageError, match="a later version of cnn-search made it") as caught:
         open_database(database_url)
     assert "\n" not in str(caught.value)
-
-
-def test_what_commit_3bc7fe6_made(tmp_path: Path) -> None:
-    with tarfile.open(MADE) as archive:
-        archive.extract("studies.db", tmp_path, filter="data")
-    with closing(open_database(f"sqlite:///{tmp_path / 'studies.db'}")) as db:
-        assert version(db) == [len(MIGRATIONS)]
-        study = require_study(db, "interrupted")
-        reports = [row.epoch for row in epochs_of(db, study.study_id) if row.trial_number == 1]
-        assert reports == list(range(10))
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

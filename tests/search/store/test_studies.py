@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
+from search.store.claims import claim
 from search.store.database import Database, snapshot
-from search.store.opening import forbid_writing, open_database
-from search.store.schema import identities
+from search.store.leases import Lease
+from search.store.opening import forbid_writing
+from search.store.schema import epochs, identities, leases
 from search.store.studies import (
     StudyHandle,
     create_study,
@@ -108,13 +109,6 @@ def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> Non
         require_study(db, "c")
 
 
-def test_every_opening_finds_the_same_identity(study: StudyHandle, database_url: str) -> None:
-    assert study.identity is not None
-    assert len(study.identity) == 32
-    with closing(open_database(database_url)) as again:
-        assert loaded(again).identity == study.identity
-
-
 def test_a_study_made_anew_under_the_same_name_is_another(db: Database, study: StudyHandle) -> None:
     optuna.delete_study(study_name="study", storage=db.optuna)
     new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
@@ -134,10 +128,16 @@ def test_a_study_made_anew_under_the_same_name_is_another(db: Database, study: S
     new.check()
 
 
-def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> None:
+def test_a_deleted_study_leaves_nothing(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    lease = claim(study, total=1)
+    assert isinstance(lease, Lease)
+    report(db, lease, 1)
     optuna.delete_study(study_name="study", storage=db.optuna)
     with snapshot(db) as connection:
-        assert connection.scalar(select(func.count()).select_from(identities)) == 0
+        for table in (epochs, leases, identities):
+            assert connection.scalar(select(func.count()).select_from(table)) == 0
     with pytest.raises(StudyGoneError):
         StudyHandle.of(db, study.study)
 

@@ -79,25 +79,6 @@ def test_a_second_look_sees_what_a_first_one_would(
     assert seen.trials[2].reason == "because"
 
 
-def test_a_study_made_anew_shows_nothing_of_the_old_one(
-    db: Database, noise: StudyHandle, report: Callable[..., None]
-) -> None:
-    """SQLite gives out the same ids again."""
-    lease = begin(noise)
-    report(db, lease, 1, 0.5)
-    finish(noise, lease, state=TrialState.COMPLETE, value=0.5)
-    assert len(view_study(noise).trials[0].curve) == 1
-    attributes = noise.attributes
-    optuna.delete_study(study_name="study", storage=db.optuna)
-    again = optuna.create_study(study_name="study", storage=db.optuna)
-    for name in ("spec", "dataset"):
-        again.set_user_attr(name, attributes[name])
-    new = StudyHandle.of(db, again)
-    begin(new)
-    (trial,) = view_study(new).trials
-    assert (trial.state, trial.curve) == ("running", ())
-
-
 def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
     db: Database, noise: StudyHandle
 ) -> None:
