@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -79,33 +78,19 @@ def mask_password(url: str) -> str:
     parts = read_url(url)
     if parts is None:
         return url if _PLAIN.fullmatch(url) else NOT_SHOWN
-    hidden = parts.update_query_dict(dict.fromkeys(_secret_names(parts), "***"))
-    return _shown(url, parts, hidden).replace("%2A%2A%2A", "***")
+    given = {k: v if isinstance(v, str) else " ".join(v) for k, v in parts.query.items()}
+    secret = [name for name, value in given.items() if _SECRET.search(f"{name}={value}")]
+    is_plain = parts.password is None and not secret
+    if is_plain and unquote(parts.render_as_string()) == unquote(url):
+        return url
+    hidden = parts.update_query_dict(dict.fromkeys(secret, "***")).render_as_string()
+    return hidden.replace("%2A%2A%2A", "***").replace("%2F", "/")  # a folder as people write it
 
 
 def without_password(url: str) -> str:
     """The URL, masked or not, without what may be a password: PGPASSWORD or ~/.pgpass brings it."""
-    parts = read_url(url)
-    if parts is None:
-        return mask_password(url)
-    bare = parts.difference_update_query(list(_secret_names(parts)))
-    return _shown(url, parts, bare).replace(":***@", "@", 1)
-
-
-def _shown(url: str, parts: URL, safe: URL) -> str:
-    """As it was given, if it holds nothing secret and nothing but its parts; else the safe one."""
-    plain = parts.password is None and not any(_secret_names(parts))
-    if plain and unquote(parts.render_as_string()) == unquote(url):
-        return url
-    return safe.render_as_string().replace("%2F", "/")  # a folder in the query as people write it
-
-
-def _secret_names(parts: URL) -> Iterator[str]:
-    """Of the query's parameters: passwords and the like, and what may hold one."""
-    for name, value in parts.query.items():
-        values = value if isinstance(value, str) else " ".join(value)
-        if _SECRET.search(f"{name}={values}"):
-            yield name
+    bare = mask_password(url).replace(":***@", "@", 1)
+    return re.sub(r"(?<=[?&])[^=&]*=\*\*\*(&|$)", "", bare).rstrip("?&")
 
 
 def display_name(worker: str) -> str:

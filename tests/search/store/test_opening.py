@@ -184,14 +184,3 @@ def test_passwords_stay_out_of_errors(postgres: Any) -> None:
     with closing(open_database(right)) as db:
         assert "word" not in repr(db)
         assert ":***@" in db.url
-
-
-def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard(postgres, "in-a-file")
-    url = postgres.url("guarded", user="guarded")
-    assert "no password supplied" in message(url)
-    passfile = tmp_path / "pgpass"
-    passfile.write_text("*:*:*:guarded:in-a-file\n")
-    passfile.chmod(0o600)
-    monkeypatch.setenv("PGPASSFILE", str(passfile))
-    open_database(url).close()
