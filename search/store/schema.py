@@ -73,10 +73,7 @@ def _key_of(followed: sa.Column[int]) -> sa.Column[int]:
     return sa.Column(followed.name, sa.Integer, key, primary_key=True)
 
 
-MEASURED = (
-    *("train_loss", "train_error", "validation_loss", "validation_error"),
-    *("learning_rate", "seconds"),
-)
+_ERRORS = ("train_loss", "train_error", "validation_loss", "validation_error")
 epochs = sa.Table(
     "epochs",
     metadata,
@@ -84,7 +81,7 @@ epochs = sa.Table(
     sa.Column("epoch", sa.Integer, primary_key=True),  # 0: partial-epoch validation
     sa.Column("study_id", sa.Integer, nullable=False),
     sa.Column("trial_number", sa.Integer, nullable=False),
-    *(sa.Column(name, sa.Double) for name in MEASURED),
+    *(sa.Column(name, sa.Double) for name in (*_ERRORS, "learning_rate", "seconds")),
     # The lowest value of this epoch and all before, whatever the study's objective is: the pruner's
     # one column. It is called after what the only objective was at first.
     sa.Column("best_validation_loss", sa.Double),

@@ -19,7 +19,6 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc, text
 
-from search.store.database import Database
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import StudyHandle
@@ -122,15 +121,10 @@ def delete(url: str, *, rename: bool = False) -> None:
             if db.engine.dialect.name == "postgresql":
                 # Optuna gives up in silence where something is written to the study meanwhile.
                 connection.execute(text("LOCK TABLE trials IN EXCLUSIVE MODE"))
-            _delete(db, rename=rename)
-
-
-def _delete(db: Database, *, rename: bool) -> None:
-    if rename:
-        optuna.copy_study(
-            from_study_name="s", from_storage=db.optuna, to_storage=db.optuna, to_study_name="t"
-        )
-    optuna.delete_study(study_name="s", storage=db.optuna)
+            if rename:
+                places = {"from_storage": db.optuna, "to_storage": db.optuna}
+                optuna.copy_study(from_study_name="s", to_study_name="t", **places)
+            optuna.delete_study(study_name="s", storage=db.optuna)
 
 
 @pytest.mark.parametrize("rename", [False, True])

@@ -161,16 +161,14 @@ def test_another_version_of_optuna(db: Database, database_url: str) -> None:
     assert "no longer compatible with the table schema" in message(database_url)
 
 
-def guard(postgres: Any, password: str) -> None:
-    """A new database `guarded`, which the role `guarded` enters with a password only."""
-    postgres.execute("DROP DATABASE IF EXISTS guarded")
-    postgres.execute("DROP ROLE IF EXISTS guarded")
-    postgres.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{password}'")
-    postgres.execute("CREATE DATABASE guarded OWNER guarded")
-
-
 def test_passwords_stay_out_of_errors(postgres: Any) -> None:
-    guard(postgres, "right{%}@/word")
+    for statement in (
+        "DROP DATABASE IF EXISTS guarded",
+        "DROP ROLE IF EXISTS guarded",
+        "CREATE ROLE guarded LOGIN PASSWORD 'right{%}@/word'",
+        "CREATE DATABASE guarded OWNER guarded",
+    ):
+        postgres.execute(statement)
     url = postgres.url("guarded", user="guarded:wrong-secret")
     with pytest.raises(StorageError) as caught:
         open_database(url)
