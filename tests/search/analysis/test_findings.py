@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -106,20 +105,6 @@ def test_what_counts_is_when_trials_ended(
     assert words == "None of the last 44 trials beat the best: more of them promise little."
 
 
-def trained(
-    make_trial: MakeTrial,
-    validation: Sequence[float],
-    training: Sequence[float],
-    *,
-    number: int = 0,
-    **more: Any,
-) -> TrialView:
-    trial = make_trial(number, validation, **more)
-    rows = zip(trial.curve, training, strict=True)
-    curve = tuple(dataclasses.replace(row, train_loss=loss) for row, loss in rows)
-    return dataclasses.replace(trial, curve=curve)
-
-
 FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
 
 
@@ -139,7 +124,10 @@ def test_over_fitting_is_said_of_curves_that_show_it(
     training: list[float],
     says: bool,
 ) -> None:
-    trial = trained(make_trial, validation, training)
+    trial = make_trial(0, validation)
+    rows = zip(trial.curve, training, strict=True)
+    curve = tuple(dataclasses.replace(row, train_loss=loss) for row, loss in rows)
+    trial = dataclasses.replace(trial, curve=curve)
     view = make_view([trial])
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
