@@ -61,7 +61,7 @@ def test_workers_of_a_team_killed_at_random(
     make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
     """Their trials pause, and are taken up again by others; then the study is given more trials."""
-    kills, trials = times(3, 40), times(12, 100)
+    kills, trials = times(3, 40), times(9, 100)
     site = make_site(url=database_url)
     process = site.search(trials, "--workers", "3", pruner="promotion")
     dice = random.Random(1)
@@ -76,7 +76,8 @@ def test_workers_of_a_team_killed_at_random(
     out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
     for total in (trials, trials + 4):
-        site.finish(total, "promotion")
+        if total > trials:
+            site.finish(total, "promotion")
         view = site.view()
         assert view.finished == view.count("complete", "pruned") == total
         assert view.count() == total + view.count("failed")
