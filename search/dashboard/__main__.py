@@ -57,20 +57,16 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    own = parser()
-    args = own.parse_args(argv)
-    try:
-        host, *allowed = map(check_host_name, [args.host, *(args.allow_host or ())])
-        with listen(host, args.port) as listening:
-            address = ipaddress.ip_address(listening.getsockname()[0])
-            if args.token_file is None and not address.is_loopback:
-                raise ServingError(
-                    f"--host {args.host} lets other hosts in, and nobody asks them who they are; "
-                    "add --token-file FILE, or keep 127.0.0.1 and come through ssh -L"
-                )
-            return _serve(args, listening, [host, *allowed][address.is_unspecified :])
-    except ServingError as error:
-        own.error(str(error))
+    args = parser().parse_args(argv)
+    host, *allowed = map(check_host_name, [args.host, *(args.allow_host or ())])
+    with listen(host, args.port) as listening:
+        address = ipaddress.ip_address(listening.getsockname()[0])
+        if args.token_file is None and not address.is_loopback:
+            raise ServingError(
+                f"--host {args.host} lets other hosts in, and nobody asks them who they are; "
+                "add --token-file FILE, or keep 127.0.0.1 and come through ssh -L"
+            )
+        return _serve(args, listening, [host, *allowed][address.is_unspecified :])
 
 
 def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
