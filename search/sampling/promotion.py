@@ -1,9 +1,9 @@
 """Which trial trains next: a new one, or one that was laid aside at a rung.
 
-Trials pause at rungs and keep their checkpoint. As long as the study has room for new trials, a
-paused one goes on only if it is among the best of its rung by where it is expected to end
-(asynchronous successive halving in its promotion variant, Li et al. 2020). Once all trials have
-begun, what is left of the budget goes to those that promise most for each further epoch.
+Trials pause at rungs and keep their checkpoint. The study's budget is spent in step with its
+trials: while a smaller share of it is spent than of the trials has begun, the paused trial goes on
+from which each further epoch promises most (by its forecast; expected improvement); else a new one
+begins. So what is learned from whole trainings comes early, and the length of a study is known.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from search.sampling import halving
 from search.sampling.forecast import PRIOR, Contender, fit
 
 NEW: Literal["new"] = "new"
 Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
+FIRST = 4  # trials begin before any goes on
 WHOLE = 2  # trials, of which one may be the baseline
 
 
@@ -44,17 +44,11 @@ def choose(
     }
     paused = [one for one in contenders if one.state == "paused" and one.number in estimates]
     spent = sum(one.epochs for one in contenders)
-    if len(contenders) < trials:
-        for rung in reversed(halving.rungs(epochs)):
-            there = [n for n in contenders if n.number in estimates and max(n.curve) >= rung]
-            there.sort(key=lambda one: estimates[one.number][0])
-            best = there[: math.floor(len(there) * halving.PROMOTED)]
-            waiting = [one for one in best if one.state == "paused" and max(one.curve) == rung]
-            if waiting:
-                return waiting[0].number
+    begun = len(contenders)
+    if begun < trials and (begun < FIRST or not paused or spent * trials >= budget * begun):
         return NEW
     whole = sum(one.state == "complete" for one in contenders)
-    if not paused or (spent >= budget and whole >= WHOLE):
+    if not paused or (begun >= trials and spent >= budget and whole >= WHOLE):
         return None
     lowest = min(mean for mean, _ in estimates.values())
 

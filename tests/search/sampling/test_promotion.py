@@ -1,5 +1,7 @@
 """Which trial trains next, by hand-fed curves."""
 
+from dataclasses import replace
+
 from search.sampling.forecast import Contender, State
 from search.sampling.promotion import NEW, Choice, choose
 
@@ -14,13 +16,16 @@ def chosen(*trials: Contender, total: int = 50, budget: float = 100.0) -> Choice
     return choose(trials, trials=total, epochs=8, budget=budget)
 
 
-def test_a_study_begins_with_new_trials_and_the_best_third_of_a_rung_goes_on() -> None:
+def test_the_budget_is_spent_in_step_with_the_trials() -> None:
     assert chosen() == NEW
-    assert chosen(trial(0, 1.0), trial(1, 0.9)) == NEW
-    assert chosen(trial(0, 1.0), trial(1, 0.5), trial(2, 1.1)) == 1
-    assert chosen(trial(0, 1.0), trial(1, 0.5, state="running"), trial(2, 1.1)) == NEW
-    young = [trial(n, 1.0 + n / 10) for n in range(3, 6)]
-    assert chosen(trial(0, 1.0, 0.8), trial(1, 0.5, 0.4), trial(2, 1.1, 0.9), *young) == 1
+    assert chosen(trial(0, 1.0), trial(1, 0.9), trial(2, 1.1)) == NEW
+    four = [trial(0, 1.0), trial(1, 0.5), trial(2, 1.1), trial(3, 0.9)]
+    assert chosen(*four) == 1  # four of 50 trials have begun, and less of the budget is spent
+    assert chosen(*four, budget=16.0) == NEW  # more of it is
+    assert chosen(*(replace(one, state="running") for one in four)) == NEW
+    whole = trial(1, *[0.4] * 9, state="complete")
+    assert chosen(four[0], whole, *four[2:]) == NEW
+    assert chosen(four[0], whole, *four[2:], budget=150.0) == 3
 
 
 def test_once_all_have_begun_the_budget_goes_to_those_that_promise_most() -> None:
