@@ -55,7 +55,7 @@ def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> No
     assert (config.recipe.schedule, config.recipe.augmentation) == ("constant", "none")
     assert trial.params["learning_rate"] == 3e-4  # below the range, and true
     assert trial.params["weight_decay_kind"] == "none"
-    assert "augmentation" not in trial.params  # Optuna has no word for it
+    assert trial.params["augmentation"] == "none"
     # Optuna's importances take the parameters that all trials have under one distribution.
     assert trial.distributions.items() <= distributions(default).items()
 
@@ -66,6 +66,7 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
         weight_decay={"low": 1e-5, "high": 1e-2, "log": True},
         hidden=[[64], [128]],
         dropout={"low": 0.1, "high": 0.5},
+        augmentation=["flip-crop"],  # and Optuna has no word for what is no choice: "none"
     )
     assert queued_baseline(spec).params == {"dropout": 0.0}  # the default, which it trains with
     assert suggest(queued_baseline(spec), spec).recipe.weight_decay == 0.0
@@ -81,7 +82,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
     stored = {
         "depth": 2,
         "width": 32,
-        "learning_rate": 5e-4,
+        "learning_rate": 1e-3,
         "weight_decay_kind": "none",
         "weight_decay": 3e-3,
         "dropout": 0.0,
