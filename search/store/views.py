@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -94,7 +94,7 @@ class StudyView:
     hardware: str
     versions: Mapping[str, str]
     trials: tuple[TrialView, ...]
-    results: tuple[ResultRow, ...] = field(default=())
+    results: tuple[ResultRow, ...] = ()
 
     def count(self, *states: State) -> int:
         """How many trials the study has in these states, or at all."""
@@ -129,17 +129,14 @@ def view_study(study: StudyHandle) -> StudyView:
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
     versions = attributes.get(VERSIONS)
+    stored = versions.items() if isinstance(versions, dict) else ()
     view = StudyView(
         name=study.name,
         storage=study.db.url,
         spec=spec,
         dataset=facts,
         hardware=_text(attributes.get(HARDWARE)) or "unknown",
-        versions={
-            name: found
-            for name, found in (versions.items() if isinstance(versions, dict) else ())
-            if isinstance(found, str)
-        },
+        versions={name: found for name, found in stored if isinstance(found, str)},
         trials=_trial_views(study, spec),
         results=tuple(results_of(study.db, study.name)),
     )
