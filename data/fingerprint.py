@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from data.examples import DatasetInfo, Examples
@@ -110,19 +110,6 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
     told = told or ["the classes stand in another order"]
     more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
     return ", ".join([*told[:MAX_TOLD], *more])
-
-
-def rough_differences(
-    class_names: Sequence[str],
-    image_shape: tuple[int, int, int],
-    training_count: int,
-    new: Fingerprint,
-) -> str:
-    """`differences` where no more is known of the old data, of a study of an earlier version."""
-    known = {name: new.training.get(name, (0, "")) for name in class_names}
-    told = differences(replace(new, image_shape=image_shape, training=known), new)
-    count = sum(number for number, _ in new.training.values())
-    return told or (f"{count} pictures, not {training_count}" if count != training_count else "")
 
 
 def _shape(of: Fingerprint) -> str:

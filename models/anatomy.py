@@ -44,29 +44,28 @@ def table(rows: Sequence[LayerRow]) -> Table:
     view = Table(
         box=box.SIMPLE_HEAD, show_footer=True, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
+    total, adds = (sum(getattr(row, of) for row in rows) for of in ("parameters", "multiply_adds"))
     view.add_column("layer", "total")
     view.add_column("output", justify="right")
     view.add_column("weights + biases")
-    total = sum(row.parameters for row in rows)
     view.add_column("parameters", _spaced(total), justify="right")
     view.add_column("share", "100.0 %", justify="right")
-    adds = _spaced(sum(row.multiply_adds for row in rows))
-    view.add_column("mult-adds", adds, justify="right")
+    view.add_column("mult-adds", _spaced(adds), justify="right")
     for row in rows:
         view.add_row(
             row.name,
             "x".join(map(str, row.output)),
             row.computed,
-            _spaced(row.parameters) if row.parameters else "",
+            _spaced(row.parameters),
             f"{100 * row.parameters / total:.1f} %" if row.parameters else "",
-            _spaced(row.multiply_adds) if row.multiply_adds else "",
+            _spaced(row.multiply_adds),
         )
     return view
 
 
 def _spaced(number: int) -> str:
-    """Digits in groups of three: 221 950."""
-    return f"{number:,}".replace(",", " ")
+    """Digits in groups of three: 221 950; nothing for 0."""
+    return f"{number:,}".replace(",", " ") if number else ""
 
 
 class _Parser(argparse.ArgumentParser):

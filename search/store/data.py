@@ -13,7 +13,7 @@ import torch
 
 from data.datasets import canonical_name, find_dataset, keep_held_out
 from data.errors import DataError
-from data.fingerprint import Fingerprint, differences, rough_differences
+from data.fingerprint import Fingerprint, differences
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.store.schema import FINGERPRINT
@@ -97,9 +97,11 @@ def check_data(study: StudyHandle, task: Task) -> None:
         return
     stored = study.attributes.get(FINGERPRINT)
     if stored is None:  # a study of an earlier version
-        facts = load_facts(study)
-        shape, count = facts.image_shape, facts.training_count
-        changes = rough_differences(facts.class_names, shape, count, task.content)
+        was, now = (
+            (tuple(it.class_names), it.image_shape, it.training_count)
+            for it in (load_facts(study), task.info)
+        )
+        changes = "" if was == now else "other classes, another size or number of pictures"
     else:
         with damage_in_a_line(study):
             changes = differences(Fingerprint.from_dict(stored), task.content)

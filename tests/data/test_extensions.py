@@ -8,20 +8,15 @@ from data.errors import DataError
 from data.extensions import is_reference, load_file, load_function
 
 
-def write(folder: Path, text: str) -> Path:
-    path = folder / "mine.py"
-    path.write_text(text)
-    return path
-
-
 def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
-    path = write(tmp_path, "calls = []\n\ndef load():\n    calls.append(1)\n    return calls\n")
+    path = tmp_path / "mine.py"
+    path.write_text("calls = []\n\ndef load():\n    calls.append(1)\n    return calls\n")
     loaded, load = load_function(f"{path}:load")
     assert load() == [1]
     assert load_file(path) is loaded
     assert loaded.source == path.read_text()
     assert list(tmp_path.iterdir()) == [path]  # no __pycache__
-    write(tmp_path, "def load():\n    return 'new'\n")
+    path.write_text("def load():\n    return 'new'\n")
     changed, load = load_function(f"{path}:load")
     assert changed.sha256 != loaded.sha256
     assert load() == "new"
