@@ -39,10 +39,9 @@ DPI = 100  # of a trial's pictures in the dashboard
 
 def training_curves(final: FinalResult) -> go.Figure:
     """Loss and error by epoch: the trial's training and validation, the final runs' training."""
-    number, best = final.trial.number, final.trial.best
-    assert best is not None
+    number = final.trial.number
     names = f"trial #{number}: training", f"trial #{number}: validation"
-    figure = loss_and_error(final.trial.curve, best, names)
+    figure = loss_and_error(final.trial.curve, final.trial.best, names)
     name, line = "final runs: training", {"color": GREY, "width": 1}
     for column, what, factor in PANELS:
         for rank, run in enumerate(final.runs):
@@ -60,7 +59,9 @@ def training_curves(final: FinalResult) -> go.Figure:
     return figure
 
 
-def loss_and_error(rows: Sequence[EpochRow], best: EpochRow, names: tuple[str, str]) -> go.Figure:
+def loss_and_error(
+    rows: Sequence[EpochRow], best: EpochRow | None, names: tuple[str, str]
+) -> go.Figure:
     """Two panels by epoch, of training and validation; the best epoch is marked.
 
     Args:
@@ -77,11 +78,10 @@ def loss_and_error(rows: Sequence[EpochRow], best: EpochRow, names: tuple[str, s
             values = [short(factor * getattr(row, f"{part}_{what}")) for row in rows]
             hover = f"{name}, epoch %{{x}}: %{{y}}"
             add(figure, epochs, values, name, hover, line=look, **place)
-        value, name = (
-            short(factor * getattr(best, f"validation_{what}")),
-            f"best epoch: {best.epoch}",
-        )
-        add(figure, [best.epoch], [value], name, f"{name}: %{{y}}", marker=circle, **place)
+        if best is not None:
+            value = short(factor * getattr(best, f"validation_{what}"))
+            name = f"best epoch: {best.epoch}"
+            add(figure, [best.epoch], [value], name, f"{name}: %{{y}}", marker=circle, **place)
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="loss (cross entropy, nats)", col=1)
@@ -172,17 +172,16 @@ def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
 def trial_pictures(
     view: StudyView, trial: TrialView, confusion_KK: NDArray[np.int64]
 ) -> dict[str, bytes]:
-    """PNG of each picture of a trial with a finished epoch, by its file's name.
+    """PNG of each picture of a trial with a report, by its file's name.
 
     Args:
         confusion_KK: validation images by true and predicted class after the last epoch.
     """
-    assert trial.best is not None
-    data, last = data_in_words(view), trial.curve[-1].epoch
+    data, last, best = data_in_words(view), trial.reports[-1].epoch, trial.best
     names = "training (augmented, with dropout)", "validation"
-    curves = loss_and_error(trial.reports, trial.best, names)
-    below = f"{in_figure(data)}; one run<br>best after epoch {trial.best.epoch} of {last}"
-    apply_style(curves, below, f"Trial {trial.number}")
+    curves = loss_and_error(trial.reports, best, names)
+    found = "" if best is None else f"<br>best after epoch {best.epoch} of {last}"
+    apply_style(curves, f"{in_figure(data)}; one run{found}", f"Trial {trial.number}")
     curves.update_layout(height=350)
     right, images = grouped(int(np.trace(confusion_KK))), grouped(int(confusion_KK.sum()))
     score = f"{right} of {images} validation images right after epoch {last}"
