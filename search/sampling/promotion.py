@@ -3,7 +3,9 @@
 Trials pause at rungs and keep their checkpoint. The study's budget is spent in step with its
 trials: while a smaller share of it is spent than of the trials has begun, the paused trial goes on
 from which each further epoch promises most (by its forecast; expected improvement); else a new one
-begins. So what is learned from whole trainings comes early, and the length of a study is known.
+begins. So what is learned from whole trainings comes early, and the length of a study is known. As
+much as one whole trial takes is kept for when all have begun; and if the trial that promises most
+is paused then, it is trained to its end even if the budget is spent.
 """
 
 from __future__ import annotations
@@ -44,12 +46,21 @@ def choose(
     }
     paused = [one for one in contenders if one.state == "paused" and one.number in estimates]
     spent = sum(one.epochs for one in contenders)
-    begun = len(contenders)
-    if begun < trials and (begun < FIRST or not paused or spent * trials >= budget * begun):
+    begun, kept = len(contenders), min(epochs, budget / 2)
+    if begun < trials and (
+        begun < FIRST or not paused or spent * trials >= (budget - kept) * begun
+    ):
         return NEW
-    whole = sum(one.state == "complete" for one in contenders)
-    if not paused or (begun >= trials and spent >= budget and whole >= WHOLE):
+    if not paused:
         return None
+    whole = sum(one.state == "complete" for one in contenders)
+    if begun >= trials and spent >= budget and whole >= WHOLE:
+        favourite = min(
+            (one for one in contenders if one.number in estimates and one.state != "pruned"),
+            key=lambda one: estimates[one.number],
+        )
+        can_end = favourite.state == "paused" and spent < budget + epochs
+        return favourite.number if can_end else None
     lowest = min(mean for mean, _ in estimates.values())
 
     def gain(one: Contender) -> float:

@@ -38,5 +38,15 @@ def test_once_all_have_begun_the_budget_goes_to_those_that_promise_most() -> Non
     assert chosen(*(trial(n, 0.5, state="running") for n in range(3)), total=3) is None
 
 
+def test_the_one_that_promises_most_is_trained_to_its_end_over_the_budget_if_need_be() -> None:
+    whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
+    ahead, behind = trial(2, 0.5, 0.4, 0.3), trial(3, 0.9, 0.8, 0.7)
+    assert chosen(*whole, ahead, behind, total=4, budget=20.0) == 2
+    assert chosen(*whole, behind, total=3, budget=18.0) is None
+    running = replace(ahead, state="running")
+    assert chosen(*whole, running, behind, total=4, budget=20.0) is None
+    assert chosen(*whole, ahead, behind, total=4, budget=10.0) is None  # far over it
+
+
 def test_trials_that_never_reported_are_no_candidates() -> None:
     assert chosen(trial(0), trial(1), total=2) is None
