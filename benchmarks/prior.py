@@ -13,14 +13,20 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
 
 from benchmarks.curves import read
+from benchmarks.record import write_figure
+from search.figures.style import line_style
 from search.sampling.forecast import FEATURES, PRIOR, Array, Contender, features, fit
 from search.spec.recipe import EARLY_LOOK
 from search.terminal.commands import Parser, run
@@ -28,6 +34,7 @@ from search.terminal.commands import Parser, run
 RIDGE = 3.0
 PROMISE_RIDGE = 10.0
 DRAWS = 8
+KNOWN = 5  # whole trainings, in the figure
 LEAST = 10  # trainings without which a record says nothing
 OBJECTIVE = "calibrated_validation_loss"
 
@@ -39,6 +46,9 @@ def parser() -> Parser:
         examples="python -m benchmarks.prior benchmarks/curves/*.jsonl.gz --write",
     )
     own.add_argument("records", nargs="+", type=Path, metavar="FILE", help="from benchmarks.curves")
+    own.add_argument(
+        "--figure", type=Path, metavar="FILE", help="forecasts and ends, as .html, .svg or .png"
+    )
     own.add_argument("--write", action="store_true", help=f"write {PRIOR.name} of the package")
     return own
 
@@ -117,6 +127,72 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
     return found, float(left @ left / max(1, len(left) - x.shape[1] / 2))
 
 
+def forecasts(
+    record: Sequence[Contender], prior: Path | None, known: int, report: int, seed: int
+) -> tuple[Array, Array, Array]:
+    """Of the N trials that stand at `report` while others, drawn at random, have ended.
+
+    Returns:
+        Logarithms of their levels (N,), of their forecast ends with standard deviations (N, 2), and
+        of their ends (N,).
+    """
+    order = np.random.default_rng(seed).permutation(len(record))
+    ended = [record[index] for index in order[:known]]
+    cut = [
+        replace(
+            record[index],
+            state="paused",
+            curve={at: it for at, it in record[index].curve.items() if at <= report},
+        )
+        for index in order[known:]
+    ]
+    forecast = fit([*ended, *cut], max(record[0].curve), prior)
+    found = np.array([forecast.estimate_final(one) for one in cut], dtype=float)
+    truth = np.array([record[index].level() for index in order[known:]])
+    return np.array([one.level() for one in cut]), found, truth
+
+
+def draw_figure(records: Mapping[str, Sequence[Contender]], report: int) -> go.Figure:
+    """A panel a data set: a trial's loss at a report, and the forecast from it, against its end."""
+    figure = make_subplots(rows=2, cols=2)
+    for place, (name, record) in enumerate(list(records.items())[:4]):
+        others = [one for other, one in records.items() if other != name]
+        with written(learn(others)) as prior:
+            levels, found, ends = forecasts(record, prior, KNOWN, report, seed=0)
+        row, column = divmod(place, 2)
+        looks = (("loss then", levels, "circle-open"), ("forecast", found[:, 0], "circle"))
+        for rank, (label, values, symbol) in enumerate(looks):
+            figure.add_scatter(
+                x=np.exp(values).tolist(),
+                y=np.exp(ends).tolist(),
+                name=label,
+                mode="markers",
+                marker={"symbol": symbol, "size": 6, "color": line_style(rank)["color"]},
+                showlegend=place == 0,
+                row=row + 1,
+                col=column + 1,
+            )
+        axis = f"{name}: loss then, or forecast"
+        figure.update_xaxes(type="log", title=axis, row=row + 1, col=column + 1)
+    figure.update_yaxes(type="log", title="lowest calibrated loss in the end")
+    subtitle = f"after a third of the first epoch; {KNOWN} others were trained to their ends"
+    title = {
+        "text": "Where trials end, and where they were expected to",
+        "subtitle": {"text": subtitle},
+    }
+    figure.update_layout(height=800, template="simple_white", title=title)
+    return figure
+
+
+@contextmanager
+def written(prior: Mapping[str, Any]) -> Iterator[Path]:
+    """A file that holds it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(prior, file)
+        file.flush()
+        yield Path(file.name)
+
+
 def judge(record: Sequence[Contender], prior: Path | None, known: int, report: int) -> list[float]:
     """Over DRAWS draws: rank correlation and error of forecast finals, share in 80 % intervals.
 
@@ -125,20 +201,7 @@ def judge(record: Sequence[Contender], prior: Path | None, known: int, report: i
     """
     scores = []
     for seed in range(DRAWS):
-        order = np.random.default_rng(seed).permutation(len(record))
-        seen = [record[index] for index in order[:known]]
-        cut = [
-            Contender(
-                number=one.number,
-                state="paused",
-                params=one.params,
-                curve={epoch: it for epoch, it in one.curve.items() if epoch <= report},
-            )
-            for one in (record[index] for index in order[known:])
-        ]
-        forecast = fit([*seen, *cut], max(record[0].curve), prior)
-        truth = np.array([record[index].level() for index in order[known:]])
-        found = np.array([forecast.estimate_final(one) for one in cut], dtype=float)
+        _, found, truth = forecasts(record, prior, known, report, seed)
         inside = np.abs(truth - found[:, 0]) < 1.2816 * found[:, 1]
         scores.append(
             [
@@ -159,16 +222,14 @@ def main(argv: list[str] | None = None) -> int:
         others = [one for other, one in records.items() if other != name]
         if not others:
             break
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(learn(others), file)
-            file.flush()
+        with written(learn(others)) as learned:
             for report in (0, 1, 2, 4, 8):
                 levels = [one.level(report) for one in record]
                 alone = spearmanr(levels, [one.level() for one in record])[0]
                 row = [f"{name} ({len(record)}) epoch {report}: level alone "]
                 row.append(f"{alone:.3f}")
                 for known in (count for count in (0, 5, 15) if count < len(record) / 2):
-                    for label, prior in (("prior", Path(file.name)), ("none", None)):
+                    for label, prior in (("prior", learned), ("none", None)):
                         found = judge(record, prior, known, report)
                         row.append(
                             f"| {known} known, {label}: {found[0]:.3f} {found[1]:.3f} "
@@ -178,6 +239,8 @@ def main(argv: list[str] | None = None) -> int:
     if len(records) > 1:
         print("rank correlation of what others promise with the ends")
         print(*(judge_promise(name, records) for name in records), sep="\n")
+    if args.figure:
+        write_figure(args.figure, draw_figure(records, report=0))
     if args.write:
         PRIOR.write_text(json.dumps(learn(list(records.values()))) + "\n")
         print(f"wrote {PRIOR}", file=sys.stderr)

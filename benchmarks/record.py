@@ -12,8 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import torch
 
+from search.figures import Kind
+from search.figures.files import write_pictures
 from search.training.device import available_cores, describe_hardware, versions
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +61,16 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def write_figure(path: Path, figure: go.Figure) -> None:
+    """As HTML, SVG or PNG, by the name's ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".html":
+        figure.write_html(path, include_plotlyjs="cdn")
+    else:
+        kind: Kind = "svg" if path.suffix == ".svg" else "png"
+        write_pictures({path.stem: figure}, path.parent, [kind])
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

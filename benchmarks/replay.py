@@ -33,7 +33,7 @@ from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
 from benchmarks.prior import LEAST, learn, load
-from benchmarks.record import environment, write_json
+from benchmarks.record import environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
@@ -129,7 +129,9 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         "--sampler", default="gp", help="of the product's strategies: gp (default), tpe (fast)"
     )
     own.add_argument("--json", type=Path, metavar="FILE", help="all results")
-    own.add_argument("--figure", type=Path, metavar="FILE", help="regret against compute, as HTML")
+    own.add_argument(
+        "--figure", type=Path, metavar="FILE", help="regret against compute, as .html, .svg or .png"
+    )
     own.add_argument(
         "--cache",
         type=Path,
@@ -282,8 +284,7 @@ def main(argv: list[str] | None = None) -> int:
     results = _results(_replayed(jobs, args), args)
     print(markdown(results))
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        draw_figure(results).write_html(args.figure, include_plotlyjs="cdn")
+        write_figure(args.figure, draw_figure(results))
     if args.json:
         scale = {
             name: getattr(args, name)

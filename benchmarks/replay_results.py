@@ -188,8 +188,8 @@ def draw_figure(results: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     ]
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=[title for title, _ in panels])
-    for place, (_, strategies) in enumerate(panels):
+    figure = make_subplots(rows=rows, cols=columns)
+    for place, (panel, strategies) in enumerate(panels):
         row, column = divmod(place, columns)
         for rank, (name, found) in enumerate(strategies.items()):
             figure.add_scatter(
@@ -203,7 +203,9 @@ def draw_figure(results: Mapping[str, Mapping[str, Any]]) -> go.Figure:
                 row=row + 1,
                 col=column + 1,
             )
-    figure.update_xaxes(type="log", title="compute (whole trainings)")
+        at = {"row": row + 1, "col": column + 1}
+        figure.update_xaxes(type="log", title=f"{panel}: whole trainings", **at)
     figure.update_yaxes(title="mean regret (points of error)", range=[-0.2, 4])
-    figure.update_layout(height=420 * rows, template="simple_white")
+    title = {"text": "Regret of search strategies", "subtitle": {"text": "on recorded trainings"}}
+    figure.update_layout(height=420 * rows, template="simple_white", title=title)
     return figure
