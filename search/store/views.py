@@ -113,15 +113,26 @@ class StudyView:
     def leaderboard(self) -> list[TrialView]:
         """Complete trials, lowest value first."""
         complete = [trial for trial in self.in_state("complete") if trial.best is not None]
-        return sorted(complete, key=lambda trial: trial.best.value if trial.best else math.inf)
+        return sorted(complete, key=_value)
 
     @property
     def best(self) -> TrialView | None:
         return next(iter(self.leaderboard), None)
 
     @property
+    def ahead(self) -> TrialView | None:
+        """The trial that is not at its end yet and already below every complete one."""
+        found = [trial for trial in self.in_state("running", "paused") if trial.best is not None]
+        leaders = sorted(found + self.leaderboard[:1], key=_value)
+        return leaders[0] if leaders and leaders[0] is not self.best else None
+
+    @property
     def baseline(self) -> TrialView | None:
         return next((trial for trial in self.trials if trial.is_baseline), None)
+
+
+def _value(trial: TrialView) -> float:
+    return trial.best.value if trial.best else math.inf
 
 
 def view_study(study: StudyHandle) -> StudyView:

@@ -181,6 +181,8 @@ class _PlainLines:
             counts = counts_in_words(view, (*ENDED, "paused"))
             totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
             totals += f", {time_left_in_words(time_left(view))}"
+            if new and view.ahead is not None:
+                totals = f"{named(view.ahead)} is ahead: {_standing(view.ahead, view)}; {totals}"
             if new and view.best is not None:
                 totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
             self._print(totals)
@@ -287,12 +289,18 @@ def _table(trials: list[TrialView], view: StudyView) -> Table:
     return table
 
 
+def _standing(trial: TrialView, view: StudyView) -> str:
+    """Its score, and which epoch's that is."""
+    where = f", epoch {trial.best.epoch}/{len(trial.curve)}" if trial.best is not None else ""
+    return f"{score_in_words(trial, view)}{where}"
+
+
 def _best(view: StudyView) -> Iterator[RenderableType]:
-    best, gain = view.best, gain_in_words(view)
-    if best is not None and best.best is not None:
-        where = f", epoch {best.best.epoch}/{len(best.curve)}"
-        score = f": {score_in_words(best, view)}{where}"
-        yield ""
-        yield _line(("best    ", "dim"), (named(best), "bold green"), (score, ""))
+    gain = gain_in_words(view)
+    for label, trial in (("best    ", view.best), ("ahead   ", view.ahead)):
+        if trial is not None:
+            score = f": {_standing(trial, view)}"
+            yield ""
+            yield _line((label, "dim"), (named(trial), "bold green"), (score, ""))
     if gain is not None:
         yield _line(("gained  ", "dim"), (gain, ""), (" (against the baseline)", "dim"))
