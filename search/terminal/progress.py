@@ -41,7 +41,7 @@ from search.store import StudyGoneError
 from search.store.views import State, StudyView, TrialView
 from search.terminal.commands import one_line
 from search.terminal.status import time_left_in_words
-from search.terminal.summary import gain_in_words, score_in_words
+from search.terminal.summary import gain_in_words, score_in_words, standing_in_words
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
@@ -182,7 +182,9 @@ class _PlainLines:
             totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
             totals += f", {time_left_in_words(time_left(view))}"
             if new and view.ahead is not None:
-                totals = f"{named(view.ahead)} is ahead: {_standing(view.ahead, view)}; {totals}"
+                totals = (
+                    f"{named(view.ahead)} is ahead: {standing_in_words(view.ahead, view)}; {totals}"
+                )
             if new and view.best is not None:
                 totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
             self._print(totals)
@@ -289,17 +291,11 @@ def _table(trials: list[TrialView], view: StudyView) -> Table:
     return table
 
 
-def _standing(trial: TrialView, view: StudyView) -> str:
-    """Its score, and which epoch's that is."""
-    where = f", epoch {trial.best.epoch}/{len(trial.curve)}" if trial.best is not None else ""
-    return f"{score_in_words(trial, view)}{where}"
-
-
 def _best(view: StudyView) -> Iterator[RenderableType]:
     gain = gain_in_words(view)
     for label, trial in (("best    ", view.best), ("ahead   ", view.ahead)):
         if trial is not None:
-            score = f": {_standing(trial, view)}"
+            score = f": {standing_in_words(trial, view)}"
             yield ""
             yield _line((label, "dim"), (named(trial), "bold green"), (score, ""))
     if gain is not None:

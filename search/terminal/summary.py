@@ -54,6 +54,12 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     return f"{value}, accuracy {accuracy}{more}"
 
 
+def standing_in_words(trial: TrialView, view: StudyView) -> str:
+    """Its score, and which epoch's that is."""
+    where = f", epoch {trial.best.epoch}/{len(trial.curve)}" if trial.best is not None else ""
+    return f"{score_in_words(trial, view)}{where}"
+
+
 def gain_in_words(view: StudyView) -> str | None:
     """What the best trial gained over the baseline; None where there is nothing to compare."""
     best, baseline = view.best, view.baseline
