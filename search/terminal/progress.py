@@ -41,12 +41,12 @@ from search.store import StudyGoneError
 from search.store.views import State, StudyView, TrialView
 from search.terminal.commands import one_line
 from search.terminal.status import time_left_in_words
-from search.terminal.summary import gain_in_words, score_in_words, standing_in_words
+from search.terminal.summary import gain_in_words, score_at_epoch, score_in_words
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
 LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
-OTHER_LINES = 10  # of a frame: all but the rows of its table
+OTHER_LINES = 11  # of a frame: all but the rows of its table
 MOST_LEFT, LEAST_LEFT = 5, 2  # rows of trials that nobody trains now
 STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
@@ -183,7 +183,7 @@ class _PlainLines:
             totals += f", {time_left_in_words(time_left(view))}"
             if new and view.ahead is not None:
                 totals = (
-                    f"{named(view.ahead)} is ahead: {standing_in_words(view.ahead, view)}; {totals}"
+                    f"{named(view.ahead)} is ahead: {score_at_epoch(view.ahead, view)}; {totals}"
                 )
             if new and view.best is not None:
                 totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
@@ -292,11 +292,9 @@ def _table(trials: list[TrialView], view: StudyView) -> Table:
 
 
 def _best(view: StudyView) -> Iterator[RenderableType]:
-    gain = gain_in_words(view)
-    for label, trial in (("best    ", view.best), ("ahead   ", view.ahead)):
-        if trial is not None:
-            score = f": {standing_in_words(trial, view)}"
-            yield ""
-            yield _line((label, "dim"), (named(trial), "bold green"), (score, ""))
-    if gain is not None:
+    for label, one in (("\nbest    ", view.best), ("ahead   ", view.ahead)):
+        if one is not None:
+            score = f": {score_at_epoch(one, view)}"
+            yield _line((label, "dim"), (named(one), "bold green"), (score, ""))
+    if (gain := gain_in_words(view)) is not None:
         yield _line(("gained  ", "dim"), (gain, ""), (" (against the baseline)", "dim"))

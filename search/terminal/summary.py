@@ -54,7 +54,7 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     return f"{value}, accuracy {accuracy}{more}"
 
 
-def standing_in_words(trial: TrialView, view: StudyView) -> str:
+def score_at_epoch(trial: TrialView, view: StudyView) -> str:
     """Its score, and which epoch's that is."""
     where = f", epoch {trial.best.epoch}/{len(trial.curve)}" if trial.best is not None else ""
     return f"{score_in_words(trial, view)}{where}"
