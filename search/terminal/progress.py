@@ -46,7 +46,7 @@ from search.terminal.summary import gain_in_words, score_at_epoch, score_in_word
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
 LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
-OTHER_LINES = 11  # of a frame: all but the rows of its table
+OTHER_LINES = 10  # of a frame: all but the rows of its table
 MOST_LEFT, LEAST_LEFT = 5, 2  # rows of trials that nobody trains now
 STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
@@ -234,7 +234,7 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
         elapsed: seconds since this command began.
     """
     running, left = view.in_state("running"), left_trials(view)
-    room = height - OTHER_LINES
+    room = height - OTHER_LINES - (view.ahead is not None)
     left = left[: max(LEAST_LEFT, min(MOST_LEFT, room - len(running)))]
     budget, done, total = epoch_budget(view.spec), view.finished, view.spec.trials
     share = done / total if budget is None else sum(map(epochs_trained, view.trials)) / budget
