@@ -51,10 +51,10 @@ class Ends:
 
 
 def make_spec(trials: int) -> StudySpec:
-    """The default study, without its baseline, on digits."""
+    """The default study on digits, without its baseline, and with room for whole trials."""
     fields = read_study_file(find_study_file("default"))
-    changes = {"dataset": "digits", "baseline": None, "epochs": EPOCHS, "trials": trials}
-    return StudySpec(**{**fields, **changes})
+    changes = {"dataset": "digits", "baseline": None, "epochs": EPOCHS, "budget": 1.0}
+    return StudySpec(**{**fields, **changes, "trials": trials})
 
 
 def loss_of(number: int, epoch: int) -> float:
