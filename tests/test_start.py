@@ -9,21 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.store.opening import open_database
 from search.store.studies import create_study
+from tests.search.long_studies import INFO
 
 ROOT = Path(__file__).parent.parent
-INFO = DatasetInfo(
-    name="digits",
-    title="Digits",
-    class_names=tuple("0123456789"),
-    image_shape=(1, 8, 8),
-    mirror_changes_class=True,
-    validation_count=300,
-    training_count=1437,
-)
 SLOW = {"optuna", "torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
 COMMANDS = (
     *(f"search.{name}" for name in ("study", "worker", "finalize", "report", "predict")),
@@ -50,7 +41,7 @@ def loaded(words: list[str], folder: Path, code: int) -> set[str]:
 def study(tmp_path: Path) -> Path:
     """A folder whose studies.db holds a study."""
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    create_study(db, "s", StudySpec(dataset="digits"), INFO, validation_count=300)
+    create_study(db, "s", StudySpec(dataset="digits"), INFO, validation_count=287)
     db.close()
     return tmp_path
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from data.examples import DatasetInfo, Examples
+from data.examples import Examples
 from search.training.task import Task, make_task
+from tests.made_up_data import made_up_info
 
 COUNT, VALIDATION = 64, 40
 
@@ -16,15 +17,7 @@ def task() -> Task:
     images = torch.randint(0, 256, (COUNT + VALIDATION, 1, 28, 28), generator=generator)
     labels = torch.arange(COUNT + VALIDATION) % 10
     examples = Examples(images_NCHW=images.to(torch.uint8), labels_N=labels)
-    info = DatasetInfo(
-        name="noise",
-        title="Noise",
-        class_names=tuple("abcdefghij"),
-        image_shape=(1, 28, 28),
-        mirror_changes_class=False,
-        validation_count=VALIDATION,
-        training_count=COUNT + VALIDATION,
-    )
+    info = made_up_info("noise", validation_count=VALIDATION, training_count=COUNT + VALIDATION)
     training = examples.select(torch.arange(COUNT))
     validation = examples.select(torch.arange(COUNT, COUNT + VALIDATION))
     return make_task(info, training, validation, torch.device("cpu"))

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from data.datasets import load_training
-from data.examples import DatasetInfo, Examples
+from data.examples import Examples
 from data.fingerprint import Fingerprint, differences, fingerprint
 from data.folders.preparation import Reading
 from tests.data.pets import draw, make_pets
+from tests.made_up_data import made_up_info
 
 
 @pytest.fixture
@@ -74,12 +75,10 @@ def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: P
 
 
 def toy(names: str, labels: list[int], side: int = 2) -> Fingerprint:
-    info = DatasetInfo(
-        name="toy",
-        title="Toy",
-        class_names=tuple(names),
+    info = made_up_info(
+        "toy",
+        names,
         image_shape=(1, side, side),
-        mirror_changes_class=False,
         validation_count=1,
         training_count=len(labels),
     )

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from data.examples import DatasetInfo, Examples
+from data.examples import Examples
 from data.folders.composition import Composition
 from models import Architecture, ConvNetConfig, build
 from search.spec.recipe import Recipe
@@ -12,6 +12,7 @@ from search.training.bundle import Bundle
 from search.training.epoch import Epoch
 from search.training.task import Task, make_task
 from search.training.train import Training
+from tests.made_up_data import made_up_info
 
 CLASSES = 4
 
@@ -29,12 +30,10 @@ def blobs(count: int, seed: int, side: int = 8) -> Examples:
 
 
 def blob_task(training: int, validation: int, side: int = 8, device: str = "cpu") -> Task:
-    info = DatasetInfo(
-        name="blobs",
-        title="Blobs",
-        class_names=tuple("abcd"),
+    info = made_up_info(
+        "blobs",
+        "abcd",
         image_shape=(1, side, side),
-        mirror_changes_class=False,
         validation_count=validation,
         training_count=training + validation,
     )

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.trials_present import insert_trials, make_up_trials
-from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study, find_study
+from tests.made_up_data import made_up_info
 
 SPEC = StudySpec(
     dataset="digits",
@@ -19,10 +19,10 @@ SPEC = StudySpec(
         "depth": read_parameter("depth", [1, 2, 3]),
     },
 )
-INFO = DatasetInfo(
-    name="digits",
+INFO = made_up_info(
+    "digits",
+    "0123456789",
     title="digits",
-    class_names=tuple("0123456789"),
     image_shape=(1, 8, 8),
     mirror_changes_class=True,
     validation_count=287,

@@ -8,7 +8,6 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import update
 
-from data.examples import DatasetInfo
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
@@ -19,6 +18,7 @@ from search.store.schema import REASON, leases
 from search.store.studies import StudyHandle, create_study, find_study, require_study, set_total
 from search.store.views import StudyView, view_study
 from search.terminal.summary import status_text
+from tests.made_up_data import made_up_info
 from tests.search.long_studies import SPEC as LONG_SPEC
 from tests.search.long_studies import Fill
 
@@ -32,15 +32,7 @@ SPEC = StudySpec(
 
 @pytest.fixture
 def noise(db: Database) -> StudyHandle:
-    info = DatasetInfo(
-        name="noise",
-        title="Noise",
-        class_names=tuple("abcdefghij"),
-        image_shape=(1, 28, 28),
-        mirror_changes_class=False,
-        validation_count=10,
-        training_count=100,
-    )
+    info = made_up_info("noise", validation_count=10, training_count=100)
     return create_study(db, "study", SPEC, info, validation_count=10)
 
 
