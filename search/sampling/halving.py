@@ -24,7 +24,7 @@ LATER_SHARE = 1 / 5
 RIVALS = 2  # values that a rung must hold before it stops anyone
 # What goes on from a rung in studies of 50 trials: more, since early trials have few rivals.
 TYPICAL_SHARE = 2 / 3
-PROMOTED = 1 / 3  # of the trials of a rung, where trials pause instead of being stopped
+PROMOTED = 1 / 3  # where trials pause: a guess for those that begin once the budget is spent
 
 
 def rungs(epochs: int) -> list[int]:

@@ -40,19 +40,17 @@ def choose(
         budget: epochs that the study may spend on all trials together.
         prior: see `forecast.fit`.
     """
+    begun, spent = len(contenders), sum(one.epochs for one in contenders)
+    kept = min(epochs, budget / 2)
+    if begun < trials and (begun < FIRST or spent * trials >= (budget - kept) * begun):
+        return NEW
     forecast = fit(contenders, epochs, prior)
     estimates = {
         one.number: estimate for one in contenders if (estimate := forecast.estimate_final(one))
     }
     paused = [one for one in contenders if one.state == "paused" and one.number in estimates]
-    spent = sum(one.epochs for one in contenders)
-    begun, kept = len(contenders), min(epochs, budget / 2)
-    if begun < trials and (
-        begun < FIRST or not paused or spent * trials >= (budget - kept) * begun
-    ):
-        return NEW
     if not paused:
-        return None
+        return NEW if begun < trials else None
     whole = sum(one.state == "complete" for one in contenders)
     if begun >= trials and spent >= budget and whole >= WHOLE:
         favourite = min(
