@@ -122,9 +122,9 @@ class StudyView:
     @property
     def ahead(self) -> TrialView | None:
         """The trial that is not at its end yet and already below every complete one."""
-        found = [trial for trial in self.in_state("running", "paused") if trial.best is not None]
-        leaders = sorted(found + self.leaderboard[:1], key=_value)
-        return leaders[0] if leaders and leaders[0] is not self.best else None
+        best, others = self.best, self.in_state("running", "paused")
+        leader = min((one for one in (best, *others) if one is not None), key=_value, default=None)
+        return None if leader is None or leader is best or leader.best is None else leader
 
     @property
     def baseline(self) -> TrialView | None:

@@ -181,10 +181,8 @@ class _PlainLines:
             counts = counts_in_words(view, (*ENDED, "paused"))
             totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
             totals += f", {time_left_in_words(time_left(view))}"
-            if new and view.ahead is not None:
-                totals = (
-                    f"{named(view.ahead)} is ahead: {score_at_epoch(view.ahead, view)}; {totals}"
-                )
+            if new and (one := view.ahead) is not None:
+                totals = f"ahead is {named(one)}: {score_at_epoch(one, view)}; {totals}"
             if new and view.best is not None:
                 totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
             self._print(totals)

@@ -115,7 +115,7 @@ def test_a_line_for_each_trial_that_pauses(
         assert output.lines()[2].startswith("trial 0 paused in epoch 1: loss 0.9000, accuracy")
         feed.change(make_view([make_trial(0, [0.5], early=0.9, state="paused")]))
         assert output.lines()[4].startswith("trial 0 paused at epoch 1: loss 0.5000, accuracy")
-        assert output.lines()[5].startswith("trial 0 is ahead: loss 0.5000, accuracy")
+        assert output.lines()[5].startswith("ahead is trial 0: loss 0.5000, accuracy")
         assert "; 0/50 trials (0 complete, 1 paused), " in output.lines()[5]
 
 
