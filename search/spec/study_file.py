@@ -138,20 +138,6 @@ def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
     return tuple(sorted(arms, key=lambda arm: arm.name != base))
 
 
-def _extensions(fields: dict[str, Any], families: list[str], folder: Path) -> dict[str, Any]:
-    """The fields that name a person's own files, which are loaded from the study file's folder."""
-    found: dict[str, Any] = {}
-    dataset, names = fields.get("dataset", ""), fields.get("extensions", [])
-    if names:
-        found["extensions"] = tuple(load_extension(name, folder / name) for name in names)
-    for name in map(file_of, filter(is_reference, families)):
-        load_extension(name, folder / name)
-    register_families(families)
-    if is_reference(dataset):
-        found["dataset"] = str(folder / dataset)
-    return found
-
-
 def _check(key: str, value: Any) -> None:
     if key in KEYS:
         check_fields({key: value}, KEYS)
