@@ -154,8 +154,9 @@ def is_deep(image: Image.Image) -> bool:
 
 def levels_of(image: Image.Image, preparation: Preparation) -> Range:
     """Of a deep picture: the common ones, or where there are none its own."""
-    own = common_range([extent(np.asarray(image))], integers=image.mode != "F")
-    return preparation.levels or own or (0, 1)
+    if preparation.levels is not None:
+        return preparation.levels  # without decoding the picture
+    return common_range([extent(np.asarray(image))], integers=image.mode != "F") or (0, 1)
 
 
 def flattened(
