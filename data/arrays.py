@@ -222,7 +222,7 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
             f"the images have shape {images.shape} and type {images.dtype}; give numbers of shape "
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
         )
-    if not np.isfinite(images).all():
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
         return "the images hold numbers that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
         return f"class names {listed(names)} cannot be used; give at least two, each once"
