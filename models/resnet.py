@@ -30,10 +30,11 @@ class ResNetConfig(Architecture):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        parameters = {**LINEAR_PARAMETERS, "side": count(LEAST_SIDE, "side", least=LEAST_SIDE)}
-        check_fields(
-            {name: value for name, value in self.values().items() if value is not None}, parameters
-        )
+        values = self.values()
+        if self.side is None:
+            del values["side"]
+        side = count(LEAST_SIDE, "side", least=LEAST_SIDE)
+        check_fields(values, {**LINEAR_PARAMETERS, "side": side})
 
 
 def build(config: ResNetConfig, image_shape: ImageShape, classes: int) -> nn.Module:

@@ -38,6 +38,7 @@ def test_anatomy() -> None:
     [
         ({"side": 8}, (3, 32, 32), "side must be a whole number from 32 up, but got 8"),
         ({"dropout": 1}, (3, 32, 32), "dropout must be a number from 0 up and below 1"),
+        ({"dropout": None}, (3, 32, 32), "dropout must be a number from 0 up and below 1"),
         ({}, (3, 28, 28), "needs images of 32x32 or more, but got 28x28; give a side"),
         ({}, (4, 32, 32), "images of 1 or 3 channels, but got 4"),
     ],
