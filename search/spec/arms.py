@@ -29,11 +29,12 @@ REPORTED: Mapping[str, Parameter] = {  # metrics that a published report may giv
     "parameters": count(0, "trained weights and biases", least=0),
 }
 EXPECTED = (*OBJECTIVES, "validation_accuracy", "train_loss", "parameters")
-EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`, but for its margin
+EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`
     "arm": TEXT,
     "than": TEXT,
     "metric": choice(EXPECTED, DEFAULT_OBJECTIVE, "what is compared"),
     "is": choice(get_args(Outcome), "better", "what is expected"),
+    "margin": number(0.0, "difference"),
 }
 
 
@@ -81,15 +82,13 @@ class Expectation:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        plain = self.to_dict()
-        margin = plain.pop("margin", 0.0)
-        check_fields(plain, EXPECT)
-        check_fields({"margin": margin}, {"margin": number(0.0, "difference")})
-        if (margin > 0) != (self.outcome == "no different"):
+        check_fields(self.to_dict(), EXPECT)
+        if (self.margin is None) == (self.outcome == "no different") or self.margin == 0:
+            given = "no margin" if self.margin is None else f"margin = {self.margin}"
             raise SpecError(
                 "margin",
                 "'no different', and nothing else, needs a margin above 0, but got "
-                f"{self.outcome!r} with margin = {margin}",
+                f"{self.outcome!r} with {given}",
             )
         if self.arm == self.than:
             raise SpecError("than", f"than must be another arm, but got {shown(self.arm)} twice")
@@ -100,8 +99,8 @@ class Expectation:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Expectation:
-        check_keys(written, (*EXPECT, "margin"), "key", " in expect")
-        arm, than, metric, outcome, margin = map(written.get, (*EXPECT, "margin"))
+        check_keys(written, EXPECT, "key", " in expect")
+        arm, than, metric, outcome, margin = map(written.get, EXPECT)
         return cls(arm=arm, than=than, metric=metric, outcome=outcome, margin=margin)  # type: ignore[arg-type]
 
 
