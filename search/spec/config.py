@@ -125,15 +125,12 @@ class StudySpec:
     )
 
     def __post_init__(self) -> None:
+        optional = {one.name for one in dataclasses.fields(self) if one.default is None}
+        check_fields({name: getattr(self, name) for name in FIELDS}, FIELDS, optional)
         if self.arms:
             total = len(self.arms) * self.repeats
             for name, value in {"sampler": "grid", "pruner": "none", "trials": total}.items():
                 object.__setattr__(self, name, value)
-        optional = {one.name for one in dataclasses.fields(self) if one.default is None}
-        values = {name: getattr(self, name) for name in FIELDS}
-        check_fields(
-            {k: v for k, v in values.items() if v is not None or k not in optional}, FIELDS
-        )
         if self.budget == 0:
             raise SpecError("budget", "budget must be above 0, but got 0")
         self._check_arms()
