@@ -120,8 +120,10 @@ def _read(path: Path) -> Record:
     try:
         stored = parse_json(read_regular(path, MAX_BYTES))
         digests = stored.get("digests", {})  # of an earlier version: none
-        record = {str(file): digests.get(file) for file in [*stored["test"]]}
-        if not all(isinstance(it, str | None) for it in (*stored["test"], *record.values())):
+        if not isinstance(stored["test"], list):
+            raise TypeError
+        record = {file: digests.get(file) for file in stored["test"]}
+        if not all(isinstance(it, str | None) for it in (*record, *record.values())):
             raise TypeError
     except (AttributeError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

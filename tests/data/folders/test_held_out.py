@@ -110,7 +110,7 @@ def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) ->
     assert contents(root, after.learned) <= contents(root, before.learned)
 
 
-@pytest.mark.parametrize("content", ["", '{"test": [1]}', "[" * 9999])
+@pytest.mark.parametrize("content", ["", "[]", '{"test": "ant"}', '{"test": [1]}', "[" * 9999])
 def test_a_damaged_record_is_named_and_never_drawn_anew(
     root: Path, tmp_path: Path, held: set[bytes], content: str
 ) -> None:
