@@ -147,8 +147,8 @@ def against_base(view: StudyView, metric: str) -> list[Difference]:
 def _difference(
     arm: ArmRuns, than: ArmRuns, metric: str, margin: float | None = None
 ) -> Difference:
-    """Before correction. With a margin, p is of the test whether the mean lies on its side of it:
-    of TOST within, and beyond where the confidence interval at 1 - p ends."""
+    """Before correction. With a margin, p is that of TOST where the mean lies within the margin;
+    beyond it, that of the two-sided test against the nearer border."""
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     counted = metric == "parameters" and by_repeat

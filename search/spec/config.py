@@ -84,14 +84,14 @@ class StudySpec:
         space: a domain for each parameter that is not at its default, see `known_parameters`. Of a
             comparison one value each: the base configuration.
         baseline: parameters of trial 0, which need not lie in the space; None: no such trial.
-        arms: the base first, with which the others are compared. None in a search.
+        arms: the base first, with which the others are compared; empty in a search.
         repeats: how many times each arm is trained, with a seed each.
         journal: questions put to the study beforehand.
         published: the limit, epochs and repeats of the experiment whose metrics the arms report,
             as the study file has them. Empty where unknown.
         extensions: a person's own files that it needs; those of `dataset` and of the families are
             filled in.
-        metrics: names in METRICS, recorded each epoch beside loss and error.
+        metrics: names in `search.training.metrics.METRICS`, recorded each epoch.
         objective: name in OBJECTIVES: what a trial's value is.
     """
 
@@ -209,7 +209,8 @@ class StudySpec:
         repeats, rest = divmod(trials, len(self.arms))
         if rest:
             arms = len(self.arms)
-            raise SpecError("trials", f"trials of {arms} arms are a multiple of it, not {trials}")
+            message = f"the trials of {arms} arms must be a multiple of {arms}, but got {trials}"
+            raise SpecError("trials", message)
         return dataclasses.replace(self, repeats=repeats)
 
     def to_dict(self) -> dict[str, Any]:

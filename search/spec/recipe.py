@@ -21,7 +21,7 @@ WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 EARLY_LOOK = 1 / 3
 
 
-# What a study can say of it. An extension may add entries to the registries that are options.
+# What a study can say of a recipe. Extensions may add entries to the registries among the options.
 RECIPE: Mapping[str, Parameter] = {
     "batch_size": count(128, "images a step", most=10**6),
     "optimizer": choice(get_args(OptimizerName), "adam", "adam or sgd (Nesterov)"),

@@ -24,7 +24,7 @@ SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
 PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 LISTS = ("extensions", "metrics")
 KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
-# Of a search; a comparison has these alone.
+# Settings of a search, and the only value that each may have in a comparison.
 SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none"}
 MAX_BYTES = 1_000_000
 
