@@ -34,7 +34,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         DeviceError: unknown name, or no such GPU.
     """
-    gpus = torch.cuda.device_count()
+    # The driver counts GPUs that this build of torch may not be able to use.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     except RuntimeError:
