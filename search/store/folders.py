@@ -19,6 +19,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 from sqlalchemy import or_, select
 
+from data.reading import parse_json, read_regular
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
 from search.store.records import results_of
@@ -31,6 +32,7 @@ ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the data
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: leads to the network that was finished first
 OWNER = "study.json"  # in a study's folder: whose it is
+MOST_OWNER_BYTES = 10_000
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
@@ -155,11 +157,10 @@ def owner_of(folder: Path) -> str | None:
     """The identity of the study whose folder it is; None where it bears none."""
     path = folder / OWNER
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(10_000))["identity"]
+        found = parse_json(read_regular(path, MOST_OWNER_BYTES))["identity"]
     except FileNotFoundError:
         return UNREADABLE if os.path.lexists(path) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return UNREADABLE
     return found if isinstance(found, str) else UNREADABLE
 

@@ -176,9 +176,10 @@ def test_a_damaged_identity_is_somebodys(make: Make, runs: Path, damage: bytes) 
     assert (runs / "digits" / OWNER).read_bytes() == damage
 
 
-@pytest.mark.parametrize("target", ["/dev/zero", "gone"])
+@pytest.mark.parametrize("target", ["/dev/zero", "gone", "pipe"])
 def test_an_identity_that_is_no_file_is_somebodys(make: Make, runs: Path, target: str) -> None:
     (runs / "digits").mkdir(parents=True)
+    os.mkfifo(runs / "digits" / "pipe")
     (runs / "digits" / OWNER).symlink_to(target)
     assert study_folder(make(), runs) == runs / "digits-2"
 
