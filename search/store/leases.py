@@ -236,7 +236,7 @@ class Heartbeat:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._due: dict[Lease, float] = {}  # by _CLOCK; infinite where the lease is lost
-        self._ended = threading.Event()
+        self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -254,7 +254,8 @@ class Heartbeat:
         try:
             yield
         finally:
-            del self._due[lease]
+            with self._lock:
+                del self._due[lease]
 
     def lost(self, lease: Lease) -> bool:
         """Whether a lease that is kept is in other hands, so that training on is of no use."""
@@ -265,8 +266,9 @@ class Heartbeat:
             for lease, due in self._due.copy().items():
                 if due <= time.clock_gettime(_CLOCK):
                     next_due = self._renew(lease)
-                    if lease in self._due:  # not given up meanwhile
-                        self._due[lease] = next_due
+                    with self._lock:
+                        if lease in self._due:  # not given up meanwhile
+                            self._due[lease] = next_due
 
     def _renew(self, lease: Lease) -> float:
         """When it is due again."""
