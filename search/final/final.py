@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from search.training.device import (
     prepare_process,
     versions,
 )
-from search.training.epoch import StoppedError
+from search.training.epoch import Epoch, StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun, train_seed
 from search.training.task import Task, load_full_task
@@ -195,9 +195,11 @@ def train_all(
         RepeatError: a run died or diverged.
     """
     processes = min(len(seeds), default_workers(task.device.type))
-    done = {seed: len(job.saved(seed)["curve"]) for seed in seeds}
-    quiet = nullcontext(lambda *_: None)
-    with shown_progress(console(), done, job.epochs) if progress else quiet as on_epoch:
+    shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
+    if progress:
+        done = {seed: len(job.saved(seed)["curve"]) for seed in seeds}
+        shown = shown_progress(console(), done, job.epochs)
+    with shown as on_epoch:
         if processes > 1:
             train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
         runs = [
