@@ -82,9 +82,15 @@ def load_study_task(
     Raises:
         DataError: they cannot be had, or not be divided so.
     """
-    split = {"validation_count": spec.validation_count, "limit": spec.limit}
-    name = place or spec.dataset
-    return load_task(name, data_dir, device, seed=spec.seed, reading=spec.reading, **split)
+    return load_task(
+        place or spec.dataset,
+        data_dir,
+        device,
+        seed=spec.seed,
+        reading=spec.reading,
+        validation_count=spec.validation_count,
+        limit=spec.limit,
+    )
 
 
 def check_data(study: StudyHandle, task: Task) -> None:

@@ -132,7 +132,8 @@ class StudyView:
 
 
 def _value(trial: TrialView) -> float:
-    return trial.best.value if trial.best else math.inf
+    best = trial.best
+    return math.inf if best is None else best.value
 
 
 def view_study(study: StudyHandle) -> StudyView:

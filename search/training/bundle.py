@@ -193,9 +193,13 @@ def _require(holds: bool, wrong: str) -> None:
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
     """All but the weights."""
-    shape, classes, family = (stored[it] for it in ("image_shape", "class_names", "architecture"))
+    shape, classes, architecture = (
+        stored["image_shape"],
+        stored["class_names"],
+        stored["architecture"],
+    )
     _require(isinstance(classes, list) and isinstance(shape, list), "no lists of classes and sides")
-    family, texts = family["family"], [stored[name] for name in TEXTS]
+    family, texts = architecture["family"], [stored[name] for name in TEXTS]
     counts = [*shape, *(stored[name] for name in COUNTS)]
     _require(all(type(it) is str for it in (*texts, *classes, family)), "a name is not text")
     _require(all(type(it) is int and it >= 0 for it in counts), "a number is not whole, from 0 up")
@@ -219,7 +223,7 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),
-        architecture=from_dict(stored["architecture"]),
+        architecture=from_dict(architecture),
         recipe=dict(stored["recipe"]),
         weights={},
     )
