@@ -26,7 +26,7 @@ from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
 
-METRICS = "metrics.json"  # written last: a folder that has it is whole
+METRICS = "metrics.json"  # written after all but the ONNX model: a folder that has it is whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -68,9 +68,12 @@ def _cannot_write(folder: Path, error: OSError) -> BundleError:
 def write_all(
     folder: Path, result: FinalResult, bundle: Bundle, onnx_NCHW: torch.Tensor | None
 ) -> Final:
-    """All files of an evaluation, each whole or not at all, into its own folder in the study's.
+    """Write an evaluation's files, each whole or not at all, to its own folder in the study's.
 
-    `metrics.json` comes last, but for `model.onnx`: given uint8 images to compare it on.
+    `metrics.json` comes after all others but `model.onnx`.
+
+    Args:
+        onnx_NCHW: uint8 images on which `model.onnx` is compared; None writes no such file.
 
     Raises:
         BundleError: a file cannot be written, or the ONNX model differs.

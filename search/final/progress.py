@@ -39,7 +39,7 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
 def shown_progress(
     console: Console, done: dict[int, int], epochs: int
 ) -> Iterator[Callable[[int, Epoch], None]]:
-    """Show how the runs advance; yields what is to be told each epoch, with its seed.
+    """Show how the runs advance; yields a function to call with a seed and its latest epoch.
 
     Args:
         done: by seed, the epochs that an earlier, interrupted start has trained.

@@ -195,7 +195,7 @@ def revive(connection: Connection, study_id: int) -> None:
 
 
 def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
-    """End paused trials for good; which, as those that were taken up meanwhile go on."""
+    """End paused trials for good; returns which: those taken up in the meantime go on."""
     wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers), _running)
     paused = (leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
     query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)

@@ -78,7 +78,7 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
         except ModuleNotFoundError as error:
             reason = "its driver is missing; pip install 'cnn-search[postgres]'"
             raise StorageError(f"cannot open {name}: {reason}") from error
-        except RuntimeError as error:  # Optuna's, for tables of another version of it
+        except RuntimeError as error:  # SchemaError, or Optuna's for tables of another version
             raise StorageError(f"cannot open {name}: {error}") from error
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             # Another process may be creating the same table, a lock passes, and a server that hung

@@ -1,4 +1,5 @@
-"""Our tables beside Optuna's, their version and migrations, and what we read of Optuna's tables.
+"""Our tables beside Optuna's, their version and migrations, what we read of Optuna's
+tables, and what a study's and a trial's attributes are called and hold.
 
 Times are seconds since 1970 (UTC) by the database's own clock, never by a worker's: hosts disagree.
 A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
@@ -68,7 +69,7 @@ trial_params = _columns(
 
 
 def _key_of(followed: sa.Column[int]) -> sa.Column[int]:
-    """Of rows that go when the row goes that they belong to."""
+    """A primary key whose row is deleted with the row that it refers to."""
     key = sa.ForeignKey(followed, ondelete="CASCADE")
     return sa.Column(followed.name, sa.Integer, key, primary_key=True)
 
@@ -198,7 +199,7 @@ class DatasetFacts:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
-        lists = ("class_names", "image_shape", "notes")  # sa.JSON has no tuples
+        lists = ("class_names", "image_shape", "notes")  # JSON has no tuples
         values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in stored.items()}
         return cls(**values)
 

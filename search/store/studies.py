@@ -86,7 +86,7 @@ class StudyHandle:
 
     @contextmanager
     def transaction(self, **options: bool) -> Iterator[Connection]:
-        """See `search.store.database.transaction`; and none of its trials begins or ends meanwhile.
+        """A `search.store.database.transaction` in which none of the study's trials begins or ends.
 
         Raises `StudyGoneError` if it was deleted; nothing was written then.
         """
@@ -112,7 +112,7 @@ class StudyHandle:
 
     @contextmanager
     def told_if_gone(self) -> Iterator[None]:
-        """Whatever error comes of its having been deleted, of missing rows, is `StudyGoneError`."""
+        """Turn errors that come from its deletion, of missing rows, into `StudyGoneError`."""
         try:
             yield
         except StudyGoneError:
@@ -135,7 +135,7 @@ class StudyHandle:
             return connection.scalar(found)
 
     def _make_identity(self) -> str | None:
-        """Or find the one that it has; None if it has none and we may not write."""
+        """The identity it has, or a new one; None if it has none and we may not write."""
         if (found := self._found_identity()) is not None:
             return found
         try:

@@ -121,7 +121,7 @@ class StudyView:
 
     @property
     def ahead(self) -> TrialView | None:
-        """The trial that is not at its end yet and already below every complete one."""
+        """The unfinished trial whose value is already below that of every complete one."""
         best, others = self.best, self.in_state("running", "paused")
         leader = min((one for one in (best, *others) if one is not None), key=_value, default=None)
         return None if leader is None or leader is best or leader.best is None else leader

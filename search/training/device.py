@@ -98,8 +98,8 @@ class MemoryGauge:
     def fits(self, trainings: int, running: int) -> bool:
         """Whether `trainings` have room; `running` (one or more) have been at work for a while.
 
-        Networks differ: each one more is given 1.5 times what those there have taken on average,
-        by what torch has taken of the GPU: its peak, rather than what is in use just now.
+        Networks differ: each additional one is given 1.5 times the average of those running. Their
+        memory is what torch has reserved: the peak, rather than what is in use just now.
         """
         if self._device is None:
             return True

@@ -80,7 +80,7 @@ class DeviceError(ValueError):
 
 
 class RepeatError(ValueError):
-    """A final training that cannot be ended; says why and what to do."""
+    """A final training that cannot be completed; says why and what to do."""
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -203,7 +203,7 @@ def _cpu_computes_in_bfloat16() -> bool:
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:
-    """Each stage's last module by the name of its first one, in running order; none of an MLP.
+    """Each stage's last module by the name of its first one, in running order; none for an MLP.
 
     A stage is a convolution, or a block around which a shortcut goes, with what follows it.
     """
