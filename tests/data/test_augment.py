@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, RandomErasing, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from data.augment import Draws, augment, draw, make_augment, transform
@@ -192,3 +192,33 @@ def test_brightness_contrast_and_erasing_equal_torchvisions(images_NCHW: Tensor)
         left, top, width, height = boxes[i]
         expected = reference.erase(expected, top, left, height, width, torch.zeros(1))
         torch.testing.assert_close(result[i], expected, atol=1e-6, rtol=0)
+
+
+def test_crops_and_erased_boxes_are_distributed_as_torchvisions() -> None:
+    side, count = 60, 4000
+    wide = Policy(crop_area=0.5, crop_aspect=4 / 3, erase_probability=0.5)
+    draws = draw(wide, count, side, side, generator())
+    square = torch.zeros(1, side, side)
+    assert draws.crop_N4 is not None
+    assert draws.erase_N4 is not None
+    torch.manual_seed(0)
+    theirs = [
+        RandomResizedCrop.get_params(square, [0.5, 1.0], [3 / 4, 4 / 3]) for _ in range(count)
+    ]
+    whole_N = (draws.crop_N4[:, 2:] < side).all(1)  # torchvision draws the others again
+    erased = [
+        RandomErasing.get_params(square, (0.02, 0.33), (0.3, 3.3), [0.0]) for _ in range(count)
+    ]
+    there_N = draws.erase_N4[:, 2] > 0
+    assert there_N.float().mean().item() == pytest.approx(0.5, abs=0.03)
+    for ours_N4, expected in (
+        (draws.crop_N4[whole_N], torch.tensor(theirs)),
+        (draws.erase_N4[there_N].float(), torch.tensor([box[:4] for box in erased])),
+    ):
+        left_N, top_N, width_N, height_N = ours_N4.unbind(1)
+        assert ((left_N >= 0) & (left_N + width_N <= side + 1e-4)).all()
+        assert ((top_N >= 0) & (top_N + height_N <= side + 1e-4)).all()
+        expected_area_N = (expected[:, 2] * expected[:, 3]).float()
+        for statistic in (torch.mean, torch.std):
+            area = statistic(width_N * height_N).item()
+            assert area == pytest.approx(statistic(expected_area_N).item(), rel=0.08)

@@ -12,6 +12,7 @@ from search.spec.study_file import (
     StudyFileError,
     find_study_file,
     read_study_file,
+    ready_made,
     write_study_file,
 )
 
@@ -152,3 +153,12 @@ def test_a_specification_is_read_back_as_it_was_written(
     file = tmp_path_factory.getbasetemp() / "written.toml"
     file.write_text(write_study_file(spec), encoding="utf-8")
     assert StudySpec(**read_study_file(file)) == spec
+
+
+@pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
+def test_every_ready_made_study_can_be_repeated(file: Path, tmp_path: Path) -> None:
+    spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
+    for each in (spec, StudySpec.from_dict(spec.to_dict())):
+        again = tmp_path / "again.toml"
+        again.write_text(write_study_file(each), encoding="utf-8")
+        assert StudySpec(**read_study_file(again)) == spec

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,22 @@ def test_what_was_paused_when_the_study_ended_is_paused_again(
     assert isinstance(lease, Lease)
     end(study, lease, TrialState.COMPLETE)
     assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
+
+
+def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
+    db: Database, study: StudyHandle, report: Callable[..., None]
+) -> None:
+    late = take(study, total=1)
+    report(db, late, 1)
+    pause(study, late)
+    lease = take(study, total=1)  # whoever knows no rule carries it on like any other
+    with pytest.raises(LostLeaseError):
+        report(db, late, 2)
+    for write in (pause, partial(end, state=TrialState.COMPLETE)):
+        with pytest.raises(LostLeaseError):
+            write(study, late)
+    assert not renew(db, late)
+    release(db, late)
+    assert study.study.trials[0].intermediate_values == {1: 1.0}
+    report(db, lease, 2)
+    end(study, lease, TrialState.COMPLETE)

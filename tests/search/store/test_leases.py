@@ -197,3 +197,14 @@ def test_ends_while_the_database_is_locked(
     assert time.monotonic() - started < 2.0
     other.close()
     db.patience_seconds = 0.0  # so that its thread, which is still waiting, leaves the database
+
+
+def test_sample_stores_all_or_nothing(study: StudyHandle, lease: Lease) -> None:
+    def broken(trial: optuna.Trial) -> None:
+        trial.suggest_float("x", 0, 1)
+        raise RuntimeError("no such architecture")
+
+    with pytest.raises(RuntimeError, match="no such architecture"):
+        sample(study, lease, broken)
+    assert study.study.trials[0].params == {}
+    assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) >= 0

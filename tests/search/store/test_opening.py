@@ -161,14 +161,16 @@ def test_another_version_of_optuna(db: Database, database_url: str) -> None:
     assert "no longer compatible with the table schema" in message(database_url)
 
 
+def guard(postgres: Any, password: str) -> None:
+    """A new database `guarded`, which the role `guarded` enters with a password only."""
+    postgres.execute("DROP DATABASE IF EXISTS guarded")
+    postgres.execute("DROP ROLE IF EXISTS guarded")
+    postgres.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{password}'")
+    postgres.execute("CREATE DATABASE guarded OWNER guarded")
+
+
 def test_passwords_stay_out_of_errors(postgres: Any) -> None:
-    for statement in (
-        "DROP DATABASE IF EXISTS guarded",
-        "DROP ROLE IF EXISTS guarded",
-        "CREATE ROLE guarded LOGIN PASSWORD 'right{%}@/word'",
-        "CREATE DATABASE guarded OWNER guarded",
-    ):
-        postgres.execute(statement)
+    guard(postgres, "right{%}@/word")
     url = postgres.url("guarded", user="guarded:wrong-secret")
     with pytest.raises(StorageError) as caught:
         open_database(url)
@@ -182,3 +184,14 @@ def test_passwords_stay_out_of_errors(postgres: Any) -> None:
     with closing(open_database(right)) as db:
         assert "word" not in repr(db)
         assert ":***@" in db.url
+
+
+def test_pgpassfile(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard(postgres, "in-a-file")
+    url = postgres.url("guarded", user="guarded")
+    assert "no password supplied" in message(url)
+    passfile = tmp_path / "pgpass"
+    passfile.write_text("*:*:*:guarded:in-a-file\n")
+    passfile.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passfile))
+    open_database(url).close()
