@@ -159,15 +159,17 @@ def write_study_file(spec: StudySpec) -> str:
     content = {
         "study": {key: value for key, value in study.items() if value not in (None, [])},
         "space": plain["space"],
-        "published": plain["published"],
         "arm": [
             {"name": arm["name"], **arm["values"], **_given({"reported": arm["reported"]})}
             for arm in plain["arms"]
         ],
         "journal": [_given(entry) for entry in plain["journal"]],
     }
-    baseline = {} if plain["baseline"] is None else {"baseline": plain["baseline"]}
-    return tomli_w.dumps({**_given(content), **baseline})
+    # Tables that say something even where they are empty.
+    tables = {} if plain["baseline"] is None else {"baseline": plain["baseline"]}
+    if any(arm.reported for arm in spec.arms):
+        tables["published"] = plain["published"]
+    return tomli_w.dumps({**_given(content), **tables})
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from search.spec.arms import Arm, Expectation
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import arm_config, check_space, suggest
-from search.spec.study_file import StudyFileError, read_study_file
+from search.spec.study_file import StudyFileError, read_study_file, write_study_file
 from search.store.opening import open_database
 from search.store.studies import create_study
 from search.store.views import StudyView, view_study
@@ -145,6 +145,12 @@ def test_a_mistake_is_named_with_its_table(tmp_path: Path, text: str, says: str)
     assert says in message
     assert "\n" not in message
     assert isinstance(caught.value, SpecError) or "mine.toml: " in message
+
+
+def test_what_is_unknown_of_a_published_experiment_stays_so(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, f"{ARMS}reported = {{ validation_loss = 0.2 }}\n")
+    assert spec.published == {}
+    assert spec_of(tmp_path, write_study_file(spec)) == spec
 
 
 def comparison(repeats: int = 2, **fields: Any) -> StudySpec:
