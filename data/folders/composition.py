@@ -83,7 +83,7 @@ class Composition:
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
         """Raises ValueError or TypeError for what `measure` cannot find."""
         found = cls(**stored)
-        shares = [s for s in (found.ground, found.level, found.size) if s is not None]
+        shares = [found.ground, *(s for s in (found.level, found.size) if s is not None)]
         if (
             not isinstance(found.on_dark, bool)
             or found.centring not in (None, *get_args(Centring))
