@@ -191,8 +191,9 @@ def listing() -> str:
 
 def size_in_words(spec: StudySpec) -> str:
     """`4 arms x 3 repeats of up to 100 epochs`, `50 trials of up to 12 epochs`."""
-    what = f"{spec.trials} trials"
+    what = f"{spec.trials} trial{'s' if spec.trials > 1 else ''}"
     if spec.is_comparison:
-        what = f"{len(spec.arms)} arms x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
+        arms = f"{len(spec.arms)} arm{'s' if len(spec.arms) > 1 else ''}"
+        what = f"{arms} x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
     limit = "" if spec.limit is None else f" on {spec.limit} images"
     return f"{what} of up to {spec.epochs} epochs{limit}"
