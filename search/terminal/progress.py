@@ -1,8 +1,6 @@
 """Progress of a study while it runs: a live view on a terminal, plain lines elsewhere.
 
-It reads the database and nothing else, so it shows the work of all workers, wherever they are. Only
-the terminal's own foreground, bold, dim, green and red are used: they can be read on dark and on
-light ground. What people typed cannot become markup, since none is parsed here.
+It reads the database and nothing else, so it shows the work of all workers, wherever they are.
 """
 
 from __future__ import annotations
@@ -12,43 +10,26 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from search.analysis.describe import short_config
 from search.analysis.findings import named
-from search.analysis.measures import objective_in_words
-from search.analysis.time_left import epochs_trained, time_left
-from search.analysis.wording import (
-    ENDED,
-    WORDS,
-    all_counts,
-    counts_in_words,
-    data_in_words,
-    percent,
-    printable,
-)
-from search.sampling.registry import epoch_budget
-from search.spec.recipe import EARLY_LOOK
+from search.analysis.time_left import time_left
+from search.analysis.wording import ENDED, counts_in_words, data_in_words, printable
 from search.store import StudyGoneError
-from search.store.views import State, StudyView, TrialView
+from search.store.views import StudyView
 from search.terminal.commands import one_line
+from search.terminal.frame import ended_or_paused, frame, outcome
 from search.terminal.status import time_left_in_words
-from search.terminal.summary import gain_in_words, score_at_epoch, score_in_words
+from search.terminal.summary import score_at_epoch, score_in_words
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
 LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
-OTHER_LINES = 10  # of a frame: all but the rows of its table
-MOST_LEFT, LEAST_LEFT = 5, 2  # rows of trials that nobody trains now
-STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
 
 class Progress:
@@ -168,11 +149,11 @@ class _PlainLines:
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView) -> None:
-        left = {(trial.number, outcome(trial)): trial for trial in left_trials(view)[::-1]}
-        known, self._known = self._known, set(left)
+        rest = {(trial.number, outcome(trial)): trial for trial in ended_or_paused(view)[::-1]}
+        known, self._known = self._known, set(rest)
         if known is None:
             self._print(f"{view.name}: {data_in_words(view)}; {printable(view.hardware)}")
-        new = [trial for key, trial in left.items() if known is not None and key not in known]
+        new = [trial for key, trial in rest.items() if known is not None and key not in known]
         for trial in new:
             score = printable(trial.reason or "unknown reason")
             score = score if trial.state == "failed" else score_in_words(trial, view)
@@ -197,102 +178,3 @@ class _PlainLines:
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._printed_at >= self._heartbeat
-
-
-def left_trials(view: StudyView) -> list[TrialView]:
-    """Trials that have ended or pause, the latest first."""
-
-    def since(trial: TrialView) -> float:
-        if trial.finished is not None:
-            return trial.finished.timestamp()
-        return trial.reports[-1].reported_at if trial.reports else 0.0
-
-    return sorted(view.in_state(*ENDED, "paused"), key=lambda t: (since(t), t.number), reverse=True)
-
-
-def outcome(trial: TrialView) -> str:
-    """`complete`, `pruned at epoch 2`, `failed`; the partial-epoch validation is in epoch 1."""
-    if trial.state not in ("pruned", "paused"):
-        return WORDS[trial.state]
-    return (
-        f"{trial.state} at epoch {len(trial.curve)}" if trial.curve else f"{trial.state} in epoch 1"
-    )
-
-
-def epochs_done(trial: TrialView, view: StudyView) -> str:
-    """Of those that are trained at most: `3/12`; after the partial-epoch validation `0.3/12`."""
-    early = trial.early_look is not None and not trial.curve
-    return f"{f'{EARLY_LOOK:.1f}' if early else len(trial.curve)}/{view.spec.epochs}"
-
-
-def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
-    """The study as it stands, in 80 columns or more and at most `height` lines (if that is 14 up).
-
-    Args:
-        elapsed: seconds since this command began.
-    """
-    running, left = view.in_state("running"), left_trials(view)
-    room = height - OTHER_LINES - (view.ahead is not None)
-    left = left[: max(LEAST_LEFT, min(MOST_LEFT, room - len(running)))]
-    budget, done, total = epoch_budget(view.spec), view.finished, view.spec.trials
-    share = done / total if budget is None else sum(map(epochs_trained, view.trials)) / budget
-    bar = ProgressBar(
-        1.0, min(share, 1.0), style="dim", complete_style="green", finished_style="green"
-    )
-    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    grid.add_column(ratio=1)
-    grid.add_column(no_wrap=True)
-    grid.add_row(
-        bar,
-        f"{done}/{total} trials  {timedelta(seconds=int(elapsed))} elapsed  "
-        f"{time_left_in_words(time_left(view))}",
-    )
-    parts: list[RenderableType] = [
-        _line((view.name, "bold"), ("  " + data_in_words(view), "")),
-        _line((printable(view.hardware), "dim")),
-        grid,
-        _line((all_counts(view), "")),
-    ]
-    if running or left:
-        parts += ["", _table([*running[: max(1, room - len(left))], *left], view)]
-    return Group(*parts, *_best(view), "")  # the cursor waits on a line of its own, as does ^C
-
-
-def _line(*parts: tuple[str, str]) -> Text:
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
-
-
-def _table(trials: list[TrialView], view: StudyView) -> Table:
-    """Value and accuracy are those of the latest report, on validation images."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-    value = view.spec.value.word.split()[-1]
-    for name, width in {"trial": 5, "state": 20, value: 7, "accuracy": 8}.items():
-        table.add_column(
-            name, width=width, justify="left" if name == "state" else "right", no_wrap=True
-        )
-    table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")
-    for trial in trials:
-        latest = trial.reports[-1] if trial.reports else None
-        state = Text(outcome(trial), STYLES.get(trial.state, ""))
-        if trial.state == "running":
-            state = Text(epochs_done(trial, view), "bold")
-        about = Text(short_config(trial.config) if trial.config else "", "dim")
-        if trial.state == "failed":
-            about = Text(printable(trial.reason or "for an unknown reason"), "red")
-        table.add_row(
-            str(trial.number),
-            state,
-            objective_in_words(view, latest.value) if latest else "",
-            percent(1 - latest.validation_error) if latest else "",
-            about,
-        )
-    return table
-
-
-def _best(view: StudyView) -> Iterator[RenderableType]:
-    for label, one in (("\nbest    ", view.best), ("ahead   ", view.ahead)):
-        if one is not None:
-            score = f": {score_at_epoch(one, view)}"
-            yield _line((label, "dim"), (named(one), "bold green"), (score, ""))
-    if (gain := gain_in_words(view)) is not None:
-        yield _line(("gained  ", "dim"), (gain, ""), (" (against the baseline)", "dim"))

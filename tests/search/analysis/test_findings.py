@@ -17,7 +17,7 @@ from search.analysis.findings import (
 from search.pages.note import study_note
 from search.pages.report import make_report
 from search.store.views import StudyView, TrialView
-from search.terminal.progress import frame
+from search.terminal.frame import frame
 from search.terminal.summary import status_text
 
 MakeTrial = Callable[..., TrialView]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search.analysis.time_left import time_left
 from search.store.views import StudyView, TrialView
-from search.terminal.progress import epochs_done, frame, outcome
+from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
 
 MakeTrial = Callable[..., TrialView]
