@@ -159,14 +159,15 @@ class _PlainLines:
             score = score if trial.state == "failed" else score_in_words(trial, view)
             self._print(f"trial {trial.number} {outcome(trial)}: {score}")
         if known is None or new or self._is_due():
+            parts = []
+            if new and (best := view.best) is not None:
+                parts.append(f"best is {named(best)}: {score_in_words(best, view)}")
+            if new and (ahead := view.ahead) is not None:
+                parts.append(f"ahead is {named(ahead)}: {score_at_epoch(ahead, view)}")
             counts = counts_in_words(view, (*ENDED, "paused"))
             totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
             totals += f", {time_left_in_words(time_left(view))}"
-            if new and (one := view.ahead) is not None:
-                totals = f"ahead is {named(one)}: {score_at_epoch(one, view)}; {totals}"
-            if new and view.best is not None:
-                totals = f"best is {named(view.best)}: {score_in_words(view.best, view)}; {totals}"
-            self._print(totals)
+            self._print("; ".join([*parts, totals]))
 
     def trouble(self, what: str) -> None:
         if self._is_due():
