@@ -123,7 +123,11 @@ def _table(trials: Sequence[TrialView], view: StudyView) -> Table:
 
 
 def _best(view: StudyView) -> Iterator[RenderableType]:
-    for label, one in (("\nbest    ", view.best), ("ahead   ", view.ahead)):
+    """After an empty line: the best trial, the one ahead of it, and what was gained."""
+    leaders = {"best    ": view.best, "ahead   ": view.ahead}
+    if any(leaders.values()):
+        yield ""
+    for label, one in leaders.items():
         if one is not None:
             score = f": {score_at_epoch(one, view)}"
             yield _line((label, "dim"), (named(one), "bold green"), (score, ""))

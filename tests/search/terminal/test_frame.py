@@ -45,6 +45,19 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     assert any(line.startswith("gained  loss 0.1500 lower") for line in lines)
 
 
+def test_who_is_ahead_stands_apart_from_the_table(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    running, complete = make_trial(1, [0.5], state="running"), make_trial(0, [0.6])
+    alone = shown(make_view([running])).splitlines()
+    assert alone[-3].split() == []
+    assert alone[-2].startswith("ahead   trial 1: loss 0.5000")
+    both = shown(make_view([complete, running])).splitlines()
+    assert both[-4].split() == []
+    assert both[-3].startswith("best    trial 0: loss 0.6000")
+    assert both[-2].startswith("ahead   trial 1: loss 0.5000")
+
+
 @pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24), (200, 50)])
 def test_a_frame_fits_its_terminal(
     make_trial: MakeTrial, make_view: MakeView, width: int, height: int
