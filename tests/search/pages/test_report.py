@@ -142,7 +142,7 @@ def test_the_journal_of_a_comparison(compared: StudyView) -> None:
         "**Hypothesis.** It helps",
         "**Methodology.** Only one thing is changed\n\nThe base, “base”: cnn, channels 8, 16",
         "“low” changes dropout 0 → 0.2.",
-        "the same seeds for each arm, 3 each.",
+        "at most 3 epochs; the same 3 seeds for each arm.",
         "**Evaluation.** Contradicted.",
         "contradicted: “lost” diverged in every seed, which counts as worse than “base”",
         "### Entry 2: undecided",
