@@ -53,7 +53,7 @@ def __dir__() -> list[str]:
 
 
 def _load(name: str) -> None:
-    """Our own package of that name, whatever the folders that Python looks in hold.
+    """Import our own package of that name, whatever else is on the path.
 
     `python -m` looks first in the folder that it runs in, which may have a `data` of its own.
     """

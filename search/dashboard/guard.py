@@ -60,7 +60,7 @@ HEADERS = {
 }
 
 
-# Browsers say which page a request comes from; one of another port or site has no business here, a
+# Browsers say whose page sends a request. One of another port or site has no business here; a
 # person who follows a link from there ("navigate") has.
 OWN_PAGES = ("same-origin", "none", None)
 # What a spreadsheet would compute; a number with its sign is none.
@@ -159,8 +159,8 @@ class Guard:
             raise NotFound("There is no such page.")
         if self._token is not None and not _has_token(request, self._token):
             return _log_in(request, self._token)
-        fetch = request.headers.get
-        if fetch("Sec-Fetch-Site") not in OWN_PAGES and fetch("Sec-Fetch-Mode") != "navigate":
+        sent = request.headers.get
+        if sent("Sec-Fetch-Site") not in OWN_PAGES and sent("Sec-Fetch-Mode") != "navigate":
             raise Forbidden("Not asked for by a page of this server.")
         if request.method not in ("GET", "HEAD"):
             self._require_change(request, host)

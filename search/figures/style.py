@@ -142,7 +142,7 @@ def axis(view: StudyView) -> str:
 
 
 def value_axis(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis from the lowest value to the highest, or that of guessing.
+    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower.
 
     A diverging trial would otherwise squeeze all others into a line; see `guessing_value`.
     """

@@ -14,7 +14,6 @@ from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import TrialView
 from search.terminal import command_line, summary
-from search.terminal.command_line import as_called
 
 MOST_REASON = 200  # characters
 
@@ -56,7 +55,7 @@ _MODULES = (
     *(command_line, comparison, comparison_words, describe, findings, measures, summary, wording),
 )
 _OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)
-_OTHERS = (arm_config, as_called, axis, compact, write_study_file)
+_OTHERS = (arm_config, axis, compact, write_study_file)
 WORDS: dict[str, Any] = {
     **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
     **{function.__name__: function for function in (*_OURS, *_OTHERS)},

@@ -160,7 +160,8 @@ def read_request(
 
     Args:
         config: name or path of a study file; None for the default one.
-        given: OPTIONS, which replace the file's fields; None where one was not given. And WHERE.
+        given: values of OPTIONS, which replace the file's fields where they are not None, and of
+            WHERE, by name; others are ignored.
         space: in place of the file's, written as its [space]; there is no baseline then.
         extensions: files that the study needs, beside those that its file names.
         weights: file in place of the weights that the study file starts from.

@@ -129,7 +129,7 @@ def _estimate(
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
     trial_seconds = fmean(costs) * expected_epochs(spec)
-    seconds = max(trials / workers, min(trials, 1)) * trial_seconds  # one is trained by one
+    seconds = max(trials / workers, min(trials, 1)) * trial_seconds  # a trial has one worker
     parts = [
         f"About {duration(seconds)} with {counted(workers, 'worker')}",
         f"give or take {percent(spread(GUESS_VARIATION, trials), 0)}",

@@ -162,7 +162,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
 
 
 def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
-    """Why the latest of the failed trials, by number, did."""
+    """Why the latest of the trials that failed did; `failed`: (number, reason), by number."""
     latest = failed[-MOST_FAILURES:]
     few = "" if len(latest) == len(failed) else f", the latest {len(latest)}"
     yield from ["", f"Failed{few}:"] * bool(latest)
@@ -172,7 +172,7 @@ def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
 
 
 def _state(row: Any) -> State:
-    """An ended worker is no promise, see `search.store.claims`."""
+    """That a worker has ended is a guess here; `search.store.claims` knows, but loads Optuna."""
     if row.state != "RUNNING":
         return STATES[row.state]
     if row.paused is not None and row.expires_at is None:

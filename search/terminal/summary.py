@@ -17,20 +17,10 @@ from search.analysis.measures import (
     time_spent,
 )
 from search.analysis.time_left import time_left
-from search.analysis.wording import (
-    all_counts,
-    data_in_words,
-    printable,
-)
+from search.analysis.wording import all_counts, data_in_words, printable
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
-from search.terminal.status import (
-    WIDTH,
-    failures,
-    next_commands,
-    time_left_in_words,
-    wrap,
-)
+from search.terminal.status import WIDTH, failures, next_commands, time_left_in_words, wrap
 
 NO_BEST = "No trial has run to its end yet, so there is no best one."
 
