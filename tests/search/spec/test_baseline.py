@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from models import ConvNetConfig
 from models.summary import count_parameters
+from search.sampling.sampler import make_sampler
 from search.spec.config import StudySpec
+from search.spec.domains import choice_label
 from search.spec.parameters import read_parameter
 from search.spec.space import (
     OVERRIDES,
@@ -112,3 +117,30 @@ def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
     )
     study = first_trial(db, inside)
     assert lies_in_space(study.study.trials[0], inside)
+
+
+@pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)
+def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
+    """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
+    spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(sampler=make_sampler(spec), storage=storage)
+    if spec.baseline is not None:
+        study_id = storage.get_study_id_from_name(study.study_name)
+        storage.create_new_trial(study_id, queued_baseline(spec))
+    trial = study.ask()
+    config = suggest(trial, spec)
+    if spec.is_comparison:
+        assert trial.params == {"arm": spec.arms[0].name, "repeat": 0}
+        return
+    network = config.architecture
+    assert isinstance(network, ConvNetConfig)
+    trained = {
+        **config.recipe.to_dict(),
+        "depth": len(network.channels),
+        "width": network.channels[0],
+        "hidden": choice_label(network.hidden),
+        "dropout": network.dropout_linear,
+    }
+    assert trial.params
+    assert trial.params == {name: trained[name] for name in trial.params}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from search.analysis.findings import stopped_trials
 from search.analysis.time_left import TimeLeft
 from search.store.views import StudyView, TrialView
 from search.terminal.status import time_left_in_words
@@ -115,3 +116,12 @@ def test_fallback_notice_is_a_box_around_the_reason() -> None:
     assert "\x1b" not in notice
     assert "runs on digits instead" in flat(notice.replace("!", ""))
     assert "network. This" in flat(notice.replace("!", ""))
+
+
+def test_stopped_trials_are_ordered_by_how_far_they_came(
+    make_trial: MakeTrial, make_view: MakeView
+) -> None:
+    curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
+    view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
+    assert [trial.number for trial in stopped_trials(view, 3)] == [2, 0, 1]
+    assert len(stopped_trials(view, 1)) == 1

@@ -202,3 +202,24 @@ def test_another_hosts_file_stays_for_a_day_and_a_persons_for_ever(tmp_path: Pat
         os.utime(path, (0, 0))
     assert delete_abandoned(tmp_path) == [tmp_path / name]
     assert delete_abandoned(tmp_path / "absent") == []
+
+
+def write_for_ever(file: Path) -> None:
+    while True:
+        write_atomically(file, bytes(10_000))
+
+
+@pytest.mark.faults
+def test_swept_without_pause_every_write_succeeds(
+    tmp_path: Path, times: Callable[[int, int], int]
+) -> None:
+    process = FORK.Process(target=write_for_ever, args=(tmp_path / "file",))
+    process.start()
+    ends = time.monotonic() + times(2, 60)
+    while time.monotonic() < ends:
+        delete_abandoned(tmp_path)
+        assert process.is_alive()
+    process.kill()
+    process.join()
+    delete_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
