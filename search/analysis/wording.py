@@ -74,15 +74,19 @@ def fitted(name: str, most: int = MOST_NAME) -> str:
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
-def counts_in_words(view: StudyView, states: Sequence[State] = ENDED) -> str:
+def numbers_in_words(counts: Mapping[State, int]) -> str:
     """`6 complete, 11 pruned, 1 failed`; what there is none of is left out, but for the first."""
-    counted = [(view.count(state), state) for state in states]
-    shown = [(n, state) for n, state in counted if n or state == states[0]]
+    shown = [(n, state) for rank, (state, n) in enumerate(counts.items()) if n or rank == 0]
     return ", ".join(f"{grouped(n)} {WORDS[state]}" for n, state in shown)
 
 
+def counts_in_words(view: StudyView, states: Sequence[State] = ENDED) -> str:
+    """The same of a study's trials in these states."""
+    return numbers_in_words({state: view.count(state) for state in states})
+
+
 def all_counts(view: StudyView) -> str:
-    """The same of trials in any state."""
+    """The same of those in any state."""
     return counts_in_words(view, tuple(WORDS))
 
 

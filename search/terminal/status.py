@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.analysis.measures import MEASURES, accuracy_of
 from search.analysis.time_left import MOST_BETWEEN, TimeLeft, Trained, estimate
-from search.analysis.wording import WORDS, duration, grouped, percent, printable
+from search.analysis.wording import WORDS, duration, numbers_in_words, percent, printable
 from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
 from search.store import (
@@ -121,12 +121,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     counts = Counter(state for state, _ in trials)
     finished = counts["complete"] + counts["pruned"] + counts["failed"] * spec.is_comparison
     total = max(spec.trials, finished)
-    told = [
-        f"{grouped(counts[state])} {word}"
-        for state, word in WORDS.items()
-        if counts[state] or state == "complete"
-    ]
-    yield from wrap(f"Study {name}: {finished} of {total} trials finished ({', '.join(told)})")
+    told = numbers_in_words({state: counts[state] for state in WORDS})
+    yield from wrap(f"Study {name}: {finished} of {total} trials finished ({told})")
     hardware = printable(str(stored.get("hardware", "unknown")))
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
     if finished < total:
