@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,12 @@ import torch
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR100, FashionMNIST
 
-from data.datasets import load_test, load_training
+from data.datasets import default_data_dir, load_test, load_training
 from data.errors import DataError
 from data.published import Archive, read_archives, read_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+RAW = default_data_dir() / "FashionMNIST/raw"
 Serve = Callable[[dict[str, bytes]], Any]
 
 
@@ -156,3 +158,15 @@ def test_readers_that_start_at_once_fetch_once_and_all_read_whole_files(
         found = list(pool.map(lambda _: read_archives("a set", [archive], tmp_path), range(4)))
     assert found == [[CONTENT]] * 4
     assert server.got == ["part.gz"]
+
+
+@pytest.mark.skipif(
+    not (RAW / IMAGES).exists() and "CI" not in os.environ, reason=f"Fashion-MNIST is not in {RAW}"
+)
+def test_fashion_mnist_itself() -> None:
+    info, training = load_training("fashion_mnist", default_data_dir())
+    assert training.labels_N.bincount().tolist() == [6000] * 10
+    assert (info.validation_count, info.mirror_changes_class) == (10_000, False)
+    # The first image of the published set is an ankle boot; its mean brightness is well known.
+    assert info.class_names[int(training.labels_N[0])] == "Ankle boot"
+    assert training.images_NCHW.double().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)

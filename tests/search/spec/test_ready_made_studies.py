@@ -57,3 +57,13 @@ def test_the_list_has_a_line_for_each_study() -> None:
     assert lines[0].startswith("default ")
     (dropout,) = (line for line in lines if line.startswith("a4_dropout"))
     assert "Dropout in the linear part: 4 arms x 3 repeats of up to 100 epochs" in dropout
+
+
+def test_the_search_of_report_c_has_27_combinations() -> None:
+    for name in ("c_random_adam", "c_random_sgd"):
+        spec = spec_of(name)
+        open_ones = {key: value for key, value in spec.space.items() if hasattr(value, "values")}
+        assert set(open_ones) == {"batch_size", "hidden", "learning_rate"}
+        assert all(len(domain.values) == 3 for domain in open_ones.values())
+        assert spec.trials == 16
+        assert spec.sampler == "random"
