@@ -23,9 +23,11 @@ import multiprocessing
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache, partial
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +52,8 @@ from search.training.train import Training, train
 SPACE = Path(__file__).with_suffix(".toml")
 CLEAN = 2000  # training images on which the clean training loss is measured
 DIGITS = 5  # significant ones of each number on record
+PACKED = 6  # trained at a time on a GPU, in one process
+Recording = Generator[None, None, dict[str, Any]]
 
 
 def parser() -> Parser:
@@ -87,8 +91,28 @@ def draw(number: int, epochs: int) -> tuple[dict[str, Any], TrialConfig]:
 
 
 def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> dict[str, Any]:
-    """One configuration trained to its end."""
+    """One configuration trained to its end, in a process of its own."""
     prepare_process(threads)
+    (found,) = in_turn([recording(number, seed, args)])
+    return found
+
+
+def in_turn(recordings: Iterable[Recording], at_once: int = 1) -> Iterator[dict[str, Any]]:
+    """Several at a time, a slice of each in turn; the runs as they come to their ends."""
+    waiting = iter(recordings)
+    running = deque(islice(waiting, at_once))
+    while running:
+        one = running.popleft()
+        try:
+            next(one)
+            running.append(one)
+        except StopIteration as ended:
+            running.extend(islice(waiting, 1))
+            yield ended.value
+
+
+def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
+    """One configuration trained to its end; yields after each slice, and returns the run."""
     task, holdout = _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
     params, config = draw(number, args.epochs)
     rows = anatomy(config.architecture, task.image_shape, task.classes)
@@ -100,11 +124,20 @@ def record(number: int, seed: int, args: argparse.Namespace, threads: int) -> di
         early_look=True,
     )
     clean = thinned(task.training, min(1.0, CLEAN / len(task.training)))
-    reports, before = [], time.process_time()
-    for epoch in training:
-        cpu_seconds = time.process_time() - before
-        reports.append({**_measured(training, task, clean, holdout), **_seen(epoch, cpu_seconds)})
+    reports, cpu_seconds = [], 0.0
+    slices = training.slices()
+    while True:
         before = time.process_time()
+        try:
+            epoch = next(slices)
+        except StopIteration:
+            break
+        cpu_seconds += time.process_time() - before
+        if epoch is None:
+            yield
+            continue
+        reports.append({**_measured(training, task, clean, holdout), **_seen(epoch, cpu_seconds)})
+        cpu_seconds = 0.0
     return {
         "number": number,
         "seed": seed,
@@ -205,15 +238,18 @@ def _check_alike(known: list[dict[str, Any]], args: argparse.Namespace) -> None:
 
 
 def _trained(
-    job: Callable[[int, int], dict[str, Any]], pairs: Sequence[tuple[int, int]], workers: int
+    pairs: Sequence[tuple[int, int]], args: argparse.Namespace, device: torch.device, workers: int
 ) -> Iterator[dict[str, Any]]:
-    """As they come: in processes of their own where several train at a time, else in this one."""
+    """As they come: in processes of their own where there are several, else in this one."""
     if workers == 1:
-        yield from (job(*pair) for pair in pairs)
+        prepare_process(1)
+        at_once = PACKED if device.type == "cuda" else 1
+        yield from in_turn((recording(*pair, args) for pair in pairs), at_once)
         return
+    threads = threads_for(workers) if args.workers is None else 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        waiting = [pool.submit(job, *pair) for pair in pairs]
+        waiting = [pool.submit(record, *pair, args, threads) for pair in pairs]
         yield from (future.result() for future in as_completed(waiting))
 
 
@@ -230,9 +266,8 @@ def main(argv: list[str] | None = None) -> int:
     _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
     workers = args.workers or default_workers(device.type)
     made_on: Mapping[str, Any] = environment("curves", device)
-    job = partial(record, args=args, threads=threads_for(workers) if args.workers is None else 1)
     started = time.monotonic()
-    for count, one in enumerate(_trained(job, missing, workers), 1):
+    for count, one in enumerate(_trained(missing, args, device, workers), 1):
         _write(args.file, [{**one, "made_on": made_on}], "ab")
         left = (time.monotonic() - started) / count * (len(missing) - count)
         print(

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from optuna.trial import TrialState
 
 from search.dashboard.artifacts import TrialPictures
-from search.running.packing import Packing
 from search.running.run import Run, begin_run
 from search.running.trial import (
     Ending,
@@ -45,7 +44,6 @@ from search.terminal.commands import BAD_INPUT, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal
 from search.training.device import (
-    MemoryGauge,
     choose_device,
     describe_hardware,
     prepare_process,
@@ -56,6 +54,8 @@ from search.training.files import delete_checkpoint
 from search.training.weights import check_training
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
+# Side by side, small networks fill a GPU better; but the more begin at a time, the less each knows.
+TRIALS_PER_GPU = 4
 
 
 @optuna_warnings_only()
@@ -172,10 +172,8 @@ class Slots:
     """
 
     def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
-        device = run.task.device
-        adapts = run.trials_at_a_time is None and device.type == "cuda"
-        fits = MemoryGauge(device).fits
-        self._packing = Packing(limit=run.trials_at_a_time or 1, adapts=adapts, fits=fits)
+        usual = TRIALS_PER_GPU if run.task.device.type == "cuda" else 1
+        self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
         self._chooser = make_chooser(run.study, run.spec)
@@ -192,7 +190,7 @@ class Slots:
             self._alone = True
         if self.crowded_out or self._alone:
             return
-        while len(running) < self._packing.limit and not run.stop.is_set():
+        while len(running) < self._limit and not run.stop.is_set():
             if time.monotonic() < self._resting_until:
                 return
             match claim(
@@ -215,9 +213,7 @@ class Slots:
 
     def advance(self) -> None:
         """Train one trial for a slice; end it or lay it aside if that was the last one."""
-        run, numbers = self._run, [slot.lease.trial_number for slot in self.running]
-        active = self._packing.active(numbers)
-        slot = next(slot for slot in self.running if slot.lease.trial_number in active)
+        run, slot = self._run, self.running[0]
         crowded = False
         try:
             next(slot.training)
@@ -235,13 +231,12 @@ class Slots:
         else:
             self.running.remove(slot)
             self.running.append(slot)
-            self._packing.slice_done(slot.lease.trial_number, numbers)
             return
         # Out here no error holds on to tensors any more.
         if crowded:
             self.running.remove(slot)
             self.crowded_out.append(slot._replace(training=self._train(slot.lease)))
-            self._packing.no_room(len(self.running))
+            self._limit = max(1, min(len(self.running), self._limit))  # from now on
             return_memory()
             return
         try:
@@ -268,4 +263,3 @@ class Slots:
         self.running.remove(slot)
         slot.close()
         self._alone, self._resting_until = False, 0.0
-        self._packing.trial_gone()

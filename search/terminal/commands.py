@@ -147,8 +147,8 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
     "trials-per-device": {
         "type": trials_per_device,
         "metavar": "K",
-        "help": "trials that a process trains at a time, in turn (default: auto, which is as many "
-        "as increase throughput on a GPU, one on a CPU and with --seed)",
+        "help": "trials that a process trains at a time, in turn (default: auto, which is 4 on a "
+        "GPU, one on a CPU and with --seed)",
     },
     "data-dir": {
         "type": Path,

@@ -88,26 +88,6 @@ def return_memory(*, of_gpu: bool = True) -> None:
         torch.cuda.empty_cache()
 
 
-class MemoryGauge:
-    """Tells how many trainings have room on a device; made when the data is there and none is."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device if device.type == "cuda" else None
-        self._data_bytes = torch.cuda.memory_reserved(device) if self._device else 0
-
-    def fits(self, trainings: int, running: int) -> bool:
-        """Whether `trainings` have room; `running` (one or more) have been at work for a while.
-
-        Networks differ: each additional one is given 1.5 times the average of those running. Their
-        memory is what torch has reserved: the peak, rather than what is in use just now.
-        """
-        if self._device is None:
-            return True
-        free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        each = (torch.cuda.memory_reserved(self._device) - self._data_bytes) / running
-        return 1.5 * each * (trainings - running) <= free_bytes
-
-
 def describe_hardware(device: torch.device) -> str:
     """What trained, in a few words: for reports and `metrics.json`."""
     if device.type == "cuda":

@@ -16,7 +16,6 @@ import torch
 from models import Architecture, ConvNetConfig, MLPConfig
 from search.spec.recipe import Recipe
 from search.training import graphs
-from search.training.device import MemoryGauge
 from search.training.epoch import Epoch
 from search.training.graphs import OwnRandomness
 from search.training.task import Task
@@ -234,6 +233,7 @@ def test_what_cannot_be_recorded_falls_back(
     assert sum("provoked" in record.getMessage() for record in caplog.records) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("records", [True, False])
 def test_no_waiting_within_an_epoch(
     task: Task, records: bool, monkeypatch: pytest.MonkeyPatch
@@ -247,20 +247,11 @@ def test_no_waiting_within_an_epoch(
         with training._on_stream, training._randomness:
             training._step.begin_epoch(2)
             torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error")
             try:
+                torch.cuda.set_sync_debug_mode("error")
                 training._step.run(training._step.steps)
                 if records:
                     training._validate_all()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         torch.cuda.synchronize()
-
-
-def test_the_gauge_knows_what_fits(task: Task) -> None:
-    torch.cuda.empty_cache()
-    gauge = MemoryGauge(task.device)
-    training = start(0, task)
-    next(training)
-    assert gauge.fits(2, 1)
-    assert not gauge.fits(10**6, 1)
