@@ -107,7 +107,7 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
                 told.append(f"other {kind}pictures in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
-    told = told or ["the classes stand in another order"]
+    told = told or ["classes or pictures stand in another order"]
     more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
     return ", ".join([*told[:MAX_TOLD], *more])
 

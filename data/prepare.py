@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Fetch a data set, verify its files and say what is in it.",
         epilog="data sets:\n"
         + "\n".join(f"  {name:<{width}}  {description}" for name, description in named.items())
-        + "\n\nA search fetches what it lacks itself; this is to fetch ahead, and to check.",
+        + "\n\nA search fetches what it lacks itself; this is to fetch ahead, and to check."
+        "\nWhere its archive is absent, CIFAR is read from DIR/cifar10/train/<class>/*.png"
+        "\nand DIR/cifar10/test/<class>/*.png; DIR/cifar100/ likewise, by its 100 classes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", metavar="DATASET", help="one of those below")

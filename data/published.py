@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
@@ -27,6 +27,9 @@ import numpy as np
 
 from data.errors import DataError
 from data.reading import read_regular
+
+if TYPE_CHECKING:
+    from data.arrays import Part
 
 STALL_SECONDS = 10.0  # for a host to answer, and for the next piece of a download
 MAX_BYTES = 2**32  # the largest archive has 170 MB
@@ -72,11 +75,21 @@ def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
 
 def load_cifar(
     source: str, kind: str, train: bool, data_dir: Path
-) -> tuple[Any, Any, Sequence[str]]:
-    """(images, labels, class names) of CIFAR's pickled batches; kind: "", "fine_", "coarse_"."""
+) -> tuple[Any, Any, Sequence[str]] | Part:
+    """(images, labels, class names) of CIFAR's pickled batches; kind: "", "fine_", "coarse_".
+
+    Of its pictures where the archive is absent, see `data.folders.cifar`.
+    """
+    from data.folders import cifar
+
+    if cifar.stand_in(source, data_dir):
+        return cifar.load(source, kind, train, data_dir)
     published = _torchvision(source)
     archive = Archive(path=published.filename, md5=published.tgz_md5, urls=(published.url,))
-    [content] = read_archives(source, [archive], data_dir)
+    pictures = f"good copies there, or pictures into {cifar.folder_of(source, data_dir)}/"
+    [content] = read_archives(
+        source, [archive], data_dir, put=f"{pictures}train/<class>/ and test/<class>/"
+    )
     members = [name for name, _ in (published.train_list if train else published.test_list)]
     # A pickle runs code, so it is only read behind torchvision's MD5.
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -107,13 +120,18 @@ def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
 
 
 def read_archives(
-    title: str, wanted: Sequence[Archive], data_dir: Path, *, companions: Sequence[Archive] = ()
+    title: str,
+    wanted: Sequence[Archive],
+    data_dir: Path,
+    *,
+    companions: Sequence[Archive] = (),
+    put: str = "good copies there",
 ) -> list[bytes]:
     """The verified contents of `wanted`, which belong to the data set called `title`.
 
     Where one is missing or damaged it is fetched, and with it those of `companions` that are
     missing: a later reader of them then needs no network. Companions are not opened. Raises
-    DataError where an archive can be had neither way.
+    DataError where an archive can be had neither way, which says what to `put` where.
     """
     from filelock import FileLock
 
@@ -136,8 +154,7 @@ def read_archives(
             raise DataError(
                 f"{title} lacks {names} or has damaged ones, by their MD5, in "
                 f"{(data_dir / lacking[0].path).parent}, and they were not fetched "
-                f"({' '.join(str(error).split())}): put good copies there, or run again with a "
-                "network"
+                f"({' '.join(str(error).split())}): put {put}, or run again with a network"
             ) from error
     return [content for content in contents if content is not None]
 

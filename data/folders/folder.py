@@ -20,7 +20,8 @@ import numpy as np
 from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
 from data.examples import DatasetInfo, share
-from data.folders.held_out import class_of, file_digest, held_out
+from data.folders.cache import cached
+from data.folders.held_out import class_of, file_digest, held_out, stored_record
 from data.folders.pictures import (
     channels_of,
     decoded,
@@ -70,6 +71,16 @@ class Layout:
 
 def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises DataError for files that are no pictures, all at once."""
+    return cached(
+        f"{root} {train} {reading.image_size} {reading.version}",
+        [root, *(root / split for split in ("train", "test", *VALIDATION))],
+        data_dir,
+        lambda: _load(root, reading, train, data_dir),
+        lambda: stored_record(root, data_dir),
+    )
+
+
+def _load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     layout = read_layout(root, data_dir, version=reading.version)
     image_shape, preparation, notes = _prepare(layout, reading)
     files = layout.learned if train else tuple(layout.test_digests)

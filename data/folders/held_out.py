@@ -71,6 +71,14 @@ def held_out(
     return found
 
 
+def stored_record(root: Path, data_dir: Path) -> bytes:
+    """The folder's record as it is stored; empty without one that can be read."""
+    try:
+        return read_regular(_path(root, data_dir), MAX_BYTES)
+    except OSError:
+        return b""
+
+
 def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
     """Have `held_out` go by a record from elsewhere, if there is none and the pictures are there.
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from statistics import median
+from time import monotonic
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -29,6 +31,9 @@ FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 if features.check("avif"):
     FORMATS += ("AVIF",)
 
+# Of so many pictures the time is taken. Where each takes less (one of 32 x 32: 0.1 ms), threads
+# would wait for the interpreter's lock longer than they decode.
+TIMED, QUICK_SECONDS = 32, 1e-3
 LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time
 _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
@@ -87,18 +92,24 @@ def read_pictures(
     paths: Sequence[Path],
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
+    *,
+    exactly: bool = False,
 ) -> NDArray[np.uint8]:
     """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
 
     Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8 (see
     `data.folders.preparation`), resized to H x W (antialiased) as `preparation` says. Colour
-    profiles are not applied. Raises DataError, one for all faults, the first 20 by name.
+    profiles are not applied. Raises DataError, one for all faults, the first 20 by name; another
+    size is a fault where they are to have H x W pixels `exactly`.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
 
     def read_into(index: int) -> None:
         with decoded(paths[index], (width, height), preparation.fit) as image:
+            if exactly and image.size != (width, height):
+                why = f"has {image.width}x{image.height} pixels, not {width}x{height}"
+                raise PictureError(paths[index], why)
             flat = flattened(image, preparation, "L" if channels == 1 else "RGB")
             small = _fitted(flat, (width, height), preparation.fit)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
@@ -121,9 +132,18 @@ def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Resu
         except DataError as error:
             return error
 
-    # Pillow decodes and resizes without holding the interpreter's lock.
-    with hushed(), ThreadPoolExecutor(8) as pool:
-        return list(pool.map(attempt, items))
+    with hushed():
+        found: list[_Result | DataError] = []
+        seconds = [0.0]
+        for item in items[:TIMED]:
+            begun = monotonic()
+            found.append(attempt(item))
+            seconds.append(monotonic() - begun)
+        if median(seconds) < QUICK_SECONDS:
+            return found + [attempt(item) for item in items[TIMED:]]
+        # Pillow decodes and resizes without holding the interpreter's lock.
+        with ThreadPoolExecutor(8) as pool:
+            return found + list(pool.map(attempt, items[TIMED:]))
 
 
 def channels_of(paths: Sequence[Path], side: int) -> int:

@@ -1,0 +1,110 @@
+"""CIFAR as pictures: cifar10/train/<class>/*.png and cifar10/test/<class>/*.png, cifar100 alike.
+
+They stand in for torchvision's archive where that is absent, with the same classes in the same
+order (Krizhevsky 2009, "Learning multiple layers of features from tiny images"). The images come in
+the order of class and file name, which is not the archive's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data.arrays import Part
+from data.errors import DataError, listed, shown
+from data.folders.cache import cached
+from data.folders.pictures import is_picture, read_pictures
+
+_SUPER_CLASSES = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
+SUPER_CLASS_OF = {fine: name for name, all_ in _SUPER_CLASSES.items() for fine in all_.split()}
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+CLASSES = {"CIFAR10": tuple(_CIFAR10.split()), "CIFAR100": tuple(sorted(SUPER_CLASS_OF))}
+COUNTS = {"train": 50_000, "test": 10_000}
+# Of the pixels of all pictures, each as its red, green and blue plane (as in CIFAR's batches).
+SHA256 = {
+    "CIFAR10": {
+        "train": "71ccea9b14a0c13ad6646282a783a263b24560c58278329d935e21d9fca0fe33",
+        "test": "9165c1d143a683d4922593d4f60185b58b31fe2bc38dd2db672c1aa23f9be049",
+    },
+    "CIFAR100": {},  # not to be had when this was written
+}
+
+
+def folder_of(source: str, data_dir: Path) -> Path:
+    """Where pictures are looked for; `source`: "CIFAR10" or "CIFAR100", as torchvision says it."""
+    return data_dir / source.lower()
+
+
+def stand_in(source: str, data_dir: Path) -> bool:
+    """Whether the pictures are to be read: the archive is absent, and they are there."""
+    archive = source.lower().replace("cifar", "cifar-") + "-python.tar.gz"
+    return not (data_dir / archive).exists() and (folder_of(source, data_dir) / "train").is_dir()
+
+
+def load(source: str, kind: str, train: bool, data_dir: Path) -> Part:
+    """Raises DataError for pictures that are not those of CIFAR. `kind`: as in the archive."""
+    split = "train" if train else "test"
+    folder = folder_of(source, data_dir) / split
+    part = cached(f"{source} {folder}", [folder], data_dir, lambda: _decode(source, folder))
+    pixels_NCHW = np.ascontiguousarray(part.images.transpose(0, 3, 1, 2))
+    found = hashlib.sha256(pixels_NCHW.data).hexdigest()
+    published = SHA256[source].get(split, found)
+    if found != published:
+        raise DataError(
+            f"{shown(folder)} holds other pictures than {source}: the SHA-256 of their pixels is "
+            f"{found[:12]}..., not {published[:12]}...; unpack them again, or "
+            f"delete {shown(folder.parent)}"
+        )
+    if kind != "coarse_":
+        return part
+    names = tuple(_SUPER_CLASSES)
+    coarse_K = np.array([names.index(SUPER_CLASS_OF[fine]) for fine in part.class_names])
+    return replace(part, labels=coarse_K[part.labels], class_names=names)
+
+
+def _decode(source: str, folder: Path) -> Part:
+    names, split = CLASSES[source], folder.name
+    files = sorted(file for file in folder.glob("*/*.png") if is_picture(file))
+    counts, each = Counter(file.parent.name for file in files), COUNTS[split] // len(names)
+    wrong = [n for n in [*names, *sorted({*counts} - {*names})] if counts[n] != each * (n in names)]
+    if wrong:
+        told = listed([f"{counts[name]} of {name!r}" for name in wrong], 5)
+        raise DataError(
+            f"{shown(folder)} holds {told}; put {each} pictures (.png) into each of the folders "
+            f"{listed(names, 10)}"
+        )
+    label_of = {name: label for label, name in enumerate(names)}
+    return Part(
+        images=read_pictures(files, (3, 32, 32), exactly=True),
+        labels=np.array([label_of[file.parent.name] for file in files]),
+        class_names=names,
+        # Nothing is read for it. It tells these from the archive, whose order, and so whose split
+        # into training and validation, is another.
+        test_digests={"pictures/test/all": SHA256[source].get("test", "")},
+        notes=(f"read from the pictures in {shown(folder.parent)}",),
+    )

@@ -1,0 +1,152 @@
+"""A large folder of pictures is decoded once, by one process, and anew when it was changed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.folders import cache, folder
+from tests.data.pets import colour, draw, load, make_pets, save
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures were decoded at a time; small folders are kept, too."""
+    found, read = [], folder.read_pictures
+    monkeypatch.setattr(cache, "WORTH", 1)
+
+    def count(paths: list[Path], *rest: object) -> object:
+        found.append(len(paths))
+        return read(paths, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(folder, "read_pictures", count)
+    return found
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_second_start_decodes_nothing_and_finds_the_same(
+    tmp_path: Path, decoded: list[int], drawn: bool
+) -> None:
+    root = make_pets(tmp_path / "pets")
+    save(root / "train/cat/coloured.png", colour(7, 9, 5))
+    if not drawn:
+        make_pets(root, split="test", first_seed=500)
+    info, training, test = load(root)
+    assert decoded
+    decoded.clear()
+    again, training_again, test_again = load(root)
+    assert decoded == []
+    assert again == info
+    assert info.test_is_drawn == drawn
+    assert again.test_digests
+    for old, new in ((training, training_again), (test, test_again)):
+        assert torch.equal(new.images_NCHW, old.images_NCHW)
+        assert torch.equal(new.labels_N, old.labels_N)
+
+
+def exchange(root: Path) -> None:
+    """As a program does that keeps size and time of what it copies."""
+    path = root / "train/cat/0.png"
+    facts, picture = path.stat(), path.with_suffix(".new")
+    draw(picture.with_name("new.png"), 2000)
+    picture.with_name("new.png").rename(picture)
+    with path.open("r+b") as file:
+        file.write(picture.read_bytes().ljust(facts.st_size, b"\0")[: facts.st_size])
+    picture.unlink()
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert path.stat().st_mtime_ns == facts.st_mtime_ns
+
+
+def damage(root: Path) -> None:
+    for path in (root.parent / "data/pictures").glob("*.kept"):
+        path.write_bytes(path.read_bytes()[:-100])
+
+
+def forget_what_is_held_out(root: Path) -> None:
+    next((root.parent / "data/folders").glob("*.json")).unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        exchange,
+        damage,
+        forget_what_is_held_out,
+        lambda root: draw(root / "train/cat/more.png", 3000),
+        lambda root: (root / "train/cat/1.png").unlink(),
+        lambda root: (root / "train/cat/1.png").rename(root / "train/dog/x.png"),
+    ],
+)
+def test_what_was_changed_is_read_anew(
+    tmp_path: Path, decoded: list[int], change: Callable[[Path], object]
+) -> None:
+    root = make_pets(tmp_path / "pets")
+    load(root)
+    change(root)
+    decoded.clear()
+    info, training, test = load(root)
+    assert decoded
+    (root.parent / "data/pictures").rename(tmp_path / "away")
+    fresh = load(root)
+    assert info == fresh[0]
+    assert torch.equal(training.images_NCHW, fresh[1].images_NCHW)
+    assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
+
+
+@pytest.mark.usefixtures("decoded")
+def test_where_nothing_can_be_kept_pictures_are_read_all_the_same(tmp_path: Path) -> None:
+    root = make_pets(tmp_path / "pets")
+    make_pets(root, split="test", first_seed=500)
+    (tmp_path / "data").write_text("no folder")
+    _, training, _ = load(root)
+    assert len(training) == 32
+
+
+def test_small_folders_leave_nothing_behind(tmp_path: Path) -> None:
+    root = make_pets(tmp_path / "pets")
+    make_pets(root, split="test", first_seed=500)
+    load(root)
+    assert not (tmp_path / "data/pictures").exists()
+
+
+SLOWLY = """
+import sys, time
+import data.arrays
+from pathlib import Path
+from data.datasets import load_training
+from data.folders import cache, folder
+read = folder.read_pictures
+def slowly(*given):
+    time.sleep(1)
+    print("decoded", flush=True)
+    return read(*given)
+cache.WORTH, folder.read_pictures = 1, slowly
+root = Path(sys.argv[1])
+print("ready", flush=True)
+input()
+print(load_training(f"folder:{root}", root.parent / "data")[1].images_NCHW.double().mean().item())
+"""
+
+
+def test_processes_that_start_together_decode_once(tmp_path: Path) -> None:
+    root = make_pets(tmp_path / "pets")
+    make_pets(root, split="test", first_seed=500)
+    command = [sys.executable, "-c", SLOWLY, str(root)]
+    both = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.stdout.readline() for process in both if process.stdout] == ["ready\n"] * 2
+    for process in both:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(map(len, said)) == [1, 2]
+    assert said[0][-1] == said[1][-1]
+    assert not list((tmp_path / "data/pictures").glob("*.partial"))
