@@ -228,7 +228,7 @@ def rehearse(request: Request) -> str:
     begun = 0 if plan.existing is None else len(plan.existing.study.get_trials(deepcopy=False))
     text = forecast(plan.name, plan.spec, plan.task, begun=begun, workers=len(devices))
     notice = "" if plan.substitute is None else f"{fallback_notice(plan.substitute)}\n"
-    notes = "".join(f"{printable(note)}\n" for note in plan.task.info.notes)
+    notes = "".join(f"{printable(note)}\n" for note in plan.notes)
     return f"{notice}{text}\n\n{notes}Nothing was written. Leave --dry-run out to begin."
 
 

@@ -14,6 +14,7 @@ import torch
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.running.request import Request
+from search.sampling.limits import limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -101,6 +102,7 @@ class Plan:
 
     Attributes:
         substitute: why the data set is only a substitute, if it is one.
+        notes: sentences on the data, and on limits of the study.
         db, existing: the database and the study in it, where they are there already.
     """
 
@@ -109,6 +111,7 @@ class Plan:
     spec: StudySpec
     task: Task
     substitute: str | None
+    notes: tuple[str, ...]
     db: Database | None
     existing: StudyHandle | None
 
@@ -169,6 +172,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             find_sampler(spec.sampler)
             find_pruner(spec.pruner)
             check_training(spec, task.image_shape, task.classes)
+            limits = limits_of(spec, task.image_shape, task.classes)
+            notes = (*task.info.notes, *([limits.check()] if limits is not None else []))
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -178,7 +183,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_data(existing, task)
         usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
         undo.pop_all()
-        return Plan(request, name, spec, task, substitute, db, existing)
+        return Plan(request, name, spec, task, substitute, notes, db, existing)
 
 
 def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:

@@ -178,7 +178,7 @@ def search_study(
         on_plan(plan)
         run = plan.begin(stop)
         if progress:
-            for note in plan.task.info.notes:
+            for note in plan.notes:
                 print(printable(note), file=sys.stderr)
         if progress and several:
             each = "a thread" if threads == 1 else f"{threads} threads"

@@ -19,7 +19,7 @@ from search.running.run import Run
 from search.sampling.chooser import Chooser
 from search.sampling.pruner import should_prune
 from search.spec.config import TrialConfig
-from search.spec.space import suggest
+from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.database import with_retry
 from search.store.folders import CHECKPOINTS
@@ -128,11 +128,15 @@ def train_trial(
     config, started = sample(
         run.study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
     )
+    network, task = config.architecture, run.task
+    share, words = share_of_limits(network, spec, task.image_shape, task.classes)
+    if share > 1:  # others than our sampler have queued it
+        return TrialState.FAIL, f"too large: it {words}"
     checkpoint = TrialCheckpoint(run, lease, started, config)
     training = run.train(
-        config.architecture,
+        network,
         config.recipe,
-        run.task,
+        task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
         state=checkpoint.load(),
         stop=run.stop,

@@ -28,6 +28,7 @@ from search.running.trial import (
     train_trial,
 )
 from search.sampling.chooser import make_chooser
+from search.sampling.limits import limits_of
 from search.sampling.sampler import make_sampler
 from search.spec.config import check_study_name
 from search.spec.space import check_space
@@ -128,7 +129,9 @@ def train_trials(run: Run) -> None:
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
-    run.study.study.sampler = make_sampler(run.spec)  # Optuna stores none with a study
+    limits = limits_of(run.spec, run.task.image_shape, run.task.classes)
+    # Optuna stores none with a study.
+    run.study.study.sampler = make_sampler(run.spec, limits=limits)
     with Heartbeat(run.db) as heartbeat:
         slots = Slots(run, heartbeat)
         try:

@@ -24,6 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.forecast import PRIOR, Contender, State, fit, promise
+from search.sampling.limits import Limits
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
@@ -45,8 +46,10 @@ class StudySampler(BaseSampler):
     the study's seed, its number and the trials before it alone.
     """
 
-    def __init__(self, spec: StudySpec, prior: Path | None = PRIOR) -> None:
-        self._spec, self._prior = spec, prior
+    def __init__(
+        self, spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
+    ) -> None:
+        self._spec, self._prior, self._limits = spec, prior, limits
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)
         self._current: tuple[int, BaseSampler] | None = None
@@ -91,7 +94,7 @@ class StudySampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if self._entry.on_estimates:
+        if self._entry.on_estimates or self._limits is not None:
             return self._space
         return self._sampler(trial.number).infer_relative_search_space(study, trial)
 
@@ -99,7 +102,7 @@ class StudySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         number = trial.number
-        if not self._entry.on_estimates:
+        if not self._entry.on_estimates and self._limits is None:
             return self._sampler(number).sample_relative(study, trial, search_space)
         from threadpoolctl import threadpool_limits
 
@@ -109,18 +112,39 @@ class StudySampler(BaseSampler):
         with optuna_warnings_only(), threadpool_limits(1):
             chance = optuna.samplers.RandomSampler(seed=self._seed(number))
             random = optuna.create_study(sampler=chance)
-            if number < STARTUP_TRIALS and number % 2 == 1:
-                drawn = [random.ask(self._space).params for _ in range(PROMISED_OF)]
+
+            def draw() -> dict[str, Any]:
+                limits = self._limits
+                return random.ask(self._space).params if limits is None else limits.draw(random)
+
+            if not self._entry.on_estimates:
+                params = self._draw_in(study, trial)
+            elif number < STARTUP_TRIALS and number % 2 == 1:
+                drawn = [draw() for _ in range(PROMISED_OF)]
                 params = min(drawn, key=lambda one: promise(one, self._prior))
             else:
                 memory = optuna.create_study(sampler=self._sampler(number))
                 memory.add_trials(self._known(others))
                 params = memory.ask(self._space).params
+            if self._limits is not None:
+                params = self._limits.nearest(params, random)
             for _ in range(RETRIES):
                 if params not in taken:
                     break
-                params = random.ask(self._space).params
+                params = draw()
             return params
+
+    def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The whole configuration by a sampler that draws in the study itself."""
+        sampler = self._sampler(trial.number)
+        space = sampler.infer_relative_search_space(study, trial)
+        params = sampler.sample_relative(study, trial, space)
+        return {
+            name: params[name]
+            if name in params
+            else sampler.sample_independent(study, trial, name, one)
+            for name, one in self._space.items()
+        }
 
     def sample_independent(
         self,
@@ -184,13 +208,16 @@ class ArmSampler(BaseSampler):
         return {ARM: arm.name, REPEAT: repeat}[param_name]
 
 
-def make_sampler(spec: StudySpec, prior: Path | None = PRIOR) -> BaseSampler:
+def make_sampler(
+    spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
+) -> BaseSampler:
     """The study's sampler; to be made at every start, as Optuna does not store it.
 
     Args:
         prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
+        limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
 
     Raises:
         SpecError: there is no sampler of that name.
     """
-    return StudySampler(spec, prior)
+    return StudySampler(spec, prior, limits)

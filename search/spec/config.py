@@ -44,6 +44,7 @@ RESERVED_NAME = "artifacts"  # the folder beside the studies' own, of the dashbo
 FORMAT = 1  # of the stored specification
 _NUMBER = count(1, "number", most=10**6)
 _EXAMPLES = count(1, "number of examples")
+_LIMIT = count(1, "size of a network", most=10**15)
 T = TypeVar("T")
 
 
@@ -78,6 +79,7 @@ class StudySpec:
         epochs: maximum epochs per trial, and the length of its schedule.
         budget: share of trials x epochs that a study whose pruner lays trials aside may spend.
         patience: epochs without a lower value of the objective before a trial stops; None: never.
+        max_parameters, max_multiply_adds: of a network for one image; what is larger is no trial.
         seed: decides the split, every trial's seed, and the sampler's draws.
         sampler, pruner: names in the registries of `search.sampling`. A comparison has the sampler
             `grid`, and trains every arm to its end.
@@ -109,6 +111,8 @@ class StudySpec:
     epochs: Annotated[int, _NUMBER] = 12
     budget: Annotated[float, number(0.3, "share of trials x epochs", most=1)] = 0.3
     patience: Annotated[int | None, _NUMBER] = None
+    max_parameters: Annotated[int | None, _LIMIT] = None
+    max_multiply_adds: Annotated[int | None, _LIMIT] = None
     seed: Annotated[int, count(0, "seed", least=0, most=MOST_SEED)] = 0
     sampler: Annotated[str, TEXT] = "gp"
     pruner: Annotated[str, TEXT] = "halving"

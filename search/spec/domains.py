@@ -114,6 +114,11 @@ class Range:
 
         return (IntDistribution if self.integer else FloatDistribution)(**self.written)
 
+    def position(self, value: float) -> float:
+        """0 at the low end, 1 at the high one."""
+        low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (at - low) / (high - low) if high > low else 0.0
+
     def suggest(self, trial: BaseTrial, name: str) -> ParameterValue:
         draw = trial.suggest_int if self.integer else trial.suggest_float
         return draw(name, **self.written)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from models import FAMILIES, ArchitectureError
+from models import FAMILIES, Architecture, ArchitectureError
 from models.checks import shown
 from search.spec.arms import Arm
 from search.spec.config import MAX_REPEATS, StudySpec, TrialConfig
@@ -79,6 +79,40 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
     return make_config({**_named(spec), **arm.values}, spec)
 
 
+def limits(spec: StudySpec) -> dict[str, int]:
+    """What a network of the study may not exceed, by name."""
+    named = {
+        "max_parameters": spec.max_parameters,
+        "max_multiply_adds": spec.max_multiply_adds,
+    }
+    return {name: most for name, most in named.items() if most is not None}
+
+
+def share_of_limits(
+    network: Architecture, spec: StudySpec, image_shape: tuple[int, int, int], classes: int
+) -> tuple[float, str]:
+    """How much of the tightest limit a network takes, 0.0 without limits; and the same in words.
+
+    Above 1 it is too large: `has 221 950 parameters, and max_parameters is 50 000`.
+
+    Raises:
+        ArchitectureError: see `anatomy`.
+    """
+    if not (most := limits(spec)):
+        return 0.0, ""
+    from models.summary import anatomy  # takes torch
+
+    rows = anatomy(network, image_shape, classes)
+    sizes = {
+        "max_parameters": sum(row.parameters for row in rows),
+        "max_multiply_adds": sum(row.multiply_adds for row in rows),
+    }
+    name = max(most, key=lambda name: sizes[name] / most[name])
+    kind = name.removeprefix("max_").replace("_", "-")
+    size, limit = (f"{number:,}".replace(",", " ") for number in (sizes[name], most[name]))
+    return sizes[name] / most[name], f"has {size} {kind}, and {name} is {limit}"
+
+
 def _named(spec: StudySpec) -> dict[str, ParameterValue]:
     return {name: corners(domain)[0] for name, domain in spec.space.items()}
 
@@ -97,6 +131,14 @@ def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
         return {}
     known = spec.parameters
     return {**{name: known[name].default for name in searched(spec)}, **spec.baseline}
+
+
+def share_of_baseline(
+    spec: StudySpec, image_shape: tuple[int, int, int], classes: int
+) -> tuple[float, str]:
+    """See `share_of_limits`; a baseline that exceeds a limit is left out."""
+    config = make_config({**_named(spec), **baseline_values(spec)}, spec)
+    return share_of_limits(config.architecture, spec, image_shape, classes)
 
 
 def searched(spec: StudySpec) -> dict[str, Choice | Range]:
@@ -141,6 +183,9 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
         try:
             network = make_config({**_named(spec), **values}, spec).architecture
             anatomy(network, image_shape, classes)
+            share, words = share_of_limits(network, spec, image_shape, classes)
+            if key == "arms" and share > 1:
+                raise SpecError(key, f"it {words}; raise the limit or leave the arm out")
         except (SpecError, ArchitectureError) as error:
             raise SpecError(key, f"{what}: {error}") from error
 

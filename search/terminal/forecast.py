@@ -20,7 +20,7 @@ from search.analysis.wording import counted, data_in_words, duration, grouped, p
 from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
-from search.spec.space import arm_config, searched, suggest
+from search.spec.space import arm_config, searched, share_of_limits, suggest
 from search.spec.study_file import size_in_words
 from search.store.schema import DatasetFacts
 from search.store.views import StudyView
@@ -31,7 +31,7 @@ from search.training.train import train
 
 MEASURED = 8  # networks at most
 SECONDS = 1.0  # that the steps of one are measured for
-DRAWS_AT_MOST = 100  # until so many make a network
+DRAWS_AT_MOST = 1000  # until so many make a network
 NO_END = 1_000_000_000  # epochs
 
 Timer = Callable[[TrialConfig, Task], float]
@@ -156,8 +156,10 @@ def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
     for _ in range(DRAWS_AT_MOST):
         with suppress(SpecError, ArchitectureError):  # a failed trial
             config = suggest(study.ask(), spec)
-            count_parameters(config.architecture, task.image_shape, task.classes)
-            found.append(config)
+            shape, classes = task.image_shape, task.classes
+            count_parameters(config.architecture, shape, classes)
+            if share_of_limits(config.architecture, spec, shape, classes)[0] <= 1:
+                found.append(config)
         if len(found) == MEASURED:
             break
     if not found:

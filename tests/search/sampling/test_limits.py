@@ -1,0 +1,139 @@
+"""A study's limits: what exceeds them is never a trial, and its total holds nevertheless."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from models.summary import anatomy
+from search.running.study import run_study
+from search.sampling.limits import Limits, limits_of
+from search.sampling.sampler import make_sampler
+from search.spec.arms import Arm
+from search.spec.config import StudySpec, TrialConfig
+from search.spec.domains import SpecError
+from search.spec.parameters import read_parameter
+from search.spec.space import check_space, suggest
+from search.store.opening import open_database
+from search.store.studies import require_study
+from search.study import main
+
+DIGITS = ((1, 8, 8), 10)
+SPACE: dict[str, Any] = {
+    "depth": {"low": 1, "high": 4},
+    "width": {"low": 4, "high": 32, "step": 4},
+    "hidden": [[], [64]],
+    "label_smoothing": {"low": 0.0, "high": 0.5},
+    "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+}
+FILE = """
+[study]
+trials = 4
+epochs = 1
+limit = 200
+max_parameters = 9_000
+sampler = "tpe"
+pruner = "none"
+[space]
+depth = { low = 1, high = 4 }
+width = { low = 4, high = 32, step = 4 }
+hidden = [[], [64]]
+[baseline]
+width = 32
+"""
+
+
+def spec_of(**fields: Any) -> StudySpec:
+    space = {name: read_parameter(name, written) for name, written in SPACE.items()}
+    return StudySpec(**{"dataset": "digits", "space": space, **fields})
+
+
+def sizes(config: TrialConfig) -> tuple[int, int]:
+    rows = anatomy(config.architecture, *DIGITS)
+    return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+
+
+def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.Study:
+    """Where larger networks are better: a sampler wants what exceeds the limits."""
+    study = optuna.create_study()
+    for number in range(trials):
+        if number % restart_every == 0:
+            study.sampler = make_sampler(spec, limits=limits_of(spec, *DIGITS))
+        trial = study.ask()
+        loss = 1e5 / sizes(suggest(trial, spec))[0]
+        trial.report(loss, 1)
+        study.tell(trial, loss)
+    return study
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_no_trial_exceeds_a_limit(sampler: str) -> None:
+    spec = spec_of(sampler=sampler, epochs=1, max_parameters=9_000, max_multiply_adds=150_000)
+    trials = search(spec, 14).trials
+    found = [sizes(suggest(one, spec)) for one in trials]
+    assert all(count <= 9_000 and adds <= 150_000 for count, adds in found)
+    assert len({str(one.params) for one in trials}) == 14
+    if sampler == "gp":
+        return  # slow
+    assert [one.params for one in search(spec, 14, 5).trials] == [one.params for one in trials]
+    free = search(dataclasses.replace(spec, max_parameters=None, max_multiply_adds=None), 14)
+    assert max(sizes(suggest(one, spec))[0] for one in free.trials) > 9_000
+
+
+def test_a_proposal_that_is_too_large_keeps_how_it_is_trained() -> None:
+    limits = Limits(spec_of(max_parameters=9_000), *DIGITS)
+    wanted = {
+        "depth": 2,
+        "width": 32,
+        "hidden": "64",
+        "label_smoothing": 0.2,
+        "learning_rate": 0.03,
+    }
+    random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = limits.nearest(wanted, random)
+    assert limits.fit(found)
+    assert found["learning_rate"] == 0.03
+    assert {**found, "width": 4} == limits.nearest({**found, "width": 4}, random)  # fits as it is
+
+
+def test_a_study_whose_space_does_not_fit_is_refused() -> None:
+    limits = limits_of(spec_of(max_parameters=100), *DIGITS)
+    assert limits is not None
+    with pytest.raises(SpecError) as raised:
+        limits.check()
+    assert raised.value.key == "max_parameters"
+    assert "100 random draws from [space] none fits: the smallest network has " in str(raised.value)
+    assert "and max_parameters is 100; raise the limit" in str(raised.value)
+
+
+def test_an_arm_that_is_too_large_is_refused() -> None:
+    arms = (Arm(name="small", values={"width": 4}), Arm(name="wide", values={"width": 64}))
+    spec = StudySpec(dataset="digits", arms=arms, max_multiply_adds=500_000)
+    with pytest.raises(
+        SpecError, match=r"'wide': it has \d.* multiply-adds, and max_multiply_adds"
+    ):
+        check_space(spec, *DIGITS)
+    assert limits_of(spec, *DIGITS) is None
+
+
+def test_a_study_with_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, storage = tmp_path / "small.toml", f"sqlite:///{tmp_path / 's.db'}"
+    file.write_text(FILE)
+    options = ["--config", str(file), "--dataset", "digits", "--storage", storage]
+    assert main([*options, "--seed", "0", "--trials", "3"]) == 0
+    said = capsys.readouterr().err
+    assert "of 100 random draws fit max_parameters = 9_000" in said
+    assert "The baseline is left out: it has " in said
+    db = open_database(storage)
+    study = require_study(db, None).study
+    study.enqueue_trial({"depth": 4, "width": 32, "hidden": "64"})  # by hand: told, not trained
+    db.close()
+    view = run_study(file, dataset="digits", storage=storage, seed=0, progress=False)
+    (large,) = view.in_state("failed")
+    assert (view.finished, view.count(), view.baseline, large.curve) == (4, 5, None, ())
+    assert "too large: it has " in str(large.reason)
+    assert all((one.parameters or 0) <= 9_000 for one in view.in_state("complete"))
