@@ -136,9 +136,14 @@ def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
 def share_of_baseline(
     spec: StudySpec, image_shape: tuple[int, int, int], classes: int
 ) -> tuple[float, str]:
-    """See `share_of_limits`; a baseline that exceeds a limit is left out."""
+    """See `share_of_limits`."""
     config = make_config({**_named(spec), **baseline_values(spec)}, spec)
     return share_of_limits(config.architecture, spec, image_shape, classes)
+
+
+def has_baseline(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> bool:
+    """Whether the study begins with its baseline: one that exceeds a limit is left out."""
+    return spec.baseline is not None and share_of_baseline(spec, image_shape, classes)[0] <= 1
 
 
 def searched(spec: StudySpec) -> dict[str, Choice | Range]:

@@ -22,7 +22,7 @@ from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.extensions import ExtensionError
-from search.spec.space import queued_baseline, share_of_baseline
+from search.spec.space import has_baseline, queued_baseline
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
 from search.store.leases import revive
@@ -219,10 +219,6 @@ def create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
     handle = StudyHandle.of(db, study)
-    has_baseline = (
-        spec.baseline is not None
-        and share_of_baseline(spec, info.image_shape, len(info.class_names))[0] <= 1
-    )
     # Two starts at once may both get here: the lock lets the second find what the first has made.
     with handle.transaction():
         if SPEC not in study.user_attrs:
@@ -233,7 +229,7 @@ def create_study(
                 study.set_metric_names([spec.value.label])
             facts = dataclasses.asdict(DatasetFacts.of(info, validation_count))
             study.set_user_attr(DATASET, facts)
-            if has_baseline:
+            if has_baseline(spec, info.image_shape, len(info.class_names)):
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
             study.set_user_attr(SPEC, spec.to_dict())
     return handle

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from search.analysis.describe import describe_network, describe_training
+from search.analysis.edges import edges_in_words
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
 from search.analysis.measures import (
     MEASURES,
@@ -117,7 +118,7 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
         yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
         yield from _entry("gained", gain)
-    for sentence in (overfitting_in_words(best, view), stop_in_words(view)):
+    for sentence in (overfitting_in_words(best, view), stop_in_words(view), *edges_in_words(view)):
         if sentence is not None:
             yield from ["", *wrap(sentence)]
     yield ""

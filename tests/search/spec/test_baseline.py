@@ -136,6 +136,7 @@ def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
     network = config.architecture
     assert isinstance(network, ConvNetConfig)
     trained = {
+        **network.values(),
         **config.recipe.to_dict(),
         "depth": len(network.channels),
         "width": network.channels[0],

@@ -1,0 +1,135 @@
+"""Whether a search's winners lie on an edge of its space, and what to write in its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from optuna.trial import FixedTrial
+
+from models import ArchitectureError
+from models.family import compact
+from models.summary import anatomy
+from search.spec.domains import Range, SpecError
+from search.spec.parameters import read_parameter
+from search.spec.space import searched, share_of_limits, suggest
+from search.store.views import StudyView, TrialView
+
+FEWEST = 10  # finished trials
+WINNERS, AT_LEAST = 3, 2  # so many of the winners on the edge, the best among them
+NEAR = 0.05  # of the range's length, or of that of its logarithm
+CHANCE = 0.05  # that as many random draws would lie there: no more
+FAR = 0.5  # of the epochs, that a winner was trained for
+BY = (1.0, 0.5, 0.25)  # ranges by which it is widened, the first that makes a network
+# Without effect where another setting of the recipe has this value.
+IDLE = {
+    "weight_decay": ("weight_decay_kind", "none"),
+    "augmentation_strength": ("augmentation", "none"),
+    "momentum": ("optimizer", "adam"),
+}
+
+
+def edges_in_words(view: StudyView) -> list[str]:
+    """A sentence for each edge on which more winners lie than chance explains.
+
+    `The best 3 trials have width 32, the largest allowed: try width = { ... } in [space].`
+    """
+    spec, space = view.spec, searched(view.spec)
+    if spec.is_comparison or view.finished < FEWEST:
+        return []
+    far = [
+        (one.best.value, one.number, one)
+        for one in view.trials
+        if one.best is not None
+        and one.config is not None
+        and (one.state == "complete" or len(one.curve) >= FAR * spec.epochs)
+        and not one.is_baseline
+        and space.keys() <= one.params.keys()
+    ]
+    winners = [one for *_, one in sorted(far)[:WINNERS]]
+    if len(winners) < WINNERS:
+        return []
+    found = (
+        _sentence(view, winners, name, domain, end)
+        for name, domain in space.items()
+        if isinstance(domain, Range) and domain.low < domain.high
+        for end in ("low", "high")
+    )
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _sentence(
+    view: StudyView, winners: list[TrialView], name: str, domain: Range, end: str
+) -> str | None:
+    there = [one for one in winners if _is_near(domain, one, name, end)]
+    number, edge = len(there), getattr(domain, end)
+    parameter = view.spec.parameters[name]
+    if number < AT_LEAST or there[0] is not winners[0] or edge in (parameter.least, parameter.most):
+        return None
+    share = _share_near(domain, end)
+    draws = range(number, WINNERS + 1)
+    chance = sum(math.comb(WINNERS, n) * share**n * (1 - share) ** (WINNERS - n) for n in draws)
+    wider = next(_wider(view, winners[0], name, domain, end), None)
+    if chance > CHANCE or wider is None:
+        return None
+    who = f"The best {WINNERS} trials have"
+    if number < WINNERS:
+        who = f"{number} of the best {WINNERS} trials, the best among them, have"
+    exact = all(one.params[name] == edge for one in there)
+    written = ", ".join(f"{key} = {json.dumps(value)}" for key, value in wider.written.items())
+    return (
+        f"{who} {name} {'' if exact else 'close to '}{edge if domain.integer else compact(edge)}, "
+        f"the {'smallest' if end == 'low' else 'largest'} allowed: try {name} = {{ {written} }} in "
+        "[space]."
+    )
+
+
+def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
+    assert trial.config is not None
+    switch, off = IDLE.get(name, ("epochs", None))
+    position = domain.position(trial.params[name])
+    away = position if end == "low" else 1 - position
+    return away <= NEAR and getattr(trial.config.recipe, switch) != off
+
+
+def _share_near(domain: Range, end: str) -> float:
+    """Of random draws, how many lie near the end; of few whole numbers, more than NEAR."""
+    if not domain.integer or (domain.high - domain.low) / domain.step > 1 / NEAR:
+        return NEAR
+    values = range(int(domain.low), int(domain.high) + 1, domain.step)
+    weights = [1 / value if domain.log else 1.0 for value in values]
+    return weights[0 if end == "low" else -1] / sum(weights)
+
+
+def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:
+    """Ranges that reach further, at whose end the best trial is a network within all limits."""
+    spec, facts = view.spec, view.dataset
+    parameter, edge = spec.parameters[name], getattr(domain, end)
+    sign = 1 if end == "high" else -1
+    for by in BY:
+        if domain.log:
+            new = edge * (domain.high / domain.low) ** (sign * by / 2)
+        else:
+            new = edge + sign * by * (domain.high - domain.low)
+        new = float(f"{new:.1g}" if domain.log else f"{new:.4g}")
+        if domain.integer:
+            new = edge + sign * domain.step * max(1, round(abs(new - edge) / domain.step))
+        if end == "low" and parameter.least is not None:
+            new = max(new, parameter.least)
+        if end == "high" and parameter.most is not None:
+            new = min(new, parameter.most)
+        try:
+            wider = read_parameter(name, {**domain.written, end: new}, spec.parameters)
+            assert isinstance(wider, Range)
+            space = {**spec.space, name: wider}
+            values: dict[str, Any] = {**best.params, name: new}
+            network = suggest(FixedTrial(values), replace(spec, space=space)).architecture
+            shape, classes = facts.image_shape, len(facts.class_names)
+            anatomy(network, shape, classes)
+            if share_of_limits(network, spec, shape, classes)[0] <= 1:
+                yield wider
+        except (SpecError, ArchitectureError):
+            continue

@@ -1,0 +1,118 @@
+"""Winners on an edge of the space: told where more than chance put them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+import pytest
+
+from models import ConvNetConfig
+from search.analysis.edges import edges_in_words
+from search.pages.note import study_note
+from search.spec.config import TrialConfig
+from search.spec.domains import Domain
+from search.spec.parameters import read_parameter
+from search.spec.recipe import Recipe
+from search.store.views import StudyView, TrialView
+from search.terminal.summary import status_text
+
+MakeTrial = Callable[..., TrialView]
+MakeView = Callable[..., StudyView]
+MakeStudy = Callable[..., list[str]]
+INNER = 0.27  # of a range from 0 to 0.5
+RATE = {"low": 1e-3, "high": 2e-2, "log": True}
+
+
+@pytest.fixture
+def make(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]:
+    def make(
+        written: dict[str, Any],
+        winners: list[float],
+        *,
+        others: int = 8,
+        config: TrialConfig | None = None,
+        **fields: Any,
+    ) -> StudyView:
+        """A study of one parameter, with its values in the best trials, best first."""
+        ((name, domain),) = written.items()
+        spec: dict[str, Domain] = {name: read_parameter(name, domain)}
+        used = config or TrialConfig(
+            architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)
+        )
+        values = [*winners, *[winners[-1]] * others]
+        trials = [
+            make_trial(n, [0.2 + n / 100], params={name: value}, config=used)
+            for n, value in enumerate(values)
+        ]
+        view = make_view(trials)
+        return replace(view, spec=replace(view.spec, space=spec, **fields))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("written", "winners", "said"),
+    [
+        (
+            {"width": {"low": 16, "high": 32, "step": 8}},
+            [32, 32, 32],
+            "The best 3 trials have width 32, the largest allowed: try width = { low = 16, high = "
+            "48, step = 8 } in [space].",
+        ),
+        ({"width": {"low": 16, "high": 32, "step": 8}}, [32, 32, 24], None),  # of three values
+        (
+            {"width": {"low": 16, "high": 32, "step": 8}},
+            [16, 16, 16],
+            "The best 3 trials have width 16, the smallest allowed: try width = { low = 8, high = "
+            "32, step = 8 } in [space].",
+        ),
+        ({"width": {"low": 16, "high": 24, "step": 8}}, [24, 24, 24], None),  # one draw in eight
+        (
+            {"learning_rate": RATE},
+            [1.9e-2, 5e-3, 2e-2],
+            "2 of the best 3 trials, the best among them, have learning_rate close to 0.02, the "
+            "largest allowed: try learning_rate = { low = 0.001, high = 0.09, log = true } in "
+            "[space].",
+        ),
+        ({"learning_rate": RATE}, [5e-3, 2e-2, 2e-2], None),  # not the best
+        ({"learning_rate": RATE}, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
+        ({"learning_rate": RATE}, [1.05e-3, 1.02e-3, 5e-3], "close to 0.001, the smallest allowed"),
+        ({"dropout": {"low": 0.0, "high": 0.5}}, [0.0, 0.0, 0.0], None),  # there is no less
+        ({"dropout": {"low": 0.0, "high": 0.5}}, [0.5, 0.49, INNER], "{ low = 0.0, high = 0.75 }"),
+        ({"depth": {"low": 2, "high": 5}}, [5, 5, 5], "try depth = { low = 2, high = 8 }"),
+        ({"depth": {"low": 2, "high": 5}}, [2, 2, 2], "try depth = { low = 1, high = 5 }"),
+        ({"depth": {"low": 1, "high": 5}}, [1, 1, 1], None),
+    ],
+)
+def test_an_edge_is_told_with_what_to_write(
+    make: Callable[..., StudyView], written: dict[str, Any], winners: list[float], said: str | None
+) -> None:
+    view = make(written, winners)
+    found = edges_in_words(view)
+    assert len(found) == (said is not None)
+    if said is not None:
+        assert said in found[0]
+        for text in (status_text(view), study_note(view)):
+            assert said.split(":")[0] in " ".join(unescape(text).split())
+
+
+def test_what_is_too_early_or_has_no_effect_is_not_told(make: Callable[..., StudyView]) -> None:
+    rate = {"learning_rate": RATE}
+    assert edges_in_words(make(rate, [2e-2, 2e-2, 2e-2]))
+    assert not edges_in_words(make(rate, [2e-2, 2e-2, 2e-2], others=6))
+    decay = {"weight_decay": {"low": 1e-5, "high": 1e-2, "log": True}}
+    network = ConvNetConfig(channels=(32,))
+    decoupled = Recipe(epochs=12, weight_decay_kind="decoupled")
+    for recipe, said in ((decoupled, 1), (replace(decoupled, weight_decay_kind="none"), 0)):
+        config = TrialConfig(architecture=network, recipe=recipe)
+        assert len(edges_in_words(make(decay, [1e-2, 1e-2, 1e-2], config=config))) == said
+
+
+def test_no_range_is_advised_that_no_limit_or_image_admits(make: Callable[..., StudyView]) -> None:
+    width = {"width": {"low": 16, "high": 32, "step": 8}}
+    (wide,) = edges_in_words(make(width, [32, 32, 32], max_parameters=400_000))
+    assert "high = 40," in wide  # 48 would have more
+    assert not edges_in_words(make(width, [32, 32, 32], max_parameters=10**4))
