@@ -20,7 +20,7 @@ from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
 from search.spec.study_file import find_study_file, listing, read_study_file
 from search.terminal.command_line import same_command
-from search.terminal.commands import Parser, duration, positive_int, run, seed
+from search.terminal.commands import Parser, duration, positive_int, run, seed, trial_number
 from search.terminal.stopping import StopOnSignal
 from search.training.metrics import METRICS
 
@@ -55,6 +55,8 @@ python -m search.study --trials 80              # go on with that study, up to 8
 python -m search.study --timeout 30m            # leave after half an hour; repeat to go on
 python -m search.study --dataset folder:photos  # your own images: photos/train/<class>/*
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
+python -m search.study --continue 17            # take trial 17 to its end, though it was stopped
+python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # one of your own
 python -m search.study --status                 # how it stands, asked from another terminal
 python -m search.study --list                   # ready-made studies: comparisons and searches
 python -m search.study --config a4_dropout --dry-run     # what it would train, and how long
@@ -89,6 +91,28 @@ def parser() -> Parser:
         help="its name in the database (default: the file's or the data's)",
     )
     own.add("storage")
+    own.add_argument(
+        "--continue",
+        dest="continue_trials",
+        action="extend",
+        nargs="+",
+        type=trial_number,
+        default=[],
+        metavar="N",
+        help="first take these trials, paused or pruned, to their ends, under their numbers; then "
+        "the study goes on to its total. Each goes on from its checkpoint, or starts over where "
+        "none is left",
+    )
+    own.add_argument(
+        "--enqueue",
+        action="append",
+        default=[],
+        metavar="PARAMETERS|FILE",
+        help="train a configuration of your own before the sampler's: 'learning_rate=3e-3, "
+        "depth=4', or a .toml file of [[trial]] tables; may be repeated. What it leaves out is "
+        "drawn, and it may leave the study's space. It counts towards --trials, may pause and be "
+        "pruned as any trial, and the same one is not trained twice",
+    )
     own.add_argument(
         "--mirror",
         choices=MIRROR,

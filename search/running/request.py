@@ -13,7 +13,12 @@ from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.extensions import Extension, register_families
 from search.spec.parameters import families_in, known_parameters, read_parameter
-from search.spec.study_file import StudyFileError, find_study_file, read_study_file
+from search.spec.study_file import (
+    StudyFileError,
+    find_study_file,
+    read_configurations,
+    read_study_file,
+)
 from search.store import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -25,7 +30,10 @@ OPTIONS = (  # fields of StudySpec that have an option of their own
     *("image_size", "mirror_changes_class"),
 )
 # Attributes of a Request that have an option of their own.
-WHERE = ("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device")
+WHERE = (
+    *("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device"),
+    *("continue_trials", "enqueue"),
+)
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
 
 
@@ -42,6 +50,8 @@ class Request:
         storage, data_dir, runs_dir, device: as the options of `search.study`.
         workers: processes that train at a time; None: as many as increase throughput.
         trials_per_device: that each trains at a time; None: as many as increase throughput.
+        continue_trials: numbers of stopped trials to take to their ends.
+        enqueue: configurations to train before the sampler's, as `read_configurations` gives them.
     """
 
     fields: Mapping[str, Any]
@@ -55,6 +65,8 @@ class Request:
     device: str = "auto"
     workers: int | None = None
     trials_per_device: int | None = None
+    continue_trials: Sequence[int] = ()
+    enqueue: Sequence[Mapping[str, Any]] = ()
 
     @property
     def dataset(self) -> str | None:
@@ -177,6 +189,8 @@ def read_request(
         check_study_name(where["study"])
     if "dataset" in options:
         canonical_name(options["dataset"])
+    configurations = read_configurations(where.get("enqueue", ()))
+    where["enqueue"] = [{key: _as_toml(it) for key, it in one.items()} for one in configurations]
     file = find_study_file(config or DEFAULT_FILE)
     fields = read_study_file(file)
     if "seed" in options and where.get("trials_per_device") is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
+from search.running.by_hand import check_wishes
 from search.running.request import Request
 from search.sampling.limits import limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError
-from search.spec.space import check_space
+from search.spec.domains import ParameterValue, SpecError
+from search.spec.space import check_space, has_baseline, read_queue
 from search.store.claims import LEASE_SECONDS
 from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database
@@ -104,6 +105,7 @@ class Plan:
         substitute: why the data set is only a substitute, if it is one.
         notes: sentences on the data, and on limits of the study.
         db, existing: the database and the study in it, where they are there already.
+        queue: configurations that the person asks for.
     """
 
     request: Request
@@ -114,6 +116,7 @@ class Plan:
     notes: tuple[str, ...]
     db: Database | None
     existing: StudyHandle | None
+    queue: Sequence[Mapping[str, ParameterValue]] = ()
 
     def begin(self, stop: threading.Event) -> Run:
         """Make the study, or take it up again; from here on it is in the database."""
@@ -168,7 +171,11 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                     dataset = load_spec(existing).dataset  # the same, as the study calls it
             spec = request.spec(dataset, existing, place)
             task = load_study_task(spec, request.data_dir, device, place=place)
-            check_space(spec, task.image_shape, task.classes)
+            queue = read_queue(request.enqueue, spec)
+            check_space(spec, task.image_shape, task.classes, queue)
+            baseline = has_baseline(spec, task.image_shape, task.classes)
+            numbers = request.continue_trials
+            check_wishes(existing, spec, numbers, queue, with_baseline=baseline)
             find_sampler(spec.sampler)
             find_pruner(spec.pruner)
             check_training(spec, task.image_shape, task.classes)
@@ -183,7 +190,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_data(existing, task)
         usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
         undo.pop_all()
-        return Plan(request, name, spec, task, substitute, notes, db, existing)
+        return Plan(request, name, spec, task, substitute, notes, db, existing, queue)
 
 
 def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:

@@ -18,9 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.datasets import default_data_dir
 from search.analysis.wording import printable
+from search.running import by_hand
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
 from search.running.run import Plan, Run, make_plan
+from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
@@ -34,6 +36,7 @@ from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
+Configuration = Mapping[str, Any] | str | Path
 CHECK_SECONDS = 1.0  # between looks whether the study is still there
 
 
@@ -51,6 +54,8 @@ def run_study(
     weights: str | Path | None = None,
     workers: int | None = None,
     trials_per_device: int | None = None,
+    continue_trials: int | Sequence[int] = (),
+    enqueue: Configuration | Sequence[Configuration] = (),
     device: str = "auto",
     storage: str = DEFAULT_STORAGE,
     data_dir: str | Path | None = None,
@@ -80,6 +85,9 @@ def run_study(
         seed: in [0, 2**32): decides split, draws and initial weights; one worker by default.
         space: in place of the file's, as in its [space]: one value is fixed, a list is a choice,
             a dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
+        continue_trials: numbers of paused or pruned trials to take to their ends first.
+        enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
+            `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
@@ -105,6 +113,10 @@ def run_study(
     given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
     for name in ("workers", "trials_per_device"):
         check_count(name, given[name])
+    if isinstance(continue_trials, int):
+        given["continue_trials"] = [continue_trials]
+    if isinstance(enqueue, str | Path | Mapping):
+        given["enqueue"] = [enqueue]
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
     request = read_request(
@@ -177,8 +189,13 @@ def search_study(
         plan = make_plan(request, devices[0])
         on_plan(plan)
         run = plan.begin(stop)
+        with run.study.told_if_gone():
+            told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
+            if request.continue_trials:
+                where = partial(checkpoint_path, run.folder)
+                told += by_hand.continue_trials(run.study, run.spec, request.continue_trials, where)
         if progress:
-            for note in plan.notes:
+            for note in (*plan.notes, *told):
                 print(printable(note), file=sys.stderr)
         if progress and several:
             each = "a thread" if threads == 1 else f"{threads} threads"

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from search.sampling.forecast import Contender, State, fit
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
-from search.spec.space import OVERRIDES
+from search.spec.space import runs_to_end
 from search.store.claims import Choice
 from search.store.database import read
 from search.store.leases import Lease
@@ -57,8 +57,6 @@ class Chooser:
     def goes_on(self, lease: Lease, epoch: int) -> bool:
         """Whether a trial that is held trains on after an epoch that was reported.
 
-        The baseline, with which everything is compared, runs to its end.
-
         Raises:
             StorageError: the database was unavailable.
         """
@@ -67,8 +65,8 @@ class Chooser:
         db, number = self.study.db, lease.trial_number
 
         def ask(connection: Connection) -> bool:
-            is_baseline = OVERRIDES in db.optuna.get_trial_user_attrs(lease.trial_id)
-            return is_baseline or self(connection, asking=number) == number
+            attributes = db.optuna.get_trial_user_attrs(lease.trial_id)
+            return runs_to_end(attributes) or self(connection, asking=number) == number
 
         return read(db, ask)
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec
-from search.spec.space import OVERRIDES
+from search.spec.space import runs_to_end
 from search.store.database import Database, snapshot, with_retry
 from search.store.leases import Lease
 from search.store.schema import epochs
@@ -18,8 +18,6 @@ from search.store.studies import StudyHandle
 
 def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) -> bool:
     """What the study's pruner says of a trial after an epoch that was reported.
-
-    The baseline, with which everything is compared, runs to its end.
 
     Args:
         epoch: 0 is the partial-epoch validation.
@@ -34,7 +32,7 @@ def should_prune(study: StudyHandle, spec: StudySpec, lease: Lease, epoch: int) 
     pruner, storage = entry.make(spec), study.db.optuna
 
     def attempt() -> bool:
-        if OVERRIDES in storage.get_trial_user_attrs(lease.trial_id):
+        if runs_to_end(storage.get_trial_user_attrs(lease.trial_id)):
             return False
         if isinstance(pruner, BasePruner):
             return pruner.prune(study.study, storage.get_trial(lease.trial_id))

@@ -6,7 +6,7 @@ and a `FixedTrial`, so nothing needs a second parser.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models import FAMILIES, Architecture, ArchitectureError
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
-OVERRIDES = "overrides"  # user attribute of a trial: parameters that leave the study's space
+# User attributes of a trial: parameters that leave the study's space; what a person asked for
+# (`--enqueue`); that it was asked to run to its end (`--continue`).
+OVERRIDES, ENQUEUED, CONTINUED = "overrides", "enqueued", "continued"
 
 
 def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
@@ -166,8 +168,38 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
         raise SpecError("space", str(error)) from error
 
 
-def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
+def read_queue(
+    written: Sequence[Mapping[str, Any]], spec: StudySpec
+) -> list[dict[str, ParameterValue]]:
+    """Configurations that a person asks for, checked by type.
+
+    Raises:
+        SpecError: the study searches no space; an unknown name, or a value of the wrong type.
+    """
+    if written and spec.is_comparison:
+        arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
+        raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
+    found = []
+    for place, table in enumerate(written, start=1):
+        try:
+            if not table:
+                raise SpecError("enqueue", "it names no parameter, e.g. learning_rate=3e-3")
+            found.append(read_values(table, spec.parameters))
+        except SpecError as error:
+            raise SpecError("enqueue", f"enqueue {place}: {error}") from error
+    return found
+
+
+def check_space(
+    spec: StudySpec,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    queue: Sequence[Mapping[str, ParameterValue]] = (),
+) -> None:
     """Try each parameter's extremes, and the baseline or the arms, before any trial runs.
+
+    Args:
+        queue: what is to be trained beside.
 
     Raises:
         SpecError: with the parameter as its key, where a value is out of range or its network
@@ -184,13 +216,14 @@ def check_space(spec: StudySpec, image_shape: tuple[int, int, int], classes: int
             trials += [(name, name, {name: value}) for value in corners(domain)]
     if spec.baseline is not None:
         trials.append(("baseline", "baseline", baseline_values(spec)))
+    trials += [("enqueue", f"enqueue {place}", it) for place, it in enumerate(queue, start=1)]
     for key, what, values in trials:
         try:
             network = make_config({**_named(spec), **values}, spec).architecture
             anatomy(network, image_shape, classes)
             share, words = share_of_limits(network, spec, image_shape, classes)
-            if key == "arms" and share > 1:
-                raise SpecError(key, f"it {words}; raise the limit or leave the arm out")
+            if key in ("arms", "enqueue") and share > 1:
+                raise SpecError(key, f"it {words}; raise the limit or leave it out")
         except (SpecError, ArchitectureError) as error:
             raise SpecError(key, f"{what}: {error}") from error
 
@@ -207,14 +240,32 @@ def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
 
 def queued_baseline(spec: StudySpec) -> FrozenTrial:
     """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
+    values, open_ones = baseline_values(spec), searched(spec)
+    stored = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
+    return _queued(spec, stored, {OVERRIDES: plain_values(values)})
+
+
+def queued_by_hand(spec: StudySpec, values: Mapping[str, ParameterValue]) -> FrozenTrial:
+    """A configuration that a person asks for: what it leaves out is drawn."""
+    open_ones, usual = searched(spec), base_values(spec)
+    inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
+    outside = {
+        name: value
+        for name, value in values.items()
+        if name not in inside and (name in open_ones or value != usual[name])
+    }
+    attributes = {ENQUEUED: plain_values(values)}
+    if outside:
+        attributes[OVERRIDES] = plain_values(outside)
+    return _queued(spec, inside, attributes)
+
+
+def _queued(
+    spec: StudySpec, stored: Mapping[str, ParameterValue], attributes: dict[str, Any]
+) -> FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
-    values, open_ones = baseline_values(spec), searched(spec)
-    params = {
-        name: choice_label(value)
-        for name, value in values.items()
-        if name in open_ones and open_ones[name].can_store(value)
-    }
+    params = {name: choice_label(value) for name, value in stored.items()}
     return FrozenTrial(  # `create_trial` would refuse values outside the range
         number=0,
         trial_id=-1,  # the database gives it its own
@@ -224,10 +275,23 @@ def queued_baseline(spec: StudySpec) -> FrozenTrial:
         datetime_complete=None,
         params=params,
         distributions={name: it for name, it in distributions(spec).items() if name in params},
-        user_attrs={OVERRIDES: plain_values(values)},
+        user_attrs=attributes,
         system_attrs={},
         intermediate_values={},
     )
+
+
+def is_baseline(user_attributes: Mapping[str, Any]) -> bool:
+    """Whether a trial is the hand-made model that its study starts with."""
+    return OVERRIDES in user_attributes and ENQUEUED not in user_attributes
+
+
+def runs_to_end(user_attributes: Mapping[str, Any]) -> bool:
+    """Whether no rule stops the trial or lays it aside.
+
+    The baseline, with which everything is compared, and what a person asked to continue.
+    """
+    return is_baseline(user_attributes) or CONTINUED in user_attributes
 
 
 def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,45 @@ def read_study_file(path: Path) -> dict[str, Any]:
         raise StudyFileError(f"{path}: {error}") from error
     except (RecursionError, ValueError) as error:
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
+
+
+def read_configurations(given: Iterable[str | Path | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Configurations of one's own: tables of parameters, whose values are yet to be checked.
+
+    Args:
+        given: of each kind any number: `"learning_rate=3e-3, depth=4"`; a TOML file with [[trial]]
+            tables; a table.
+
+    Raises:
+        StudyFileError: the file cannot be read.
+        SpecError: neither text nor file holds a table of parameters.
+    """
+    found = []
+    for one in given:
+        if isinstance(one, Mapping):
+            found.append(dict(one))
+            continue
+        written, is_file = str(one), isinstance(one, Path) or one.endswith(".toml")
+        try:
+            if is_file:
+                content = tomllib.loads(read_regular(Path(one), MAX_BYTES).decode("utf-8-sig"))
+            else:  # a word needs no quotes, which a shell would take away
+                quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', written)
+                content = tomllib.loads(f"trial = [{{{quoted}}}]")
+            tables = content.get("trial")
+            if content.keys() != {"trial"} or not isinstance(tables, list) or not all(tables):
+                raise ValueError("no parameters")
+            found += [dict(table) for table in tables]
+        except OSError as error:
+            raise StudyFileError(f"{written}: cannot be read ({error.strerror})") from error
+        except (RecursionError, TypeError, ValueError) as error:
+            reason = f"is malformed: {error}" if is_file else f"is not usable: {shown(written)}"
+            raise SpecError(
+                "enqueue",
+                f"{written if is_file else 'enqueue'}: {reason}; write 'learning_rate=3e-3, "
+                "depth=4', or name a .toml file of [[trial]] tables",
+            ) from error
+    return found
 
 
 def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -188,10 +188,14 @@ def revive(connection: Connection, study_id: int) -> None:
     """Trials that were paused when their study ended are paused again, with all their reports."""
     pruned = (trials.c.study_id == study_id, trials.c.state == TrialState.PRUNED)
     marked = select(trials.c.trial_id).join(leases).where(*pruned, leases.c.paused.is_not(None))
-    ids = connection.scalars(marked).all()
-    connection.execute(delete(trial_values).where(trial_values.c.trial_id.in_(ids)))
+    run_again(connection, connection.scalars(marked).all())
+
+
+def run_again(connection: Connection, trial_ids: Sequence[int]) -> None:
+    """Pruned trials run again, with all their reports; their leases say who holds them."""
+    connection.execute(delete(trial_values).where(trial_values.c.trial_id.in_(trial_ids)))
     running = {"state": TrialState.RUNNING, "datetime_complete": None}
-    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(running))
+    connection.execute(update(trials).where(trials.c.trial_id.in_(trial_ids)).values(running))
 
 
 def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:

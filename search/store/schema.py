@@ -39,7 +39,7 @@ def _columns(table: str, *names: str) -> sa.TableClause:
 
 
 # Optuna's, as far as we read them. Optuna alone creates, migrates and writes them; but what it has
-# no word for, that a pruned trial goes on, we write (`search.store.leases.revive`).
+# no word for, that a pruned trial goes on, we write (`search.store.leases.run_again`).
 studies = sa.Table(
     "studies",
     metadata,

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, or_, select
 
 from search.spec.config import StudySpec, TrialConfig
-from search.spec.space import OVERRIDES, suggest, true_params
+from search.spec.space import is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
@@ -228,7 +228,7 @@ def _trial_view(
         started=trial.datetime_start,
         finished=trial.datetime_complete,
         reason=_text(reason),
-        is_baseline=OVERRIDES in trial.user_attrs,
+        is_baseline=is_baseline(trial.user_attrs),
         worker=None if lease is None else lease.worker,
         attempt=1 if lease is None else (lease.abandonments or 0) + 1,
         arm=None if arm is None else arm.name,

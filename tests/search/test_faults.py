@@ -4,6 +4,7 @@ A few of each in CI; all of them with `pytest -m faults --all-faults`.
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,9 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
+from search.running.study import run_study
 from search.store.views import StudyView
-from tests.search.conftest import children_of
+from search.training.device import kept_threads
+from tests.search.conftest import SMALL, children_of
 from tests.search.workplaces import SmallDisk
 
 pytestmark = pytest.mark.faults
@@ -53,6 +57,30 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
         process.communicate()
     site.finish(trials, pruner)
     # A trial that lost three workers would be failed for it; these are spread over all.
+    assert outcome(site.view()) == outcome(whole.view())
+
+
+def test_killed_while_it_continues_stopped_trials(make_site: Callable[..., Any]) -> None:
+    """The same request again takes them to their ends: nothing twice, and to the bit."""
+    site, whole = make_site(), make_site("whole")
+    config = site.folder / "small.toml"
+    config.write_text(SMALL.format(trials=4, pruner="promotion"))
+    options: dict[str, Any] = {"study": "s", "workers": 1, "progress": False}
+    with kept_threads():
+        torch.set_num_threads(1)  # as in the site's processes
+        view = run_study(config, storage=site.url, **options)
+        shutil.copytree(site.folder, whole.folder, dirs_exist_ok=True)
+        numbers = [trial.number for trial in view.in_state("pruned")]
+        assert len(numbers) > 1
+        words = ("--workers", "1", "--continue", *map(str, numbers))
+        process = site.start("search.study", "--study", "s", *words)
+        site.wait_for_reports(site.reports() + 2)
+        process.kill()
+        process.communicate()
+        assert site.view().count() == 4
+        for one in (site, whole):
+            view = run_study(storage=one.url, continue_trials=numbers, **options)
+            assert view.count("complete") == view.count() == 4
     assert outcome(site.view()) == outcome(whole.view())
 
 

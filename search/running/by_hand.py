@@ -1,0 +1,199 @@
+"""What people ask for of single trials: to go on to the end, or to train a given configuration.
+
+Both are written in one transaction under the study's lock, so that totals hold: a trial that goes
+on is one that no worker holds and that counts once, a configuration is queued as the baseline is.
+The same request again finds them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Row, insert, select, update
+
+from models.checks import shown
+from search.spec.config import StudySpec
+from search.spec.domains import ParameterValue, SpecError, plain_values
+from search.spec.space import CONTINUED, ENQUEUED, queued_baseline, queued_by_hand
+from search.store.claims import COUNTED, is_paused
+from search.store.database import read
+from search.store.leases import run_again
+from search.store.records import epochs_of
+from search.store.schema import leases, trials
+from search.store.studies import StudyHandle
+
+Values = Mapping[str, ParameterValue]
+
+
+def check_wishes(
+    study: StudyHandle | None,
+    spec: StudySpec,
+    numbers: Sequence[int],
+    queue: Sequence[Values],
+    *,
+    with_baseline: bool,
+) -> None:
+    """Raises SpecError for what `continue_trials` and `enqueue` cannot do, before any writing.
+
+    Args:
+        study: None: it is to be made, and begins `with_baseline` or not.
+    """
+    if study is None and numbers:
+        raise SpecError(
+            "continue",
+            f"trial {shown(numbers[0])} cannot be continued: there is no such study yet; name one "
+            "with --study and --storage",
+        )
+    if study is None:
+        _sort([queued_baseline(spec)] if with_baseline else [], spec, queue)
+        return
+    if numbers:
+        read(study.db, lambda connection: _find(connection, study, spec, numbers))
+    if queue:
+        _sort(read(study.db, lambda _: _trials_of(study)), spec, queue)
+
+
+def continue_trials(
+    study: StudyHandle, spec: StudySpec, numbers: Sequence[int], checkpoint: Callable[[int], Path]
+) -> list[str]:
+    """Have stopped trials taken to their ends, by whichever worker is free first.
+
+    They are the first that anybody claims, as those that a worker has abandoned.
+
+    Args:
+        checkpoint: number -> where a trial's would lie.
+
+    Returns:
+        A line for each: from where it goes on.
+
+    Raises:
+        SpecError: there is no such trial, or it cannot be continued; nothing was written.
+    """
+
+    def go_on(connection: Connection) -> Sequence[Row[Any]]:
+        rows = _find(connection, study, spec, numbers)
+        run_again(connection, [it.trial_id for it in rows if it.state == TrialState.PRUNED])
+        for row in rows:
+            if row.state == TrialState.COMPLETE:
+                continue
+            study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
+            # What the token counts tells a process that has seen the trial end to look again.
+            free = {"paused": None, "expires_at": None, "abandonments": 0}
+            if row.claim is None and row.state == TrialState.PRUNED:  # of another program
+                fresh = {"trial_id": row.trial_id, "worker": "unknown", "claim": "", "token": 2}
+                connection.execute(insert(leases).values(**free, **fresh))
+            elif _is_stopped(row):
+                of_trial = update(leases).where(leases.c.trial_id == row.trial_id)
+                connection.execute(of_trial.values(**free, token=leases.c.token + 1))
+        return rows
+
+    rows = study.write(go_on)
+    return [_told(study, spec, row, checkpoint(row.number)) for row in rows]
+
+
+def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
+    """Queue configurations that the study has not been asked for yet; a line for each.
+
+    Raises:
+        SpecError: the study's total has no room for them; nothing was written.
+    """
+
+    def add(_connection: Connection) -> list[str]:
+        known, new = _sort(_trials_of(study), spec, queue)
+        lines = [
+            f"trial {it.number} is this configuration already ({it.state.name.lower()}): "
+            f"{_in_words(it.user_attrs[ENQUEUED])}"
+            for it in known
+        ]
+        for one in new:
+            trial_id = study.db.optuna.create_new_trial(study.study_id, one)
+            number = study.db.optuna.get_trial(trial_id).number
+            lines.append(f"trial {number} is queued: {_in_words(one.user_attrs[ENQUEUED])}")
+        return lines
+
+    return study.write(add)
+
+
+def _find(
+    connection: Connection, study: StudyHandle, spec: StudySpec, numbers: Sequence[int]
+) -> Sequence[Row[Any]]:
+    """Trials and their leases, by number; raises SpecError if one of them cannot be continued."""
+    of_study = trials.c.study_id == study.study_id
+    columns = (trials.c.trial_id, trials.c.number, trials.c.state)
+    query = (
+        select(*columns, leases.c.claim, leases.c.paused, leases.c.expires_at)
+        .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+        .where(of_study)
+    )
+    found: dict[int, Any] = {row.number: row for row in connection.execute(query)}
+    for number in numbers:
+        if type(number) is not int or number not in found:
+            there = f"its trials are 0 to {max(found)}" if found else "it has none yet"
+            raise SpecError(
+                "continue", f"study {study.name!r} has no trial {shown(number)}; {there}"
+            )
+        if found[number].state == TrialState.FAIL:
+            raise SpecError(
+                "continue",
+                f"trial {number} failed, and only a paused or pruned trial can be continued; "
+                "--enqueue tries a configuration anew",
+            )
+    counted = sum(row.state in COUNTED for row in found.values())
+    if counted > spec.trials:
+        raise SpecError(
+            "continue",
+            f"study {study.name!r} has {counted} finished trials, more than its total of "
+            f"{spec.trials}; give --trials {counted}, too",
+        )
+    return [found[number] for number in sorted(set(numbers))]
+
+
+def _is_stopped(row: Row[Any]) -> bool:
+    return row.state == TrialState.PRUNED or (row.state == TrialState.RUNNING and is_paused(row))
+
+
+def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], checkpoint: Path) -> str:
+    head = f"trial {row.number}"
+    if row.state == TrialState.COMPLETE:
+        return f"{head} is at its end already"
+    if not _is_stopped(row):
+        return f"{head} is under way, and now goes on to its end"
+    rows = epochs_of(study.db, study.study_id, trials=[row.number])
+    epoch = max((it.epoch for it in rows), default=0)
+    if epoch > 0 and checkpoint.is_file():
+        return f"{head} goes on from its checkpoint, after epoch {epoch} of {spec.epochs}"
+    why = f"no checkpoint of its {epoch} epochs is left" if epoch else "it has no whole epoch yet"
+    return f"{head} starts over, as {why}"
+
+
+def _trials_of(study: StudyHandle) -> list[FrozenTrial]:
+    return study.db.optuna.get_all_trials(study.study_id, deepcopy=False)
+
+
+def _sort(
+    there: Sequence[FrozenTrial], spec: StudySpec, queue: Sequence[Values]
+) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """The trials that a queue's configurations have already, and those to be made."""
+    known, new = list[FrozenTrial](), list[FrozenTrial]()
+    for values in queue:
+        wanted = plain_values(values)
+        same = [it for it in (*there, *new) if it.user_attrs.get(ENQUEUED) == wanted]
+        if not same:
+            new.append(queued_by_hand(spec, values))
+        elif same[0] not in (*known, *new):
+            known.append(same[0])
+    taken = sum(it.state != TrialState.FAIL for it in there)
+    if new and taken + len(new) > spec.trials:
+        raise SpecError(
+            "enqueue",
+            f"of {spec.trials} trials {taken} have begun or are queued, which leaves no room for "
+            f"{len(new)} more; give --trials {taken + len(new)}, too",
+        )
+    return known, new
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {shown(value)}" for name, value in values.items())

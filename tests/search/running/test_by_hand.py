@@ -1,0 +1,202 @@
+"""Trials that a person continues, and configurations that a person queues."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from sqlalchemy import delete
+
+from search.running import by_hand
+from search.running.run import Run
+from search.running.study import run_study
+from search.running.trial import checkpoint_path
+from search.running.worker import train_trials
+from search.spec.domains import SpecError
+from search.spec.space import check_space, read_queue
+from search.spec.study_file import StudyFileError, read_configurations
+from search.store.claims import claim
+from search.store.database import transaction
+from search.store.leases import Lease, LostLeaseError, finish
+from search.store.records import record_epoch
+from search.store.schema import leases
+from search.store.views import view_study
+from tests.search.running.made_up import FedTraining, MadeUpTraining
+from tests.search.running.test_pausing import check_curves
+
+Make = Callable[..., Run]
+FED = FedTraining([])
+FIELDS = {"pruner": "promotion", "sampler": "random", "trials": 8, "epochs": 8, "budget": 0.4}
+
+
+def small(make_run: Make, **fields: Any) -> Run:
+    return replace(make_run(**{**FIELDS, **fields}), train=MadeUpTraining)
+
+
+def go_on(run: Run, *numbers: int) -> list[str]:
+    where = partial(checkpoint_path, run.folder)
+    return by_hand.continue_trials(run.study, run.spec, numbers, where)
+
+
+def stop_one(run: Run, state: TrialState = TrialState.PRUNED) -> Lease:
+    """A trial that begins, reports once, and is pruned or (RUNNING) laid aside."""
+    lease = claim(run.study, total=8, choose=lambda _: "new")
+    assert isinstance(lease, Lease)
+    record_epoch(run.db, lease, FED.report(0, 0.5), 0.5)
+    finish(run.study, lease, state=state)
+    return lease
+
+
+@pytest.mark.parametrize("pruner", ["promotion", "halving"])
+def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, pruner: str) -> None:
+    run = small(make_run, pruner=pruner)
+    train_trials(run)
+    before = view_study(run.study)
+    first, *_, last = (trial.number for trial in before.in_state("pruned"))
+    kept = checkpoint_path(run.folder, last).exists()
+    told = go_on(run, last, first, last)
+    assert [line.split()[1] for line in told] == [str(first), str(last)]
+    assert ("from its checkpoint" in told[1]) == kept
+    during = view_study(run.study)
+    assert (during.finished, during.count()) == (6, 8)
+    assert go_on(run, first) == [f"trial {first} is under way, and now goes on to its end"]
+    train_trials(run)
+    after = view_study(run.study)
+    assert after.finished == after.count() == 8
+    assert {after.trials[n].state for n in (first, last)} == {"complete"}
+    check_curves(after)
+    others = [trial.number for trial in before.trials if trial.number not in (first, last)]
+    assert [after.trials[n] for n in others] == [before.trials[n] for n in others]
+    assert go_on(run, first) == [f"trial {first} is at its end already"]
+    assert view_study(run.study) == after
+
+
+@pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.RUNNING])
+def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
+    make_run: Make, state: TrialState
+) -> None:
+    run = small(make_run)
+    stop_one(run)
+    late = stop_one(run, state)
+    view_study(run.study)  # Optuna remembers what it has seen ended
+    go_on(run, 1)
+    assert view_study(run.study).trials[1].state == "interrupted"
+    with pytest.raises(LostLeaseError):
+        record_epoch(run.db, late, FED.report(1, 0.1), 0.1)
+    lease = claim(run.study, total=8, choose=lambda _: "new")
+    assert isinstance(lease, Lease)
+    assert (lease.trial_number, lease.attempt) == (1, 1)
+    assert go_on(run, 1)[0].startswith("trial 1 is under way")
+    record_epoch(run.db, lease, FED.report(1, 0.4), 0.4)
+    other = claim(run.study, total=8, choose=lambda _: "new")
+    assert isinstance(other, Lease)
+    assert other.trial_number == 2
+
+
+def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:
+    run = small(make_run)
+    stop_one(run)
+    with transaction(run.db) as connection:
+        connection.execute(delete(leases))
+    assert view_study(run.study).trials[0].state == "pruned"
+    assert go_on(run, 0) == ["trial 0 starts over, as it has no whole epoch yet"]
+    assert view_study(run.study).trials[0].state == "interrupted"
+    lease = claim(run.study, total=8)
+    assert isinstance(lease, Lease)
+    assert lease.trial_number == 0
+
+
+def test_what_cannot_be_continued(make_run: Make) -> None:
+    run = small(make_run)
+    stop_one(run)
+    stop_one(run)
+    failing = claim(run.study, total=8, choose=lambda _: "new")
+    assert isinstance(failing, Lease)
+    finish(run.study, failing, state=TrialState.FAIL)
+    before = view_study(run.study)
+    for number, said in ((7, "no trial 7; its trials are 0 to 2"), (2, "failed, and only")):
+        with pytest.raises(SpecError, match=said):
+            go_on(run, 1, number)
+    lowered = replace(run, spec=replace(run.spec, trials=1))
+    with pytest.raises(SpecError, match="give --trials 2, too"):
+        go_on(lowered, 1)
+    assert view_study(run.study) == before
+
+
+def test_own_configurations_come_first_and_count(make_run: Make) -> None:
+    run = small(make_run, trials=5, pruner="none", baseline={"depth": 1})
+    written = ["depth=2, learning_rate=2e-3", {"depth": 4, "dropout": 0.1, "batch_size": 32}]
+    queue = read_queue(read_configurations(written), run.spec)
+    check_space(run.spec, run.task.image_shape, run.task.classes, queue)
+    told = by_hand.enqueue(run.study, run.spec, queue)
+    assert told[0] == "trial 1 is queued: depth = 2, learning_rate = 0.002"
+    assert by_hand.enqueue(run.study, run.spec, queue[::-1])[0].startswith("trial 2 is this")
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.finished == view.count() == 5
+    assert [trial.is_baseline for trial in view.trials] == [True, *[False] * 4]
+    inside, outside = view.trials[1:3]
+    assert (inside.params["depth"], inside.params["learning_rate"]) == (2, 0.002)
+    assert inside.params.keys() == view.trials[3].params.keys()  # the rest was drawn
+    assert outside.config is not None
+    assert outside.config.recipe.batch_size == 32
+    assert len(outside.config.to_dict()["architecture"]["channels"]) == 4
+    assert outside.params["dropout"] == 0.1
+    assert "depth" not in outside.params
+    assert by_hand.enqueue(run.study, run.spec, queue)[0].startswith("trial 1 is this")
+    with pytest.raises(SpecError, match="give --trials 6, too"):
+        by_hand.enqueue(run.study, run.spec, [{"depth": 3}])
+    assert view_study(run.study).count() == 5
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("depht=4", "enqueue 1: unknown parameter 'depht'; did you mean 'depth'?"),
+        ("depth=[1, 2]", "one value is wanted"),
+        ("depth=high", "must be"),
+        ("depth", "is not usable: 'depth'; write 'learning_rate=3e-3, depth=4'"),
+        ("", "is not usable"),
+        ("a=1}, {b=2", "unknown parameter 'a'"),
+        ({}, "names no parameter"),
+    ],
+)
+def test_what_cannot_be_queued(make_run: Make, written: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(said)):
+        read_queue(read_configurations([written]), make_run().spec)
+
+
+def test_a_file_of_several(tmp_path: Path, make_run: Make) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[trial]]\ndepth = 1\n\n[[trial]]\noptimizer = "sgd"\nhidden = [8, 8]\n')
+    found = read_queue(read_configurations([str(file), "optimizer=sgd"]), make_run().spec)
+    assert found == [{"depth": 1}, {"optimizer": "sgd", "hidden": (8, 8)}, {"optimizer": "sgd"}]
+    with pytest.raises(StudyFileError, match="cannot be read"):
+        read_configurations([tmp_path / "other.toml"])
+    file.write_text("[space]\ndepth = 1\n")
+    with pytest.raises(SpecError, match=r"mine\.toml"):
+        read_configurations([file])
+
+
+def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {"dataset": "digits", "epochs": 2, "limit": 200, "seed": 0}
+    options |= {"space": {"depth": [1, 2], "width": 4}, "progress": False}
+    with pytest.raises(SpecError, match="no such study yet"):
+        run_study(**options, trials=2, continue_trials=1)
+    with pytest.raises(SpecError, match="give --trials 2, too"):
+        run_study(**options, trials=1, enqueue=["depth=1", {"depth": 4}])
+    assert not list(tmp_path.iterdir())
+    view = run_study(**options, trials=2, enqueue={"depth": 4})
+    assert (view.count(), view.finished) == (2, 2)
+    assert "depth" not in view.trials[0].params
+    stopped = view.in_state("pruned")
+    again = run_study(**options, trials=2, continue_trials=[trial.number for trial in view.trials])
+    assert (again.count("complete"), again.finished) == (2, 2)
+    assert all(len(again.trials[trial.number].curve) == 2 for trial in stopped)
