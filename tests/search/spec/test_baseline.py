@@ -142,6 +142,7 @@ def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
         "width": network.channels[0],
         "hidden": choice_label(network.hidden),
         "dropout": network.dropout_linear,
+        "head": network.head,
     }
     assert trial.params
     assert trial.params == {name: trained[name] for name in trial.params}
