@@ -17,7 +17,16 @@ from sqlalchemy import Connection, Row, insert, select, update
 from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError, plain_values
-from search.spec.space import CONTINUED, ENQUEUED, queued_baseline, queued_by_hand
+from search.spec.parameters import read_values
+from search.spec.space import (
+    CONTINUED,
+    ENQUEUED,
+    OVERRIDES,
+    base_values,
+    queued_baseline,
+    queued_trial,
+    searched,
+)
 from search.store.claims import COUNTED, is_paused
 from search.store.database import read
 from search.store.leases import run_again
@@ -26,6 +35,28 @@ from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
 
 Values = Mapping[str, ParameterValue]
+
+
+def read_queue(
+    written: Sequence[Mapping[str, Any]], spec: StudySpec
+) -> list[dict[str, ParameterValue]]:
+    """Configurations that a person asks for, checked by type.
+
+    Raises:
+        SpecError: the study searches no space; an unknown name, or a value of the wrong type.
+    """
+    if written and spec.is_comparison:
+        arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
+        raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
+    found = []
+    for place, table in enumerate(written, start=1):
+        try:
+            if not table:
+                raise SpecError("enqueue", "it names no parameter, e.g. learning_rate=3e-3")
+            found.append(read_values(table, spec.parameters))
+        except SpecError as error:
+            raise SpecError("enqueue", f"enqueue {place}: {error}") from error
+    return found
 
 
 def check_wishes(
@@ -182,7 +213,7 @@ def _sort(
         wanted = plain_values(values)
         same = [it for it in (*there, *new) if it.user_attrs.get(ENQUEUED) == wanted]
         if not same:
-            new.append(queued_by_hand(spec, values))
+            new.append(_queued(spec, values))
         elif same[0] not in (*known, *new):
             known.append(same[0])
     taken = sum(it.state != TrialState.FAIL for it in there)
@@ -193,6 +224,21 @@ def _sort(
             f"{len(new)} more; give --trials {taken + len(new)}, too",
         )
     return known, new
+
+
+def _queued(spec: StudySpec, values: Values) -> FrozenTrial:
+    """A configuration that a person asks for: what it leaves out is drawn."""
+    open_ones, usual = searched(spec), base_values(spec)
+    inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
+    outside = {
+        name: value
+        for name, value in values.items()
+        if name not in inside and (name in open_ones or value != usual[name])
+    }
+    attributes = {ENQUEUED: plain_values(values)}
+    if outside:
+        attributes[OVERRIDES] = plain_values(outside)
+    return queued_trial(spec, inside, attributes)
 
 
 def _in_words(values: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
-from search.running.by_hand import check_wishes
+from search.running.by_hand import check_wishes, read_queue
 from search.running.request import Request
 from search.sampling.limits import limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
-from search.spec.space import check_space, has_baseline, read_queue
+from search.spec.space import check_space, has_baseline
 from search.store.claims import LEASE_SECONDS
 from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database

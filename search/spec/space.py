@@ -168,28 +168,6 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
         raise SpecError("space", str(error)) from error
 
 
-def read_queue(
-    written: Sequence[Mapping[str, Any]], spec: StudySpec
-) -> list[dict[str, ParameterValue]]:
-    """Configurations that a person asks for, checked by type.
-
-    Raises:
-        SpecError: the study searches no space; an unknown name, or a value of the wrong type.
-    """
-    if written and spec.is_comparison:
-        arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
-        raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
-    found = []
-    for place, table in enumerate(written, start=1):
-        try:
-            if not table:
-                raise SpecError("enqueue", "it names no parameter, e.g. learning_rate=3e-3")
-            found.append(read_values(table, spec.parameters))
-        except SpecError as error:
-            raise SpecError("enqueue", f"enqueue {place}: {error}") from error
-    return found
-
-
 def check_space(
     spec: StudySpec,
     image_shape: tuple[int, int, int],
@@ -242,27 +220,17 @@ def queued_baseline(spec: StudySpec) -> FrozenTrial:
     """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
     values, open_ones = baseline_values(spec), searched(spec)
     stored = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
-    return _queued(spec, stored, {OVERRIDES: plain_values(values)})
+    return queued_trial(spec, stored, {OVERRIDES: plain_values(values)})
 
 
-def queued_by_hand(spec: StudySpec, values: Mapping[str, ParameterValue]) -> FrozenTrial:
-    """A configuration that a person asks for: what it leaves out is drawn."""
-    open_ones, usual = searched(spec), base_values(spec)
-    inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
-    outside = {
-        name: value
-        for name, value in values.items()
-        if name not in inside and (name in open_ones or value != usual[name])
-    }
-    attributes = {ENQUEUED: plain_values(values)}
-    if outside:
-        attributes[OVERRIDES] = plain_values(outside)
-    return _queued(spec, inside, attributes)
-
-
-def _queued(
+def queued_trial(
     spec: StudySpec, stored: Mapping[str, ParameterValue], attributes: dict[str, Any]
 ) -> FrozenTrial:
+    """To be claimed like any other trial.
+
+    Args:
+        stored: what is not to be drawn; values outside the space that Optuna can keep are allowed.
+    """
     from optuna.trial import FrozenTrial, TrialState
 
     params = {name: choice_label(value) for name, value in stored.items()}

@@ -14,12 +14,13 @@ from optuna.trial import TrialState
 from sqlalchemy import delete
 
 from search.running import by_hand
+from search.running.by_hand import read_queue
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
 from search.spec.domains import SpecError
-from search.spec.space import check_space, read_queue
+from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
 from search.store.claims import claim
 from search.store.database import transaction
