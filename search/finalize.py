@@ -11,6 +11,8 @@ EXAMPLES = """
 python -m search.finalize                        # the study that was worked on last
 python -m search.finalize --study fashion_mnist  # another one
 python -m search.finalize --seeds 5              # a tighter error bar
+python -m search.finalize --candidates 3         # choose by fresh seeds first
+python -m search.finalize --epochs 30            # train longer than the search did
 python -m search.finalize --export onnx          # also a model that needs no PyTorch
 """
 
@@ -31,6 +33,27 @@ def parser() -> Parser:
         "--trial", type=trial_number, metavar="N", help="another trial than the best"
     )
     which.add_argument("--arm", metavar="NAME", help="the best repeat of an arm, of a comparison")
+    which.add_argument(
+        "--candidates",
+        type=positive_int,
+        metavar="K",
+        help="first train the K best trials again with fresh seeds, on the study's own split, and "
+        "take the one with the lowest mean: one run may have been lucky. Says how sure that is",
+    )
+    own.add_argument(
+        "--candidate-seeds",
+        type=positive_int,
+        default=2,
+        metavar="N",
+        help="how many fresh seeds (default: 2); with more, smaller differences show",
+    )
+    own.add_argument(
+        "--epochs",
+        type=positive_int,
+        metavar="E",
+        help="train for E epochs, with the learning-rate schedule scaled to them, to its end "
+        "(default: as many as the trial's best value took, with its schedule as it was)",
+    )
     own.add_argument(
         "--image",
         metavar="FILE_OR_INDEX",

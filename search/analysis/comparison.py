@@ -141,7 +141,7 @@ def against_base(view: StudyView, metric: str) -> list[Difference]:
     """Every other arm against the base arm; tests are corrected over all of them together."""
     runs = runs_by_arm(view)
     base, *others = runs.values()
-    return _corrected(_difference(arm, base, metric) for arm in others)
+    return corrected(_difference(arm, base, metric) for arm in others)
 
 
 def _difference(
@@ -164,9 +164,29 @@ def _difference(
         by_repeat=by_repeat,
         diverged=lost[0] if lost else None,
     )
-    differences, largest = list(by_repeat.values()), max(map(abs, ours.values()), default=0.0)
+    if counted or lost:
+        return plain
+    return _tested(plain, max(map(abs, ours.values()), default=0.0), margin)
+
+
+def compare_pairs(
+    name: str,
+    than: str,
+    metric: str,
+    by_repeat: Mapping[int, float],
+    *,
+    largest: float,
+    diverged: str | None = None,
+) -> Difference:
+    """Of differences by seed, before correction; `largest` of the compared values in size."""
+    plain = Difference(arm=name, than=than, metric=metric, by_repeat=by_repeat, diverged=diverged)
+    return _tested(plain, largest, None)
+
+
+def _tested(plain: Difference, largest: float, margin: float | None) -> Difference:
+    differences = list(plain.by_repeat.values())
     # But for rounding, differences that are all the same leave nothing to test with.
-    if counted or lost or (spread(differences) or 0.0) <= 1e-9 * largest:
+    if (spread(differences) or 0.0) <= 1e-9 * largest:
         return plain
     test = stats.ttest_1samp(differences, 0)
     low, high = test.confidence_interval(1 - ALPHA)
@@ -179,11 +199,12 @@ def _difference(
     return dataclasses.replace(plain, p=float(p), low=float(low), high=float(high))
 
 
-def _corrected(found: Iterable[Difference]) -> list[Difference]:
+def corrected(found: Iterable[Difference]) -> list[Difference]:
+    """With p after Holm, as tests that were made together."""
     found = list(found)
-    corrected = iter(holm([one.p for one in found if one.p is not None]))
+    p_values = iter(holm([one.p for one in found if one.p is not None]))
     return [
-        one if one.p is None else dataclasses.replace(one, p_holm=next(corrected)) for one in found
+        one if one.p is None else dataclasses.replace(one, p_holm=next(p_values)) for one in found
     ]
 
 
@@ -236,7 +257,7 @@ def evaluate_journal(view: StudyView) -> list[Evaluation]:
     runs, found = runs_by_arm(view), []
     for entry in view.spec.journal:
         expected = tuple(dict.fromkeys(entry.expect))
-        differences = _corrected(
+        differences = corrected(
             _difference(runs[one.arm], runs[one.than], one.metric, one.margin) for one in expected
         )
         pairs = zip(expected, differences, strict=True)

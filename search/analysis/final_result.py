@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from data.errors import DataError
 from data.folders.composition import measure, read_alike
 from models.summary import LayerRow
+from search.analysis.candidates import Candidate, candidates_to_dict
 from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import printable, spread
 from search.spec.objectives import CALIBRATED_LOSS
@@ -94,6 +95,7 @@ class FinalResult:
         hardware, versions: of this process.
         temperature: fitted on the trial's validation images; 1: none.
         why: how the trial was chosen, where it is not simply the study's best; else empty.
+        candidates: among which it was chosen, after fresh seeds; empty without any.
         evaluation: the number of this test evaluation among the study's, from 1.
         fingerprint: of the data set's content.
         features: of the first run's network; None where it has no convolutions.
@@ -114,6 +116,7 @@ class FinalResult:
     versions: Mapping[str, str]
     temperature: float = 1.0
     why: str = ""
+    candidates: tuple[Candidate, ...] = ()
     evaluation: int = 1
     fingerprint: str | None = None
     features: FeatureMaps | None = None
@@ -224,6 +227,9 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "study": final.view.name,
         "trial": final.trial.number,
         "chosen": final.why or "the study's best",
+        "candidates": candidates_to_dict(final.candidates, final.view.spec.objective)
+        if final.candidates
+        else None,
         "dataset": final.view.dataset.name,
         "test": figures_on_test(final),
         "training": {

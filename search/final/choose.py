@@ -1,15 +1,17 @@
-"""Which trial of a study is finalised: the best, unless a person names another or an arm."""
+"""Which trial of a study is finalised, and how long its configuration is trained."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.analysis.measures import objective_in_words
+from search.analysis.wording import counted
 from search.spec.config import TrialConfig
 from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
+from search.training.epoch import Epoch
 from search.training.metrics import HIGHEST_TEMPERATURE
 
 
@@ -18,7 +20,8 @@ class Chosen:
     """A trial to repeat.
 
     Attributes:
-        epochs: up to its best epoch.
+        config: its own, or with another schedule, see `stretched`.
+        epochs: up to its best epoch, or those of the other schedule.
         temperature: fitted on the validation images then; 1 where there is none on record, or the
             network was right of them all, so that none was best.
         why: how it was chosen, where it is not simply the study's best; else empty.
@@ -71,13 +74,62 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
         raise StorageError(
             f"trial {trial.number} of {of} has no finished epoch with a loss; name another --trial"
         )
-    temperature, bound = trial.best.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE
     return Chosen(
         trial=trial,
         config=trial.config,
         epochs=trial.best.epoch,
-        temperature=temperature if 1 / bound < temperature < bound else 1.0,
+        temperature=temperature_of(trial.best),
         why="" if number is None and arm is None else _why(view, trial, arm),
+    )
+
+
+def temperature_of(epoch: Epoch) -> float:
+    """1 where there is none on record, or none was best."""
+    temperature, bound = epoch.metrics.get(TEMPERATURE, 1.0), 0.99 * HIGHEST_TEMPERATURE
+    return temperature if 1 / bound < temperature < bound else 1.0
+
+
+def choose_candidates(view: StudyView, count: int) -> list[Chosen]:
+    """The complete trials with the lowest values, the lowest first.
+
+    Raises:
+        StorageError: there are fewer, or the study compares arms.
+    """
+    if view.spec.is_comparison:
+        raise StorageError(
+            f"study {view.name!r} compares arms, each with several seeds already; leave out "
+            "--candidates, and name one with --arm NAME"
+        )
+    board = view.leaderboard
+    if len(board) < count:
+        remedy = f"give --candidates {len(board)}" if len(board) > 1 else "leave out --candidates"
+        raise StorageError(
+            f"study {view.name!r} has {len(board)} complete trials, but got --candidates {count}; "
+            f"{remedy}, or train more trials"
+        )
+    return [replace(choose_trial(view, trial.number), why="") for trial in board[:count]]
+
+
+def stretched(chosen: Chosen, epochs: int) -> Chosen:
+    """With the schedule over so many epochs, all trained: it ends where the schedule ends.
+
+    The temperature is the trial's at the end of its own schedule, or as near to it as it came.
+    """
+    best, own, trial = chosen.epochs, chosen.config.recipe.epochs, chosen.trial
+    if (best, own) == (epochs, epochs):
+        return chosen
+    how = "its whole schedule" if own == epochs else "to which its schedule is scaled"
+    told = (
+        f"Trained for {counted(epochs, 'epoch')}, {how}; the trial was best after epoch {best} of "
+        f"{own}."
+    )
+    config = replace(chosen.config, recipe=replace(chosen.config.recipe, epochs=epochs))
+    return Chosen(
+        trial=replace(trial, config=config),
+        config=config,
+        epochs=epochs,
+        temperature=temperature_of(trial.curve[-1]),
+        why=f"{chosen.why} {told}".lstrip(),
     )
 
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
+from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, choose_image, figures_on_test, look_inside
 from search.dashboard.content import ContentWriter
-from search.final.choose import Chosen, choose_trial, refuse_unfinished
+from search.final.choose import (
+    Chosen,
+    choose_candidates,
+    choose_trial,
+    refuse_unfinished,
+    stretched,
+)
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
-from search.final.progress import announce, note, shown_progress
+from search.final.progress import announce, announce_final, note
+from search.final.runs import decide, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.words import in_utc
-from search.running.pool import default_workers
-from search.running.seeds import THREADS, train_apart
+from search.running.seeds import THREADS
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import DEFAULT_STORAGE
@@ -33,7 +39,6 @@ from search.store.opening import open_database
 from search.store.records import complete_result
 from search.store.studies import require_study
 from search.store.views import StudyView, view_study
-from search.terminal.commands import console
 from search.training.bundle import Bundle
 from search.training.device import (
     choose_device,
@@ -42,9 +47,8 @@ from search.training.device import (
     prepare_process,
     versions,
 )
-from search.training.epoch import Epoch, StoppedError
 from search.training.files import delete_checkpoint
-from search.training.repeat import Job, TrainedRun, train_seed
+from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, load_full_task
 
 
@@ -56,6 +60,9 @@ def finalise(
     seeds: int = 3,
     trial: int | None = None,
     arm: str | None = None,
+    epochs: int | None = None,
+    candidates: int | None = None,
+    candidate_seeds: int = 2,
     image: str | int | Path | None = None,
     export: str | None = None,
     now: bool = False,
@@ -84,6 +91,12 @@ def finalise(
         seeds: number of training runs, from 1 up; the metrics are means over them.
         trial: number of another trial than the best.
         arm: take the best repeat of this arm of a comparison.
+        epochs: train so many, with the recipe's schedule scaled to them; None: as many as the
+            trial's best value took, with the schedule as it was.
+        candidates: so many of the best trials, from 2 up, are first trained again with fresh seeds
+            on the study's own split; the one with the lowest mean value is finalised. With `epochs`
+            they are trained so, too.
+        candidate_seeds: number of fresh seeds, from 1 up; of 1 nobody can say how sure it is.
         image: whose feature maps are drawn: a picture's path, or the index of a training image
             from 0; None for the first one of class 0.
         export: "onnx" writes `model.onnx` too.
@@ -104,9 +117,14 @@ def finalise(
     """
     if study is not None:
         check_study_name(study)
-    check_count("seeds", seeds)
-    if trial is not None and arm is not None:
-        raise SpecError("arm", f"either a trial or an arm, but got {trial=} and {arm=}")
+    counts = {"seeds": seeds, "epochs": epochs, "candidates": candidates}
+    for name, count in {**counts, "candidate_seeds": candidate_seeds}.items():
+        check_count(name, count)
+    if candidates == 1:
+        raise SpecError("candidates", "candidates must be 2 or more to choose from, but got 1")
+    named = {"trial": trial, "arm": arm, "candidates": candidates}
+    if len(given := {name: it for name, it in named.items() if it is not None}) > 1:
+        raise SpecError("trial", f"give one of trial, arm and candidates, but got {given}")
     if export not in (None, "onnx"):
         raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
     if export is not None:
@@ -119,6 +137,10 @@ def finalise(
             found = require_study(db, study)
             view = view_study(found)
             chosen = choose_trial(view, trial, arm)
+            several = [] if candidates is None else choose_candidates(view, candidates)
+            if epochs is not None:
+                chosen = stretched(chosen, epochs)
+                several = [stretched(one, epochs) for one in several]
             if not now:
                 refuse_unfinished(view)
             reading = view.spec.reading
@@ -127,25 +149,36 @@ def finalise(
             keep_data(found, task)
             count_test(source, images, reading=reading)  # a damaged test file is noticed now
             shown = choose_image(None if image is None else str(image), task)
-            layers = anatomy(chosen.config.architecture, task.image_shape, task.classes)
             folder = study_folder(found, runs_folder(storage, runs_dir))
             check_writable(folder)
             if progress:
-                announce(view, chosen, seeds)
-            job = Job(
-                architecture=to_dict(chosen.config.architecture),
-                source=family_of(chosen.config.architecture).source,
-                recipe=chosen.config.recipe,
-                epochs=chosen.epochs,
-                dataset=view.dataset.name,
-                reading=reading,
-                content=task.content,
-                place=source,
-                data_dir=images,
-                study_seed=view.spec.seed,
-                checkpoints=folder / CHECKPOINTS,
-            )
-            runs = train_all(job, task, range(seeds), stop or threading.Event(), progress=progress)
+                announce(view, several, candidate_seeds)
+            stop, spec = stop or threading.Event(), view.spec
+            shared: dict[str, Any] = {
+                "dataset": view.dataset.name,
+                "reading": reading,
+                "content": task.content,
+                "place": source,
+                "data_dir": images,
+                "study_seed": spec.seed,
+                "checkpoints": folder / CHECKPOINTS,
+            }
+            split = {"validation_count": spec.validation_count, "limit": spec.limit}
+            rivals = [
+                (one, make_job(one, candidate=one.trial.number, **split, **shared))
+                for one in several
+            ]
+            decided: tuple[Candidate, ...] = ()
+            if rivals:
+                held_out = rivals[0][1].load(on)
+                chosen, decided = decide(
+                    found, view, rivals, candidate_seeds, held_out, stop, progress=progress
+                )
+                del held_out
+            if progress:
+                announce_final(view, chosen, seeds)
+            job = make_job(chosen, **shared)
+            runs = train_all([(job, seed) for seed in range(seeds)], task, stop, progress=progress)
             bundle = make_bundle(view, chosen, task, runs[0])
             inside = look_inside(bundle, shown)
 
@@ -153,6 +186,9 @@ def finalise(
             # evaluation has begun.
             check_writable(folder)
             row, earlier = begin_evaluation(found, chosen.trial, job, task, runs)
+            if row.figures is not None:  # of the same weights, and of that temperature
+                recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
+                bundle = replace(bundle, temperature=recorded)
             if progress and row.figures is not None:
                 note(
                     f"these networks were tested on {in_utc(row.opened_at)} already; the numbers "
@@ -162,13 +198,14 @@ def finalise(
                 view=replace(view, results=earlier),
                 trial=chosen.trial,
                 epochs=chosen.epochs,
-                layers=layers,
+                layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
                 training_count=len(task.training),
                 opened_at=row.opened_at,
                 hardware=describe_hardware(on),
                 versions=versions(),
                 temperature=bundle.temperature,
                 why=chosen.why,
+                candidates=decided,
                 evaluation=len(earlier) + 1,
                 fingerprint=None if task.content is None else task.content.digest,
                 **inside,
@@ -178,37 +215,24 @@ def finalise(
             complete_result(db, row.result_id, figures)
             compared = None if export is None else task.training.images_NCHW
             final = write_all(folder, result, bundle, compared)
-            for seed in range(seeds):
-                delete_checkpoint(job.checkpoint(seed))
+            used = [(one, it) for _, one in rivals for it in range(candidate_seeds)]
+            for one, seed in [*used, *((job, seed) for seed in range(seeds))]:
+                delete_checkpoint(one.checkpoint(seed))
             sweep(found, folder)
             ContentWriter(found).write()
             return final
 
 
-def train_all(
-    job: Job, task: Task, seeds: Sequence[int], stop: threading.Event, *, progress: bool
-) -> list[TrainedRun]:
-    """Every seed's run: side by side on a CPU with several cores, else one after another.
-
-    Raises:
-        StoppedError: `stop` was set; the same call goes on.
-        RepeatError: a run died or diverged.
-    """
-    processes = min(len(seeds), default_workers(task.device.type))
-    shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
-    if progress:
-        done = {seed: len(job.saved(seed)["curve"]) for seed in seeds}
-        shown = shown_progress(console(), done, job.epochs)
-    with shown as on_epoch:
-        if processes > 1:
-            train_apart(job, seeds, processes=processes, stop=stop, on_epoch=on_epoch)
-        runs = [
-            train_seed(job, task, seed, stop=stop, on_epoch=partial(on_epoch, seed))
-            for seed in seeds
-        ]
-    if stop.is_set():  # too late for the last epoch, but not too late for the test set
-        raise StoppedError
-    return runs
+def make_job(chosen: Chosen, **others: Any) -> Job:
+    """What of a job is the configuration's; `others` are its other fields."""
+    architecture = chosen.config.architecture
+    return Job(
+        architecture=to_dict(architecture),
+        source=family_of(architecture).source,
+        recipe=chosen.config.recipe,
+        epochs=chosen.epochs,
+        **others,
+    )
 
 
 def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:

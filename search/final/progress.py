@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from search.pages.final_page import evaluated_before
 from search.store.views import StudyView
 from search.terminal.progress import can_be_live
 from search.training.epoch import Epoch
+from search.training.repeat import Job
 
 
 def note(text: str) -> None:
@@ -23,13 +24,26 @@ def note(text: str) -> None:
     print(f"Note: {text}", file=sys.stderr)
 
 
-def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
-    """Say on standard error what will be trained, and what should be known before."""
+def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
+    """Say on standard error what will be compared first, and what should be known before."""
     unfinished = view.spec.trials - view.finished
     if unfinished > 0 and not view.spec.is_comparison:
         note(f"the study still lacks {unfinished} of its trials.")
-    for text in filter(None, (printable(chosen.why), evaluated_before(view))):
-        note(text)
+    if view.results:
+        note(evaluated_before(view) or "")
+    if candidates:
+        numbers = ", ".join(str(chosen.trial.number) for chosen in candidates)
+        print(
+            f"Trials {numbers} of study {view.name}, each trained again on the study's own split "
+            f"with {counted(seeds, 'fresh seed')}, to choose between them",
+            file=sys.stderr,
+        )
+
+
+def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
+    """Say on standard error what will be trained for the test, and why."""
+    if chosen.why:
+        note(printable(chosen.why))
     times = counted(seeds, "time")
     what = f"Trial {chosen.trial.number} of study {view.name}"
     print(f"{what}, trained on all training images, {times}", file=sys.stderr)
@@ -37,32 +51,38 @@ def announce(view: StudyView, chosen: Chosen, seeds: int) -> None:
 
 @contextmanager
 def shown_progress(
-    console: Console, done: dict[int, int], epochs: int
+    console: Console, runs: Sequence[tuple[Job, int]]
 ) -> Iterator[Callable[[int, Epoch], None]]:
-    """Show how the runs advance; yields a function to call with a seed and its latest epoch.
+    """Show how the runs advance; yields a function to call with a run's index and latest epoch.
 
     Args:
-        done: by seed, the epochs that an earlier, interrupted start has trained.
-        epochs: of each run.
+        runs: job and seed of each; what an earlier, interrupted start has trained is known.
     """
-    started, before, total = time.monotonic(), sum(done.values()), len(done) * epochs
+    done = [len(job.saved(seed)["curve"]) for job, seed in runs]
+    names = [
+        f"seed {seed}" if job.candidate is None else f"trial {job.candidate}, fresh seed {seed}"
+        for job, seed in runs
+    ]
+    started, before, total = time.monotonic(), sum(done), sum(job.epochs for job, _ in runs)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
     is_live = can_be_live(console)
     bar = Progress(TextColumn("{task.description}"), *columns, console=console, disable=not is_live)
     task, now = bar.add_task("training", total=total, completed=before), before
-    for seed, count in done.items():
+    for (job, _), name, count in zip(runs, names, done, strict=True):
         if count:
-            console.print(f"seed {seed}: {count} of {epochs} epochs were done before")
+            console.print(f"{name}: {count} of {job.epochs} epochs were done before")
 
-    def tell(seed: int, epoch: Epoch) -> None:
+    def tell(index: int, epoch: Epoch) -> None:
         nonlocal now
         now += 1
         left = duration((time.monotonic() - started) / (now - before) * (total - now))
         words = f"training loss {epoch.train_loss:.4f}, about {left} left"
         if is_live:
-            bar.update(task, completed=now, description=f"seed {seed}, {words}")
+            bar.update(task, completed=now, description=f"{names[index]}, {words}")
         else:
-            console.print(f"seed {seed}: epoch {epoch.epoch} of {epochs}, {words}")
+            console.print(
+                f"{names[index]}: epoch {epoch.epoch} of {runs[index][0].epochs}, {words}"
+            )
 
     with bar:
         yield tell

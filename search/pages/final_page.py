@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from search.analysis.candidates import candidates_table
 from search.analysis.final_result import (
     FinalResult,
     by_class,
@@ -64,6 +65,7 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "test_accuracy": test_accuracy,
         "by_class": by_class,
         "scores": _scores(final),
+        "candidates": candidates_table(final.candidates, final.view.spec.objective),
         "pairs": _confused(final),
         "calibrated": {
             name: _of_seeds(found, *((4, 1, "") if name == "loss" else (2, 100, " %")))
@@ -138,5 +140,13 @@ def _confused(final: FinalResult) -> list[tuple[str, str, str]]:
 
 def _options(final: FinalResult) -> list[str]:
     """The command's flags beyond study and database."""
-    seeds = ["--seeds", str(len(final.runs))]
-    return [*seeds, "--trial", str(final.trial.number)] if final.why else seeds
+    options = ["--seeds", str(len(final.runs))]
+    own = next(it for it in final.view.trials if it.number == final.trial.number)
+    if final.candidates:
+        options += ["--candidates", str(len(final.candidates))]
+        options += ["--candidate-seeds", str(len(final.candidates[0].values))]
+    elif final.why:
+        options += ["--trial", str(final.trial.number)]
+    if own.config != final.trial.config or (own.best and own.best.epoch != final.epochs):
+        options += ["--epochs", str(final.epochs)]
+    return options

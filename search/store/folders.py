@@ -36,7 +36,9 @@ MOST_OWNER_BYTES = 10_000
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
-_CHECKPOINT = re.compile(r"(trial|final)-([0-9]{1,9})(?:\.previous)?\.pt")  # number, or seed
+_CHECKPOINT = re.compile(
+    r"(trial|final|candidate-[0-9]{1,9})-([0-9]{1,9})(?:\.previous)?\.pt"
+)  # number, or seed
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 

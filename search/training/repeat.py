@@ -1,4 +1,4 @@
-"""A configuration trained once more on all training images, with one seed after another.
+"""A configuration trained once more, with fresh seeds: on all training images, or to compare it.
 
 Each seed leaves a checkpoint after every epoch and goes on from it, in this or another process.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from search.spec.extensions import restore_family
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
-from search.training.task import Task, evaluate
+from search.training.task import Task, evaluate, load_full_task, load_task
 from search.training.train import train
 
 
@@ -37,6 +38,9 @@ class Job:
         content: fingerprint of all images, where one is to be held to.
         place: the data set's name where it lies elsewhere now.
         source: code of a person's own family of networks.
+        candidate: number of the trial that is trained here to compare it with others, on the
+            study's own split; None: the final training, on all training images.
+        validation_count, limit: of that split, as `load_task` takes them.
     """
 
     architecture: Mapping[str, Any]
@@ -50,13 +54,39 @@ class Job:
     content: Fingerprint | None = None
     place: str | None = None
     source: str | None = None
+    candidate: int | None = None
+    validation_count: int | None = None
+    limit: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """Tells its randomness from that of other jobs; candidates of one seed share theirs."""
+        return "final" if self.candidate is None else "candidate"
+
+    def load(self, device: torch.device) -> Task:
+        """The images to train on. Raises DataError."""
+        name = self.place or self.dataset
+        if self.candidate is None:
+            return load_full_task(name, self.data_dir, device, reading=self.reading)
+        return load_task(
+            name,
+            self.data_dir,
+            device,
+            seed=self.study_seed,
+            reading=self.reading,
+            validation_count=self.validation_count,
+            limit=self.limit,
+        )
 
     def checkpoint(self, seed: int) -> Path:
-        return self.checkpoints / f"final-{seed}.pt"
+        of = "" if self.candidate is None else f"-{self.candidate}"
+        return self.checkpoints / f"{self.kind}{of}-{seed}.pt"
 
     def identity(self, seed: int) -> dict[str, Any]:
         """What a checkpoint must have been made for to be gone on from."""
+        split = [self.candidate, self.validation_count, self.limit]
         return {
+            **({} if self.candidate is None else {"candidate": split}),
             "architecture": dict(self.architecture),
             "recipe": self.recipe.to_dict(),
             "dataset": self.dataset,
@@ -77,7 +107,7 @@ class TrainedRun:
     """A network trained with one seed, not tested.
 
     Attributes:
-        curve: its epochs; their validation metrics are NaN, since no image was held out.
+        curve: its epochs; their validation metrics are NaN where no image was held out.
         training: score on all images that it was trained on, in evaluation mode.
         weights: in main memory.
     """
@@ -96,14 +126,32 @@ def train_seed(
     stop: threading.Event | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainedRun:
-    """Train with one seed, or go on where an earlier call stopped; `on_epoch` after each epoch.
+    """Train with one seed, or go on where an earlier call stopped; see `train_slices`."""
+    slices = train_slices(job, task, seed, stop=stop, on_epoch=on_epoch)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as ended:
+            run: TrainedRun = ended.value
+            return run
+
+
+def train_slices(
+    job: Job,
+    task: Task,
+    seed: int,
+    *,
+    stop: threading.Event | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> Generator[None, None, TrainedRun]:
+    """The training of one seed, a slice for each `next()`; `on_epoch` is called after each epoch.
 
     On a CPU the result depends on the number of threads, and on nothing else that runs.
 
     Raises:
         StoppedError: `stop` was set; all epochs but the one under way are kept.
-        RepeatError: the images or the weights to start from are not there any more, or the loss is
-            not finite in the end.
+        RepeatError: the images or the weights to start from are not there any more, or the loss of
+            a final training is not finite in the end.
     """
     held, found = job.content, task.content
     if held is not None and found is not None and held.digest != found.digest:
@@ -121,7 +169,7 @@ def train_seed(
             from_dict(job.architecture),
             dataclasses.replace(job.recipe, patience=None),
             task,
-            seed=derived_seed(job.study_seed, "final", seed),
+            seed=derived_seed(job.study_seed, job.kind, seed),
             state=saved["training"],
             stop=stop,
         )
@@ -137,16 +185,21 @@ def train_seed(
         }
         save_checkpoint(job.checkpoint(seed), state)
 
-    while training.epoch < job.epochs:
-        curve.append(next(training))
-        save()
-        on_epoch(curve[-1])
-    if saved["score"] is None:
-        score = evaluate(training.model, task.training, task.mean_C, task.std_C)
-        save(score)
-    else:
-        score = Score(**saved["score"])
-    if not math.isfinite(score.loss):
+    with closing(training):
+        slices = training.slices()
+        while training.epoch < job.epochs:
+            epoch = next(slices)
+            if epoch is not None:
+                curve.append(epoch)
+                save()
+                on_epoch(epoch)
+            yield
+        if saved["score"] is None:
+            score = evaluate(training.model, task.training, task.mean_C, task.std_C)
+            save(score)
+        else:
+            score = Score(**saved["score"])
+    if not math.isfinite(score.loss) and job.candidate is None:
         raise RepeatError(
             f"seed {seed} diverged on the full training set: its loss is {score.loss}; choose "
             "another trial with --trial N"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.datasets import default_data_dir, load_test
 from search import export, finalize
-from search.final import final, folder
+from search.final import folder, runs
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.studies import require_study, set_total
@@ -39,7 +39,7 @@ def place(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metrics(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[str, Any]:
     """Of the first run, which is made once; the study's folder is the present one."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(final, "default_workers", lambda _: 1)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     file = Path("runs/digits/final/metrics.json")
     if not file.exists():
         assert finalize.main(["--seeds", "2"]) == 0
@@ -159,8 +159,8 @@ def test_interrupted_it_goes_on_to_the_same_metrics(
 
         yield tell
 
-    monkeypatch.setattr(final, "default_workers", lambda _: 2)
-    monkeypatch.setattr(final, "shown_progress", shown)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 2)
+    monkeypatch.setattr(runs, "shown_progress", shown)
     before = len(view().results)
     assert finalize.main(["--seeds", "2"]) == 130
     assert len(view().results) == before  # the test set was not opened

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.final.choose import choose_trial
+from search.final.choose import choose_candidates, choose_trial, stretched
 from search.store import StorageError
 from search.store.views import State, TrialView
 from search.training.metrics import HIGHEST_TEMPERATURE
@@ -84,3 +84,29 @@ def test_the_temperature_is_the_best_epochs(metrics: dict[str, float], temperatu
     curve = first, dataclasses.replace(second, metrics=metrics), third
     chosen = choose_trial(study_view([dataclasses.replace(own, curve=curve)]))
     assert (chosen.epochs, chosen.temperature) == (2, temperature)
+
+
+def test_candidates_are_the_best_complete_trials() -> None:
+    pruned = trial_view(3, [0.1], state="pruned")
+    view = study_view([trial_view(0, [0.4]), trial_view(1, [0.2]), trial_view(2, [0.3]), pruned])
+    found = choose_candidates(view, 2)
+    assert [(one.trial.number, one.epochs, one.why) for one in found] == [(1, 1, ""), (2, 1, "")]
+    with pytest.raises(StorageError, match="has 3 complete trials, but got --candidates 4"):
+        choose_candidates(view, 4)
+
+
+def test_a_stretched_recipe_is_trained_to_its_end() -> None:
+    own = trial_view(0, [0.5, 0.3, 0.4])
+    last = dataclasses.replace(own.curve[-1], metrics={"temperature": 1.5})
+    view = study_view([dataclasses.replace(own, curve=(*own.curve[:-1], last))])
+    plain = choose_trial(view)
+    longer = stretched(plain, 30)
+    assert (longer.epochs, longer.config.recipe.epochs, longer.temperature) == (30, 30, 1.5)
+    assert longer.trial.config == longer.config != plain.config
+    whole = plain.config.recipe.epochs
+    assert longer.why == (
+        "Trained for 30 epochs, to which its schedule is scaled; the trial was best after epoch 2 "
+        f"of {whole}."
+    )
+    assert "its whole schedule" in stretched(plain, whole).why
+    assert stretched(longer, 30) == longer

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from search import finalize
-from search.final import final, folder
+from search.final import final, folder, runs
 from search.final.final import finalise
 from search.final.predict import predict
 from search.running.results import load_study
@@ -38,7 +38,7 @@ STEPS = (
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process, and no pictures: drawing them takes longer than the training."""
-    monkeypatch.setattr(final, "default_workers", lambda _: 1)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     monkeypatch.setattr(folder, "save_pictures", lambda *_: [])
 
 
@@ -70,7 +70,12 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
     [
         ({"seeds": 0}, "seeds must be a whole number from 1 up, but got 0"),
         ({"arm": "x"}, "no arm 'x'"),
-        ({"trial": 0, "arm": "x"}, "either a trial or an arm"),
+        ({"trial": 0, "arm": "x"}, "give one of trial, arm and candidates, but got"),
+        ({"trial": 0, "candidates": 2}, "give one of trial, arm and candidates, but got"),
+        ({"candidates": 1}, "candidates must be 2 or more to choose from, but got 1"),
+        ({"candidates": 99}, "complete trials, but got --candidates 99; give --candidates"),
+        ({"candidates": 2, "candidate_seeds": 0}, "candidate_seeds must be a whole number"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 up, but got 0"),
         ({"export": "tflite"}, "export must be 'onnx' or None, but got 'tflite'"),
         ({"image": 99999}, "no training image 99999"),
         ({"study": "no such"}, "not usable"),
@@ -92,14 +97,14 @@ def test_bad_arguments_end_before_any_training(
 def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the word comes when the last epoch is over."""
     before = len(load_study("digits").results)
-    late, train = threading.Event(), final.train_seed
+    late, train = threading.Event(), runs.train_in_turn
 
     def trained(*arguments: Any, **options: Any) -> Any:
         run = train(*arguments, **options)
         late.set()
         return run
 
-    monkeypatch.setattr(final, "train_seed", trained)
+    monkeypatch.setattr(runs, "train_in_turn", trained)
     with pytest.raises(StoppedError):
         finalise("digits", seeds=1, stop=late)
     assert len(load_study("digits").results) == before
@@ -110,9 +115,9 @@ KILLED = """
 import importlib, os, signal, sys
 
 module, step, when = sys.argv[1:]
-from search.final import final, folder
+from search.final import final, folder, runs
 
-final.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
+runs.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
 owner = importlib.import_module(module)
 real = getattr(owner, step)
 

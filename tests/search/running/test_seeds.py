@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,11 +14,12 @@ import torch
 from data.datasets import default_data_dir
 from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
-from search.running.seeds import train_apart
+from search.running import seeds
+from search.running.seeds import train_apart, train_in_turn
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job, train_seed
-from search.training.task import load_full_task
+from search.training.task import Task, load_full_task
 
 
 def make_job(folder: Path, epochs: int = 2) -> Job:
@@ -37,19 +39,56 @@ def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
     together, alone = make_job(tmp_path / "together"), make_job(tmp_path / "alone")
     told: list[tuple[int, int]] = []
     train_apart(
-        together,
-        [0, 1],
+        [(together, 0), (together, 1)],
         processes=2,
         stop=threading.Event(),
-        on_epoch=lambda seed, epoch: told.append((seed, epoch.epoch)),
+        on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
     )
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    turns: list[int] = []
+    in_turn = train_in_turn(
+        [(make_job(tmp_path / "turns"), seed) for seed in (0, 1, 2)],
+        task,
+        at_a_time=2,
+        stop=threading.Event(),
+        on_epoch=lambda index, _: turns.append(index),
+    )
+    assert turns == [0, 1, 0, 1, 2, 2]
     for seed in (0, 1):
         theirs = train_seed(together, task, seed, on_epoch=lambda _: pytest.fail("trained again"))
         mine = train_seed(alone, task, seed)
-        assert theirs.training == mine.training
-        assert all(torch.equal(theirs.weights[name], mine.weights[name]) for name in mine.weights)
+        for other in (theirs, in_turn[seed]):
+            assert (other.seed, other.training) == (seed, mine.training)
+            assert all(torch.equal(it, mine.weights[name]) for name, it in other.weights.items())
+
+
+def test_what_does_not_fit_beside_others_goes_on_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, failed = make_job(tmp_path), list[int]()
+
+    def small(job: Job, task: Task, seed: int, **options: Any) -> Any:
+        for done, _ in enumerate(real(job, task, seed, **options)):
+            if seed == 1 and done == 60 and not failed:  # in its second epoch
+                failed.append(seed)
+                raise torch.OutOfMemoryError("out of memory")
+            yield
+        return train_seed(job, task, seed)
+
+    real = seeds.train_slices
+    monkeypatch.setattr(seeds, "train_slices", small)
+    told: list[tuple[int, int]] = []
+    runs = seeds.train_in_turn(
+        [(job, seed) for seed in (0, 1)],
+        load_full_task("digits", default_data_dir(), torch.device("cpu")),
+        at_a_time=2,
+        stop=threading.Event(),
+        on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
+    )
+    assert failed == [1]
+    assert told == [(0, 1), (1, 1), (0, 2), (1, 2)]
+    assert [run.seed for run in runs] == [0, 1]
 
 
 def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
@@ -63,7 +102,7 @@ def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
             children[0].kill()
 
     with pytest.raises(RepeatError, match=r"seed [01] died \(SIGKILL.*same command goes on"):
-        train_apart(job, [0, 1], processes=2, stop=threading.Event(), on_epoch=kill)
+        train_apart([(job, 0), (job, 1)], processes=2, stop=threading.Event(), on_epoch=kill)
     assert len(children) == 2
     assert not any(child.is_running() for child in children)  # the other was terminated
 
@@ -79,7 +118,7 @@ def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -
             stop.set()
 
     with pytest.raises(StoppedError):
-        train_apart(job, [0, 1, 2], processes=2, stop=stop, on_epoch=tell)
+        train_apart([(job, it) for it in range(3)], processes=2, stop=stop, on_epoch=tell)
     assert time.monotonic() - asked[0] < 5
     assert max(len(job.saved(seed)["curve"]) for seed in (0, 1)) >= 2
     assert not job.saved(2)["curve"]
@@ -91,7 +130,7 @@ def test_what_a_person_must_mend_is_told_once(
     (tmp_path / "file").write_text("")
     job = make_job(tmp_path / "file" / "below")  # no folder can be made there
     with pytest.raises(RepeatError, match="error above"):
-        train_apart(job, [0], processes=1, stop=threading.Event(), on_epoch=lambda *_: None)
+        train_apart([(job, 0)], processes=1, stop=threading.Event(), on_epoch=lambda *_: None)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "seed 0" in lines[0]

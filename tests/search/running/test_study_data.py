@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import DataError
 from search import worker
-from search.final import final
+from search.final import final, runs
 from search.final.final import finalise
 from search.running.results import load_study
 from search.running.study import run_study
@@ -54,7 +54,7 @@ def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(made / "pristine", live, dirs_exist_ok=True)
     monkeypatch.chdir(live)
     monkeypatch.setenv("SEARCH_DATA_DIR", "data")
-    monkeypatch.setattr(final, "default_workers", lambda _: 1)
+    monkeypatch.setattr(runs, "default_workers", lambda _: 1)
     return live
 
 
@@ -192,9 +192,9 @@ def test_changed_while_training_the_test_set_stays_closed(
     train = final.train_all
 
     def then_rename(*arguments: Any, **options: Any) -> Any:
-        runs = train(*arguments, **options)
+        trained = train(*arguments, **options)
         rename_class(place / "pets")
-        return runs
+        return trained
 
     monkeypatch.setattr(final, "train_all", then_rename)
     with pytest.raises(DataError, match="were changed meanwhile"):

@@ -66,9 +66,20 @@ def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) 
     assert len(job.saved(0)["curve"]) == 3
 
 
+def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task: Task) -> None:
+    two = [dataclasses.replace(job, candidate=number, limit=100) for number in (4, 5)]
+    assert [one.checkpoint(0).name for one in two] == ["candidate-4-0.pt", "candidate-5-0.pt"]
+    first, second, final = (train_seed(it, task, 0) for it in (*two, job))
+    assert first.training == second.training != final.training
+    assert first.curve[-1].metrics["temperature"] > 0
+    assert not dataclasses.replace(two[0], limit=50).saved(0)["curve"]  # another split
+    assert len(two[0].saved(0)["curve"]) == 3
+
+
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
     wild = dataclasses.replace(
         job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e30, schedule="constant")
     )
     with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
         train_seed(wild, task, 0)
+    train_seed(dataclasses.replace(wild, candidate=4), task, 0)  # a candidate has lost, that is all

@@ -1,0 +1,127 @@
+"""The most promising configurations of a study, trained again with fresh seeds, and who wins.
+
+The study's own runs do not count here: the best of many is best partly by luck (its winner's
+curse). All candidates share their fresh seeds, so differences are taken seed by seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from search.analysis.comparison import Difference, compare_pairs, corrected
+from search.analysis.comparison_words import finding_in_words
+from search.analysis.measures import measure_of
+from search.analysis.wording import counted, spread
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A trial's configuration trained again on the study's split.
+
+    Attributes:
+        epochs: that each run was trained.
+        searched: its value in the study.
+        values: of the study's objective after the last epoch, by fresh seed; infinite where the
+            run diverged.
+    """
+
+    trial: int
+    epochs: int
+    searched: float
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return mean(self.values)
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The winner first: by the mean over the fresh seeds, of equal ones by the study's value."""
+    return sorted(candidates, key=lambda one: (one.mean, one.searched))
+
+
+def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Difference]:
+    """The winner against each of the others, the second first; tests are corrected together."""
+    winner, *others = ranked(candidates)
+    return corrected(
+        compare_pairs(
+            f"trial {winner.trial}",
+            f"trial {other.trial}",
+            objective,
+            {
+                seed: pair[0] - pair[1]
+                for seed, pair in enumerate(zip(winner.values, other.values, strict=True))
+                if all(map(math.isfinite, pair))
+            },
+            largest=max(map(abs, winner.values)),
+            diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
+        )
+        for other in others
+    )
+
+
+def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
+    """Which trial was taken, by what, and how sure that is."""
+    winner, *_ = ranked(candidates)
+    measure, seeds = measure_of(objective), counted(len(winner.values), "fresh seed")
+    second = against_winner(candidates, objective)[0]
+    sure = f"“{second.arm}” is better than the second"
+    if second.verdict != "better":
+        sure = f"no evidence that {sure}"
+    finding = finding_in_words(second)
+    return (
+        f"Trial {winner.trial} has the lowest mean {measure.words} of the {len(candidates)} most "
+        f"promising trials, each trained again with {seeds} on the study's own split: "
+        f"{value_in_words(winner, objective)}. {finding[:1].upper()}{finding[1:]}: {sure}."
+    )
+
+
+def value_in_words(candidate: Candidate, objective: str) -> str:
+    """`0.2306 ± 0.0012`: mean and sample standard deviation over the fresh seeds."""
+    measure, finite = measure_of(objective), math.isfinite(candidate.mean)
+    around = spread(candidate.values) if finite else None
+    middle = measure.bare(candidate.mean) if finite else "diverged"
+    return middle + ("" if around is None else f" ± {measure.bare(around)}")
+
+
+def candidates_table(candidates: Sequence[Candidate], objective: str) -> list[tuple[str, ...]]:
+    """Trial, epochs, value in the study, and over the fresh seeds; the winner first."""
+    bare = measure_of(objective).bare
+    return [
+        (str(one.trial), str(one.epochs), bare(one.searched), value_in_words(one, objective))
+        for one in ranked(candidates)
+    ]
+
+
+def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any]:
+    """For `metrics.json`: null in place of what is not finite, or was not tested."""
+    second = against_winner(candidates, objective)[0]
+    finite = {
+        one.trial: [value if math.isfinite(value) else None for value in one.values]
+        for one in candidates
+    }
+    return {
+        "objective": objective,
+        "trials": [
+            {
+                "trial": one.trial,
+                "epochs": one.epochs,
+                "searched": one.searched,
+                "values": finite[one.trial],
+                "mean": one.mean if math.isfinite(one.mean) else None,
+                "std": spread(one.values) if math.isfinite(one.mean) else None,
+            }
+            for one in ranked(candidates)
+        ],
+        "winner_minus_second": {
+            "mean": second.mean,
+            "std": spread(list(second.by_repeat.values())),
+            "pairs": second.pairs,
+            "interval_95": None if second.low is None else [second.low, second.high],
+            "p_holm": second.p_holm,
+        },
+    }

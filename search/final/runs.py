@@ -1,0 +1,98 @@
+"""The trainings of finalize: those that decide between candidates, and the final ones."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from search.analysis.candidates import Candidate, decision_in_words, ranked
+from search.final.choose import Chosen, temperature_of
+from search.final.progress import shown_progress
+from search.running.pool import default_workers
+from search.running.seeds import train_apart, train_in_turn
+from search.running.worker import TRIALS_PER_GPU
+from search.store.data import check_data
+from search.store.studies import StudyHandle
+from search.store.views import StudyView
+from search.terminal.commands import console
+from search.training.epoch import Epoch, RepeatError, StoppedError
+from search.training.repeat import Job, TrainedRun
+from search.training.task import Task
+
+TRAININGS_AT_A_TIME = {"cpu": 1, "cuda": TRIALS_PER_GPU}  # of one process
+
+
+def train_all(
+    runs: Sequence[tuple[Job, int]], task: Task, stop: threading.Event, *, progress: bool
+) -> list[TrainedRun]:
+    """Every run, a job and a seed: side by side on a CPU with several cores, on a GPU in turn.
+
+    Raises:
+        StoppedError: `stop` was set; the same call goes on.
+        RepeatError: a run died or diverged.
+    """
+    kind = task.device.type
+    processes = min(len(runs), default_workers(kind))
+    shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
+    if progress:
+        shown = shown_progress(console(), runs)
+    with shown as on_epoch:
+        if processes > 1:
+            train_apart(runs, processes=processes, stop=stop, on_epoch=on_epoch)
+        trained = train_in_turn(
+            runs, task, at_a_time=TRAININGS_AT_A_TIME[kind], stop=stop, on_epoch=on_epoch
+        )
+    if stop.is_set():  # too late for the last epoch, but not too late for the test set
+        raise StoppedError
+    return trained
+
+
+def decide(
+    study: StudyHandle,
+    view: StudyView,
+    candidates: Sequence[tuple[Chosen, Job]],
+    seeds: int,
+    task: Task,
+    stop: threading.Event,
+    *,
+    progress: bool,
+) -> tuple[Chosen, tuple[Candidate, ...]]:
+    """Train each candidate with fresh seeds on the study's split; the winner, and all of them.
+
+    Its temperature is the geometric mean of those that fit its fresh runs.
+
+    Args:
+        task: the study's own training and validation images.
+
+    Raises:
+        StoppedError, RepeatError: see `train_all`; or every candidate diverged.
+    """
+    check_data(study, task)
+    runs = [(job, seed) for _, job in candidates for seed in range(seeds)]
+    trained = iter(train_all(runs, task, stop, progress=progress))
+    found, temperatures = [], dict[int, float]()
+    for chosen, _ in candidates:
+        ends = [next(trained).curve[-1] for _ in range(seeds)]
+        values = [view.spec.value.of(end) for end in ends]
+        number, best = chosen.trial.number, chosen.trial.best
+        assert best is not None
+        temperatures[number] = math.exp(sum(math.log(temperature_of(end)) for end in ends) / seeds)
+        found.append(
+            Candidate(
+                trial=number,
+                epochs=chosen.epochs,
+                searched=best.value,
+                values=tuple(value if math.isfinite(value) else math.inf for value in values),
+            )
+        )
+    winner = ranked(found)[0]
+    if not math.isfinite(winner.mean):
+        raise RepeatError(
+            "every candidate diverged with a fresh seed; name a trial with --trial N instead"
+        )
+    chosen = next(it for it, _ in candidates if it.trial.number == winner.trial)
+    why = f"{decision_in_words(found, view.spec.objective)} {chosen.why}".rstrip()
+    return replace(chosen, temperature=temperatures[winner.trial], why=why), tuple(found)
