@@ -19,6 +19,7 @@ from search.final import final, folder, runs
 from search.final.final import finalise
 from search.final.predict import predict
 from search.running.results import load_study
+from search.training import repeat
 from search.training.bundle import read_bundle
 from search.training.epoch import StoppedError
 
@@ -175,3 +176,67 @@ def test_the_numbers_on_record_are_those_that_are_written(
         again = finalise("digits", seeds=1)
     assert again.metrics["test"] == first.metrics["test"]
     assert again.result.runs[0].test == first.result.runs[0].test
+
+
+CANDIDATES: dict[str, Any] = {"seeds": 1, "candidates": 2, "epochs": 3, "device": "cpu"}
+KILLED_BETWEEN = f"""
+import os, signal
+from search.final import final, runs
+from search.training import repeat
+
+runs.default_workers, saves, real = lambda _: 1, [], repeat.save_checkpoint
+
+def fatal(path, state):
+    real(path, state)
+    print(path.name, len(state["curve"]), flush=True)
+    saves.append(path)
+    if len(saves) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+repeat.save_checkpoint = fatal
+final.finalise("digits", **{CANDIDATES})
+"""
+
+
+def test_candidates_are_trained_once_also_if_it_is_killed(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with more epochs than the study's, which is an evaluation of its own."""
+    monkeypatch.chdir(
+        shutil.copytree(searched, tmp_path / "copy", ignore=shutil.ignore_patterns("final*"))
+    )
+    with sqlite3.connect("studies.db") as connection:
+        connection.execute("DELETE FROM results")  # of other tests of this session
+    plain = finalise("digits", seeds=1)
+    command = [sys.executable, "-c", KILLED_BETWEEN]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    saved, stop, real = killed.stdout.splitlines(), threading.Event(), repeat.save_checkpoint
+
+    def counted(path: Path, state: dict[str, Any]) -> None:
+        real(path, state)
+        saved.append(f"{path.name} {len(state['curve'])}")
+        if saved[-1] == "final-0.pt 1":
+            stop.set()
+
+    monkeypatch.setattr(repeat, "save_checkpoint", counted)
+    with pytest.raises(StoppedError):
+        finalise("digits", **CANDIDATES, stop=stop)
+    assert len(load_study("digits").results) == 1
+    finalise("digits", **CANDIDATES)
+    assert len(load_study("digits").results) == 2
+    # Two candidates with two seeds, and the final run: three epochs each, and the score.
+    assert len(saved) == len({*saved}) + 5 == 5 * 4
+    assert not list(Path("runs/digits/checkpoints").glob("*.pt"))
+
+    metrics = json.loads(Path("runs/digits/final-2/metrics.json").read_text())
+    first, second = metrics["candidates"]["trials"]
+    assert first["mean"] < second["mean"]
+    assert metrics["trial"] == first["trial"]
+    assert len(first["values"]) == 2
+    assert metrics["epochs"] == first["epochs"] == 3 > plain.metrics["epochs"]
+    assert metrics["chosen"].startswith(f"Trial {first['trial']} has the lowest mean")
+    assert "Trained for 3 epochs" in metrics["chosen"]
+    page = Path("runs/digits/final-2/report.html").read_text()
+    assert "of the candidates, the winner first" in page
+    assert "--candidates 2 --candidate-seeds 2 --epochs 3" in page
