@@ -13,7 +13,7 @@ from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
 from search.analysis.candidates import Candidate
-from search.analysis.final_result import FinalResult, choose_image, figures_on_test, look_inside
+from search.analysis.final_result import FinalResult, figures_on_test
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
     Chosen,
@@ -24,6 +24,7 @@ from search.final.choose import (
 )
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
+from search.final.inside import choose_image, look_inside
 from search.final.progress import announce, announce_final, note
 from search.final.runs import decide, train_all
 from search.final.scoring import begin_evaluation, test
