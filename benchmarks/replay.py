@@ -38,6 +38,7 @@ from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
+from benchmarks.replay_worlds import earlier_studies
 from search.terminal.commands import Parser, positive_int, run
 
 HERE = Path(__file__).parent
@@ -125,9 +126,7 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         metavar="FILE",
         help="further records for the prior, on which nothing is replayed",
     )
-    own.add_argument(
-        "--sampler", default="gp", help="of the product's strategies: gp (default), tpe (fast)"
-    )
+    own.add_argument("--sampler", default="gp", help="of ours: gp (default), or tpe, which is fast")
     own.add_argument("--json", type=Path, metavar="FILE", help="all results")
     own.add_argument(
         "--figure", type=Path, metavar="FILE", help="regret against compute, as .html, .svg or .png"
@@ -147,16 +146,18 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
     strategy = find_strategy(job.strategy, args.sampler)
-    world = make_world(job.file, job.world, args.cache)
     found = simulate(
         strategy,
-        world,
+        make_world(job.file, job.world, args.cache),
         seed,
         job.workers,
         trials=args.trials,
         budget=args.budget,
         horizon=args.horizon,
         prior=_prior(_others(job, args), strategy.prior, args.cache),
+        earlier=earlier_studies(
+            [it for it in _others(job, args) if it not in args.learn_from], strategy.warm_start
+        ),
     )
     return job, seed, found
 
@@ -286,10 +287,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.figure:
         write_figure(args.figure, draw_figure(results))
     if args.json:
-        scale = {
-            name: getattr(args, name)
-            for name in ("repeats", "horizon", "trials", "budget", "sampler")
-        }
+        names = ("repeats", "horizon", "trials", "budget", "sampler")
+        scale = {name: getattr(args, name) for name in names}
         made = environment("replay", torch.device("cpu"))
         write_json(args.json, {"worlds": results, "scale": scale, **made})
     return 0

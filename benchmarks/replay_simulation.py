@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from search.sampling import promotion
 from search.sampling.forecast import Contender, State
 from search.spec.config import StudySpec
+from search.spec.earlier import Earlier
 from search.spec.space import distributions
 
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
@@ -132,12 +133,14 @@ class Progress:
     Attributes:
         trials, budget: how many it may begin, and epochs it may spend, where it heeds them.
         prior: of the forecast.
+        earlier: studies that it starts from.
     """
 
     spec: StudySpec
     trials: int
     budget: float
     prior: Path | None = None
+    earlier: Sequence[Earlier] = ()
     entries: list[Entry] = field(default_factory=list)
 
     def begin(self, trial: optuna.Trial) -> Entry:
@@ -168,6 +171,7 @@ class Strategy:
         choose: a worker is free -> what it trains.
         is_ours: whether it runs code of `search.sampling`.
         prior: of its forecast: learned on the other records, none, or the opposite.
+        warm_start: from the other records as from earlier studies; or from the opposite of them.
     """
 
     description: str
@@ -179,6 +183,7 @@ class Strategy:
     choose: Callable[[Progress], promotion.Choice] = new
     is_ours: bool = False
     prior: Literal["others", "none", "inverted"] = "others"
+    warm_start: Literal["none", "others", "inverted"] = "none"
 
 
 def simulate(
@@ -191,6 +196,7 @@ def simulate(
     budget: float = BUDGET,
     horizon: float = HORIZON,
     prior: Path | None = None,
+    earlier: Sequence[Earlier] = (),
 ) -> list[Point]:
     """One search; its incumbents, by the compute at which they came.
 
@@ -200,6 +206,7 @@ def simulate(
         budget: share of trials x epochs that it may spend then.
         horizon: compute at which the search is broken off, in whole trainings.
         prior: of the forecast; never one that knows this data set.
+        earlier: studies that it starts from.
     """
     spec = dataclasses.replace(world.spec, seed=seed)
     total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
@@ -208,6 +215,7 @@ def simulate(
         trials=total,
         budget=budget * total * spec.epochs,
         prior=prior,
+        earlier=earlier,
     )
     return _Replay(strategy, world, progress, seed).run(workers, horizon)
 

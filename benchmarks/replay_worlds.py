@@ -21,8 +21,11 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import SPACE, read
+from benchmarks.prior import load
 from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source
+from search.sampling.earlier import standardised
 from search.spec.config import StudySpec
+from search.spec.earlier import Earlier
 from search.spec.space import distributions
 from search.spec.study_file import read_study_file
 
@@ -60,6 +63,18 @@ def read_runs(file: Path) -> list[Run]:
     for one in read(file):
         by_number.setdefault(one["number"], {})[one["seed"]] = one
     return [_run(of_seed) for _, of_seed in sorted(by_number.items())]
+
+
+def earlier_studies(files: Sequence[Path], kind: str) -> list[Earlier]:
+    """Records as earlier studies of a warm start; `kind`: none, others, or inverted."""
+    found = []
+    for file in files if kind != "none" else []:
+        sign = -1 if kind == "inverted" else 1
+        kept = standardised([(one.params, sign * one.level()) for one in load(file)])
+        found.append(
+            Earlier(source=file.name, data="", objective=CALIBRATED, best=None, configurations=kept)
+        )
+    return found
 
 
 def _run(of_seed: Mapping[int, Mapping[str, Any]]) -> Run:

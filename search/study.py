@@ -57,6 +57,7 @@ python -m search.study --dataset folder:photos  # your own images: photos/train/
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
 python -m search.study --continue 17            # take trial 17 to its end, though it was stopped
 python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # one of your own
+python -m search.study --dataset mnist --warm-start fashion_mnist  # from what that one found
 python -m search.study --status                 # how it stands, asked from another terminal
 python -m search.study --list                   # ready-made studies: comparisons and searches
 python -m search.study --config a4_dropout --dry-run     # what it would train, and how long
@@ -124,6 +125,16 @@ def parser() -> Parser:
         metavar="FILE",
         help="start from these in place of those that the study file names: a file, or the folder "
         "of a finalised model",
+    )
+    own.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="STUDY",
+        help="start from what an earlier study found, also on other images or in another space: "
+        "its best configurations come first, the others are weak evidence that fades. A name, or "
+        "URL#NAME for another database; may be repeated; what is needed is copied into the new "
+        "study",
     )
     own.add("device", "trials-per-device")
     own.add_argument(

@@ -52,6 +52,7 @@ class Request:
         trials_per_device: that each trains at a time; None: as many as increase throughput.
         continue_trials: numbers of stopped trials to take to their ends.
         enqueue: configurations to train before the sampler's, as `read_configurations` gives them.
+        warm_start: earlier studies that a new one starts from, see `read_earlier`.
     """
 
     fields: Mapping[str, Any]
@@ -67,6 +68,7 @@ class Request:
     trials_per_device: int | None = None
     continue_trials: Sequence[int] = ()
     enqueue: Sequence[Mapping[str, Any]] = ()
+    warm_start: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str | None:
@@ -185,6 +187,8 @@ def read_request(
     """
     options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     where = {name: given[name] for name in WHERE if name in given}
+    named = given.get("warm_start") or ()
+    where["warm_start"] = (named,) if isinstance(named, str) else tuple(named)
     if where.get("study") is not None:
         check_study_name(where["study"])
     if "dataset" in options:

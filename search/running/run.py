@@ -13,13 +13,17 @@ from typing import Any
 import torch
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
+from search.analysis.wording import warm_start_in_words
 from search.running.by_hand import check_wishes, read_queue
 from search.running.request import Request
+from search.sampling.earlier import read_earlier
 from search.sampling.limits import limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
+from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
+from search.store import without_password
 from search.store.claims import LEASE_SECONDS
 from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database
@@ -41,6 +45,7 @@ from search.store.studies import (
     load_spec,
     set_total,
 )
+from search.store.views import load_earlier
 from search.training.device import describe_hardware, versions
 from search.training.task import Task
 from search.training.train import train
@@ -103,9 +108,10 @@ class Plan:
 
     Attributes:
         substitute: why the data set is only a substitute, if it is one.
-        notes: sentences on the data, and on limits of the study.
+        notes: sentences on the data, on limits of the study, and on its warm start.
         db, existing: the database and the study in it, where they are there already.
         queue: configurations that the person asks for.
+        earlier: studies that it starts from.
     """
 
     request: Request
@@ -117,6 +123,7 @@ class Plan:
     db: Database | None
     existing: StudyHandle | None
     queue: Sequence[Mapping[str, ParameterValue]] = ()
+    earlier: tuple[Earlier, ...] = ()
 
     def begin(self, stop: threading.Event) -> Run:
         """Make the study, or take it up again; from here on it is in the database."""
@@ -130,6 +137,7 @@ class Plan:
             task.info,
             validation_count=len(task.validation),
             content=task.content,
+            earlier=self.earlier,
         )
         run = begin_run(
             study,
@@ -170,6 +178,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 if is_folder(place):
                     dataset = load_spec(existing).dataset  # the same, as the study calls it
             spec = request.spec(dataset, existing, place)
+            earlier = _earlier(request, spec, db, existing)
             task = load_study_task(spec, request.data_dir, device, place=place)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
@@ -181,6 +190,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_training(spec, task.image_shape, task.classes)
             limits = limits_of(spec, task.image_shape, task.classes)
             notes = (*task.info.notes, *([limits.check()] if limits is not None else []))
+            notes += tuple(map(warm_start_in_words, earlier))
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -190,7 +200,26 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_data(existing, task)
         usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
         undo.pop_all()
-        return Plan(request, name, spec, task, substitute, notes, db, existing, queue)
+        return Plan(request, name, spec, task, substitute, notes, db, existing, queue, earlier)
+
+
+def _earlier(
+    request: Request, spec: StudySpec, db: Database | None, existing: StudyHandle | None
+) -> tuple[Earlier, ...]:
+    """What the study starts from: kept with it if it exists, whatever became of the sources."""
+    if existing is None:
+        return read_earlier(request.warm_start, spec, request.storage, db)
+    kept = load_earlier(existing, existing.attributes)
+    has = {one.source for one in kept}
+    for named in map(without_password, request.warm_start):
+        if named not in has:
+            made = f"a warm start from {', '.join(sorted(has))}" if has else "no warm start"
+            raise SpecError(
+                "warm_start",
+                f"study {existing.name!r} was made with {made}, but got --warm-start {named}; give "
+                "another --study NAME, or leave it out to carry on",
+            )
+    return kept
 
 
 def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | None]:

@@ -52,6 +52,7 @@ def run_study(
     seed: int | None = None,
     space: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
+    warm_start: str | Sequence[str] = (),
     workers: int | None = None,
     trials_per_device: int | None = None,
     continue_trials: int | Sequence[int] = (),
@@ -88,6 +89,8 @@ def run_study(
         continue_trials: numbers of paused or pruned trials to take to their ends first.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
             `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
+        warm_start: earlier studies whose results a new one starts from: names in this database, or
+            `URL#NAME`.
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, exc, func, insert, select
 from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
+from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
 from search.spec.space import has_baseline, queued_baseline
 from search.store import StorageError, StudyGoneError
@@ -213,6 +214,7 @@ def create_study(
     *,
     validation_count: int,
     content: Fingerprint | None = None,
+    earlier: Collection[Earlier] = (),
 ) -> StudyHandle:
     """Make the study and queue its baseline; harmless if another start is doing the same."""
     study = optuna.create_study(
@@ -224,11 +226,12 @@ def create_study(
         if SPEC not in study.user_attrs:
             if content is not None:
                 study.set_user_attr(FINGERPRINT, content.to_dict())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            ignored = optuna.exceptions.ExperimentalWarning
+            with warnings.catch_warnings(action="ignore", category=ignored):
                 study.set_metric_names([spec.value.label])
-            facts = dataclasses.asdict(DatasetFacts.of(info, validation_count))
-            study.set_user_attr(DATASET, facts)
+            study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
+            if earlier:
+                study.set_user_attr(WARM_START, [one.to_dict() for one in earlier])
             if has_baseline(spec, info.image_shape, len(info.class_names)):
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
             study.set_user_attr(SPEC, spec.to_dict())
@@ -236,10 +239,7 @@ def create_study(
 
 
 def load_spec(study: StudyHandle, attributes: Mapping[str, Any] | None = None) -> StudySpec:
-    """The specification stored with the study; raises `StorageError` if it is not one of ours.
-
-    attributes: the study's, where they have been read already.
-    """
+    """The specification stored with the study; raises `StorageError` if it is not one of ours."""
     stored = (attributes or study.attributes).get(SPEC)
     if not isinstance(stored, dict):
         raise StorageError(f"study {study.name!r} was not made by cnn-search; give another --study")

@@ -13,12 +13,21 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, or_, select
 
 from search.spec.config import StudySpec, TrialConfig
+from search.spec.earlier import WARM_START, Earlier
 from search.spec.space import is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
-from search.store.schema import HARDWARE, PARAMETERS, REASON, VERSIONS, DatasetFacts, leases, trials
-from search.store.studies import StudyHandle, load_facts, load_spec
+from search.store.schema import (
+    HARDWARE,
+    PARAMETERS,
+    REASON,
+    VERSIONS,
+    DatasetFacts,
+    leases,
+    trials,
+)
+from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -95,6 +104,7 @@ class StudyView:
     versions: Mapping[str, str]
     trials: tuple[TrialView, ...]
     results: tuple[ResultRow, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
 
     def count(self, *states: State) -> int:
         """How many trials the study has in these states, or at all."""
@@ -151,12 +161,19 @@ def view_study(study: StudyHandle) -> StudyView:
         versions={name: found for name, found in stored if isinstance(found, str)},
         trials=_trial_views(study, spec),
         results=tuple(results_of(study.db, study.name)),
+        earlier=load_earlier(study, attributes),
     )
     # With the total that it has: a copy, or a study whose total was lowered, can have more.
     arms = len(spec.arms) or 1
     if view.finished > spec.trials:
         return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
     return view
+
+
+def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:
+    """What the study keeps of earlier ones; raises `StorageError` if that is damaged."""
+    with damage_in_a_line(study):
+        return tuple(map(Earlier.from_dict, attributes.get(WARM_START, ())))
 
 
 def _text(stored: object) -> str | None:

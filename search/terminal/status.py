@@ -19,8 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from search.analysis.measures import MEASURES, accuracy_of
 from search.analysis.time_left import MOST_BETWEEN, TimeLeft, Trained, estimate
-from search.analysis.wording import WORDS, duration, numbers_in_words, percent, printable
+from search.analysis.wording import (
+    WORDS,
+    duration,
+    numbers_in_words,
+    percent,
+    printable,
+    warm_start_in_words,
+)
 from search.spec.config import StudySpec
+from search.spec.earlier import WARM_START, Earlier
 from search.spec.recipe import EARLY_LOOK
 from search.store import (
     DEFAULT_STORAGE,
@@ -125,6 +133,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     yield from wrap(f"Study {name}: {finished} of {total} trials finished ({told})")
     hardware = printable(str(stored.get("hardware", "unknown")))
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
+    for one in map(Earlier.from_dict, stored.get(WARM_START, ())):
+        yield from wrap(f"{warm_start_in_words(one)}.")
     if finished < total:
         trained = [
             Trained(row.number, state, row.epoch or EARLY_LOOK * (row.epoch == 0), row.seconds or 0)

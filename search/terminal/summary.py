@@ -18,7 +18,7 @@ from search.analysis.measures import (
     time_spent,
 )
 from search.analysis.time_left import time_left
-from search.analysis.wording import all_counts, data_in_words, printable
+from search.analysis.wording import all_counts, data_in_words, printable, warm_start_in_words
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 from search.terminal.status import WIDTH, failures, next_commands, time_left_in_words, wrap
@@ -80,6 +80,8 @@ def status_text(view: StudyView) -> str:
     finished = f"{view.finished} of {view.spec.trials} trials finished"
     lines = wrap(f"Study {view.name}: {finished} ({all_counts(view)})")
     lines += wrap(f"{data_in_words(view)}. {printable(view.hardware)}.")
+    for one in view.earlier:
+        lines += wrap(f"{warm_start_in_words(one)}.")
     lines += wrap(f"Trained for {time_spent(view)}.")
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
