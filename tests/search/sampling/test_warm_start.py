@@ -82,7 +82,7 @@ def test_it_finds_more_in_a_few_trials_and_loses_little_if_misled(
 ) -> None:
     def lowest(known: list[Earlier], seed: int) -> float:
         spec = spec_of("tpe", seed)
-        study = optuna.create_study(sampler=make_sampler(spec, None, known))
+        study = optuna.create_study(sampler=make_sampler(spec, None, earlier=known))
         for number in range(12):
             trial = study.ask()
             suggest(trial, spec)
