@@ -59,6 +59,7 @@ python -m search.study --continue 17            # take trial 17 to its end, thou
 python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # one of your own
 python -m search.study --dataset mnist --warm-start fashion_mnist  # from what that one found
 python -m search.study --status                 # how it stands, asked from another terminal
+python -m search.study --config small           # networks of at most 50 000 parameters
 python -m search.study --list                   # ready-made studies: comparisons and searches
 python -m search.study --config a4_dropout --dry-run     # what it would train, and how long
 python -m search.study --config a4_dropout --repeats 5   # each of its arms with 5 seeds

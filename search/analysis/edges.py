@@ -13,7 +13,7 @@ from optuna.trial import FixedTrial
 from models import ArchitectureError
 from models.family import compact
 from models.summary import anatomy
-from search.spec.domains import Range, SpecError
+from search.spec.domains import Domain, Range, SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
@@ -47,7 +47,7 @@ def edges_in_words(view: StudyView) -> list[str]:
         and one.config is not None
         and (one.state == "complete" or len(one.curve) >= FAR * spec.epochs)
         and not one.is_baseline
-        and space.keys() <= one.params.keys()
+        and all(_holds(domain, one, name) for name, domain in space.items())
     ]
     winners = [one for *_, one in sorted(far)[:WINNERS]]
     if len(winners) < WINNERS:
@@ -85,6 +85,12 @@ def _sentence(
         f"the {'smallest' if end == 'low' else 'largest'} allowed: try {name} = {{ {written} }} in "
         "[space]."
     )
+
+
+def _holds(domain: Domain, trial: TrialView, name: str) -> bool:
+    """Whether the trial has the parameter, within its range."""
+    here = name in trial.params
+    return here and (not isinstance(domain, Range) or domain.contains(trial.params[name]))
 
 
 def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:

@@ -116,3 +116,10 @@ def test_no_range_is_advised_that_no_limit_or_image_admits(make: Callable[..., S
     (wide,) = edges_in_words(make(width, [32, 32, 32], max_parameters=400_000))
     assert "high = 40," in wide  # 48 would have more
     assert not edges_in_words(make(width, [32, 32, 32], max_parameters=10**4))
+
+
+def test_a_trial_from_outside_the_space_is_no_winner(make: Callable[..., StudyView]) -> None:
+    view = make({"learning_rate": RATE}, [2e-2, 2e-2, 2e-2, 2e-2])
+    first, *others = view.trials
+    by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
+    assert edges_in_words(replace(view, trials=(by_hand, *others)))

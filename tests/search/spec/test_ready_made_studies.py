@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.summary import count_parameters
+from search.sampling.limits import limits_of
 from search.spec.config import StudySpec
 from search.spec.space import arm_config, check_space
 from search.spec.study_file import find_study_file, listing, read_study_file, ready_made
@@ -57,6 +58,12 @@ def test_the_list_has_a_line_for_each_study() -> None:
     assert lines[0].startswith("default ")
     (dropout,) = (line for line in lines if line.startswith("a4_dropout"))
     assert "Dropout in the linear part: 4 arms x 3 repeats of up to 100 epochs" in dropout
+
+
+def test_a_good_part_of_the_small_networks_fit_its_limit() -> None:
+    limits = limits_of(spec_of("small"), *SHAPES["fashion_mnist"])
+    assert limits is not None
+    assert int(limits.check().partition(" of 100 ")[0]) >= 30
 
 
 def test_the_search_of_report_c_has_27_combinations() -> None:
