@@ -20,7 +20,15 @@ from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
 from search.spec.study_file import find_study_file, listing, read_study_file
 from search.terminal.command_line import same_command
-from search.terminal.commands import Parser, duration, positive_int, run, seed, trial_number
+from search.terminal.commands import (
+    Parser,
+    duration,
+    positive_int,
+    positive_number,
+    run,
+    seed,
+    trial_number,
+)
 from search.terminal.stopping import StopOnSignal
 from search.training.metrics import METRICS
 
@@ -114,6 +122,14 @@ def parser() -> Parser:
         "depth=4', or a .toml file of [[trial]] tables; may be repeated. What it leaves out is "
         "drawn, and it may leave the study's space. It counts towards --trials, may pause and be "
         "pruned as any trial, and the same one is not trained twice",
+    )
+    own.add_argument(
+        "--stop-when-flat",
+        type=positive_number,
+        metavar="GAIN",
+        help="end the study before --trials when further ones are expected to lower the best loss "
+        "by less than GAIN (0.001, say): the latest third of the trials did not, and no paused one "
+        "promises to. Asked after 20 trials. More --trials, or leaving this out, goes on",
     )
     own.add_argument(
         "--mirror",

@@ -93,6 +93,12 @@ def all_counts(view: StudyView) -> str:
     return counts_in_words(view, tuple(WORDS))
 
 
+def flat_in_words(view: StudyView) -> str:
+    """`; ends once flat (gain below 0.001)`, or nothing."""
+    gain = view.stop_when_flat
+    return "" if gain is None or view.stopped else f"; ends once flat (gain below {gain:g})"
+
+
 def training_count(view: StudyView) -> int:
     """Images that a trial is trained on."""
     rest = view.dataset.training_count - view.dataset.validation_count

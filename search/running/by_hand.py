@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, insert, select, update
 
 from models.checks import shown
+from search.sampling.flat import unstop
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError, plain_values
 from search.spec.parameters import read_values
@@ -106,6 +107,8 @@ def continue_trials(
 
     def go_on(connection: Connection) -> Sequence[Row[Any]]:
         rows = _find(connection, study, spec, numbers)
+        if any(map(_is_stopped, rows)):
+            unstop(study)
         run_again(connection, [it.trial_id for it in rows if it.state == TrialState.PRUNED])
         for row in rows:
             if row.state == TrialState.COMPLETE:
@@ -139,6 +142,8 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
             f"{_in_words(it.user_attrs[ENQUEUED])}"
             for it in known
         ]
+        if new:
+            unstop(study)
         for one in new:
             trial_id = study.db.optuna.create_new_trial(study.study_id, one)
             number = study.db.optuna.get_trial(trial_id).number

@@ -32,7 +32,7 @@ OPTIONS = (  # fields of StudySpec that have an option of their own
 # Attributes of a Request that have an option of their own.
 WHERE = (
     *("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device"),
-    *("continue_trials", "enqueue"),
+    *("continue_trials", "enqueue", "stop_when_flat"),
 )
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
 
@@ -53,6 +53,8 @@ class Request:
         continue_trials: numbers of stopped trials to take to their ends.
         enqueue: configurations to train before the sampler's, as `read_configurations` gives them.
         warm_start: earlier studies that a new one starts from, see `read_earlier`.
+        stop_when_flat: gain below which the study ends, see `search.sampling.flat`; None: it has
+            its total.
     """
 
     fields: Mapping[str, Any]
@@ -69,6 +71,7 @@ class Request:
     continue_trials: Sequence[int] = ()
     enqueue: Sequence[Mapping[str, Any]] = ()
     warm_start: tuple[str, ...] = ()
+    stop_when_flat: float | None = None
 
     @property
     def dataset(self) -> str | None:

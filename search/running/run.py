@@ -17,6 +17,7 @@ from search.analysis.wording import warm_start_in_words
 from search.running.by_hand import check_wishes, read_queue
 from search.running.request import Request
 from search.sampling.earlier import read_earlier
+from search.sampling.flat import set_flat
 from search.sampling.limits import limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
@@ -147,6 +148,7 @@ class Plan:
             stop=stop,
             trials_at_a_time=request.trials_per_device,
         )
+        set_flat(study, request.stop_when_flat, spec.trials)
         set_total(study, spec.trials, spec.budget)
         with study.transaction():  # it may have been deleted while images were loaded
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
@@ -182,6 +184,9 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             task = load_study_task(spec, request.data_dir, device, place=place)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
+            if request.stop_when_flat is not None and spec.is_comparison:
+                arms = "this study compares arms, and trains them all"
+                raise SpecError("stop_when_flat", f"stop_when_flat is for a search, but {arms}")
             baseline = has_baseline(spec, task.image_shape, task.classes)
             numbers = request.continue_trials
             check_wishes(existing, spec, numbers, queue, with_baseline=baseline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import threading
 import time
@@ -57,6 +58,7 @@ def run_study(
     trials_per_device: int | None = None,
     continue_trials: int | Sequence[int] = (),
     enqueue: Configuration | Sequence[Configuration] = (),
+    stop_when_flat: float | None = None,
     device: str = "auto",
     storage: str = DEFAULT_STORAGE,
     data_dir: str | Path | None = None,
@@ -91,6 +93,8 @@ def run_study(
             `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
         warm_start: earlier studies whose results a new one starts from: names in this database, or
             `URL#NAME`.
+        stop_when_flat: end the study when further trials are expected to lower its objective by
+            less than this.
         device: auto, cpu, cuda or cuda:N.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
@@ -116,6 +120,11 @@ def run_study(
     given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
     for name in ("workers", "trials_per_device"):
         check_count(name, given[name])
+    if stop_when_flat is not None:
+        if not (isinstance(stop_when_flat, int | float) and 0 < stop_when_flat < math.inf):
+            message = f"stop_when_flat must be a number above 0, but got {stop_when_flat!r}"
+            raise SpecError("stop_when_flat", message)
+        given["stop_when_flat"] = float(stop_when_flat)
     if isinstance(continue_trials, int):
         given["continue_trials"] = [continue_trials]
     if isinstance(enqueue, str | Path | Mapping):

@@ -28,6 +28,7 @@ from search.running.trial import (
     train_trial,
 )
 from search.sampling.chooser import make_chooser
+from search.sampling.flat import make_flat
 from search.sampling.limits import limits_of
 from search.sampling.sampler import make_sampler
 from search.spec.config import check_study_name
@@ -180,7 +181,8 @@ class Slots:
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
-        self._chooser = make_chooser(run.study, run.spec)
+        self._flat = make_flat(run.study, run.spec)
+        self._chooser = make_chooser(run.study, run.spec, self._flat)
         self._resting_until = 0.0
         self._alone = False
         self.running: list[Slot] = []
@@ -202,6 +204,7 @@ class Slots:
                 total=run.spec.trials,
                 counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
                 choose=self._chooser,
+                flat=self._flat,
                 lease_seconds=run.lease_seconds,
             ):
                 case Lease() as lease:

@@ -38,6 +38,7 @@ class Chooser:
     spec: StudySpec
     entry: Pruner
     choose: Callable[..., Choice]
+    flat: Callable[[Connection], str | None] = lambda _: None
     _params: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial id; they stay
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> Choice:
@@ -66,7 +67,9 @@ class Chooser:
 
         def ask(connection: Connection) -> bool:
             attributes = db.optuna.get_trial_user_attrs(lease.trial_id)
-            return runs_to_end(attributes) or self(connection, asking=number) == number
+            if runs_to_end(attributes):
+                return True
+            return not self.flat(connection) and self(connection, asking=number) == number
 
         return read(db, ask)
 
@@ -125,11 +128,18 @@ class Chooser:
             self._params.setdefault(row.trial_id, {})[row.param_name] = value
 
 
-def make_chooser(study: StudyHandle, spec: StudySpec) -> Chooser | None:
+def make_chooser(
+    study: StudyHandle, spec: StudySpec, flat: Callable[[Connection], str | None] | None = None
+) -> Chooser | None:
     """None where the study's rule lays no trial aside.
+
+    Args:
+        flat: see `claim`; then no trial goes on from a rung.
 
     Raises:
         SpecError: there is no pruner of that name.
     """
     entry = find_pruner(spec.pruner)
-    return None if entry.choose is None else Chooser(study, spec, entry, entry.choose)
+    if entry.choose is None:
+        return None
+    return Chooser(study, spec, entry, entry.choose, flat or (lambda _: None))

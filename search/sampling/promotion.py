@@ -63,12 +63,12 @@ def choose(
 
     def gain(one: Contender) -> float:
         mean, sd = estimates[one.number]
-        return _expected_improvement(lowest, mean, sd) / (epochs - one.epochs)
+        return expected_improvement(lowest, mean, sd) / (epochs - one.epochs)
 
     return max(paused, key=gain).number
 
 
-def _expected_improvement(lowest: float, mean: float, sd: float) -> float:
+def expected_improvement(lowest: float, mean: float, sd: float) -> float:
     """Of a normally distributed value below `lowest`."""
     z = (lowest - mean) / sd
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)

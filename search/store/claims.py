@@ -32,7 +32,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from search.store.database import snapshot, with_retry
 from search.store.leases import Lease, tell
-from search.store.schema import DatabaseClock, leases, trials
+from search.store.schema import STOPPED, DatabaseClock, leases, trials
 
 if TYPE_CHECKING:
     from search.store.studies import StudyHandle
@@ -99,6 +99,7 @@ def claim(
     total: int,
     counted: Sequence[TrialState] = COUNTED,
     choose: Callable[[Connection], Choice] | None = None,
+    flat: Callable[[Connection], str | None] | None = None,
     worker: str | None = None,
     lease_seconds: float = LEASE_SECONDS,
 ) -> Lease | Wait | Done:
@@ -114,6 +115,8 @@ def claim(
         total: how many trials of the `counted` states the study is to have.
         choose: asked before the study is locked, and again under the lock only where its answer has
             been overtaken. None: paused trials are taken up like abandoned ones.
+        flat: why the study is to end before it has its total; None: it goes on. Asked before the
+            study is locked; an abandoned trial is claimed all the same.
         worker: a name made by `this_worker`, which is the default.
 
     Raises:
@@ -123,12 +126,14 @@ def claim(
 
     def attempt() -> Lease | Wait | Done:
         foreseen: Choice = None
-        if choose is not None:
+        why = None
+        if choose is not None or flat is not None:
             with snapshot(study.db) as connection:
-                foreseen = choose(connection)
+                why = None if flat is None else flat(connection)
+                foreseen = None if choose is None or why else choose(connection)
         with study.transaction(durable=False) as connection:
             claimant = _Claimant(connection, study, worker or this_worker(), lease_seconds, name)
-            return claimant.claim(total, counted, choose, foreseen)
+            return claimant.claim(total, counted, choose, foreseen, why)
 
     return with_retry(study.db, attempt)
 
@@ -182,6 +187,7 @@ class _Claimant:
         counted: Sequence[TrialState],
         choose: Callable[[Connection], Choice] | None,
         choice: Choice,
+        why: str | None,
     ) -> Lease | Wait | Done:
         running = running_trials(self.connection, self.study.study_id)
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
@@ -207,7 +213,12 @@ class _Claimant:
         if finished < total and abandoned and room > 0:
             # None: all their holders came back at this very moment.
             return next(filter(None, map(self._take_over, abandoned)), Wait(running=len(running)))
-        if finished < total:
+        if finished < total and why is not None:
+            if held:
+                return Wait(running=held)
+            if self.study.study.user_attrs.get(STOPPED) is None:
+                self.study.study.set_user_attr(STOPPED, why)
+        elif finished < total:
             if choose is None:
                 choice = "new"
             elif not (

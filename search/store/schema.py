@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Attributes of a study; FINGERPRINT is of the data set, and a study of an earlier version has none.
 SPEC, DATASET, HARDWARE, VERSIONS = "spec", "dataset", "hardware", "versions"
 FINGERPRINT = "fingerprint"
+# [the gain that flat means, trials that had begun when it was last told to go on]; why it stopped.
+FLAT, STOPPED = "stop_when_flat", "stopped"
 # Attributes of a trial; numeric ones become columns and axes in optuna-dashboard.
 PARAMETERS, ACCURACY, ERROR, SECONDS = "parameters", "accuracy", "error", "seconds"
 BEST_EPOCH, EPOCHS, REASON = "best_epoch", "epochs", "reason"

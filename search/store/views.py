@@ -19,9 +19,11 @@ from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
 from search.store.schema import (
+    FLAT,
     HARDWARE,
     PARAMETERS,
     REASON,
+    STOPPED,
     VERSIONS,
     DatasetFacts,
     leases,
@@ -105,6 +107,8 @@ class StudyView:
     trials: tuple[TrialView, ...]
     results: tuple[ResultRow, ...] = ()
     earlier: tuple[Earlier, ...] = ()
+    stop_when_flat: float | None = None  # it ends when less than this gain is expected
+    stopped: str | None = None  # why it has ended so; its total is then what it has
 
     def count(self, *states: State) -> int:
         """How many trials the study has in these states, or at all."""
@@ -151,6 +155,8 @@ def view_study(study: StudyHandle) -> StudyView:
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
     versions = attributes.get(VERSIONS)
+    flat = attributes.get(FLAT)
+    gain = flat[0] if isinstance(flat, list) and flat else None
     stored = versions.items() if isinstance(versions, dict) else ()
     view = StudyView(
         name=study.name,
@@ -162,10 +168,13 @@ def view_study(study: StudyHandle) -> StudyView:
         trials=_trial_views(study, spec),
         results=tuple(results_of(study.db, study.name)),
         earlier=load_earlier(study, attributes),
+        stop_when_flat=gain if isinstance(gain, float) else None,
+        stopped=_text(attributes.get(STOPPED)),
     )
-    # With the total that it has: a copy, or a study whose total was lowered, can have more.
+    # With the total that it has: a copy, or a study whose total was lowered, can have more; one
+    # that is flat has less.
     arms = len(spec.arms) or 1
-    if view.finished > spec.trials:
+    if view.finished > spec.trials or (view.stopped and view.finished):
         return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
     return view
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -100,6 +102,13 @@ def _whole(text: str, least: int, below: int, what: str) -> int:
 def positive_int(text: str) -> int:
     """An argument that counts something."""
     return _whole(text, 1, 10**18, "a whole number from 1 up")
+
+
+def positive_number(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number above 0, but got {text!r}")
 
 
 def trial_number(text: str) -> int:

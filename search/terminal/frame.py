@@ -18,7 +18,15 @@ from search.analysis.describe import short_config
 from search.analysis.findings import named
 from search.analysis.measures import objective_in_words
 from search.analysis.time_left import epochs_trained, time_left
-from search.analysis.wording import ENDED, WORDS, all_counts, data_in_words, percent, printable
+from search.analysis.wording import (
+    ENDED,
+    WORDS,
+    all_counts,
+    data_in_words,
+    flat_in_words,
+    percent,
+    printable,
+)
 from search.sampling.registry import epoch_budget
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import State, StudyView, TrialView
@@ -43,7 +51,7 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
         _line((view.name, "bold"), ("  " + data_in_words(view), "")),
         _line((printable(view.hardware), "dim")),
         _bar(view, elapsed),
-        _line((all_counts(view), "")),
+        _line((all_counts(view) + flat_in_words(view), "")),
     ]
     if running or rest:
         parts += ["", _table([*running[: max(1, room - len(rest))], *rest], view)]

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from search.analysis.findings import named
 from search.analysis.time_left import time_left
-from search.analysis.wording import ENDED, counts_in_words, data_in_words, printable
+from search.analysis.wording import ENDED, counts_in_words, data_in_words, flat_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView
 from search.terminal.commands import one_line
@@ -166,7 +166,7 @@ class _PlainLines:
                 parts.append(f"ahead is {named(ahead)}: {score_at_epoch(ahead, view)}")
             counts = counts_in_words(view, (*ENDED, "paused"))
             totals = f"{view.finished}/{view.spec.trials} trials ({counts})"
-            totals += f", {time_left_in_words(time_left(view))}"
+            totals += f", {time_left_in_words(time_left(view))}{flat_in_words(view)}"
             self._print("; ".join([*parts, totals]))
 
     def trouble(self, what: str) -> None:

@@ -128,13 +128,15 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     trials = [(_state(row), row) for row in ask(TRIALS, study=study, between=MOST_BETWEEN)]
     counts = Counter(state for state, _ in trials)
     finished = counts["complete"] + counts["pruned"] + counts["failed"] * spec.is_comparison
-    total = max(spec.trials, finished)
+    stopped = stored.get("stopped")
+    total = finished if stopped and finished else max(spec.trials, finished)
     told = numbers_in_words({state: counts[state] for state in WORDS})
     yield from wrap(f"Study {name}: {finished} of {total} trials finished ({told})")
     hardware = printable(str(stored.get("hardware", "unknown")))
     yield from wrap(f"{printable(facts['title'])}. {hardware}.")
     for one in map(Earlier.from_dict, stored.get(WARM_START, ())):
         yield from wrap(f"{warm_start_in_words(one)}.")
+    yield from stopped_in_words(stopped)
     if finished < total:
         trained = [
             Trained(row.number, state, row.epoch or EARLY_LOOK * (row.epoch == 0), row.seconds or 0)
@@ -165,6 +167,14 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         yield from ["", *wrap(f"Best: trial {number}, {score}, epoch {epoch}")]
     yield from ["", "Next:"]
     yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
+
+
+def stopped_in_words(why: str | None) -> list[str]:
+    """That a study ended before its total, and how to go on."""
+    if not why:
+        return []
+    more = "The same command without --stop-when-flat goes on, or with more --trials."
+    return wrap(f"Ended early: {printable(str(why))}. {more}")
 
 
 def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:

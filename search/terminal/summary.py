@@ -21,7 +21,14 @@ from search.analysis.time_left import time_left
 from search.analysis.wording import all_counts, data_in_words, printable, warm_start_in_words
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
-from search.terminal.status import WIDTH, failures, next_commands, time_left_in_words, wrap
+from search.terminal.status import (
+    WIDTH,
+    failures,
+    next_commands,
+    stopped_in_words,
+    time_left_in_words,
+    wrap,
+)
 
 NO_BEST = "No trial has run to its end yet, so there is no best one."
 
@@ -83,6 +90,7 @@ def status_text(view: StudyView) -> str:
     for one in view.earlier:
         lines += wrap(f"{warm_start_in_words(one)}.")
     lines += wrap(f"Trained for {time_spent(view)}.")
+    lines += stopped_in_words(view.stopped)
     if view.finished < view.spec.trials:
         lines += wrap(f"Time: {standing_in_words(view)}.")
     lines += failures([(one.number, one.reason) for one in view.in_state("failed")])

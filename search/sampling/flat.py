@@ -1,0 +1,123 @@
+"""Whether a study has gone flat: further training is expected to gain less than a person asks for.
+
+Two things can still lower the best value: trials that pause or run, by their forecasts, and new
+configurations, of which the latest third of the trials shows what they bring. A study is flat when
+both are below the gain. That is asked after FEWEST trials; and where a study that was flat is given
+more, not before a third of its trials are new.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import TrialState
+from sqlalchemy import Connection, func, select
+
+from search.sampling.chooser import Chooser
+from search.sampling.forecast import PRIOR, Contender, fit
+from search.sampling.promotion import expected_improvement
+from search.sampling.registry import find_pruner
+from search.spec.config import StudySpec
+from search.store.leases import revive
+from search.store.schema import FLAT, STOPPED, trials
+from search.store.studies import StudyHandle, load_spec
+
+FEWEST = 20  # trials that have begun; ten of them were not the sampler's
+
+
+def why_flat(
+    contenders: Sequence[Contender], epochs: int, gain: float, measure: str = "objective"
+) -> str | None:
+    """Why further training is expected to lower the best by less than `gain`; None: it is not.
+
+    Args:
+        contenders: all trials of the study but the failed ones, by number.
+        epochs: maximum per trial.
+        measure: what is lowered, in words.
+    """
+    forecast = fit(contenders, epochs, PRIOR)
+    ends = {one.number: end for one in contenders if (end := forecast.estimate_final(one))}
+    whole = [ends[one.number][0] for one in contenders if one.state == "complete"]
+    early = contenders[: math.ceil(2 * len(contenders) / 3)]
+    before = [ends[one.number][0] for one in early if one.number in ends]
+    if not whole or not before:
+        return None
+    open_ones = [one.number for one in contenders if one.state in ("paused", "running")]
+    lowest = min(whole)  # logarithms, as all of these
+    promised = max(
+        (expected_improvement(lowest, *ends[number]) for number in open_ones if number in ends),
+        default=0.0,
+    )
+    promised *= math.exp(lowest)
+    gained = math.exp(min(before)) - math.exp(min(mean for mean, _ in ends.values()))
+    if max(promised, gained) >= gain:
+        return None
+    return (
+        f"further trials are expected to lower the {measure} by less than {gain:g}: the latest "
+        f"{len(contenders) - len(early)} of {len(contenders)} lowered the best forecast by "
+        f"{gained:.2g}, and the most promising paused one was expected to by {promised:.2g}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Asks `why_flat` of one study; see `make_flat`."""
+
+    chooser: Chooser
+    gain: float
+    fewest: float
+
+    def __call__(self, connection: Connection) -> str | None:
+        """Why the study is to end now; None: it is not."""
+        spec, study_id = self.chooser.spec, self.chooser.study.study_id
+        of_study = trials.c.study_id == study_id
+        queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
+        contenders = self.chooser.contenders(connection)
+        if len(contenders) < self.fewest or connection.scalar(queued):
+            return None
+        return why_flat(contenders, spec.epochs, self.gain, spec.value.word)
+
+
+def make_flat(study: StudyHandle, spec: StudySpec) -> Flat | None:
+    """None where the study is to have its total in any case."""
+    stored = stored_flat(study.attributes)
+    if stored is None:
+        return None
+    chooser = Chooser(study, spec, find_pruner(spec.pruner), lambda *_, **__: "new")
+    return Flat(chooser, stored[0], max(FEWEST, 1.5 * stored[1]))
+
+
+def stored_flat(attributes: Mapping[str, Any]) -> tuple[float, int] | None:
+    """The gain, and how many trials had begun when the study was told to go on; None: neither."""
+    match attributes.get(FLAT):
+        case [int() | float() as gain, int() as begun] if 0 < gain < math.inf:
+            return float(gain), begun
+    return None
+
+
+def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
+    """Have the study end when it is flat, or not; before its total is changed.
+
+    One that has ended so and is now told otherwise pauses again what was paused then.
+    """
+    with study.transaction() as connection:
+        attributes = study.study.user_attrs
+        stored, stopped = stored_flat(attributes), attributes.get(STOPPED) is not None
+        begun = 0 if stored is None else stored[1]
+        if stopped and total > load_spec(study, attributes).trials:
+            begun = len(study.db.optuna.get_all_trials(study.study_id, deepcopy=False))
+        new = None if gain is None else (gain, begun)
+        if new != stored:
+            study.study.set_user_attr(FLAT, None if new is None else list(new))
+            if stopped:
+                unstop(study)
+                revive(connection, study.study_id)
+
+
+def unstop(study: StudyHandle) -> None:
+    """A study that may have ended as flat has something to train again; in a transaction."""
+    if study.study.user_attrs.get(STOPPED) is not None:
+        study.study.set_user_attr(STOPPED, None)

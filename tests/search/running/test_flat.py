@@ -1,0 +1,99 @@
+"""A study that ends when further trials are expected to gain less than was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search.running import by_hand
+from search.running.run import Run
+from search.running.study import run_study
+from search.running.worker import train_trials
+from search.sampling import flat
+from search.sampling.flat import set_flat, why_flat
+from search.sampling.forecast import Contender, State
+from search.spec.domains import SpecError
+from search.store.studies import set_total
+from search.store.views import StudyView, view_study
+from search.terminal.summary import status_text
+from tests.search.running.made_up import MadeUpTraining
+from tests.search.running.test_pausing import check_curves
+
+Make = Callable[..., Run]
+ALL = 10.0  # more than any trial gains
+
+
+def contender(number: int, state: State, *curve: float) -> Contender:
+    params = {"learning_rate": 1e-3 * (1 + number)}
+    return Contender(number=number, state=state, params=params, curve=dict(enumerate(curve)))
+
+
+def test_flat_is_when_neither_new_nor_paused_trials_gain() -> None:
+    level = [contender(n, "complete", 1.0, 0.6, 0.5, 0.4 + n / 1000) for n in range(12)]
+    why = why_flat(level, 3, 0.01)
+    assert why is not None
+    assert "by less than 0.01: the latest 4 of 12 lowered the best forecast by 0" in why
+    newer = contender(12, "complete", 0.9, 0.5, 0.4, 0.3)
+    assert why_flat([*level, newer], 3, 0.01) is None
+    assert why_flat([*level, newer], 3, 0.2) is not None
+    for state in ("paused", "running"):
+        assert why_flat([contender(0, state, 0.5, 0.4), *level[1:]], 3, 0.01) is None
+        assert why_flat([contender(0, state, 2.0, 1.9), *level[1:]], 3, 0.01) is not None
+    assert why_flat([contender(n, "paused", 1.0) for n in range(9)], 3, ALL) is None
+
+
+def train(run: Run, gain: float | None, trials: int = 16) -> StudyView:
+    """As the next start of the command does."""
+    set_flat(run.study, gain, trials)
+    set_total(run.study, trials, run.spec.budget)
+    spec = replace(run.spec, trials=trials)
+    train_trials(replace(run, spec=spec, train=MadeUpTraining))
+    view = view_study(run.study)
+    assert view.finished == view.count() == view.spec.trials
+    check_curves(view)
+    return view
+
+
+@pytest.mark.parametrize("pruner", ["promotion", "halving"])
+def test_a_flat_study_ends_says_why_and_goes_on(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, pruner: str
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 8)
+    run = make_run(trials=16, epochs=4, pruner=pruner, sampler="random", budget=0.6)
+    first = train(run, ALL)
+    assert 8 <= first.finished < 16
+    assert first.count("complete") > 0
+    text = " ".join(status_text(first).split())
+    assert f"{first.finished} of {first.finished} trials finished" in text
+    assert "Ended early: further trials are expected to lower the calibrated loss by less" in text
+    assert train(run, ALL) == first  # the same command again does nothing
+    more = train(run, ALL, 24)
+    assert 1.5 * first.finished <= more.finished < 24
+    queue = [{"depth": 2}]
+    by_hand.enqueue(run.study, replace(run.spec, trials=24), queue)
+    assert train(run, ALL, 24).finished == more.finished + 1
+    last = train(run, None, 24)
+    assert (last.finished, last.stopped) == (24, None)
+    assert "Ended early" not in status_text(last)
+    longer = [len(last.trials[one.number].curve) > len(one.curve) for one in first.trials]
+    assert any(longer) == (pruner == "promotion")
+
+
+def test_a_gain_that_trials_still_have_ends_nothing(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "FEWEST", 4)
+    run = make_run(trials=8, epochs=2, pruner="none", sampler="random")
+    view = train(run, 1e-12, 8)
+    assert view.stop_when_flat == 1e-12
+    assert view.finished == 8 or view.stopped is not None
+
+
+def test_what_no_gain_can_be() -> None:
+    for wrong in (0, -1.0, float("nan"), "much"):
+        options: dict[str, Any] = {"stop_when_flat": wrong}
+        with pytest.raises(SpecError, match="must be a number above 0"):
+            run_study(dataset="digits", **options)
