@@ -173,8 +173,10 @@ def test_the_numbers_on_record_are_those_that_are_written(
     first = finalise("digits", seeds=1)
     with monkeypatch.context() as patch:
         patch.setattr("search.final.scoring.score", lambda *_: first.result.runs[0].training)
+        patch.setattr("search.final.choose.temperature_of", lambda _: 3.0)  # of other fresh seeds
         again = finalise("digits", seeds=1)
     assert again.metrics["test"] == first.metrics["test"]
+    assert again.bundle.temperature == again.metrics["temperature"] == first.metrics["temperature"]
     assert again.result.runs[0].test == first.result.runs[0].test
 
 

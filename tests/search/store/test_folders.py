@@ -267,11 +267,12 @@ def test_final_trainings_are_swept_once_they_were_tested(
     db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
     path = tmp_path / "checkpoints" / "final-0.pt"
-    save_checkpoint(path, {"identity": {}})
-    os.utime(path, (time.time() - 60,) * 2)
+    for each in (path, path.with_name("candidate-17-0.pt")):
+        save_checkpoint(each, {"identity": {}})
+        os.utime(each, (time.time() - 60,) * 2)
     add_result(study, trial_number=0, seeds=[0], result_id="result")
     sweep(study, tmp_path)
-    assert files(tmp_path) == ["final-0.pt"]  # its evaluation has not ended
+    assert files(tmp_path) == ["candidate-17-0.pt", "final-0.pt"]  # their evaluation has not ended
     complete_result(db, "result", {"accuracy": 0.5})
     save_checkpoint(path.with_name("final-1.pt"), {"identity": {}})
     os.utime(path.with_name("final-1.pt"), (time.time() + 60,) * 2)
