@@ -39,6 +39,7 @@ class Trained(NamedTuple):
     state: State
     epochs: float
     seconds: float
+    continued: bool = False  # to its end, whatever the study's rule says
 
 
 def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
@@ -50,7 +51,10 @@ def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
         between = gap - row.seconds
         seconds[row.trial_number] += gap if 0 < between < MOST_BETWEEN else row.seconds
         latest[row.worker] = row.reported_at
-    trials = [Trained(t.number, t.state, epochs_trained(t), seconds[t.number]) for t in view.trials]
+    trials = [
+        Trained(t.number, t.state, epochs_trained(t), seconds[t.number], t.continued)
+        for t in view.trials
+    ]
     return estimate(view.spec, trials, workers)
 
 
@@ -80,9 +84,15 @@ def estimate(
         stops = [*pruner.rungs(spec.epochs), spec.epochs]
         # Also where the budget is spent, trials must begin, and those in training reach a rung.
         rests = [
-            min(stop for stop in stops if stop >= trial.epochs) - trial.epochs
+            (
+                spec.epochs
+                if trial.continued
+                else min(stop for stop in stops if stop >= trial.epochs)
+            )
+            - trial.epochs
             for trial in trials
-            if trial.state == "running" and trial.epochs < spec.epochs
+            if trial.epochs < spec.epochs
+            and (trial.state == "running" or (trial.continued and trial.state == "interrupted"))
         ]
         needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs) + sum(rests)
         ahead = max(budget - sum(trial.epochs for trial in trials), needed)

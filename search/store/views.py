@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, or_, select
 
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.earlier import WARM_START, Earlier
-from search.spec.space import is_baseline, suggest, true_params
+from search.spec.space import CONTINUED, is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
@@ -60,6 +60,7 @@ class TrialView:
         worker: who holds it or held it last, as `search.store.claims` names processes; None of
             one that has ended.
         attempt: see `search.store.leases.Lease`.
+        continued: a person has asked to take it to its end.
         arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
     """
 
@@ -76,6 +77,7 @@ class TrialView:
     is_baseline: bool
     worker: str | None = None
     attempt: int = 1
+    continued: bool = False
     arm: str | None = None
     repeat: int | None = None
 
@@ -257,6 +259,7 @@ def _trial_view(
         is_baseline=is_baseline(trial.user_attrs),
         worker=None if lease is None else lease.worker,
         attempt=1 if lease is None else (lease.abandonments or 0) + 1,
+        continued=CONTINUED in trial.user_attrs,
         arm=None if arm is None else arm.name,
         repeat=repeat,
     )

@@ -66,12 +66,13 @@ TRIALS = """
         FROM spent GROUP BY trial_id
     )
     SELECT t.number, t.state, l.worker, l.expires_at, l.paused, e.epoch, e.seconds,
-        v.intermediate_value AS value, a.value_json AS reason
+        v.intermediate_value AS value, a.value_json AS reason, c.key AS continued
     FROM trials t
     LEFT JOIN leases l ON l.trial_id = t.trial_id
     LEFT JOIN trained e ON e.trial_id = t.trial_id
     LEFT JOIN trial_intermediate_values v ON v.trial_id = e.trial_id AND v.step = e.epoch
     LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'reason'
+    LEFT JOIN trial_user_attributes c ON c.trial_id = t.trial_id AND c.key = 'continued'
     WHERE t.study_id = :study ORDER BY t.number
 """
 BEST = """
@@ -139,7 +140,13 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
     yield from stopped_in_words(stopped)
     if finished < total:
         trained = [
-            Trained(row.number, state, row.epoch or EARLY_LOOK * (row.epoch == 0), row.seconds or 0)
+            Trained(
+                row.number,
+                state,
+                row.epoch or EARLY_LOOK * (row.epoch == 0),
+                row.seconds or 0,
+                row.continued is not None,
+            )
             for state, row in trials
         ]
         left = time_left_in_words(estimate(spec, trained), idle=not counts["running"])

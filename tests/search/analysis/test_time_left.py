@@ -178,3 +178,6 @@ def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
     assert seconds_left([*whole, *paused], **fields) == 0.0
     running = plain(4, 3, state="running")  # on its way to the rung at 4
     assert seconds_left([*whole, running, *paused[1:]], **fields) == pytest.approx(10)
+    for state in ("running", "interrupted"):
+        asked_for = replace(plain(4, 2, state=state), continued=True)  # to its end
+        assert seconds_left([*whole, asked_for, *paused[1:]], **fields) == pytest.approx(30)

@@ -19,15 +19,19 @@ from search.running.run import Run
 from search.running.study import run_study
 from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
+from search.spec.parameters import read_parameter
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
 from search.store.claims import claim
-from search.store.database import transaction
+from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish
 from search.store.records import record_epoch
 from search.store.schema import leases
+from search.store.studies import StudyHandle, create_study
 from search.store.views import view_study
+from tests.search.long_studies import INFO
 from tests.search.running.made_up import FedTraining, MadeUpTraining
 from tests.search.running.test_pausing import check_curves
 
@@ -45,12 +49,12 @@ def go_on(run: Run, *numbers: int) -> list[str]:
     return by_hand.continue_trials(run.study, run.spec, numbers, where)
 
 
-def stop_one(run: Run, state: TrialState = TrialState.PRUNED) -> Lease:
+def stop_one(study: StudyHandle, state: TrialState = TrialState.PRUNED) -> Lease:
     """A trial that begins, reports once, and is pruned or (RUNNING) laid aside."""
-    lease = claim(run.study, total=8, choose=lambda _: "new")
+    lease = claim(study, total=8, choose=lambda _: "new")
     assert isinstance(lease, Lease)
-    record_epoch(run.db, lease, FED.report(0, 0.5), 0.5)
-    finish(run.study, lease, state=state)
+    record_epoch(study.db, lease, FED.report(0, 0.5), 0.5)
+    finish(study, lease, state=state)
     return lease
 
 
@@ -80,29 +84,32 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.RUNNING])
 def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
-    make_run: Make, state: TrialState
+    db: Database, state: TrialState
 ) -> None:
-    run = small(make_run)
-    stop_one(run)
-    late = stop_one(run, state)
-    view_study(run.study)  # Optuna remembers what it has seen ended
-    go_on(run, 1)
-    assert view_study(run.study).trials[1].state == "interrupted"
+    space = {"depth": read_parameter("depth", {"low": 1, "high": 2})}
+    spec = StudySpec(dataset="digits", trials=8, space=space)
+    study = create_study(db, "s", spec, INFO, validation_count=287)
+    stop_one(study)
+    late = stop_one(study, state)
+    view_study(study)  # Optuna remembers what it has seen ended
+    assert by_hand.enqueue(study, spec, [{"depth": 4}]) == ["trial 2 is queued: depth = 4"]
+    for said in ("starts over, as it has no whole epoch yet", "is under way, and now goes on"):
+        (told,) = by_hand.continue_trials(study, spec, [1], lambda _: Path("none.pt"))
+        assert said in told
+    assert view_study(study).trials[1].state == "interrupted"
     with pytest.raises(LostLeaseError):
-        record_epoch(run.db, late, FED.report(1, 0.1), 0.1)
-    lease = claim(run.study, total=8, choose=lambda _: "new")
-    assert isinstance(lease, Lease)
-    assert (lease.trial_number, lease.attempt) == (1, 1)
-    assert go_on(run, 1)[0].startswith("trial 1 is under way")
-    record_epoch(run.db, lease, FED.report(1, 0.4), 0.4)
-    other = claim(run.study, total=8, choose=lambda _: "new")
-    assert isinstance(other, Lease)
-    assert other.trial_number == 2
+        record_epoch(db, late, FED.report(1, 0.1), 0.1)
+    leases = [claim(study, total=8, choose=lambda _: "new") for _ in range(3)]
+    assert [it.trial_number for it in leases if isinstance(it, Lease)] == [1, 2, 3]
+    assert isinstance(leases[0], Lease)
+    record_epoch(db, leases[0], FED.report(1, 0.4), 0.4)
+    finish(study, leases[0], state=TrialState.COMPLETE, value=0.4)
+    assert view_study(study).trials[1].state == "complete"
 
 
 def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:
     run = small(make_run)
-    stop_one(run)
+    stop_one(run.study)
     with transaction(run.db) as connection:
         connection.execute(delete(leases))
     assert view_study(run.study).trials[0].state == "pruned"
@@ -115,8 +122,8 @@ def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:
 
 def test_what_cannot_be_continued(make_run: Make) -> None:
     run = small(make_run)
-    stop_one(run)
-    stop_one(run)
+    stop_one(run.study)
+    stop_one(run.study)
     failing = claim(run.study, total=8, choose=lambda _: "new")
     assert isinstance(failing, Lease)
     finish(run.study, failing, state=TrialState.FAIL)
