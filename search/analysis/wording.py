@@ -113,9 +113,11 @@ def split_in_words(view: StudyView) -> str:
 
 
 def notes_in_words(view: StudyView) -> list[str]:
-    """What was done to make a data set of a person's pictures, and from which studies the search
-    starts, a sentence each."""
-    notes = (*view.dataset.notes, *map(warm_start_in_words, view.earlier))
+    """What was done to make a data set of a person's pictures, from which studies the search
+    starts, and why it ended early, a sentence each."""
+    notes = [*view.dataset.notes, *map(warm_start_in_words, view.earlier)]
+    if view.stopped is not None:
+        notes.append(f"ended early: {view.stopped}")
     return [printable(f"{note[:1].upper()}{note[1:]}.") for note in notes]
 
 

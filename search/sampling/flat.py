@@ -55,10 +55,11 @@ def why_flat(
     gained = math.exp(min(before)) - math.exp(min(mean for mean, _ in ends.values()))
     if max(promised, gained) >= gain:
         return None
+    left = f"no paused one promises more than {promised:.2g}" if open_ones else "none is paused"
     return (
         f"further trials are expected to lower the {measure} by less than {gain:g}: the latest "
         f"{len(contenders) - len(early)} of {len(contenders)} lowered the best forecast by "
-        f"{gained:.2g}, and the most promising paused one was expected to by {promised:.2g}"
+        f"{gained:.2g}, and {left}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.analysis.wording import notes_in_words
 from search.running import by_hand
 from search.running.run import Run
 from search.running.study import run_study
@@ -69,6 +70,7 @@ def test_a_flat_study_ends_says_why_and_goes_on(
     text = " ".join(status_text(first).split())
     assert f"{first.finished} of {first.finished} trials finished" in text
     assert "Ended early: further trials are expected to lower the calibrated loss by less" in text
+    assert notes_in_words(first)[-1].startswith("Ended early: further trials are")
     assert train(run, ALL) == first  # the same command again does nothing
     more = train(run, ALL, 24)
     assert 1.5 * first.finished <= more.finished < 24
