@@ -81,13 +81,13 @@ def estimate(
         return None if missing > 0 else TimeLeft(0.0, 0.0)
     if (budget := epoch_budget(spec)) is not None:
         pruner = find_pruner(spec.pruner)
-        stops = [*pruner.rungs(spec.epochs), spec.epochs]
+        stops = [*(rung or EARLY_LOOK for rung in pruner.rungs(spec.epochs)), spec.epochs]
         # Also where the budget is spent, trials must begin, and those in training reach a rung.
         rests = [
             (
                 spec.epochs
                 if trial.continued
-                else min(stop for stop in stops if stop >= trial.epochs)
+                else min(stop for stop in stops if stop > trial.epochs)  # past one, it goes on
             )
             - trial.epochs
             for trial in trials

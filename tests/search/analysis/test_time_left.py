@@ -176,8 +176,10 @@ def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
     assert 4 * 10 / 3 < to_begin < 4 * 2 * 10
     paused = [plain(number, 0, state="paused") for number in range(4, 8)]
     assert seconds_left([*whole, *paused], **fields) == 0.0
-    running = plain(4, 3, state="running")  # on its way to the rung at 4
-    assert seconds_left([*whole, running, *paused[1:]], **fields) == pytest.approx(10)
+    for epochs, to_the_next_rung in ((3, 1), (2, 2), (4, 1)):  # at a rung: it was told to go on
+        running = plain(4, epochs, state="running")
+        left = seconds_left([*whole, running, *paused[1:]], **fields)
+        assert left == pytest.approx(10 * to_the_next_rung)
     for state in ("running", "interrupted"):
         asked_for = replace(plain(4, 2, state=state), continued=True)  # to its end
         assert seconds_left([*whole, asked_for, *paused[1:]], **fields) == pytest.approx(30)
