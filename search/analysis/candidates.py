@@ -7,7 +7,7 @@ curse). All candidates share their fresh seeds, so differences are taken seed by
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -97,8 +97,10 @@ def candidates_table(candidates: Sequence[Candidate], objective: str) -> list[tu
     ]
 
 
-def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any]:
-    """For `metrics.json`: null in place of what is not finite, or was not tested."""
+def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any] | None:
+    """For `metrics.json`: null in place of what is not finite, or was not tested; None of none."""
+    if not candidates:
+        return None
     second = against_winner(candidates, objective)[0]
     finite = {
         one.trial: [value if math.isfinite(value) else None for value in one.values]
@@ -125,3 +127,17 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
             "p_holm": second.p_holm,
         },
     }
+
+
+def recorded_candidates(figures: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """Of a test evaluation, as the database keeps it; empty where there were none."""
+    trials = (figures.get("candidates") or {}).get("trials", ())
+    return tuple(
+        Candidate(
+            trial=one["trial"],
+            epochs=one["epochs"],
+            searched=one["searched"],
+            values=tuple(math.inf if value is None else value for value in one["values"]),
+        )
+        for one in trials
+    )

@@ -218,9 +218,7 @@ def metrics(final: FinalResult) -> dict[str, Any]:
         "study": final.view.name,
         "trial": final.trial.number,
         "chosen": final.why or "the study's best",
-        "candidates": candidates_to_dict(final.candidates, final.view.spec.objective)
-        if final.candidates
-        else None,
+        "candidates": candidates_to_dict(final.candidates, final.view.spec.objective),
         "dataset": final.view.dataset.name,
         "test": figures_on_test(final),
         "training": {

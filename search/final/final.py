@@ -12,7 +12,7 @@ from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
-from search.analysis.candidates import Candidate
+from search.analysis.candidates import Candidate, candidates_to_dict, recorded_candidates
 from search.analysis.final_result import FinalResult, figures_on_test
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
@@ -190,6 +190,8 @@ def finalise(
             if row.figures is not None:  # of the same weights, and of that temperature
                 recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
                 bundle = replace(bundle, temperature=recorded)
+                if not decided and (decided := recorded_candidates(row.figures)):
+                    chosen = replace(chosen, why=row.figures["chosen"])
             if progress and row.figures is not None:
                 note(
                     f"these networks were tested on {in_utc(row.opened_at)} already; the numbers "
@@ -212,7 +214,11 @@ def finalise(
                 **inside,
                 **test(job, task, runs, bundle, row.figures),
             )
-            figures = {**figures_on_test(result), "confusion": result.confusion_KK.tolist()}
+            figures = {
+                **figures_on_test(result),
+                "confusion": result.confusion_KK.tolist(),
+                "candidates": candidates_to_dict(decided, spec.objective),
+            }
             complete_result(db, row.result_id, figures)
             compared = None if export is None else task.training.images_NCHW
             final = write_all(folder, result, bundle, compared)

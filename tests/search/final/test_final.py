@@ -242,3 +242,6 @@ def test_candidates_are_trained_once_also_if_it_is_killed(
     page = Path("runs/digits/final-2/report.html").read_text()
     assert "of the candidates, the winner first" in page
     assert "--candidates 2 --candidate-seeds 2 --epochs 3" in page
+    # The same weights once more: their page goes on saying how they were chosen.
+    again = finalise("digits", seeds=1, trial=first["trial"], epochs=3, device="cpu").metrics
+    assert {**again, "seconds": 0} == {**metrics, "seconds": 0}
