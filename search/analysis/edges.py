@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 from models import ArchitectureError
 from models.family import compact
 from models.summary import anatomy
+from search.sampling.limits import limits_of
 from search.spec.domains import Domain, Range, SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import searched, share_of_limits, suggest
@@ -69,7 +70,7 @@ def _sentence(
     parameter = view.spec.parameters[name]
     if number < AT_LEAST or there[0] is not winners[0] or edge in (parameter.least, parameter.most):
         return None
-    share = _share_near(domain, end)
+    share = _share_near(view, name, domain, end)
     draws = range(number, WINNERS + 1)
     chance = sum(math.comb(WINNERS, n) * share**n * (1 - share) ** (WINNERS - n) for n in draws)
     wider = next(_wider(view, winners[0], name, domain, end), None)
@@ -96,13 +97,21 @@ def _holds(domain: Domain, trial: TrialView, name: str) -> bool:
 def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
     assert trial.config is not None
     switch, off = IDLE.get(name, ("epochs", None))
-    position = domain.position(trial.params[name])
-    away = position if end == "low" else 1 - position
-    return away <= NEAR and getattr(trial.config.recipe, switch) != off
+    idle = getattr(trial.config.recipe, switch) == off
+    return not idle and _lies_near(domain, trial.params[name], end)
 
 
-def _share_near(domain: Range, end: str) -> float:
+def _lies_near(domain: Range, value: float, end: str) -> bool:
+    position = domain.position(value)
+    return (position if end == "low" else 1 - position) <= NEAR
+
+
+def _share_near(view: StudyView, name: str, domain: Range, end: str) -> float:
     """Of random draws, how many lie near the end; of few whole numbers, more than NEAR."""
+    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
+    if (limits := limits_of(view.spec, shape, classes)) is not None:  # smaller ones fit more often
+        near = [_lies_near(domain, drawn[name], end) for drawn in limits.examples()]
+        return sum(near) / len(near) if near else 1.0
     if not domain.integer or (domain.high - domain.low) / domain.step > 1 / NEAR:
         return NEAR
     values = range(int(domain.low), int(domain.high) + 1, domain.step)

@@ -123,3 +123,11 @@ def test_a_trial_from_outside_the_space_is_no_winner(make: Callable[..., StudyVi
     first, *others = view.trials
     by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
     assert edges_in_words(replace(view, trials=(by_hand, *others)))
+
+
+def test_an_end_on_which_a_limit_puts_many_draws_is_not_told(
+    make: Callable[..., StudyView],
+) -> None:
+    width = {"width": {"low": 32, "high": 80, "step": 16}}
+    assert edges_in_words(make(width, [32, 32, 32]))
+    assert not edges_in_words(make(width, [32, 32, 32], max_parameters=500_000))  # 32 or 48
