@@ -65,16 +65,17 @@ def read_runs(file: Path) -> list[Run]:
     return [_run(of_seed) for _, of_seed in sorted(by_number.items())]
 
 
+def earlier_of(ends: Sequence[tuple[Mapping[str, Any], float]]) -> Earlier:
+    """A study as a warm start; `ends`: parameters, and logarithms of where they ended."""
+    kept = standardised(ends)
+    return Earlier(source="", data="", objective=CALIBRATED, best=None, configurations=kept)
+
+
 def earlier_studies(files: Sequence[Path], kind: str) -> list[Earlier]:
-    """Records as earlier studies of a warm start; `kind`: none, others, or inverted."""
-    found = []
-    for file in files if kind != "none" else []:
-        sign = -1 if kind == "inverted" else 1
-        kept = standardised([(one.params, sign * one.level()) for one in load(file)])
-        found.append(
-            Earlier(source=file.name, data="", objective=CALIBRATED, best=None, configurations=kept)
-        )
-    return found
+    """Records as earlier studies; `kind`: none, others, or inverted."""
+    sign = {"none": 0, "others": 1, "inverted": -1}[kind]
+    used = files if sign else ()
+    return [earlier_of([(one.params, sign * one.level()) for one in load(it)]) for it in used]
 
 
 def _run(of_seed: Mapping[int, Mapping[str, Any]]) -> Run:

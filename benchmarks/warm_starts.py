@@ -1,0 +1,173 @@
+"""Warm starts replayed: how soon a study finds what one without finds, in epochs.
+
+For each two records and each seed a search (the product's) is replayed on the surrogate of one, and
+what it found is the warm start of a search on the other; or the opposite of it, as a study that
+misleads. Every epoch costs the same, so that it is trainings that are counted and not how large
+their networks are.
+
+    python -m benchmarks.warm_starts MNIST.jsonl.gz FASHION.jsonl.gz --repeats 10 --sampler tpe
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.samplers import BaseSampler
+from platformdirs import user_cache_path
+
+from benchmarks.arguments import add_counts
+from benchmarks.prior import learn, load, written
+from benchmarks.record import environment, write_json
+from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
+from benchmarks.replay_strategies import find_strategy
+from benchmarks.replay_surrogate import make_world
+from benchmarks.replay_worlds import earlier_of
+from search.sampling.forecast import fit
+from search.spec.earlier import Earlier
+from search.spec.recipe import EARLY_LOOK
+from search.terminal.commands import Parser, run
+
+BUDGET, WORKERS = 0.2, 2
+TARGETS = (2, 3, 5, 8)  # whole trainings, after which the search without a warm start is the target
+KINDS = {"cold": 0, "warm": 1, "misled": -1}  # sign of what the earlier study found
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Replay warm starts between recorded data sets, and from the opposite of what "
+        "the earlier study found. Counts epochs, whatever they cost.",
+        examples="python -m benchmarks.warm_starts a.jsonl.gz b.jsonl.gz --learn-from c.jsonl.gz",
+    )
+    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
+    add_counts(own, (("repeats", 10, "seeds"), ("trials", 50, "trials of each search")))
+    own.add_argument(
+        "--learn-from", nargs="+", type=Path, default=[], metavar="FILE", help="for the prior alone"
+    )
+    own.add_argument("--sampler", default="gp", help="gp (default), or tpe, which is fast")
+    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    return own
+
+
+class InEpochs:
+    """A world in which every epoch takes a second."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self.spec, self.whole_seconds = world, world.spec, float(world.spec.epochs)
+        self.name, self.size, self.target = world.name, world.size, world.target
+
+    def describe(self) -> dict[str, Any]:
+        return self._world.describe()
+
+    def source(self, seed: int) -> Source:
+        return _InEpochs(self._world.source(seed))
+
+
+class _InEpochs:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def is_empty(self) -> bool:
+        return self._source.is_empty()
+
+    def sampler(self, inner: BaseSampler) -> BaseSampler:
+        return self._source.sampler(inner)
+
+    def take(self, params: Mapping[str, Any]) -> Run:
+        found = self._source.take(params)
+        ends = [EARLY_LOOK, *found.epochs[1:]]
+        return replace(found, seconds=np.diff([0.0, *ends]).tolist())
+
+
+def search(
+    world: World,
+    seed: int,
+    args: Any,
+    prior: Path,
+    earlier: Sequence[Earlier] = (),
+) -> tuple[list[Point], Progress]:
+    """One search: its incumbents, and what it knew in the end."""
+    ours, seen = find_strategy("ours", args.sampler), list[Progress]()
+
+    def sampler(progress: Progress) -> BaseSampler:
+        seen.append(progress)
+        return ours.sampler(progress)
+
+    points = simulate(
+        replace(ours, sampler=sampler),
+        world,
+        seed,
+        WORKERS,
+        trials=args.trials,
+        budget=BUDGET,
+        horizon=1.5 * BUDGET * args.trials,
+        prior=prior,
+        earlier=earlier,
+    )
+    return points, seen[0]
+
+
+def found_by(progress: Progress, prior: Path, sign: int) -> Earlier:
+    """What a search leaves to another."""
+    known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
+    forecast = fit(known, progress.spec.epochs, prior)
+    ends = [(one.params, sum(it)) for one in known if (it := forecast.estimate_final(one))]
+    return earlier_of([(params, sign * end) for params, end in ends])
+
+
+def reached(points: Sequence[Point], loss: float, never: float) -> float:
+    return next((point.compute for point in points if point.loss <= loss), never)
+
+
+def loss_after(points: Sequence[Point], compute: float) -> float:
+    return next((one.loss for one in reversed(points) if one.compute <= compute), math.inf)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    kept = user_cache_path("cnn-search") / "replay"
+    results: dict[str, Any] = {}
+    for before, file in permutations(args.files, 2):
+        title = " -> ".join(one.name.removesuffix(".jsonl.gz") for one in (before, file))
+        worlds = [InEpochs(make_world(one, "surrogate", kept)) for one in (before, file)]
+        known = [*args.files, *args.learn_from]
+        others = [[load(it) for it in known if it != one] for one in (before, file)]
+        with written(learn(others[0])) as first, written(learn(others[1])) as prior:
+            points: dict[str, list[list[Point]]] = {kind: [] for kind in KINDS}
+            for seed in range(args.repeats):
+                _, progress = search(worlds[0], 1000 + seed, args, first)
+                for kind, sign in KINDS.items():
+                    earlier = [found_by(progress, first, sign)] if sign else []
+                    points[kind].append(search(worlds[1], seed, args, prior, earlier)[0])
+                print(f"{title}: seed {seed}", file=sys.stderr, flush=True)
+        results[title] = {}
+        print(f"{title}, {args.repeats} seeds: whole trainings (of so many epochs) until the loss")
+        print(f"that the search without a warm start has after {TARGETS} (median)")
+        for kind, of_kind in points.items():
+            row = []
+            for target in TARGETS:
+                loss = float(np.median([loss_after(one, target) for one in points["cold"]]))
+                times = [reached(one, loss, 1.5 * BUDGET * args.trials) for one in of_kind]
+                row.append(
+                    [float(np.mean(times)), float(np.std(times, ddof=1) / len(times) ** 0.5)]
+                )
+            results[title][kind] = row
+            print(f"  {kind:6} ", *(f"{mean:.2f} ± {error:.2f}" for mean, error in row))
+    if args.json:
+        made = environment("warm_starts", torch.device("cpu"))
+        write_json(args.json, {"results": results, "targets": TARGETS, **made})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
