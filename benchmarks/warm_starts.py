@@ -54,6 +54,10 @@ def parser() -> Parser:
     )
     own.add_argument("--sampler", default="gp", help="gp (default), or tpe, which is fast")
     own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    kept = user_cache_path("cnn-search") / "replay"
+    own.add_argument(
+        "--cache", type=Path, metavar="DIR", default=kept, help="where surrogates are kept"
+    )
     return own
 
 
@@ -135,11 +139,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
-    kept = user_cache_path("cnn-search") / "replay"
     results: dict[str, Any] = {}
     for before, file in permutations(args.files, 2):
         title = " -> ".join(one.name.removesuffix(".jsonl.gz") for one in (before, file))
-        worlds = [InEpochs(make_world(one, "surrogate", kept)) for one in (before, file)]
+        worlds = [InEpochs(make_world(one, "surrogate", args.cache)) for one in (before, file)]
         known = [*args.files, *args.learn_from]
         others = [[load(it) for it in known if it != one] for one in (before, file)]
         with written(learn(others[0])) as first, written(learn(others[1])) as prior:
