@@ -21,7 +21,7 @@ from search.spec.earlier import Earlier, Params
 FIRST = 5  # of their best configurations, every other trial; in short studies of trials a tenth
 APART = 0.5  # distance that these have at least; a choice's others are 1.4 away, a range is 2 wide
 SHOWN = 40  # of their trials at most, and one less for each of the study's own
-TRUST, TRUST_COUNTS = 0.5, 3  # rank correlation that is believed at first, as if of so many trials
+TRUST, TRUST_COUNTS = 0.3, 3  # rank correlation that is believed at first, as if of so many trials
 TRUSTED = 0.25  # for a configuration to be tried
 RIDGE = 3.0
 

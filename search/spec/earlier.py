@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, ParameterValue, Range, choice_label
+from search.spec.objectives import OBJECTIVES
 from search.spec.parameters import FAMILY
 from search.spec.space import base_values, lies_in_space, overrides_of, searched
 
@@ -49,6 +50,8 @@ class Earlier:
     def from_dict(cls, stored: Mapping[str, Any]) -> Earlier:
         pairs = tuple((dict(params), float(end)) for params, end in stored["configurations"])
         names = tuple(map(str, stored["not_searched"]))
+        if stored["objective"] not in OBJECTIVES:
+            raise ValueError(f"unknown objective {stored['objective']!r}")
         return cls(**{**stored, "configurations": pairs, "not_searched": names})
 
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search.sampling.earlier import KEPT, standardised
 from search.sampling.sampler import make_sampler
-from search.sampling.warm_start import SHOWN, Evidence
+from search.sampling.warm_start import FIRST, SHOWN, TRUST, Evidence
 from search.spec.earlier import Earlier, Params, adapted
 from search.spec.parameters import read_parameter
 from search.spec.space import distributions, suggest
@@ -50,10 +50,11 @@ def test_every_other_of_the_first_trials_is_one_of_the_best_that_are_not_alike()
     first = evidence.first(trials=50)
     assert first[0] == double
     assert best not in first
-    assert len(first) == 3
+    assert len(first) == FIRST
     assert evidence.first(trials=10) == [double]
-    given = [evidence.given(place, 50, trust=0.5) for place in range(8)]
-    assert given == [first[0], None, first[1], None, first[2], None, None, None]
+    given = [evidence.given(place, 50, trust=0.5) for place in range(2 * FIRST + 2)]
+    assert given[::2] == [*first, None]
+    assert given[1::2] == [None] * (FIRST + 1)
     assert evidence.given(0, 50, trust=0.1) is None
     study = optuna.create_study(sampler=make_sampler(SPEC, earlier=[known]))
     suggest(study.ask(), SPEC)
@@ -66,9 +67,9 @@ def test_evidence_fades_and_a_misleading_study_is_soon_forgotten() -> None:
     def shown(evidence: Evidence, count: int) -> list[tuple[Params, float]]:
         return evidence.shown_beside(own(count), evidence.trust(own(count)))
 
-    assert len(shown(good, 0)) == len(shown(bad, 0)) == SHOWN / 2
-    assert len(shown(good, 5)) > 5
-    assert 0 < len(shown(good, 15)) < 6
+    assert len(shown(good, 0)) == len(shown(bad, 0)) == TRUST * SHOWN
+    assert len(shown(good, 5)) > 9
+    assert 0 < len(shown(good, SHOWN - 5)) < 6
     assert not shown(good, SHOWN)
     assert not shown(bad, 5)
     # In the study's own unit: what is shown of a study on the same problem fits its own trials.
