@@ -217,7 +217,7 @@ def _earlier(
     kept = load_earlier(existing, existing.attributes)
     has = {one.source for one in kept}
     for named in map(without_password, request.warm_start):
-        if named not in has:
+        if not any(source in (named, f"{named}#{source.rpartition('#')[2]}") for source in has):
             made = f"a warm start from {', '.join(sorted(has))}" if has else "no warm start"
             raise SpecError(
                 "warm_start",
