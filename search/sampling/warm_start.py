@@ -57,10 +57,13 @@ class Evidence:
         return 0.0 if self._weights_F is None else float(self._features(params) @ self._weights_F)
 
     def given(self, place: int, trials: int, trust: float) -> Params | None:
-        """What they give to the trial at this place, from 0; None: it is drawn."""
-        if place < 0 or place % 2 or place >= 2 * FIRST or trust < TRUSTED:
+        """What they give to the trial at this place, from 0; None: it is drawn.
+
+        Two trials come before: if they are not as foretold, no trial is wasted.
+        """
+        if place < 2 or place % 2 or trust < TRUSTED:
             return None
-        return next(iter(self.first(trials)[place // 2 :]), None)
+        return next(iter(self.first(trials)[place // 2 - 1 :]), None)
 
     def trust(self, own: Sequence[FrozenTrial]) -> float:
         """Rank correlation, from 0 to 1, of what they foretell with the study's own trials.

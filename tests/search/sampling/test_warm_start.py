@@ -52,13 +52,14 @@ def test_every_other_of_the_first_trials_is_one_of_the_best_that_are_not_alike()
     assert best not in first
     assert len(first) == FIRST
     assert evidence.first(trials=10) == [double]
-    given = [evidence.given(place, 50, trust=0.5) for place in range(2 * FIRST + 2)]
-    assert given[::2] == [*first, None]
-    assert given[1::2] == [None] * (FIRST + 1)
-    assert evidence.given(0, 50, trust=0.1) is None
+    given = [evidence.given(place, 50, trust=0.5) for place in range(2 * FIRST + 4)]
+    assert given[::2] == [None, *first, None]
+    assert given[1::2] == [None] * (FIRST + 2)
+    assert evidence.given(2, 50, trust=0.1) is None
     study = optuna.create_study(sampler=make_sampler(SPEC, earlier=[known]))
-    suggest(study.ask(), SPEC)
-    assert study.trials[0].params == best
+    for _ in range(3):
+        suggest(study.ask(), SPEC)
+    assert study.trials[2].params == best
 
 
 def test_evidence_fades_and_a_misleading_study_is_soon_forgotten() -> None:
