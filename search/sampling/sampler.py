@@ -147,7 +147,7 @@ class StudySampler(BaseSampler):
         """From what is known of the study's trials, and of earlier studies."""
         evidence, place = self._evidence, number - (self._spec.baseline is not None)
         trust = evidence.trust(known)
-        if (given := evidence.given(place, self._spec.trials, trust)) is not None:
+        if (given := evidence.given(place, self._spec.trials, known)) is not None:
             return dict(given)
         if number < STARTUP_TRIALS and number % 2 == 1:
             return min(

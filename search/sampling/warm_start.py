@@ -56,14 +56,15 @@ class Evidence:
         """Where a configuration ends, in standard deviations above the mean; 0: nothing known."""
         return 0.0 if self._weights_F is None else float(self._features(params) @ self._weights_F)
 
-    def given(self, place: int, trials: int, trust: float) -> Params | None:
+    def given(self, place: int, trials: int, own: Sequence[FrozenTrial]) -> Params | None:
         """What they give to the trial at this place, from 0; None: it is drawn.
 
         Two trials come before: if they are not as foretold, no trial is wasted.
         """
-        if place < 2 or place % 2 or trust < TRUSTED:
+        if not 2 <= place <= 2 * FIRST or place % 2 or self.trust(own) < TRUSTED:
             return None
-        return next(iter(self.first(trials)[place // 2 - 1 :]), None)
+        taken = [one.params for one in own]
+        return next((params for params in self.first(trials) if params not in taken), None)
 
     def trust(self, own: Sequence[FrozenTrial]) -> float:
         """Rank correlation, from 0 to 1, of what they foretell with the study's own trials.
@@ -73,7 +74,9 @@ class Evidence:
         """
         found = [(self.foretell(one.params), one.value) for one in own if one.value is not None]
         seen, agreement = len(found), 0.0
-        if seen > 1:
+        if seen < 2:
+            seen = 0  # one says nothing
+        else:
             ranks_2N = np.array(found).T.argsort().argsort()
             agreement = float(np.ravel(np.corrcoef(ranks_2N))[1])
         trust = (TRUST * TRUST_COUNTS + agreement * seen) / (TRUST_COUNTS + seen)

@@ -52,10 +52,16 @@ def test_every_other_of_the_first_trials_is_one_of_the_best_that_are_not_alike()
     assert best not in first
     assert len(first) == FIRST
     assert evidence.first(trials=10) == [double]
-    given = [evidence.given(place, 50, trust=0.5) for place in range(2 * FIRST + 4)]
-    assert given[::2] == [None, *first, None]
-    assert given[1::2] == [None] * (FIRST + 2)
-    assert evidence.given(2, 50, trust=0.1) is None
+    given = [evidence.given(place, 50, []) for place in range(2 * FIRST + 4)]
+    assert given == [
+        double if 2 <= place <= 2 * FIRST and place % 2 == 0 else None
+        for place in range(2 * FIRST + 4)
+    ]
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(params=double, distributions=SPACE, value=0.1))
+    assert evidence.given(4, 50, study.trials) == first[1]
+    bad = Evidence([earlier(sign=-1.0)], SPACE)
+    assert bad.given(4, 50, own(5)) is None
     study = optuna.create_study(sampler=make_sampler(SPEC, earlier=[known]))
     for _ in range(3):
         suggest(study.ask(), SPEC)
