@@ -67,7 +67,7 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
         of, trials = f"arm {arm!r} of {of}", [trial for trial in trials if trial.arm == arm]
     if not trials:
         raise StorageError(
-            f"no finished trials in {of}; run python -m search.study --study {view.name} first"
+            f"no complete trials in {of}; train some first with {command('study', view)}"
         )
     trial = trials[0]
     if trial.best is None or trial.config is None:

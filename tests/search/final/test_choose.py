@@ -54,14 +54,14 @@ def test_of_an_arm_the_best_repeat_is_taken() -> None:
 @pytest.mark.parametrize(
     ("trial", "wanted", "said"),
     [
-        (trial_view(0, state="running"), {}, "no finished trials in study 'fashion'"),
+        (trial_view(0, state="running"), {}, "no complete trials in study 'fashion'"),
         (trial_view(0, [0.1]), {"number": 7}, "no trial 7; it has 1"),
         (trial_view(0, [0.1], state="failed"), {"number": 0}, "trial 0 of study 'fashion' is fail"),
         (trial_view(0, state="pruned"), {"number": 0}, "no finished epoch"),
         (trial_view(0, [float("nan")]), {"number": 0}, "no finished epoch with a loss"),
         (trial_view(0, [0.1]), {"arm": "x"}, "has no arm 'x'; its arms are none"),
         (of_arm("a", 0, [0.1]), {"arm": "x"}, "its arms are 'a'"),
-        (of_arm("a", 0, [], "running"), {"arm": "a"}, "no finished trials in arm 'a' of study"),
+        (of_arm("a", 0, [], "running"), {"arm": "a"}, "no complete trials in arm 'a' of study"),
     ],
 )
 def test_what_cannot_be_chosen(trial: TrialView, wanted: dict[str, Any], said: str) -> None:
