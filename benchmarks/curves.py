@@ -125,19 +125,16 @@ def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
     )
     clean = thinned(task.training, min(1.0, CLEAN / len(task.training)))
     reports, cpu_seconds = [], 0.0
-    slices = training.slices()
-    while True:
-        before = time.process_time()
-        try:
-            epoch = next(slices)
-        except StopIteration:
-            break
+    before = time.process_time()
+    for epoch in training.slices():
         cpu_seconds += time.process_time() - before
         if epoch is None:
             yield
-            continue
-        reports.append({**_measured(training, task, clean, holdout), **_seen(epoch, cpu_seconds)})
-        cpu_seconds = 0.0
+        else:
+            measured = _measured(training, task, clean, holdout)
+            reports.append({**measured, **_seen(epoch, cpu_seconds)})
+            cpu_seconds = 0.0
+        before = time.process_time()
     return {
         "number": number,
         "seed": seed,

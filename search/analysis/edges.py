@@ -73,8 +73,10 @@ def _sentence(
     share = _share_near(view, name, domain, end)
     draws = range(number, WINNERS + 1)
     chance = sum(math.comb(WINNERS, n) * share**n * (1 - share) ** (WINNERS - n) for n in draws)
+    if chance > CHANCE:
+        return None
     wider = next(_wider(view, winners[0], name, domain, end), None)
-    if chance > CHANCE or wider is None:
+    if wider is None:
         return None
     who = f"The best {WINNERS} trials have"
     if number < WINNERS:

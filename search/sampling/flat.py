@@ -9,9 +9,8 @@ more, not before a third of its trials are new.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
@@ -22,7 +21,7 @@ from search.sampling.promotion import expected_improvement
 from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec
 from search.store.leases import revive
-from search.store.schema import FLAT, STOPPED, trials
+from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
 
 FEWEST = 20  # trials that have begun; ten of them were not the sampler's
@@ -89,14 +88,6 @@ def make_flat(study: StudyHandle, spec: StudySpec) -> Flat | None:
         return None
     chooser = Chooser(study, spec, find_pruner(spec.pruner), lambda *_, **__: "new")
     return Flat(chooser, stored[0], max(FEWEST, 1.5 * stored[1]))
-
-
-def stored_flat(attributes: Mapping[str, Any]) -> tuple[float, int] | None:
-    """The gain, and how many trials had begun when the study was told to go on; None: neither."""
-    match attributes.get(FLAT):
-        case [int() | float() as gain, int() as begun] if 0 < gain < math.inf:
-            return float(gain), begun
-    return None
 
 
 def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:

@@ -8,6 +8,7 @@ A missing or NaN measurement is stored as NULL, since SQLite has no NaN and Post
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -281,3 +282,11 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _add(epochs.c.metrics),
     _add(leases.c.paused),
 )
+
+
+def stored_flat(attributes: Mapping[str, Any]) -> tuple[float, int] | None:
+    """The gain, and how many trials had begun when the study was told to go on; None: neither."""
+    match attributes.get(FLAT):
+        case [int() | float() as gain, int() as begun] if 0 < gain < math.inf:
+            return float(gain), begun
+    return None

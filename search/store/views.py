@@ -19,7 +19,6 @@ from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
 from search.store.schema import (
-    FLAT,
     HARDWARE,
     PARAMETERS,
     REASON,
@@ -27,6 +26,7 @@ from search.store.schema import (
     VERSIONS,
     DatasetFacts,
     leases,
+    stored_flat,
     trials,
 )
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
@@ -157,8 +157,7 @@ def view_study(study: StudyHandle) -> StudyView:
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
     versions = attributes.get(VERSIONS)
-    flat = attributes.get(FLAT)
-    gain = flat[0] if isinstance(flat, list) and flat else None
+    flat = stored_flat(attributes)
     stored = versions.items() if isinstance(versions, dict) else ()
     view = StudyView(
         name=study.name,
@@ -170,7 +169,7 @@ def view_study(study: StudyHandle) -> StudyView:
         trials=_trial_views(study, spec),
         results=tuple(results_of(study.db, study.name)),
         earlier=load_earlier(study, attributes),
-        stop_when_flat=gain if isinstance(gain, float) else None,
+        stop_when_flat=None if flat is None else flat[0],
         stopped=_text(attributes.get(STOPPED)),
     )
     # With the total that it has: a copy, or a study whose total was lowered, can have more; one
