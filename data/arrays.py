@@ -136,22 +136,19 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
         keys = _keys(path, archive)
         count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
-
-        def part(images: str, labels: str) -> Part:
-            return _checked(Part(archive[images], archive[labels], names), f"{path}, {images}")
-
         if not train:
-            return part(*keys[2:4])
-        found = replace(part(*keys[:2]), test_digests=_test_digests(path, archive))
+            return Part(archive[keys[2]], archive[keys[3]], names)
+        images, labels, digests = archive[keys[0]], archive[keys[1]], _test_digests(path, archive)
         if not {*keys[4:]} <= {*archive.files}:
-            return found
-        own = part(*keys[4:])
-        return replace(
-            found,
-            images=np.concatenate([found.images, own.images]),
-            labels=np.concatenate([found.labels, own.labels]),
-            validation=len(own.labels),
-            notes=(f"validation: {len(own.labels)} images of their own",),
+            return Part(images, labels, names, test_digests=digests)
+        own = archive[keys[5]]
+        return Part(
+            np.concatenate([images, archive[keys[4]]]),
+            np.concatenate([labels, own]),
+            names,
+            validation=len(own),
+            test_digests=digests,
+            notes=(f"validation: {len(own)} images of their own",),
         )
 
 

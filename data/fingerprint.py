@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data.errors import listed
 from data.examples import DatasetInfo, Examples
 from data.folders.held_out import DIGEST_DIGITS, class_of
 
@@ -99,17 +100,15 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
     if reshaped:
         told.append(f"the pictures are {_shape(new)} in place of {_shape(old)}")
     for kind, before, after in (("", old.training, new.training), ("test ", old.test, new.test)):
-        for name in (name for name in before if after.get(name, before[name]) != before[name]):
-            was, now = before[name][0], after[name][0]
+        for name, (was, digest) in before.items():
+            now, other = after.get(name, (was, digest))
             if was != now:
                 told.append(f"{now} {kind}pictures in {name!r}, not {was}")
-            elif kind or not reshaped:
+            elif digest != other and (kind or not reshaped):
                 told.append(f"other {kind}pictures in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
-    told = told or ["classes or pictures stand in another order"]
-    more = [f"and {len(told) - MAX_TOLD} more"] if len(told) > MAX_TOLD else []
-    return ", ".join([*told[:MAX_TOLD], *more])
+    return listed(told or ["classes or pictures stand in another order"], MAX_TOLD)
 
 
 def _shape(of: Fingerprint) -> str:

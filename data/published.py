@@ -11,7 +11,6 @@ import contextlib
 import gzip
 import hashlib
 import io
-import itertools
 import pickle
 import tarfile
 import urllib.request
@@ -136,25 +135,20 @@ def read_archives(
     from filelock import FileLock
 
     contents = [_verified(archive, data_dir) for archive in wanted]
-    lacking = [a for a, content in zip(wanted, contents, strict=True) if content is None]
-    others = [archive for archive in companions if not (data_dir / archive.path).exists()]
-    if lacking:
+    if None in contents:
         try:
-            _open_first(lacking[0], "HEAD").close()  # before anything is written
             data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(data_dir / ".lock"):
                 # Another process may have fetched some meanwhile.
                 contents = [_verified(a, data_dir) or _fetch(a, data_dir) for a in wanted]
-                with contextlib.suppress(OSError, HTTPException):
-                    for archive in others:
+                with contextlib.suppress(OSError):
+                    for archive in companions:
                         if not (data_dir / archive.path).exists():
                             _fetch(archive, data_dir)
-        except (OSError, HTTPException) as error:
-            names = ", ".join(Path(archive.path).name for archive in [*lacking, *others])
+        except OSError as error:
             raise DataError(
-                f"{title} lacks {names} or has damaged ones, by their MD5, in "
-                f"{(data_dir / lacking[0].path).parent}, and they were not fetched "
-                f"({' '.join(str(error).split())}): put {put}, or run again with a network"
+                f"{title} cannot be read from {(data_dir / wanted[0].path).parent}: {error}; put "
+                f"{put}, or run again with a network"
             ) from error
     return [content for content in contents if content is not None]
 
@@ -174,48 +168,43 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
-    return content if _is(archive, content) else None
-
-
-def _is(archive: Archive, content: bytes) -> bool:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5
-
-
-def _open_first(archive: Archive, method: str = "GET") -> Any:
-    """A response from the first of the archive's addresses that answers. Raises OSError."""
-    reasons = []
-    for url in archive.urls:
-        try:
-            request = urllib.request.Request(url, method=method)
-            return urllib.request.urlopen(request, timeout=STALL_SECONDS)
-        except (OSError, HTTPException) as error:
-            why = error.reason if type(error) is URLError else error
-            if isinstance(error, HTTPError):
-                error.close()  # it is the response
-            reasons.append(f"{urlparse(url).netloc}: {getattr(why, 'strerror', None) or why}")
-    raise OSError("; ".join(reasons))
+    return content if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5 else None
 
 
 def _fetch(archive: Archive, data_dir: Path) -> bytes:
-    """Puts a verified copy of `archive` in its place, whole or not at all; shows progress."""
+    """Puts a verified copy of `archive` in its place, whole or not at all; shows progress.
+
+    From the first of its addresses that has it. Raises OSError.
+    """
+    target = data_dir / archive.path
+    partial = target.with_name(f".{target.name}.partial")
+    reasons = []
+    for url in archive.urls:
+        try:
+            content = _download(url, target.name)
+        except (OSError, HTTPException) as error:
+            why = error.reason if type(error) is URLError else error
+            reasons.append(f"{urlparse(url).netloc}: {why}")
+            if isinstance(error, HTTPError):
+                error.close()  # it is the response
+            continue
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(target)
+            return content
+        reasons.append(f"{urlparse(url).netloc}: sent something else")
+    raise OSError(
+        f"{target.name} is missing or damaged, by its MD5, and was not fetched "
+        f"({' '.join('; '.join(reasons).split())})"
+    )
+
+
+def _download(url: str, name: str) -> bytes:
     from rich.console import Console
     from rich.progress import wrap_file
 
-    target = data_dir / archive.path
-    with _open_first(archive) as response:
-        size = int(response.headers.get("Content-Length", 0))
-        shown = Console(stderr=True)
-        with wrap_file(response, size, description=target.name, console=shown) as watched:
-            pieces = iter(lambda: watched.read(1 << 20), b"")
-            content = b"".join(itertools.islice(pieces, MAX_BYTES >> 20))
-        if not _is(archive, content):
-            host = urlparse(response.url).netloc
-            raise OSError(f"{host}: sent something else than the published {target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return content
+    with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:
+        size, shown = int(response.headers.get("Content-Length", 0)), Console(stderr=True)
+        with wrap_file(response, size, description=name, console=shown) as watched:
+            return b"".join(iter(lambda: watched.read(1 << 20), b""))

@@ -238,10 +238,11 @@ def _final_size(
     for layer, kernel, padding in zip(config.numbers, config.kernels, config.paddings, strict=True):
         before, sides = sides, tuple(side - kernel + 2 * padding + 1 for side in sides)
         label = f"convolution {layer} ({kernel}x{kernel}, padding {padding})"
-        if min(sides) < 1:
+        if min(sides) < 1 or (layer in pools and min(sides) < 2):
+            what = label if min(sides) < 1 else f"the 2x2 pooling after convolution {layer}"
             raise ArchitectureError(
-                f"{label} does not fit its input of {by(before)}; use padding 'same', a smaller "
-                "kernel, fewer convolutions or less pooling"
+                f"{what} does not fit its input of {by(before if what == label else sides)}; use "
+                "padding 'same', a smaller kernel, fewer convolutions or pool_after 'auto'"
             )
         if config.residual and layer > 1 and before != sides:
             raise ArchitectureError(
@@ -249,11 +250,6 @@ def _final_size(
                 "use padding 'same' or no residual connections"
             )
         if layer in pools:
-            if min(sides) < 2:
-                raise ArchitectureError(
-                    f"the 2x2 pooling after convolution {layer} does not fit its input of "
-                    f"{by(sides)}; use pool_after 'auto' or pool after fewer convolutions"
-                )
             sides = tuple(side // 2 for side in sides)
     return sides
 

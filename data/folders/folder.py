@@ -21,7 +21,7 @@ from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
 from data.examples import DatasetInfo, share
 from data.folders.cache import cached
-from data.folders.held_out import class_of, file_digest, held_out, stored_record
+from data.folders.held_out import class_of, file_digest, held_out, record_path
 from data.folders.pictures import (
     channels_of,
     decoded,
@@ -73,10 +73,9 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises DataError for files that are no pictures, all at once."""
     return cached(
         f"{root} {train} {reading.image_size} {reading.version}",
-        [root, *(root / split for split in ("train", "test", *VALIDATION))],
+        [root, record_path(root, data_dir)],
         data_dir,
         lambda: _load(root, reading, train, data_dir),
-        lambda: stored_record(root, data_dir),
     )
 
 
@@ -185,14 +184,7 @@ def _scan(
     below = [path for folder in classes for path in sorted(folder.iterdir())]
     files = [path for path in below if path.is_file() and is_picture(path)]
     refuse_names(files)
-    others = sorted({*above, *below} - {*classes, *files})
-    left = [path for path in others if path.is_file() or is_system_folder(path.name)]
-    skipped += left
-    if misplaced := [path for path in others if path not in left]:
-        raise DataError(
-            f"{listed(misplaced)} is a folder or a link to nothing; put pictures directly into "
-            "their class's folder"
-        )
+    skipped += sorted({*above, *below} - {*classes, *files})
     filled = {file.parent for file in files}
     if empty := [folder for folder in classes if folder not in filled]:
         raise DataError(f"{listed(empty)} has no images; give it some or delete it")
@@ -271,7 +263,7 @@ def _prepare(
     return (channels, side, side), Preparation(fit="pad", levels=levels), notes
 
 
-def _look(path: Path) -> tuple[tuple[int, int], Range | None, bool]:
+def _look(_index: int, path: Path) -> tuple[tuple[int, int], Range | None, bool]:
     """Size, levels of a picture of more than 8 bits, and whether these are integers."""
     with opened(path) as image:
         size, deep, mode = image.size, is_deep(image), image.mode

@@ -18,7 +18,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.reading import parse_json, read_regular
 
-Record = Mapping[str, str | None]  # by file its digest; None: known by its name alone
+Record = Mapping[str, str | None]  # by file its digest; None: of an earlier version
 MAX_BYTES = 2**28  # of a record: two million pictures
 DIGEST_DIGITS = 32  # hexadecimal
 ENOUGH = 0.5  # of a record's pictures in a folder, to take that for the same one, moved
@@ -44,7 +44,7 @@ def held_out(
     else `draw` names them; what was drawn is stored. Raises DataError where none is left or the
     record cannot be stored, OSError where a picture cannot be read.
     """
-    path = _path(root, data_dir)
+    path = record_path(root, data_dir)
     digests = {file: file_digest(root / file) for file in files}
     known = path.exists()
     record = _read(path) if known else _of_moved(digests, path.parent) or dict.fromkeys(draw())
@@ -56,27 +56,9 @@ def held_out(
             f"none of the test images that {path} names is left in {root}; put them back, "
             "or delete that file to have new ones drawn"
         )
-    digested = any(record.values())  # not by an earlier version, nor just drawn
-    # What is trained on as well is known by its name alone.
-    trained = {digest for file, digest in digests.items() if file not in found}
-    new: Record = {
-        file: None if digest in trained else digest
-        for file, digest in found.items()
-        if not digested or file not in record
-    }
-    if new or not known:
-        # An old record that cannot be replaced still holds.
-        with contextlib.suppress(DataError) if known else contextlib.nullcontext():
-            _store(path, root, {**record, **new})
+    if not known:
+        _store(path, root, {**record, **found})
     return found
-
-
-def stored_record(root: Path, data_dir: Path) -> bytes:
-    """The folder's record as it is stored; empty without one that can be read."""
-    try:
-        return read_regular(_path(root, data_dir), MAX_BYTES)
-    except OSError:
-        return b""
 
 
 def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
@@ -84,14 +66,15 @@ def keep(root: Path, record: Mapping[str, str], data_dir: Path) -> None:
 
     Without the right to write, it draws anew.
     """
-    path = _path(root, data_dir)
+    path = record_path(root, data_dir)
     if record and not path.exists():
         name = hashlib.sha256(json.dumps(sorted(record.items())).encode()).hexdigest()[:16]
         with contextlib.suppress(DataError):
             _store(path.with_name(f"{name}.json"), root, record)
 
 
-def _path(root: Path, data_dir: Path) -> Path:
+def record_path(root: Path, data_dir: Path) -> Path:
+    """Where the record of a folder lies."""
     return data_dir / "folders" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
 
 
@@ -109,8 +92,7 @@ def _of_moved(digests: Mapping[str, str], folder: Path) -> Record | None:
 
 def _store(path: Path, root: Path, record: Record) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    digests = {file: digest for file, digest in record.items() if digest is not None}
-    content = {"folder": str(root), "test": sorted(record), "digests": digests}
+    content = {"folder": str(root), "test": sorted(record), "digests": dict(record)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content, indent=1))

@@ -9,14 +9,11 @@ Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
-from time import monotonic
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -31,10 +28,10 @@ FORMATS: tuple[str, ...] = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 if features.check("avif"):
     FORMATS += ("AVIF",)
 
-# Of so many pictures the time is taken. Where each takes less (one of 32 x 32: 0.1 ms), threads
-# would wait for the interpreter's lock longer than they decode.
-TIMED, QUICK_SECONDS = 32, 1e-3
-LARGE = 16_000_000  # pixels after decoding, from where one picture is taken at a time
+THREADS = 4
+# Bytes of a file from where threads pay: for less they would wait for the interpreter's lock longer
+# than they decode.
+WORTH_THREADS = 20_000
 _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
 _REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
@@ -44,8 +41,6 @@ _SYSTEM_FOLDERS = (
     "system volume information,lost+found"
 )
 _AS_IT_IS = Preparation()
-_large_one = threading.Lock()
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -92,29 +87,23 @@ def read_pictures(
     paths: Sequence[Path],
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
-    *,
-    exactly: bool = False,
 ) -> NDArray[np.uint8]:
     """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
 
     Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8 (see
     `data.folders.preparation`), resized to H x W (antialiased) as `preparation` says. Colour
-    profiles are not applied. Raises DataError, one for all faults, the first 20 by name; another
-    size is a fault where they are to have H x W pixels `exactly`.
+    profiles are not applied. Raises DataError, one for all faults, the first 20 by name.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
 
-    def read_into(index: int) -> None:
-        with decoded(paths[index], (width, height), preparation.fit) as image:
-            if exactly and image.size != (width, height):
-                why = f"has {image.width}x{image.height} pixels, not {width}x{height}"
-                raise PictureError(paths[index], why)
+    def read_into(index: int, path: Path) -> None:
+        with decoded(path, (width, height), preparation.fit) as image:
             flat = flattened(image, preparation, "L" if channels == 1 else "RGB")
             small = _fitted(flat, (width, height), preparation.fit)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
-    errors = [error for error in each(read_into, range(len(paths))) if error is not None]
+    errors = [error for error in each(read_into, paths) if error is not None]
     faults = [error.fault for error in errors if isinstance(error, PictureError)]
     if len(faults) > 1:
         raise DataError(f"{len(faults)} files: {listed(faults)}; {_REMEDY}") from errors[0]
@@ -123,27 +112,21 @@ def read_pictures(
     return pictures_NHWC
 
 
-def each(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result | DataError]:
-    """What `work` gives for each item, or the DataError that it raises; several at a time."""
+def each(
+    work: Callable[[int, Path], _Result], paths: Sequence[Path]
+) -> list[_Result | DataError]:
+    """What `work` gives for each index and path, or the DataError that it raises."""
 
-    def attempt(item: _Item) -> _Result | DataError:
+    def attempt(index: int) -> _Result | DataError:
         try:
-            return work(item)
+            return work(index, paths[index])
         except DataError as error:
             return error
 
-    with hushed():
-        found: list[_Result | DataError] = []
-        seconds = [0.0]
-        for item in items[:TIMED]:
-            begun = monotonic()
-            found.append(attempt(item))
-            seconds.append(monotonic() - begun)
-        if median(seconds) < QUICK_SECONDS:
-            return found + [attempt(item) for item in items[TIMED:]]
-        # Pillow decodes and resizes without holding the interpreter's lock.
-        with ThreadPoolExecutor(8) as pool:
-            return found + list(pool.map(attempt, items[TIMED:]))
+    # Pillow decodes and resizes without holding the interpreter's lock.
+    large = any(path.is_file() and path.stat().st_size >= WORTH_THREADS for path in paths[:1])
+    with hushed(), ThreadPoolExecutor(THREADS if large else 1) as pool:
+        return list(pool.map(attempt, range(len(paths))))
 
 
 def channels_of(paths: Sequence[Path], side: int) -> int:
@@ -193,20 +176,16 @@ def flattened(
 
 @contextmanager
 def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[Image.Image]:
-    """The picture, upright; JPEGs at a fraction of their size but at least twice what `box` takes.
-
-    One that is large all the same is the only large one in memory while it is open.
-    """
+    """The picture, upright; JPEGs at a fraction of their size but at least twice what `box` takes."""
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
         image.draft(None, (2 * width, 2 * height))
         limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
         if limit is not None and pixels > limit:
             raise Image.DecompressionBombError  # Pillow itself only warns up to twice as many
-        with _large_one if pixels > LARGE else nullcontext():
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            yield image
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        yield image
 
 
 def inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:

@@ -146,29 +146,29 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
     The data set's own file is not run, and need not be there before its images are. Raises
     ExtensionError where a file is missing, or is another version.
     """
-    for extension in extensions:
-        name, sha256 = extension.name, extension.sha256
-        places = [Path(extension.path), Path(Path(name).name)]
-        places += [_loaded[name].path] if name in _loaded else []
-        versions = {digest: place for place in reversed(places) if (digest := _digest(place))}
-        of_data = is_reference(dataset) and file_of(dataset) == name
-        if versions and sha256 not in versions:
+    for one in extensions:
+        of_data = is_reference(dataset) and file_of(dataset) == one.name
+        named = [Path(one.path), Path(Path(one.name).name)]
+        named += [_loaded[one.name].path] if one.name in _loaded else []
+        places = {place: _digest(place) for place in named}
+        fitting = [place for place, sha256 in places.items() if sha256 == one.sha256]
+        if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
             raise ExtensionError(
-                f"{name} has changed since the study was made (SHA-256 {[*versions][-1][:SHOWN]}, "
-                f"but then {sha256[:SHOWN]}); put that version back, or give another --study NAME"
+                f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, but "
+                f"then {one.sha256[:SHOWN]}); put that version back, or give another --study NAME"
             )
-        if not versions and not of_data:
+        if not fitting and not of_data:
             raise ExtensionError(
-                f"the study needs {name}, which is not at {extension.path}; put it there or "
-                "into the current directory"
+                f"the study needs {one.name}, which is not at {one.path}; put it there or into the "
+                "current directory"
             )
         if not of_data:
-            load_extension(name, versions[sha256])
+            load_extension(one.name, fitting[0])
     register_families(families)
 
 
-def _digest(path: Path) -> str | None:
+def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(read_regular(path, MAX_BYTES)).hexdigest()
     except (OSError, ValueError):
-        return None
+        return ""

@@ -2,9 +2,6 @@
 
 A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
 as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training.
-
-A temporary file's name says which process of which host writes it, so that those whose writer was
-killed can be deleted.
 """
 
 from __future__ import annotations
@@ -12,17 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import secrets
-import socket
 import time
 import warnings
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from data.reading import read_regular
 from models.checks import first_line
@@ -31,15 +23,14 @@ WEIGHTS = "model.safetensors"  # of a finished network, in its folder
 MAGIC = b"cnn-search checkpoint 1\n"
 HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
-OLD_SECONDS = 24 * 3600.0  # no write takes as long
-_TEMPORARY = re.compile(r".+\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,10})-[0-9a-f]{8}\.tmp")
-_HOST = hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
+OLD_SECONDS = 3600.0  # no write takes as long
+TEMPORARY = ".partial.tmp"
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             file.write(payload)
@@ -56,28 +47,17 @@ def write_atomically(path: Path, payload: bytes) -> None:
 
 
 def delete_abandoned(folder: Path) -> list[Path]:
-    """Delete the temporary files below a folder whose writers are gone; returns them.
+    """Delete the temporary files below a folder that killed writers left; returns them.
 
-    Those of another host are deleted after a day.
+    A write takes moments, so a file of an hour ago has no writer any more.
     """
     found = []
-    for path in folder.rglob("*.tmp"):
-        named = _TEMPORARY.fullmatch(path.name)
-        if named is None or path.is_symlink() or not path.is_file():
-            continue
+    for path in folder.rglob(f"*{TEMPORARY}"):
         with suppress(OSError):  # not ours to delete, or its writer has just renamed it
-            is_old = time.time() - path.stat().st_mtime > OLD_SECONDS
-            if is_old or (named["host"] == _HOST and not _is_running(int(named["pid"]))):
+            if time.time() - path.lstat().st_mtime > OLD_SECONDS:
                 path.unlink()
                 found.append(path)
     return found
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -137,10 +117,6 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     try:
         if safetensors:
             return load(content)
-        if content.startswith(b"PK"):  # as torch tells its formats apart
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if any(entry.compress_type for entry in archive.infolist()):
-                    raise ValueError("it is compressed, which torch.save never does")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

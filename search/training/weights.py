@@ -23,15 +23,13 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
 from search.spec.space import arm_config, base_values, make_config
 from search.training.epoch import WeightsError
-from search.training.files import WEIGHTS, load_tensors
+from search.training.files import MOST_BYTES, WEIGHTS, load_tensors
 from search.training.metrics import METRICS
 
 IMAGENET = "imagenet"
-IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # torchvision's V1
 TIMEOUT_SECONDS = 20.0
 PARAMETER = "initial_weights"
 NEW_LAYER = "output."
-SPARE_BYTES = 2**30  # in a file, for more than is taken over: a large output layer, say
 
 
 def freeze(network: nn.Module, frozen: bool) -> None:
@@ -58,7 +56,7 @@ def fitting_weights(
         raise WeightsError(
             "a network of an output layer alone has nothing to take over; leave initial_weights out"
         )
-    found = _read(source, sum(tensor.nbytes for tensor in own.values()) + SPARE_BYTES)
+    found = _read(source)
     theirs = family_of(architecture).imagenet_name
     if theirs is not None and not own.keys() <= found.keys():
         found = {name: found[theirs(name)] for name in own if theirs(name) in found}
@@ -69,16 +67,9 @@ def fitting_weights(
         if found[name].shape != tensor.shape:
             shapes = f"{_by(found[name])} there and {_by(tensor)} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
-        if not _is_plain(found[name]):
-            raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
+        if not bool(torch.isfinite(found[name]).all()):
+            raise WeightsError(f"weights of {source!r} are no finite numbers in {name}")
     return {name: found[name] for name in own}
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Not sparse, quantised, complex or without memory, as a file's tensors can be."""
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    plain = plain and not (tensor.is_quantized or tensor.is_complex())
-    return plain and bool(torch.isfinite(tensor.float()).all())
 
 
 def _by(tensor: Tensor) -> str:
@@ -86,13 +77,13 @@ def _by(tensor: Tensor) -> str:
 
 
 @lru_cache(maxsize=2)
-def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
+def _read(source: str) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()
     path = Path(source)
     try:
         file = path / WEIGHTS if path.is_dir() else path
-        content = read_regular(file, most_bytes)
+        content = read_regular(file, MOST_BYTES)
         weights = load_tensors(content, safetensors=file.suffix == ".safetensors")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -108,22 +99,22 @@ def _read(source: str, most_bytes: int) -> Mapping[str, Tensor]:
 
 
 def _imagenet() -> Mapping[str, Tensor]:
-    """From torch's cache, or fetched into it, checked by the hash in its name."""
-    cached = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_URL.rsplit("/", 1)[-1])
+    """torchvision's first weights, from torch's cache, or fetched into it."""
+    from torchvision.models import ResNet18_Weights
+
+    published = ResNet18_Weights.IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir(), "checkpoints", published.url.rsplit("/", 1)[-1])
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none of its own
     try:
-        weights: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
-            IMAGENET_URL, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
+        return published.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # the network's, and torch's of any kind where the file is damaged
         raise WeightsError(
-            f"ImageNet weights cannot be fetched from {IMAGENET_URL} ({error}); put that file at "
+            f"ImageNet weights cannot be fetched from {published.url} ({error}); put that file at "
             f"{cached}, or give initial_weights = FILE"
         ) from error
     finally:
         socket.setdefaulttimeout(previous)
-    return weights
 
 
 def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:

