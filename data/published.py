@@ -168,7 +168,9 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
-    return content if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5 else None
+    return (
+        content if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5 else None
+    )
 
 
 def _fetch(archive: Archive, data_dir: Path) -> bytes:

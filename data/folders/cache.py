@@ -25,9 +25,7 @@ VERSION = 2  # raise it where pictures become other pixels, or what is kept has 
 WORTH = 10_000_000  # bytes of picture files, about a second's decoding: from there on it is kept
 
 
-def cached(
-    name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[], Part]
-) -> Part:
+def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[], Part]) -> Part:
     """What `make` gives, or gave when all in `depends`, files or folders, was the same.
 
     Raises what `make` raises. Without the right to write, or room, nothing is kept.

@@ -172,9 +172,7 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
     return np.asarray(grey, dtype=np.float32) / np.float32(255)
 
 
-def _recompose(
-    ink_HW: Grey, composition: Composition, size: tuple[int, int]
-) -> NDArray[np.uint8]:
+def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) -> NDArray[np.uint8]:
     """uint8 image of `size`: the figure on the training images' ground."""
     height, width = ink_HW.shape
     longest = (composition.size or 1) * max(size)

@@ -112,9 +112,7 @@ def read_pictures(
     return pictures_NHWC
 
 
-def each(
-    work: Callable[[int, Path], _Result], paths: Sequence[Path]
-) -> list[_Result | DataError]:
+def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_Result | DataError]:
     """What `work` gives for each index and path, or the DataError that it raises."""
 
     def attempt(index: int) -> _Result | DataError:
