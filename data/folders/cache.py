@@ -61,7 +61,7 @@ def _state(depends: Sequence[Path]) -> tuple[str, int]:
             folders.sort()
             for name in sorted(names):
                 with contextlib.suppress(OSError):
-                    facts = os.stat(os.path.join(place, name))
+                    facts = Path(place, name).stat()
                     line = f"{place}/{name} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
                     digest.update(os.fsencode(line))
                     total += facts.st_size

@@ -174,7 +174,7 @@ def flattened(
 
 @contextmanager
 def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[Image.Image]:
-    """The picture, upright; JPEGs at a fraction of their size but at least twice what `box` takes."""
+    """The picture, upright; JPEGs at a fraction of their size, but twice what `box` takes."""
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
         image.draft(None, (2 * width, 2 * height))

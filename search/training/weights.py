@@ -107,7 +107,7 @@ def _imagenet() -> Mapping[str, Tensor]:
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none of its own
     try:
-        return published.get_state_dict(progress=False, check_hash=True)
+        weights: Mapping[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # the network's, and torch's of any kind where the file is damaged
         raise WeightsError(
             f"ImageNet weights cannot be fetched from {published.url} ({error}); put that file at "
@@ -115,6 +115,7 @@ def _imagenet() -> Mapping[str, Tensor]:
         ) from error
     finally:
         socket.setdefaulttimeout(previous)
+    return weights
 
 
 def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def test_something_else_under_the_address_is_refused_and_removed(
 ) -> None:
     server = serve(dict.fromkeys(small_fashion.packed, b"<html>Please log in</html>"))
     monkeypatch.setattr(FashionMNIST, "mirrors", [server.url])
-    with pytest.raises(DataError, match="127.0.0.1:.*sent something else"):
+    with pytest.raises(DataError, match=r"127.0.0.1:.*sent something else"):
         read(small_fashion)
     assert {path.name for path in small_fashion.data_dir.rglob("*") if path.is_file()} <= {".lock"}
 
