@@ -155,7 +155,8 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
         if others := [sha256 for sha256 in places.values() if sha256 and not fitting]:
             raise ExtensionError(
                 f"{one.name} has changed since the study was made (SHA-256 {others[0][:SHOWN]}, "
-                f"but then {one.sha256[:SHOWN]}); put that version back, or give another --study NAME"
+                f"but then {one.sha256[:SHOWN]}); put that version back, or give another "
+                "--study NAME"
             )
         if not fitting and not of_data:
             raise ExtensionError(
