@@ -8,7 +8,13 @@ from models.summary import count_parameters
 from search.sampling.limits import limits_of
 from search.spec.config import StudySpec
 from search.spec.space import arm_config, check_space
-from search.spec.study_file import find_study_file, listing, read_study_file, ready_made
+from search.spec.study_file import (
+    find_study_file,
+    listing,
+    read_study_file,
+    ready_made,
+    write_study_file,
+)
 
 SHAPES = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -24,13 +30,15 @@ def spec_of(name: str) -> StudySpec:
 
 
 @pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
-def test_a_file_can_be_run(file: Path) -> None:
+def test_a_file_can_be_run_and_written_again(file: Path, tmp_path: Path) -> None:
     spec = spec_of(file.stem)
     check_space(spec, *SHAPES[spec.dataset])
     assert StudySpec.from_dict(spec.to_dict()) == spec
     assert spec.title
     assert len(spec.title) <= 85
     assert file.read_text(encoding="utf-8").startswith("# ")
+    (tmp_path / "again.toml").write_text(write_study_file(spec), encoding="utf-8")
+    assert StudySpec(**read_study_file(tmp_path / "again.toml")) == spec
 
 
 @pytest.mark.parametrize(
