@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,7 @@ from search.spec.space import (
 )
 from search.spec.study_file import read_study_file, ready_made
 from search.store.database import Database
+from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study
 from search.store.views import view_study
 from tests.search.long_studies import INFO
@@ -39,6 +41,14 @@ def spec_of(baseline: dict[str, object], **space: object) -> StudySpec:
 @pytest.fixture
 def default() -> StudySpec:
     return StudySpec(**{**read_study_file(DEFAULT), "dataset": "fashion_mnist"})
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """One kind is enough here."""
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
+    yield db
+    db.close()
 
 
 def first_trial(db: Database, spec: StudySpec) -> StudyHandle:

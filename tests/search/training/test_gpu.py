@@ -139,17 +139,6 @@ def test_packed_against_solo(task: Task) -> None:
         check_same_randomness(ours, reference)
 
 
-def test_the_callers_generators_are_left_alone(task: Task) -> None:
-    torch.manual_seed(5)
-    before = torch.cuda.get_rng_state(), torch.get_rng_state()
-    drawn = torch.rand(4, device="cuda")
-    torch.cuda.set_rng_state(before[0])
-    list(start(0, task))
-    assert torch.equal(torch.cuda.get_rng_state(), before[0])
-    assert torch.equal(torch.get_rng_state(), before[1])
-    assert torch.equal(torch.rand(4, device="cuda"), drawn)
-
-
 def test_two_trainings_do_not_share_their_offsets(task: Task) -> None:
     """Graphs read seed and offset from the device: two replayed at a time must not mix them."""
     first, second = OwnRandomness(1, task.device), OwnRandomness(1, task.device)

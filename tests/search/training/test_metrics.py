@@ -89,16 +89,6 @@ def test_calibration_error_equals_a_plain_loop() -> None:
         assert error == pytest.approx(total, abs=1e-9)
 
 
-def test_by_hand() -> None:
-    """Of class 0 two images, one right; of class 1 one, right: F1 is 2/3 for both."""
-    logits_NK = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
-    labels_N = torch.tensor([0, 0, 1])
-    found = {name: metric.compute(logits_NK, labels_N) for name, metric in METRICS.items()}
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["error"] == pytest.approx(1 / 3)
-    assert found["macro_f1"] == pytest.approx(2 / 3)
-
-
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_described_and_knows_a_good_network(name: str) -> None:
     metric = METRICS[name]

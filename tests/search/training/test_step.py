@@ -17,7 +17,6 @@ from search.training.step import (
     load_optimizer,
     make_optimizer,
     newest_share,
-    recordable,
 )
 from search.training.task import Task, evaluate
 from search.training.train import train
@@ -110,13 +109,6 @@ def test_writing_to_the_rate_sets_that_of_the_next_step(optimizer: str) -> None:
     made.step()
     for old, new in zip(before, model.parameters(), strict=True):
         assert torch.equal(old, new)
-
-
-def test_an_adam_is_marked_only_while_it_is_recorded() -> None:
-    optimizer = make_optimizer(small_network(), RECIPE, rate())
-    with recordable(optimizer):
-        assert all(group["capturable"] for group in optimizer.param_groups)
-    assert not any(group["capturable"] for group in optimizer.param_groups)
 
 
 def test_the_mean_reaches_over_a_share_of_the_steps() -> None:

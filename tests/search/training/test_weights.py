@@ -151,9 +151,6 @@ def test_the_flag_stands_in_for_every_source() -> None:
         {"dataset": "digits", "space": {"initial_weights": Choice(values=("a", "b"))}}, weights
     )
     assert searched["space"] == {"initial_weights": weights}
-
-
-def test_the_flag_needs_a_place() -> None:
     with pytest.raises(SpecError, match=r"has no place in this study.*such as e_transfer"):
         with_weights({"dataset": "digits", "space": SPACE}, "mine.pth")
 
