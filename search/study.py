@@ -117,11 +117,11 @@ def parser() -> Parser:
         "--enqueue",
         action="append",
         default=[],
-        metavar="PARAMETERS|FILE",
+        metavar="PARAMETERS",
         help="train a configuration of your own before the sampler's: 'learning_rate=3e-3, "
-        "depth=4', or a .toml file of [[trial]] tables; may be repeated. What it leaves out is "
-        "drawn, and it may leave the study's space. It counts towards --trials, may pause and be "
-        "pruned as any trial, and the same one is not trained twice",
+        "depth=4'; may be repeated. What it leaves out is drawn, and it may leave the study's "
+        "space. It counts towards --trials, may pause and be pruned as any trial, and the same one "
+        "is not trained twice",
     )
     own.add_argument(
         "--stop-when-flat",
@@ -136,12 +136,6 @@ def parser() -> Parser:
         choices=MIRROR,
         help="whether a mirrored picture stays in its class; unsafe: none is flipped (default: "
         "guessed from the data set, and said)",
-    )
-    own.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="start from these in place of those that the study file names: a file, or the folder "
-        "of a finalised model",
     )
     own.add_argument(
         "--warm-start",
@@ -261,7 +255,7 @@ def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> 
     from search.running.request import read_request
 
     given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
-    return read_request(args.config, given, weights=args.weights, extensions=extensions)
+    return read_request(args.config, given, extensions=extensions)
 
 
 def rehearse(request: Request) -> str:

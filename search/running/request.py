@@ -170,7 +170,6 @@ def read_request(
     given: Mapping[str, Any],
     *,
     space: Mapping[str, Any] | None = None,
-    weights: str | None = None,
     extensions: Sequence[Extension] = (),
 ) -> Request:
     """What a person asks for, with the study file read.
@@ -181,7 +180,6 @@ def read_request(
             WHERE, by name; others are ignored.
         space: in place of the file's, written as its [space]; there is no baseline then.
         extensions: files that the study needs, beside those that its file names.
-        weights: file in place of the weights that the study file starts from.
 
     Raises:
         SpecError: a name that no study can have, or an unknown parameter in `space`.
@@ -213,10 +211,6 @@ def read_request(
         options["baseline"] = None
         if config is None:
             options["title"] = ""  # what the default file says of its own space
-    if weights is not None:
-        from search.training.weights import with_weights  # which loads torch
-
-        fields = with_weights(fields, weights)
     return Request(
         fields=fields, options=options, file=file, names_file=config is not None, **where
     )

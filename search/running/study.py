@@ -37,7 +37,7 @@ from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
-Configuration = Mapping[str, Any] | str | Path
+Configuration = str | Mapping[str, Any]
 CHECK_SECONDS = 1.0  # between looks whether the study is still there
 
 
@@ -52,7 +52,6 @@ def run_study(
     limit: int | None = None,
     seed: int | None = None,
     space: Mapping[str, Any] | None = None,
-    weights: str | Path | None = None,
     warm_start: str | Sequence[str] = (),
     workers: int | None = None,
     trials_per_device: int | None = None,
@@ -90,7 +89,7 @@ def run_study(
             a dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
         continue_trials: numbers of paused or pruned trials to take to their ends first.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
-            `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
+            `"learning_rate=3e-3, depth=4"`, or several.
         warm_start: earlier studies whose results a new one starts from: names in this database, or
             `URL#NAME`.
         stop_when_flat: end the study when further trials are expected to lower its objective by
@@ -127,7 +126,7 @@ def run_study(
         given["stop_when_flat"] = float(stop_when_flat)
     if isinstance(continue_trials, int):
         given["continue_trials"] = [continue_trials]
-    if isinstance(enqueue, str | Path | Mapping):
+    if isinstance(enqueue, str | Mapping):
         given["enqueue"] = [enqueue]
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
@@ -135,7 +134,6 @@ def run_study(
         None if config is None else str(config),
         given,
         space=space,
-        weights=None if weights is None else str(weights),
         extensions=[load_extension(str(file), Path(file)) for file in extensions],
     )
 

@@ -76,42 +76,32 @@ def read_study_file(path: Path) -> dict[str, Any]:
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
 
 
-def read_configurations(given: Iterable[str | Path | Mapping[str, Any]]) -> list[dict[str, Any]]:
+def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Configurations of one's own: tables of parameters, whose values are yet to be checked.
 
     Args:
-        given: of each kind any number: `"learning_rate=3e-3, depth=4"`; a TOML file with [[trial]]
-            tables; a table.
+        given: tables, or text such as `"learning_rate=3e-3, depth=4"`.
 
     Raises:
-        StudyFileError: the file cannot be read.
-        SpecError: neither text nor file holds a table of parameters.
+        SpecError: a text is no list of parameters.
     """
     found = []
     for one in given:
         if isinstance(one, Mapping):
             found.append(dict(one))
             continue
-        written, is_file = str(one), isinstance(one, Path) or one.endswith(".toml")
+        # A word needs no quotes, which a shell would take away.
+        quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', one)
         try:
-            if is_file:
-                content = tomllib.loads(read_regular(Path(one), MAX_BYTES).decode("utf-8-sig"))
-            else:  # a word needs no quotes, which a shell would take away
-                quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', written)
-                content = tomllib.loads(f"trial = [{{{quoted}}}]")
-            tables = content.get("trial")
-            if content.keys() != {"trial"} or not isinstance(tables, list) or not all(tables):
-                raise ValueError("no parameters")
-            found += [dict(table) for table in tables]
-        except OSError as error:
-            raise StudyFileError(f"{written}: cannot be read ({error.strerror})") from error
-        except (RecursionError, TypeError, ValueError) as error:
-            reason = f"is malformed: {error}" if is_file else f"is not usable: {shown(written)}"
+            content = tomllib.loads(f"trial = {{{quoted}}}")
+        except (RecursionError, ValueError):
+            content = {}
+        if content.keys() != {"trial"} or not content["trial"]:
             raise SpecError(
                 "enqueue",
-                f"{written if is_file else 'enqueue'}: {reason}; write 'learning_rate=3e-3, "
-                "depth=4', or name a .toml file of [[trial]] tables",
-            ) from error
+                f"enqueue is not usable: {shown(one)}; write 'learning_rate=3e-3, depth=4'",
+            )
+        found.append(content["trial"])
     return found
 
 

@@ -6,19 +6,16 @@ wrote, or a file of weights. Whatever it is, the output layer is made anew: its 
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data.reading import read_regular
 from models import Architecture, build, family_of
-from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
 from search.spec.space import arm_config, base_values, make_config
@@ -116,29 +113,6 @@ def _imagenet() -> Mapping[str, Tensor]:
     finally:
         socket.setdefaulttimeout(previous)
     return weights
-
-
-def with_weights(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
-    """A study's fields with `file` wherever it starts from trained weights.
-
-    Raises:
-        SpecError: it nowhere does.
-    """
-    space, arms = fields.get("space", {}), fields.get("arms", ())
-    in_space = space.get(PARAMETER, "") != ""
-    if not in_space and not any(arm.values.get(PARAMETER) for arm in arms):
-        raise SpecError(
-            PARAMETER,
-            f"--weights {file!r} has no place in this study: nothing in it starts from trained "
-            "weights; give a --config with initial_weights, such as e_transfer",
-        )
-
-    def with_file(arm: Arm) -> Arm:
-        starts = arm.values.get(PARAMETER)
-        return dataclasses.replace(arm, values={**arm.values, PARAMETER: file}) if starts else arm
-
-    found = {**fields, "space": {**space, PARAMETER: file} if in_space else space}
-    return {**found, "arms": tuple(map(with_file, arms))} if arms else found
 
 
 def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:

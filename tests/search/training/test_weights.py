@@ -15,12 +15,11 @@ from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, SpecError
 from search.spec.recipe import Recipe
-from search.spec.space import arm_config
 from search.training import weights as initial_weights
 from search.training.epoch import WeightsError
 from search.training.task import Task
 from search.training.train import train
-from search.training.weights import check_training, fitting_weights, with_weights
+from search.training.weights import check_training, fitting_weights
 
 NET = ConvNetConfig(channels=(4, 4), batch_norm=True)
 SHAPE = (1, 8, 8)
@@ -141,18 +140,6 @@ def arms_of(*sources: str) -> dict[str, Any]:
         Arm(name=f"arm {n}", values={"initial_weights": source}) for n, source in enumerate(sources)
     )
     return {"dataset": "digits", "space": SPACE, "arms": arms}
-
-
-def test_the_flag_stands_in_for_every_source() -> None:
-    weights = "runs/x/final"
-    spec = StudySpec(**with_weights(arms_of("", "imagenet"), weights))
-    assert [arm_config(spec, arm).recipe.initial_weights for arm in spec.arms] == [None, weights]
-    searched = with_weights(
-        {"dataset": "digits", "space": {"initial_weights": Choice(values=("a", "b"))}}, weights
-    )
-    assert searched["space"] == {"initial_weights": weights}
-    with pytest.raises(SpecError, match=r"has no place in this study.*such as e_transfer"):
-        with_weights({"dataset": "digits", "space": SPACE}, "mine.pth")
 
 
 def test_sources_are_checked_beforehand(source: Path, tmp_path: Path) -> None:
