@@ -111,19 +111,16 @@ def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Ten
     """Ascending indices of (the rest, `count` examples drawn by class)."""
     from sklearn.model_selection import train_test_split  # a second to import
 
-    sizes_K = labels_N.bincount()
-    classes = int((sizes_K > 0).sum())
-    if not classes <= count <= len(labels_N) - classes:
-        raise DataError(
-            f"{count} {part} examples out of {len(labels_N)} with {classes} classes "
-            f"cannot be drawn; ask for {classes} to {len(labels_N) - classes}"
+    try:
+        rest, chosen = train_test_split(
+            np.arange(len(labels_N)), test_size=count, stratify=labels_N, random_state=seed
         )
-    if int(sizes_K[sizes_K > 0].min()) < 2:
-        label = int((sizes_K == 1).nonzero()[0])
-        raise DataError(f"class {label} has a single example and cannot be divided; add examples")
-    rest, chosen = train_test_split(
-        np.arange(len(labels_N)), test_size=count, stratify=labels_N, random_state=seed
-    )
+    except ValueError as error:
+        classes = len(set(labels_N.tolist()))
+        raise DataError(
+            f"{count} {part} examples out of {len(labels_N)} cannot be drawn ({error}); ask for "
+            f"{classes} to {len(labels_N) - classes}, and give each class two examples or more"
+        ) from error
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
 
 

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from models import convnet, mlp, resnet
-from models.checks import ArchitectureError, is_count, shown
+from models.checks import ArchitectureError, shown
 from models.family import Architecture, Family, ImageShape
 from models.own import OwnConfig
 
@@ -59,17 +59,6 @@ def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> 
     if any(map(is_lazy, network.parameters())):
         network.eval()(torch.zeros(1, *image_shape))
     return network.train()
-
-
-def check_images(image_shape: ImageShape, classes: int) -> None:
-    """Raises ArchitectureError for what no network can be for."""
-    if len(image_shape) != 3 or not all(map(is_count, image_shape)):
-        raise ArchitectureError(
-            "an image needs channels, height and width, each from 1 up, "
-            f"but got {list(image_shape)}"
-        )
-    if not is_count(classes, least=2):
-        raise ArchitectureError(f"there must be at least 2 classes, but got {classes!r}")
 
 
 def to_dict(architecture: Architecture) -> dict[str, JSON]:

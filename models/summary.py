@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from models.checks import ArchitectureError, by, first_line
-from models.families import check_images, family_of
+from models.families import family_of
 from models.family import Architecture, Family, ImageShape
 from models.own import OwnConfig
 
@@ -47,7 +47,6 @@ def anatomy(
     `image_shape` is (channels, height, width). Raises ArchitectureError like `models.build`,
     whose modules bear the same names.
     """
-    check_images(image_shape, classes)
     return _anatomy(family_of(architecture), architecture, image_shape, classes)
 
 

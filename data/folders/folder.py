@@ -10,8 +10,8 @@ decide holds for all others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -50,25 +50,6 @@ FIRST_SIZE = 32  # of studies of before the size was chosen
 MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
-    """Files as "train/<class>/<file>" below `root`, or "<class>/<file>" without such a folder.
-
-    learned: for training, then `validation` of them for validation; 0: it is to be drawn.
-    test_digests: the test images alike, with the digests of their files.
-    test_is_drawn: they were held out; the folder has none of its own.
-    notes: what a person should know, a sentence each.
-    """
-
-    root: Path
-    class_names: tuple[str, ...]
-    learned: tuple[str, ...]
-    validation: int
-    test_digests: Mapping[str, str]
-    test_is_drawn: bool
-    notes: tuple[str, ...]
-
-
 def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises DataError for files that are no pictures, all at once."""
     return cached(
@@ -80,19 +61,17 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
 
 
 def _load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
-    layout = read_layout(root, data_dir, version=reading.version)
-    image_shape, preparation, notes = _prepare(layout, reading)
-    files = layout.learned if train else tuple(layout.test_digests)
-    label_of = {name: label for label, name in enumerate(layout.class_names)}
-    return Part(
+    found = read_layout(root, data_dir, version=reading.version)
+    image_shape, preparation, notes = _prepare([root / file for file in found.images], reading)
+    files = found.images if train else list(found.test_digests)
+    label_of = {name: label for label, name in enumerate(found.class_names)}
+    return replace(
+        found,
         images=read_pictures([root / file for file in files], image_shape, preparation),
         labels=[label_of[class_of(file)] for file in files],
-        class_names=layout.class_names,
-        validation=layout.validation if train else 0,
-        test_digests=layout.test_digests,
-        test_is_drawn=layout.test_is_drawn,
+        validation=found.validation if train else 0,
         preparation=preparation,
-        notes=(*notes, *layout.notes),
+        notes=(*notes, *found.notes),
     )
 
 
@@ -102,8 +81,11 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
-def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
-    """The files below `root` by split, none decoded; a split that is drawn is kept in `data_dir`.
+def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Part:
+    """The files below `root`, none decoded; a split that is drawn is kept in `data_dir`.
+
+    In place of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder: for
+    training, then those for validation.
 
     `version`: see `data.folders.preparation.Reading`. Raises DataError for a folder that is no data
     set, with all that is wrong of one kind at once.
@@ -116,7 +98,7 @@ def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Layout:
         ) from error
 
 
-def _read(root: Path, data_dir: Path, version: int) -> Layout:
+def _read(root: Path, data_dir: Path, version: int) -> Part:
     skipped: list[Path] = []
     split = _training_folder(root, version)
     training = _scan(root, split, skipped)
@@ -146,10 +128,10 @@ def _read(root: Path, data_dir: Path, version: int) -> Layout:
     if skipped:
         told = listed(sorted({path.name for path in skipped}), 5)
         notes.append(f"skipped, for being no pictures of a class: {len(skipped)} ({told})")
-    return Layout(
-        root=root,
+    return Part(
+        images=[*training, *validation],
+        labels=[],
         class_names=tuple(names),
-        learned=(*training, *validation),
         validation=len(validation),
         test_digests=test,
         test_is_drawn=drawn,
@@ -225,7 +207,7 @@ def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
 
 
 def _prepare(
-    layout: Layout, reading: Reading
+    paths: Sequence[Path], reading: Reading
 ) -> tuple[tuple[int, int, int], Preparation, list[str]]:
     """How the training pictures, and all later ones, are prepared.
 
@@ -235,7 +217,7 @@ def _prepare(
     Returns:
         (C, H, W), the preparation, and what was decided, a sentence each.
     """
-    size, paths = reading.image_size, [layout.root / file for file in layout.learned]
+    size = reading.image_size
     if size is not None and not 1 <= size <= LARGEST:
         raise DataError(f"image size {size} is not between 1 and {LARGEST} pixels")
     if reading.version == 1:

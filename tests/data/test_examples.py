@@ -57,7 +57,7 @@ def test_split_refuses_parts_that_cannot_hold_each_class(
 ) -> None:
     with pytest.raises(DataError, match=said):
         split(numbered([10, 10, 10]), validation_count=count, seed=0, limit=limit)
-    with pytest.raises(DataError, match="class 1 has a single example"):
+    with pytest.raises(DataError, match="give each class two"):
         split(numbered([10, 1, 10]), validation_count=5, seed=0)
 
 

@@ -117,7 +117,7 @@ def test_images_and_labels_are_those_of_the_files(root: Path) -> None:
     assert (info.has_own_validation, info.validation_count) == (True, 6)
     assert training.labels_N.tolist() == [0] * EACH + [1] * EACH + [0] * 4 + [1] * 2
     assert test.labels_N.tolist() == [0] * 3 + [1] * 3
-    files = read_layout(root, root.parent / "data").learned
+    files = read_layout(root, root.parent / "data").images
     for file, image_CHW in zip(files, training.images_NCHW, strict=True):
         reference = np.asarray(Image.open(root / file)).transpose(2, 0, 1)
         assert np.array_equal(image_CHW.numpy(), reference)

@@ -30,7 +30,7 @@ def contents(root: Path, files: Iterable[str]) -> set[bytes]:
 def check(root: Path, data_dir: Path, test: set[bytes]) -> None:
     layout = read_layout(root, data_dir)
     assert contents(root, layout.test_digests) == test
-    assert not contents(root, layout.learned) & test
+    assert not contents(root, layout.images) & test
     labels = load_test(f"folder:{root}", data_dir).labels_N.tolist()
     names = [layout.class_names[label] for label in labels]
     assert names == [file.split("/")[1] for file in layout.test_digests]
@@ -83,7 +83,7 @@ def test_a_file_in_its_place_is_held_out_as_well(
         path.write_bytes(content)
     layout = read_layout(root, tmp_path / "data")
     assert contents(root, layout.test_digests) >= held
-    assert not contents(root, layout.learned) & held
+    assert not contents(root, layout.images) & held
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"test": "ant"}', '{"test": [1]}', "[" * 9999])

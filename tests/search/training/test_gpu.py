@@ -139,31 +139,6 @@ def test_packed_against_solo(task: Task) -> None:
         check_same_randomness(ours, reference)
 
 
-def test_two_trainings_do_not_share_their_offsets(task: Task) -> None:
-    """Graphs read seed and offset from the device: two replayed at a time must not mix them."""
-    first, second = OwnRandomness(1, task.device), OwnRandomness(1, task.device)
-    outputs = [torch.zeros(2_000_000, device="cuda") for _ in range(2)]
-    streams = [torch.cuda.Stream() for _ in range(2)]
-    torch.cuda.synchronize()
-    made = []
-    for randomness, output, stream in zip((first, second), outputs, streams, strict=True):
-        with torch.cuda.stream(stream), randomness:
-
-            def draw(output: torch.Tensor = output) -> None:
-                output.copy_(torch.rand(output.shape, device="cuda"))
-
-            draw()
-            stream.synchronize()
-            made.append(graphs.record(draw, 1, randomness, graphs.graph_pool(task.device)))
-    for _ in range(20):
-        for randomness, graph, stream in zip((first, second), made, streams, strict=True):
-            with torch.cuda.stream(stream), randomness:
-                graph.replay()
-    torch.cuda.synchronize()
-    assert torch.equal(*outputs)  # one seed, as many draws: the same numbers
-    assert outputs[0].unique().numel() > 1000
-
-
 def test_out_of_memory_leaves_the_others_alone(task: Task) -> None:
     reference = list(start(0, task))
     survivor = start(0, task)

@@ -124,26 +124,6 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     ]
 
 
-@pytest.mark.usefixtures("recorder")
-def test_few_slices_are_ahead(
-    network: ConvNetConfig, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting: set[object] = set()
-    most = 0
-
-    def mark(_: torch.device) -> Callable[[], None]:
-        nonlocal most
-        slice_ = object()
-        waiting.add(slice_)
-        most = max(most, len(waiting))
-        return lambda: waiting.discard(slice_)
-
-    monkeypatch.setattr(train_module, "mark", mark)
-    monkeypatch.setattr(train_module, "SLICE_STEPS", {"cpu": 3})
-    next(train(network, RECIPE, task, seed=3))
-    assert most == train_module.SLICES_AHEAD + 1  # and the numbers to be reported
-
-
 def test_a_training_that_was_closed_is_freed_at_once(network: ConvNetConfig, task: Task) -> None:
     """Not by the garbage collector, some time: it may hold gigabytes of a GPU."""
     training = train(network, RECIPE, task, seed=3)
