@@ -12,8 +12,10 @@ COMMANDS = {
     "study": ("search.study", "search for a good image classifier, or carry a study on"),
     "worker": ("search.worker", "lend this process, or another host, to a running study"),
     "finalize": ("search.finalize", "train the best trial again and score it on the test set"),
+    "leaderboard": ("search.leaderboard", "trials or arms by rank, also as CSV and JSON"),
     "report": ("search.report", "one offline page about a study, and its figures as files"),
     "predict": ("search.predict", "classify your own pictures with a finished network"),
+    "export": ("search.export", "ONNX, CSV, JSON, Parquet, TensorBoard, MLflow"),
     "dashboard": ("search.dashboard.__main__", "browse studies in a web browser"),
     "anatomy": ("models.anatomy", "print a network layer by layer: sizes, parameters"),
     "prepare": ("data.prepare", "fetch a data set and verify it"),
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def help_text() -> str:
-    lines = (f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+    lines = (f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
     return HELP.format(commands="\n".join(lines))
 
 

@@ -1,29 +1,64 @@
-"""Write a finished network as an ONNX file, which runs without PyTorch and this project."""
+"""Hand on what a study found: its tables to other tools, its finished network as an ONNX file."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from search.terminal.command_line import hide_passwords
 from search.terminal.commands import Parser, run
 
+FORMATS = {
+    "onnx": "the finished network, which then runs without PyTorch and this project: bytes of an "
+    "image in, probabilities out, compared with PyTorch's",
+    "csv": "trials, epochs and test evaluations, a file each",
+    "json": "the same as lists of objects",
+    "parquet": "the same with their types, for pandas, polars, DuckDB",
+    "tensorboard": "event files, a folder for each trial: curves and hyperparameters",
+    "mlflow": "a run for each trial, in FOLDER/mlflow.db or at a tracking URI",
+}
 EXAMPLES = """
-python -m search.export                  # the network that was finished last
-python -m search.export --study mnist    # another one
-python -m search.export --bundle FOLDER  # wherever it lies
+python -m search.export                             # ONNX, the network finished last
+python -m search.export --bundle FOLDER             # wherever it lies
+python -m search.export --format csv --to tables    # the study that was worked on last
+python -m search.export --format tensorboard --study mnist --to tb
+python -m search.export --format mlflow --to http://localhost:5000
 """
 
 
 def parser() -> Parser:
     own = Parser(
-        description="Write model.onnx beside a network that python -m search.finalize wrote: bytes "
-        "of an image in, probabilities out. Its logits are compared with PyTorch's first.",
+        description="Write a finished network as model.onnx beside it, or a study's trials, epochs "
+        "and test evaluations for other tools. Reads the database only, also while the study runs; "
+        "written again, it replaces what it wrote before.",
         examples=EXAMPLES,
     )
+    own.add_argument("--format", choices=FORMATS, default="onnx", help="see below")
+    own.add_argument("--to", metavar="FOLDER", help="where tables go; for mlflow also a URI")
     own.add_network()
-    own.add("runs-dir")
+    own.add("storage", "runs-dir")
+    own.add_registry("formats (pip install 'cnn-search[export]' has what they need)", FORMATS)
     return own
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    own = parser()
+    args = own.parse_args(argv)
+    if (args.format == "onnx") == (args.to is not None):
+        own.error("--format csv and the like need --to FOLDER; onnx is written beside its network")
+    if args.to is not None and args.bundle is not None:
+        own.error("--bundle is a network's folder, for --format onnx; name a --study")
+    if args.to is None:
+        told = _export_network(args.bundle, args.study, args.runs_dir)
+    else:
+        from search.running.exports import export_study
+
+        made = export_study(args.study, to=args.to, format=args.format, storage=args.storage)
+        told = f"Written: {made}"
+    print(hide_passwords(told))
+    return 0
+
+
+def _export_network(bundle: Path | None, study: str | None, runs_dir: Path | None) -> str:
     # Not needed for --help, and with torch they take seconds to import.
     import torch
 
@@ -31,13 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     from search.final.predict import bundle_folder
     from search.training.bundle import read_bundle
 
-    folder = bundle_folder(args.bundle, args.study, args.runs_dir)
-    bundle = read_bundle(folder)
+    folder = bundle_folder(bundle, study, runs_dir)
+    network = read_bundle(folder)
     noise = torch.Generator().manual_seed(0)
-    shape = (CHECKED, *bundle.image_shape)
+    shape = (CHECKED, *network.image_shape)
     images_NCHW = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
-    print(f"Written to {folder}: {export_onnx(bundle, folder, images_NCHW)}")
-    return 0
+    return f"Written to {folder}: {export_onnx(network, folder, images_NCHW)}"
 
 
 if __name__ == "__main__":

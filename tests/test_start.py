@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 SLOW = {"optuna", "torch", "torchvision", "sklearn", "scipy", "matplotlib", "plotly"}
 COMMANDS = (
     *(f"search.{name}" for name in ("study", "worker", "finalize", "report", "predict")),
-    *("search.dashboard", "models.anatomy", "data.prepare"),
+    *("search.dashboard", "search.export", "search.leaderboard"),
+    *("models.anatomy", "data.prepare"),
 )
 
 

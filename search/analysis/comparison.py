@@ -17,6 +17,7 @@ few seeds, not that the hypothesis is wrong.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -80,6 +81,16 @@ def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
         )
         for arm in view.spec.arms
     }
+
+
+def ranked_arms(view: StudyView) -> list[ArmRuns]:
+    """Lowest mean of the objective first; those without a complete trial last."""
+
+    def place(runs: ArmRuns) -> float:
+        values = runs.values(view.spec.objective)
+        return mean(values) if values else math.inf
+
+    return sorted(runs_by_arm(view).values(), key=place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

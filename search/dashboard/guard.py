@@ -8,7 +8,6 @@ What changes something must be one of CHANGES, and needs --edit and a page of th
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import hmac
 import io
@@ -25,6 +24,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, 
 from werkzeug.wrappers import Request, Response
 
 from search.dashboard import ServingError
+from search.terminal.rows import without_formulas
 
 COOKIE = "cnn-search"
 SESSION_SECONDS = 12 * 3600  # that a browser keeps the cookie
@@ -63,8 +63,6 @@ HEADERS = {
 # Browsers say whose page sends a request. One of another port or site has no business here; a
 # person who follows a link from there ("navigate") has.
 OWN_PAGES = ("same-origin", "none", None)
-# What a spreadsheet would compute; a number with its sign is none.
-FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.]+(?:e[+-]?\d+)?|inf)\Z)")
 
 
 class Token:
@@ -173,7 +171,7 @@ class Guard:
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         answer = Response.from_app(self._app, environ)
         if request.path.startswith("/csv/") and answer.status_code == 200:
-            answer.set_data(_without_formulas(answer.get_data(as_text=True)))
+            answer.set_data(without_formulas(answer.get_data(as_text=True)))
         _set_headers(answer, request.path)
         return answer
 
@@ -221,16 +219,6 @@ def _log_in(request: Request, token: Token) -> Response:
     # Sent to other programs on this host too (cookies know no ports): not the token itself.
     answer.set_cookie(COOKIE, token.session, SESSION_SECONDS, httponly=True, samesite="Strict")
     return answer
-
-
-def _without_formulas(text: str) -> str:
-    """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
-    safe = io.StringIO()
-    csv.writer(safe).writerows(
-        [f"'{cell}" if FORMULA.match(cell) else cell for cell in row]
-        for row in csv.reader(io.StringIO(text, newline=""))
-    )
-    return safe.getvalue()
 
 
 def _set_headers(answer: Response, path: str) -> None:

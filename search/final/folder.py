@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.text import Text
 
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.final import save_pictures
 from search.final.export import ONNX, Exported, export_onnx
-from search.pages.final_page import final_page
+from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
+from search.terminal.progress import to_html
 from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
 from search.training.files import write_atomically
@@ -46,6 +48,13 @@ class Final:
     result: FinalResult
     bundle: Bundle
     exported: Exported | None = None
+
+    def __repr__(self) -> str:
+        return f"Final({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """What the command prints, for a notebook."""
+        return to_html(Text(f"{final_text(self.result)}\n\nWritten to {self.folder}"))
 
 
 def check_writable(folder: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import mean
 from typing import Any
 
-from search.analysis.comparison import ArmRuns, Evaluation, against_base, runs_by_arm
+from search.analysis.comparison import ArmRuns, Evaluation, against_base, ranked_arms, runs_by_arm
 from search.analysis.comparison_words import (
     finding_in_words,
     mean_in_words,
@@ -21,8 +20,7 @@ from search.store.views import StudyView, TrialView
 
 def comparison_values(view: StudyView) -> dict[str, Any]:
     runs = runs_by_arm(view)
-    trained = [arm for arm in runs.values() if arm.complete]
-    lowest = min(trained, key=lambda arm: mean(arm.values(view.spec.objective)), default=None)
+    lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
     verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, view.spec.objective)}
     return {
         "runs": runs,

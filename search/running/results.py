@@ -1,32 +1,72 @@
-"""A study's results as tables and figures, read from its database."""
+"""A study's results as tables and figures, read from its database, and as a notebook shows it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import fields
-from typing import Any
+from statistics import mean
+from typing import TYPE_CHECKING, Any, Self
 
 import plotly.graph_objects as go
 
-from search.analysis.measures import MEASURES, measured
+from search.analysis.comparison import against_base, ranked_arms
+from search.analysis.comparison_words import verdict_in_words
+from search.analysis.measures import MEASURES, busy_seconds, measured
+from search.analysis.wording import spread
 from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
+from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView, view_study
+from search.terminal.frame import frame
+from search.terminal.progress import NOTEBOOK_LINES, to_html
+from search.terminal.tables import leaderboard
 from search.training.epoch import Epoch
 
+if TYPE_CHECKING:
+    import pandas
+
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
+TOP = 10  # trials that a notebook shows
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
 
 
-def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> StudyView:
+class Study(StudyView):
+    """A study as it stood when it was read: what it is, its trials, and every test evaluation.
+
+    At the end of a notebook's cell it shows how it stands, and its best trials or its arms.
+    """
+
+    @classmethod
+    def of(cls, view: StudyView) -> Self:
+        return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
+
+    def to_pandas(self, table: str = "trials") -> pandas.DataFrame:
+        """One of its TABLES: trials, epochs, results (test evaluations) or leaderboard."""
+        import pandas
+
+        if table not in TABLES:
+            raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
+        return pandas.DataFrame(TABLES[table](self))
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {self.finished} of {self.spec.trials} trials finished)"
+
+    def _repr_html_(self) -> str:
+        stands = frame(self, height=NOTEBOOK_LINES, elapsed=busy_seconds(self))
+        return to_html(stands, leaderboard(self, TOP))
+
+
+def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> Study:
     """A study as it stands now; reads the database only, also while the study runs.
 
     Example:
-        >>> view = load_study("digits")
-        >>> view.finished, view.best.number, view.best.best.value
+        >>> study = load_study("digits")
+        >>> study.finished, study.best.number, study.best.best.value
+        >>> study.to_pandas().sort_values("value").head()
 
     Args:
         study: its name; None for the one that was worked on last.
@@ -42,15 +82,15 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
     if study is not None:
         check_study_name(study)
     with closing(open_database(storage, must_exist=True)) as db:
-        return view_study(require_study(db, study))
+        return Study.of(view_study(require_study(db, study)))
 
 
 def trials_table(view: StudyView) -> list[dict[str, Any]]:
     """A row for each trial, in the order of their numbers, finished or not.
 
     Example:
-        >>> table = pandas.DataFrame(trials_table(load_study("digits")))
-        >>> table.sort_values("value").head()
+        >>> rows = trials_table(load_study("digits"))
+        >>> [row["trial"] for row in rows if row["state"] == "complete"]
 
     Args:
         view: from `load_study` or `run_study`.
@@ -89,21 +129,97 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
     """A row for each finished epoch of each trial, by trial and epoch.
 
     Example:
-        >>> table = pandas.DataFrame(epochs_table(load_study("digits")))
-        >>> table.pivot(index="epoch", columns="trial", values="validation_loss").plot()
+        >>> rows = epochs_table(load_study("digits"))
+        >>> [row["validation_loss"] for row in rows if row["trial"] == 0]
 
     Args:
         view: from `load_study` or `run_study`.
 
     Returns:
         Rows with the same keys: `trial`, `state`, `arm`, `repeat`, `value` as in `trials_table`,
-        and what `search.training.epoch.Epoch` says; losses and errors are NaN where not measured.
+        and what `search.training.epoch.Epoch` says, with a column for each of its metrics; losses
+        and errors are NaN where not measured, metrics None.
     """
+    rows = [(trial, row) for trial in view.trials for row in trial.curve]
+    metrics = dict.fromkeys(name for _, row in rows for name in row.metrics)
     return [
-        {**_whose(trial), "value": row.value, **{name: getattr(row, name) for name in EPOCH}}
-        for trial in view.trials
-        for row in trial.curve
+        {
+            **_whose(trial),
+            "value": row.value,
+            **{name: getattr(row, name) for name in EPOCH},
+            **{name: row.metrics.get(name) for name in metrics},
+        }
+        for trial, row in rows
     ]
+
+
+def results_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each test evaluation, the first one first; None where it did not end.
+
+    Example:
+        >>> rows = results_table(load_study("digits"))
+        >>> [(row["trial"], row["accuracy"], row["std"]) for row in rows]
+
+    Args:
+        view: from `load_study` or `run_study`.
+
+    Returns:
+        Rows with the same keys: `trial`; `opened_at`: when it was begun; `seeds`: of its runs;
+        `images`; means over the runs, `accuracy` and `error` in [0, 1] and `loss` in nats; `std`
+        and `loss_std`: sample standard deviations over them, None of a single one.
+    """
+    names = ("images", "accuracy", "error", "loss", "std", "loss_std")
+    return [
+        {
+            "trial": result.trial_number,
+            "opened_at": result.opened_at,
+            "seeds": list(result.seeds),
+            **{name: (result.figures or {}).get(name) for name in names},
+        }
+        for result in view.results
+    ]
+
+
+def leaderboard_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each trial of a search, or each arm of a comparison, best first.
+
+    Example:
+        >>> rows = leaderboard_table(load_study("digits"))
+        >>> rows[0]["trial"], rows[0]["value"]
+
+    Args:
+        view: from `load_study` or `run_study`.
+
+    Returns:
+        Of a search: the rows of `trials_table`, each with its `rank`, from 1; None of a trial that
+        is not complete, which comes after those that are. Of a comparison: `rank`, `arm`, `seeds`
+        trained to the end, `failed` ones, means over the seeds with their sample standard
+        deviations (`_std`), and against the base, by the study's objective: mean `difference`, `p`
+        after Holm and `verdict`.
+    """
+    if view.spec.is_comparison:
+        return _arms(view)
+    rows = trials_table(view)
+    places = {trial.number: place for place, trial in enumerate(view.ranking)}
+    return [
+        {"rank": place + 1 if row["state"] == "complete" else None, **row}
+        for place, row in enumerate(sorted(rows, key=lambda row: places[row["trial"]]))
+    ]
+
+
+def _arms(view: StudyView) -> list[dict[str, Any]]:
+    objective, rows = view.spec.objective, list[dict[str, Any]]()
+    found = {one.arm: one for one in against_base(view, objective)}
+    for rank, runs in enumerate(ranked_arms(view), start=1):
+        row: dict[str, Any] = {"rank": rank if runs.complete else None, "arm": runs.arm.name}
+        row |= {"seeds": len(runs.complete), "failed": len(runs.failed)}
+        for name in dict.fromkeys((objective, "validation_error", "parameters")):
+            values = runs.values(name)
+            row |= {name: mean(values) if values else None, f"{name}_std": spread(values)}
+        one = found.get(runs.arm.name)
+        row |= {"difference": one and one.mean, "p": one and one.p_holm}
+        rows.append({**row, "verdict": "the base" if one is None else verdict_in_words(one)})
+    return rows
 
 
 def _whose(trial: TrialView) -> dict[str, Any]:
@@ -130,3 +246,11 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
         such a study. One that has nothing to show yet says so.
     """
     return draw_all(FIGURES, view)
+
+
+TABLES: Mapping[str, Callable[[StudyView], list[dict[str, Any]]]] = {
+    "trials": trials_table,
+    "epochs": epochs_table,
+    "results": results_table,
+    "leaderboard": leaderboard_table,
+}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,6 +36,9 @@ from search.terminal.commands import console
 from search.terminal.progress import Progress
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
+
+if TYPE_CHECKING:
+    from search.running.results import Study
 
 Configuration = str | Mapping[str, Any]
 CHECK_SECONDS = 1.0  # between looks whether the study is still there
@@ -68,7 +71,7 @@ def run_study(
     timeout: float | None = None,
     stop: threading.Event | None = None,
     progress: bool = True,
-) -> StudyView:
+) -> Study:
     """Start a study, or carry it on where it stopped: the same call does both.
 
     What `python -m search.study` does; each argument is its option of that name, and None means
@@ -79,8 +82,8 @@ def run_study(
     is there, and the same call goes on.
 
     Example:
-        >>> view = run_study(dataset="digits", trials=20, seed=0)
-        >>> view.best.number, view.best.best.value
+        >>> study = run_study(dataset="digits", trials=20, seed=0)
+        >>> study.to_pandas().sort_values("value").head()
 
     Args:
         config: a study file (TOML), or a ready-made study's name; None for the default search.
@@ -104,7 +107,7 @@ def run_study(
         progress: show it on standard error.
 
     Returns:
-        The study as it stands then; see `load_study`, `trials_table` and `study_figures`.
+        The study as it stands then; see `load_study`, `to_pandas` and `study_figures`.
 
     Raises:
         SpecError, StudyFileError: the study cannot be, or differs from the one of that name.
@@ -143,7 +146,10 @@ def run_study(
 
     stop = stop or threading.Event()
     with kept_threads():
-        return search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
+        found = search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
+    from search.running.results import Study  # with all that draws
+
+    return Study.of(found)
 
 
 def choose_devices(request: Request) -> list[torch.device]:

@@ -128,8 +128,12 @@ class StudyView:
     @property
     def leaderboard(self) -> list[TrialView]:
         """Complete trials, lowest value first."""
-        complete = [trial for trial in self.in_state("complete") if trial.best is not None]
-        return sorted(complete, key=_value)
+        return [one for one in self.ranking if one.state == "complete" and one.best is not None]
+
+    @property
+    def ranking(self) -> list[TrialView]:
+        """All trials: the complete ones, then the others, lowest value first."""
+        return sorted(self.trials, key=lambda one: (one.state != "complete", _value(one)))
 
     @property
     def best(self) -> TrialView | None:

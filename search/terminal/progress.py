@@ -6,6 +6,7 @@ It reads the database and nothing else, so it shows the work of all workers, whe
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -29,6 +30,8 @@ from search.terminal.summary import score_at_epoch, score_in_words
 
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
+NOTEBOOK_LINES, NOTEBOOK_WIDTH = 20, 110
+IN_PAGE = '<pre style="line-height: normal; white-space: pre">{code}</pre>'
 LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
 
 
@@ -56,7 +59,12 @@ class Progress:
         heartbeat: float = 30.0,
     ) -> None:
         self._read, self._interval = read, interval
-        self._show = _LiveView(console) if can_be_live(console) else _PlainLines(console, heartbeat)
+        self._show: _LiveView | _NotebookView | _PlainLines
+        if console.is_jupyter:
+            self._show = _NotebookView()
+        else:
+            live = can_be_live(console)
+            self._show = _LiveView(console) if live else _PlainLines(console, heartbeat)
         self._over = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._poll, name="progress", daemon=True)
@@ -134,6 +142,38 @@ class _LiveView:
     def trouble(self, what: str) -> None:
         line = Text(f"no news: {what}", no_wrap=True, overflow="ellipsis")
         self._live.update(Group(self._frame, line), refresh=True)
+
+
+def to_html(*parts: RenderableType) -> str:
+    """What rich shows, in a notebook's own colours; all text escaped."""
+    console = Console(file=io.StringIO(), record=True, width=NOTEBOOK_WIDTH, force_jupyter=False)
+    console.print(*parts, sep="\n")
+    return console.export_html(inline_styles=True, code_format=IN_PAGE)
+
+
+class _NotebookView:
+    """One output of a cell, which is replaced: the study as it stands, and its best."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._html = ""
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(self, display_id=True)
+
+    def stop(self) -> None: ...
+
+    def __call__(self, view: StudyView) -> None:
+        elapsed = time.monotonic() - self._began
+        self._html = to_html(frame(view, height=NOTEBOOK_LINES, elapsed=elapsed))
+        self._handle.update(self)
+
+    def trouble(self, what: str) -> None: ...  # what stands there still holds
+
+    def _repr_html_(self) -> str:
+        return self._html
 
 
 class _PlainLines:

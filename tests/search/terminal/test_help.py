@@ -12,7 +12,10 @@ from search.spec.config import StudySpec
 from search.spec.study_file import find_study_file, read_study_file
 from search.terminal.commands import Parser
 
-COMMANDS = ("dashboard.__main__", "finalize", "predict", "report", "study", "worker")
+COMMANDS = (
+    *("dashboard.__main__", "export", "finalize", "leaderboard"),
+    *("predict", "report", "study", "worker"),
+)
 DEFAULT = StudySpec(dataset="fashion_mnist", **read_study_file(find_study_file("default")))
 OF_DEFAULT_STUDY = ("trials", "epochs", "seed")
 

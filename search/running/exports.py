@@ -1,0 +1,195 @@
+"""A study's results in the formats of other tools."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from models.checks import first_line
+from search.analysis.wording import counted
+from search.running.results import EPOCH, TABLES, load_study
+from search.spec.domains import SpecError
+from search.store import DEFAULT_STORAGE
+from search.store.views import StudyView, TrialView
+from search.terminal.rows import csv_text, json_text
+from search.training.files import write_atomically
+
+TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: whose, how much
+MOST_RUNS, MOST_METRICS = 50_000, 1_000  # of one request to MLflow
+NEEDS = {"parquet": "pyarrow", "tensorboard": "tensorboard", "mlflow": "mlflow"}  # to be installed
+ENDS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+def export_study(
+    study: str | None = None,
+    *,
+    to: str | Path,
+    format: str = "csv",
+    storage: str = DEFAULT_STORAGE,
+) -> str:
+    """Write a study's trials, epochs and test evaluations for other tools.
+
+    What `python -m search.export --format` does; also while the study runs. Written again, it
+    replaces what it wrote before.
+
+    Example:
+        >>> export_study("digits", to="tables", format="parquet")
+
+    Args:
+        study: its name; None for the one that was worked on last.
+        to: a folder, which is made where it is missing; for MLflow also a tracking URI, such as
+            `http://HOST:PORT`.
+        format: csv, json, parquet, tensorboard or mlflow.
+        storage: URL of the database.
+
+    Returns:
+        What was written where, in words.
+
+    Raises:
+        SpecError: no such format, its packages are missing, or the folder cannot be written.
+        StorageError: no such database or study.
+    """
+    if format not in FORMATS:
+        names = ", ".join(FORMATS)
+        raise SpecError("format", f"format must be one of {names}, but got {format!r}")
+    package = NEEDS.get(format)
+    if package is not None and importlib.util.find_spec(package) is None:
+        problem = f"{format} needs {package}; pip install 'cnn-search[export]'"
+        raise SpecError("format", problem)
+    view = load_study(study, storage=storage)
+    try:
+        return FORMATS[format](view, str(to))
+    except OSError as error:
+        raise SpecError("to", f"cannot write {to} ({error.strerror}); give another --to") from error
+
+
+def _in_files(view: StudyView, to: str, suffix: str, encode: Callable[[Any], bytes]) -> str:
+    folder = Path(to)
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {name: TABLES[name](view) for name in ("trials", "epochs", "results")}
+    for name, rows in tables.items():
+        write_atomically(folder / f"{name}.{suffix}", encode(rows))
+    counts = ", ".join(
+        f"{name}.{suffix} ({counted(len(rows), 'row')})" for name, rows in tables.items()
+    )
+    return f"{counts} in {folder}"
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # a choice between values of several types
+            columns[name] = pa.array([None if it is None else json.dumps(it) for it in values])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, int, float]]:
+    """(name, value, step, seconds since 1970) of all that is known: epochs, test evaluations."""
+    for row in trial.curve:
+        values = {"value": row.value, **{name: getattr(row, name) for name in EPOCH}, **row.metrics}
+        for name, value in values.items():
+            if name != "epoch" and math.isfinite(value):
+                yield name, value, row.epoch, row.reported_at
+    for number, result in enumerate(view.results, start=1):
+        if result.trial_number == trial.number and result.figures is not None:
+            for name in ("accuracy", "loss", "std"):
+                if (value := result.figures[name]) is not None:
+                    yield f"test_{name}", value, number, result.opened_at.timestamp()
+
+
+def _tensorboard(view: StudyView, to: str) -> str:
+    from torch.utils.tensorboard import SummaryWriter
+
+    trials = [(trial, trial.best.value) for trial in view.trials if trial.best is not None]
+    for trial, best in trials:
+        folder = Path(to) / f"trial_{trial.number:04}"
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        params = {
+            name: it if isinstance(it, bool | int | float) else str(it)
+            for name, it in trial.params.items()
+        }
+        with SummaryWriter(str(folder)) as writer:
+            for name, value, step, when in _measured(view, trial):
+                writer.add_scalar(name, value, step, when)
+            writer.add_hparams(params, {"best_value": best}, run_name=".")
+    return f"event files of {len(trials)} trials; tensorboard --logdir {to} shows them"
+
+
+def _mlflow(view: StudyView, to: str) -> str:
+    """A run for each trial. One that already tells all that is known of its trial stays."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # by default four minutes
+    from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if "://" not in to:
+        Path(to).mkdir(parents=True, exist_ok=True)
+        to = f"sqlite:///{Path(to) / 'mlflow.db'}"
+    begun = [trial for trial in view.trials if trial.started is not None]
+    try:
+        client = MlflowClient(tracking_uri=to)
+        found = client.get_experiment_by_name(view.name)
+        experiment = found.experiment_id if found else client.create_experiment(view.name)
+        runs = client.search_runs([experiment], max_results=MOST_RUNS)
+        known = {run.data.tags.get(TRIAL): run for run in runs}
+        for trial in begun:
+            metrics = [
+                Metric(name, value, round(1000 * when), step)
+                for name, value, step, when in _measured(view, trial)
+            ]
+            whose = f"{trial.number}, begun {trial.started}"  # a study of this name has others
+            told = f"{trial.state}, {len(metrics)} values"
+            if whose in known:
+                if known[whose].data.tags.get(TOLD) == told:
+                    continue
+                client.delete_run(known[whose].info.run_id)
+            tags = {TRIAL: whose, "arm": trial.arm, "reason": trial.reason}
+            run = client.create_run(
+                experiment,
+                start_time=_milliseconds(trial.started),
+                tags={name: text for name, text in tags.items() if text is not None},
+                run_name=f"trial {trial.number}",
+            ).info.run_id
+            params = [Param(name, str(value)) for name, value in trial.params.items()]
+            client.log_batch(run, params=params)
+            for first in range(0, len(metrics), MOST_METRICS):
+                client.log_batch(run, metrics[first : first + MOST_METRICS])
+            if trial.finished is not None:
+                client.set_terminated(run, ENDS[trial.state], _milliseconds(trial.finished))
+            client.set_tag(run, TOLD, told)
+    except MlflowException as error:
+        raise SpecError("to", f"MLflow cannot use {to}: {first_line(error)}") from error
+    return f"{counted(len(begun), 'run')} in MLflow's experiment {view.name} at {to}"
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    return None if when is None else round(1000 * when.timestamp())
+
+
+FORMATS: Mapping[str, Callable[[StudyView, str], str]] = {
+    "csv": partial(_in_files, suffix="csv", encode=lambda rows: csv_text(rows).encode()),
+    "json": partial(_in_files, suffix="json", encode=lambda rows: json_text(rows).encode()),
+    "parquet": partial(_in_files, suffix="parquet", encode=_parquet),
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+}

@@ -1,0 +1,127 @@
+"""Exports, read back by the tools that they are for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from search import export
+from search.running.exports import FORMATS, export_study
+from search.running.results import epochs_table, results_table, trials_table
+from search.store.records import ResultRow
+from search.store.views import StudyView
+
+
+@pytest.fixture
+def view(small_study: StudyView, result_row: ResultRow) -> StudyView:
+    """With a test evaluation of trial 3, and a choice between values of two types."""
+    mixed = [
+        replace(trial, params={**trial.params, "pool": "max" if trial.number % 2 else 2})
+        for trial in small_study.trials
+    ]
+    return replace(small_study, results=(result_row,), trials=tuple(mixed))
+
+
+def test_tables_as_files(view: StudyView, tmp_path: Path) -> None:
+    for format in ("csv", "json", "parquet"):
+        told = FORMATS[format](view, str(tmp_path))
+        assert told.startswith(f"trials.{format} (10 rows), epochs.{format} (17 rows), ")
+    tables: dict[str, Any] = {
+        "trials": trials_table(view),
+        "epochs": epochs_table(view),
+        "results": results_table(view),
+    }
+    for name, rows in tables.items():
+        read = {
+            "csv": pandas.read_csv(tmp_path / f"{name}.csv"),
+            "json": pandas.DataFrame(json.loads((tmp_path / f"{name}.json").read_text())),
+            "parquet": pandas.read_parquet(tmp_path / f"{name}.parquet"),
+        }
+        for frame in read.values():
+            assert list(frame.columns) == list(rows[0])
+            assert list(frame["trial"]) == [row["trial"] for row in rows]
+    assert list(read["csv"]["accuracy"]) == [0.9312]
+    assert read["parquet"]["opened_at"][0] == view.results[0].opened_at
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_tensorboard_reads_its_event_files(view: StudyView, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):  # written again, nothing is there twice
+        told = FORMATS["tensorboard"](view, str(tmp_path))
+    assert told.startswith("event files of 6 trials")
+    events = EventAccumulator(str(tmp_path / "trial_0003")).Reload()
+    curve = [(one.step, one.wall_time) for one in events.Scalars("validation_loss")]
+    trial = view.trials[3]
+    assert curve == [(row.epoch, row.reported_at) for row in trial.curve]
+    assert events.Scalars("test_accuracy")[0].value == pytest.approx(0.9312)
+    assert events.Scalars("best_value")[0].value == pytest.approx(0.25)
+    hparams = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    assert b"learning_rate" in hparams
+    assert b"max" in hparams
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own
+def test_mlflow_reads_its_runs(view: StudyView, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    def runs() -> dict[str, Any]:
+        client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("fashion")
+        assert experiment is not None
+        found = client.search_runs([experiment.experiment_id])
+        return {run.info.run_name: (client, run) for run in found}
+
+    told = FORMATS["mlflow"](view, str(tmp_path))
+    assert told.startswith("10 runs in MLflow's experiment fashion at sqlite:///")
+    before = runs()
+    assert len(before) == 10
+    client, run = before["trial 3"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"depth": "3", "learning_rate": "0.00213", "pool": "max"}
+    history = client.get_metric_history(run.info.run_id, "validation_loss")
+    assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.25), (3, 0.28)]
+    assert run.data.metrics["test_accuracy"] == 0.9312
+    assert before["trial 4"][1].data.tags["reason"] == "out of memory: <b>GPU</b>"
+    # Once more, a trial further: it alone is told anew.
+    more = replace(view.trials[6], curve=view.trials[3].curve, state="complete")
+    FORMATS["mlflow"](
+        replace(view, trials=(*view.trials[:6], more, *view.trials[7:])), str(tmp_path)
+    )
+    after = runs()
+    ids = {
+        name: (before[name][1].info.run_id, after[name][1].info.run_id) for name in before | after
+    }
+    assert {name for name, (old, new) in ids.items() if old != new} == {"trial 6"}
+
+
+@pytest.mark.usefixtures("place")
+def test_the_command_and_the_function(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export.main(["--format", "csv", "--to", str(tmp_path / "new" / "tables")]) == 0
+    assert "Written: trials.csv (3 rows)" in capsys.readouterr().out
+    for words in (
+        ["--format", "csv"],
+        ["--to", "x"],
+        ["--format", "csv", "--to", "x", "--bundle", "y"],
+    ):
+        with pytest.raises(SystemExit) as refused:
+            export.main(words)
+        assert refused.value.code == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write .*file .*; give another --to"):
+        export_study("digits", to=tmp_path / "file")
+    with pytest.raises(ValueError, match="one of csv, json, parquet, tensorboard, mlflow, but got"):
+        export_study("digits", to=tmp_path, format="xlsx")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(
+        ValueError, match=r"parquet needs pyarrow; pip install 'cnn-search\[export\]'"
+    ):
+        export_study("digits", to=tmp_path, format="parquet")

@@ -1,0 +1,109 @@
+"""The leaderboard: of trials and of arms, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import leaderboard
+from search.running.results import Study, leaderboard_table, load_study
+from search.store.views import StudyView
+from search.terminal.rows import csv_text, json_text
+from search.terminal.tables import leaderboard as shown
+
+ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
+
+
+def text(view: StudyView, width: int, top: int | None = None) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, width=width).print(shown(view, top))
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.usefixtures("place")
+def test_the_command_ranks_a_study(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = leaderboard_table(load_study("digits"))
+    assert leaderboard.main(["--study", "digits"]) == 0
+    printed = capsys.readouterr().out
+    assert "digits, 1 150 training and 287 validation images" in " ".join(printed.split())
+    assert leaderboard.main(["--json"]) == 0
+    assert [row["trial"] for row in json.loads(capsys.readouterr().out)] == [
+        row["trial"] for row in rows
+    ]
+    assert leaderboard.main(["--csv", "--top", "1"]) == 0
+    ((best),) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (best["rank"], best["trial"]) == ("1", str(rows[0]["trial"]))
+    assert float(best["value"]) == rows[0]["value"]
+    assert any(name.startswith("params_") for name in best)
+    with pytest.raises(SystemExit) as refused:
+        leaderboard.main(["--csv", "--json"])
+    assert refused.value.code == 2
+
+
+def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyView) -> None:
+    order = [3, 1, 0, 9, 6, 2, 4, 5, 7, 8]  # by value: 0.25, 0.3, 0.4, 0.44; 0.5, 0.6, none
+    rows = leaderboard_table(small_study)
+    assert [row["trial"] for row in rows] == order
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, *[None] * 6]
+    lines = text(small_study, 100)
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[1].split()[:5] == ["1", "3", "complete", "0.2500", "8.33"]
+    assert "± 0.28" in lines[1]
+    assert "baseline: 32-64" in lines[3]
+    assert lines[5].split()[:2] == ["6", "running"]
+    assert len(text(small_study, 100, top=2)) == len(lines) - 8
+
+
+def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) -> None:
+    view = make_comparison(ARMS)
+    rows = leaderboard_table(view)
+    assert [(row["rank"], row["arm"]) for row in rows] == [
+        (1, "drop|[b]"),
+        (2, "none"),
+        (None, "bad"),
+    ]
+    best, base, bad = rows
+    assert best["validation_loss"] == pytest.approx(0.21)
+    assert best["validation_loss_std"] == pytest.approx(0.01)
+    assert best["difference"] == pytest.approx(-0.28 / 3)
+    assert (best["verdict"], base["verdict"]) == ("better", "the base")
+    assert (bad["seeds"], bad["failed"], bad["validation_loss"]) == (0, 3, None)
+    assert bad["verdict"] == "worse: it diverged in every seed"
+    assert json.loads(json_text(rows)) == rows
+    printed = " ".join(" ".join(text(view, 120)).split())
+    assert "1 drop|[b] 3 0.2100 ± 0.0100 7.00 ± 0.33" in printed
+    assert "against “none”: paired t test, corrected after Holm" in printed
+
+
+def test_a_notebook_shows_it(
+    small_study: StudyView, make_comparison: Callable[..., StudyView], hostile_names: Any
+) -> None:
+    study = Study.of(replace(small_study, name=hostile_names[0]))
+    page = study._repr_html_()
+    assert "<script" not in page
+    assert "8.33 ± 0.28" in page
+    assert repr(study).endswith("6 of 50 trials finished)")
+    frame = study.to_pandas()
+    assert list(frame["trial"]) == list(range(10))
+    assert study.to_pandas("leaderboard")["rank"].count() == 4
+    with pytest.raises(
+        ValueError, match="one of trials, epochs, results, leaderboard, but got 'x'"
+    ):
+        study.to_pandas("x")
+    assert "drop|[b]" in Study.of(make_comparison(ARMS))._repr_html_()
+
+
+def test_no_table_holds_a_formula() -> None:
+    rows = [{"arm": "=1+1", "value": -0.5, "none": float("nan")}]
+    assert list(csv.reader(io.StringIO(csv_text(rows)))) == [
+        ["arm", "value", "none"],
+        ["'=1+1", "-0.5", ""],
+    ]
+    assert csv_text([]) == "\n"
