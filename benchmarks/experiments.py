@@ -1,0 +1,259 @@
+"""The experiments of five student reports: run whole, kept as files, written up.
+
+    python -m benchmarks.experiments --run                  # all that have not ended; resumable
+    python -m benchmarks.experiments --run a6_final d_lenet # these
+    python -m benchmarks.experiments                        # docs/experiments.md from the files
+
+Each is a ready-made study (`python -m search.study --list`). Where a report gives test metrics,
+each arm is finalised: its best repeat is trained again on all training images with several seeds
+and scored on the test set, once. What came out is kept in benchmarks/results/experiments/NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+import torch
+
+from benchmarks.record import ROOT, environment, write_json
+from search.analysis.comparison import ArmRuns, against_base, evaluate_journal, runs_by_arm
+from search.analysis.comparison_words import trained_in_words, verdict_in_words
+from search.analysis.measures import busy_seconds, measure_of
+from search.analysis.wording import duration, spread
+from search.pages.comparison import conclusion, differing_setup
+from search.spec.study_file import read_study_file, ready_made
+from search.store import DEFAULT_STORAGE
+from search.store.opening import open_database
+from search.store.studies import find_study
+from search.store.views import StudyView, view_study
+from search.terminal.commands import positive_int, run
+
+RESULTS = ROOT / "benchmarks/results/experiments"
+PAGE = ROOT / "docs/experiments.md"
+REMARKS = RESULTS / "remarks.json"  # by study, what a reader should know beside the figures
+METRICS = ("validation_loss", "validation_accuracy", "train_loss")
+
+
+def experiments() -> list[str]:
+    """The ready-made studies that reproduce a report's experiment, by name."""
+    return sorted(path.stem for path in ready_made() if read_study_file(path).get("source"))
+
+
+def run_whole(name: str, storage: str, seeds: int) -> None:
+    """Run the study and the test evaluations that its report asks for; goes on where it was."""
+    _command("study", "--config", name, "--storage", storage)
+    view = _view(name, storage)
+    evaluated = {trial for one in view.results if one.figures for trial in [one.trial_number]}
+    for arm in runs_by_arm(view).values() if view.spec.is_comparison else ():
+        numbers = {trial.number for trial in arm.complete}
+        wanted = any(key.startswith("test") for key in arm.arm.reported)
+        if wanted and numbers and not numbers & evaluated:
+            flags = ["--study", name, "--storage", storage, "--arm", arm.arm.name]
+            _command("finalize", *flags, "--seeds", str(seeds))
+    if not view.spec.is_comparison and not evaluated:
+        _command("finalize", "--study", name, "--storage", storage, "--seeds", str(seeds))
+
+
+def _command(module: str, *flags: str) -> None:
+    subprocess.run([sys.executable, "-m", f"search.{module}", *flags], check=True)
+
+
+def _view(name: str, storage: str) -> StudyView:
+    db = open_database(storage, must_exist=True)
+    try:
+        study = find_study(db, name)
+        if study is None:
+            raise SystemExit(f"error: no study {name!r} in {db.url}; add --run")
+        return view_study(study)
+    finally:
+        db.close()
+
+
+def collect(view: StudyView) -> dict[str, Any]:
+    """What came out, as it is kept."""
+    spec = view.spec
+    arms: list[dict[str, Any]] = []
+    if spec.is_comparison:
+        verdicts = {one.arm: verdict_in_words(one) for one in against_base(view, spec.objective)}
+        arms = [
+            _arm(view, arm) | {"verdict": verdicts.get(arm.arm.name)}
+            for arm in runs_by_arm(view).values()
+        ]
+    elif view.best is not None and (row := view.best.best) is not None:
+        values = {"validation_loss": row.validation_loss}
+        values["validation_accuracy"] = 1 - row.validation_error
+        arms = [
+            {
+                "name": f"best of {view.finished}: {_params(view.best.params)}",
+                "reported": {},
+                "trained": "1",
+                "values": {metric: [value] for metric, value in values.items()},
+                "parameters": view.best.parameters,
+                "test": _test(view, {view.best.number}),
+                "verdict": None,
+            }
+        ]
+    return {
+        "study": view.name,
+        "title": spec.title,
+        "source": spec.source,
+        "differs": differing_setup(view),
+        "finished": f"{view.finished} of {spec.trials}",
+        "arms": arms,
+        "journal": [
+            {"outcome": one.outcome, "conclusion": conclusion(one)}
+            for one in evaluate_journal(view)
+        ],
+        "seconds": busy_seconds(view),
+        "hardware": view.hardware,
+        "versions": dict(view.versions),
+    }
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in params.items())
+
+
+def _arm(view: StudyView, runs: ArmRuns) -> dict[str, Any]:
+    return {
+        "name": runs.arm.name,
+        "reported": dict(runs.arm.reported),
+        "trained": trained_in_words(runs),
+        "values": {metric: runs.values(metric) for metric in METRICS},
+        "best_epochs": [one.best.epoch for one in runs.complete if one.best is not None],
+        "parameters": next((one.parameters for one in runs.complete), None),
+        "test": _test(view, {one.number for one in runs.complete}),
+    }
+
+
+def _test(view: StudyView, numbers: set[int]) -> dict[str, Any] | None:
+    """The first test evaluation of one of these trials."""
+    for one in view.results:
+        if one.trial_number in numbers and one.figures is not None:
+            kept = ("accuracy", "std", "loss", "loss_std", "seeds")
+            return {key: one.figures.get(key) for key in kept}
+    return None
+
+
+def page(found: Sequence[Mapping[str, Any]], remarks: Mapping[str, str]) -> str:
+    """docs/experiments.md."""
+    missing = sorted(set(experiments()) - {one["study"] for one in found})
+    lines = [
+        "# The reports' experiments",
+        "",
+        "Five student reports tuned small networks by hand. Each of their experiments is a study "
+        "file here, and this page is made from what they gave, by `python -m "
+        "benchmarks.experiments`; `--run NAME` runs one, goes on where it was interrupted, and "
+        "evaluates on the test set where the report did. The reports' figures are single runs. "
+        "Ours are means ± sample standard deviations over seeds; accuracies in percent; the "
+        "difference is ours minus theirs. Verdicts are of paired t tests against the first arm, "
+        "corrected after Holm.",
+    ]
+    for one in found:
+        lines += ["", f"## {one['source']}: {one['title']}", "", *_section(one, remarks)]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        lines += ["", "## Not run at full length yet", "", f"{names}."]
+    return "\n".join(lines) + "\n"
+
+
+def _section(one: Mapping[str, Any], remarks: Mapping[str, str]) -> Iterator[str]:
+    differs = f"; {', '.join(one['differs'])}" if one["differs"] else ""
+    time = duration(one["seconds"])
+    yield f"`python -m benchmarks.experiments --run {one['study']}`: {one['finished']} trials, "
+    yield f"{time} on {one['hardware']}, torch {one['versions'].get('torch')}{differs}."
+    yield ""
+    columns = [
+        metric
+        for metric in (*METRICS, "test_accuracy", "test_loss")
+        if any(_ours(arm, metric) or metric in arm["reported"] for arm in one["arms"])
+    ]
+    heads = [measure_of(metric).words for metric in columns]
+    yield (
+        "| arm | seeds | " + " | ".join(f"{head}: report, ours" for head in heads) + " | verdict |"
+    )
+    yield "|---" * (len(columns) + 3) + "|"
+    for arm in one["arms"]:
+        cells = [_cell(arm, metric) for metric in columns]
+        verdict = "" if arm["verdict"] is None else arm["verdict"]
+        yield f"| {arm['name']} | {arm['trained']} | " + " | ".join(cells) + f" | {verdict} |"
+    for entry in one["journal"]:
+        yield ""
+        yield f"Hypothesis {entry['outcome']}. {entry['conclusion']}"
+    if one["study"] in remarks:
+        yield ""
+        yield remarks[one["study"]]
+
+
+def _ours(arm: Mapping[str, Any], metric: str) -> tuple[float, str] | None:
+    """The mean, and how it is written."""
+    measure = measure_of(metric)
+    if not metric.startswith("test"):
+        values = arm["values"].get(metric) or []
+        if not values:
+            return None
+        middle, around, seeds = mean(values), spread(values), len(values)
+    elif arm["test"] is None:
+        return None
+    else:
+        key, deviation = ("loss", "loss_std") if metric == "test_loss" else ("accuracy", "std")
+        middle, around, seeds = arm["test"][key], arm["test"][deviation], arm["test"]["seeds"]
+    text = measure.bare(middle) + ("" if around is None else f" ± {measure.bare(around)}")
+    return middle, text + (f" ({seeds} seeds)" if metric.startswith("test") else "")
+
+
+def _cell(arm: Mapping[str, Any], metric: str) -> str:
+    """`0.2383, **0.2301 ± 0.0012** (−0.0082)`."""
+    measure, ours = measure_of(metric), _ours(arm, metric)
+    theirs = arm["reported"].get(metric)
+    report = "–" if theirs is None else measure.bare(theirs)
+    if ours is None:
+        return report if theirs is not None else ""
+    difference = "" if theirs is None else f" ({measure.signed(ours[0] - theirs)})"
+    return f"{report}, **{ours[1]}**{difference}"
+
+
+def kept() -> list[dict[str, Any]]:
+    """What the files hold, in the order of the reports."""
+    files = sorted(path for path in RESULTS.glob("*.json") if path != REMARKS)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def written() -> str:
+    """The page, from the files."""
+    return page(kept(), json.loads(REMARKS.read_text(encoding="utf-8")))
+
+
+def parser() -> argparse.ArgumentParser:
+    own = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    own.add_argument("--run", nargs="*", metavar="NAME", help="run these, or all, first")
+    own.add_argument("--keep", nargs="*", metavar="NAME", default=[], help="only collect these")
+    own.add_argument("--storage", default=DEFAULT_STORAGE, help="database URL")
+    own.add_argument("--seeds", type=positive_int, default=3, help="of each test evaluation")
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    names = experiments() if args.run == [] else args.run or []
+    for name in [*names, *args.keep]:
+        if name in names:
+            run_whole(name, args.storage, args.seeds)
+        result = collect(_view(name, args.storage))
+        result["commit"] = environment("experiments", torch.device("cpu"))["commit"]
+        write_json(RESULTS / f"{name}.json", result)
+    PAGE.write_text(written(), encoding="utf-8")
+    print(f"Written: {PAGE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,72 @@
+"""The reports' experiments: run, kept, and written up from what was kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import experiments
+from search import finalize, study
+
+STUDY = """
+[study]
+title = "Two widths"
+source = "Report Z"
+dataset = "digits"
+epochs = 2
+repeats = 2
+[space]
+channels = [4]
+hidden = []
+[[arm]]
+name = "narrow"
+reported = { test_accuracy = 0.5, validation_loss = 1.0 }
+[[arm]]
+name = "wide"
+channels = [8]
+[[journal]]
+objective = "Find a width."
+hypothesis = "Wider is better."
+expect = [{ arm = "wide", than = "narrow", metric = "validation_loss", is = "better" }]
+"""
+
+
+def test_the_page_is_what_the_files_hold() -> None:
+    assert experiments.PAGE.read_text(encoding="utf-8") == experiments.written()
+    known = experiments.experiments()
+    assert len(known) == 21
+    assert {one["study"] for one in experiments.kept()} <= set(known)
+
+
+def test_run_again_it_evaluates_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "z.toml").write_text(STUDY)
+    commands = {"study": study.main, "finalize": finalize.main}
+    ran = []
+
+    def command(module: str, *flags: str) -> None:
+        ran.append(module)
+        config = ["--config", "z.toml", "--study", "z", "--workers", "1"]
+        given = [*config, *flags[2:]] if module == "study" else list(flags)
+        assert commands[module](given) == 0
+
+    monkeypatch.setattr(experiments, "_command", command)
+    storage = "sqlite:///studies.db"
+    for _ in range(2):
+        experiments.run_whole("z", storage, 2)
+    assert ran == ["study", "finalize", "study"]
+
+    found: dict[str, Any] = experiments.collect(experiments._view("z", storage))
+    narrow, wide = found["arms"]
+    assert narrow["test"]["seeds"] == 2
+    assert wide["test"] is None
+    assert found["journal"][0]["outcome"] in ("supported", "contradicted", "undecided")
+    page = experiments.page([found], {"z": "A remark."})
+    row = next(line for line in page.splitlines() if line.startswith("| narrow"))
+    assert f"50.00, **{100 * narrow['test']['accuracy']:.2f} ± " in row
+    assert "1.0000, **" in row
+    assert page.index("## Report Z: Two widths") < page.index("A remark.")
+    assert "`a6_final`" in page.partition("## Not run at full length yet")[2]
+    capsys.readouterr()
