@@ -117,11 +117,11 @@ def parser() -> Parser:
         "--enqueue",
         action="append",
         default=[],
-        metavar="PARAMETERS",
+        metavar="PARAMETERS|FILE",
         help="train a configuration of your own before the sampler's: 'learning_rate=3e-3, "
-        "depth=4'; may be repeated. What it leaves out is drawn, and it may leave the study's "
-        "space. It counts towards --trials, may pause and be pruned as any trial, and the same one "
-        "is not trained twice",
+        "depth=4', or a .toml file of [[trial]] tables; may be repeated. What it leaves out is "
+        "drawn, and it may leave the study's space. It counts towards --trials, may pause and be "
+        "pruned as any trial, and the same one is not trained twice",
     )
     own.add_argument(
         "--stop-when-flat",

@@ -43,6 +43,7 @@ _SUPER_CLASSES = {
 SUPER_CLASS_OF = {fine: name for name, all_ in _SUPER_CLASSES.items() for fine in all_.split()}
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 CLASSES = {"CIFAR10": tuple(_CIFAR10.split()), "CIFAR100": tuple(sorted(SUPER_CLASS_OF))}
+COUNTS = {"train": 50_000, "test": 10_000}
 # Of the pixels of all pictures, each as its red, green and blue plane (as in CIFAR's batches).
 # CIFAR-100's were not to be had when this was written.
 SHA256 = {
@@ -87,6 +88,11 @@ def _decode(source: str, folder: Path) -> Part:
         raise DataError(
             f"{shown(folder)} lacks the folders, or has others than those, of {source}: "
             f"{listed(sorted(wrong), 5)}; put pictures (.png) into each of {listed(names, 10)}"
+        )
+    if len(files) != COUNTS[folder.name]:
+        raise DataError(
+            f"{shown(folder)} holds {len(files)} pictures, but {source} has {COUNTS[folder.name]}; "
+            "unpack them again"
         )
     return Part(
         images=read_pictures(files, (3, 32, 32)),

@@ -92,7 +92,7 @@ def run_study(
             a dict with `low`, `high` and `log` or `step` is a range. There is no baseline then.
         continue_trials: numbers of paused or pruned trials to take to their ends first.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
-            `"learning_rate=3e-3, depth=4"`, or several.
+            `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
         warm_start: earlier studies whose results a new one starts from: names in this database, or
             `URL#NAME`.
         stop_when_flat: end the study when further trials are expected to lower its objective by

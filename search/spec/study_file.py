@@ -64,15 +64,20 @@ def read_study_file(path: Path) -> dict[str, Any]:
         StudyFileError: unreadable, not TOML, an unknown key, a wrong type or value.
     """
     try:
+        return _arguments(_read_toml(path), path.parent)
+    except SpecError as error:
+        raise StudyFileError(f"{path}: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
         text = read_regular(path, MAX_BYTES).decode("utf-8-sig")  # as some editors save it
-        return _arguments(tomllib.loads(text), path.parent)
+        return tomllib.loads(text)
     except OSError as error:
         raise StudyFileError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    except SpecError as error:
-        raise StudyFileError(f"{path}: {error}") from error
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, tomllib.TOMLDecodeError) as error:
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
 
 
@@ -80,28 +85,38 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
     """Configurations of one's own: tables of parameters, whose values are yet to be checked.
 
     Args:
-        given: tables, or text such as `"learning_rate=3e-3, depth=4"`.
+        given: tables; text such as `"learning_rate=3e-3, depth=4"`; TOML files with [[trial]]
+            tables, `"mine.toml"`.
 
     Raises:
-        SpecError: a text is no list of parameters.
+        StudyFileError: a file cannot be read.
+        SpecError: neither text nor file holds parameters.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for one in given:
         if isinstance(one, Mapping):
             found.append(dict(one))
             continue
-        # A word needs no quotes, which a shell would take away.
-        quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', one)
-        try:
-            content = tomllib.loads(f"trial = {{{quoted}}}")
-        except (RecursionError, ValueError):
-            content = {}
-        if content.keys() != {"trial"} or not content["trial"]:
+        if one.endswith(".toml"):
+            content = _read_toml(Path(one))
+        else:  # a word needs no quotes, which a shell would take away
+            quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', one)
+            try:
+                content = tomllib.loads(f"trial = [{{{quoted}}}]")
+            except (RecursionError, ValueError):
+                content = {}
+        tables = content.get("trial")
+        if not (
+            content.keys() == {"trial"}
+            and isinstance(tables, list)
+            and all(it and isinstance(it, dict) for it in tables)
+        ):
             raise SpecError(
                 "enqueue",
-                f"enqueue is not usable: {shown(one)}; write 'learning_rate=3e-3, depth=4'",
+                f"enqueue is not usable: {shown(one)}; write 'learning_rate=3e-3, depth=4', or "
+                "name a .toml file of [[trial]] tables",
             )
-        found.append(content["trial"])
+        found += tables
     return found
 
 

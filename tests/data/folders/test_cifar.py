@@ -43,6 +43,7 @@ def make(root: Path, source: str) -> None:
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cache, "WORTH", 1)
+    monkeypatch.setattr(cifar, "COUNTS", {"train": 200, "test": 100})
     make(tmp_path / "data/cifar100", "CIFAR100")
     return tmp_path / "data"
 
@@ -64,19 +65,25 @@ def test_pictures_and_labels_are_those_of_the_files(data_dir: Path) -> None:
     assert "read from the pictures in" in info.notes[0]
 
 
-def test_what_is_not_cifar_is_refused(data_dir: Path) -> None:
+def test_what_is_not_cifar_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.move(data_dir / "cifar100/train/bear", data_dir / "cifar100/train/unicorn")
     with pytest.raises(DataError, match=r"of CIFAR100: bear, unicorn; put pictures .*apple, a"):
         load_training("cifar100", data_dir)
     assert len(load_test("cifar100", data_dir)) == 100  # which training did not look at
     make(data_dir / "cifar10", "CIFAR10")
+    with pytest.raises(DataError, match="holds 20 pictures, but CIFAR10 has 200"):
+        load_training("cifar10", data_dir)
+    monkeypatch.setattr(cifar, "COUNTS", {"train": 20, "test": 10})
     for load in (load_training, load_test):
         for _ in range(2):  # decoded, and kept
             with pytest.raises(DataError, match=r"holds other pictures than CIFAR10, by the SHA"):
                 load("cifar10", data_dir)
 
 
-def test_the_archive_comes_first_and_is_other_data_for_a_study(small_cifar100: Path) -> None:
+def test_the_archive_comes_first_and_is_other_data_for_a_study(
+    small_cifar100: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar, "COUNTS", {"train": 200, "test": 100})
     info, training = load_training("cifar100", small_cifar100)
     make(small_cifar100 / "cifar100", "CIFAR100")
     assert torch.equal(

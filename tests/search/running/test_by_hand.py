@@ -23,7 +23,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import check_space
-from search.spec.study_file import read_configurations
+from search.spec.study_file import StudyFileError, read_configurations
 from search.store.claims import claim
 from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish
@@ -163,6 +163,18 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     assert view_study(run.study).count() == 5
 
 
+def test_a_file_of_several(tmp_path: Path, make_run: Make) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[trial]]\ndepth = 1\n\n[[trial]]\noptimizer = "sgd"\nhidden = [8, 8]\n')
+    found = read_queue(read_configurations([str(file), "optimizer=sgd"]), make_run().spec)
+    assert found == [{"depth": 1}, {"optimizer": "sgd", "hidden": (8, 8)}, {"optimizer": "sgd"}]
+    with pytest.raises(StudyFileError, match="cannot be read"):
+        read_configurations([str(tmp_path / "other.toml")])
+    file.write_text("[space]\ndepth = 1\n")
+    with pytest.raises(SpecError, match=r"mine\.toml"):
+        read_configurations([str(file)])
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -171,7 +183,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
         ("depth=high", "must be"),
         ("depth", "is not usable: 'depth'; write 'learning_rate=3e-3, depth=4'"),
         ("", "is not usable"),
-        ("a=1}, {b=2", "is not usable"),
+        ("a=1}, {b=2", "unknown parameter 'a'"),
         ({}, "names no parameter"),
     ],
 )
