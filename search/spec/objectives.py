@@ -7,23 +7,12 @@ what `patience` watches, and what decides which trials go on, which is best, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 CALIBRATED_LOSS, TEMPERATURE = "calibrated_loss", "temperature"  # names in an epoch's metrics
 DEFAULT_OBJECTIVE, RAW_LOSS = "calibrated_validation_loss", "validation_loss"
-
-
-class Measured(Protocol):
-    """An epoch of training, see `search.training.epoch.Epoch`."""
-
-    @property
-    def validation_loss(self) -> float: ...
-    @property
-    def validation_error(self) -> float: ...
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +23,13 @@ class Objective:
         description: one line.
         label: what it is called in tables and on axes.
         unit: in which it is measured; empty for a share.
-        of: an epoch's; NaN where it was not measured.
+        of: an epoch's (`search.training.epoch.Epoch`); NaN where it was not measured.
     """
 
     description: str
     label: str
     unit: str
-    of: Callable[[Measured], float]
+    of: Callable[[Any], float]
 
     @property
     def word(self) -> str:
