@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import Choice, Domain, Range, SpecError
+from search.spec.objectives import OBJECTIVES
 from search.spec.parameters import known_parameters
 from search.spec.study_file import (
     StudyFileError,
@@ -149,3 +150,15 @@ def test_a_specification_is_read_back_as_it_was_written(
     file = tmp_path_factory.getbasetemp() / "written.toml"
     file.write_text(write_study_file(spec), encoding="utf-8")
     assert StudySpec(**read_study_file(file)) == spec
+
+
+def test_an_objective_is_chosen_and_older_studies_keep_the_raw_loss(tmp_path: Path) -> None:
+    text = '[study]\ndataset = "digits"\nobjective = "validation_error"\n'
+    spec = StudySpec(**read_study_file(written(tmp_path, text)))
+    assert spec.value.label == "validation error"
+    with pytest.raises(ValueError, match="objective must be one of calibrated_validation_loss, "):
+        read_study_file(written(tmp_path, '[study]\nobjective = "accuracy"\n'))
+    stored = StudySpec(dataset="digits").to_dict()
+    assert stored.pop("objective") == "calibrated_validation_loss"
+    assert StudySpec.from_dict(stored).objective == "validation_loss"
+    assert all(it.description and it.label for it in OBJECTIVES.values())

@@ -84,12 +84,11 @@ def test_a_graph_is_made_once_and_stands_for_many_calls(recorder: type[StandIn])
     assert recorder.replayed == 2 + 3 + (UNROLLED - 1) + 1 + 1
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_recorded_training_is_the_plain_one_and_resumes(
-    network: ConvNetConfig, task: Task, request: pytest.FixtureRequest, optimizer: str
+    network: ConvNetConfig, task: Task, request: pytest.FixtureRequest
 ) -> None:
     recipe = replace(
-        RECIPE, optimizer=optimizer, gradient_clip=1.0, label_smoothing=0.1, weight_averaging=0.2,
+        RECIPE, gradient_clip=1.0, label_smoothing=0.1, weight_averaging=0.2,
         weight_decay_kind="decoupled", weight_decay=1e-2,
     )  # fmt: skip
     plain = curve(network, recipe, task, early_look=True)
@@ -108,7 +107,8 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    expected = curve(network, RECIPE, task)
+    recipe = replace(RECIPE, epochs=1)
+    expected = curve(network, recipe, task)
 
     def refuse(*_: object) -> StandIn:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
@@ -116,8 +116,8 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
     graphs._warn_once.cache_clear()
     monkeypatch.setattr(graphs, "record", refuse)
     with caplog.at_level(logging.WARNING):
-        assert curve(network, RECIPE, task) == expected
-        assert curve(network, RECIPE, task) == expected
+        assert curve(network, recipe, task) == expected
+        assert curve(network, recipe, task) == expected
     assert [record.getMessage() for record in caplog.records] == [
         "cannot record CUDA graphs, so training is several times slower: "
         "operation not permitted when stream is capturing"
