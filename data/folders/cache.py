@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -84,7 +85,7 @@ def _read(path: Path, state: str) -> Part | None:
 
 def _store(path: Path, state: str, part: Part) -> None:
     names = ("class_names", "validation", "test_digests", "test_is_drawn", "notes")
-    told = {"state": state, "preparation": part.preparation.to_dict()}
+    told = {"state": state, "preparation": asdict(part.preparation)}
     told |= {name: getattr(part, name) for name in names}
     partial = path.with_suffix(".partial")  # one for all: the lock is held
     with contextlib.suppress(OSError):

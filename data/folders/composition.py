@@ -11,7 +11,6 @@ Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +68,9 @@ class Composition:
     level: float
     size: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, for `from_dict`."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
-        """Raises ValueError, TypeError or KeyError for what `measure` cannot find."""
+        """What `asdict` gave; raises ValueError, TypeError or KeyError for what it never gives."""
         on_dark, size, level = bool(stored["on_dark"]), stored["size"], stored["level"]
         return cls(
             on_dark=on_dark,

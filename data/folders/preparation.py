@@ -7,7 +7,6 @@ Loads no torch, no NumPy and no Pillow.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,13 +40,9 @@ class Preparation:
         if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
             raise ValueError(f"expected two rising levels, but got {self.levels!r}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, for `from_dict`."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Preparation:
-        """Raises ValueError, TypeError or KeyError for what `to_dict` never gives."""
+        """What `asdict` gave; raises ValueError, TypeError or KeyError for what it never gives."""
         # Earlier versions kept levels of integers and of floats apart.
         found = [stored[name] for name in ("levels", "integers", "reals") if stored.get(name)]
         black, white = map(float, found[0]) if found else (0, 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,8 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
         "image_shape": list(bundle.image_shape),
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
-        "preparation": bundle.preparation.to_dict(),
-        "composition": None if composition is None else composition.to_dict(),
+        "preparation": asdict(bundle.preparation),
+        "composition": None if composition is None else asdict(composition),
         "architecture": to_dict(bundle.architecture),
         "code": family_of(bundle.architecture).source,  # of a person's own network
         "recipe": dict(bundle.recipe),

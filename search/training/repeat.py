@@ -118,16 +118,9 @@ class TrainedRun:
     weights: dict[str, torch.Tensor]
 
 
-def train_seed(
-    job: Job,
-    task: Task,
-    seed: int,
-    *,
-    stop: threading.Event | None = None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> TrainedRun:
+def train_seed(job: Job, task: Task, seed: int, **options: Any) -> TrainedRun:
     """Train with one seed, or go on where an earlier call stopped; see `train_slices`."""
-    slices = train_slices(job, task, seed, stop=stop, on_epoch=on_epoch)
+    slices = train_slices(job, task, seed, **options)
     while True:
         try:
             next(slices)

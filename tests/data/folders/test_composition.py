@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def blobs(count: int, *, size: int = 20) -> NDArray[np.uint8]:
 def measured(images: NDArray[np.uint8]) -> Composition:
     found = measure(images)
     assert found is not None
-    assert Composition.from_dict(found.to_dict()) == found
+    assert Composition.from_dict(asdict(found)) == found
     return found
 
 

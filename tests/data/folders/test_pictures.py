@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_one_scale_is_found_in_training_kept_for_test_and_told(
     assert int(training.images_NCHW.max()) == 255
     assert int(test.images_NCHW.max()) == pytest.approx(64, abs=1)
     assert any(f"levels 0 to {top:g} made 0 to 255" in note for note in info.notes)
-    assert Preparation.from_dict(info.preparation.to_dict()) == info.preparation
+    assert Preparation.from_dict(asdict(info.preparation)) == info.preparation
 
 
 def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_path: Path) -> None:
