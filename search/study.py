@@ -45,8 +45,9 @@ COUNTS = {  # options that count something
     "limit": "train on only N examples, the same share of each class (default: all)",
     "image-size": "side in pixels that your own pictures are resized to (default: chosen from "
     "them)",
-    "workers": "processes that train at a time (default: one per core, at most 8; one per GPU; 1 "
-    "with --seed, since several race for the sampler's draws)",
+    "workers": "processes that train at a time (default: one per core, at most 8; one per GPU; "
+    "with --ray as many as there is room for, at most 8; 1 with --seed, since several race for the "
+    "sampler's draws)",
 }
 IN_FILE: dict[str, Mapping[str, Any]] = {
     "augmentation": AUGMENTATIONS,
@@ -147,7 +148,7 @@ def parser() -> Parser:
         "URL#NAME for another database; may be repeated; what is needed is copied into the new "
         "study",
     )
-    own.add("device", "trials-per-device")
+    own.add("device", "trials-per-device", "ray", "cpus-per-worker", "gpus-per-worker")
     own.add_argument(
         "--seed",
         type=seed,
@@ -165,7 +166,7 @@ def parser() -> Parser:
         help="your own data sets, networks, augmentations and more: a Python file that adds to the "
         "lists below; may be repeated, and is kept with the study",
     )
-    own.add("data-dir", "runs-dir")
+    own.add("data-dir", "runs-dir", "checkpoints")
     instead = own.add_mutually_exclusive_group()
     instead.add_argument(
         "--status", action="store_true", help="say how the study stands, and leave"

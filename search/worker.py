@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import Parser, positive_int, positive_number, run
 
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
@@ -21,7 +21,15 @@ def parser() -> Parser:
     own.add_argument(
         "--threads", type=positive_int, metavar="T", help="of this process (default: all cores)"
     )
-    own.add("trials-per-device", "data-dir", "runs-dir")
+    own.add("trials-per-device", "data-dir", "runs-dir", "checkpoints")
+    own.add_argument(
+        "--max-seconds",
+        type=positive_number,
+        metavar="S",
+        help="leave after S seconds, and lay the trials aside; for batch systems, see "
+        "docs/clusters.md. Exit code: 0 when the study is finished, 75 when this worker should be "
+        "started again, 2 after a mistake",
+    )
     own.add_argument("--quiet", action="store_true", help="show errors only")
     return own
 

@@ -1,5 +1,8 @@
 """The examples, as a reader runs them."""
 
+import os
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from search import worker
 from search.running.results import load_study
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "notebook.ipynb"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NOTEBOOK = EXAMPLES / "notebook.ipynb"
 
 
 def html(cell: Any) -> str:
@@ -45,3 +50,46 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     assert "trials.csv (6 rows)" in export.outputs[-1].data["text/plain"]
     assert (tmp_path / "tables" / "epochs.csv").exists()
     assert (tmp_path / "curves.html").exists()
+
+
+@pytest.mark.parametrize(("code", "again"), [("0", False), ("75", True), ("TERM", True)])
+def test_slurm_queues_a_worker_again_until_the_study_is_finished(
+    tmp_path: Path, code: str, again: bool
+) -> None:
+    """With a worker and a Slurm that do as they are told."""
+    stub = "trap 'exit 143' TERM\ntouch begun\nfor _ in $(seq 600); do sleep 0.05; done\n"
+    for name, does in {
+        "python": stub if code == "TERM" else f'echo "$SEARCH_STORAGE $*"\nexit {code}\n',
+        "scontrol": 'echo "scontrol $*"\n',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "url").write_text("postgresql://me@h/x\n")
+    own = {"SEARCH_STORAGE_FILE": "url", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    process = subprocess.Popen(
+        ["/bin/bash", str(EXAMPLES / "slurm.sh"), "s"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **own},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if code == "TERM":
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert ("scontrol requeue 7_3" in said) == again
+    if code != "TERM":
+        assert "postgresql://me@h/x -m search.worker --study s --threads 1 --max-sec" in said
+
+
+def test_kubernetes_starts_a_worker_with_options_that_there_are() -> None:
+    lines = (EXAMPLES / "kubernetes.yaml").read_text().splitlines()
+    (command,) = (line for line in lines if line.strip().startswith("command:"))
+    words = [word.strip(' "') for word in command.split("[")[1].rstrip("]").split(",")]
+    assert words[:3] == ["python", "-m", "search.worker"]
+    given = worker.parser().parse_args(words[3:])
+    assert (given.study, given.checkpoints) == ("NAME", "s3://BUCKET/FOLDER")

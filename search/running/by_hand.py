@@ -34,6 +34,7 @@ from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
+from search.training.files import Remote
 
 Values = Mapping[str, ParameterValue]
 
@@ -89,7 +90,10 @@ def check_wishes(
 
 
 def continue_trials(
-    study: StudyHandle, spec: StudySpec, numbers: Sequence[int], checkpoint: Callable[[int], Path]
+    study: StudyHandle,
+    spec: StudySpec,
+    numbers: Sequence[int],
+    checkpoint: Callable[[int], Path | Remote],
 ) -> list[str]:
     """Have stopped trials taken to their ends, by whichever worker is free first.
 
@@ -191,7 +195,7 @@ def _is_stopped(row: Row[Any]) -> bool:
     return row.state == TrialState.PRUNED or (row.state == TrialState.RUNNING and is_paused(row))
 
 
-def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], checkpoint: Path) -> str:
+def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], checkpoint: Path | Remote) -> str:
     head = f"trial {row.number}"
     if row.state == TrialState.COMPLETE:
         return f"{head} is at its end already"

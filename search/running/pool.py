@@ -18,12 +18,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from search.store import StudyBrokenError
+from search.store.records import count_reports
 from search.terminal.command_line import program
 from search.terminal.commands import BAD_INPUT
 from search.training.device import available_cores
+
+if TYPE_CHECKING:
+    from search.running.run import Run
 
 SCRIPT = Path(__file__).with_name("bootstrap.py")
 MOST_QUOTED = 300  # characters of a last line
@@ -48,6 +52,19 @@ def default_workers(device: str, gpus: int = 1) -> int:
 def threads_for(workers: int) -> int:
     """Threads of each worker, so that together they do not exceed the cores."""
     return max(1, available_cores() // workers)
+
+
+class Child(Protocol):
+    """A worker at work somewhere."""
+
+    def call(self, *arguments: object) -> None:
+        """Send its function the arguments."""
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended, not 0 where it died."""
+
+    def cause_of_death(self) -> str:
+        """For people."""
 
 
 class ChildProcess:
@@ -146,10 +163,10 @@ class WorkerPool:
 
     def __init__(self, devices: list[str], arguments: Mapping[str, Any]) -> None:
         self.devices = devices
-        self._arguments = arguments
-        self._running: list[tuple[str, ChildProcess]] = []
-        self._study: str | None = None
-        self._count_reports: Callable[[], int] = lambda: 0
+        self.words = ""  # for people
+        self._arguments = dict(arguments)
+        self._running: list[tuple[str, Child]] = []
+        self._run: Run | None = None
         self._reports = 0
         self._deaths = 0  # since an epoch was reported
 
@@ -161,27 +178,26 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def begin(self, study: str, count_reports: Callable[[], int]) -> None:
-        """Set the workers to work on a study.
-
-        Args:
-            count_reports: how many of its epochs were reported so far; asked when a worker dies.
-        """
-        self._study, self._count_reports = study, count_reports
+    def begin(self, run: Run) -> None:
+        """Set the workers to work on a study."""
+        self._run = run
+        self._arguments["study"] = run.study.name
         for device, child in self._running:
-            self._send(device, child)
+            child.call({**self._arguments, "device": device})
 
     def _start(self, device: str) -> None:
-        child = ChildProcess("search.running.worker:work_for_study")
+        child = self._child()
         self._running.append((device, child))
-        self._send(device, child)
+        if self._run is not None:
+            child.call({**self._arguments, "device": device})
 
-    def _send(self, device: str, child: ChildProcess) -> None:
-        if self._study is not None:
-            child.call({**self._arguments, "study": self._study, "device": device})
+    _stop: Callable[[Iterable[Any]], None] = staticmethod(stop_all)
+
+    def _child(self) -> Child:
+        return ChildProcess("search.running.worker:work_for_study")
 
     def watch(self) -> bool:
-        """Replace workers that died; whether any is left at work.
+        """Replace workers that died; whether the study is still to be worked on.
 
         Raises:
             StudyBrokenError: they die before they achieve anything, or one met an error that a
@@ -195,24 +211,27 @@ class WorkerPool:
                 raise StudyBrokenError(
                     "a worker stopped with the error above; fix it, then run the same command again"
                 )
+            if code == 0:  # it has found nothing left to do, and nor will others
+                return False
             if code:
                 self._count_death(child)
                 self._start(device)
         return bool(self._running)
 
-    def _count_death(self, child: ChildProcess) -> None:
-        reports = self._count_reports()
+    def _count_death(self, child: Child) -> None:
+        assert self._run is not None
+        reports = count_reports(self._run.db, self._run.study.study_id)
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         if self._deaths >= MAX_DEATHS:
-            killed = child.process.returncode == -signal.SIGKILL
-            remedy = " try fewer --workers" if killed else ""
+            cause = child.cause_of_death()
+            remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
             raise StudyBrokenError(
                 f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
-                f"{child.cause_of_death()}{remedy}"
+                f"{cause}{remedy}"
             )
 
     def stop(self) -> None:
         """Ask every worker to lay its trials aside; kill those that do not leave in time."""
-        stop_all(child for _, child in self._running)
+        self._stop([child for _, child in self._running])
         self._running.clear()

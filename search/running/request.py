@@ -31,8 +31,10 @@ OPTIONS = (  # fields of StudySpec that have an option of their own
 )
 # Attributes of a Request that have an option of their own.
 WHERE = (
-    *("study", "storage", "data_dir", "runs_dir", "device", "workers", "trials_per_device"),
+    *("study", "storage", "data_dir", "runs_dir", "checkpoints", "device", "workers"),
+    "trials_per_device",
     *("continue_trials", "enqueue", "stop_when_flat"),
+    *("ray", "cpus_per_worker", "gpus_per_worker"),
 )
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
 
@@ -47,7 +49,7 @@ class Request:
         file: the study file, for messages and for the study's name.
         names_file: whether the person named it; a study that exists must then agree with it.
         study: its name, if the person gives it one.
-        storage, data_dir, runs_dir, device: as the options of `search.study`.
+        storage, data_dir, runs_dir, checkpoints, device: as the options of `search.study`.
         workers: processes that train at a time; None: one a core, at most 8, or one a GPU.
         trials_per_device: that each trains at a time; None: four on a GPU, one on a CPU.
         continue_trials: numbers of stopped trials to take to their ends.
@@ -55,6 +57,8 @@ class Request:
         warm_start: earlier studies that a new one starts from, see `read_earlier`.
         stop_when_flat: gain below which the study ends, see `search.sampling.flat`; None: it has
             its total.
+        ray: address of the Ray cluster whose nodes train; None: this process and its children do.
+        cpus_per_worker, gpus_per_worker: a worker's share of a node of that cluster.
     """
 
     fields: Mapping[str, Any]
@@ -65,6 +69,7 @@ class Request:
     storage: str = DEFAULT_STORAGE
     data_dir: Path = field(default_factory=default_data_dir)
     runs_dir: Path | None = None
+    checkpoints: str | None = None
     device: str = "auto"
     workers: int | None = None
     trials_per_device: int | None = None
@@ -72,6 +77,9 @@ class Request:
     enqueue: Sequence[Mapping[str, Any]] = ()
     warm_start: tuple[str, ...] = ()
     stop_when_flat: float | None = None
+    ray: str | None = None
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
 
     @property
     def dataset(self) -> str | None:

@@ -29,7 +29,9 @@ from search.store.claims import LEASE_SECONDS
 from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database
 from search.store.folders import (
+    CHECKPOINTS,
     check_folder,
+    find_checkpoints,
     runs_folder,
     study_folder,
     study_folders,
@@ -48,6 +50,7 @@ from search.store.studies import (
 )
 from search.store.views import load_earlier
 from search.training.device import describe_hardware, versions
+from search.training.files import Remote
 from search.training.task import Task
 from search.training.train import train
 from search.training.weights import check_training
@@ -58,7 +61,7 @@ class Run:
     """One process's part in a study; made by `begin_run`.
 
     Attributes:
-        folder: the study's own, where its checkpoints are kept.
+        folder: the study's own, where its checkpoints are kept, if not `elsewhere`.
         stop: set it to leave at the next training step; the running trials are laid aside.
         check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
         on_change: called after each trial that ended.
@@ -77,20 +80,32 @@ class Run:
     on_change: Callable[[], None] = lambda: None
     lease_seconds: float = LEASE_SECONDS
     trials_at_a_time: int | None = None
+    elsewhere: Path | Remote | None = None
     train: Callable[..., Any] = train
 
     @property
     def db(self) -> Database:
         return self.study.db
 
+    @property
+    def checkpoints(self) -> Path | Remote:
+        return self.elsewhere or self.folder / CHECKPOINTS
+
 
 def begin_run(
-    study: StudyHandle, spec: StudySpec, task: Task, *, runs: Path, **options: Any
+    study: StudyHandle,
+    spec: StudySpec,
+    task: Task,
+    *,
+    runs: Path,
+    checkpoints: str | None = None,
+    **options: Any,
 ) -> Run:
     """Take part in a study: store what is known of its data, claim its folder.
 
     Args:
         runs: where the study has its folder.
+        checkpoints: a folder or URL for those of all studies, in place of that folder.
         options: further attributes of the Run.
 
     Raises:
@@ -100,6 +115,8 @@ def begin_run(
     keep_data(study, task)
     folder = study_folder(study, runs)
     check = partial(check_folder, study, folder)
+    if checkpoints is not None:
+        options["elsewhere"] = find_checkpoints(checkpoints) / str(study.identity)
     return Run(study=study, spec=spec, task=task, folder=folder, check=check, **options)
 
 
@@ -147,6 +164,7 @@ class Plan:
             runs=runs_folder(request.storage, request.runs_dir),
             stop=stop,
             trials_at_a_time=request.trials_per_device,
+            checkpoints=request.checkpoints,
         )
         set_flat(study, request.stop_when_flat, spec.trials)
         set_total(study, spec.trials, spec.budget)
@@ -203,6 +221,8 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             raise request.with_file(error) from error
         if existing is not None:
             check_data(existing, task)
+        if request.checkpoints is not None:
+            find_checkpoints(request.checkpoints)
         usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
         undo.pop_all()
         return Plan(request, name, spec, task, substitute, notes, db, existing, queue, earlier)

@@ -30,10 +30,10 @@ from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
-from search.store.records import count_reports
 from search.store.views import StudyView, view_study
 from search.terminal.commands import console
 from search.terminal.progress import Progress
+from search.terminal.stopping import stop_after
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
@@ -62,11 +62,15 @@ def run_study(
     enqueue: Configuration | Sequence[Configuration] = (),
     stop_when_flat: float | None = None,
     device: str = "auto",
+    ray: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float = 0.0,
     storage: str = DEFAULT_STORAGE,
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     mirror_changes_class: bool | None = None,
     runs_dir: str | Path | None = None,
+    checkpoints: str | None = None,
     extensions: Sequence[str | Path] = (),
     timeout: float | None = None,
     stop: threading.Event | None = None,
@@ -98,7 +102,12 @@ def run_study(
         stop_when_flat: end the study when further trials are expected to lower its objective by
             less than this.
         device: auto, cpu, cuda or cuda:N.
+        ray: train on the nodes of this Ray cluster: `local`, `auto`, `HOST:PORT` or `ray://...`;
+            a Ray that runs in this process already is used as it is.
+        cpus_per_worker, gpus_per_worker: a worker's share of a node there; fractions are allowed.
         storage: URL of the database, `sqlite:///FILE` or `postgresql://USER@HOST/NAME`.
+        checkpoints: a folder or URL that every machine reaches (`s3://BUCKET/FOLDER`), for those of
+            running trials.
         mirror_changes_class: a mirrored picture may belong to another class, and none is flipped;
             None: guessed from the data set.
         extensions: Python files of your own that add data sets, network families and more.
@@ -191,31 +200,21 @@ def search_study(
         ValueError: see `make_plan` and `train_trials`.
     """
     prepare_process()
-    devices = choose_devices(request)
-    several = len(devices) > 1
-    threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
-    arguments = {
-        "storage": request.storage,
-        "data_dir": request.data_dir,
-        "runs_dir": request.runs_dir,
-        "threads": threads,
-        "trials_per_device": request.trials_per_device,
-    }
-    with WorkerPool([str(device) for device in devices] if several else [], arguments) as pool:
-        plan = make_plan(request, devices[0])
+    pool, device = _make_pool(request)
+    with pool:
+        plan = make_plan(request, device)
         on_plan(plan)
         run = plan.begin(stop)
         with run.study.told_if_gone():
             told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
             if request.continue_trials:
-                where = partial(checkpoint_path, run.folder)
+                where = partial(checkpoint_path, run.checkpoints)
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials, where)
         if progress:
             for note in (*plan.notes, *told):
                 print(printable(note), file=sys.stderr)
-        if progress and several:
-            each = "a thread" if threads == 1 else f"{threads} threads"
-            print(f"{len(devices)} workers with {each} each", file=sys.stderr)
+        if progress and pool.words:
+            print(pool.words, file=sys.stderr)
         try:
             with run.study.told_if_gone():
                 _train(run, pool, timeout, progress=progress)
@@ -225,21 +224,40 @@ def search_study(
             run.db.close()
 
 
+def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
+    """The workers, and where images are checked; on a single device this process trains itself."""
+    arguments = {
+        "storage": request.storage,
+        "data_dir": request.data_dir,
+        "runs_dir": request.runs_dir,
+        "checkpoints": request.checkpoints,
+        "trials_per_device": request.trials_per_device,
+    }
+    if request.ray is not None:
+        from search.running.on_ray import RayPool  # Ray need not be there otherwise
+
+        return RayPool(request, arguments), torch.device("cpu")
+    devices = choose_devices(request)
+    if len(devices) == 1:
+        return WorkerPool([], arguments), devices[0]
+    threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
+    pool = WorkerPool([str(device) for device in devices], {**arguments, "threads": threads})
+    each = "a thread" if threads == 1 else f"{threads} threads"
+    pool.words = f"{len(devices)} workers with {each} each"
+    return pool, devices[0]
+
+
 def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:
     if pool.devices:
-        count = partial(count_reports, run.db, run.study.study_id)
-        pool.begin(run.study.name, count)
+        pool.begin(run)
     # Its libraries take half a second to load, in which the workers are busy already.
     from search.dashboard.content import ContentWriter
 
     content = ContentWriter(run.study)
-    timer = threading.Timer(timeout or 0, run.stop.set)
-    timer.daemon = True
-    if timeout is not None:
-        timer.start()
     read = run.study.told_if_gone()(partial(view_study, run.study))
     try:
-        with Progress(read, console=console()) if progress else nullcontext():
+        shown = Progress(read, console=console()) if progress else nullcontext()
+        with stop_after(timeout, run.stop), shown:
             if pool.devices:
                 _oversee(run, pool, content.write_if_due)
             else:
@@ -248,7 +266,6 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
         run.stop.set()  # so that nothing else is waited for
         raise
     finally:
-        timer.cancel()
         content.write()
 
 

@@ -22,12 +22,11 @@ from search.spec.config import TrialConfig
 from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
 from search.store.database import with_retry
-from search.store.folders import CHECKPOINTS
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
 from search.training.epoch import Epoch, derived_seed
-from search.training.files import latest_checkpoint, save_checkpoint
+from search.training.files import Remote, latest_checkpoint, save_checkpoint
 
 MAX_FAILURES_IN_A_ROW = 5
 # For a failed trial with the reason; RUNNING: it is laid aside.
@@ -43,7 +42,7 @@ def trial_seed(study_seed: int, trial_number: int) -> int:
     return derived_seed(study_seed, "trial", trial_number)
 
 
-def checkpoint_path(folder: Path, trial_number: int) -> Path:
+def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
     """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too.
 
     Raises:
@@ -51,7 +50,7 @@ def checkpoint_path(folder: Path, trial_number: int) -> Path:
     """
     if not isinstance(trial_number, int) or trial_number < 0:
         raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
-    return folder / CHECKPOINTS / f"trial-{trial_number}.pt"
+    return folder / f"trial-{trial_number}.pt"
 
 
 class TrialCheckpoint:
@@ -62,7 +61,7 @@ class TrialCheckpoint:
     ) -> None:
         content = run.task.content
         self._run, self._lease = run, lease
-        self._path = checkpoint_path(run.folder, lease.trial_number)
+        self._path = checkpoint_path(run.checkpoints, lease.trial_number)
         # What the file must agree with, as it may stem from a study since deleted. The order of the
         # images is part of it: on it depends which of them are for validation.
         self._identity = {

@@ -42,9 +42,9 @@ from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
 from search.store.views import load_earlier, view_study
-from search.terminal.commands import BAD_INPUT, console
+from search.terminal.commands import BAD_INPUT, START_AGAIN, console
 from search.terminal.progress import Progress
-from search.terminal.stopping import StopOnSignal
+from search.terminal.stopping import StopOnSignal, stop_after
 from search.training.device import (
     choose_device,
     describe_hardware,
@@ -53,6 +53,7 @@ from search.training.device import (
 )
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
+from search.training.task import Task
 from search.training.weights import check_training
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
@@ -71,21 +72,34 @@ def join_study(
     threads: int | None = None,
     trials_per_device: int | None = None,
     runs_dir: Path | None = None,
+    checkpoints: str | None = None,
+    max_seconds: float | None = None,
     quiet: bool = False,
+    task: Task | None = None,
 ) -> int:
-    """What `python -m search.worker` does; arguments are its options. Returns the exit code."""
+    """What `python -m search.worker` does; arguments are its options.
+
+    Returns:
+        The exit code: 0 when the study has its total.
+
+    Args:
+        task: the study's, in place of what `data_dir` holds.
+    """
     if study is not None:
         check_study_name(study)
     chosen = choose_device(device)
     prepare_process(threads)
-    with StopOnSignal() as stopping:
+    with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
         db = open_database(storage, must_exist=True)
         db.leaving = stopping.event
         found = require_study(db, study)
         with found.told_if_gone():
             runs, spec = runs_folder(storage, runs_dir), load_spec(found)
-            place = find_place(found, dataset, data_dir)
-            task = load_study_task(spec, data_dir, chosen, place=place)
+            if task is None:
+                place = find_place(found, dataset, data_dir)
+                task = load_study_task(spec, data_dir, chosen, place=place)
+            else:
+                task = task.to(chosen)
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
@@ -96,10 +110,11 @@ def join_study(
                 runs=runs,
                 stop=stopping.event,
                 trials_at_a_time=trials_per_device,
+                checkpoints=checkpoints,
             )
             if quiet:
                 train_trials(run)
-                return stopping.exit_code
+                return _exit_code(stopping)
             sweep(found, run.folder)
             print(f"{describe_hardware(chosen)} joins study {found.name}", file=sys.stderr)
             read = found.told_if_gone()(partial(view_study, found))
@@ -110,7 +125,11 @@ def join_study(
 
             ContentWriter(found).write()
             sweep(found, run.folder)
-    return stopping.exit_code
+    return _exit_code(stopping)
+
+
+def _exit_code(stopping: StopOnSignal) -> int:
+    return START_AGAIN if stopping.event.is_set() and not stopping.signal else stopping.exit_code
 
 
 def work_for_study(arguments: Mapping[str, Any]) -> int:
@@ -256,7 +275,7 @@ class Slots:
         if ending[0] == TrialState.RUNNING and self._chooser is not None:
             gone = drop(run.study, self._chooser.surplus())
         for number in gone:
-            delete_checkpoint(checkpoint_path(run.folder, number))
+            delete_checkpoint(checkpoint_path(run.checkpoints, number))
         return_memory(of_gpu=not self.running)
         if ending[0] == TrialState.FAIL:
             give_up_if_broken(run)

@@ -168,6 +168,12 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
     register_families(families)
 
 
+def contents(extensions: Iterable[Extension]) -> dict[str, bytes]:
+    """The files that this process has loaded, by the names that studies have for them."""
+    loaded = {one.name: _loaded[one.name] for one in extensions if one.name in _loaded}
+    return {name: one.path.read_bytes() for name, one in loaded.items()}
+
+
 def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(read_regular(path, MAX_BYTES)).hexdigest()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "sqlite:///studies.db"
 STORAGE_VARIABLE = "SEARCH_STORAGE"
 RUNS_VARIABLE = "SEARCH_RUNS_DIR"
+CHECKPOINTS_VARIABLE = "SEARCH_CHECKPOINTS"
 NOT_SHOWN = "the --storage URL (not shown: it cannot be parsed)"
 _PLAIN = re.compile(r"[\w.~/\\ -]*")  # what holds no password, like studies.db
 # Of a query's parameters, decoded once: their names tell, or signs that none but a password needs.

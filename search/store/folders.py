@@ -25,7 +25,7 @@ from search.store.database import read
 from search.store.records import results_of
 from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
-from search.training.files import delete_abandoned, write_atomically
+from search.training.files import Remote, delete_abandoned, place_of, write_atomically
 
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
@@ -139,6 +139,26 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
         raise StorageError(
             f"cannot use {error.filename or runs} ({error.strerror}); give another --runs-dir"
         ) from error
+
+
+def find_checkpoints(url: str) -> Path | Remote:
+    """Where checkpoints are kept by this URL, or the path of a folder.
+
+    Raises:
+        StorageError: it cannot be used.
+    """
+    try:
+        place = place_of(url)
+        if isinstance(place, Path):
+            return usable(place)
+        (place / "x").is_file()  # may we ask?
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"cannot keep checkpoints in {url} ({reason}); give --checkpoints a folder, or a URL "
+            "that fsspec can use, with its package (s3://: pip install s3fs)"
+        ) from error
+    return place
 
 
 def check_folder(study: StudyHandle, folder: Path) -> None:

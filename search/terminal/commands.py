@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from data.datasets import default_data_dir
 from search.spec.config import MOST_SEED
 from search.store import (
+    CHECKPOINTS_VARIABLE,
     DEFAULT_STORAGE,
     RUNS_VARIABLE,
     STORAGE_VARIABLE,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
+START_AGAIN = 75  # of a worker whose time is over, as EX_TEMPFAIL
 HELP_WIDTH = 80
 LONGEST = 366 * 24 * 3600  # seconds
 
@@ -159,6 +161,23 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         "help": "trials that a process trains at a time, in turn (default: auto, which is 4 on a "
         "GPU, one on a CPU and with --seed)",
     },
+    "ray": {
+        "metavar": "ADDRESS",
+        "help": "train on Ray: local (a cluster on this machine), auto (the one that this machine "
+        "is in), HOST:PORT or ray://HOST:PORT. Several machines need PostgreSQL; the images travel "
+        "by themselves; each node needs cnn-search[ray]. See docs/clusters.md",
+    },
+    "cpus-per-worker": {
+        "type": positive_number,
+        "metavar": "C",
+        "help": "a worker's share of a node, with --ray; fractions are allowed",
+    },
+    "gpus-per-worker": {
+        "type": positive_number,
+        "metavar": "G",
+        "help": "the same of GPUs: 0.5 puts two workers on each (default: none, they train on "
+        "CPUs)",
+    },
     "data-dir": {
         "type": Path,
         "metavar": "DIR",
@@ -170,11 +189,20 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         "help": "where checkpoints, models, reports and pictures are kept (default: "
         f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
     },
+    "checkpoints": {
+        "metavar": "URL",
+        "help": "a folder or URL that every machine reaches, file:///shared/folder or "
+        "s3://BUCKET/FOLDER, for the checkpoints of running trials; without it, one that another "
+        f"machine takes over starts over (default: ${CHECKPOINTS_VARIABLE}, or the study's folder)",
+    },
 }
 DEFAULTS: dict[str, Callable[[], object]] = {
     "storage": default_storage,
     "data-dir": default_data_dir,
     "device": lambda: "auto",
+    "checkpoints": lambda: os.environ.get(CHECKPOINTS_VARIABLE) or None,
+    "cpus-per-worker": lambda: 1.0,
+    "gpus-per-worker": lambda: 0.0,
 }
 
 

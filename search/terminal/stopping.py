@@ -5,10 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
+    """Set the event when so many seconds are over, if they are limited; not after the block."""
+    timer = threading.Timer(seconds or 0, event.set)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class StopOnSignal:

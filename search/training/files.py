@@ -1,7 +1,8 @@
 """Files written whole or not at all, checkpoints among them. Imports torch only to use it.
 
 A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
-as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training.
+as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training. They may lie
+where only fsspec reaches, see `Remote`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 import secrets
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,79 @@ from data.reading import read_regular
 from models.checks import first_line
 
 WEIGHTS = "model.safetensors"  # of a finished network, in its folder
+PREVIOUS = ".previous.pt"
 MAGIC = b"cnn-search checkpoint 1\n"
 HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
 OLD_SECONDS = 3600.0  # no write takes as long
 TEMPORARY = ".partial.tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file or folder in an object store, with as much of `Path` as checkpoints need.
+
+    Its errors are OSErrors. Such a store replaces an object as a whole or not at all.
+    """
+
+    url: str
+
+    def __truediv__(self, name: str) -> Remote:
+        return Remote(f"{self.url.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    def with_suffix(self, suffix: str) -> Remote:
+        return Remote(self.url.removesuffix(".pt") + suffix)
+
+    @contextmanager
+    def _reached(self) -> Iterator[tuple[Any, str]]:
+        import fsspec
+
+        try:
+            yield fsspec.core.url_to_fs(self.url)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever its libraries raise
+            raise OSError(None, first_line(error)) from error
+
+    def is_file(self) -> bool:
+        with self._reached() as (system, path):
+            system.invalidate_cache()  # other hosts write there, too
+            return bool(system.exists(path))
+
+    def read_bytes(self) -> bytes:
+        with self._reached() as (system, path):
+            return bytes(system.cat_file(path))
+
+    def write_bytes(self, content: bytes) -> None:
+        with self._reached() as (system, path):
+            system.pipe_file(path, content)
+
+    def copy_to(self, other: Remote) -> None:
+        with self._reached() as (system, path), other._reached() as (_, other_path):
+            system.cp_file(path, other_path)
+
+    def unlink(self, *, missing_ok: bool) -> None:
+        with suppress(*[FileNotFoundError] * missing_ok), self._reached() as (system, path):
+            system.rm_file(path)
+
+
+def place_of(url: str) -> Path | Remote:
+    """Where checkpoints are kept: a folder of this machine, or what fsspec reaches.
+
+    Raises:
+        ValueError: it knows no such protocol, or lacks a package for it.
+    """
+    import fsspec.implementations.local
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ValueError(first_line(error)) from error
+    is_local = isinstance(system, fsspec.implementations.local.LocalFileSystem)
+    return Path(path) if is_local else Remote(url)
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
@@ -60,7 +131,7 @@ def delete_abandoned(folder: Path) -> list[Path]:
     return found
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     """Write the state; the file that was there becomes the previous one.
 
     `state["identity"]` says what it is the state of, see `latest_checkpoint`.
@@ -73,21 +144,32 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
-    with suppress(FileNotFoundError):  # the first, or another process that saves it was faster
-        path.replace(_previous(path))
-    write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+    content = MAGIC + hashlib.sha256(payload).digest() + payload
+    # None is there: it is the first, or another process that saves it was faster.
+    with suppress(FileNotFoundError):
+        if isinstance(path, Remote):
+            path.copy_to(path.with_suffix(PREVIOUS))
+        else:
+            path.replace(path.with_suffix(PREVIOUS))
+    if isinstance(path, Remote):
+        path.write_bytes(content)
+    else:
+        write_atomically(path, content)
 
 
-def latest_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The newest state of that identity: in the file, else in the one before it, else None.
 
     What is damaged is passed over: cut short, changed since it was written, or more than data
     (what would have to be executed is not). Earlier versions wrote an identity without `content`.
     """
     older = {key: value for key, value in identity.items() if key != "content"}
-    for candidate in (path, _previous(path)):
+    for candidate in (path, path.with_suffix(PREVIOUS)):
         with suppress(OSError, ValueError):
-            content = read_regular(candidate, MOST_BYTES)
+            if isinstance(candidate, Remote):
+                content = candidate.read_bytes()
+            else:
+                content = read_regular(candidate, MOST_BYTES)
             head, payload = content[:HEAD_BYTES], content[HEAD_BYTES:]
             if head == MAGIC + hashlib.sha256(payload).digest():
                 state = load_tensors(payload)
@@ -96,13 +178,9 @@ def latest_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     return None
 
 
-def delete_checkpoint(path: Path) -> None:
-    for candidate in (path, _previous(path)):
+def delete_checkpoint(path: Path | Remote) -> None:
+    for candidate in (path, path.with_suffix(PREVIOUS)):
         candidate.unlink(missing_ok=True)
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:

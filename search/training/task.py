@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from search.training.epoch import Score
 # enough to fill it.
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
 _READING = Reading()
+_TENSORS = ("training", "validation", "mean_C", "std_C")  # of a Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,10 @@ class Task:
     @property
     def device(self) -> torch.device:
         return self.training.images_NCHW.device
+
+    def to(self, device: torch.device) -> Task:
+        on_device = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, **on_device)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

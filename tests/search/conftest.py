@@ -47,6 +47,7 @@ from tests.search.workplaces import (  # noqa: F401
 )
 
 ROOT = Path(__file__).parents[2]
+SECRET = "hunter2-of-the-guarded"
 SMALL = """\
 [study]
 trials = {trials}
@@ -208,3 +209,17 @@ def place(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same as the present folder."""
     monkeypatch.chdir(searched)
     return searched
+
+
+@pytest.fixture
+def guarded(postgres: Any) -> Iterator[str]:
+    """The URL of a database that asks for a password, with it."""
+    for statement in (
+        "DROP DATABASE IF EXISTS guarded",
+        "DROP ROLE IF EXISTS guarded",
+        f"CREATE ROLE guarded LOGIN PASSWORD '{SECRET}'",
+        "CREATE DATABASE guarded OWNER guarded",
+    ):
+        postgres.execute(statement)
+    yield postgres.url("guarded", user=f"guarded:{SECRET}")
+    postgres.execute("DROP DATABASE guarded WITH (FORCE)")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from search.store.opening import open_database
 from search.store.studies import require_study
 from search.terminal import command_line
 from search.terminal.command_line import hide_passwords, same_command
+from tests.search.conftest import SECRET
 
 ROOT = Path(__file__).parents[2]
-SECRET = "hunter2-of-the-guarded"
 STUDY = """\
 [study]
 trials = 400
@@ -56,20 +55,6 @@ class Watch(threading.Thread):
                     self.lines[int(process.name)] = line
                     if SECRET in line:
                         self.found[int(process.name)] = line
-
-
-@pytest.fixture
-def guarded(postgres: Any) -> Iterator[str]:
-    """The URL of a database that asks for a password, with it."""
-    for statement in (
-        "DROP DATABASE IF EXISTS guarded",
-        "DROP ROLE IF EXISTS guarded",
-        f"CREATE ROLE guarded LOGIN PASSWORD '{SECRET}'",
-        "CREATE DATABASE guarded OWNER guarded",
-    ):
-        postgres.execute(statement)
-    yield postgres.url("guarded", user=f"guarded:{SECRET}")
-    postgres.execute("DROP DATABASE guarded WITH (FORCE)")
 
 
 def run(folder: Path, *words: str, **env: str) -> Any:

@@ -45,7 +45,7 @@ def small(make_run: Make, **fields: Any) -> Run:
 
 
 def go_on(run: Run, *numbers: int) -> list[str]:
-    where = partial(checkpoint_path, run.folder)
+    where = partial(checkpoint_path, run.checkpoints)
     return by_hand.continue_trials(run.study, run.spec, numbers, where)
 
 
@@ -64,7 +64,7 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
     train_trials(run)
     before = view_study(run.study)
     first, *_, last = (trial.number for trial in before.in_state("pruned"))
-    kept = checkpoint_path(run.folder, last).exists()
+    kept = checkpoint_path(run.checkpoints, last).exists()
     told = go_on(run, last, first, last)
     assert [line.split()[1] for line in told] == [str(first), str(last)]
     assert ("from its checkpoint" in told[1]) == kept

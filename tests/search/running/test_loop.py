@@ -160,7 +160,7 @@ def test_a_power_cut_may_leave_a_checkpoint_ahead_of_the_database(make_run: Make
     with run.db.engine.begin() as connection:
         connection.execute(delete(epochs).where(epochs.c.epoch == 2))
         connection.exec_driver_sql("DELETE FROM trial_intermediate_values WHERE step = 2")
-    assert checkpoint_path(run.folder, 0).exists()
+    assert checkpoint_path(run.checkpoints, 0).exists()
     again = make_run("interrupted", pruner="none", trials=1)
     train_trials(again)
     assert outcome(again) == expected
@@ -170,6 +170,6 @@ def test_a_checkpoint_of_another_study_is_not_taken(make_run: Make) -> None:
     """A study that was deleted may have left files under the same name and number."""
     run = make_run(seed=1)
     left = {"identity": {"trial": 1}, "training": {"epoch": 99}}
-    save_checkpoint(checkpoint_path(run.folder, 0), left)
+    save_checkpoint(checkpoint_path(run.checkpoints, 0), left)
     train_trials(run)
     assert len(view_study(run.study).trials[0].curve) == 3

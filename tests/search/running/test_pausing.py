@@ -91,7 +91,7 @@ def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
     train_trials(run)
     view = view_study(run.study)
     sweep(run.study, run.folder)
-    kept = [t.number for t in view.trials if checkpoint_path(run.folder, t.number).exists()]
+    kept = [t.number for t in view.trials if checkpoint_path(run.checkpoints, t.number).exists()]
     assert 0 < len(kept) <= 3
     assert all(view.trials[number].state == "pruned" for number in kept)
     monkeypatch.setattr(chooser, "KEPT", 12)
@@ -101,7 +101,7 @@ def test_checkpoints_are_kept_for_as_long_as_a_trial_may_go_on(
     assert paused >= set(kept)  # those of rung 0 never had one
     assert all(not again.trials[number].curve for number in paused - set(kept))
     sweep(run.study, run.folder)
-    assert all(checkpoint_path(run.folder, number).exists() for number in kept)
+    assert all(checkpoint_path(run.checkpoints, number).exists() for number in kept)
     train_trials(later)
     end = view_study(run.study)
     assert end.finished == 12

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from search.running.pool import MAX_DEATHS, MOST_QUOTED, ChildProcess, WorkerPool, stop_all
+from search.running.pool import MOST_QUOTED, ChildProcess, WorkerPool, stop_all
 from search.store import StudyBrokenError
 
 ROOT = Path(__file__).parents[3]
@@ -155,14 +157,17 @@ def test_a_pool_says_why_its_workers_die(
 ) -> None:
     (tmp_path / "torch.py").write_text(last_words)  # all that workers find of it
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
+    study = SimpleNamespace(name="s", study_id=1)
 
     def run() -> None:
         with WorkerPool(["cpu"], {}) as pool:
-            pool.begin("s", lambda: 0)
+            pool.begin(cast(Any, SimpleNamespace(db=None, study=study)))
             while pool.watch():
                 time.sleep(0.01)
 
     with pytest.raises(StudyBrokenError) as caught:
         run()
-    assert f"{MAX_DEATHS} workers died and no epoch was finished" in str(caught.value)
+    assert "3 workers died and no epoch was finished" in str(caught.value)
     assert says in str(caught.value)

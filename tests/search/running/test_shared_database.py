@@ -100,6 +100,14 @@ def test_a_trial_that_cannot_be_fails_and_the_study_goes_on(
     assert study.main(["--status", "--study", "s"]) == 0
 
 
+def test_its_exit_code_says_whether_to_start_a_worker_again(db: Database) -> None:
+    db.close()
+    words = [*WORK, "--storage", "sqlite:///studies.db"]
+    assert worker.main([*words, "--max-seconds", "1e-3"]) == 75
+    assert worker.main(words) == 0
+    assert worker.main([*words, "--max-seconds", "60"]) == 0
+
+
 @pytest.mark.parametrize("number", ["../../x", -1, 1.5, None])
 def test_a_number_that_is_none_is_no_path(number: Any) -> None:
     with pytest.raises(StorageError, match="the number"):

@@ -16,9 +16,11 @@ import torch
 
 from search.training import files
 from search.training.files import (
+    Remote,
     delete_abandoned,
     delete_checkpoint,
     latest_checkpoint,
+    place_of,
     save_checkpoint,
     write_atomically,
 )
@@ -32,7 +34,7 @@ def state(value: int, identity: Any = IDENTITY) -> dict[str, Any]:
     return {"identity": identity, "epoch": value, "weights": weights}
 
 
-def latest(file: Path) -> int | None:
+def latest(file: Path | Remote) -> int | None:
     """The epoch of the newest checkpoint, which must be whole."""
     found = latest_checkpoint(file, IDENTITY)
     assert found is None or bool((found["weights"] == found["epoch"]).all())
@@ -68,6 +70,27 @@ def test_one_previous_is_kept_and_all_is_deleted(tmp_path: Path) -> None:
     assert (latest(file), latest(previous)) == (3, 2)
     delete_checkpoint(file)
     assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/deep", "file://{folder}", "{folder}"])
+def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None:
+    file = place_of(url.format(folder=tmp_path / "deep")) / "trial-3.pt"
+    assert latest(file) is None
+    delete_checkpoint(file)
+    for epoch in (1, 2, 3):
+        save_checkpoint(file, state(epoch))
+    assert file.is_file()
+    assert (latest(file), latest(file.with_suffix(".previous.pt"))) == (3, 2)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert latest(file) == 2
+    delete_checkpoint(file)
+    assert latest(file) is None
+    assert not file.is_file()
+
+
+def test_a_place_that_cannot_be_is_told() -> None:
+    with pytest.raises(ValueError, match="Protocol not known: nonsense"):
+        place_of("nonsense://x")
 
 
 @pytest.mark.faults

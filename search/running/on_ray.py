@@ -1,0 +1,204 @@
+"""Workers of a study as tasks of Ray, on this machine or on the nodes of a cluster.
+
+Ray places them and shares out its GPUs. Totals, leases and resuming are the database's, as ever: a
+task runs the loop that a local worker runs. Ray is loaded only where this module is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.checks import first_line
+from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, Child, WorkerPool
+from search.running.request import Request
+from search.running.run import Run
+from search.running.worker import join_study
+from search.spec.domains import SpecError
+from search.spec.extensions import contents, load_extension
+from search.store import StorageError, StudyGoneError, is_sqlite, read_url
+from search.store.claims import COUNTED
+from search.terminal.commands import BAD_INPUT, OURS, one_line
+
+# Before Ray is loaded: nothing goes to its makers, and tasks without a GPU are told so by us.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+try:
+    import ray
+except ImportError as error:
+    raise SpecError("ray", "--ray needs Ray; pip install 'cnn-search[ray]'") from error
+
+LOCAL = "local"
+LONGEST_BACKOFF = 30.0  # seconds before a task that died is started again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Handed:
+    """What tasks need, as one object in Ray's store: no log and no dashboard shows what is in it.
+
+    Attributes:
+        arguments: of `join_study`, the database's URL and the study's images among them.
+        files: a person's own Python files, by the study's names for them.
+    """
+
+    arguments: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
+    """What tasks need to work on this study, beside these arguments of `join_study`."""
+    here = {"task": run.task.to(torch.device("cpu")), "runs_dir": run.folder.parent.absolute()}
+    return Handed(arguments={**arguments, **here}, files=contents(run.spec.extensions))
+
+
+def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
+    """What a task does. Returns its exit code, and what a person must mend, if anything."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, (name, content) in enumerate(handed.files.items()):
+                file = Path(folder, str(number), Path(name).name)
+                file.parent.mkdir()
+                file.write_bytes(content)
+                load_extension(name, file)
+            return join_study(**handed.arguments, study=study, device=device, quiet=True), ""
+    except StudyGoneError:
+        return BAD_INPUT, ""  # the process that has started this one says it for all
+    except ValueError as error:
+        if type(error).__module__.partition(".")[0] not in OURS:
+            raise
+        return BAD_INPUT, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
+
+
+class RayTask:
+    """A worker that Ray runs somewhere; see `search.running.pool.Child`."""
+
+    def __init__(self, remote: Any, delay: float) -> None:
+        self._remote, self._due = remote, time.monotonic() + delay
+        self._arguments: Any = None
+        self._cause = ""
+        self.ref: Any = None
+
+    def call(self, *arguments: object) -> None:
+        self._arguments = arguments[0]
+
+    def poll(self) -> int | None:
+        if self.ref is None:
+            if time.monotonic() >= self._due:
+                self.ref = self._remote.remote(**self._arguments)
+            return None
+        if not ray.wait([self.ref], timeout=0)[0]:
+            return None
+        try:
+            code, problem = ray.get(self.ref)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            self._cause = f"{type(cause).__name__}: {first_line(cause)}"
+            print(f"a worker was lost ({self._cause}); its trials go on", file=sys.stderr)
+            return 1
+        if problem:
+            print(problem, file=sys.stderr)
+        self._cause = f"exit code {code}"
+        return int(code)
+
+    def cause_of_death(self) -> str:
+        return self._cause
+
+
+class RayPool(WorkerPool):
+    """The workers of a study on Ray; a context manager, which joins the cluster and leaves it."""
+
+    def __init__(self, request: Request, arguments: Mapping[str, Any]) -> None:
+        if request.device != "auto":
+            raise SpecError("device", "--device is for this machine; with --ray, --gpus-per-worker")
+        threads = max(1, int(request.cpus_per_worker))
+        super().__init__([], {**arguments, "threads": threads})
+        self._request = request
+        self._leaving = ExitStack()
+
+    def __enter__(self) -> RayPool:
+        request = self._request
+        address = request.ray or LOCAL
+        self._join(address)
+        with ExitStack() as undo:
+            undo.callback(self._leaving.close)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            url, several = read_url(request.storage), len(nodes) > 1 or "://" in address
+            if url is not None and is_sqlite(url) and several:
+                raise StorageError(
+                    f"{request.storage} serves one machine, but Ray at {address} has {len(nodes)} "
+                    "nodes; give --storage postgresql://USER@HOST/NAME"
+                )
+            undo.pop_all()
+        share = {"CPU": request.cpus_per_worker, "GPU": request.gpus_per_worker}
+        places = sum(
+            int(min(node.get(kind, 0.0) / each for kind, each in share.items() if each))
+            for node in nodes
+        )
+        default = 1 if "seed" in request.options else min(places, MAX_DEFAULT_WORKERS)
+        count = request.workers or max(1, default)
+        self.devices = ["cuda" if request.gpus_per_worker else "cpu"] * count
+        self.words = f"{count} workers on Ray, {len(nodes)} node{'s' * (len(nodes) > 1)}"
+        if places < count:
+            self.words += f"; {count - places} wait until there is room for them"
+        self._task = ray.remote(
+            num_cpus=request.cpus_per_worker,
+            num_gpus=request.gpus_per_worker,
+            max_retries=0,  # watch() starts it again
+            max_calls=1,  # a process each, as a local worker
+        )(work)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._leaving.close()
+
+    def _join(self, address: str) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        if not ray.is_initialized():
+            local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+            try:
+                ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+            except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it comes
+                reason = one_line(first_line(error))
+                raise SpecError(
+                    "ray",
+                    f"cannot join Ray at {address!r} ({reason}); start it with ray start --head, "
+                    "or give --ray local",
+                ) from error
+            self._leaving.callback(ray.shutdown)
+        # Ray prints there what becomes of its nodes; standard output is for results.
+        self._leaving.enter_context(redirect_stdout(sys.stderr))
+        with suppress(ValueError):  # another thread's than the main one
+            signal.signal(signal.SIGTERM, before)  # which Ray has taken
+
+    def begin(self, run: Run) -> None:
+        self._arguments = {"handed": ray.put(hand(run, self._arguments))}
+        super().begin(run)
+        ended = run.study.study.get_trials(deepcopy=False, states=COUNTED)
+        for device in self.devices[: max(1, run.spec.trials - len(ended))]:
+            self._start(device)
+
+    def _child(self) -> Child:
+        return RayTask(
+            self._task, min(LONGEST_BACKOFF, 2.0 ** (self._deaths - 1)) * bool(self._deaths)
+        )
+
+    @staticmethod
+    def _stop(children: Iterable[RayTask]) -> None:
+        """Cancelling interrupts a task as Ctrl-C does, and it lays its trials aside."""
+        refs = [child.ref for child in children if child.ref is not None]
+        for ref in refs:
+            ray.cancel(ref, force=False)
+        if refs:
+            for ref in ray.wait(refs, num_returns=len(refs), timeout=LEAVE_SECONDS)[1]:
+                ray.cancel(ref, force=True)

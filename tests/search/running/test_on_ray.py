@@ -1,0 +1,217 @@
+"""Studies on a real Ray cluster of two nodes and a real PostgreSQL: exact totals, whatever goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import psycopg
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from search.running.request import Request, read_request
+from search.running.run import make_plan
+from search.store import StorageError, StudyBrokenError
+from search.store.opening import open_database
+from search.store.records import epochs_of
+from search.store.studies import require_study
+from search.store.views import view_study
+from tests.search.conftest import SECRET
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from search.running import on_ray  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+ROOT = Path(__file__).parents[3]
+SECONDS = 120
+STUDY = """\
+[study]
+trials = 6
+epochs = 40
+limit = 400
+dataset = "digits"
+pruner = "none"
+
+[space]
+width = { low = 4, high = 12 }
+"""
+NETWORK = """
+from torch import nn
+
+def build(image_shape, classes, *, width=8):
+    pixels = image_shape[0] * image_shape[1] * image_shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.Linear(width, classes))
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without a place for workers; whoever needs nodes adds them."""
+    # Else other tests would starve them. The name is Ray's own.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def ask(url: str, query: str) -> int:
+    """A number that the database holds; 0 as long as it lacks the table."""
+    with suppress(psycopg.errors.UndefinedTable), psycopg.connect(url) as connection:
+        return int(connection.execute(query).fetchone()[0])
+    return 0
+
+
+def wait_for_workers(url: str, count: int, command: subprocess.Popen[str]) -> None:
+    """Until so many have reported an epoch."""
+    deadline = time.monotonic() + SECONDS
+    while ask(url, "SELECT count(DISTINCT worker) FROM epochs WHERE epoch > 1") < count:
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_study_is_interrupted_resumed_and_loses_a_node(
+    cluster: Any, guarded: str, tmp_path: Path
+) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+
+    def start() -> subprocess.Popen[str]:
+        words = ["--config", "small.toml", "--ray", cluster.address, "--storage", guarded]
+        words += ["--checkpoints", f"file://{tmp_path / 'kept'}"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "search.study", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    command = start()
+    wait_for_workers(guarded, 2, command)
+    command.send_signal(signal.SIGINT)
+    said, _ = command.communicate(timeout=SECONDS)
+    assert command.returncode == 130, said
+    assert "2 workers on Ray, 3 nodes" in said
+    assert "nothing is lost" in said
+    assert ask(guarded, "SELECT count(*) FROM leases WHERE expires_at IS NOT NULL") == 0
+    assert len(list((tmp_path / "kept").glob("*/trial-*.previous.pt"))) >= 2
+
+    command = start()
+    wait_for_workers(guarded, 4, command)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    said, _ = command.communicate(timeout=SECONDS)
+    assert command.returncode == 0, said
+    with closing(open_database(guarded)) as db:
+        study = require_study(db, None)
+        view, rows = view_study(study), epochs_of(db, study.study_id)
+    assert [trial.state for trial in view.trials] == ["complete"] * 6
+    assert len(rows) == 6 * 41
+    assert list((tmp_path / "kept").glob("*/*")) == []
+    assert len({row.trial_number for row in rows if row.attempt > 1}) == 1  # of the lost node
+
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    shown = repr(ray._private.state.state.job_table()) + repr(ray.nodes())
+    ray.shutdown()
+    assert "search.study" in shown
+    logs = Path(cluster.head_node.get_session_dir_path()).rglob("*")
+    shown += "".join(path.read_text(errors="replace") for path in logs if path.is_file())
+    assert SECRET not in shown + said
+    cluster.remove_node(nodes[1])
+
+
+def test_a_task_needs_neither_the_images_nor_a_persons_files(
+    cluster: Any, postgres: Any, tmp_path: Path
+) -> None:
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8), digits.target
+    parts = {"x_train": images[:900], "y_train": labels[:900], "x_test": images[900:]}
+    np.savez(tmp_path / "mine.npz", **parts, y_test=labels[900:])
+    (tmp_path / "mynet.py").write_text(NETWORK)
+    own = 'pruner = "none"\n\n[space]\nfamily = "mynet.py:build"'
+    text = STUDY.replace('pruner = "none"\n\n[space]', own).replace('dataset = "digits"\n', "")
+    (tmp_path / "own.toml").write_text(text)
+    given = {"trials": 2, "epochs": 1, "dataset": f"npz:{tmp_path / 'mine.npz'}"}
+    where = {"storage": postgres.new_database(), "data_dir": tmp_path, "runs_dir": tmp_path}
+    request = read_request(str(tmp_path / "own.toml"), {**given, **where})
+    run = make_plan(request, torch.device("cpu")).begin(threading.Event())
+    handed = on_ray.hand(run, {**where, "threads": 1})
+    for name in ("mine.npz", "mynet.py"):
+        (tmp_path / name).rename(tmp_path / f"{name}.away")
+    node = cluster.add_node(num_cpus=1)
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        task = ray.remote(max_calls=1)(on_ray.work)
+        assert ray.get(task.remote(ray.put(handed), run.study.name, "cpu")) == (0, "")
+        gone = replace(handed, files={})
+        code, problem = ray.get(task.remote(ray.put(gone), run.study.name, "cpu"))
+        assert code == 2
+        assert "mynet.py" in problem
+    finally:
+        ray.shutdown()
+        cluster.remove_node(node)
+        run.db.close()
+    (tmp_path / "mynet.py.away").rename(tmp_path / "mynet.py")
+    with closing(open_database(where["storage"])) as db:
+        assert view_study(require_study(db, None)).finished == 2
+
+
+def request_for(cluster: Any, **options: Any) -> Request:
+    return read_request(None, {"dataset": "digits", "ray": cluster.address, **options})
+
+
+def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1)
+    request = request_for(cluster, storage=f"sqlite:///{tmp_path / 'studies.db'}")
+    with pytest.raises(StorageError, match="has 2 nodes; give --storage postgresql"):
+        on_ray.RayPool(request, {}).__enter__()
+    assert not ray.is_initialized()
+    cluster.remove_node(node)
+    with pytest.raises(ValueError, match="cannot join Ray at"):
+        on_ray.RayPool(replace(request, ray="nonsense"), {}).__enter__()
+    with pytest.raises(ValueError, match="--gpus-per-worker"):
+        on_ray.RayPool(replace(request, device="cuda:1"), {})
+
+
+def die(**_: object) -> None:
+    os._exit(3)
+
+
+def test_tasks_that_keep_dying_end_the_study_with_their_reason(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = cluster.add_node(num_cpus=1)
+    monkeypatch.setattr(on_ray, "work", die)
+    monkeypatch.setattr(on_ray, "LONGEST_BACKOFF", 0.01)
+    monkeypatch.setattr(on_ray, "hand", lambda *_: None)
+    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
+    monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
+    run = cast(Any, type("Run", (), {"db": None}))
+    run.study = type("Study", (), {"name": "s", "study_id": 1})
+    run.study.study = type("Optuna", (), {"get_trials": staticmethod(lambda **_: [])})
+    run.spec = type("Spec", (), {"trials": 1})
+
+    def watch() -> None:
+        with on_ray.RayPool(request_for(cluster, storage="postgresql://h/x"), {}) as pool:
+            pool.begin(run)
+            while pool.watch():
+                time.sleep(0.05)
+
+    with pytest.raises(StudyBrokenError, match=r"2 workers died and .* WorkerCrashedError"):
+        watch()
+    cluster.remove_node(node)
