@@ -28,8 +28,8 @@ from search.final.inside import choose_image, look_inside
 from search.final.progress import announce, announce_final, note
 from search.final.runs import decide, train_all
 from search.final.scoring import begin_evaluation, test
+from search.final.seeds import THREADS
 from search.pages.words import in_utc
-from search.running.seeds import THREADS
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import DEFAULT_STORAGE

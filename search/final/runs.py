@@ -11,8 +11,8 @@ from dataclasses import replace
 from search.analysis.candidates import Candidate, decision_in_words, ranked
 from search.final.choose import Chosen, temperature_of
 from search.final.progress import shown_progress
+from search.final.seeds import train_apart, train_in_turn
 from search.running.pool import default_workers
-from search.running.seeds import train_apart, train_in_turn
 from search.running.worker import TRIALS_PER_GPU
 from search.store.data import check_data
 from search.store.studies import StudyHandle
