@@ -14,8 +14,8 @@ import torch
 from data.datasets import default_data_dir
 from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
+from search.final import seeds
 from search.final.seeds import train_apart, train_in_turn
-from search.running import seeds
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job, train_seed
