@@ -175,8 +175,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
     "gpus-per-worker": {
         "type": positive_number,
         "metavar": "G",
-        "help": "the same of GPUs: 0.5 puts two workers on each (default: none, they train on "
-        "CPUs)",
+        "help": "the same of GPUs: 0.5 puts two workers on each (default: 0.0, they train on CPUs)",
     },
     "data-dir": {
         "type": Path,
