@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     # Not needed for --help, and with torch they take seconds to import.
     from search.figures.images import MOST
     from search.final.predict import bundle_folder, predict
+    from search.store.folders import from_here
 
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(as_text(found.bundle, found.pictures, args.top))
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
-        print(f"Contact sheet{more}: {sheet}", file=sys.stderr)
+        print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     return 0
 
 
@@ -77,6 +78,7 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
 def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
     """A line for each picture: file, the likeliest classes, what was done to it."""
     from search.analysis.wording import percent, printable
+    from search.store.folders import from_here
 
     rows = []
     for prediction in predictions:
@@ -85,7 +87,7 @@ def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
             for label, share in prediction.ranking[:top]
         )
         notes = "; ".join(prediction.notes)
-        rows.append((printable(str(prediction.path)), first, ", ".join(others), notes))
+        rows.append((printable(str(from_here(prediction.path))), first, ", ".join(others), notes))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

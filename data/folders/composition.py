@@ -33,6 +33,7 @@ LITTLE_CONTRAST = 0.1  # between ground and figure: below it nothing is drawn
 INK = 0.2  # of the way from ground to figure, from where a pixel belongs to the figure
 HIGH = 99.5  # percentile for the lightest and the darkest level: single pixels are noise
 NEAR = 1 / 16  # of the side: how far from the common size still counts as the same
+FAINT = 0.75  # of a figure's contrast: what must be left of it
 MAX_MEASURED = 2000  # training images, evenly spread
 LONGEST = 512  # pixels a side that a drawing is looked at in
 AS_IT_IS = "as it is"
@@ -126,7 +127,9 @@ def read_alike(
 ) -> tuple[Tensor, list[str]]:
     """The image file as uint8 CHW of `image_shape`, and what was done to it, in words.
 
-    One that has that size and the training images' polarity already is taken as it is.
+    One that has that size and the training images' polarity already is taken as it is. One whose
+    figure has their ground, size and place is resized only: cropping would move it by some pixels,
+    and an enlarged training image must become the image that it was made from.
 
     Args:
         composition: of the training images; None, as for natural images: resized only.
@@ -139,7 +142,8 @@ def read_alike(
     with pictures.hushed(), pictures.opened(path) as image:
         given, is_deep = image.size, pictures.is_deep(image)
         notes = [words(pictures.levels_of(image, preparation))] if is_deep else []
-    [picture_HWC] = pictures.read_pictures([path], image_shape, preparation)
+    is_sharp = preparation == Preparation()  # the training images were no files, made small
+    [picture_HWC] = pictures.read_pictures([path], image_shape, preparation, is_sharp=is_sharp)
     if composition is not None and channels == 1:
         figure = find_figure(_read_grey(path, max(LONGEST, height, width), preparation))
         if figure is None:
@@ -148,7 +152,10 @@ def read_alike(
             if figure.on_dark != composition.on_dark:
                 picture_HWC = 255 - picture_HWC
                 notes.append(f"{'light on dark' if figure.on_dark else 'dark on light'}, inverted")
-            if composition.size is not None:
+            keeps_shape = given[0] * height == given[1] * width
+            if composition.size is not None and not (
+                keeps_shape and _is_composed(picture_HWC[..., 0], figure, composition)
+            ):
                 image_HW = _recompose(figure.ink_HW, composition, (height, width))
                 notes.append("cropped, scaled, centred by its mass")
                 return torch.from_numpy(image_HW)[None], notes
@@ -165,6 +172,26 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
         grey = pictures.flattened(image, preparation, "L")
     grey.thumbnail((longest, longest), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / np.float32(255)
+
+
+def _is_composed(image_HW: NDArray[np.uint8], figure: Figure, composition: Composition) -> bool:
+    """Whether a picture has the training images' ground, size and place when it is resized only.
+
+    figure: before that; where its thin lines have got faint since, it has not.
+    """
+    levels_HW = image_HW.astype(np.float32) / 255
+    small = find_figure(levels_HW)
+    if small is None or composition.size is None:
+        return False
+    side = max(image_HW.shape)
+    size, centre = max(small.ink_HW.shape) / side, center_of_mass(np.abs(levels_HW - small.ground))
+    offsets = [abs(at + 0.5 - of / 2) / side for at, of in zip(centre, image_HW.shape, strict=True)]
+    return (
+        abs(small.ground - composition.ground) <= LITTLE_CONTRAST / 4
+        and abs(small.level - small.ground) >= FAINT * abs(figure.level - figure.ground)
+        and abs(size - composition.size) <= NEAR
+        and (size >= 1 - 2 * NEAR or max(offsets) <= NEAR)  # at the edges it cannot be moved
+    )
 
 
 def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) -> NDArray[np.uint8]:

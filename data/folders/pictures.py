@@ -87,12 +87,17 @@ def read_pictures(
     paths: Sequence[Path],
     image_shape: tuple[int, int, int],
     preparation: Preparation = _AS_IT_IS,
+    *,
+    is_sharp: bool = False,
 ) -> NDArray[np.uint8]:
     """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
 
     Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8 (see
     `data.folders.preparation`), resized to H x W (antialiased) as `preparation` says. Colour
     profiles are not applied. Raises DataError, one for all faults, the first 20 by name.
+
+    Where `is_sharp`, a pixel of one made smaller is the mean over its area: an enlarged image comes
+    out as it was.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
@@ -100,7 +105,7 @@ def read_pictures(
     def read_into(index: int, path: Path) -> None:
         with decoded(path, (width, height), preparation.fit) as image:
             flat = flattened(image, preparation, "L" if channels == 1 else "RGB")
-            small = _fitted(flat, (width, height), preparation.fit)
+            small = _fitted(flat, (width, height), preparation.fit, is_sharp)
         pictures_NHWC[index] = np.asarray(small).reshape(height, width, channels)
 
     errors = [error for error in each(read_into, paths) if error is not None]
@@ -192,10 +197,13 @@ def inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image:
+def _fitted(
+    picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool
+) -> Image.Image:
     """`picture`, in mode L or RGB, as one of the size of `box`."""
     size = box if fit == "stretch" else inside(picture.size, box)
-    small = picture.resize(size, Image.Resampling.BILINEAR)
+    by_mean = is_sharp and picture.width >= size[0] and picture.height >= size[1]
+    small = picture.resize(size, Image.Resampling.BOX if by_mean else Image.Resampling.BILINEAR)
     if size == box:
         return small
     levels_HWC = np.asarray(small).reshape(size[1], size[0], -1)

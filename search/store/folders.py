@@ -60,9 +60,13 @@ def runs_folder(storage: str, given: str | Path | None = None) -> Path:
     if url is None or not is_sqlite(url) or not url.database:
         return RUNS
     # A link to a database is that database.
-    beside = Path(os.path.realpath(url.database)).with_name(RUNS.name)
+    return from_here(Path(os.path.realpath(url.database)).with_name(RUNS.name))
+
+
+def from_here(path: Path) -> Path:
+    """A relative path where it lies in the present folder."""
     here = Path.cwd()
-    return beside.relative_to(here) if beside.is_relative_to(here) else beside
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def study_folders(runs: Path, study_name: str) -> Iterator[Path]:

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from data.datasets import load_training
+from data.datasets import load_test, load_training
 from data.folders.composition import measure
 from models import ConvNetConfig
+from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
 from search.terminal.commands import run
-from search.training.bundle import Bundle, write_bundle
+from search.training.bundle import Bundle, read_bundle, write_bundle
 from search.training.files import WEIGHTS
 from search.training.task import make_task
 from search.training.train import train
@@ -87,12 +88,27 @@ def test_drawn_digits_of_all_styles(place: Path, capsys: pytest.CaptureFixture[s
         assert min(image.size) > 500
 
 
+def test_an_enlarged_test_image_gets_the_label_that_the_image_gets(place: Path) -> None:
+    images_NCHW = load_test("digits", place).images_NCHW[:40]
+    own_N = read_bundle(place / "runs/digits/final").probabilities(images_NCHW).argmax(1)
+    (place / "large").mkdir()
+    for size, filter, fewest in ((128, Image.Resampling.NEAREST, 40), (300, None, 39)):
+        for number, image_CHW in enumerate(images_NCHW):
+            large = Image.fromarray(image_CHW[0].numpy()).resize((size, size), filter)
+            turned = ImageOps.invert(large) if number % 2 else large  # on paper
+            turned.save(place / "large" / f"{number:02}.png")
+        found = classify("large", study="digits").pictures
+        same = [one.label == own for one, own in zip(found, own_N.tolist(), strict=True)]
+        assert sum(same) >= fewest, size
+
+
 def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mine" / "deep").mkdir(parents=True)
     shutil.copy(place / "drawn" / "7-paper.png", place / "mine" / "deep" / "seven\x1b[31m.png")
     shutil.copy(place / "drawn" / "0-chalk.png", place / "mine" / "zero.png")
     (place / "mine" / "notes.txt").write_text("x")
-    assert predict.main(["--sheet", "sheet.PNG", "mine", "--study", "digits"]) == 0
+    mine, sheet = str(place / "mine"), str(place / "sheet.PNG")
+    assert predict.main(["--sheet", sheet, mine, "--study", "digits"]) == 0
     out, err = capsys.readouterr()
     zero, seven = out.splitlines()
     assert zero.startswith("mine/zero.png ")
@@ -100,8 +116,8 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mine/deep/seven�[31m.png" in seven
     assert "dark on light, inverted" in seven
     assert "\x1b" not in out + err
-    assert "Skipped: mine/notes.txt is no picture" in err
-    assert "sheet.PNG" in err
+    assert "mine/notes.txt is no picture" in err
+    assert "Contact sheet: sheet.PNG" in err
     assert (place / "sheet.PNG").exists()
 
 
