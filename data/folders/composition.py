@@ -33,7 +33,7 @@ LITTLE_CONTRAST = 0.1  # between ground and figure: below it nothing is drawn
 INK = 0.2  # of the way from ground to figure, from where a pixel belongs to the figure
 HIGH = 99.5  # percentile for the lightest and the darkest level: single pixels are noise
 NEAR = 1 / 16  # of the side: how far from the common size still counts as the same
-FAINT = 0.75  # of a figure's contrast: what must be left of it
+FAINT = 0.5  # of a figure's contrast: what must be left of it
 MAX_MEASURED = 2000  # training images, evenly spread
 LONGEST = 512  # pixels a side that a drawing is looked at in
 AS_IT_IS = "as it is"
@@ -177,17 +177,18 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
 def _is_composed(image_HW: NDArray[np.uint8], figure: Figure, composition: Composition) -> bool:
     """Whether a picture has the training images' ground, size and place when it is resized only.
 
-    figure: before that; where its thin lines have got faint since, it has not.
+    figure: before that, and before it was inverted. Where its thin lines have got faint, it has not.
     """
     levels_HW = image_HW.astype(np.float32) / 255
     small = find_figure(levels_HW)
     if small is None or composition.size is None:
         return False
+    ground = figure.ground if figure.on_dark == composition.on_dark else 1 - figure.ground
     side = max(image_HW.shape)
     size, centre = max(small.ink_HW.shape) / side, center_of_mass(np.abs(levels_HW - small.ground))
     offsets = [abs(at + 0.5 - of / 2) / side for at, of in zip(centre, image_HW.shape, strict=True)]
     return (
-        abs(small.ground - composition.ground) <= LITTLE_CONTRAST / 4
+        abs(ground - composition.ground) <= LITTLE_CONTRAST / 4
         and abs(small.level - small.ground) >= FAINT * abs(figure.level - figure.ground)
         and abs(size - composition.size) <= NEAR
         and (size >= 1 - 2 * NEAR or max(offsets) <= NEAR)  # at the edges it cannot be moved
