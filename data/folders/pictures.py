@@ -197,9 +197,7 @@ def inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fitted(
-    picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool
-) -> Image.Image:
+def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool) -> Image.Image:
     """`picture`, in mode L or RGB, as one of the size of `box`."""
     size = box if fit == "stretch" else inside(picture.size, box)
     by_mean = is_sharp and picture.width >= size[0] and picture.height >= size[1]
