@@ -177,7 +177,7 @@ def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
 def _is_composed(image_HW: NDArray[np.uint8], figure: Figure, composition: Composition) -> bool:
     """Whether a picture has the training images' ground, size and place when it is resized only.
 
-    figure: before that, and before it was inverted. Where its thin lines have got faint, it has not.
+    figure: before that and before inversion. Where its thin lines have got faint, it has not.
     """
     levels_HW = image_HW.astype(np.float32) / 255
     small = find_figure(levels_HW)
