@@ -179,7 +179,7 @@ def _is_composed(image_HW: NDArray[np.uint8], figure: Figure, composition: Compo
 
     figure: before that and before inversion. Where its thin lines have got faint, it has not.
     """
-    levels_HW = image_HW.astype(np.float32) / 255
+    levels_HW: Grey = image_HW.astype(np.float32) / np.float32(255)
     small = find_figure(levels_HW)
     if small is None or composition.size is None:
         return False
