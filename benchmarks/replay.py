@@ -38,7 +38,6 @@ from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
-from benchmarks.replay_worlds import earlier_studies
 from search.terminal.commands import Parser, positive_int, run
 
 HERE = Path(__file__).parent
@@ -155,9 +154,6 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
         budget=args.budget,
         horizon=args.horizon,
         prior=_prior(_others(job, args), strategy.prior, args.cache),
-        earlier=earlier_studies(
-            [it for it in _others(job, args) if it not in args.learn_from], strategy.warm_start
-        ),
     )
     return job, seed, found
 

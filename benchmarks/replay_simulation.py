@@ -24,7 +24,6 @@ from optuna.trial import TrialState
 from search.sampling import promotion
 from search.sampling.forecast import Contender, State
 from search.spec.config import StudySpec
-from search.spec.earlier import Earlier
 from search.spec.space import distributions
 
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
@@ -133,14 +132,12 @@ class Progress:
     Attributes:
         trials, budget: how many it may begin, and epochs it may spend, where it heeds them.
         prior: of the forecast.
-        earlier: studies that it starts from.
     """
 
     spec: StudySpec
     trials: int
     budget: float
     prior: Path | None = None
-    earlier: Sequence[Earlier] = ()
     entries: list[Entry] = field(default_factory=list)
 
     def begin(self, trial: optuna.Trial) -> Entry:
@@ -171,7 +168,6 @@ class Strategy:
         choose: a worker is free -> what it trains.
         is_ours: whether it runs code of `search.sampling`.
         prior: of its forecast: learned on the other records, none, or the opposite.
-        warm_start: from the other records as from earlier studies; or from the opposite of them.
     """
 
     description: str
@@ -183,7 +179,6 @@ class Strategy:
     choose: Callable[[Progress], promotion.Choice] = new
     is_ours: bool = False
     prior: Literal["others", "none", "inverted"] = "others"
-    warm_start: Literal["none", "others", "inverted"] = "none"
 
 
 def simulate(
@@ -196,7 +191,7 @@ def simulate(
     budget: float = BUDGET,
     horizon: float = HORIZON,
     prior: Path | None = None,
-    earlier: Sequence[Earlier] = (),
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> list[Point]:
     """One search; its incumbents, by the compute at which they came.
 
@@ -206,7 +201,7 @@ def simulate(
         budget: share of trials x epochs that it may spend then.
         horizon: compute at which the search is broken off, in whole trainings.
         prior: of the forecast; never one that knows this data set.
-        earlier: studies that it starts from.
+        first: configurations that it begins with.
     """
     spec = dataclasses.replace(world.spec, seed=seed)
     total = int(min(math.ceil(horizon / budget) if trials is None else trials, world.size))
@@ -215,18 +210,26 @@ def simulate(
         trials=total,
         budget=budget * total * spec.epochs,
         prior=prior,
-        earlier=earlier,
     )
-    return _Replay(strategy, world, progress, seed).run(workers, horizon)
+    return _Replay(strategy, world, progress, seed, first).run(workers, horizon)
 
 
 class _Replay:
-    def __init__(self, strategy: Strategy, world: World, progress: Progress, seed: int) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        world: World,
+        progress: Progress,
+        seed: int,
+        first: Sequence[Mapping[str, Any]],
+    ) -> None:
         self._strategy, self._world, self._progress = strategy, world, progress
         self._source = world.source(seed)
         self._space = distributions(progress.spec)
         sampler = self._source.sampler(strategy.sampler(progress))
         self._study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
+        for params in first:
+            self._study.enqueue_trial(dict(params))
         self._runs: list[Run] = []  # by trial number
         self._next: list[int] = []  # report that a trial makes next
 

@@ -116,7 +116,7 @@ def _tpe(progress: Progress) -> BaseSampler:
 
 def _product(name: str) -> Callable[[Progress], BaseSampler]:
     return lambda progress: make_sampler(
-        dataclasses.replace(progress.spec, sampler=name), progress.prior, earlier=progress.earlier
+        dataclasses.replace(progress.spec, sampler=name), progress.prior
     )
 
 
@@ -175,12 +175,6 @@ def _all(sampler: str) -> dict[str, Strategy]:
         "ours-no-prior": ours(sampler, description="ours without a learned prior", prior="none"),
         "ours-inverted": ours(
             sampler, description="ours, the learned prior inverted", prior="inverted"
-        ),
-        "ours-warm": ours(
-            sampler, description="ours, from the other records by --warm-start", warm_start="others"
-        ),
-        "ours-misled": ours(
-            sampler, description="ours, from their opposite by --warm-start", warm_start="inverted"
         ),
         "ours-random": ours("random", description="ours, configurations drawn at random"),
         "ours-halving": ours(sampler, description="ours, halving for promotion", **halved),

@@ -21,11 +21,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import SPACE, read
-from benchmarks.prior import load
 from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source
-from search.sampling.earlier import standardised
 from search.spec.config import StudySpec
-from search.spec.earlier import Earlier
 from search.spec.space import distributions
 from search.spec.study_file import read_study_file
 
@@ -63,19 +60,6 @@ def read_runs(file: Path) -> list[Run]:
     for one in read(file):
         by_number.setdefault(one["number"], {})[one["seed"]] = one
     return [_run(of_seed) for _, of_seed in sorted(by_number.items())]
-
-
-def earlier_of(ends: Sequence[tuple[Mapping[str, Any], float]]) -> Earlier:
-    """A study as a warm start; `ends`: parameters, and logarithms of where they ended."""
-    kept = standardised(ends)
-    return Earlier(source="", data="", objective=CALIBRATED, best=None, configurations=kept)
-
-
-def earlier_studies(files: Sequence[Path], kind: str) -> list[Earlier]:
-    """Records as earlier studies; `kind`: none, others, or inverted."""
-    sign = {"none": 0, "others": 1, "inverted": -1}[kind]
-    used = files if sign else ()
-    return [earlier_of([(one.params, sign * one.level()) for one in load(it)]) for it in used]
 
 
 def _run(of_seed: Mapping[int, Mapping[str, Any]]) -> Run:

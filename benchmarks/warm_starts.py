@@ -1,9 +1,8 @@
 """Warm starts replayed: how soon a study finds what one without finds, in epochs.
 
 For each two records and each seed a search (the product's) is replayed on the surrogate of one, and
-what it found is the warm start of a search on the other; or the opposite of it, as a study that
-misleads. Every epoch costs the same, so that it is trainings that are counted and not how large
-their networks are.
+a search on the other begins with its best configurations; or with its worst, as if misled.
+Every epoch costs the same: trainings are counted, and not how large their networks are.
 
     python -m benchmarks.warm_starts MNIST.jsonl.gz FASHION.jsonl.gz --repeats 10 --sampler tpe
 """
@@ -30,21 +29,20 @@ from benchmarks.record import environment, write_json
 from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
 from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
-from benchmarks.replay_worlds import earlier_of
+from search.sampling.earlier import FIRST
 from search.sampling.forecast import fit
-from search.spec.earlier import Earlier
 from search.spec.recipe import EARLY_LOOK
 from search.terminal.commands import Parser, run
 
 BUDGET, WORKERS = 0.2, 2
 TARGETS = (2, 3, 5, 8)  # whole trainings, after which the search without a warm start is the target
-KINDS = {"cold": 0, "warm": 1, "misled": -1}  # sign of what the earlier study found
+KINDS = ("cold", "warm", "misled")
 
 
 def parser() -> Parser:
     own = Parser(
-        description="Replay warm starts between recorded data sets, and from the opposite of what "
-        "the earlier study found. Counts epochs, whatever they cost.",
+        description="Replay warm starts between recorded data sets, and from the worst of the "
+        "earlier study. Counts epochs, whatever they cost.",
         examples="python -m benchmarks.warm_starts a.jsonl.gz b.jsonl.gz --learn-from c.jsonl.gz",
     )
     own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
@@ -96,7 +94,7 @@ def search(
     seed: int,
     args: Any,
     prior: Path,
-    earlier: Sequence[Earlier] = (),
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[list[Point], Progress]:
     """One search: its incumbents, and what it knew in the end."""
     ours, seen = find_strategy("ours", args.sampler), list[Progress]()
@@ -114,17 +112,17 @@ def search(
         budget=BUDGET,
         horizon=1.5 * BUDGET * args.trials,
         prior=prior,
-        earlier=earlier,
+        first=first,
     )
     return points, seen[0]
 
 
-def found_by(progress: Progress, prior: Path, sign: int) -> Earlier:
-    """What a search leaves to another."""
+def found_by(progress: Progress, prior: Path) -> list[Mapping[str, Any]]:
+    """What a search leaves to another: its configurations, the best first."""
     known = [entry.contender() for entry in progress.entries if entry.state != "failed"]
     forecast = fit(known, progress.spec.epochs, prior)
-    ends = [(one.params, sum(it)) for one in known if (it := forecast.estimate_final(one))]
-    return earlier_of([(params, sign * end) for params, end in ends])
+    ends = [(sum(it), one.number) for one in known if (it := forecast.estimate_final(one))]
+    return [progress.entries[number].params for _, number in sorted(ends)]
 
 
 def reached(points: Sequence[Point], loss: float, never: float) -> float:
@@ -149,9 +147,10 @@ def main(argv: list[str] | None = None) -> int:
             points: dict[str, list[list[Point]]] = {kind: [] for kind in KINDS}
             for seed in range(args.repeats):
                 _, progress = search(worlds[0], 1000 + seed, args, first)
-                for kind, sign in KINDS.items():
-                    earlier = [found_by(progress, first, sign)] if sign else []
-                    points[kind].append(search(worlds[1], seed, args, prior, earlier)[0])
+                found = found_by(progress, first)
+                begin = {"cold": [], "warm": found[:FIRST], "misled": found[-FIRST:]}
+                for kind in KINDS:
+                    points[kind].append(search(worlds[1], seed, args, prior, begin[kind])[0])
                 print(f"{title}: seed {seed}", file=sys.stderr, flush=True)
         results[title] = {}
         print(f"{title}, {args.repeats} seeds: whole trainings (of so many epochs) until the loss")

@@ -66,7 +66,7 @@ python -m search.study --dataset folder:photos  # your own images: photos/train/
 python -m search.study --config mine.toml       # your own space: copy search/studies/default.toml
 python -m search.study --continue 17            # take trial 17 to its end, though it was stopped
 python -m search.study --trials 51 --enqueue 'learning_rate=3e-3, depth=4'   # one of your own
-python -m search.study --dataset mnist --warm-start fashion_mnist  # from what that one found
+python -m search.study --dataset mnist --warm-start fashion_mnist  # begin with its best
 python -m search.study --status                 # how it stands, asked from another terminal
 python -m search.study --config small           # networks of at most 50 000 parameters
 python -m search.study --list                   # ready-made studies: comparisons and searches
@@ -143,10 +143,8 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="STUDY",
-        help="start from what an earlier study found, also on other images or in another space: "
-        "its best configurations come first, the others are weak evidence that fades. A name, or "
-        "URL#NAME for another database; may be repeated; what is needed is copied into the new "
-        "study",
+        help="begin with the best configurations of an earlier study, also of other images or "
+        "another space. A name, or URL#NAME for another database; may be repeated",
     )
     own.add("device", "trials-per-device", "ray", "cpus-per-worker", "gpus-per-worker")
     own.add_argument(

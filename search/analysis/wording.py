@@ -122,17 +122,18 @@ def notes_in_words(view: StudyView) -> list[str]:
 
 
 def warm_start_in_words(earlier: Earlier) -> str:
-    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): 40 configurations; ...`"""
+    """`Warm start from study mnist (MNIST, best calibrated loss 0.0231): its best 3 ...`"""
     objective = OBJECTIVES[earlier.objective]
     best = "no trial complete"
     if earlier.best is not None:
         shown = f"{earlier.best:.4f}" if objective.unit else percent(earlier.best)
         best = f"best {objective.word} {shown}"
-    parts = [counted(len(earlier.configurations), "configuration")]
+    count = len(earlier.configurations)
+    parts = [f"its best {counted(count, 'configuration') if count > 1 else 'configuration'}"]
     if earlier.clipped:
         parts.append(f"{earlier.clipped} moved to the nearest end of a range")
     if earlier.left_out:
-        parts.append(f"{earlier.left_out} left out, whose choices this study does not offer")
+        parts.append(f"{earlier.left_out} left out, which this study does not offer")
     if earlier.not_searched:
         parts.append(f"not searched here: {', '.join(earlier.not_searched)}")
     source = f"study {earlier.source} ({earlier.data}, {best})"

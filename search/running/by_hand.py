@@ -24,7 +24,6 @@ from search.spec.space import (
     ENQUEUED,
     OVERRIDES,
     base_values,
-    queued_baseline,
     queued_trial,
     searched,
 )
@@ -67,12 +66,13 @@ def check_wishes(
     numbers: Sequence[int],
     queue: Sequence[Values],
     *,
-    with_baseline: bool,
+    first: int,
 ) -> None:
     """Raises SpecError for what `continue_trials` and `enqueue` cannot do, before any writing.
 
     Args:
-        study: None: it is to be made, and begins `with_baseline` or not.
+        study: None: it is to be made.
+        first: trials that it begins with then: its baseline, and those of a warm start.
     """
     if study is None and numbers:
         raise SpecError(
@@ -81,7 +81,7 @@ def check_wishes(
             "with --study and --storage",
         )
     if study is None:
-        _sort([queued_baseline(spec)] if with_baseline else [], spec, queue)
+        _sort([queued_trial(spec, {}, {})] * first, spec, queue)
         return
     if numbers:
         read(study.db, lambda connection: _find(connection, study, spec, numbers))

@@ -18,7 +18,7 @@ from search.running.by_hand import check_wishes, read_queue
 from search.running.request import Request
 from search.sampling.earlier import read_earlier
 from search.sampling.flat import set_flat
-from search.sampling.limits import limits_of
+from search.sampling.limits import Limits, limits_of
 from search.sampling.registry import find_pruner, find_sampler
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
@@ -198,20 +198,21 @@ def make_plan(request: Request, device: torch.device) -> Plan:
                 if is_folder(place):
                     dataset = load_spec(existing).dataset  # the same, as the study calls it
             spec = request.spec(dataset, existing, place)
-            earlier = _earlier(request, spec, db, existing)
             task = load_study_task(spec, request.data_dir, device, place=place)
+            limits = limits_of(spec, task.image_shape, task.classes)
+            earlier = _earlier(request, spec, db, existing, limits)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
             if request.stop_when_flat is not None and spec.is_comparison:
                 arms = "this study compares arms, and trains them all"
                 raise SpecError("stop_when_flat", f"stop_when_flat is for a search, but {arms}")
-            baseline = has_baseline(spec, task.image_shape, task.classes)
-            numbers = request.continue_trials
-            check_wishes(existing, spec, numbers, queue, with_baseline=baseline)
             find_sampler(spec.sampler)
             find_pruner(spec.pruner)
             check_training(spec, task.image_shape, task.classes)
-            limits = limits_of(spec, task.image_shape, task.classes)
+            first = has_baseline(spec, task.image_shape, task.classes) + sum(
+                len(one.configurations) for one in earlier
+            )
+            check_wishes(existing, spec, request.continue_trials, queue, first=first)
             notes = (*task.info.notes, *([limits.check()] if limits is not None else []))
             notes += tuple(map(warm_start_in_words, earlier))
             if existing is None and dataset.startswith(FOLDER):
@@ -229,11 +230,15 @@ def make_plan(request: Request, device: torch.device) -> Plan:
 
 
 def _earlier(
-    request: Request, spec: StudySpec, db: Database | None, existing: StudyHandle | None
+    request: Request,
+    spec: StudySpec,
+    db: Database | None,
+    existing: StudyHandle | None,
+    limits: Limits | None,
 ) -> tuple[Earlier, ...]:
     """What the study starts from: kept with it if it exists, whatever became of the sources."""
     if existing is None:
-        return read_earlier(request.warm_start, spec, request.storage, db)
+        return read_earlier(request.warm_start, spec, request.storage, db, limits)
     kept = load_earlier(existing, existing.attributes)
     has = {one.source for one in kept}
     for named in map(without_password, request.warm_start):

@@ -97,8 +97,8 @@ def run_study(
         continue_trials: numbers of paused or pruned trials to take to their ends first.
         enqueue: configurations of your own, trained before the sampler's: a dict of parameters,
             `"learning_rate=3e-3, depth=4"` or a .toml file of [[trial]] tables, or several.
-        warm_start: earlier studies whose results a new one starts from: names in this database, or
-            `URL#NAME`.
+        warm_start: earlier studies with whose best configurations a new one begins: names in this
+            database, or `URL#NAME`.
         stop_when_flat: end the study when further trials are expected to lower its objective by
             less than this.
         device: auto, cpu, cuda or cuda:N.

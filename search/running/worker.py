@@ -41,7 +41,7 @@ from search.store.folders import artifact_folder, runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
-from search.store.views import load_earlier, view_study
+from search.store.views import view_study
 from search.terminal.commands import BAD_INPUT, START_AGAIN, console
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal, stop_after
@@ -150,9 +150,8 @@ def train_trials(run: Run) -> None:
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
     limits = limits_of(run.spec, run.task.image_shape, run.task.classes)
-    earlier = load_earlier(run.study, run.study.attributes)
     # Optuna stores none with a study.
-    run.study.study.sampler = make_sampler(run.spec, limits=limits, earlier=earlier)
+    run.study.study.sampler = make_sampler(run.spec, limits=limits)
     with Heartbeat(run.db) as heartbeat:
         slots = Slots(run, heartbeat)
         try:

@@ -1,14 +1,12 @@
-"""An earlier study read as a warm start for a new one."""
+"""An earlier study as a warm start: its best configurations are the first trials of a new one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from search.sampling.forecast import fit
-from search.sampling.registry import find_sampler
+from search.sampling.limits import Limits
 from search.sampling.sampler import LEARNED_FROM, contender_of
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -19,30 +17,26 @@ from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, load_facts, load_spec, require_study
 
-LEAST = 3  # configurations without which a study says nothing
-KEPT, KEPT_BEST = 60, 15  # configurations at most: so many of the best, others evenly by rank
-MOST_AWAY = 2.5  # standard deviations: how bad the worst are is of no interest
+FIRST = 3  # of the best configurations, but at most a tenth of the new study's trials
 
 
 def read_earlier(
-    named: Sequence[str], spec: StudySpec, storage: str, db: Database | None
+    named: Sequence[str], spec: StudySpec, storage: str, db: Database | None, limits: Limits | None
 ) -> tuple[Earlier, ...]:
-    """What a new study keeps of each earlier one.
+    """What a new study takes over of each earlier one.
 
     Args:
         named: `STUDY` of the study's own database, `URL#STUDY`, or `URL` for the latest there.
         db: the database at `storage`, where it is open.
+        limits: of the new study.
 
     Raises:
-        SpecError: a study from which nothing can be learned for this space.
+        SpecError: a study of whose trials none can be trained here.
         StorageError: there is no such study or database.
     """
     if named and spec.is_comparison:
         what = "--warm-start is for a search, but this study compares arms; leave it out"
         raise SpecError("warm_start", what)
-    if named and not find_sampler(spec.sampler).on_estimates:
-        what = f"--warm-start has no use for sampler {spec.sampler!r}, which does not learn from it"
-        raise SpecError("warm_start", f"{what}; leave one of them out")
     found = []
     for name in dict.fromkeys(named):
         url, _, study = name.rpartition("#") if "://" in name else (storage, "", name)
@@ -52,66 +46,52 @@ def read_earlier(
         try:
             earlier = require_study(other, study or None)
             source = study if url == storage else f"{without_password(url)}#{earlier.name}"
-            found.append(_keep(earlier, source, spec))
+            found.append(_taken_over(earlier, source, spec, limits))
         finally:
             if other is not db:
                 other.close()
     return tuple(found)
 
 
-def _keep(study: StudyHandle, source: str, spec: StudySpec) -> Earlier:
+def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits | None) -> Earlier:
     old = load_spec(study)
     if old.is_comparison:
         problem = f"study {study.name!r} compares arms; a warm start needs one that searched"
         raise SpecError("warm_start", problem)
     trials = [
-        (trial, values)
-        for trial in study.study.get_trials(deepcopy=False)
-        if trial.state in LEARNED_FROM and (values := values_of(trial, old)) is not None
+        trial for trial in study.study.get_trials(deepcopy=False) if trial.state in LEARNED_FROM
     ]
-    contenders = [contender_of(trial) for trial, _ in trials]
+    contenders = [contender_of(trial) for trial in trials]
     forecast = fit(contenders, old.epochs)
-    ends, levels = list[tuple[Params, float]](), list[float]()
-    left_out = clipped = 0
-    for (_, values), one in zip(trials, contenders, strict=True):
-        if (estimate := forecast.estimate_final(one)) is None:
+    ends = [forecast.estimate_final(one) for one in contenders]
+    # A young trial may end higher than it promises.
+    by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
+    first, left_out, clipped = list[Params](), 0, 0
+    for _, place in by_end:
+        if (values := values_of(trials[place], old)) is None:
             continue
-        if (moved := adapted(values, spec)) is None:
+        moved = adapted(values, spec)
+        if moved is None or (limits is not None and not limits.fit(moved[0])):
             left_out += 1
-            continue
-        clipped += moved[1]
-        ends.append((moved[0], sum(estimate)))  # a young trial may end higher than it promises
-        if one.state == "complete":
-            levels.append(one.level())
-    if len(ends) < LEAST:
-        why = f"; {left_out} more chose what this study does not offer" if left_out else ""
+        elif moved[0] not in first:
+            first.append(moved[0])
+            clipped += moved[1]
+        if len(first) == min(FIRST, math.ceil(spec.trials / 10)):
+            break
+    if not first:
         raise SpecError(
             "warm_start",
-            f"study {study.name!r} has too few trials for a warm start: {len(ends)}, {LEAST} are "
-            f"needed{why}; leave --warm-start {source} out",
+            f"study {study.name!r} has no trial that this study could begin with, but {left_out} "
+            f"that its space does not offer; leave --warm-start {source} out",
         )
+    levels = [one.level() for one in contenders if one.state == "complete"]
     return Earlier(
         source=source,
         data=load_facts(study).title,
         objective=old.objective,
         best=math.exp(min(levels)) if levels else None,
-        configurations=standardised(ends),
+        configurations=tuple(first),
         left_out=left_out,
         clipped=clipped,
         not_searched=tuple(sorted(searched(old).keys() - searched(spec).keys())),
     )
-
-
-def standardised(ends: Sequence[tuple[Params, float]]) -> tuple[tuple[Params, float], ...]:
-    """Those to keep, the best first, by standard deviations above the mean of all.
-
-    Args:
-        ends: parameters, and logarithms of the final objective.
-    """
-    values_N = np.array([end for _, end in ends])
-    away_N = (values_N - values_N.mean()) / max(float(values_N.std()), 1e-9)
-    order = np.argsort(away_N, kind="stable")
-    if len(order) > KEPT:
-        others = np.linspace(KEPT_BEST, len(order) - 1, KEPT - KEPT_BEST).round().astype(int)
-        order = np.concatenate([order[:KEPT_BEST], order[others]])
-    return tuple((ends[at][0], round(min(float(away_N[at]), MOST_AWAY), 4)) for at in order)

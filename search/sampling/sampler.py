@@ -14,7 +14,7 @@ with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.sampling.forecast import PRIOR, Contender, State, fit, promise
 from search.sampling.limits import Limits
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
-from search.sampling.warm_start import Evidence
 from search.spec.config import StudySpec
-from search.spec.earlier import Earlier, Params
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
@@ -50,18 +48,11 @@ class StudySampler(BaseSampler):
     """
 
     def __init__(
-        self,
-        spec: StudySpec,
-        prior: Path | None = PRIOR,
-        limits: Limits | None = None,
-        earlier: Sequence[Earlier] = (),
+        self, spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
     ) -> None:
         self._spec, self._prior, self._limits = spec, prior, limits
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)
-        self._evidence = Evidence(earlier, self._space)
-        # Not the draws that the earlier study, of the same seed, has made.
-        self._draws = "warm sampler" if earlier else "sampler"
         self._current: tuple[int, BaseSampler] | None = None
 
     def _known(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
@@ -84,16 +75,15 @@ class StudySampler(BaseSampler):
                 continue  # stopped before its first report
             loss = None if loss is None else min(loss, float(highest))
             with contextlib.suppress(ValueError):  # queued by hand, from outside the space
-                known.append(self._in_memory(trial.params, loss))
+                known.append(
+                    create_trial(
+                        state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
+                        value=loss,
+                        params={name: trial.params[name] for name in self._space},
+                        distributions=self._space,
+                    )
+                )
         return known
-
-    def _in_memory(self, params: Params, loss: float | None) -> FrozenTrial:
-        return create_trial(
-            state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
-            value=loss,
-            params={name: params[name] for name in self._space},
-            distributions=self._space,
-        )
 
     def _sampler(self, number: int) -> BaseSampler:
         if self._current is None or self._current[0] != number:
@@ -101,7 +91,7 @@ class StudySampler(BaseSampler):
         return self._current[1]
 
     def _seed(self, number: int) -> int:
-        return derived_seed(self._spec.seed, self._draws, number) % 2**32
+        return derived_seed(self._spec.seed, "sampler", number) % 2**32
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -144,19 +134,13 @@ class StudySampler(BaseSampler):
     def _propose(
         self, number: int, known: list[FrozenTrial], draw: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """From what is known of the study's trials, and of earlier studies."""
-        evidence, place = self._evidence, number - (self._spec.baseline is not None)
-        trust = evidence.trust(known)
-        if (given := evidence.given(place, self._spec.trials, known)) is not None:
-            return dict(given)
+        """From what is known of the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
             return min(
-                (draw() for _ in range(PROMISED_OF)),
-                key=lambda it: promise(it, self._prior) + trust * evidence.foretell(it),
+                (draw() for _ in range(PROMISED_OF)), key=lambda it: promise(it, self._prior)
             )
         memory = optuna.create_study(sampler=self._sampler(number))
-        shown = [self._in_memory(*one) for one in evidence.shown_beside(known, trust)]
-        memory.add_trials(known + shown)
+        memory.add_trials(known)
         return memory.ask(self._space).params
 
     def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
@@ -234,19 +218,15 @@ class ArmSampler(BaseSampler):
 
 
 def make_sampler(
-    spec: StudySpec,
-    prior: Path | None = PRIOR,
-    limits: Limits | None = None,
-    earlier: Sequence[Earlier] = (),
+    spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
 ) -> BaseSampler:
     """The study's sampler; to be made at every start, as Optuna does not store it.
 
     Args:
         prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
         limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
-        earlier: studies that the study starts from.
 
     Raises:
         SpecError: there is no sampler of that name.
     """
-    return StudySampler(spec, prior, limits, earlier)
+    return StudySampler(spec, prior, limits)

@@ -27,10 +27,10 @@ class Earlier:
         source: as the person named it, without a password.
         data: title of its data set.
         objective, best: name in OBJECTIVES, and the lowest value of a complete trial, if any.
-        configurations: parameters in the new space, and where they ended: in standard deviations
-            above the mean of that study, by a careful estimate. The best first.
-        left_out, clipped: trials whose choices the new space does not offer, and trials that had a
-            number moved to its nearest end.
+        configurations: the new study's first trials, the best first. Studies made before hold up to
+            60 here, each with its end.
+        left_out, clipped: better ones that the new study does not offer, and those of which a
+            number was moved to its nearest end.
         not_searched: parameters that varied there and are fixed here.
     """
 
@@ -38,7 +38,7 @@ class Earlier:
     data: str
     objective: str
     best: float | None
-    configurations: tuple[tuple[Params, float], ...]
+    configurations: tuple[Any, ...]
     left_out: int = 0
     clipped: int = 0
     not_searched: tuple[str, ...] = ()
@@ -48,11 +48,10 @@ class Earlier:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Earlier:
-        pairs = tuple((dict(params), float(end)) for params, end in stored["configurations"])
-        names = tuple(map(str, stored["not_searched"]))
         if stored["objective"] not in OBJECTIVES:
             raise ValueError(f"unknown objective {stored['objective']!r}")
-        return cls(**{**stored, "configurations": pairs, "not_searched": names})
+        lists = {name: tuple(stored[name]) for name in ("configurations", "not_searched")}
+        return cls(**{**stored, **lists})
 
 
 def values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:

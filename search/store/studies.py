@@ -23,7 +23,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.extensions import ExtensionError
-from search.spec.space import has_baseline, queued_baseline
+from search.spec.space import has_baseline, queued_baseline, queued_trial
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, forbids_writing, read, snapshot, transaction, with_retry
 from search.store.leases import revive
@@ -216,7 +216,10 @@ def create_study(
     content: Fingerprint | None = None,
     earlier: Collection[Earlier] = (),
 ) -> StudyHandle:
-    """Make the study and queue its baseline; harmless if another start is doing the same."""
+    """Make the study and queue what it begins with: its baseline, and the best of earlier studies.
+
+    Harmless if another start is doing the same.
+    """
     study = optuna.create_study(
         storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
     )
@@ -234,6 +237,8 @@ def create_study(
                 study.set_user_attr(WARM_START, [one.to_dict() for one in earlier])
             if has_baseline(spec, info.image_shape, len(info.class_names)):
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
+            for params in (it for one in earlier for it in one.configurations):
+                db.optuna.create_new_trial(handle.study_id, queued_trial(spec, params, {}))
             study.set_user_attr(SPEC, spec.to_dict())
     return handle
 

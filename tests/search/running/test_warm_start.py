@@ -7,7 +7,10 @@ import pytest
 
 from search.analysis.wording import warm_start_in_words
 from search.running.study import run_study
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
+from search.spec.earlier import Earlier, adapted
+from search.spec.parameters import read_parameter
 from search.store import StorageError
 from search.study import main
 from search.terminal.status import quick_status
@@ -39,13 +42,19 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert told in capsys.readouterr().err
     assert "study sqlite:///" in told
     assert "not searched here: hidden" in told
-    assert f"{len(kept.configurations)} configurations" in told
+    assert "its best configuration;" in told  # of three trials a tenth
     assert first.best is not None
     assert first.best.best is not None
     assert kept.best == pytest.approx(first.best.best.value)
     assert len(view.trials) == 3
-    assert min(params["width"] for params, _ in kept.configurations) >= 8
-    assert kept.clipped == sum(trial.params["width"] < 8 for trial in first.trials)
+    # The first trial trains what the earlier study found best, as far as the new space goes.
+    (moved,) = kept.configurations
+    assert moved["width"] >= 8
+    assert kept.clipped + kept.left_out <= len(first.trials)
+    alike = [it.number for it in first.trials if it.params["depth"] == moved["depth"]]
+    assert alike
+    assert view.trials[0].params == moved
+    assert view.trials[1].params != moved
 
     (tmp_path / "old.db").unlink()
     again = run_study(trials=4, progress=False, **warm, **usual)  # the same call resumes
@@ -59,10 +68,39 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(StorageError, match="no study 'nosuch' in"):
         run_study(**{**warm, "study": "third", "warm_start": ["nosuch"]}, **usual)
     dropout = {"family": "mlp", "dropout": {"low": 0.0, "high": 0.5}}
-    with pytest.raises(SpecError, match="has too few trials for a warm start: 0, 3 are needed"):
+    with pytest.raises(SpecError, match="has no trial that this study could begin with, but 4"):
         run_study(**{**warm, "study": "third", "warm_start": "new", "space": dropout}, **usual)
-    with pytest.raises(SpecError, match="no use for sampler 'random'"):
-        run_study("c_random_adam", **{**warm, "study": "third", "warm_start": "new"}, **usual)
     arguments = ["--config", "a4_dropout", "--dataset", "digits", "--warm-start", "new"]
     with pytest.raises(SpecError, match="this study compares arms"):
         main([*arguments, "--study", "fourth", "--storage", new])
+
+
+def test_values_of_another_space() -> None:
+    space = {
+        "depth": {"low": 2, "high": 4},
+        "width": {"low": 16, "high": 32, "step": 8},
+        "weight_decay_kind": ["none", "coupled"],
+    }
+    read = {name: read_parameter(name, one) for name, one in space.items()}
+    spec = StudySpec(dataset="digits", space=read)
+    values = {"family": "cnn", "depth": 3, "width": 24, "weight_decay_kind": "none", "dropout": 0.3}
+    assert adapted(values, spec) == ({"depth": 3, "width": 24, "weight_decay_kind": "none"}, False)
+    moved = adapted({**values, "depth": 9, "width": 17}, spec)
+    assert moved == ({"depth": 4, "width": 16, "weight_decay_kind": "none"}, True)
+    assert adapted({**values, "weight_decay_kind": "decoupled"}, spec) is None
+    assert adapted({**values, "family": "mlp"}, spec) is None
+
+
+def test_a_study_made_with_a_warm_start_of_before_opens() -> None:
+    stored = {
+        "source": "mnist",
+        "data": "MNIST",
+        "objective": "validation_loss",
+        "best": 0.02,
+        "configurations": [[{"depth": 2}, -1.5], [{"depth": 3}, 0.2]],
+        "left_out": 1,
+        "clipped": 0,
+        "not_searched": ["hidden"],
+    }
+    told = warm_start_in_words(Earlier.from_dict(stored))
+    assert told.startswith("Warm start from study mnist (MNIST, best loss 0.0200): its best 2")
