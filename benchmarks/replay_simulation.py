@@ -211,25 +211,19 @@ def simulate(
         budget=budget * total * spec.epochs,
         prior=prior,
     )
-    return _Replay(strategy, world, progress, seed, first).run(workers, horizon)
+    replay = _Replay(strategy, world, progress, seed)
+    for params in first:
+        replay.study.enqueue_trial(dict(params))
+    return replay.run(workers, horizon)
 
 
 class _Replay:
-    def __init__(
-        self,
-        strategy: Strategy,
-        world: World,
-        progress: Progress,
-        seed: int,
-        first: Sequence[Mapping[str, Any]],
-    ) -> None:
+    def __init__(self, strategy: Strategy, world: World, progress: Progress, seed: int) -> None:
         self._strategy, self._world, self._progress = strategy, world, progress
         self._source = world.source(seed)
         self._space = distributions(progress.spec)
         sampler = self._source.sampler(strategy.sampler(progress))
-        self._study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
-        for params in first:
-            self._study.enqueue_trial(dict(params))
+        self.study = optuna.create_study(sampler=sampler, pruner=strategy.pruner(progress.spec))
         self._runs: list[Run] = []  # by trial number
         self._next: list[int] = []  # report that a trial makes next
 
@@ -271,7 +265,7 @@ class _Replay:
             return choice
         if self._source.is_empty():
             return None
-        trial = self._study.ask(self._space)
+        trial = self.study.ask(self._space)
         self._runs.append(self._source.take(trial.params))
         self._next.append(0)
         self._progress.begin(trial)
@@ -284,7 +278,7 @@ class _Replay:
         self._next[number] += 1
         if not math.isfinite(value):
             entry.state = "failed"
-            self._study.tell(entry.trial, state=TrialState.FAIL)
+            self.study.tell(entry.trial, state=TrialState.FAIL)
             return False
         if epoch == 0 and not self._strategy.early:
             return True
@@ -292,12 +286,12 @@ class _Replay:
         entry.trial.report(value, epoch)
         if self._next[number] == len(run.epochs):
             entry.state = "complete"
-            self._study.tell(entry.trial, entry.lowest)
+            self.study.tell(entry.trial, entry.lowest)
             return False
         verdict = self._strategy.after(self._progress, entry)
         if verdict == "stop":
             entry.state = "pruned"
-            self._study.tell(entry.trial, state=TrialState.PRUNED)
+            self.study.tell(entry.trial, state=TrialState.PRUNED)
         elif verdict == "pause":
             entry.state = "paused"
         return verdict == "go"

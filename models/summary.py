@@ -52,7 +52,16 @@ def anatomy(
 
 def count_parameters(architecture: Architecture, image_shape: ImageShape, classes: int) -> int:
     """Trained weights and biases of the whole network. Raises ArchitectureError as `anatomy`."""
-    return sum(row.parameters for row in anatomy(architecture, image_shape, classes))
+    return sizes(architecture, image_shape, classes)["parameters"]
+
+
+def sizes(architecture: Architecture, image_shape: ImageShape, classes: int) -> dict[str, int]:
+    """`parameters` and `multiply_adds` of it all. Raises ArchitectureError as `anatomy`."""
+    rows = anatomy(architecture, image_shape, classes)
+    return {
+        "parameters": sum(row.parameters for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+    }
 
 
 @lru_cache(maxsize=4096)

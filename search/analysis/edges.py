@@ -39,7 +39,7 @@ def edges_in_words(view: StudyView) -> list[str]:
     `The best 3 trials have width 32, the largest allowed: try width = { ... } in [space].`
     """
     spec, space = view.spec, searched(view.spec)
-    if spec.is_comparison or view.finished < FEWEST:
+    if spec.is_comparison or spec.minimize_also or view.finished < FEWEST:
         return []
     far = [
         (one.best.value, one.number, one)

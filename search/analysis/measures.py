@@ -17,7 +17,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from search.analysis.wording import duration, grouped, spread
-from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, SIZES
 from search.training.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ MEASURES: Mapping[str, Measure] = {
     **_of_images("validation"),
     **_of_images("test"),
     "parameters": Measure(words="number of parameters", digits=0),
+    "multiply_adds": Measure(words="multiply-adds for one image", digits=0),
 }
 
 
@@ -99,8 +100,8 @@ def measured(trial: TrialView, name: str) -> float | None:
 
     Losses in nats; errors and accuracies are shares in [0, 1].
     """
-    if name == "parameters":
-        return trial.parameters
+    if name in SIZES:
+        return trial.parameters if name == "parameters" else trial.multiply_adds
     best = trial.best
     if best is None or name.startswith("test"):
         return None

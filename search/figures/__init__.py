@@ -101,7 +101,7 @@ FIGURES: dict[str, Figure[StudyView]] = {
         _lazily("study:learning_curves"), section="progress", dashboard_id="learning-curves",
     ),
     "parameters": Figure(
-        "Value against size", "Lowest value of each trial by its number of parameters",
+        "Value against size", "Lowest value of each trial by the size of its network",
         _lazily("study:loss_against_parameters"), _is_search, "progress",
         dashboard_id="loss-against-parameters",
     ),

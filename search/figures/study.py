@@ -6,7 +6,6 @@ database rows of 2 kB and sends them all to the browser every few seconds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -15,8 +14,8 @@ import plotly.graph_objects as go
 
 from search.analysis.comparison import runs_by_arm
 from search.analysis.describe import short_config
-from search.analysis.measures import objective_in_words
-from search.analysis.wording import grouped
+from search.analysis.front import front_in_words, pareto_front, size_name
+from search.analysis.measures import measure_of, measured
 from search.figures import style
 from search.figures.arms import arm_curves
 from search.store.views import StudyView, TrialView
@@ -80,55 +79,25 @@ def _add_group(
 
 def loss_against_parameters(view: StudyView) -> go.Figure:
     """Lowest value by network size; a line joins the trials of the Pareto front."""
-    figure = go.Figure()
+    figure, size = go.Figure(), size_name(view)
 
     def label(trial: TrialView) -> str:
         config = "" if trial.config is None else f": {short_config(trial.config)}"
         return style.in_figure(f"#{trial.number}{config}")
 
-    sized = [trial for trial in view.trials if trial.parameters]
+    sized = [trial for trial in view.trials if measured(trial, size)]
     for name, trials, look in style.kinds(sized):
-        style.add_trials(figure, view, trials, lambda t: t.parameters, name, look, label)
+        style.add_trials(figure, view, trials, lambda t: measured(t, size), name, look, label)
     front = pareto_front(view)
     if front:
-        x, y = [trial.parameters for trial in front], [style.lowest(trial) for trial in front]
+        x, y = [measured(trial, size) for trial in front], [style.lowest(trial) for trial in front]
         line = {"color": style.BLUE, "width": 1, "shape": "hv"}
         style.add(figure, x, y, "Pareto front", line=line)
-        figure.update_layout(meta={"caption": _front_in_words(view, front)})
+        figure.update_layout(meta={"caption": front_in_words(view)})
     remark = f"each trial's lowest {view.spec.value.word}, one run each"
     style.apply_style(figure, style.subtitle(view, remark))
-    figure.update_xaxes(title_text="parameters (weights and biases)", type="log")
+    figure.update_xaxes(title_text=measure_of(size).words, type="log")
     return figure.update_yaxes(style.value_axis(view))
-
-
-def pareto_front(view: StudyView) -> list[TrialView]:
-    """Complete trials that no other equals in both parameters and value and beats in one.
-
-    Smallest network first.
-    """
-    front: list[TrialView] = []
-    least = math.inf
-    sized = [
-        (trial.parameters, best.value, trial)
-        for trial in view.leaderboard
-        if trial.parameters and (best := trial.best) is not None
-    ]
-    for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
-        if loss < least:
-            least = loss
-            front.append(trial)
-    return front
-
-
-def _front_in_words(view: StudyView, front: Sequence[TrialView]) -> str:
-    word = view.spec.value.word
-    trials = ", ".join(
-        f"#{trial.number} ({grouped(trial.parameters or 0)} parameters, {word} "
-        f"{objective_in_words(view, trial.best.value)})"
-        for trial in front
-        if trial.best is not None
-    )
-    return f"Pareto front, trials that no other beats in both size and {word}: {trials}."
 
 
 def best_so_far(view: StudyView) -> go.Figure:

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.family import compact
-from search.analysis import comparison, comparison_words, describe, findings, measures, wording
+from search.analysis import (
+    comparison,
+    comparison_words,
+    describe,
+    findings,
+    front,
+    measures,
+    wording,
+)
 from search.analysis.edges import edges_in_words
 from search.figures.style import axis
 from search.spec.space import arm_config
@@ -53,7 +61,8 @@ def listed(versions: Mapping[str, str]) -> str:
 
 
 _MODULES = (
-    *(command_line, comparison, comparison_words, describe, findings, measures, summary, wording),
+    *(command_line, comparison, comparison_words, describe, findings, front),
+    *(measures, summary, wording),
 )
 _OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)
 _OTHERS = (arm_config, axis, compact, edges_in_words, write_study_file)

@@ -203,11 +203,16 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             earlier = _earlier(request, spec, db, existing, limits)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
-            if request.stop_when_flat is not None and spec.is_comparison:
-                arms = "this study compares arms, and trains them all"
-                raise SpecError("stop_when_flat", f"stop_when_flat is for a search, but {arms}")
+            if request.stop_when_flat is not None and (spec.is_comparison or spec.minimize_also):
+                what = "compares arms" if spec.is_comparison else "looks for a Pareto front"
+                problem = f"stop_when_flat is for a search of one best, but this study {what}"
+                raise SpecError("stop_when_flat", problem)
             find_sampler(spec.sampler)
-            find_pruner(spec.pruner)
+            stops = find_pruner(spec.pruner)
+            if spec.minimize_also and stops.choose is None and spec.pruner != "none":
+                what = f"minimize_also and pruner {spec.pruner!r}, which stops small networks"
+                other = 'write pruner = "promotion" or "none"'
+                raise SpecError("minimize_also", f"{what}, do not go together; {other}")
             check_training(spec, task.image_shape, task.classes)
             first = has_baseline(spec, task.image_shape, task.classes) + sum(
                 len(one.configurations) for one in earlier

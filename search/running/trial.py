@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
-from models.checks import first_line, shown
-from models.summary import count_parameters
+from models.checks import ArchitectureError, first_line, shown
+from models.summary import sizes
 from search.dashboard.artifacts import TrialPictures
 from search.running.run import Run
 from search.sampling.chooser import Chooser
@@ -24,7 +24,7 @@ from search.store import CheckpointUnwritableError, StorageError, StudyBrokenErr
 from search.store.database import with_retry
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
-from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, PARAMETERS, REASON, SECONDS
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
 
@@ -124,10 +124,18 @@ def train_trial(
             "gone"
         )
     db, spec = run.db, run.spec
-    config, started = sample(
-        run.study, lease, lambda trial: (suggest(trial, spec), trial.datetime_start)
-    )
-    network, task = config.architecture, run.task
+    task = run.task
+
+    def begin(trial: Trial) -> tuple[TrialConfig, datetime | None]:
+        config = suggest(trial, spec)
+        with suppress(ArchitectureError):  # training it says why
+            found = sizes(config.architecture, task.image_shape, task.classes)
+            for name, size in found.items():
+                trial.set_user_attr(name, size)
+        return config, trial.datetime_start
+
+    config, started = sample(run.study, lease, begin)
+    network = config.architecture
     share, words = share_of_limits(network, spec, task.image_shape, task.classes)
     if share > 1:  # others than our sampler have queued it
         return TrialState.FAIL, f"too large: it {words}"
@@ -220,11 +228,6 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
             ERROR: round(best.validation_error, 6),
             ACCURACY: round(1 - best.validation_error, 6),
         }
-    trial = run.db.optuna.get_trial(lease.trial_id)
-    with suppress(ValueError):  # it failed before it had a network
-        architecture = suggest(trial, run.spec).architecture
-        shape, classes = run.task.image_shape, run.task.classes
-        attributes[PARAMETERS] = count_parameters(architecture, shape, classes)
     if reason is not None:
         attributes[REASON] = reason
     finish(

@@ -13,13 +13,20 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, select
 
 from search.sampling.forecast import Contender, State, fit
+from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
 from search.spec.space import runs_to_end
 from search.store.claims import Choice
 from search.store.database import read
 from search.store.leases import Lease
-from search.store.schema import leases, trial_intermediate_values, trial_params, trials
+from search.store.schema import (
+    leases,
+    trial_intermediate_values,
+    trial_params,
+    trial_user_attributes,
+    trials,
+)
 from search.store.studies import StudyHandle
 
 KEPT = 20  # paused trials that keep their checkpoints
@@ -40,6 +47,7 @@ class Chooser:
     choose: Callable[..., Choice]
     flat: Callable[[Connection], str | None] = lambda _: None
     _params: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial id; they stay
+    _sizes: dict[int, float] = field(default_factory=dict)  # logarithms
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> Choice:
         """A paused trial's number, "new", or None where nothing is worth training.
@@ -80,9 +88,10 @@ class Chooser:
         if len(stored) <= KEPT:
             return []
         forecast = fit(contenders, self.spec.epochs)
-        estimates = {one.number: forecast.estimate_final(one) for one in stored}
-        by_promise = sorted(estimates, key=lambda n: (estimates[n] or (math.inf,))[0])
-        return by_promise[KEPT:]
+        ends = {it.number: end[0] for it in contenders if (end := forecast.estimate_final(it))}
+        front = Front([(it.size, ends[it.number]) for it in contenders if it.number in ends])
+        stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))
+        return [one.number for one in stored[KEPT:]]
 
     def contenders(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
         """All trials that were begun and have not failed, by number."""
@@ -115,12 +124,17 @@ class Chooser:
                 else STATES[row.state],
                 params=self._params.get(row.trial_id, {}),
                 curve=curves[row.trial_id],
+                size=self._sizes.get(row.trial_id, 0.0),
             )
             for row in found
         ]
 
     def _read_params(self, connection: Connection, trial_ids: list[int]) -> None:
         unknown = [trial_id for trial_id in trial_ids if trial_id not in self._params]
+        stored = trial_user_attributes
+        named = stored.c.trial_id.in_(unknown), stored.c.key == self.spec.minimize_also
+        for row in connection.execute(select(stored).where(*named)):
+            self._sizes[row.trial_id] = math.log(max(int(row.value_json), 1))
         of_those = trial_params.c.trial_id.in_(unknown)
         for row in connection.execute(select(trial_params).where(of_those)):
             distribution = json_to_distribution(row.distribution_json)

@@ -48,12 +48,14 @@ class Contender:
     Attributes:
         params: as Optuna stores them.
         curve: its objective by report; 0 is the partial-epoch validation. Empty before the first.
+        size: logarithm of what its study lowers beside the objective; 0 where that is nothing.
     """
 
     number: int
     state: State
     params: Mapping[str, Any]
     curve: Mapping[int, float]
+    size: float = 0.0
 
     @property
     def epochs(self) -> float:

@@ -3,7 +3,8 @@
 Trials pause at rungs and keep their checkpoint. The study's budget is spent in step with its
 trials: while a smaller share of it is spent than of the trials has begun, the paused trial goes on
 from which each further epoch promises most (by its forecast; expected improvement); else a new one
-begins. So what is learned from whole trainings comes early, and the length of a study is known. As
+begins. In a study that looks for a Pareto front the improvement is that of its hypervolume. So what
+is learned from whole trainings comes early, and the length of a study is known. As
 much as one whole trial takes is kept for when all have begun; and if the trial that promises most
 is paused then, it is trained to its end even if the budget is spent.
 """
@@ -11,7 +12,8 @@ is paused then, it is trained to its end even if the budget is spent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -59,13 +61,40 @@ def choose(
         )
         can_end = favourite.state == "paused" and spent < budget + epochs
         return favourite.number if can_end else None
-    lowest = min(mean for mean, _ in estimates.values())
+    known = [one for one in contenders if one.number in estimates]
+    front = Front([(one.size, estimates[one.number][0]) for one in known])
 
     def gain(one: Contender) -> float:
-        mean, sd = estimates[one.number]
-        return expected_improvement(lowest, mean, sd) / (epochs - one.epochs)
+        return front.improvement(one.size, *estimates[one.number]) / (epochs - one.epochs)
 
     return max(paused, key=gain).number
+
+
+class Front:
+    """Sizes and the lowest value that any trial has up to each: a staircase.
+
+    Where size is nothing to a study, all trials have the same, and it has one step of width 1.
+    """
+
+    def __init__(self, found: Iterable[tuple[float, float]]) -> None:
+        self._steps, self._end = list[tuple[float, float]](), 0.0
+        for size, value in sorted(found):
+            self._end = size + 1  # a size e times the largest is as good as none
+            if not self._steps or value < self._steps[-1][1]:
+                self._steps.append((size, value))
+
+    def level(self, size: float) -> float:
+        """The lowest value up to a size; infinite below the smallest."""
+        return min((value for other, value in self._steps if other <= size), default=math.inf)
+
+    def improvement(self, size: float, mean: float, sd: float) -> float:
+        """Expected growth of the area above the staircase by a value of normal distribution."""
+        larger = [step for step in self._steps if step[0] > size]
+        steps = [(size, self.level(size)), *larger, (self._end, -math.inf)]
+        return sum(
+            (after - before) * expected_improvement(value, mean, sd)
+            for (before, value), (after, _) in pairwise(steps)
+        )
 
 
 def expected_improvement(lowest: float, mean: float, sd: float) -> float:

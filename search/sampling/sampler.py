@@ -14,6 +14,7 @@ with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class StudySampler(BaseSampler):
         self._spec, self._prior, self._limits = spec, prior, limits
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)
+        self._also = [spec.minimize_also] if spec.minimize_also else []
         self._current: tuple[int, BaseSampler] | None = None
 
     def _known(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
@@ -74,11 +76,12 @@ class StudySampler(BaseSampler):
             if loss is None and trial.state != TrialState.RUNNING:
                 continue  # stopped before its first report
             loss = None if loss is None else min(loss, float(highest))
+            sizes = [math.log(max(trial.user_attrs.get(it, 1), 1)) for it in self._also]
             with contextlib.suppress(ValueError):  # queued by hand, from outside the space
                 known.append(
                     create_trial(
                         state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
-                        value=loss,
+                        values=None if loss is None else [loss, *sizes],
                         params={name: trial.params[name] for name in self._space},
                         distributions=self._space,
                     )
@@ -139,7 +142,8 @@ class StudySampler(BaseSampler):
             return min(
                 (draw() for _ in range(PROMISED_OF)), key=lambda it: promise(it, self._prior)
             )
-        memory = optuna.create_study(sampler=self._sampler(number))
+        directions = [optuna.study.StudyDirection.MINIMIZE] * (1 + len(self._also))
+        memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
         memory.add_trials(known)
         return memory.ask(self._space).params
 

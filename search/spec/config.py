@@ -27,7 +27,7 @@ from search.spec.domains import (
     plain_values,
 )
 from search.spec.extensions import Extension, needed, require
-from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, Objective
+from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, RAW_LOSS, SIZES, Objective
 from search.spec.parameters import (
     DEFAULT_FAMILY,
     FAMILY,
@@ -95,6 +95,7 @@ class StudySpec:
             filled in.
         metrics: names in `search.training.metrics.METRICS`, recorded each epoch.
         objective: name in OBJECTIVES: what a trial's value is.
+        minimize_also: name in SIZES: then it looks for a Pareto front. None: the objective alone.
     """
 
     dataset: Annotated[str, TEXT]
@@ -124,9 +125,8 @@ class StudySpec:
     published: Mapping[str, int] = field(default_factory=dict)
     extensions: tuple[Extension, ...] = ()
     metrics: tuple[str, ...] = ()
-    objective: Annotated[str, choice(OBJECTIVES, DEFAULT_OBJECTIVE, "of trials")] = (
-        DEFAULT_OBJECTIVE
-    )
+    objective: Annotated[str, choice(OBJECTIVES, DEFAULT_OBJECTIVE, "value")] = DEFAULT_OBJECTIVE
+    minimize_also: Annotated[str | None, choice(SIZES, SIZES[0], "kept low, too")] = None
 
     def __post_init__(self) -> None:
         optional = {one.name for one in dataclasses.fields(self) if one.default is None}

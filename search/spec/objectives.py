@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+SIZES = ("parameters", "multiply_adds")  # of a network, which a study may lower beside
 CALIBRATED_LOSS, TEMPERATURE = "calibrated_loss", "temperature"  # names in an epoch's metrics
 DEFAULT_OBJECTIVE, RAW_LOSS = "calibrated_validation_loss", "validation_loss"
 

@@ -102,17 +102,13 @@ def share_of_limits(
     """
     if not (most := limits(spec)):
         return 0.0, ""
-    from models.summary import anatomy  # takes torch
+    from models.summary import sizes  # takes torch
 
-    rows = anatomy(network, image_shape, classes)
-    sizes = {
-        "max_parameters": sum(row.parameters for row in rows),
-        "max_multiply_adds": sum(row.multiply_adds for row in rows),
-    }
-    name = max(most, key=lambda name: sizes[name] / most[name])
+    found = {f"max_{name}": size for name, size in sizes(network, image_shape, classes).items()}
+    name = max(most, key=lambda name: found[name] / most[name])
     kind = name.removeprefix("max_").replace("_", "-")
-    size, limit = (f"{number:,}".replace(",", " ") for number in (sizes[name], most[name]))
-    return sizes[name] / most[name], f"has {size} {kind}, and {name} is {limit}"
+    size, limit = (f"{number:,}".replace(",", " ") for number in (found[name], most[name]))
+    return found[name] / most[name], f"has {size} {kind}, and {name} is {limit}"
 
 
 def _named(spec: StudySpec) -> dict[str, ParameterValue]:

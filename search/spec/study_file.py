@@ -27,7 +27,7 @@ PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may c
 LISTS = ("extensions", "metrics")
 KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
 # Settings of a search, and the only value that each may have in a comparison.
-SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none"}
+SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none", "minimize_also": None}
 MAX_BYTES = 1_000_000
 
 

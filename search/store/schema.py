@@ -60,6 +60,7 @@ trials = sa.Table(
     sa.Column("datetime_complete", sa.DateTime),
 )
 study_user_attributes = _columns("study_user_attributes", "study_id", "key")
+trial_user_attributes = _columns("trial_user_attributes", "trial_id", "key", "value_json")
 trial_values = _columns("trial_values", "trial_id", "value")
 # A value is NULL where it is not finite.
 trial_intermediate_values = _columns(

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Row, or_, select
 
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.earlier import WARM_START, Earlier
+from search.spec.objectives import SIZES
 from search.spec.space import CONTINUED, is_baseline, suggest, true_params
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
 from search.store.schema import (
     HARDWARE,
-    PARAMETERS,
     REASON,
     STOPPED,
     VERSIONS,
@@ -39,7 +39,7 @@ STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.WAITING: "waiting",
 }
-MOST_PARAMETERS = 10**12
+MOST = (10**12, 10**15)  # parameters, multiply-adds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class TrialView:
             next worker to claim a trial carries one on.
         params: as Optuna stores them, but for those that an older study's baseline did not have.
         config: None where the parameters make no configuration (a trial that failed early).
-        parameters: number of trained weights and biases; None while unknown.
+        parameters, multiply_adds: trained weights and biases, work for one image; None: unknown.
         curve: its finished epochs in order.
         early_look: the partial-epoch validation inside the first epoch, where there was one.
         reason: why it failed.
@@ -78,6 +78,7 @@ class TrialView:
     worker: str | None = None
     attempt: int = 1
     continued: bool = False
+    multiply_adds: int | None = None
     arm: str | None = None
     repeat: int | None = None
 
@@ -245,7 +246,11 @@ def _trial_view(
     state = STATES[trial.state]
     if lease is not None and (is_paused(lease) or is_abandoned(lease)):
         state = "paused" if is_paused(lease) else "interrupted"
-    size, reason = trial.user_attrs.get(PARAMETERS), trial.user_attrs.get(REASON)
+    reason = trial.user_attrs.get(REASON)
+    size, work = (
+        found if type(found := trial.user_attrs.get(name)) is int and 0 <= found <= most else None
+        for name, most in zip(SIZES, MOST, strict=True)
+    )
     early = rows[:1] if rows and rows[0].epoch == 0 else ()
     arm, repeat = spec.place_of(trial.number) if spec.is_comparison else (None, None)
     return TrialView(
@@ -253,7 +258,8 @@ def _trial_view(
         state=state,
         params=true_params(trial, spec),
         config=config,
-        parameters=size if type(size) is int and 0 <= size <= MOST_PARAMETERS else None,
+        parameters=size,
+        multiply_adds=work,
         curve=rows[len(early) :],
         early_look=next(iter(early), None),
         started=trial.datetime_start,

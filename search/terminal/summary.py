@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.edges import edges_in_words
 from search.analysis.findings import named, overfitting_in_words, stop_in_words
+from search.analysis.front import front_in_words, pareto_front
 from search.analysis.measures import (
     MEASURES,
     accuracy_of,
@@ -95,9 +96,18 @@ def status_text(view: StudyView) -> str:
         lines += wrap(f"Time: {standing_in_words(view)}.")
     lines += failures([(one.number, one.reason) for one in view.in_state("failed")])
     lines += ["", *(_best_lines(view) if view.best else [NO_BEST])]
+    if view.spec.minimize_also and view.best:
+        lines += ["", *wrap(front_in_words(view)), *wrap(other_point_in_words(view))]
     missing = view.spec.trials - view.finished
     commands = next_commands(view.name, view.storage, missing, view.best is not None)
     return "\n".join([*lines, "", "Next:", *(f"  {one}" for one in commands)])
+
+
+def other_point_in_words(view: StudyView) -> str:
+    """How another trial of the Pareto front than the best is finalised."""
+    smallest, *others = pareto_front(view)
+    other = f", and with --trial {smallest.number} the smallest network" if others else ""
+    return f"finalize takes the lowest {view.spec.value.word}{other}."
 
 
 def fallback_notice(reason: str) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from search.analysis.front import pareto_front
 from search.figures.study import (
     MOST_CURVES,
     TOP,
     best_so_far,
     learning_curves,
     loss_against_parameters,
-    pareto_front,
 )
 from search.figures.style import BEST, COLOURS, MOST_POINTS
 from search.store.views import StudyView

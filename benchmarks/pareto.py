@@ -1,0 +1,256 @@
+"""Searches for a Pareto front replayed: hypervolume by epochs trained, ours and Optuna's samplers.
+
+Each search lowers the calibrated validation loss and the number of parameters, on the surrogate of
+a record (`benchmarks.replay_surrogate`), one training at a time. Ours pauses trials; the others
+train all to their ends, as Optuna has no pruning for several objectives. Only whole trainings are
+points of a front. It is chosen by validation, and its hypervolume is that of the same trainings on
+images that no search sees, in logarithms of both: up to the largest network of the space, and to
+the median loss of random configurations; as a share of what 2 000 of those have together.
+
+    python -m benchmarks.pareto benchmarks/results/curves/digits.jsonl.gz --repeats 10
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from platformdirs import user_cache_path
+
+from benchmarks.arguments import add_counts
+from benchmarks.prior import learn, load, written
+from benchmarks.record import environment, write_json
+from benchmarks.replay_simulation import CALIBRATED, Run, World
+from benchmarks.replay_surrogate import Surrogate, make_world
+from models.summary import count_parameters
+from search.sampling import halving, promotion
+from search.sampling.forecast import Contender
+from search.sampling.sampler import make_sampler
+from search.spec.space import distributions, suggest
+from search.terminal.commands import Parser, run
+
+SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
+RANDOM = 2000  # configurations, of which the whole hypervolume is
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of trials x epochs, at which the searches are compared
+OTHERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+}
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="Replay searches for a Pareto front of calibrated loss and parameters on "
+        "recorded curves: ours-NAME with the product's sampler NAME, and Optuna's samplers "
+        f"without pausing: {', '.join(OTHERS)}.",
+        examples="python -m benchmarks.pareto a.jsonl.gz b.jsonl.gz --strategies ours-tpe nsga2",
+    )
+    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
+    known = ["ours-gp", "ours-tpe", *OTHERS]
+    own.add_argument("--strategies", nargs="+", choices=known, default=known, metavar="NAME")
+    own.add_argument("--learn-from", nargs="+", type=Path, default=[], metavar="FILE")
+    own.add_argument("--budget", type=float, default=0.2, help="of ours (default: 0.2)")
+    add_counts(
+        own,
+        (
+            ("repeats", 10, "seeds"),
+            ("trials", 100, "of each search"),
+            ("workers-cpu", 1, "processes of this command"),
+        ),
+    )
+    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    return own
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A whole training: what a search saw of it, and what it is worth."""
+
+    size: float  # logarithms, all three
+    seen: float
+    hidden: float
+
+
+class Problem:
+    """A record's surrogate, and the hypervolume of fronts on it."""
+
+    def __init__(self, file: Path, kept: Path) -> None:
+        world: World = make_world(file, "surrogate", kept)
+        assert isinstance(world, Surrogate)
+        self.world, self.spec, self.space = world, world.spec, distributions(world.spec)
+        self._shape = SHAPES.get(load_name(file), (1, 28, 28))
+        draws = optuna.create_study(sampler=RandomSampler(seed=0))
+        params = [draws.ask(self.space).params for _ in range(RANDOM)]
+        runs = world.runs(params, np.random.default_rng(0))
+        points = [self.point(found) for found in runs]
+        self.largest = max(point.size for point in points)
+        self.worst = float(np.median([point.hidden for point in points]))
+        self._whole = self._area(points)
+
+    def size(self, params: Mapping[str, Any]) -> int:
+        config = suggest(optuna.trial.FixedTrial(dict(params)), self.spec)
+        return count_parameters(config.architecture, self._shape, 10)
+
+    def point(self, found: Run) -> Point:
+        """At its best epoch."""
+        seen = found.seen[CALIBRATED]
+        best = min(range(1, len(seen)), key=lambda at: seen[at])
+        size = math.log(self.size(found.params))
+        return Point(size, math.log(seen[best]), math.log(found.hidden[best].loss))
+
+    def hypervolume(self, points: Sequence[Point]) -> float:
+        return self._area(points) / self._whole
+
+    def _area(self, points: Sequence[Point]) -> float:
+        lowest, area, worst = math.inf, 0.0, self.worst
+        for one in sorted(points, key=lambda it: (it.size, it.seen)):
+            if one.seen < lowest:  # of the front that a search shows
+                lowest = one.seen
+                area += max(worst - one.hidden, 0.0) * max(self.largest - one.size, 0.0)
+                worst = min(worst, one.hidden)
+        return area
+
+
+def load_name(file: Path) -> str:
+    return file.name.removesuffix(".jsonl.gz").partition("-")[0]
+
+
+@cache
+def problem(file: Path) -> Problem:
+    return Problem(file, user_cache_path("cnn-search") / "replay")
+
+
+def ours(
+    of: Problem, seed: int, sampler: str, trials: int, budget: float, prior: Path
+) -> Iterator[tuple[float, Point]]:
+    """(epochs spent, point) of each trial that comes to its end."""
+    spec = replace(of.spec, seed=seed, trials=trials, sampler=sampler, minimize_also="parameters")
+    study = optuna.create_study(sampler=make_sampler(spec, prior))
+    source, rungs = of.world.source(seed), halving.rungs(spec.epochs)
+    runs, begun, known = list[Run](), list[optuna.Trial](), list[Contender]()
+    limits: dict[str, Any] = {"trials": trials, "epochs": spec.epochs, "prior": prior}
+    limits["budget"] = budget * trials * spec.epochs
+    while (number := promotion.choose(known, **limits)) is not None:
+        if number == "new":
+            trial = study.ask(of.space)
+            number, found = trial.number, source.take(trial.params)
+            size = of.size(found.params)
+            trial.set_user_attr("parameters", size)
+            begun.append(trial)
+            runs.append(found)
+            known.append(
+                Contender(
+                    number=number,
+                    state="paused",
+                    params=found.params,
+                    curve={},
+                    size=math.log(size),
+                )
+            )
+        found, curve = runs[number], dict(known[number].curve)
+        while True:
+            epoch = found.epochs[len(curve)]
+            curve[epoch] = found.seen[CALIBRATED][len(curve)]
+            begun[number].report(curve[epoch], epoch)
+            if epoch in rungs or epoch == spec.epochs:
+                break
+        known[number] = replace(known[number], curve=curve)
+        if epoch == spec.epochs:
+            known[number] = replace(known[number], state="complete")
+            study.tell(begun[number], min(curve.values()))
+            yield sum(one.epochs for one in known), of.point(found)
+
+
+def others(of: Problem, seed: int, name: str, trials: int) -> Iterator[tuple[float, Point]]:
+    """The same of an Optuna sampler on both objectives."""
+    directions = [optuna.study.StudyDirection.MINIMIZE] * 2
+    study = optuna.create_study(directions=directions, sampler=OTHERS[name](seed))
+    source = of.world.source(seed)
+    for count in range(1, trials + 1):
+        trial = study.ask(of.space)
+        found = of.point(source.take(trial.params))
+        study.tell(trial, [found.seen, found.size])
+        yield count * float(of.spec.epochs), found
+
+
+def search(
+    file: Path, job: tuple[str, int], trials: int, budget: float, prior: Sequence[Path]
+) -> list[tuple[float, float]]:
+    """(epochs, hypervolume) after each whole training."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    torch.set_num_threads(1)
+    name, seed = job
+    of, points, found = problem(file), list[Point](), list[tuple[float, float]]()
+    with written(learn([load(it) for it in prior])) as learned:
+        ended = (
+            ours(of, seed, name.removeprefix("ours-"), trials, budget, learned)
+            if name.startswith("ours-")
+            else others(of, seed, name, trials)
+        )
+        for epochs, point in ended:
+            points.append(point)
+            found.append((epochs, of.hypervolume(points)))
+    return found
+
+
+def at(found: Sequence[tuple[float, float]], epochs: float) -> float:
+    return next((volume for when, volume in reversed(found) if when <= epochs), 0.0)
+
+
+def until(found: Sequence[tuple[float, float]], volume: float) -> float:
+    return next((when for when, it in found if it >= volume), math.inf)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    results: dict[str, Any] = {}
+    for file in args.files:
+        others_ = [it for it in dict.fromkeys((*args.files, *args.learn_from)) if it != file]
+        found: dict[str, dict[int, list[tuple[float, float]]]] = {it: {} for it in args.strategies}
+        jobs = [(name, seed) for seed in range(args.repeats) for name in args.strategies]
+        with ProcessPoolExecutor(args.workers_cpu) as pool:
+            given = args.trials, args.budget, others_
+            waiting = {pool.submit(search, file, job, *given): job for job in jobs}
+            for done, future in enumerate(as_completed(waiting), 1):
+                name, seed = waiting[future]
+                found[name][seed] = future.result()
+                print(f"{file.name}: {done} of {len(jobs)}", file=sys.stderr, flush=True)
+        whole = args.trials * problem(file).spec.epochs
+        results[load_name(file)] = rows = {}
+        print(f"\n{load_name(file)}, {args.repeats} seeds: hypervolume after so many epochs, and")
+        print("epochs until the hypervolume that the first has after its budget (median)")
+        aim = None
+        for name, by_seed in found.items():
+            runs = [by_seed[seed] for seed in range(args.repeats)]
+            shares = {}
+            for share in SHARES:
+                volumes = [at(one, share * whole) for one in runs]
+                error = float(np.std(volumes, ddof=1) / len(volumes) ** 0.5)
+                shares[str(round(share * whole))] = [float(np.mean(volumes)), error]
+            aim = aim or float(np.mean([at(one, 1.05 * args.budget * whole) for one in runs]))
+            median = float(np.median([until(one, aim) for one in runs]))
+            rows[name] = {"hypervolume": shares, "until": median, "runs": runs}
+            told = "  ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in shares.values())
+            print(f"  {name:9} {told}  {median:.0f}")
+    if args.json:
+        made = environment("pareto", torch.device("cpu"))
+        write_json(args.json, {"results": results, **made})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
