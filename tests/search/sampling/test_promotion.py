@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from search.sampling.forecast import Contender, State
-from search.sampling.promotion import NEW, Choice, choose
+from search.sampling.promotion import NEW, Choice, Front, choose, expected_improvement
 
 
 def trial(number: int, *losses: float, state: State = "paused") -> Contender:
@@ -50,3 +50,20 @@ def test_the_one_that_promises_most_is_trained_to_its_end_over_the_budget_if_nee
 
 def test_trials_that_never_reported_are_no_candidates() -> None:
     assert chosen(trial(0), trial(1), total=2) is None
+
+
+def test_on_a_front_it_counts_what_others_of_the_size_have() -> None:
+    one = Front([(0.0, -1.0), (0.0, -0.5)])  # size is nothing to the study
+    assert one.improvement(0.0, -0.9, 0.2) == expected_improvement(-1.0, -0.9, 0.2)
+    front = Front([(2.0, -1.0), (5.0, -1.5), (6.0, -0.2)])
+    assert [front.level(size) for size in (2.0, 4.9, 5.0, 9.0)] == [-1.0, -1.0, -1.5, -1.5]
+    area = 3 * expected_improvement(-1.0, -1.2, 0.1) + 2 * expected_improvement(-1.5, -1.2, 0.1)
+    assert front.improvement(2.0, -1.2, 0.1) == area
+    assert front.improvement(2.0, -1.2, 0.1) > front.improvement(4.0, -1.2, 0.1)
+
+    whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
+    good, small = trial(2, 0.7, 0.6), trial(4, 0.9, 0.8)
+    assert chosen(*whole, good, small, budget=1e3) == 2
+    whole = [replace(one, size=9.0) for one in whole]
+    large, little = replace(good, size=9.0), replace(small, size=5.0)
+    assert chosen(*whole, large, little, budget=1e3) == 4

@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.St
             study.sampler = make_sampler(spec)
         trial = study.ask()
         suggest(trial, spec)
+        trial.set_user_attr("parameters", trial.params["width"])
         end = final_loss(trial.params, random.Random(number).gauss(0, 0.02))
         trial.report(1.5 * end, 1)
         goes_on = sum(first < end for first in firsts) <= len(firsts) / 3
@@ -95,6 +97,16 @@ def test_samplers_learn_from_trials_that_were_stopped(sampler: str) -> None:
         for name in (sampler, "random")
     )
     assert ours < chance
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_study_that_lowers_sizes_too_draws_small_networks_as_well(sampler: str) -> None:
+    spec = spec_of(sampler)
+    usual, small = (
+        np.mean([it.params["width"] for it in search(one, 18).trials[10:]])
+        for one in (spec, replace(spec, minimize_also="parameters"))
+    )
+    assert small < usual - 8
 
 
 def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
