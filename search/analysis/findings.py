@@ -31,8 +31,11 @@ def named(trial: TrialView) -> str:
 
 
 def stop_in_words(view: StudyView) -> str | None:
-    """That one could stop, where nothing was gained for long; None else, and of a comparison."""
-    if view.spec.is_comparison or view.best is None:
+    """That one could stop, where nothing was gained for long; None else.
+
+    Of a comparison, too, and of a Pareto front, which grows beside the best.
+    """
+    if view.spec.is_comparison or view.spec.minimize_also or view.best is None:
         return None
     # By their last reports: those that were paused all end together.
     last = view.best.reports[-1].reported_at
