@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from search.analysis.comparison import runs_by_arm
 from search.analysis.describe import short_config
-from search.analysis.front import front_in_words, pareto_front, size_name
+from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
 from search.figures import style
 from search.figures.arms import arm_curves

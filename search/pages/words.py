@@ -12,7 +12,6 @@ from search.analysis import (
     comparison_words,
     describe,
     findings,
-    front,
     measures,
     wording,
 )
@@ -61,7 +60,7 @@ def listed(versions: Mapping[str, str]) -> str:
 
 
 _MODULES = (
-    *(command_line, comparison, comparison_words, describe, findings, front),
+    *(command_line, comparison, comparison_words, describe, findings),
     *(measures, summary, wording),
 )
 _OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.edges import edges_in_words
-from search.analysis.findings import named, overfitting_in_words, stop_in_words
-from search.analysis.front import front_in_words, pareto_front
+from search.analysis.findings import (
+    front_in_words,
+    named,
+    overfitting_in_words,
+    pareto_front,
+    stop_in_words,
+)
 from search.analysis.measures import (
     MEASURES,
     accuracy_of,

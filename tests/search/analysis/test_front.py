@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from search.analysis.front import front_in_words, pareto_front
+from search.analysis.findings import front_in_words, pareto_front
 from search.figures.study import loss_against_parameters
 from search.pages.note import study_note
 from search.pages.report import make_report

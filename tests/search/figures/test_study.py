@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from search.analysis.front import pareto_front
+from search.analysis.findings import pareto_front
 from search.figures.study import (
     MOST_CURVES,
     TOP,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.analysis.front import pareto_front
+from search.analysis.findings import pareto_front
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.worker import train_trials
