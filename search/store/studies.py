@@ -216,13 +216,8 @@ def create_study(
     content: Fingerprint | None = None,
     earlier: Collection[Earlier] = (),
 ) -> StudyHandle:
-    """Make the study and queue what it begins with: its baseline, and the best of earlier studies.
-
-    Harmless if another start is doing the same.
-    """
-    study = optuna.create_study(
-        storage=db.optuna, study_name=name, direction="minimize", load_if_exists=True
-    )
+    """Make the study and queue its first trials; harmless if another start is doing the same."""
+    study = optuna.create_study(storage=db.optuna, study_name=name, load_if_exists=True)
     handle = StudyHandle.of(db, study)
     # Two starts at once may both get here: the lock lets the second find what the first has made.
     with handle.transaction():
