@@ -75,11 +75,9 @@ def load_training(
         notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)
     classes = tuple(part.class_names)
-    mirrors = reading.mirror_changes_class
-    if mirrors is None:
-        mirrors = dataset.mirror_changes_class
-    if mirrors is None:
-        mirrors = mirror_changes_class(classes, version=reading.version)
+    said = (reading.mirror_changes_class, dataset.mirror_changes_class)
+    guess = mirror_changes_class(classes, version=reading.version)
+    mirrors = next((it for it in said if it is not None), guess)
     if mirrors or dataset.path is not None:
         notes.append(_MIRRORING[mirrors])
     usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))

@@ -77,7 +77,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise StudyFileError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise StudyFileError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    except (RecursionError, tomllib.TOMLDecodeError) as error:
+    except (RecursionError, ValueError) as error:  # ValueError: a date that is none
         raise StudyFileError(f"{path}: malformed TOML: {error}") from error
 
 
