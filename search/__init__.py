@@ -24,24 +24,15 @@ if TYPE_CHECKING:
     from search.final.final import finalise
     from search.final.predict import predict
     from search.running.exports import export_study
-    from search.running.results import (
-        epochs_table,
-        leaderboard_table,
-        load_study,
-        results_table,
-        study_figures,
-        trials_table,
-    )
+    from search.running.results import epochs_table, load_study, study_figures, trials_table
     from search.running.study import run_study
 
 __all__ = [
     "epochs_table",
     "export_study",
     "finalise",
-    "leaderboard_table",
     "load_study",
     "predict",
-    "results_table",
     "run_study",
     "study_figures",
     "trials_table",

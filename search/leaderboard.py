@@ -27,10 +27,9 @@ def parser() -> Parser:
         "--top", type=positive_int, metavar="N", help="only the first N rows (default: all)"
     )
     how = own.add_mutually_exclusive_group()
-    how.add_argument(
-        "--csv", action="store_true", help="every column, each searched parameter's too"
-    )
-    how.add_argument("--json", action="store_true", help="the same as a list of objects")
+    for name in ("csv", "json"):
+        what = f"every column, each searched parameter's too, as {name.upper()}"
+        how.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=what)
     return own
 
 
@@ -39,19 +38,20 @@ def main(argv: list[str] | None = None) -> int:
     # Not needed for --help, and they take a second to load.
     from rich.console import Console
 
-    from search.running.results import leaderboard_table, load_study
-    from search.terminal.rows import csv_text, json_text
+    from search.running.results import load_study
     from search.terminal.tables import leaderboard
 
     study = load_study(args.study, storage=args.storage)
-    if args.csv or args.json:
-        rows = leaderboard_table(study)[: args.top]
-        print((csv_text if args.csv else json_text)(rows), end="")
+    if args.format is not None:
+        from search.running.exports import encoded
+
+        table = study.to_pandas("leaderboard").head(args.top or len(study.trials))
+        print(encoded(table, args.format).decode(), end="")
         return 0
     is_terminal = sys.stdout.isatty()
-    table = leaderboard(study, args.top)
-    table.title, table.expand = study.name, table.expand and is_terminal
-    Console(width=None if is_terminal else PIPED).print(table)
+    shown = leaderboard(study, args.top)
+    shown.title, shown.expand = study.name, shown.expand and is_terminal
+    Console(width=None if is_terminal else PIPED).print(shown)
     return 0
 
 

@@ -47,7 +47,7 @@ def test_the_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
     assert f"accuracy {100 * study.results[0].figures['accuracy']:.2f} % ± " in html(final)
     assert study.results[0].figures["accuracy"] > 0.8
     assert "'label': '0'" in picture.outputs[-1].data["text/plain"]
-    assert "trials.csv (6 rows)" in export.outputs[-1].data["text/plain"]
+    assert "trials.csv, epochs.csv, results.csv in tables" in export.outputs[-1].data["text/plain"]
     assert (tmp_path / "tables" / "epochs.csv").exists()
     assert (tmp_path / "curves.html").exists()
 

@@ -8,6 +8,7 @@ What changes something must be one of CHANGES, and needs --edit and a page of th
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import hmac
 import io
@@ -24,7 +25,6 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, 
 from werkzeug.wrappers import Request, Response
 
 from search.dashboard import ServingError
-from search.terminal.rows import without_formulas
 
 COOKIE = "cnn-search"
 SESSION_SECONDS = 12 * 3600  # that a browser keeps the cookie
@@ -63,6 +63,8 @@ HEADERS = {
 # Browsers say whose page sends a request. One of another port or site has no business here; a
 # person who follows a link from there ("navigate") has.
 OWN_PAGES = ("same-origin", "none", None)
+# What a spreadsheet would compute; a number with its sign is none.
+FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.]+(?:e[+-]?\d+)?|inf)\Z)")
 
 
 class Token:
@@ -219,6 +221,16 @@ def _log_in(request: Request, token: Token) -> Response:
     # Sent to other programs on this host too (cookies know no ports): not the token itself.
     answer.set_cookie(COOKIE, token.session, SESSION_SECONDS, httponly=True, samesite="Strict")
     return answer
+
+
+def without_formulas(text: str) -> str:
+    """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
+    safe = io.StringIO()
+    csv.writer(safe).writerows(
+        [f"'{cell}" if FORMULA.match(cell) else cell for cell in row]
+        for row in csv.reader(io.StringIO(text, newline=""))
+    )
+    return safe.getvalue()
 
 
 def _set_headers(answer: Response, path: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -11,17 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import pandas
+from pandas.api.types import infer_dtype
 
 from models.checks import first_line
 from search.analysis.wording import counted
-from search.running.results import EPOCH, TABLES, load_study
+from search.dashboard.guard import without_formulas
+from search.running.results import EPOCH, Study, load_study
 from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE
 from search.store.views import StudyView, TrialView
-from search.terminal.rows import csv_text, json_text
 from search.training.files import write_atomically
 
+FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: whose, how much
 MOST_RUNS, MOST_METRICS = 50_000, 1_000  # of one request to MLflow
 NEEDS = {"parquet": "pyarrow", "tensorboard": "tensorboard", "mlflow": "mlflow"}  # to be installed
@@ -71,33 +73,24 @@ def export_study(
         raise SpecError("to", f"cannot write {to} ({error.strerror}); give another --to") from error
 
 
-def _in_files(view: StudyView, to: str, suffix: str, encode: Callable[[Any], bytes]) -> str:
-    folder = Path(to)
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: TABLES[name](view) for name in ("trials", "epochs", "results")}
-    for name, rows in tables.items():
-        write_atomically(folder / f"{name}.{suffix}", encode(rows))
-    counts = ", ".join(
-        f"{name}.{suffix} ({counted(len(rows), 'row')})" for name, rows in tables.items()
-    )
-    return f"{counts} in {folder}"
+def _in_files(study: Study, to: str, format: str) -> str:
+    Path(to).mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        write_atomically(Path(to) / f"{name}.{format}", encoded(study.to_pandas(name), format))
+    return f"{', '.join(f'{name}.{format}' for name in FILES)} in {to}"
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {}
-    for name in rows[0] if rows else ():
-        values = [row[name] for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # a choice between values of several types
-            columns[name] = pa.array([None if it is None else json.dumps(it) for it in values])
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
-    encoded: bytes = sink.getvalue().to_pybytes()
-    return encoded
+def encoded(table: pandas.DataFrame, format: str) -> bytes:
+    """As csv, json or parquet. Whole numbers stay such where some are missing."""
+    table = table.convert_dtypes()
+    if format == "csv":
+        return without_formulas(table.to_csv(index=False)).encode()
+    if format == "json":
+        exact = {"date_format": "iso", "double_precision": 15}
+        return f"{table.to_json(None, orient='records', indent=1, **exact)}\n".encode()
+    mixed = [name for name in table if infer_dtype(table[name]).startswith("mixed")]
+    payload: bytes = table.astype(dict.fromkeys(mixed, "string")).to_parquet(None, index=False)
+    return payload
 
 
 def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, int, float]]:
@@ -186,10 +179,10 @@ def _milliseconds(when: datetime | None) -> int | None:
     return None if when is None else round(1000 * when.timestamp())
 
 
-FORMATS: Mapping[str, Callable[[StudyView, str], str]] = {
-    "csv": partial(_in_files, suffix="csv", encode=lambda rows: csv_text(rows).encode()),
-    "json": partial(_in_files, suffix="json", encode=lambda rows: json_text(rows).encode()),
-    "parquet": partial(_in_files, suffix="parquet", encode=_parquet),
+FORMATS: Mapping[str, Callable[[Study, str], str]] = {
+    "csv": partial(_in_files, format="csv"),
+    "json": partial(_in_files, format="json"),
+    "parquet": partial(_in_files, format="parquet"),
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,
 }

@@ -45,11 +45,20 @@ class Study(StudyView):
         return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
 
     def to_pandas(self, table: str = "trials") -> pandas.DataFrame:
-        """One of its TABLES: trials, epochs, results (test evaluations) or leaderboard."""
-        import pandas
+        """One of its tables, best first where there is a rank.
 
+        Args:
+            table: `trials` and `epochs`, see `trials_table` and `epochs_table`; `results`: test
+                evaluations, with means over the seeds and standard deviations (`std`, `loss_std`);
+                `leaderboard`: trials with their `rank`, None if not complete. Of a comparison it
+                has arms: number of `seeds` that trained to the end, `failed` ones, means over the
+                seeds with standard deviations (`_std`), and by the study's objective the mean
+                `difference` from the base, `p` after Holm, and `verdict`.
+        """
         if table not in TABLES:
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
+        import pandas  # half a second
+
         return pandas.DataFrame(TABLES[table](self))
 
     def __repr__(self) -> str:
@@ -153,57 +162,28 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
     ]
 
 
-def results_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each test evaluation, the first one first; None where it did not end.
-
-    Example:
-        >>> rows = results_table(load_study("digits"))
-        >>> [(row["trial"], row["accuracy"], row["std"]) for row in rows]
-
-    Args:
-        view: from `load_study` or `run_study`.
-
-    Returns:
-        Rows with the same keys: `trial`; `opened_at`: when it was begun; `seeds`: of its runs;
-        `images`; means over the runs, `accuracy` and `error` in [0, 1] and `loss` in nats; `std`
-        and `loss_std`: sample standard deviations over them, None of a single one.
-    """
+def _results_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each test evaluation; None where it did not end."""
     names = ("images", "accuracy", "error", "loss", "std", "loss_std")
     return [
         {
             "trial": result.trial_number,
             "opened_at": result.opened_at,
-            "seeds": list(result.seeds),
+            "seeds": ", ".join(map(str, result.seeds)),
             **{name: (result.figures or {}).get(name) for name in names},
         }
         for result in view.results
     ]
 
 
-def leaderboard_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each trial of a search, or each arm of a comparison, best first.
-
-    Example:
-        >>> rows = leaderboard_table(load_study("digits"))
-        >>> rows[0]["trial"], rows[0]["value"]
-
-    Args:
-        view: from `load_study` or `run_study`.
-
-    Returns:
-        Of a search: the rows of `trials_table`, each with its `rank`, from 1; None of a trial that
-        is not complete, which comes after those that are. Of a comparison: `rank`, `arm`, `seeds`
-        trained to the end, `failed` ones, means over the seeds with their sample standard
-        deviations (`_std`), and against the base, by the study's objective: mean `difference`, `p`
-        after Holm and `verdict`.
-    """
+def _leaderboard(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each trial of a search, or each arm of a comparison, best first."""
     if view.spec.is_comparison:
         return _arms(view)
-    rows = trials_table(view)
-    places = {trial.number: place for place, trial in enumerate(view.ranking)}
+    rows = {row["trial"]: row for row in trials_table(view)}
     return [
-        {"rank": place + 1 if row["state"] == "complete" else None, **row}
-        for place, row in enumerate(sorted(rows, key=lambda row: places[row["trial"]]))
+        {"rank": rank if trial.state == "complete" else None, **rows[trial.number]}
+        for rank, trial in enumerate(view.ranking, start=1)
     ]
 
 
@@ -251,6 +231,6 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
 TABLES: Mapping[str, Callable[[StudyView], list[dict[str, Any]]]] = {
     "trials": trials_table,
     "epochs": epochs_table,
-    "results": results_table,
-    "leaderboard": leaderboard_table,
+    "results": _results_table,
+    "leaderboard": _leaderboard,
 }

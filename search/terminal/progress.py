@@ -154,26 +154,20 @@ def to_html(*parts: RenderableType) -> str:
 class _NotebookView:
     """One output of a cell, which is replaced: the study as it stands, and its best."""
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._html = ""
-
     def start(self) -> None:
-        from IPython.display import display
+        from IPython.display import HTML, display
 
-        self._handle = display(self, display_id=True)
+        self._began, self._html = time.monotonic(), HTML
+        self._handle = display(HTML("reading the study ..."), display_id=True)
 
     def stop(self) -> None: ...
 
     def __call__(self, view: StudyView) -> None:
         elapsed = time.monotonic() - self._began
-        self._html = to_html(frame(view, height=NOTEBOOK_LINES, elapsed=elapsed))
-        self._handle.update(self)
+        page = to_html(frame(view, height=NOTEBOOK_LINES, elapsed=elapsed))
+        self._handle.update(self._html(page))
 
     def trouble(self, what: str) -> None: ...  # what stands there still holds
-
-    def _repr_html_(self) -> str:
-        return self._html
 
 
 class _PlainLines:

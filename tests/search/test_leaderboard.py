@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pandas
 import pytest
 from rich.console import Console
 
 from search import leaderboard
-from search.running.results import Study, leaderboard_table, load_study
+from search.running.exports import encoded
+from search.running.results import Study, load_study
 from search.store.views import StudyView
-from search.terminal.rows import csv_text, json_text
 from search.terminal.tables import leaderboard as shown
 
 ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
@@ -29,7 +30,7 @@ def text(view: StudyView, width: int, top: int | None = None) -> list[str]:
 
 @pytest.mark.usefixtures("place")
 def test_the_command_ranks_a_study(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = leaderboard_table(load_study("digits"))
+    rows = load_study("digits").to_pandas("leaderboard").to_dict("records")
     assert leaderboard.main(["--study", "digits"]) == 0
     printed = capsys.readouterr().out
     assert "digits, 1 150 training and 287 validation images" in " ".join(printed.split())
@@ -49,9 +50,9 @@ def test_the_command_ranks_a_study(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyView) -> None:
     order = [3, 1, 0, 9, 6, 2, 4, 5, 7, 8]  # by value: 0.25, 0.3, 0.4, 0.44; 0.5, 0.6, none
-    rows = leaderboard_table(small_study)
-    assert [row["trial"] for row in rows] == order
-    assert [row["rank"] for row in rows] == [1, 2, 3, 4, *[None] * 6]
+    table = Study.of(small_study).to_pandas("leaderboard")
+    assert list(table["trial"]) == order
+    assert list(table["rank"].dropna()) == [1, 2, 3, 4]
     lines = text(small_study, 100)
     assert all(len(line) <= 100 for line in lines)
     assert lines[1].split()[:5] == ["1", "3", "complete", "0.2500", "8.33"]
@@ -63,7 +64,7 @@ def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyVie
 
 def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) -> None:
     view = make_comparison(ARMS)
-    rows = leaderboard_table(view)
+    rows = json.loads(encoded(Study.of(view).to_pandas("leaderboard"), "json"))
     assert [(row["rank"], row["arm"]) for row in rows] == [
         (1, "drop|[b]"),
         (2, "none"),
@@ -76,7 +77,6 @@ def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) 
     assert (best["verdict"], base["verdict"]) == ("better", "the base")
     assert (bad["seeds"], bad["failed"], bad["validation_loss"]) == (0, 3, None)
     assert bad["verdict"] == "worse: it diverged in every seed"
-    assert json.loads(json_text(rows)) == rows
     printed = " ".join(" ".join(text(view, 120)).split())
     assert "1 drop|[b] 3 0.2100 ± 0.0100 7.00 ± 0.33" in printed
     assert "against “none”: paired t test, corrected after Holm" in printed
@@ -101,9 +101,5 @@ def test_a_notebook_shows_it(
 
 
 def test_no_table_holds_a_formula() -> None:
-    rows = [{"arm": "=1+1", "value": -0.5, "none": float("nan")}]
-    assert list(csv.reader(io.StringIO(csv_text(rows)))) == [
-        ["arm", "value", "none"],
-        ["'=1+1", "-0.5", ""],
-    ]
-    assert csv_text([]) == "\n"
+    table = pandas.DataFrame([{"arm": "=1+1", "value": -0.5, "rank": None}])
+    assert encoded(table, "csv") == b"arm,value,rank\r\n'=1+1,-0.5,\r\n"

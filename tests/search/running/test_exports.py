@@ -12,45 +12,42 @@ import pytest
 
 from search import export
 from search.running.exports import FORMATS, export_study
-from search.running.results import epochs_table, results_table, trials_table
+from search.running.results import Study
 from search.store.records import ResultRow
 from search.store.views import StudyView
 
 
 @pytest.fixture
-def view(small_study: StudyView, result_row: ResultRow) -> StudyView:
+def view(small_study: StudyView, result_row: ResultRow) -> Study:
     """With a test evaluation of trial 3, and a choice between values of two types."""
     mixed = [
         replace(trial, params={**trial.params, "pool": "max" if trial.number % 2 else 2})
         for trial in small_study.trials
     ]
-    return replace(small_study, results=(result_row,), trials=tuple(mixed))
+    return Study.of(replace(small_study, results=(result_row,), trials=tuple(mixed)))
 
 
-def test_tables_as_files(view: StudyView, tmp_path: Path) -> None:
+def test_tables_as_files(view: Study, tmp_path: Path) -> None:
     for format in ("csv", "json", "parquet"):
         told = FORMATS[format](view, str(tmp_path))
-        assert told.startswith(f"trials.{format} (10 rows), epochs.{format} (17 rows), ")
-    tables: dict[str, Any] = {
-        "trials": trials_table(view),
-        "epochs": epochs_table(view),
-        "results": results_table(view),
-    }
-    for name, rows in tables.items():
+        assert told == f"trials.{format}, epochs.{format}, results.{format} in {tmp_path}"
+    for name in ("trials", "epochs", "results"):
+        table = view.to_pandas(name)
         read = {
             "csv": pandas.read_csv(tmp_path / f"{name}.csv"),
             "json": pandas.DataFrame(json.loads((tmp_path / f"{name}.json").read_text())),
             "parquet": pandas.read_parquet(tmp_path / f"{name}.parquet"),
         }
         for frame in read.values():
-            assert list(frame.columns) == list(rows[0])
-            assert list(frame["trial"]) == [row["trial"] for row in rows]
+            assert list(frame.columns) == list(table.columns)
+            assert list(frame["trial"]) == list(table["trial"])
+    assert list(pandas.read_parquet(tmp_path / "trials.parquet")["params_pool"][:2]) == ["2", "max"]
     assert list(read["csv"]["accuracy"]) == [0.9312]
     assert read["parquet"]["opened_at"][0] == view.results[0].opened_at
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_tensorboard_reads_its_event_files(view: StudyView, tmp_path: Path) -> None:
+def test_tensorboard_reads_its_event_files(view: Study, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for _ in range(2):  # written again, nothing is there twice
@@ -68,7 +65,7 @@ def test_tensorboard_reads_its_event_files(view: StudyView, tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore")  # of MLflow's own
-def test_mlflow_reads_its_runs(view: StudyView, tmp_path: Path) -> None:
+def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     def runs() -> dict[str, Any]:
@@ -106,7 +103,7 @@ def test_the_command_and_the_function(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert export.main(["--format", "csv", "--to", str(tmp_path / "new" / "tables")]) == 0
-    assert "Written: trials.csv (3 rows)" in capsys.readouterr().out
+    assert "Written: trials.csv, epochs.csv, results.csv in" in capsys.readouterr().out
     for words in (
         ["--format", "csv"],
         ["--to", "x"],
