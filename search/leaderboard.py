@@ -39,19 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
 
     from search.running.results import load_study
-    from search.terminal.tables import leaderboard
 
     study = load_study(args.study, storage=args.storage)
     if args.format is not None:
         from search.running.exports import encoded
 
-        table = study.to_pandas("leaderboard").head(args.top or len(study.trials))
-        print(encoded(table, args.format).decode(), end="")
+        rows = study.to_pandas("leaderboard").head(args.top or len(study.trials))
+        print(encoded(rows, args.format).decode(), end="")
         return 0
-    is_terminal = sys.stdout.isatty()
-    shown = leaderboard(study, args.top)
-    shown.title, shown.expand = study.name, shown.expand and is_terminal
-    Console(width=None if is_terminal else PIPED).print(shown)
+    table = study.standings(args.top)
+    table.expand = sys.stdout.isatty() and not study.spec.is_comparison
+    Console(width=None if sys.stdout.isatty() else PIPED).print(table)
     return 0
 
 

@@ -9,11 +9,14 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, Self
 
 import plotly.graph_objects as go
+from rich.table import Table
+from rich.text import Text
 
 from search.analysis.comparison import against_base, ranked_arms
-from search.analysis.comparison_words import verdict_in_words
-from search.analysis.measures import MEASURES, busy_seconds, measured
-from search.analysis.wording import spread
+from search.analysis.comparison_words import SPREAD, verdict_in_words
+from search.analysis.describe import short_config
+from search.analysis.measures import MEASURES, busy_seconds, legend, measured, sampling_error
+from search.analysis.wording import data_in_words, printable, spread
 from search.figures import FIGURES, draw_all
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError
@@ -23,7 +26,6 @@ from search.store.studies import require_study
 from search.store.views import StudyView, TrialView, view_study
 from search.terminal.frame import frame
 from search.terminal.progress import NOTEBOOK_LINES, to_html
-from search.terminal.tables import leaderboard
 from search.training.epoch import Epoch
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
 TOP = 10  # trials that a notebook shows
+WORDS = ("state", "arm", "verdict", "configuration")  # columns that are read from the left
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
 
 
@@ -66,7 +69,39 @@ class Study(StudyView):
 
     def _repr_html_(self) -> str:
         stands = frame(self, height=NOTEBOOK_LINES, elapsed=busy_seconds(self))
-        return to_html(stands, leaderboard(self, TOP))
+        return to_html(stands, self.standings(TOP))
+
+    def standings(self, top: int | None = None) -> Table:
+        """Trials or arms by rank, for rich to print; `top`: at most so many, None: all."""
+        objective, error = self.spec.objective, "validation_error"
+        if self.spec.is_comparison:
+            columns = ["rank", "arm", "seeds", "failed", objective, error, "verdict"]
+            base = printable(self.spec.arms[0].name)
+            meaning = f"{SPREAD}; verdict against “{base}”: paired t test, corrected after Holm."
+        else:
+            columns = ["rank", "trial", "state", objective, error, "epochs", "parameters"]
+            columns.append("configuration")
+            meaning = (
+                f"At each trial's epoch of the lowest {self.spec.value.label}; only complete "
+                f"trials have a rank. {legend(self.dataset.validation_count)}"
+            )
+        table = Table(title=Text(printable(self.name)), box=None, pad_edge=False)
+        table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
+        heads = {objective: self.spec.value.word, error: "error (%)"}
+        for name in dict.fromkeys(columns):
+            cut = name == "configuration"  # to what the others leave
+            table.add_column(
+                heads.get(name, name),
+                justify="left" if name in WORDS else "right",
+                ratio=1 if cut else None,
+                no_wrap=cut or name not in WORDS,
+                overflow="ellipsis" if cut else "fold",
+            )
+        for row in _leaderboard(self)[:top]:
+            if row.get("trial") is not None and row[error] is not None:
+                row[f"{error}_std"] = sampling_error(row[error], self.dataset.validation_count)
+            table.add_row(*(_cell(row, name) for name in dict.fromkeys(columns)))
+        return table
 
 
 def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> Study:
@@ -180,11 +215,24 @@ def _leaderboard(view: StudyView) -> list[dict[str, Any]]:
     """A row for each trial of a search, or each arm of a comparison, best first."""
     if view.spec.is_comparison:
         return _arms(view)
-    rows = {row["trial"]: row for row in trials_table(view)}
-    return [
-        {"rank": rank if trial.state == "complete" else None, **rows[trial.number]}
-        for rank, trial in enumerate(view.ranking, start=1)
-    ]
+    rows, found = {row["trial"]: row for row in trials_table(view)}, list[dict[str, Any]]()
+    for rank, trial in enumerate(view.ranking, start=1):
+        words = trial.reason if trial.config is None else short_config(trial.config)
+        row = {"rank": rank if trial.state == "complete" else None, **rows[trial.number]}
+        found.append({**row, "configuration": f"{'baseline: ' * trial.is_baseline}{words or ''}"})
+    return found
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Text:
+    value, around = row[name], row.get(f"{name}_std")
+    if value is None:
+        return Text()
+    if name not in MEASURES:
+        return Text(printable(str(value)))
+    bare = MEASURES[name].bare
+    return Text(
+        f"{bare(value)} ± {bare(around)}" if around and name != "parameters" else bare(value)
+    )
 
 
 def _arms(view: StudyView) -> list[dict[str, Any]]:

@@ -17,14 +17,13 @@ from search import leaderboard
 from search.running.exports import encoded
 from search.running.results import Study, load_study
 from search.store.views import StudyView
-from search.terminal.tables import leaderboard as shown
 
 ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
 
 
 def text(view: StudyView, width: int, top: int | None = None) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=width).print(shown(view, top))
+    Console(file=file, width=width).print(Study.of(view).standings(top))
     return file.getvalue().splitlines()
 
 
@@ -55,10 +54,10 @@ def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyVie
     assert list(table["rank"].dropna()) == [1, 2, 3, 4]
     lines = text(small_study, 100)
     assert all(len(line) <= 100 for line in lines)
-    assert lines[1].split()[:5] == ["1", "3", "complete", "0.2500", "8.33"]
-    assert "± 0.28" in lines[1]
-    assert "baseline: 32-64" in lines[3]
-    assert lines[5].split()[:2] == ["6", "running"]
+    assert lines[2].split()[:5] == ["1", "3", "complete", "0.2500", "8.33"]
+    assert "± 0.28" in lines[2]
+    assert "baseline: 32-64" in lines[4]
+    assert lines[6].split()[:2] == ["6", "running"]
     assert len(text(small_study, 100, top=2)) == len(lines) - 8
 
 
@@ -78,7 +77,7 @@ def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) 
     assert (bad["seeds"], bad["failed"], bad["validation_loss"]) == (0, 3, None)
     assert bad["verdict"] == "worse: it diverged in every seed"
     printed = " ".join(" ".join(text(view, 120)).split())
-    assert "1 drop|[b] 3 0.2100 ± 0.0100 7.00 ± 0.33" in printed
+    assert "1 drop|[b] 3 0 0.2100 ± 0.0100 7.00 ± 0.33" in printed
     assert "against “none”: paired t test, corrected after Holm" in printed
 
 
