@@ -134,7 +134,7 @@ def problem(file: Path) -> Problem:
 
 
 def ours(
-    of: Problem, seed: int, sampler: str, trials: int, budget: float, prior: Path
+    of: Problem, seed: int, sampler: str, trials: int, budget: float, prior: Path | None
 ) -> Iterator[tuple[float, Point]]:
     """(epochs spent, point) of each trial that comes to its end."""
     spec = replace(of.spec, seed=seed, trials=trials, sampler=sampler, minimize_also="parameters")
@@ -219,11 +219,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     results: dict[str, Any] = {}
     for file in args.files:
-        others_ = [it for it in dict.fromkeys((*args.files, *args.learn_from)) if it != file]
+        known = [it for it in dict.fromkeys((*args.files, *args.learn_from)) if it != file]
         found: dict[str, dict[int, list[tuple[float, float]]]] = {it: {} for it in args.strategies}
         jobs = [(name, seed) for seed in range(args.repeats) for name in args.strategies]
         with ProcessPoolExecutor(args.workers_cpu) as pool:
-            given = args.trials, args.budget, others_
+            given = args.trials, args.budget, known
             waiting = {pool.submit(search, file, job, *given): job for job in jobs}
             for done, future in enumerate(as_completed(waiting), 1):
                 name, seed = waiting[future]
@@ -231,8 +231,9 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{file.name}: {done} of {len(jobs)}", file=sys.stderr, flush=True)
         whole = args.trials * problem(file).spec.epochs
         results[load_name(file)] = rows = {}
-        print(f"\n{load_name(file)}, {args.repeats} seeds: hypervolume after so many epochs, and")
-        print("epochs until the hypervolume that the first has after its budget (median)")
+        after = ", ".join(str(round(share * whole)) for share in SHARES)
+        print(f"\n{load_name(file)}, {args.repeats} seeds: hypervolume after {after} epochs, and")
+        print("epochs until the hypervolume that the first has when its budget is spent (median)")
         aim = None
         for name, by_seed in found.items():
             runs = [by_seed[seed] for seed in range(args.repeats)]
@@ -243,7 +244,10 @@ def main(argv: list[str] | None = None) -> int:
                 shares[str(round(share * whole))] = [float(np.mean(volumes)), error]
             aim = aim or float(np.mean([at(one, 1.05 * args.budget * whole) for one in runs]))
             median = float(np.median([until(one, aim) for one in runs]))
-            rows[name] = {"hypervolume": shares, "until": median, "runs": runs}
+            rows[name] = {
+                "hypervolume": shares,  # by epochs: mean, standard error
+                "epochs_until": median if math.isfinite(median) else None,
+            }
             told = "  ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in shares.values())
             print(f"  {name:9} {told}  {median:.0f}")
     if args.json:
