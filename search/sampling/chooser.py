@@ -114,7 +114,10 @@ class Chooser:
             .order_by(reports.c.step)
         ):
             curves[trial_id][step] = math.nan if value is None else value
-        self._read_params(connection, [row.trial_id for row in found])
+        trial_ids = [row.trial_id for row in found]
+        self._read_params(connection, trial_ids)
+        if self.spec.minimize_also:
+            self._read_sizes(connection, trial_ids)
         return [
             Contender(
                 number=row.number,
@@ -131,15 +134,18 @@ class Chooser:
 
     def _read_params(self, connection: Connection, trial_ids: list[int]) -> None:
         unknown = [trial_id for trial_id in trial_ids if trial_id not in self._params]
-        stored = trial_user_attributes
-        named = stored.c.trial_id.in_(unknown), stored.c.key == self.spec.minimize_also
-        for row in connection.execute(select(stored).where(*named)):
-            self._sizes[row.trial_id] = math.log(max(int(row.value_json), 1))
         of_those = trial_params.c.trial_id.in_(unknown)
         for row in connection.execute(select(trial_params).where(of_those)):
             distribution = json_to_distribution(row.distribution_json)
             value = distribution.to_external_repr(row.param_value)
             self._params.setdefault(row.trial_id, {})[row.param_name] = value
+
+    def _read_sizes(self, connection: Connection, trial_ids: list[int]) -> None:
+        stored = trial_user_attributes.c
+        unknown = [trial_id for trial_id in trial_ids if trial_id not in self._sizes]
+        named = stored.trial_id.in_(unknown), stored.key == self.spec.minimize_also
+        for row in connection.execute(select(trial_user_attributes).where(*named)):
+            self._sizes[row.trial_id] = math.log(max(int(row.value_json), 1))
 
 
 def make_chooser(
