@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
@@ -51,22 +51,30 @@ def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[]
 
 
 def _state(depends: Sequence[Path]) -> tuple[str, int]:
-    """A digest of names, sizes and times, and the bytes of all files.
+    """A digest of names, sizes and times, and the bytes of all files; 0 where one is unreadable.
 
     The time of a change of status is one that no program can set back.
     """
     digest, total = hashlib.sha256(f"{VERSION} {PIL.__version__}".encode()), 0
-    for path in depends:
-        alone: list[tuple[str, list[str], list[str]]] = [(str(path.parent), [], [path.name])]
-        for place, folders, names in os.walk(path, followlinks=True) if path.is_dir() else alone:
-            folders.sort()
-            for name in sorted(names):
-                with contextlib.suppress(OSError):
-                    facts = Path(place, name).stat()
-                    line = f"{place}/{name} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
-                    digest.update(os.fsencode(line))
-                    total += facts.st_size
+    try:
+        for entry in (entry for path in depends if path.exists() for entry in _files(path)):
+            facts = entry.stat()
+            times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
+            digest.update(os.fsencode(f"{os.fspath(entry)}\0{facts.st_size} {times}\n"))
+            total += facts.st_size
+    except OSError:
+        return "", 0
     return digest.hexdigest(), total
+
+
+def _files(path: Path | os.DirEntry[str]) -> Iterator[Path | os.DirEntry[str]]:
+    """The path itself, or all files below it, sorted."""
+    if not path.is_dir():
+        yield path
+        return
+    with os.scandir(path) as found:
+        for entry in sorted(found, key=lambda entry: entry.name):
+            yield from _files(entry)
 
 
 def _read(path: Path, state: str) -> Part | None:

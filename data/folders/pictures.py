@@ -128,8 +128,8 @@ def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_R
 
     # Pillow decodes and resizes without holding the interpreter's lock.
     large = any(path.is_file() and path.stat().st_size >= WORTH_THREADS for path in paths[:1])
-    with hushed(), ThreadPoolExecutor(THREADS if large else 1) as pool:
-        return list(pool.map(attempt, range(len(paths))))
+    with hushed(), ThreadPoolExecutor(THREADS) as pool:
+        return list((pool.map if large else map)(attempt, range(len(paths))))
 
 
 def channels_of(paths: Sequence[Path], side: int) -> int:
