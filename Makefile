@@ -49,6 +49,7 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 data models search
 	$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 $(VENV)/created:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
-from data.errors import DataError, refuse_names
+from data.errors import DataError, did_you_mean, refuse_names
 from data.extensions import is_reference
 from data.folders.preparation import Reading
 
@@ -147,7 +147,8 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
         canonical = f"{path}:{function}"
         load = _lazily("data.arrays:call", canonical)
         return Dataset(load, title=path.stem, path=path, name=canonical)
-    raise DataError(f"unknown data set {name!r}; choose {dataset_choices()}")
+    hint = did_you_mean(name, (*DATASETS, *FORMS))
+    raise DataError(f"unknown data set {name!r}{hint} (choose {dataset_choices()})")
 
 
 def canonical_name(name: str) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 MAX_LISTED = 20  # paths named one by one
@@ -22,6 +23,12 @@ def listed(paths: Sequence[str | Path], most: int = MAX_LISTED) -> str:
     """`a, b, c and 4 more`."""
     named = ", ".join(shown(path) for path in paths[:most])
     return named if len(paths) <= most else f"{named} and {len(paths) - most} more"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'digits'?`, or nothing where none of the known names is like it."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def is_text(name: str) -> bool:

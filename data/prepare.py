@@ -13,12 +13,10 @@ from data.errors import DataError, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    by_script = sys.argv[0].startswith("cnn-search ")
-    called = sys.argv[0] if by_script else "data.prepare"
     named = {name: entry.description for name, entry in DATASETS.items()} | FORMS
     width = max(map(len, named))
     parser = argparse.ArgumentParser(
-        prog=sys.argv[0] if by_script else "python -m data.prepare",
+        prog=sys.argv[0] if sys.argv[0].startswith("cnn-search ") else "python -m data.prepare",
         description="Fetch a data set, verify its files and say what is in it.",
         epilog="data sets:\n"
         + "\n".join(f"  {name:<{width}}  {description}" for name, description in named.items())
@@ -40,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         info, _ = load_training(options.dataset, options.data_dir)
         test_count = count_test(options.dataset, options.data_dir)
     except DataError as error:
-        print(f"{called}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{called}: interrupted; run the same command to resume", file=sys.stderr)
+        print("Interrupted; run the same command to resume", file=sys.stderr)
         return 130
     channels, height, width = info.image_shape
     own = " of their own" if info.has_own_validation else ""

@@ -148,7 +148,7 @@ def read_archives(
         except OSError as error:
             raise DataError(
                 f"{title} cannot be read from {(data_dir / wanted[0].path).parent}: {error}; put "
-                f"{put}, or run again with a network"
+                f"{put}, name their folder (--data-dir DIR), or run again with a network"
             ) from error
     return [content for content in contents if content is not None]
 
@@ -167,7 +167,9 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; make it a readable file") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; make it readable, or give another --data-dir"
+        ) from error
     return (
         content if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5 else None
     )

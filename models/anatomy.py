@@ -71,7 +71,7 @@ def _spaced(number: int) -> str:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, in place of the usage and the message."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())} (--help shows all options)\n")
+        self.exit(2, f"error: {' '.join(message.split())} (--help shows all options)\n")
 
 
 def _image(text: str) -> tuple[int, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import runpy
 import sys
 
 import search
+from data.errors import did_you_mean
 
 COMMANDS = {
     "study": ("search.study", "search for a good image classifier, or carry a study on"),
@@ -67,9 +67,8 @@ def complaint(name: str) -> str:
         option = name.partition("=")[0]  # its value may be a URL with a password
         problem = f"the command comes before its options: cnn-search study {option} ..."
     else:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        problem = f"unknown command {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-    return f"cnn-search: error: {problem} (--help shows all commands)\n"
+        problem = f"unknown command {name!r}{did_you_mean(name, COMMANDS)}"
+    return f"error: {problem} (--help shows all commands)\n"
 
 
 if __name__ == "__main__":

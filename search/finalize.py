@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
-from search.terminal.commands import Parser, positive_int, run, trial_number
+from search.terminal.command_line import as_called
+from search.terminal.commands import LOADING, Parser, log, positive_int, run, trial_number
 from search.terminal.stopping import StopOnSignal
 
 EXAMPLES = """
@@ -70,6 +72,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
     from search.final.final import finalise
     from search.pages.final_page import final_text
@@ -85,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"\nWritten to {final.folder}: model.safetensors, report.html and more")
     if final.exported is not None:
         print(f"Written too: {final.exported}")
+    predict = as_called("python -m search.predict --bundle")
+    print(f"Next: {predict} {shlex.quote(str(final.folder))} PICTURE_OR_FOLDER")
     return 0
 
 

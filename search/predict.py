@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import LOADING, Parser, log, positive_int, run
 
 if TYPE_CHECKING:
     from search.final.predict import Predictions
@@ -48,6 +48,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
     from search.figures.images import MOST
     from search.final.predict import bundle_folder, predict
@@ -77,7 +78,7 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
 
 def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
     """A line for each picture: file, the likeliest classes, what was done to it."""
-    from search.analysis.wording import percent, printable
+    from search.analysis.wording import in_columns, percent, printable
     from search.store.folders import from_here
 
     rows = []
@@ -88,11 +89,7 @@ def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
         )
         notes = "; ".join(prediction.notes)
         rows.append((printable(str(from_here(prediction.path))), first, ", ".join(others), notes))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return "\n".join(in_columns(rows))
 
 
 def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:

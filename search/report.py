@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from search.figures import FIGURES, KINDS, Kind
-from search.spec.config import check_study_name
+from search.terminal.command_line import command
 from search.terminal.commands import Parser, run
 
 EXAMPLES = """
@@ -36,8 +36,6 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    if args.study is not None:
-        check_study_name(args.study)
     # Not needed for --help, and with all that draws they take seconds to load.
     from search.analysis.comparison import evaluate_journal
     from search.analysis.wording import printable
@@ -55,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     for evaluation in evaluate_journal(view):
         print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
     print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
+    if view.best is not None and not view.results:
+        print(f"Next: {command('finalize', study.name, args.storage)}")
     return 0
 
 

@@ -21,8 +21,10 @@ from search.spec.schedules import SCHEDULES
 from search.spec.study_file import find_study_file, listing, read_study_file
 from search.terminal.command_line import same_command
 from search.terminal.commands import (
+    LOADING,
     Parser,
     duration,
+    log,
     positive_int,
     positive_number,
     run,
@@ -206,7 +208,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.status:
         print(how_it_stands(args.storage, args.study))
         return 0
-    request = request_for(args, extensions)
+    log(LOADING)
+    from search.running.request import read_request
+
+    given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
+    request = read_request(args.config, given, extensions=extensions)
     if args.dry_run:
         print(rehearse(request))
         return 0
@@ -244,17 +250,11 @@ def how_it_stands(storage: str, name: str | None) -> str:
     from search.store.opening import open_database
     from search.store.studies import require_study
     from search.store.views import view_study
-    from search.terminal.summary import status_text
 
-    db = open_database(storage, must_exist=True)
-    return status_text(view_study(require_study(db, name)))
+    view = view_study(require_study(open_database(storage, must_exist=True), name))
+    from search.terminal.summary import status_text  # tests of arms take a while to load
 
-
-def request_for(args: argparse.Namespace, extensions: tuple[Extension, ...]) -> Request:
-    from search.running.request import read_request
-
-    given = {**vars(args), "mirror_changes_class": MIRROR.get(args.mirror)}
-    return read_request(args.config, given, extensions=extensions)
+    return status_text(view)
 
 
 def rehearse(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.terminal.commands import Parser, positive_int, positive_number, run
+from search.terminal.commands import LOADING, Parser, log, positive_int, positive_number, run
 
 EXAMPLES = """
 python -m search.worker --storage postgresql://me@host/studies --study fashion_mnist
@@ -36,6 +36,8 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if not args.quiet:
+        log(LOADING)
     from search.running.worker import join_study
 
     return join_study(**vars(args))

@@ -87,7 +87,8 @@ def _decode(source: str, folder: Path) -> Part:
     if wrong := {file.parent.name for file in files} ^ {*names}:
         raise DataError(
             f"{shown(folder)} lacks the folders, or has others than those, of {source}: "
-            f"{listed(sorted(wrong), 5)}; put pictures (.png) into each of {listed(names, 10)}"
+            f"{listed(sorted(wrong), 5)}; put pictures (.png) into each of {listed(names, 10)}, or "
+            "give another --data-dir"
         )
     if len(files) != COUNTS[folder.name]:
         raise DataError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from statistics import mean
 
-from search.analysis.comparison import ArmRuns, Difference
+from search.analysis.comparison import ArmRuns, Difference, ranked_arms
 from search.analysis.measures import measure_of
-from search.analysis.wording import counted, printable, spread
+from search.analysis.wording import counted, fitted, in_columns, printable, spread
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue
 from search.spec.space import base_values
+from search.store.views import StudyView
 
 SPREAD = "Mean ± sample standard deviation over the seeds"
 INTERVAL = "95 % interval"  # of Difference.low and high, wherever it is shown
@@ -31,6 +32,21 @@ def trained_in_words(runs: ArmRuns) -> str:
     parts = [str(trained) if trained == runs.repeats else f"{trained} of {runs.repeats}"]
     parts += [f"{runs.diverged} diverged"] * bool(runs.diverged)
     return ", ".join([*parts, *[f"{other} failed"] * bool(other)])
+
+
+def standing_of_arms(view: StudyView) -> list[str]:
+    """An empty line, a head, and a line for each arm so far, the lowest mean first; [] of a search.
+
+    Of objective and accuracy: the mean ± sample standard deviation over the seeds.
+    """
+    if not view.spec.arms:
+        return []
+    rows = [("arm", "trained", f"{view.spec.value.word}, mean ± s.d.", "accuracy, %")]
+    for runs in ranked_arms(view):
+        objective = mean_in_words(runs, view.spec.objective)
+        accuracy = mean_in_words(runs, "validation_accuracy")
+        rows.append((fitted(runs.arm.name), trained_in_words(runs), objective, accuracy))
+    return ["", *in_columns(rows)]
 
 
 def changes_in_words(spec: StudySpec, arm: Arm) -> str:

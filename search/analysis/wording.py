@@ -66,6 +66,12 @@ def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> 
     return middle if around is None else f"{middle} ± {factor * around:.{digits}f}"
 
 
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, whose cells are padded to the widest of their column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def printable(text: str) -> str:
     """Text that people typed, on one line and without control characters."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def load_token(path: Path) -> tuple[Token, str]:
         raise ServingError(
             f"cannot use the token file {path}: {error.strerror}; name another --token-file"
         ) from error
-    if mode & 0o077:
+    if mode & 0o077 and sys.platform != "win32":  # which has other rights than these
         raise ServingError(
             f"the token file {path} is open to others (mode {mode & 0o777:03o}); chmod 600 {path}, "
             "and change the token if somebody may have read it"

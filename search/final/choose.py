@@ -37,10 +37,11 @@ class Chosen:
 def refuse_unfinished(view: StudyView) -> None:
     """Raises StorageError for a study that still lacks trials."""
     if view.finished < view.spec.trials:
+        study = command("study", view.name, view.storage)
         raise StorageError(
             f"study {view.name!r} has {view.finished} of its {view.spec.trials} trials, and only a "
-            f"first test evaluation is unbiased: finish it with {command('study', view)}, or give "
-            "--now to finalize it as it is"
+            f"first test evaluation is unbiased: finish it with {study}, or give --now to "
+            "finalize it as it is"
         )
 
 
@@ -66,9 +67,8 @@ def choose_trial(view: StudyView, number: int | None = None, arm: str | None = N
             raise StorageError(f"{of} has no arm {arm!r}; its arms are {there}")
         of, trials = f"arm {arm!r} of {of}", [trial for trial in trials if trial.arm == arm]
     if not trials:
-        raise StorageError(
-            f"no complete trials in {of}; train some first with {command('study', view)}"
-        )
+        study = command("study", view.name, view.storage)
+        raise StorageError(f"no complete trials in {of}; train some first with {study}")
     trial = trials[0]
     if trial.best is None or trial.config is None:
         raise StorageError(

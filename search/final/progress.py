@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from search.analysis.wording import counted, duration, printable
 from search.final.choose import Chosen
 from search.pages.final_page import evaluated_before
 from search.store.views import StudyView
+from search.terminal.commands import log
 from search.terminal.progress import can_be_live
 from search.training.epoch import Epoch
 from search.training.repeat import Job
@@ -21,7 +21,7 @@ from search.training.repeat import Job
 
 def note(text: str) -> None:
     """Tell a person something on standard error."""
-    print(f"Note: {text}", file=sys.stderr)
+    log(f"Note: {text}")
 
 
 def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
@@ -33,10 +33,9 @@ def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
         note(evaluated_before(view) or "")
     if candidates:
         numbers = ", ".join(str(chosen.trial.number) for chosen in candidates)
-        print(
+        log(
             f"Trials {numbers} of study {view.name}, each trained again on the study's own split "
-            f"with {counted(seeds, 'fresh seed')}, to choose between them",
-            file=sys.stderr,
+            f"with {counted(seeds, 'fresh seed')}, to choose between them"
         )
 
 
@@ -46,7 +45,7 @@ def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
         note(printable(chosen.why))
     times = counted(seeds, "time")
     what = f"Trial {chosen.trial.number} of study {view.name}"
-    print(f"{what}, trained on all training images, {times}", file=sys.stderr)
+    log(f"{what}, trained on all training images, {times}")
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def shown_progress(
     task, now = bar.add_task("training", total=total, completed=before), before
     for (job, _), name, count in zip(runs, names, done, strict=True):
         if count:
-            console.print(f"{name}: {count} of {job.epochs} epochs were done before")
+            log(f"{name}: {count} of {job.epochs} epochs were done before")
 
     def tell(index: int, epoch: Epoch) -> None:
         nonlocal now
@@ -80,9 +79,7 @@ def shown_progress(
         if is_live:
             bar.update(task, completed=now, description=f"{names[index]}, {words}")
         else:
-            console.print(
-                f"{names[index]}: epoch {epoch.epoch} of {runs[index][0].epochs}, {words}"
-            )
+            log(f"{names[index]}: epoch {epoch.epoch} of {runs[index][0].epochs}, {words}")
 
     with bar:
         yield tell

@@ -1,6 +1,6 @@
 """Calls a function of this package on the very code of the process that asks for it.
 
-`python -P bootstrap.py MODULE:FUNCTION '[path, program]'`. On standard input comes a pickle of the
+`python -P bootstrap.py MODULE:FUNCTION '[path, command]'`. On standard input comes a pickle of the
 function's arguments; what it returns is the exit code. Whatever else goes by its name, our package
 is the one beside this file: nothing of it may be imported before the path is set. See
 `search.running.pool.ChildProcess`.
@@ -12,29 +12,38 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from importlib import import_module
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]
+LEAVE_SECONDS = 30.0  # to lay its trials aside, where nobody ends it sooner
 
 
 def stop_with_parent() -> None:
-    """Terminate when standard input ends, which the starting process holds open while it lives."""
+    """Stop when standard input ends, which the starting process holds open until it wants that.
+
+    It is closed also when that process is killed, and on any system; a signal would end a process
+    of Windows at once.
+    """
 
     def wait() -> None:
         os.read(0, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if callable(signal.getsignal(signal.SIGTERM)):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(LEAVE_SECONDS)
+        os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> None:
-    path, program = json.loads(sys.argv[2])
+    path, command = json.loads(sys.argv[2])
     sys.path[:] = [str(HOME), *path]
     import_module("search")
     sys.path[:] = path
     module, _, function = sys.argv[1].partition(":")
-    sys.argv[:] = [program]  # by which messages name the command
+    sys.argv[:] = [command]  # by which messages name our commands
     from search.terminal.commands import run
 
     called = getattr(import_module(module), function)  # loads its libraries before it is needed

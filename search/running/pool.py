@@ -22,7 +22,6 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from search.store import StudyBrokenError
 from search.store.records import count_reports
-from search.terminal.command_line import program
 from search.terminal.commands import BAD_INPUT
 from search.training.device import available_cores
 
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).with_name("bootstrap.py")
 MOST_QUOTED = 300  # characters of a last line
-LEAVE_SECONDS = 4.0  # what a process has after SIGTERM
+LEAVE_SECONDS = 4.0  # what a process has once it is to stop
+KILLED = -9  # exit code where the system knows SIGKILL
 WATCH_SECONDS = 0.2
 MAX_DEATHS = 10  # in a row, with no report of an epoch between them
 MAX_DEFAULT_WORKERS = 8
@@ -81,10 +81,13 @@ class ChildProcess:
 
     def __init__(self, function: str, on_line: Callable[[bytes], object] = lambda _: None) -> None:
         self.last_line = ""  # of standard error
+        self.called = False
         path = list(map(str, sys.path))
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), function, json.dumps([path, program()])],
+            [sys.executable, "-P", str(SCRIPT), function, json.dumps([path, sys.argv[0]])],
+            # Ctrl-C is not for it; of the two, Windows knows the latter.
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,9 +102,18 @@ class ChildProcess:
     def call(self, *arguments: object) -> None:
         """Send the function its arguments."""
         assert self.process.stdin is not None
+        self.called = True
         with suppress(BrokenPipeError):  # it has died: whoever waits for it sees to that
             self.process.stdin.write(pickle.dumps(arguments))
             self.process.stdin.flush()
+
+    def ask_to_stop(self) -> None:
+        """Its function gets a SIGTERM; where it was not called yet, nothing is waited for."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        if not self.called:
+            self.process.kill()
 
     def _pass_on(self, line: bytes) -> None:
         text = line.decode(errors="replace")
@@ -124,7 +136,7 @@ class ChildProcess:
     def cause_of_death(self) -> str:
         """`exit code 1: ImportError: ...`; where the system killed it, the likely reason."""
         code = self.process.returncode
-        if code == -signal.SIGKILL:
+        if code == KILLED:
             return "SIGKILL: is there enough memory?"
         ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return f"{ending}: {self.last_line or 'it said nothing'}"
@@ -140,7 +152,7 @@ def stop_all(children: Iterable[ChildProcess]) -> None:
     """Ask processes to leave, and kill those that have not left in time."""
     children = list(children)
     for child in children:
-        child.process.terminate()
+        child.ask_to_stop()
     deadline = time.monotonic() + LEAVE_SECONDS
     for child in children:
         try:

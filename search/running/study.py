@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import threading
 import time
 import warnings
@@ -31,7 +30,7 @@ from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
 from search.store.views import StudyView, view_study
-from search.terminal.commands import console
+from search.terminal.commands import console, log
 from search.terminal.progress import Progress
 from search.terminal.stopping import stop_after
 from search.terminal.summary import fallback_words
@@ -212,9 +211,9 @@ def search_study(
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials, where)
         if progress:
             for note in (*plan.notes, *told):
-                print(printable(note), file=sys.stderr)
+                log(printable(note))
         if progress and pool.words:
-            print(pool.words, file=sys.stderr)
+            log(pool.words)
         try:
             with run.study.told_if_gone():
                 _train(run, pool, timeout, progress=progress)

@@ -31,7 +31,6 @@ from search.sampling.chooser import make_chooser
 from search.sampling.flat import make_flat
 from search.sampling.limits import limits_of
 from search.sampling.sampler import make_sampler
-from search.spec.config import check_study_name
 from search.spec.space import check_space
 from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
@@ -42,7 +41,7 @@ from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
 from search.store.views import view_study
-from search.terminal.commands import BAD_INPUT, START_AGAIN, console
+from search.terminal.commands import BAD_INPUT, START_AGAIN, console, log
 from search.terminal.progress import Progress
 from search.terminal.stopping import StopOnSignal, stop_after
 from search.training.device import (
@@ -85,8 +84,6 @@ def join_study(
     Args:
         task: the study's, in place of what `data_dir` holds.
     """
-    if study is not None:
-        check_study_name(study)
     chosen = choose_device(device)
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
@@ -116,7 +113,7 @@ def join_study(
                 train_trials(run)
                 return _exit_code(stopping)
             sweep(found, run.folder)
-            print(f"{describe_hardware(chosen)} joins study {found.name}", file=sys.stderr)
+            log(f"{describe_hardware(chosen)} joins study {found.name}")
             read = found.told_if_gone()(partial(view_study, found))
             with Progress(read, console=console()):
                 train_trials(run)

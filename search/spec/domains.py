@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from data.errors import did_you_mean
 from models import Parameter
 from models.checks import shown
 from models.family import Value
@@ -35,9 +35,8 @@ def check_keys(written: Iterable[str], known: Collection[str], what: str, where:
     """Raises SpecError for the first one that is not known; `what` and `where`: "key", " in x"."""
     for key in written:
         if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
-            message = f"unknown {what} {shown(key)}{where}; {hint}{', '.join(known)}"
+            hint = did_you_mean(key, known)
+            message = f"unknown {what} {shown(key)}{where}{hint} (known: {', '.join(known)})"
             raise SpecError(key, message)
 
 

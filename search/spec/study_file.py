@@ -11,6 +11,7 @@ from typing import Any
 
 import tomli_w
 
+from data.errors import did_you_mean
 from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
@@ -52,8 +53,10 @@ def find_study_file(name_or_path: str) -> Path:
     with suppress(OSError, ValueError):  # a name that is too long, or has a NUL byte
         if Path(name_or_path).is_file():
             return Path(name_or_path)
+    hint = did_you_mean(name_or_path, known)
     raise StudyFileError(
-        f"no study file {name_or_path!r}; give a path to a .toml file or one of: {', '.join(known)}"
+        f"no study file {name_or_path!r}{hint} (give a path to a .toml file or one of: "
+        f"{', '.join(known)})"
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.trial import Trial, TrialState
@@ -37,9 +38,12 @@ _log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 _AGAIN_SECONDS = 1.0  # until a renewal is tried again after a database error
 _LOOK_SECONDS = 0.1  # between looks for leases that are due
-# Goes on while the host sleeps, as leases do: Linux has a clock of its own for it, on macOS it is
-# the monotonic one (and not what `time.monotonic` reads).
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# Seconds that go on while the host sleeps, as leases do: Linux has a clock of its own for it, on
+# macOS it is the monotonic one (which `time.monotonic` reads on Windows alone).
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
+_now: Callable[[], float] = (
+    partial(time.clock_gettime, _CLOCK) if hasattr(time, "clock_gettime") else time.monotonic
+)
 
 # Built once: SQLAlchemy takes longer to build a statement than to run it.
 MINE = and_(leases.c.trial_id == bindparam("held_trial"), leases.c.claim == bindparam("held_claim"))
@@ -239,7 +243,7 @@ class Heartbeat:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._due: dict[Lease, float] = {}  # by _CLOCK; infinite where the lease is lost
+        self._due: dict[Lease, float] = {}  # by _now; infinite where the lease is lost
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -254,7 +258,7 @@ class Heartbeat:
     @contextmanager
     def keep(self, lease: Lease) -> Iterator[None]:
         """Renew a lease while the `with` block runs. Any number may be kept at a time."""
-        self._due[lease] = time.clock_gettime(_CLOCK) + lease.seconds / 3
+        self._due[lease] = _now() + lease.seconds / 3
         try:
             yield
         finally:
@@ -268,7 +272,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
             for lease, due in self._due.copy().items():
-                if due <= time.clock_gettime(_CLOCK):
+                if due <= _now():
                     next_due = self._renew(lease)
                     with self._lock:
                         if lease in self._due:  # not given up meanwhile
@@ -282,5 +286,5 @@ class Heartbeat:
             held = False
         except Exception as error:  # whatever it was, the next beat may succeed
             _log.warning("cannot renew the lease of trial %d: %s", lease.trial_number, error)
-            return time.clock_gettime(_CLOCK) + _AGAIN_SECONDS
-        return time.clock_gettime(_CLOCK) + lease.seconds / 3 if held else math.inf
+            return _now() + _AGAIN_SECONDS
+        return _now() + lease.seconds / 3 if held else math.inf

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import optuna
 from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
+from data.errors import did_you_mean
 from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -188,8 +189,8 @@ def require_study(db: Database, name: str | None) -> StudyHandle:
     study = find_study(db, wanted)
     if study is None:
         names = sorted(optuna.get_all_study_names(db.optuna))
-        there = f"there are: {', '.join(names)}" if names else "there is none yet"
-        raise StorageError(f"no study {wanted!r} in {db.url}; {there}")
+        there = f"{did_you_mean(wanted, names)} (known: {', '.join(names) or 'none yet'})"
+        raise StorageError(f"no study {wanted!r} in {db.url}{there}")
     return study
 
 
@@ -224,8 +225,7 @@ def create_study(
         if SPEC not in study.user_attrs:
             if content is not None:
                 study.set_user_attr(FINGERPRINT, content.to_dict())
-            ignored = optuna.exceptions.ExperimentalWarning
-            with warnings.catch_warnings(action="ignore", category=ignored):
+            with warnings.catch_warnings(action="ignore"):  # that Optuna may yet change this
                 study.set_metric_names([spec.value.label])
             study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
             if earlier:

@@ -6,15 +6,17 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from search.store import NOT_SHOWN, STORAGE_VARIABLE, mask_password, without_password
-
-if TYPE_CHECKING:
-    from search.store.views import StudyView
+from search.store import (
+    DEFAULT_STORAGE,
+    NOT_SHOWN,
+    STORAGE_VARIABLE,
+    mask_password,
+    without_password,
+)
 
 AGAIN = "python -m search.study --config again.toml --study again --workers 1"
 REPEATABLE = (
@@ -31,17 +33,12 @@ def _by_script() -> bool:
     return sys.argv[0].startswith(CONSOLE_SCRIPT)
 
 
-def program() -> str:
-    """The running command as it is named in messages: `search.study`, or `cnn-search study`."""
+def this_command() -> str:
+    """As it is typed: `python -m search.study`, or `cnn-search study`."""
     if _by_script():
         return sys.argv[0]
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
-
-
-def this_command() -> str:
-    """As it is typed: `python -m search.study`, or `cnn-search study`."""
-    return program() if _by_script() else f"python -m {program()}"
+    return f"python -m {spec.name.removesuffix('.__main__') if spec else Path(sys.argv[0]).name}"
 
 
 def as_called(text: str) -> str:
@@ -63,10 +60,24 @@ def same_command(arguments: Iterable[str]) -> str:
     return f"{this_command()} {shlex.join(shown)}".rstrip() + hint
 
 
-def command(module: str, view: StudyView, *more: str) -> str:
-    """A command for this study, to paste into a shell; without a password."""
-    words = ["--study", view.name, "--storage", without_password(view.storage), *more]
-    return as_called(f"python -m search.{module} ") + shlex.join(words)
+def command(module: str, study: str | None, storage: str, *more: str) -> str:
+    """A command to paste into a shell, for this study or (None) for all of the database.
+
+    With the folders that this process was told to use; without a password.
+    """
+    words = [] if study is None else ["--study", study]
+    if storage != DEFAULT_STORAGE or os.environ.get(STORAGE_VARIABLE):
+        words += ["--storage", without_password(storage)]
+    words += [*more, *_given("--runs-dir")]
+    words += _given("--data-dir") if module in ("study", "finalize") else []
+    words += _given("--checkpoints") if module == "study" else []
+    return f"{as_called(f'python -m search.{module}')} {shlex.join(words)}".rstrip()
+
+
+def _given(name: str) -> list[str]:
+    """An option of this process's command line and its value; nothing where it was left out."""
+    words = [part for word in sys.argv for part in word.split("=", word.startswith(f"{name}="))]
+    return words[words.index(name) :][:2] if name in words else []
 
 
 def hide_passwords(text: str) -> str:
@@ -87,8 +98,7 @@ def wipe_passwords() -> None:
     The memory that /proc/PID/cmdline shows is overwritten, in copies of this process too; Python
     has its own copy of the arguments.
     """
-    hidden = {word: masked for word in sys.argv[1:] if (masked := hide_passwords(word)) != word}
-    if not hidden or sys.platform != "linux":
+    if sys.platform != "linux" or all(hide_passwords(word) == word for word in sys.argv[1:]):
         return
     with suppress(OSError, ValueError, IndexError):
         fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -96,14 +106,10 @@ def wipe_passwords() -> None:
         with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
             memory.seek(start)
             words = memory.read(end - start).split(b"\0")
-            memory.seek(start)
-            memory.write(b"\0".join(_fitted(word, hidden) for word in words))
-
-
-def _fitted(word: bytes, hidden: Mapping[str, str]) -> bytes:
-    """What is to be shown of an argument, exactly as long as it."""
-    given = os.fsdecode(word)
-    return os.fsencode(hidden.get(given, given))[: len(word)].ljust(len(word))
+            shown = [os.fsencode(hide_passwords(os.fsdecode(word))) for word in words]
+            memory.seek(start)  # each must stay as long as it was
+            pairs = zip(words, shown, strict=True)
+            memory.write(b"\0".join(new[: len(old)].ljust(len(old)) for old, new in pairs))
 
 
 def _url_in(word: str) -> str:

@@ -9,12 +9,14 @@ import os
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from data.datasets import default_data_dir
+from data.errors import did_you_mean, shown
 from search.spec.config import MOST_SEED
 from search.store import (
     CHECKPOINTS_VARIABLE,
@@ -26,7 +28,6 @@ from search.store import (
 from search.terminal.command_line import (
     as_called,
     hide_passwords,
-    program,
     this_command,
     wipe_passwords,
 )
@@ -34,6 +35,7 @@ from search.terminal.command_line import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+LOADING = "Loading PyTorch ..."  # the first line of what needs it: it takes seconds
 BAD_INPUT, INTERRUPTED, READER_GONE = 2, 130, 141  # the last as the shell has it, 128 + SIGPIPE
 START_AGAIN = 75  # of a worker whose time is over, as EX_TEMPFAIL
 HELP_WIDTH = 80
@@ -75,15 +77,22 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
 
 
 def _error_line(message: str) -> str:
-    return f"{program()}: error: {one_line(hide_passwords(message))}"
+    return f"error: {one_line(hide_passwords(message))}"
 
 
 def one_line(text: str) -> str:
     """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
-    joined = " ".join(text.split())
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in joined
-    )
+    return shown(" ".join(text.split()))
+
+
+def log(text: str) -> None:
+    """A line on standard error, with the time of day where that is no terminal: it may be a log."""
+    print(text if sys.stderr.isatty() else f"{clock()} {text}", file=sys.stderr, flush=True)
+
+
+def clock() -> str:
+    """The time of day, with which a line of a log begins."""
+    return time.strftime("%H:%M:%S")
 
 
 def console() -> Console:
@@ -93,17 +102,22 @@ def console() -> Console:
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-def _whole(text: str, least: int, below: int, what: str) -> int:
-    """A number in [least, below), written in ASCII digits."""
-    plain = text.isascii() and text.isdigit() and len(text) <= len(str(below))
-    if not (plain and least <= int(text) < below):
-        raise argparse.ArgumentTypeError(f"must be {what}, but got {text!r}")
-    return int(text)
+def _whole(least: int, below: int, what: str) -> Callable[[str], int]:
+    """Reads a number in [least, below), written in ASCII digits."""
+
+    def read(text: str) -> int:
+        plain = text.isascii() and text.isdigit() and len(text) <= len(str(below))
+        if not (plain and least <= int(text) < below):
+            raise argparse.ArgumentTypeError(f"must be {what}, but got {text!r}")
+        return int(text)
+
+    return read
 
 
-def positive_int(text: str) -> int:
-    """An argument that counts something."""
-    return _whole(text, 1, 10**18, "a whole number from 1 up")
+positive_int = _whole(1, 10**18, "a whole number from 1 up")  # counts something
+trial_number = _whole(0, 10**9, "a whole number from 0 up")
+seed = _whole(0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")  # as a study keeps it
+_some_trials = _whole(1, 10**4, "auto or a whole number from 1 to 9999")
 
 
 def positive_number(text: str) -> float:
@@ -113,20 +127,9 @@ def positive_number(text: str) -> float:
     raise argparse.ArgumentTypeError(f"must be a number above 0, but got {text!r}")
 
 
-def trial_number(text: str) -> int:
-    return _whole(text, 0, 10**9, "a whole number from 0 up")
-
-
 def trials_per_device(text: str) -> int | None:
     """An argument that counts trials; None for `auto`."""
-    if text == "auto":
-        return None
-    return _whole(text, 1, 10**4, "auto or a whole number from 1 to 9999")
-
-
-def seed(text: str) -> int:
-    """An argument in [0, 2**32), as a study keeps it."""
-    return _whole(text, 0, MOST_SEED + 1, f"a whole number from 0 to {MOST_SEED}")
+    return None if text == "auto" else _some_trials(text)
 
 
 def duration(text: str) -> float:
@@ -247,6 +250,14 @@ class Parser(argparse.ArgumentParser):
             for name, entry in entries.items()
         ]
         self.add_argument_group(title, "\n".join(lines))
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word = rest[0].partition("=")[0] if rest[0].startswith("-") else rest[0]
+            known = re.findall("--[a-z-]+", self.format_usage())
+            self.error(f"unknown argument {word!r}{did_you_mean(word, known)}")
+        return known
 
     def format_help(self) -> str:
         return as_called(super().format_help())

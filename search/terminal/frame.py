@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.analysis.comparison_words import standing_of_arms
 from search.analysis.describe import short_config
 from search.analysis.findings import named
 from search.analysis.measures import objective_in_words
@@ -35,6 +36,7 @@ from search.terminal.summary import gain_in_words, score_at_epoch
 
 OTHER_LINES = 10  # of a frame: all but the rows of its table, and the line of who is ahead
 MOST_REST, LEAST_REST = 5, 2  # rows of trials that have ended or pause
+LEAST_TRIALS = 6  # lines that arms leave to trials
 STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
 
@@ -46,6 +48,9 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
     """
     running, rest = view.in_state("running"), ended_or_paused(view)
     room = height - OTHER_LINES - (view.ahead is not None)
+    arms = standing_of_arms(view)
+    arms = arms[: max(0, room - LEAST_TRIALS)]
+    room -= len(arms)
     rest = rest[: max(LEAST_REST, min(MOST_REST, room - len(running)))]
     parts: list[RenderableType] = [
         _line((view.name, "bold"), ("  " + data_in_words(view), "")),
@@ -53,6 +58,7 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
         _bar(view, elapsed),
         _line((all_counts(view) + flat_in_words(view), "")),
     ]
+    parts += [_line((line, "" if rank > 1 else "dim")) for rank, line in enumerate(arms)]
     if running or rest:
         parts += ["", _table([*running[: max(1, room - len(rest))], *rest], view)]
     return Group(*parts, *_best(view), "")  # the cursor waits on a line of its own, as does ^C

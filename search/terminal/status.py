@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import socket
 import textwrap
 import time
@@ -16,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from search.analysis.measures import MEASURES, accuracy_of
 from search.analysis.time_left import MOST_BETWEEN, TimeLeft, Trained, estimate
@@ -31,14 +32,12 @@ from search.spec.config import StudySpec
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.recipe import EARLY_LOOK
 from search.store import (
-    DEFAULT_STORAGE,
     display_name,
     is_sqlite,
     mask_password,
     read_url,
-    without_password,
 )
-from search.terminal.command_line import as_called
+from search.terminal.command_line import command
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -203,8 +202,8 @@ def _state(row: Any) -> State:
     if row.worker is None:
         return "running"
     host, pid, *_ = row.worker.split(":")
-    here = host == socket.gethostname() and pid.isdigit() and Path("/proc/self").exists()
-    gone = here and not Path("/proc", pid).exists()
+    here = host == socket.gethostname() and pid.isdigit()
+    gone = here and not psutil.pid_exists(int(pid))
     late = row.expires_at is None or row.expires_at < time.time()
     return "interrupted" if gone or late else "running"
 
@@ -227,13 +226,10 @@ def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:
 
 def next_commands(name: str, storage: str, missing: int, has_best: bool) -> list[str]:
     """What to type next, without a password; `missing`: trials."""
-    url = shlex.quote(without_password(storage))
-    stored = "" if storage == DEFAULT_STORAGE else f" --storage {url}"
-    named = f"--study {shlex.quote(name)}{stored}"
-    call = as_called("python -m search.")
-    more = [f"{call}study {named}   # the other {missing} trials"] if missing > 0 else []
-    found = [f"{call}report {named}", f"{call}finalize {named}"] if has_best else []
-    return [*more, *found, f"{call}dashboard{stored}"]
+    found = [command(module, name, storage) for module in ("report", "finalize") if has_best]
+    if missing > 0:
+        found.insert(0, f"{command('study', name, storage)}   # the other {missing} trials")
+    return [*found, command("dashboard", None, storage)]
 
 
 def wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from search.analysis.comparison_words import standing_of_arms
 from search.analysis.describe import describe_network, describe_training
 from search.analysis.edges import edges_in_words
 from search.analysis.findings import (
@@ -60,7 +61,8 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
 
 def score_at_epoch(trial: TrialView, view: StudyView) -> str:
     """Its score, and which epoch's that is."""
-    where = f", epoch {trial.best.epoch}/{len(trial.curve)}" if trial.best is not None else ""
+    best = trial.best
+    where = "" if best is None else f", epoch {best.epoch} of {len(trial.curve)}"
     return f"{score_in_words(trial, view)}{where}"
 
 
@@ -137,11 +139,12 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     if best.config is not None:
         yield from _entry("network", describe_network(best.config.architecture, best.parameters))
         yield from _entry("training", describe_training(best.config))
-    yield from _entry("validation", f"{score_in_words(best, view)}, {_epoch_in_words(best)}")
+    yield from _entry("validation", score_at_epoch(best, view))
+    yield from standing_of_arms(view)
     gain, baseline = gain_in_words(view), view.baseline
     if gain is not None and baseline is not None:
-        where = f"trial {baseline.number}, {_epoch_in_words(baseline)}"
-        yield from _entry("baseline", f"{score_in_words(baseline, view)}, {where}")
+        score = score_at_epoch(baseline, view)
+        yield from _entry("baseline", f"{score}, trial {baseline.number}")
         yield from _entry("gained", gain)
     for sentence in (overfitting_in_words(best, view), stop_in_words(view), *edges_in_words(view)):
         if sentence is not None:
@@ -152,11 +155,6 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         f"{view.count('complete')} complete trials, picked on the images that it is judged by, "
         "looks a little better than it is: finalize scores it on the test set, without that bias."
     )
-
-
-def _epoch_in_words(trial: TrialView) -> str:
-    assert trial.best is not None
-    return f"epoch {trial.best.epoch} of {len(trial.curve)}"
 
 
 def _entry(name: str, text: str) -> list[str]:

@@ -73,7 +73,18 @@ def a_study(folder: Path) -> None:
 TINY = ["--dataset", "digits", "--trials", "1", "--epochs", "1"]
 MINE = ["--config", "mine.toml", "--dataset", "digits"]
 CASES: dict[str, tuple[Prepare, list[str], str]] = {
-    "unknown data set": (nothing, ["--dataset", "imagenet"], "'imagenet'"),
+    "unknown data set": (nothing, ["--dataset", "digit"], "'digit'; did you mean 'digits'?"),
+    "unknown option": (nothing, ["--epoch", "3"], "'--epoch'; did you mean '--epochs'?"),
+    "unknown study": (
+        a_study,
+        ["--status", "--study", "digit"],
+        "'digit' in sqlite:///studies.db; did you mean 'digits'?",
+    ),
+    "unknown study file": (
+        nothing,
+        ["--config", "a4_dropuot"],
+        "'a4_dropuot'; did you mean 'a4_dropout'?",
+    ),
     "folder with one image": (photos(cats=5, dogs=1), ["--dataset", "folder:photos"], "dogs"),
     "a picture that is none": (broken_photo, ["--dataset", "folder:photos"], "0.png"),
     "absent GPU": (nothing, [*TINY, "--device", "cuda:99"], "cuda"),
@@ -140,8 +151,9 @@ def refused(
     printed = capsys.readouterr()
     assert caught.value.code == 2, printed.err
     assert printed.out == ""
-    lines = [line for line in printed.err.splitlines() if not line.startswith("usage:")]
+    lines = [line for line in printed.err.splitlines() if "Loading PyTorch ..." not in line]
     assert len(lines) == 1, printed.err
+    assert lines[0].startswith("error: ")
     return lines[0]
 
 

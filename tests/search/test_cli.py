@@ -43,8 +43,8 @@ def test_help(
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("studdy", "unknown command 'studdy'; did you mean study?"),
-        ("finalise", "did you mean finalize?"),
+        ("studdy", "unknown command 'studdy'; did you mean 'study'?"),
+        ("finalise", "did you mean 'finalize'?"),
         ("xyz", "unknown command 'xyz' (--help"),
         ("--trials", "cnn-search study --trials"),
         ("--storage=postgresql://me:secret@host/db", "cnn-search study --storage ..."),

@@ -63,6 +63,7 @@ def test_a_comparison(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "supported: It cannot.\n"
         "Written to runs/dropout: report.html, report.md and 2 files in figures/\n"
+        "Next: python -m search.finalize --study dropout\n"
     )
     text = (place / "runs/dropout/report.md").read_text()
     assert "diverged in every seed" in text

@@ -62,7 +62,7 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         "made from the 4 complete trials alone, without the 2 pruned ones",
         "50 000 training and 10 000 validation images, 5 classes, 1 × 28 × 28 pixels",
         "stratified split, seed 7",
-        "python -m search.study --study fashion --storage sqlite:///studies.db --trials 100",
+        "python -m search.study --study fashion --trials 100",
         "Not evaluated yet.",
     ):
         assert said in note

@@ -111,7 +111,7 @@ def test_it_can_be_the_baseline(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("depth = 3", "unknown parameter 'depth'; known: family, blocks, width, bias, batch_size"),
+        ("depth = 3", "unknown parameter 'depth' (known: family, blocks, width, bias, batch_size"),
         ("bias = 3", "bias (argument bias) must be true or false, but got 3"),
         ("family = 'other.py:build'", "other.py"),
         ("family = 'mynet.py:make'", "mynet.py:make: the file has no such function"),

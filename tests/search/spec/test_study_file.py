@@ -57,7 +57,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("[stduy]\ntrials = 3\n", "'stduy'; did you mean 'study'?"),
         (
             "[study]\nepochs = 3\ntrails = 3\n",
-            "unknown key 'trails' in [study]; did you mean 'trials'? Known: ",
+            "unknown key 'trails' in [study]; did you mean 'trials'? (known: ",
         ),
         ("[study]\ntrials = '3'\n", "trials must be a whole number"),
         ('[study]\ntitle = "a\\nb"\n', "one line"),

@@ -105,7 +105,7 @@ def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> Non
         make(name).study.ask()
     make("never begun")
     assert require_study(db, None).name == "a"
-    with pytest.raises(StorageError, match="there are: a, b, never begun"):
+    with pytest.raises(StorageError, match="known: a, b, never begun"):
         require_study(db, "c")
 
 

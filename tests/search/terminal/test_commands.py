@@ -16,13 +16,11 @@ import pytest
 from data.errors import DataError
 from search.spec.domains import SpecError
 from search.store import StorageError
-from search.store.views import StudyView
-from search.terminal.command_line import command
+from search.terminal.command_line import command, this_command
 from search.terminal.commands import (
     Parser,
     duration,
     positive_int,
-    program,
     run,
     seed,
     trials_per_device,
@@ -57,7 +55,7 @@ def test_users_errors_end_in_one_line(
     error = SpecError("key", message) if kind is SpecError else kind(message)
     assert exit_code(raising(error)) == 2
     expected = r"error: no such thing: 'x'; give another\x1b[31m\u202e"
-    assert capsys.readouterr() == ("", f"{program()}: {expected}\n")
+    assert capsys.readouterr() == ("", f"{expected}\n")
     with pytest.raises(ValueError, match="a bug"):
         run(raising(ValueError("a bug")))
 
@@ -87,7 +85,7 @@ def test_commands_are_named_as_people_start_them(
     spec = None if module is None else ModuleSpec(module, None)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
     monkeypatch.setattr(sys, "argv", ["/some/where/tool.py"])
-    assert program() == name
+    assert this_command() == f"python -m {name}"
 
 
 def test_a_terminal_without_our_signs_shows_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +136,16 @@ def test_help_shows_defaults_and_keeps_the_examples() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_commands_can_be_pasted_into_a_shell(make_view: Callable[..., StudyView]) -> None:
+def test_commands_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "sqlite:////home/me/it's here/$(touch x)/studies.db"
-    words = shlex.split(command("finalize", make_view(storage=url), "--seeds", "3"))
+    monkeypatch.setattr(sys, "argv", ["x", "--data-dir", "my data", "--runs-dir=my runs"])
+    words = shlex.split(command("finalize", "fashion", url, "--seeds", "3"))
     assert " ".join(words[:5]) == "python -m search.finalize --study fashion"
-    assert words[5:] == ["--storage", url, "--seeds", "3"]
+    folders = ["--runs-dir", "my runs", "--data-dir", "my data"]
+    assert words[5:] == ["--storage", url, "--seeds", "3", *folders]
+    assert command("dashboard", None, "sqlite:///studies.db").endswith(
+        "dashboard --runs-dir 'my runs'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,6 @@ def test_wrong_arguments_end_in_one_line(
     assert exit_.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"{program()}: error: ")
+    assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert "\x1b" not in err

@@ -14,6 +14,7 @@ from search.analysis.time_left import time_left
 from search.store.views import StudyView, TrialView
 from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
+from search.terminal.summary import status_text
 
 MakeTrial = Callable[..., TrialView]
 MakeView = Callable[..., StudyView]
@@ -98,3 +99,21 @@ def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
     assert epochs_done(make_trial(0, state="running"), view) == "0/12"
     assert epochs_done(make_trial(0, early=1.0, state="running"), view) == "0.3/12"
     assert epochs_done(make_trial(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
+
+
+def test_arms_are_shown_as_they_stand_the_best_first(make_comparison: MakeView) -> None:
+    losses = {"base": [0.5, 0.6, None], "dropout": [0.3, 0.4, 0.5], "none yet": []}
+    lines = shown(make_comparison(losses, repeats=3)).splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("arm  "))
+    assert [line.split("  ")[0] for line in lines[head + 1 : head + 4]] == [
+        *("dropout", "base", "none yet")
+    ]
+    assert "0.4000 ± 0.1000" in lines[head + 1]
+    assert "86.67 ± 3.33" in lines[head + 1]
+    assert "2 of 3, 1 diverged  0.5500 ± 0.0707" in lines[head + 2]
+    many = make_comparison({f"arm {n}": [0.3 + n / 100] for n in range(40)})
+    text = shown(many)
+    assert len(text.splitlines()) < 24
+    assert "arm 0 " in text
+    assert "0.3000" in status_text(many)
+    assert "arm 39" in status_text(many)

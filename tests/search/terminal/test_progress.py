@@ -59,7 +59,10 @@ class Output:
     file: io.StringIO
 
     def lines(self) -> list[str]:
-        return self.file.getvalue().splitlines()
+        """Without the time of day that each begins with."""
+        lines = self.file.getvalue().splitlines()
+        assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+        return [line[len("12:34:56 ") :] for line in lines]
 
 
 @pytest.fixture

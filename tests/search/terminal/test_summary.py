@@ -38,7 +38,7 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
     assert "cnn, channels 32, 64" in text
     assert "300 000 parameters" in text
     assert "validation loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2 of 3" in text
-    assert "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), trial 0, epoch 3" in text
+    assert "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), epoch 3 of 3, trial 0" in text
     assert "gained loss 0.1500 lower and accuracy 5.00 points higher" in text
     assert "± (sampling) is one binomial standard error of 10 000 images" in text
     assert "The best of 4 complete trials" in text
