@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,16 +12,15 @@ from optuna.trial import FixedTrial
 from models import ArchitectureError
 from models.family import compact
 from models.summary import anatomy
-from search.sampling.limits import limits_of
 from search.spec.domains import Domain, Range, SpecError
 from search.spec.parameters import read_parameter
-from search.spec.space import searched, share_of_limits, suggest
+from search.spec.recipe import RECIPE
+from search.spec.space import limits, searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
 
 FEWEST = 10  # finished trials
-WINNERS, AT_LEAST = 3, 2  # so many of the winners on the edge, the best among them
+WINNERS = 3
 NEAR = 0.05  # of the range's length, or of that of its logarithm
-CHANCE = 0.05  # that as many random draws would lie there: no more
 FAR = 0.5  # of the epochs, that a winner was trained for
 BY = (1.0, 0.5, 0.25)  # ranges by which it is widened, the first that makes a network
 # Without effect where another setting of the recipe has this value.
@@ -34,7 +32,7 @@ IDLE = {
 
 
 def edges_in_words(view: StudyView) -> list[str]:
-    """A sentence for each edge on which more winners lie than chance explains.
+    """A sentence for each edge on which all winners lie.
 
     `The best 3 trials have width 32, the largest allowed: try width = { ... } in [space].`
     """
@@ -65,27 +63,25 @@ def edges_in_words(view: StudyView) -> list[str]:
 def _sentence(
     view: StudyView, winners: list[TrialView], name: str, domain: Range, end: str
 ) -> str | None:
-    there = [one for one in winners if _is_near(domain, one, name, end)]
-    number, edge = len(there), getattr(domain, end)
-    parameter = view.spec.parameters[name]
-    if number < AT_LEAST or there[0] is not winners[0] or edge in (parameter.least, parameter.most):
-        return None
-    share = _share_near(view, name, domain, end)
-    draws = range(number, WINNERS + 1)
-    chance = sum(math.comb(WINNERS, n) * share**n * (1 - share) ** (WINNERS - n) for n in draws)
-    if chance > CHANCE:
+    """Where all winners lie near the end: by chance that is rare, if it has three values or more
+    and no limit keeps most networks small."""
+    edge, parameter = getattr(domain, end), view.spec.parameters[name]
+    if (
+        edge in (parameter.least, parameter.most)
+        or (domain.integer and domain.high - domain.low < 2 * domain.step)
+        or (limits(view.spec) and end == "low" and name not in RECIPE)
+        or not all(_is_near(domain, one, name, end) for one in winners)
+    ):
         return None
     wider = next(_wider(view, winners[0], name, domain, end), None)
     if wider is None:
         return None
-    who = f"The best {WINNERS} trials have"
-    if number < WINNERS:
-        who = f"{number} of the best {WINNERS} trials, the best among them, have"
-    exact = all(one.params[name] == edge for one in there)
+    exact = all(one.params[name] == edge for one in winners)
     written = ", ".join(f"{key} = {json.dumps(value)}" for key, value in wider.written.items())
     return (
-        f"{who} {name} {'' if exact else 'close to '}{edge if domain.integer else compact(edge)}, "
-        f"the {'smallest' if end == 'low' else 'largest'} allowed: try {name} = {{ {written} }} in "
+        f"The best {WINNERS} trials have {name} {'' if exact else 'close to '}"
+        f"{edge if domain.integer else compact(edge)}, the "
+        f"{'smallest' if end == 'low' else 'largest'} allowed: try {name} = {{ {written} }} in "
         "[space]."
     )
 
@@ -99,26 +95,9 @@ def _holds(domain: Domain, trial: TrialView, name: str) -> bool:
 def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
     assert trial.config is not None
     switch, off = IDLE.get(name, ("epochs", None))
-    idle = getattr(trial.config.recipe, switch) == off
-    return not idle and _lies_near(domain, trial.params[name], end)
-
-
-def _lies_near(domain: Range, value: float, end: str) -> bool:
-    position = domain.position(value)
-    return (position if end == "low" else 1 - position) <= NEAR
-
-
-def _share_near(view: StudyView, name: str, domain: Range, end: str) -> float:
-    """Of random draws, how many lie near the end; of few whole numbers, more than NEAR."""
-    shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
-    if (limits := limits_of(view.spec, shape, classes)) is not None:  # smaller ones fit more often
-        near = [_lies_near(domain, drawn[name], end) for drawn in limits.examples()]
-        return sum(near) / len(near) if near else 1.0
-    if not domain.integer or (domain.high - domain.low) / domain.step > 1 / NEAR:
-        return NEAR
-    values = range(int(domain.low), int(domain.high) + 1, domain.step)
-    weights = [1 / value if domain.log else 1.0 for value in values]
-    return weights[0 if end == "low" else -1] / sum(weights)
+    position = domain.position(trial.params[name])
+    near = (position if end == "low" else 1 - position) <= NEAR
+    return near and getattr(trial.config.recipe, switch) != off
 
 
 def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import os
@@ -26,7 +25,6 @@ from search.training.files import write_atomically
 FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: whose, how much
 MOST_RUNS, MOST_METRICS = 50_000, 1_000  # of one request to MLflow
-NEEDS = {"parquet": "pyarrow", "tensorboard": "tensorboard", "mlflow": "mlflow"}  # to be installed
 ENDS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -62,13 +60,12 @@ def export_study(
     if format not in FORMATS:
         names = ", ".join(FORMATS)
         raise SpecError("format", f"format must be one of {names}, but got {format!r}")
-    package = NEEDS.get(format)
-    if package is not None and importlib.util.find_spec(package) is None:
-        problem = f"{format} needs {package}; pip install 'cnn-search[export]'"
-        raise SpecError("format", problem)
     view = load_study(study, storage=storage)
     try:
         return FORMATS[format](view, str(to))
+    except ImportError as error:
+        problem = f"{format} needs packages that are missing; pip install 'cnn-search[export]'"
+        raise SpecError("format", problem) from error
     except OSError as error:
         raise SpecError("to", f"cannot write {to} ({error.strerror}); give another --to") from error
 

@@ -76,10 +76,6 @@ class Limits:
         near = min((self.draw(random) for _ in range(NEAR_OF)), key=distance)
         return {name: near[name] if name in network else it for name, it in params.items()}
 
-    def examples(self) -> list[dict[str, Any]]:
-        """Those of `CHECKED` random draws that fit."""
-        return list(filter(self.fit, self._drawn()))
-
     def check(self) -> str:
         """For people: how much of the space fits, and whether the baseline does.
 
