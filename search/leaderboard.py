@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         print(encoded(rows, args.format).decode(), end="")
         return 0
     table = study.standings(args.top)
-    table.expand = sys.stdout.isatty() and not study.spec.is_comparison
+    table.expand = table.expand and sys.stdout.isatty()
     Console(width=None if sys.stdout.isatty() else PIPED).print(table)
     return 0
 

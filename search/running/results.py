@@ -86,6 +86,7 @@ class Study(StudyView):
                 f"trials have a rank. {legend(self.dataset.validation_count)}"
             )
         table = Table(title=Text(printable(self.name)), box=None, pad_edge=False)
+        table.expand = not self.spec.is_comparison
         table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
         heads = {objective: self.spec.value.word, error: "error (%)"}
         for name in dict.fromkeys(columns):
@@ -94,7 +95,7 @@ class Study(StudyView):
                 heads.get(name, name),
                 justify="left" if name in WORDS else "right",
                 ratio=1 if cut else None,
-                no_wrap=cut or name not in WORDS,
+                no_wrap=name not in ("arm", "verdict"),
                 overflow="ellipsis" if cut else "fold",
             )
         for row in _leaderboard(self)[:top]:

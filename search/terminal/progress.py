@@ -31,6 +31,12 @@ from search.terminal.summary import score_at_epoch, score_in_words
 LEAVE_SECONDS = 1.0  # for a read that waits for the database; after that it is left behind
 POLLING_SHARE = 0.05  # of the time, at most
 NOTEBOOK_LINES, NOTEBOOK_WIDTH = 20, 110
+# Rich's dim, green and red, to be read on light and on dark ground.
+ON_ANY_GROUND = {
+    "#7f7f7f": "opacity: 0.75",
+    "#008000": "color: #238636",
+    "#800000": "color: #d1383d",
+}
 IN_PAGE = '<pre style="line-height: normal; white-space: pre">{code}</pre>'
 LONGEST_PAUSE = 15.0  # seconds between two reads, however long they take
 
@@ -148,7 +154,10 @@ def to_html(*parts: RenderableType) -> str:
     """What rich shows, in a notebook's own colours; all text escaped."""
     console = Console(file=io.StringIO(), record=True, width=NOTEBOOK_WIDTH, force_jupyter=False)
     console.print(*parts, sep="\n")
-    return console.export_html(inline_styles=True, code_format=IN_PAGE)
+    page = console.export_html(inline_styles=True, code_format=IN_PAGE)
+    for color, seen in ON_ANY_GROUND.items():
+        page = page.replace(f"color: {color}; text-decoration-color: {color}", seen)
+    return page
 
 
 class _NotebookView:
