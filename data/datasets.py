@@ -30,6 +30,7 @@ FORMS = {
     "FILE.py:FUNCTION": "what your function returns: images, labels and class names",
 }
 _READING = Reading()
+_CIFAR = "none stated (Krizhevsky, 2009)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Dataset:
             test examples, which are not asked for before the final test.
         title: for people: "Fashion-MNIST".
         description: one line for --help, of a registered one.
+        licence: of the images, as their makers state it; empty: unknown.
         mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
             classes' names.
         validation_count: how many serve for validation by default; None: a fifth.
@@ -56,6 +58,7 @@ class Dataset:
     _: KW_ONLY
     title: str
     description: str = ""
+    licence: str = ""
     mirror_changes_class: bool | None = None
     validation_count: int | None = None
     has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
@@ -77,18 +80,21 @@ DATASETS: dict[str, Dataset] = {
         _lazily("data.published:load_idx", "FashionMNIST", None),
         title="Fashion-MNIST",
         description="70 000 grey images of 28x28, 10 kinds of clothing",
+        licence="MIT (Zalando Research)",
         validation_count=10_000,
     ),
     "mnist": Dataset(
         _lazily("data.published:load_idx", "MNIST", "0123456789"),
         title="MNIST",
         description="70 000 grey images of 28x28, handwritten digits",
+        licence="CC BY-SA 3.0 (LeCun, Cortes, Burges)",
         validation_count=5_000,
     ),
     "kmnist": Dataset(
         _lazily("data.published:load_idx", "KMNIST", None),
         title="Kuzushiji-MNIST",
         description="70 000 grey images of 28x28, 10 handwritten Japanese characters",
+        licence="CC BY-SA 4.0 (ROIS-DS Center for Open Data in the Humanities)",
         mirror_changes_class=True,
         validation_count=10_000,
     ),
@@ -96,24 +102,28 @@ DATASETS: dict[str, Dataset] = {
         _lazily("data.published:load_cifar", "CIFAR10", ""),
         title="CIFAR-10",
         description="60 000 colour images of 32x32, 10 kinds of animals and vehicles",
+        licence=_CIFAR,
         validation_count=10_000,
     ),
     "cifar100": Dataset(
         _lazily("data.published:load_cifar", "CIFAR100", "fine_"),
         title="CIFAR-100",
         description="60 000 colour images of 32x32, 100 kinds of things",
+        licence=_CIFAR,
         validation_count=10_000,
     ),
     "cifar100_coarse": Dataset(
         _lazily("data.published:load_cifar", "CIFAR100", "coarse_"),
         title="CIFAR-100 (20 super-classes)",
         description="CIFAR-100 by its 20 super-classes",
+        licence=_CIFAR,
         validation_count=10_000,
     ),
     "digits": Dataset(
         _lazily("data.published:load_digits"),
         title="digits",
         description="1 797 grey images of 8x8, handwritten digits, which come with scikit-learn",
+        licence="CC BY 4.0 (Alpaydin, Kaynak; UCI Machine Learning Repository)",
     ),
 }
 

@@ -91,6 +91,8 @@ class FinalResult:
         fingerprint: of the data set's content.
         features: of the first run's network; None where it has no convolutions.
         mistakes: of the first run, for each of the most confused pairs of classes.
+        reliability: what `search.training.metrics.reliability` finds on the test set, added up over
+            the runs, without the temperature and with it: (2, CALIBRATION_BINS, 3).
     """
 
     view: StudyView
@@ -112,6 +114,7 @@ class FinalResult:
     fingerprint: str | None = None
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
+    reliability: NDArray[np.float64] | None = None
 
     @property
     def parameters(self) -> int:
@@ -163,14 +166,20 @@ def test_accuracy(final: FinalResult) -> Accuracy:
 
 
 def by_class(final: FinalResult) -> list[dict[str, Any]]:
-    """Name, test images and accuracy of each class, in the order of their labels; the accuracy is
-    over the runs, None without any image."""
-    totals_K = final.confusion_KK.sum(axis=1).tolist()
-    right_K = final.confusion_KK.diagonal().tolist()
-    names, runs = final.view.dataset.class_names, len(final.runs)
+    """Name, test images, accuracy (its recall), precision and F1 score of each class, in the order
+    of their labels. All are over the runs; None where there is nothing to divide by."""
+    counts_KK, names, runs = final.confusion_KK, final.view.dataset.class_names, len(final.runs)
+    right_K, actual_K, predicted_K = counts_KK.diagonal(), counts_KK.sum(1), counts_KK.sum(0)
+    of_K = zip(names, right_K.tolist(), actual_K.tolist(), predicted_K.tolist(), strict=True)
     return [
-        {"name": name, "images": total // runs, "accuracy": right / total if total else None}
-        for name, right, total in zip(names, right_K, totals_K, strict=True)
+        {
+            "name": name,
+            "images": actual // runs,
+            "accuracy": right / actual if actual else None,
+            "precision": right / predicted if predicted else None,
+            "f1": 2 * right / (actual + predicted) if actual else None,
+        }
+        for name, right, actual, predicted in of_K
     ]
 
 

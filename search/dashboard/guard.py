@@ -45,6 +45,21 @@ PAGE_POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self'; connect-src 'self'; "
     "worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# What nobody may use here, and what --edit alone lets through, see CHANGES.
+_NEVER = (
+    ":is([aria-label='rename study'], [aria-label='delete artifact'], [aria-label='skip trial'], "
+    "button:has([data-testid=AddBoxIcon]), .MuiCard-root:has([data-testid=UploadFileIcon]))"
+)
+_EDIT = ":is([aria-label='delete study'], button:has([data-testid=EditIcon]))"
+# Our figures know neither of the two themes.
+_STYLE = (
+    f"{_NEVER} {{ display: none }} "
+    "[id^='user-defined-plot'] text { fill: currentColor !important }"
+)
+_READ_ONLY = (
+    f"{_EDIT} {{ display: none }} body::after {{ display: block; padding: 1em; color: #757575; "
+    "text-align: center; content: 'Read-only: --edit lets pages write notes and delete studies.' }"
+)
 # A document of its own, without script, form or origin; a picture may carry its style (SVG).
 DATA_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'; "
@@ -175,6 +190,9 @@ class Guard:
         answer = Response.from_app(self._app, environ)
         if request.path.startswith("/csv/") and answer.status_code == 200:
             answer.set_data(without_formulas(answer.get_data(as_text=True)))
+        if request.path.startswith("/dashboard") and answer.status_code == 200:
+            style = f"<style>{_STYLE}{'' if self._edit else _READ_ONLY}</style></head>"
+            answer.set_data(answer.get_data(as_text=True).replace("</head>", style))
         _set_headers(answer, request.path)
         return answer
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["png", "svg"]  # of a figure's file
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HEIGHT = 440  # pixels on a page, of a figure that does not say
-Section = Literal["arms", "progress", "parameters", "confusion", "more"]
+Section = Literal["arms", "progress", "parameters", "confusion", "calibration", "more"]
 Source = TypeVar("Source")
 
 
@@ -115,6 +115,11 @@ FIGURES: dict[str, Figure[StudyView]] = {
     ),
 }  # fmt: skip
 FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
+    "reliability": Figure(
+        "Reliability", "Share of right test images by the network's confidence",
+        _lazily("final:reliability_diagram"), lambda final: final.reliability is not None,
+        "calibration",
+    ),
     "confusion": Figure(
         "Confusion matrix", "Test images by true and predicted class",
         _lazily("final:confusion_on_test"), section="confusion",

@@ -89,6 +89,24 @@ def loss_and_error(
     return figure
 
 
+def reliability_diagram(final: FinalResult) -> go.Figure:
+    """Share of right predictions by mean confidence, a point a bin: on the diagonal they agree."""
+    figure, names = go.Figure(), ["the network's own"]
+    if final.temperature != 1:
+        names.append(f"logits divided by {final.temperature:.3f}")
+    add(figure, [0, 1], [0, 1], "confidence fits", line={"color": GREY, "width": 1, "dash": "dash"})
+    bins_2B3 = final.reliability if final.reliability is not None else ()
+    for name, color, bins_B3 in zip(names, (VERMILION, BLUE), bins_2B3, strict=False):
+        images_B, confidence_B, right_B = bins_B3[bins_B3[:, 0] > 0].T
+        x, y = ((sums_B / images_B).round(3).tolist() for sums_B in (confidence_B, right_B))
+        hover = "confidence %{x:.1%}, right %{y:.1%}, %{customdata} predictions"
+        look = {"mode": "lines+markers", "marker": {"color": color}, "line": {"color": color}}
+        add(figure, x, y, name, hover, customdata=images_B.astype(int).tolist(), **look)
+    apply_style(figure, in_figure(tested_on(final)))
+    figure.update_xaxes(title_text="mean confidence of a bin", range=[0, 1.02])
+    return figure.update_yaxes(title_text="share of them right", range=[0, 1.02])
+
+
 def confusion_on_test(final: FinalResult) -> go.Figure:
     names = final.view.dataset.class_names
     return confusion_matrix(final.confusion_KK, names, tested_on(final))

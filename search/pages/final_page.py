@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from data.datasets import DATASETS
 from search.analysis.candidates import candidates_table
 from search.analysis.final_result import (
     FinalResult,
@@ -32,6 +33,7 @@ def final_page(final: FinalResult) -> str:
     pictures = {name: rendered(draw, "png") for name, draw in image_drawings(final).items()}
     figures = draw_all(FINAL_FIGURES, final)
     view = final.view
+    dataset = DATASETS.get(view.dataset.name)
     title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(
         "final.md",
@@ -40,6 +42,7 @@ def final_page(final: FinalResult) -> str:
         means=_means,
         test_loss=_test_loss,
         options=_options(final),
+        licence=dataset and dataset.licence,
         **_values(final),
         **plot_values(FINAL_FIGURES, figures),
     )

@@ -3,7 +3,7 @@
 Whatever a template prints is escaped for where it stands, so that no name that people typed becomes
 markup; only what is `Markup` already, made here or by a macro, stays as it is. A page is one HTML
 file made from Markdown, which needs no network, follows the reader's light or dark, and prints. Its
-policy lets the browser run our two scripts, by their hashes, and load nothing at all.
+policy lets the browser run our scripts, by their hashes, and load nothing at all.
 """
 
 from __future__ import annotations
@@ -31,8 +31,33 @@ WIDTH = 80  # of text for the terminal
 DRAW = """
 for (const data of document.querySelectorAll("script.figure")) {
   const figure = JSON.parse(data.textContent);
+  if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;  // a finger scrolls
   Plotly.newPlot(data.previousElementSibling, figure.data, figure.layout,
     {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+}
+"""
+# Tables of trials, arms, studies and classes by a column: a click sorts, another one turns round.
+SORT = """
+const key = (row, column) => {
+  const text = row.cells[column].textContent.replace("−", "-").replace(/[#<]|(?<=\\d)\\s(?=\\d)/g, "");
+  return isNaN(parseFloat(text)) ? text : parseFloat(text);
+};
+const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : typeof a === "number" ? -1 : 1;
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.rows[0].cells];
+  if (!["trial", "arm", "study", "class"].includes(heads[0].textContent)) continue;
+  heads.forEach((head, column) => {
+    const sort = () => {
+      const turn = head.ariaSort === "ascending" ? -1 : 1;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.ariaSort = turn > 0 ? "ascending" : "descending";
+      table.tBodies[0].append(...[...table.tBodies[0].rows].sort(
+        (one, other) => turn * compare(key(one, column), key(other, column))));
+    };
+    head.tabIndex = 0;
+    head.onclick = sort;
+    head.onkeydown = (event) => event.key === "Enter" && sort();
+  });
 }
 """
 # What would be markup in a text: anywhere; at a line's start; `1.` there.
@@ -154,15 +179,16 @@ def page(
         height = figure.layout.height or HEIGHT
         # plotly writes "<" as \u003c, so that nothing in it can end the element.
         return (
-            f'<div class="plot" role="img" aria-label="{description}" style="height: {height}px">'
-            f'</div><script type="application/json" class="figure">{figure.to_json()}</script>'
+            f'<div class="wide"><div class="plot" role="img" aria-label="{description}" '
+            f'style="height: {height}px"></div><script type="application/json" class="figure">'
+            f"{figure.to_json()}</script></div>"
         )
 
     to_html = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = _PICTURE.sub(shown, to_html.render(text))
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
-    scripts = (_plotly(), DRAW) if figures else ()
+    scripts = [*([_plotly(), DRAW] if figures else []), *([SORT] if "<table>" in body else [])]
     template = _environment(escape_html).get_template("page.html")
     return template.render(
         title=printable(title),

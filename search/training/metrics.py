@@ -89,11 +89,23 @@ def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) ->
 
     The expected calibration error with CALIBRATION_BINS bins of equal width (Guo et al. 2017).
     """
+    _, confidences_B, right_B = reliability(probabilities_NK, labels_N).T
+    return float((right_B - confidences_B).abs().sum() / len(labels_N))
+
+
+def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """Of each bin of confidence: number of examples, sum of their confidences, number of them right.
+
+    Returns:
+        float64 of shape (CALIBRATION_BINS, 3).
+    """
+    import torch
+
     confidences_N, predicted_N = probabilities_NK.double().max(1)
-    gaps_N = (predicted_N == labels_N).double() - confidences_N
     bins_N = (confidences_N * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
-    sums_B = gaps_N.new_zeros(CALIBRATION_BINS).index_add_(0, bins_N, gaps_N)
-    return float(sums_B.abs().sum() / len(labels_N))
+    right_N = (predicted_N == labels_N).double()
+    found_N3 = torch.stack([torch.ones_like(right_N), confidences_N, right_N], dim=1)
+    return found_N3.new_zeros(CALIBRATION_BINS, 3).index_add_(0, bins_N, found_N3)
 
 
 def calibration(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float) -> Calibration:

@@ -223,6 +223,10 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     process, url = start(site)
     plots = "document.querySelectorAll('.js-plotly-plot .main-svg').length"
     text = "document.body.innerText"
+    useless = "[aria-label$=study], [data-testid=AddBoxIcon], [data-testid=EditIcon], "
+    useless += "[data-testid=UploadFileIcon]"
+    buttons = f"[...document.querySelectorAll('{useless}')]"
+    hidden = 0
     for page, ready in {
         "": f"{text}.includes('fashion')",
         "/studies/1": f"{plots} >= 3",
@@ -236,6 +240,9 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
         assert browser.title == "Optuna Dashboard", page
         log = [entry["message"] for entry in browser.get_log("browser")]
         assert not [line for line in log if "Content Security Policy" in line], page
+        assert browser.execute_script(f"return {buttons}.every(b => !b.getClientRects().length)")
+        hidden += browser.execute_script(f"return {buttons}.length")
+    assert hidden >= 5, "the dashboard calls its buttons otherwise by now"
 
     # What would come of HTML that did get into a page:
     inject = "document.body.insertAdjacentHTML('beforeend', arguments[0])"

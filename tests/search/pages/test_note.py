@@ -58,7 +58,7 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         "Trial 4 failed: out of memory: &#60;b&#62;GPU&#60;/b&#62;",
         "Best is trial 3: loss 0.2500, accuracy 91.67 % ± 0.28 (sampling)",
         "The baseline, trial 0: loss 0.4000, accuracy 86.67 % ± 0.34 (sampling)",
-        "Gained: loss 0.1500 lower and accuracy 5.00 points higher",
+        "Over the baseline: loss 0.1500 lower and accuracy 5.00 points higher",
         "made from the 4 complete trials alone, without the 2 pruned ones",
         "50 000 training and 10 000 validation images, 5 classes, 1 × 28 × 28 pixels",
         "stratified split, seed 7",

@@ -39,8 +39,8 @@ def everything() -> str:
 
 def test_what_people_typed_stays_text_and_nothing_is_loaded(everything: str) -> None:
     scripts = re.findall(r"<script.*?>(.*?)</script>", everything, re.DOTALL)
-    # plotly.js, our own few lines, and the data of two figures
-    assert len(scripts) == 4
+    # plotly.js, our own few lines twice, and the data of two figures
+    assert len(scripts) == 5
     data = [json.loads(text) for text in scripts if text.startswith('{"data"')]
     assert data == [json.loads(a_figure().to_json())] * 2
     rest = re.sub(r"<(script|style).*?</\1>", "", everything, flags=re.DOTALL)
