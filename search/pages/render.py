@@ -39,10 +39,11 @@ for (const data of document.querySelectorAll("script.figure")) {
 # Tables of trials, arms, studies and classes by a column: a click sorts, another one turns round.
 SORT = """
 const key = (row, column) => {
-  const text = row.cells[column].textContent.replace("−", "-").replace(/[#<]|(?<=\\d)\\s(?=\\d)/g, "");
+  const shown = row.cells[column].textContent.replace("−", "-");
+  const text = shown.replace(/[#<]|(?<=\\d)\\s(?=\\d)/g, "");
   return isNaN(parseFloat(text)) ? text : parseFloat(text);
 };
-const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : typeof a === "number" ? -1 : 1;
+const compare = (a, b) => typeof a === typeof b ? (a > b) - (a < b) : isNaN(a) - isNaN(b);
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.rows[0].cells];
   if (!["trial", "arm", "study", "class"].includes(heads[0].textContent)) continue;

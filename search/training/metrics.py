@@ -94,7 +94,7 @@ def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) ->
 
 
 def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """Of each bin of confidence: number of examples, sum of their confidences, number of them right.
+    """By bin of confidence: how many examples, sum of their confidences, how many are right.
 
     Returns:
         float64 of shape (CALIBRATION_BINS, 3).
