@@ -19,7 +19,7 @@ from search.store.studies import StudyHandle
 from search.store.views import TrialView
 from search.training.bundle import Bundle
 from search.training.epoch import Calibration, Score
-from search.training.metrics import calibration, reliability
+from search.training.metrics import CALIBRATION_BINS, calibration, reliability
 from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, confusion, logits, score
 
@@ -68,15 +68,15 @@ def test(
     examples = load_test(task.info.name, job.data_dir, reading=job.reading).to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
-    scored, all_logits, bins_2B3 = [], [], 0.0
+    scored, all_logits, bins_2B3 = [], [], np.zeros((2, CALIBRATION_BINS, 3))
     for run in runs:
         model.load_state_dict(run.weights)
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
         counts_KK += confusion(logits_NK, examples.labels_N).cpu().numpy()
         all_logits.append(logits_NK)
         scaled = (logits_NK, logits_NK / bundle.temperature)
-        bins = [reliability(each.softmax(1), examples.labels_N).cpu().numpy() for each in scaled]
-        bins_2B3 = bins_2B3 + np.stack(bins)
+        for bins_B3, each in zip(bins_2B3, scaled, strict=True):
+            bins_B3 += reliability(each.softmax(1), examples.labels_N).cpu().numpy()
         scored.append(
             SeedRun(
                 seed=run.seed,
