@@ -36,7 +36,7 @@ from benchmarks.replay_surrogate import Surrogate, make_world
 from models.summary import count_parameters
 from search.sampling import halving, promotion
 from search.sampling.forecast import Contender
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import StudySampler
 from search.spec.space import distributions, suggest
 from search.terminal.commands import Parser, run
 
@@ -138,7 +138,7 @@ def ours(
 ) -> Iterator[tuple[float, Point]]:
     """(epochs spent, point) of each trial that comes to its end."""
     spec = replace(of.spec, seed=seed, trials=trials, sampler=sampler, minimize_also="parameters")
-    study = optuna.create_study(sampler=make_sampler(spec, prior))
+    study = optuna.create_study(sampler=StudySampler(spec, prior))
     source, rungs = of.world.source(seed), halving.rungs(spec.epochs)
     runs, begun, known = list[Run](), list[optuna.Trial](), list[Contender]()
     limits: dict[str, Any] = {"trials": trials, "epochs": spec.epochs, "prior": prior}

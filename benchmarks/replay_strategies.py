@@ -28,7 +28,7 @@ from benchmarks.replay_simulation import (
 )
 from search.sampling import promotion
 from search.sampling.registry import find_pruner
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
 
 ONE_EPOCH = 100  # trials that are given one epoch before any goes on
@@ -115,7 +115,7 @@ def _tpe(progress: Progress) -> BaseSampler:
 
 
 def _product(name: str) -> Callable[[Progress], BaseSampler]:
-    return lambda progress: make_sampler(
+    return lambda progress: StudySampler(
         dataclasses.replace(progress.spec, sampler=name), progress.prior
     )
 

@@ -27,7 +27,7 @@ from benchmarks.record import environment, spread, write_json
 from search.running.trial import trial_seed
 from search.sampling import halving
 from search.sampling.registry import SAMPLERS
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
 from search.spec.space import distributions, suggest
 from search.spec.study_file import find_study_file, read_study_file
@@ -80,7 +80,7 @@ python -m benchmarks.samplers --samplers tpe random
 
 def search(spec: StudySpec, task: Task) -> Outcome:
     """One study, trained here."""
-    study = optuna.create_study(sampler=make_sampler(spec))
+    study = optuna.create_study(sampler=StudySampler(spec))
     at_rungs: dict[int, list[float]] = {epoch: [] for epoch in halving.rungs(spec.epochs)}
     epochs, drawing, began = 0, 0.0, time.perf_counter()
     for number in range(spec.trials):
@@ -105,7 +105,7 @@ def search(spec: StudySpec, task: Task) -> Outcome:
             rivals = at_rungs.get(epoch.epoch)
             if rivals is None:
                 continue
-            goes_on = halving.worth_continuing(epoch.epoch, lowest, rivals)
+            goes_on = not halving.rule(epoch.epoch, lowest, rivals)
             rivals.append(lowest)
             if not goes_on:
                 state = TrialState.PRUNED
@@ -155,7 +155,7 @@ def draw_seconds(spec: StudySpec) -> dict[str, float]:
                     intermediate_values={1: losses.random()},
                 )
             )
-        study.sampler = make_sampler(spec)
+        study.sampler = StudySampler(spec)
         seconds = []
         for _ in range(DRAWS + 1):  # the first pays for imports
             began = time.process_time()

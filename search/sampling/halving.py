@@ -32,23 +32,18 @@ def rungs(epochs: int) -> list[int]:
     return [epoch for epoch in range(epochs) if epoch & (epoch - 1) == 0]
 
 
-def worth_continuing(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
-    """Whether a trial is among the best of its rung, or has too few rivals there to tell.
+def rule(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
+    """Whether to stop a trial: it is not among the best of its rung, where it has enough rivals.
 
     Args:
         loss: its lowest value so far.
         rivals: the other trials' lowest ones when they were at the same rung.
     """
     if not math.isfinite(loss):
-        return False
+        return True
     others = [rival for rival in rivals if math.isfinite(rival)]
     go_on = math.ceil((len(others) + 1) * SHARES.get(epoch, LATER_SHARE))
-    return len(others) < RIVALS or sum(rival < loss for rival in others) < go_on
-
-
-def rule(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
-    """Whether to stop a trial."""
-    return not worth_continuing(epoch, loss, rivals)
+    return len(others) >= RIVALS and sum(rival < loss for rival in others) >= go_on
 
 
 def expected_epochs(epochs: int, share: float = TYPICAL_SHARE) -> float:

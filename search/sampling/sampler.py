@@ -46,6 +46,13 @@ class StudySampler(BaseSampler):
     Optuna does not store samplers with a study: made again with one seed they repeat their first
     draws, without one a resumed study is not reproducible. With this, what a trial gets depends on
     the study's seed, its number and the trials before it alone.
+
+    Args:
+        prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
+        limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
+
+    Raises:
+        SpecError: there is no sampler of that name.
     """
 
     def __init__(
@@ -219,18 +226,3 @@ class ArmSampler(BaseSampler):
     ) -> Any:
         arm, repeat = self._spec.place_of(trial.number)
         return {ARM: arm.name, REPEAT: repeat}[param_name]
-
-
-def make_sampler(
-    spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
-) -> BaseSampler:
-    """The study's sampler; to be made at every start, as Optuna does not store it.
-
-    Args:
-        prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
-        limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
-
-    Raises:
-        SpecError: there is no sampler of that name.
-    """
-    return StudySampler(spec, prior, limits)

@@ -12,7 +12,7 @@ import pytest
 from models.summary import anatomy
 from search.running.study import run_study
 from search.sampling.limits import Limits, limits_of
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import StudySampler
 from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
@@ -62,7 +62,7 @@ def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.St
     study = optuna.create_study()
     for number in range(trials):
         if number % restart_every == 0:
-            study.sampler = make_sampler(spec, limits=limits_of(spec, *DIGITS))
+            study.sampler = StudySampler(spec, limits=limits_of(spec, *DIGITS))
         trial = study.ask()
         loss = 1e5 / sizes(suggest(trial, spec))[0]
         trial.report(loss, 1)

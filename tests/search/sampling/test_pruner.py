@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from search.sampling.halving import expected_epochs, rungs, worth_continuing
+from search.sampling.halving import expected_epochs, rule, rungs
 from search.sampling.pruner import should_prune
 from search.sampling.registry import PRUNERS, Pruner, find_pruner
 from search.spec.config import StudySpec
@@ -53,8 +53,8 @@ def test_rungs_and_how_far_trials_get() -> None:
         (4, math.inf, [], False),
     ],
 )
-def test_worth_continuing(epoch: int, loss: float, rivals: list[float], goes_on: bool) -> None:
-    assert worth_continuing(epoch, loss, rivals) is goes_on
+def test_the_rule_of_halving(epoch: int, loss: float, rivals: list[float], goes_on: bool) -> None:
+    assert rule(epoch, loss, rivals) is not goes_on
 
 
 losses = st.floats(0.01, 10)
@@ -63,9 +63,9 @@ losses = st.floats(0.01, 10)
 @given(st.sampled_from(rungs(100)), losses, st.lists(losses), losses)
 def test_halving_is_fair(epoch: int, loss: float, rivals: list[float], other: float) -> None:
     """The best always goes on, and whoever is better than one that goes on does so too."""
-    assert worth_continuing(epoch, min([loss, *rivals]), rivals)
-    if worth_continuing(epoch, loss, rivals) and other <= loss:
-        assert worth_continuing(epoch, other, rivals)
+    assert not rule(epoch, min([loss, *rivals]), rivals)
+    if not rule(epoch, loss, rivals) and other <= loss:
+        assert not rule(epoch, other, rivals)
 
 
 Curve = Mapping[int, float]

@@ -14,7 +14,7 @@ from data.datasets import default_data_dir
 from search.running.run import Run
 from search.running.trial import DivergedError
 from search.running.worker import train_trials
-from search.sampling.sampler import make_sampler
+from search.sampling.sampler import StudySampler
 from search.spec.arms import Arm, Expectation
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -170,9 +170,9 @@ def test_the_total_follows_the_repeats() -> None:
 
 def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     spec = comparison()
-    study = optuna.create_study(sampler=make_sampler(spec))
+    study = optuna.create_study(sampler=StudySampler(spec))
     for number in range(spec.trials):
-        study.sampler = make_sampler(spec)  # as after a restart
+        study.sampler = StudySampler(spec)  # as after a restart
         trial = study.ask()
         live = suggest(trial, spec)
         arm, repeat = spec.place_of(number)
