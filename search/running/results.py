@@ -25,14 +25,18 @@ from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import StudyView, TrialView, view_study
 from search.terminal.frame import frame
-from search.terminal.progress import NOTEBOOK_LINES, to_html
+from search.terminal.progress import to_html
 from search.training.epoch import Epoch
 
 if TYPE_CHECKING:
     import pandas
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
-TOP = 10  # trials that a notebook shows
+RESULTS = (
+    *("trial", "opened_at", "seeds", "images"),
+    *("accuracy", "error", "loss", "std", "loss_std"),
+)
+TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of how they stand
 WORDS = ("state", "arm", "verdict", "configuration")  # columns that are read from the left
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
 
@@ -62,13 +66,14 @@ class Study(StudyView):
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
         import pandas  # half a second
 
-        return pandas.DataFrame(TABLES[table](self))
+        columns = RESULTS if table == "results" else None  # also before there is any
+        return pandas.DataFrame(TABLES[table](self), columns=columns)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {self.finished} of {self.spec.trials} trials finished)"
 
     def _repr_html_(self) -> str:
-        stands = frame(self, height=NOTEBOOK_LINES, elapsed=busy_seconds(self))
+        stands = frame(self, height=LINES, elapsed=busy_seconds(self))
         return to_html(stands, self.standings(TOP))
 
     def standings(self, top: int | None = None) -> Table:
@@ -200,13 +205,12 @@ def epochs_table(view: StudyView) -> list[dict[str, Any]]:
 
 def _results_table(view: StudyView) -> list[dict[str, Any]]:
     """A row for each test evaluation; None where it did not end."""
-    names = ("images", "accuracy", "error", "loss", "std", "loss_std")
     return [
         {
             "trial": result.trial_number,
             "opened_at": result.opened_at,
             "seeds": ", ".join(map(str, result.seeds)),
-            **{name: (result.figures or {}).get(name) for name in names},
+            **{name: (result.figures or {}).get(name) for name in RESULTS[3:]},
         }
         for result in view.results
     ]
