@@ -91,6 +91,7 @@ def test_a_notebook_shows_it(
     assert repr(study).endswith("6 of 50 trials finished)")
     frame = study.to_pandas()
     assert list(frame["trial"]) == list(range(10))
+    assert "accuracy" in study.to_pandas("results")  # of a study without any
     assert study.to_pandas("leaderboard")["rank"].count() == 4
     with pytest.raises(
         ValueError, match="one of trials, epochs, results, leaderboard, but got 'x'"
