@@ -13,22 +13,20 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from models.checks import first_line
-from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, Child, WorkerPool
+from search.running.pool import LEAVE_SECONDS, MAX_DEFAULT_WORKERS, WorkerPool
 from search.running.request import Request
 from search.running.run import Run
-from search.running.worker import join_study
+from search.running.worker import work_for_study
 from search.spec.domains import SpecError
 from search.spec.extensions import contents, load_extension
-from search.store import StorageError, StudyGoneError, is_sqlite, read_url
+from search.store import StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
-from search.terminal.commands import BAD_INPUT, OURS, one_line
+from search.store.database import is_transient
+from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, one_line
 
 # Before Ray is loaded: nothing goes to its makers, and tasks without a GPU are told so by us.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -42,54 +40,48 @@ LOCAL = "local"
 LONGEST_BACKOFF = 30.0  # seconds before a task that died is started again
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
-class Handed:
-    """What tasks need, as one object in Ray's store: no log and no dashboard shows what is in it.
-
-    Attributes:
-        arguments: of `join_study`, the database's URL and the study's images among them.
-        files: a person's own Python files, by the study's names for them.
-    """
-
-    arguments: Mapping[str, Any]
-    files: Mapping[str, bytes]
+# What tasks need, as one object in Ray's store: no log and no dashboard shows what is in it.
+# Arguments of `join_study`, the database's URL and the study's images among them; and a person's
+# own Python files, by the study's names for them.
+Handed = tuple[Mapping[str, Any], Mapping[str, bytes]]
 
 
 def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
-    """What tasks need to work on this study, beside these arguments of `join_study`."""
-    here = {"task": run.task.to(torch.device("cpu")), "runs_dir": run.folder.parent.absolute()}
-    return Handed(arguments={**arguments, **here}, files=contents(run.spec.extensions))
+    """What tasks need to work on this study, beside these arguments."""
+    here = {"task": run.task, "runs_dir": run.folder.parent.absolute()}
+    return {**arguments, **here}, contents(run.spec.extensions)
 
 
 def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
-    """What a task does. Returns its exit code, and what a person must mend, if anything."""
+    """What a task does. Returns its exit code, and why it could not go on, if so."""
+    arguments, files = handed
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for number, (name, content) in enumerate(handed.files.items()):
-                file = Path(folder, str(number), Path(name).name)
-                file.parent.mkdir()
+            for number, (name, content) in enumerate(files.items()):
+                file = Path(folder, f"{number}-{Path(name).name}")
                 file.write_bytes(content)
                 load_extension(name, file)
-            return join_study(**handed.arguments, study=study, device=device, quiet=True), ""
-    except StudyGoneError:
-        return BAD_INPUT, ""  # the process that has started this one says it for all
+            return work_for_study({**arguments, "study": study, "device": device}), ""
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        return BAD_INPUT, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
+        code = (
+            START_AGAIN if is_transient(error.__cause__) else BAD_INPUT
+        )  # a database that is away
+        return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
 
 
 class RayTask:
-    """A worker that Ray runs somewhere; see `search.running.pool.Child`."""
+    """A worker that Ray runs somewhere, with what a pool uses of `ChildProcess`."""
 
     def __init__(self, remote: Any, delay: float) -> None:
         self._remote, self._due = remote, time.monotonic() + delay
-        self._arguments: Any = None
+        self._arguments: Mapping[str, Any] = {}
         self._cause = ""
         self.ref: Any = None
 
-    def call(self, *arguments: object) -> None:
-        self._arguments = arguments[0]
+    def call(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
 
     def poll(self) -> int | None:
         if self.ref is None:
@@ -102,12 +94,12 @@ class RayTask:
             code, problem = ray.get(self.ref)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            self._cause = f"{type(cause).__name__}: {first_line(cause)}"
-            print(f"a worker was lost ({self._cause}); its trials go on", file=sys.stderr)
-            return 1
-        if problem:
+            code, problem = 1, f"{type(cause).__name__}: {first_line(cause).partition('. ')[0]}"
+        self._cause = problem or f"exit code {code}"
+        if code == BAD_INPUT and problem:
             print(problem, file=sys.stderr)
-        self._cause = f"exit code {code}"
+        elif code:
+            print(f"a worker was lost ({self._cause}); its trials go on", file=sys.stderr)
         return int(code)
 
     def cause_of_death(self) -> str:
@@ -147,9 +139,9 @@ class RayPool(WorkerPool):
         default = 1 if "seed" in request.options else min(places, MAX_DEFAULT_WORKERS)
         count = request.workers or max(1, default)
         self.devices = ["cuda" if request.gpus_per_worker else "cpu"] * count
-        self.words = f"{count} workers on Ray, {len(nodes)} node{'s' * (len(nodes) > 1)}"
+        self.words = [f"{count} workers on Ray, {len(nodes)} node{'s' * (len(nodes) > 1)}"]
         if places < count:
-            self.words += f"; {count - places} wait until there is room for them"
+            self.words.append(f"{count - places} of them wait until there is room")
         self._task = ray.remote(
             num_cpus=request.cpus_per_worker,
             num_gpus=request.gpus_per_worker,
@@ -188,10 +180,9 @@ class RayPool(WorkerPool):
         for device in self.devices[: max(1, run.spec.trials - len(ended))]:
             self._start(device)
 
-    def _child(self) -> Child:
-        return RayTask(
-            self._task, min(LONGEST_BACKOFF, 2.0 ** (self._deaths - 1)) * bool(self._deaths)
-        )
+    def _child(self) -> RayTask:
+        delay = min(LONGEST_BACKOFF, 2.0 ** (self._deaths - 1)) if self._deaths else 0.0
+        return RayTask(self._task, delay)
 
     @staticmethod
     def _stop(children: Iterable[RayTask]) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from search.store import StudyBrokenError
 from search.store.records import count_reports
@@ -52,19 +52,6 @@ def default_workers(device: str, gpus: int = 1) -> int:
 def threads_for(workers: int) -> int:
     """Threads of each worker, so that together they do not exceed the cores."""
     return max(1, available_cores() // workers)
-
-
-class Child(Protocol):
-    """A worker at work somewhere."""
-
-    def call(self, *arguments: object) -> None:
-        """Send its function the arguments."""
-
-    def poll(self) -> int | None:
-        """Its exit code once it has ended, not 0 where it died."""
-
-    def cause_of_death(self) -> str:
-        """For people."""
 
 
 class ChildProcess:
@@ -175,9 +162,11 @@ class WorkerPool:
 
     def __init__(self, devices: list[str], arguments: Mapping[str, Any]) -> None:
         self.devices = devices
-        self.words = ""  # for people
+        threads = arguments.get("threads", 1)
+        each = "a thread" if threads == 1 else f"{threads} threads"
+        self.words = [f"{len(devices)} workers with {each} each"] if devices else []  # for people
         self._arguments = dict(arguments)
-        self._running: list[tuple[str, Child]] = []
+        self._running: list[tuple[str, Any]] = []
         self._run: Run | None = None
         self._reports = 0
         self._deaths = 0  # since an epoch was reported
@@ -205,7 +194,7 @@ class WorkerPool:
 
     _stop: Callable[[Iterable[Any]], None] = staticmethod(stop_all)
 
-    def _child(self) -> Child:
+    def _child(self) -> Any:
         return ChildProcess("search.running.worker:work_for_study")
 
     def watch(self) -> bool:
@@ -230,7 +219,7 @@ class WorkerPool:
                 self._start(device)
         return bool(self._running)
 
-    def _count_death(self, child: Child) -> None:
+    def _count_death(self, child: Any) -> None:
         assert self._run is not None
         reports = count_reports(self._run.db, self._run.study.study_id)
         self._deaths = self._deaths + 1 if reports == self._reports else 1

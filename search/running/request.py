@@ -29,13 +29,6 @@ OPTIONS = (  # fields of StudySpec that have an option of their own
     *("dataset", "trials", "repeats", "epochs", "limit", "seed"),
     *("image_size", "mirror_changes_class"),
 )
-# Attributes of a Request that have an option of their own.
-WHERE = (
-    *("study", "storage", "data_dir", "runs_dir", "checkpoints", "device", "workers"),
-    "trials_per_device",
-    *("continue_trials", "enqueue", "stop_when_flat"),
-    *("ray", "cpus_per_worker", "gpus_per_worker"),
-)
 OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "source", "published")
 
 
@@ -171,6 +164,10 @@ class Request:
         if not in_file or error.key in {*self.options, *self.options.get("space", ())}:
             return error
         return StudyFileError(f"{self.file}: {error}")
+
+
+# Attributes of a Request that are given by their names.
+WHERE = {field.name for field in dataclasses.fields(Request)} - {"fields", "options", "file"}
 
 
 def read_request(

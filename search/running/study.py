@@ -210,10 +210,8 @@ def search_study(
                 where = partial(checkpoint_path, run.checkpoints)
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials, where)
         if progress:
-            for note in (*plan.notes, *told):
+            for note in (*plan.notes, *told, *pool.words):
                 log(printable(note))
-        if progress and pool.words:
-            log(pool.words)
         try:
             with run.study.told_if_gone():
                 _train(run, pool, timeout, progress=progress)
@@ -225,25 +223,16 @@ def search_study(
 
 def _make_pool(request: Request) -> tuple[WorkerPool, torch.device]:
     """The workers, and where images are checked; on a single device this process trains itself."""
-    arguments = {
-        "storage": request.storage,
-        "data_dir": request.data_dir,
-        "runs_dir": request.runs_dir,
-        "checkpoints": request.checkpoints,
-        "trials_per_device": request.trials_per_device,
-    }
+    same = ("storage", "data_dir", "runs_dir", "checkpoints", "trials_per_device")
+    arguments = {name: getattr(request, name) for name in same}
     if request.ray is not None:
         from search.running.on_ray import RayPool  # Ray need not be there otherwise
 
         return RayPool(request, arguments), torch.device("cpu")
     devices = choose_devices(request)
-    if len(devices) == 1:
-        return WorkerPool([], arguments), devices[0]
     threads = threads_for(len(devices)) if devices[0].type == "cpu" else 1
-    pool = WorkerPool([str(device) for device in devices], {**arguments, "threads": threads})
-    each = "a thread" if threads == 1 else f"{threads} threads"
-    pool.words = f"{len(devices)} workers with {each} each"
-    return pool, devices[0]
+    names = [str(device) for device in devices] if len(devices) > 1 else []
+    return WorkerPool(names, {**arguments, "threads": threads}), devices[0]
 
 
 def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool) -> None:

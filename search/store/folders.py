@@ -20,12 +20,13 @@ from optuna.trial import TrialState
 from sqlalchemy import or_, select
 
 from data.reading import parse_json, read_regular
+from models.checks import first_line
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
 from search.store.records import results_of
 from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
-from search.training.files import Remote, delete_abandoned, place_of, write_atomically
+from search.training.files import Remote, delete_abandoned, write_atomically
 
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
@@ -151,18 +152,21 @@ def find_checkpoints(url: str) -> Path | Remote:
     Raises:
         StorageError: it cannot be used.
     """
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
     try:
-        place = place_of(url)
-        if isinstance(place, Path):
-            return usable(place)
-        (place / "x").is_file()  # may we ask?
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        system, path = fsspec.core.url_to_fs(url)
+        if isinstance(system, LocalFileSystem):
+            return usable(Path(path))
+        (Remote(url) / "x").is_file()  # may we ask?
+    except (ImportError, OSError, ValueError) as error:  # a StorageError among them
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"cannot keep checkpoints in {url} ({reason}); give --checkpoints a folder, or a URL "
             "that fsspec can use, with its package (s3://: pip install s3fs)"
         ) from error
-    return place
+    return Remote(url)
 
 
 def check_folder(study: StudyHandle, folder: Path) -> None:

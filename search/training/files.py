@@ -82,22 +82,6 @@ class Remote:
             system.rm_file(path)
 
 
-def place_of(url: str) -> Path | Remote:
-    """Where checkpoints are kept: a folder of this machine, or what fsspec reaches.
-
-    Raises:
-        ValueError: it knows no such protocol, or lacks a package for it.
-    """
-    import fsspec.implementations.local
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise ValueError(first_line(error)) from error
-    is_local = isinstance(system, fsspec.implementations.local.LocalFileSystem)
-    return Path(path) if is_local else Remote(url)
-
-
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -158,10 +158,14 @@ def test_a_task_needs_neither_the_images_nor_a_persons_files(
     try:
         task = ray.remote(max_calls=1)(on_ray.work)
         assert ray.get(task.remote(ray.put(handed), run.study.name, "cpu")) == (0, "")
-        gone = replace(handed, files={})
-        code, problem = ray.get(task.remote(ray.put(gone), run.study.name, "cpu"))
+        without_files = ray.put((handed[0], {}))
+        code, problem = ray.get(task.remote(without_files, run.study.name, "cpu"))
         assert code == 2
         assert "mynet.py" in problem
+        away = ray.put(({**handed[0], "storage": "postgresql://me@/x?host=/none"}, handed[1]))
+        code, problem = ray.get(task.remote(away, run.study.name, "cpu"))
+        assert code == 75  # it may come back
+        assert "cannot open postgresql://me@/x" in problem
     finally:
         ray.shutdown()
         cluster.remove_node(node)

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from search.store import StorageError
+from search.store.folders import find_checkpoints
 from search.training import files
 from search.training.files import (
     Remote,
     delete_abandoned,
     delete_checkpoint,
     latest_checkpoint,
-    place_of,
     save_checkpoint,
     write_atomically,
 )
@@ -74,7 +75,7 @@ def test_one_previous_is_kept_and_all_is_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["memory://bucket/deep", "file://{folder}", "{folder}"])
 def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None:
-    file = place_of(url.format(folder=tmp_path / "deep")) / "trial-3.pt"
+    file = find_checkpoints(url.format(folder=tmp_path / "deep")) / "trial-3.pt"
     assert latest(file) is None
     delete_checkpoint(file)
     for epoch in (1, 2, 3):
@@ -89,8 +90,8 @@ def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None
 
 
 def test_a_place_that_cannot_be_is_told() -> None:
-    with pytest.raises(ValueError, match="Protocol not known: nonsense"):
-        place_of("nonsense://x")
+    with pytest.raises(StorageError, match="Protocol not known: nonsense"):
+        find_checkpoints("nonsense://x")
 
 
 @pytest.mark.faults
