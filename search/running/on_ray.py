@@ -26,7 +26,7 @@ from search.spec.extensions import contents, load_extension
 from search.store import StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
 from search.store.database import is_transient
-from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, one_line
+from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
 
 # Before Ray is loaded: nothing goes to its makers, and tasks without a GPU are told so by us.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -97,9 +97,9 @@ class RayTask:
             code, problem = 1, f"{type(cause).__name__}: {first_line(cause).partition('. ')[0]}"
         self._cause = problem or f"exit code {code}"
         if code == BAD_INPUT and problem:
-            print(problem, file=sys.stderr)
+            log(problem)
         elif code:
-            print(f"a worker was lost ({self._cause}); its trials go on", file=sys.stderr)
+            log(f"a worker was lost ({self._cause}); its trials go on")
         return int(code)
 
     def cause_of_death(self) -> str:
