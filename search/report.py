@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from search.figures import FIGURES, KINDS, Kind
+from search.spec.domains import SpecError
 from search.terminal.command_line import command
 from search.terminal.commands import Parser, run
 
@@ -12,6 +13,7 @@ EXAMPLES = """
 python -m search.report                       # the study that was worked on last
 python -m search.report --study a4_dropout    # another one
 python -m search.report --formats svg         # figures for a paper in this format only
+python -m search.report --all                 # every study's, and an index page over them
 """
 
 
@@ -30,31 +32,43 @@ def parser() -> Parser:
         default=list(KINDS),
         help=f"of the figures' files (default: {' '.join(KINDS)})",
     )
+    own.add_argument(
+        "--all",
+        action="store_true",
+        help="of every study of the database, and runs/index.html, a table of them with links",
+    )
     own.add_registry("figures, where a study has what they show", FIGURES)
     return own
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if args.all and args.study is not None:
+        raise SpecError("all", f"give --study {args.study} or --all, not both")
     # Not needed for --help, and with all that draws they take seconds to load.
     from search.analysis.comparison import evaluate_journal
     from search.analysis.wording import printable
-    from search.pages.report import make_report, write_report
+    from search.pages.report import make_report, write_index, write_report
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
-    from search.store.studies import require_study
+    from search.store.studies import all_studies, require_study
     from search.store.views import view_study
 
-    study = require_study(open_database(args.storage, must_exist=True), args.study)
-    view = view_study(study)
-    folder = study_folder(study, runs_folder(args.storage, args.runs_dir))
+    db = open_database(args.storage, must_exist=True)
+    runs, studies = runs_folder(args.storage, args.runs_dir), [require_study(db, args.study)]
     kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
-    files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
-    for evaluation in evaluate_journal(view):
-        print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
-    print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
-    if view.best is not None and not view.results:
-        print(f"Next: {command('finalize', study.name, args.storage)}")
+    written = []
+    for study in all_studies(db) if args.all else studies:
+        view, folder = view_study(study), study_folder(study, runs)
+        files = write_report(make_report(view, datetime.now(UTC), kind), folder, args.formats)
+        for evaluation in evaluate_journal(view):
+            print(f"{evaluation.outcome}: {printable(evaluation.entry.hypothesis)}")
+        print(f"Written to {folder}: report.html, report.md and {len(files) - 2} files in figures/")
+        if view.best is not None and not view.results:
+            print(f"Next: {command('finalize', study.name, args.storage)}")
+        written.append((view, folder))
+    if args.all:
+        print(f"All of them: {write_index(written, datetime.now(UTC), runs)}")
     return 0
 
 

@@ -52,9 +52,28 @@ class Importances:
 def importances(view: StudyView) -> Importances | None:
     """None where fewer than FEWEST trials or fewer than two parameters can be compared.
 
+    Always the same for the same trials.
+    """
+    epoch, trials = comparable_trials(view)
+    shares = shares_of(trials)
+    if not shares:
+        return None
+    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
+    again = [shares_of([trials[place] for place in draw]) for draw in draws]
+    return Importances(
+        shares=shares,
+        spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
+        trials=len(trials),
+        epoch=epoch,
+    )
+
+
+def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
+    """An epoch, and the trials that have trained so long, with their losses up to it.
+
     Losses of different epochs cannot be compared: each trial counts with its lowest up to the last
     epoch that a third of them have trained, but for those that were stopped before. Losses above
-    guessing's count as guessing's. Always the same for the same trials.
+    guessing's count as guessing's. None where there are too few trials or parameters.
     """
     space, guessing = distributions(view.spec), guessing_value(view)
     trained = [  # of the space: not the baseline
@@ -65,7 +84,7 @@ def importances(view: StudyView) -> Importances | None:
     lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
     needed = max(FEWEST, math.ceil(SHARE * len(trained)))
     if len(trained) < needed or len(space) < 2:
-        return None
+        return 0, []
     epoch = lengths[needed - 1]
     reached = [trial for trial in trained if len(trial.curve) >= epoch][-MOST:]
     trials = []
@@ -74,17 +93,7 @@ def importances(view: StudyView) -> Importances | None:
         loss = guessing if best is None else min(guessing, best.value)
         params = {name: trial.params[name] for name in space}
         trials.append(create_trial(params=params, distributions=dict(space), value=loss))
-    shares = _evaluate(trials)
-    if not shares:
-        return None
-    draws = np.random.default_rng(0).integers(len(trials), size=(RESAMPLES, len(trials)))
-    again = [_evaluate([trials[place] for place in draw]) for draw in draws]
-    return Importances(
-        shares=shares,
-        spread={name: stdev(found.get(name, 0.0) for found in again) for name in shares},
-        trials=len(trials),
-        epoch=epoch,
-    )
+    return epoch, trials
 
 
 def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -92,9 +101,11 @@ def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
     return {name: one for name, one in distributions(spec).items() if not one.single()}
 
 
-def _evaluate(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Empty where there is no variance to explain: in a draw of few trials, say, of one loss."""
-    if len({trial.value for trial in trials}) == 1:
+def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Each parameter's share of the variance, highest first.
+
+    Empty where there is no variance to explain: in a draw of few trials, say, of one loss."""
+    if len({trial.value for trial in trials}) < 2:
         return {}
     with warnings.catch_warnings(), optuna_warnings_only():  # nobody else gets to see this study
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -113,6 +113,10 @@ FIGURES: dict[str, Figure[StudyView]] = {
         "Value by parameter", "Lowest value by each searched parameter's value",
         _lazily("parameters:slices"), _searches, "parameters",
     ),
+    "contour": Figure(
+        "Two parameters together", "Lowest value by the two parameters that matter most",
+        _lazily("parameters:contour"), _searches, "parameters", in_dashboard=False,
+    ),
 }  # fmt: skip
 FINAL_FIGURES: dict[str, Figure[FinalResult]] = {
     "reliability": Figure(

@@ -1,8 +1,8 @@
 """Plotly figures drawn once more by matplotlib, as files: PNG, and SVG whose text stays text.
 
 A figure is drawn from its own traces, so that file and page show the same data. What is drawn is
-what our figures are made of: lines, markers, error bars, lying bars and heat maps on one or more
-axes side by side or below each other. Plotly cannot write files itself without a browser.
+what our figures are made of: lines, markers, error bars, lying bars, contours and heat maps on one
+or more axes side by side or below each other. Plotly cannot write files itself without a browser.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def drawn(plot: go.Figure) -> Figure:
     for axes in grid[len(names) :]:
         axes.set_axis_off()
     for trace in figure["data"]:
-        draw = {"bar": _draw_bars, "heatmap": _draw_heatmap}.get(trace["type"], _draw_lines)
+        kinds = {"bar": _draw_bars, "contour": _draw_contour, "heatmap": _draw_heatmap}
+        draw = kinds.get(trace["type"], _draw_lines)
         draw(panels[trace.get("xaxis", "x")], trace)
     for axes, (x, y) in zip(panels.values(), given, strict=True):
         axes.set_axisbelow(True)
@@ -139,6 +140,10 @@ def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
         # Matplotlib leaves out labels that begin with an underscore.
         look["label"] = re.sub(r"\A(?=_)", " ", plain(trace["name"]))
     spread = trace.get("error_x", {}).get("array")
+    if not isinstance(look["color"], str | None):  # a colour for each point
+        look = {"marker": look["marker"], "s": look["markersize"] ** 2, "label": look.get("label")}
+        axes.scatter(_numbers(trace["x"]), _numbers(trace["y"]), c=marker["color"], **look)
+        return
     axes.errorbar(_numbers(trace["x"]), _numbers(trace["y"]), xerr=spread, capsize=3, **look)
 
 
@@ -146,6 +151,17 @@ def _draw_bars(axes: Axes, trace: Mapping[str, Any]) -> None:
     names = [plain(name) for name in trace["y"]]
     spread, color = trace.get("error_x", {}).get("array"), trace["marker"]["color"]
     axes.barh(names, _numbers(trace["x"]), color=color, xerr=spread)
+
+
+def _draw_contour(axes: Axes, trace: Mapping[str, Any]) -> None:
+    z = _numbers(trace["z"])
+    rows, columns = np.nonzero(np.isfinite(z))
+    x, y = _numbers(trace["x"])[columns], _numbers(trace["y"])[rows]
+    try:
+        shown = axes.tricontourf(x, y, z[rows, columns], cmap="Blues_r", levels=12)
+    except (RuntimeError, ValueError):  # all points on a line
+        return
+    axes.figure.colorbar(shown, ax=axes, label=plain(trace["colorbar"]["title"]["text"]))
 
 
 def _draw_heatmap(axes: Axes, trace: Mapping[str, Any]) -> None:
@@ -179,7 +195,7 @@ def _furnish(axes: Axes, name: str, given: Mapping[str, Any], most_letters: int 
     elif given.get("rangemode") == "tozero" and not log:
         axes.set(**{f"{name}lim": (0, None)})
     if log:  # plain numbers: signs for powers of ten need formulas, which are switched off
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1,) if given.get("dtick") == 1 else (1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}".replace(",", " ")))
         axis.set_minor_formatter(NullFormatter())
     if "ticktext" in given:

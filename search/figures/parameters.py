@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import optuna
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution
 from plotly.subplots import make_subplots
@@ -18,6 +19,7 @@ from plotly.subplots import make_subplots
 from search.analysis import importances as fanova
 from search.analysis.importances import search_axes
 from search.figures import style
+from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, TrialView
 
 COLUMNS = 3
@@ -53,13 +55,46 @@ def importances_bars(view: StudyView) -> go.Figure:
     return figure
 
 
+def contour(view: StudyView) -> go.Figure:
+    """Lowest value by the two parameters that matter most, all trials after the same epoch."""
+    epoch, trials = fanova.comparable_trials(view)
+    names = list(fanova.shares_of(trials))[:2]
+    figure = go.Figure()
+    if len(names) == 2:
+        with optuna_warnings_only():
+            study = optuna.create_study()
+            study.add_trials(trials)
+            drawn = optuna.visualization.plot_contour(study, params=names)
+        bar = {"title": {"text": view.spec.value.word}}
+        drawn.update_layout(title=None).update_traces(selector={"type": "contour"}, colorbar=bar)
+        drawn.data[0].z = [[style.short(value) for value in row] for row in drawn.data[0].z]
+        for letter in "xy":
+            _number_choices(drawn, letter)
+        figure = drawn
+    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials after epoch {epoch}"))
+    return figure
+
+
+def _number_choices(figure: go.Figure, letter: str) -> None:
+    """Choices at 0, 1, 2, as our other figures and their files have them; names are escaped."""
+    axis, (surface, *points) = figure.layout[f"{letter}axis"], figure.data
+    axis.title.text = style.in_figure(axis.title.text.replace("_", " "))
+    if axis.type == "category":
+        names = list(surface[letter])
+        for trace in (surface, *points):
+            trace[letter] = [names.index(name) for name in trace[letter] or ()]
+        axis.update(type="linear", tickvals=list(range(len(names))))
+        axis.ticktext = list(map(style.in_figure, names))
+
+
 def slices(view: StudyView) -> go.Figure:
     """Lowest value of each trial by the value of each searched parameter, choices side by side."""
     axes = list(search_axes(view.spec).items())
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]
-    figure = make_subplots(rows, columns, shared_yaxes=True, specs=grid)
+    gaps = {"vertical_spacing": 0.4 / rows}
+    figure = make_subplots(rows, columns, shared_yaxes=True, specs=grid, **gaps)
     for index, (name, axis) in enumerate(axes):
         place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         choices = axis.choices if isinstance(axis, CategoricalDistribution) else ()
@@ -73,10 +108,10 @@ def slices(view: StudyView) -> go.Figure:
             labels = [style.in_figure(str(choice)) for choice in choices]
             figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, **place)
         elif getattr(axis, "log", False):
-            figure.update_xaxes(type="log", **place)
-    remark = "one run each, which differ in all parameters at once"
+            figure.update_xaxes(type="log", dtick=1, exponentformat="power", **place)
+    remark = "one run each; the bluer, the longer trained"
     style.apply_style(figure, style.subtitle(view, remark))
-    figure.update_layout(height=150 + 230 * rows)
+    figure.update_layout(height=150 + 250 * rows)
     figure.update_yaxes(style.value_axis(view) | {"title_text": None})
     return figure.update_yaxes(title_text=view.spec.value.label, col=1)
 

@@ -94,7 +94,7 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
         line = {"color": style.BLUE, "width": 1, "shape": "hv"}
         style.add(figure, x, y, "Pareto front", line=line)
         figure.update_layout(meta={"caption": front_in_words(view)})
-    remark = f"each trial's lowest {view.spec.value.word}, one run each"
+    remark = f"lowest {view.spec.value.word}, one run each; the bluer, the longer trained"
     style.apply_style(figure, style.subtitle(view, remark))
     figure.update_xaxes(title_text=measure_of(size).words, type="log")
     return figure.update_yaxes(style.value_axis(view))

@@ -79,7 +79,10 @@ def add_trials(
     label: Callable[[TrialView], str] = lambda trial: f"#{trial.number}",
     **more: Any,
 ) -> None:
-    """Trials as points at `x` and their lowest value: the BEST and MOST_POINTS others."""
+    """Trials as points at `x` and their lowest value: the BEST and MOST_POINTS others.
+
+    The baseline apart, they are the bluer, the longer they trained.
+    """
     found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
     shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
     if shown:
@@ -87,7 +90,16 @@ def add_trials(
         xs, ys = [x(trial) for *_, trial in shown], [low for low, *_ in shown]
         labels = [label(trial) for *_, trial in shown]
         name = with_count(name, shown, found)
-        add(figure, xs, ys, name, hover, marker=marker, customdata=labels, **more)
+        colours = [_trained_colour(view, trial) for *_, trial in shown]
+        look = {**marker, "color": marker["color"] if marker["color"] == VERMILION else colours}
+        add(figure, xs, ys, name, hover, marker=look, customdata=labels, **more)
+
+
+def _trained_colour(view: StudyView, trial: TrialView) -> str:
+    """From grey, not at all, to blue, all epochs."""
+    share = min(1.0, len(trial.curve) / view.spec.epochs)
+    pairs = ((int(c[place : place + 2], 16) for c in (GREY, BLUE)) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(grey + share * (blue - grey)):02X}" for grey, blue in pairs)
 
 
 def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None:

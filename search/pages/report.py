@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from models.summary import anatomy
 from search.analysis.comparison import evaluate_journal
@@ -15,11 +18,13 @@ from search.analysis.importances import search_axes
 from search.figures import FIGURES, KINDS, Kind, draw_all
 from search.figures.files import write_pictures
 from search.pages import comparison
-from search.pages.render import markdown, page, plot_values
+from search.pages.render import escape, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
+from search.store.folders import FINAL
 from search.store.views import StudyView
 from search.training.files import write_atomically
 
+PAGE = "report.html"
 FOLDER = "figures"  # beside the page
 GONE = ("kinds", "dropout", "parallel", "time", "effects")  # figures of earlier versions
 
@@ -77,7 +82,34 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
     known = {f"{name}.{kind}" for name in (*FIGURES, *GONE) for kind in KINDS}
     for name in known - {file.name for file in files}:
         (folder / FOLDER / name).unlink(missing_ok=True)
-    for name, text in (("report.html", report.html()), ("report.md", report.markdown)):
+    for name, text in ((PAGE, report.html()), ("report.md", report.markdown)):
         files.append(folder / name)
         write_atomically(files[-1], text.encode())
     return files
+
+
+def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: Path) -> Path:
+    """Write `index.html` into `runs`: a row for each study, linked to its report and final page.
+
+    Args:
+        studies: one or more, with their folders.
+    """
+
+    def link(words: object, target: Path) -> Markup:
+        shown, there = escape(str(words)), quote(os.path.relpath(target, runs))
+        return Markup(f"[{shown}]({there})") if target.exists() else shown
+
+    leaders: dict[str, StudyView] = {}
+    for view in sorted((view for view, _ in studies), key=_best_error):
+        if view.best is not None:
+            leaders.setdefault(view.dataset.title, view)
+    storage = studies[0][0].storage
+    rows = [(view, folder / PAGE, folder / FINAL / PAGE) for view, folder in studies]
+    text = markdown("index.md", storage=storage, studies=rows, leaders=leaders, now=now, link=link)
+    write_atomically(runs / "index.html", page(f"Studies of {storage}", text, {}).encode())
+    return runs / "index.html"
+
+
+def _best_error(view: StudyView) -> float:
+    best = view.best and view.best.best
+    return best.validation_error if best else 1.0

@@ -1,8 +1,6 @@
 """The command on real, small studies: what it writes, and what it says."""
 
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,22 +103,28 @@ def test_bad_input_is_one_line(
     assert said in captured.err
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-def test_a_browser_draws_every_figure(place: Path, tmp_path: Path) -> None:
+def test_all_studies_have_a_report_and_an_index_page_links_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["--all", "--formats", "svg"]) == 0
+    assert "All of them: runs/index.html" in capsys.readouterr().out
+    page = (place / "runs" / "index.html").read_text()
+    assert "digits: digits has the best trial, " in page or "digits: dropout has" in page
+    links = re.findall(r'href="([^"]+)"', page)
+    assert links == ["digits/report.html", "dropout/report.html"]
+    assert all((place / "runs" / link).is_file() for link in links)
+
+
+def test_a_browser_draws_every_figure_and_sorts_tables(place: Path, browser: Any) -> None:
     report.main(["--study", "digits", "--formats", "svg"])
     page = place / "runs/digits/report.html"
-    done = subprocess.run(
-        [
-            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000"),
-            *("--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    figures = page.read_text().count('<script type="application/json" class="figure">')
-    assert figures == 5
-    assert done.stdout.count('<div class="plot js-plotly-plot"') == figures
+    browser.get(page.as_uri())
+    assert page.read_text().count('<script type="application/json" class="figure">') == 6
+    plots = "return document.querySelectorAll('.plot.js-plotly-plot').length"
+    assert browser.execute_script(plots) == 6
+    rows = "document.querySelector('table').rows"
+    column = f"return [...{rows}].slice(1).map(row => +row.cells[1].innerText)"
+    losses = browser.execute_script(column)
+    for reverse in (False, True):
+        clicked = browser.execute_script(f"{rows}[0].cells[1].click(); {column}")
+        assert clicked == sorted(losses, reverse=reverse)

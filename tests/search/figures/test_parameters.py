@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.figures.parameters import importances_bars, slices
+from search.figures.parameters import contour, importances_bars, slices
 from search.store.views import StudyView
 from tests.search.made_up_views import SEARCHED as SPEC
 
@@ -58,3 +58,10 @@ def test_each_trial_stands_at_its_value_of_each_parameter(
     assert [round(x) for x in chosen.x] == [n % 2 for n in range(8)]
     stars = [trace for trace in figure.data if trace.marker.symbol == "star"]
     assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
+
+
+def test_two_parameters_together(searched: StudyView, make_view: Make) -> None:
+    surface, points, *_ = contour(searched).data
+    assert (surface.type, len(points.x)) == ("contour", 10)
+    assert {value for row in surface.z for value in row if value} >= {0.2, 1.1}
+    assert not contour(dataclasses.replace(make_view(), spec=SPEC)).data

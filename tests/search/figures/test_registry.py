@@ -58,7 +58,7 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
 
 def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters"]
-    of_parameters = ["importances", "slices"]
+    of_parameters = ["importances", "slices", "contour"]
     assert list(draw_all(FIGURES, small_study)) == [*of_all, *of_parameters]
     assert list(draw_all(FIGURES, make_comparison(ARMS))) == ["arms", "curves"]
     assert list(dashboard_figures(small_study)) == [

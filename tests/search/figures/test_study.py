@@ -84,6 +84,8 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert len({marker.color for marker in markers}) == 4
     assert found["pruned"].x == (90_000, 80_000)  # 8 with nothing but rung 0
     assert found["pruned"].y == (0.6, 2.0)
+    # The longer trained, the bluer.
+    assert [int(colour[1:3], 16) for colour in found["pruned"].marker.color] == [0x6A, 0x7F]
     assert "lr 0.001" in found["complete"].customdata[0]
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
 

@@ -220,5 +220,5 @@ def test_a_figure_that_a_person_adds_is_in_the_report(
     assert "## More figures\n\n![Something of mine](figures/my_own.png)\n\n" in report.markdown
     page = report.html()
     assert "<p>What &lt;it&gt; says.</p>" in page
-    assert page.count('class="figure"') == len(report.figures) == 6
+    assert page.count('class="figure"') == len(report.figures) == 7
     assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
