@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     from search.pages.report import make_report, write_index, write_report
     from search.store.folders import runs_folder, study_folder
     from search.store.opening import open_database
-    from search.store.studies import all_studies, require_study
-    from search.store.views import view_study
+    from search.store.studies import require_study
+    from search.store.views import all_studies, view_study
 
     db = open_database(args.storage, must_exist=True)
     runs, studies = runs_folder(args.storage, args.runs_dir), [require_study(db, args.study)]

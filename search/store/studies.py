@@ -194,15 +194,6 @@ def require_study(db: Database, name: str | None) -> StudyHandle:
     return study
 
 
-def all_studies(db: Database) -> list[StudyHandle]:
-    """Of this project, by name."""
-    found = []
-    for name in sorted(optuna.get_all_study_names(db.optuna)):
-        with suppress(StorageError):  # of something else
-            found.append(find_study(db, name))
-    return [study for study in found if study is not None]
-
-
 _begun = func.min(trials.c.datetime_start)
 _LATEST = (
     select(studies.c.study_name)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, or_, select
 
@@ -16,8 +18,9 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.objectives import SIZES
 from search.spec.space import CONTINUED, is_baseline, suggest, true_params
+from search.store import StorageError
 from search.store.claims import is_abandoned, is_paused, running_trials
-from search.store.database import read
+from search.store.database import Database, read
 from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
 from search.store.schema import (
     HARDWARE,
@@ -29,7 +32,13 @@ from search.store.schema import (
     stored_flat,
     trials,
 )
-from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
+from search.store.studies import (
+    StudyHandle,
+    damage_in_a_line,
+    find_study,
+    load_facts,
+    load_spec,
+)
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -183,6 +192,15 @@ def view_study(study: StudyHandle) -> StudyView:
     if view.finished > spec.trials or (view.stopped and view.finished):
         return replace(view, spec=spec.with_total(arms * math.ceil(view.finished / arms)))
     return view
+
+
+def all_studies(db: Database) -> list[StudyHandle]:
+    """Of this project, by name."""
+    found = []
+    for name in sorted(optuna.get_all_study_names(db.optuna)):
+        with suppress(StorageError):  # of something else
+            found.append(find_study(db, name))
+    return [study for study in found if study is not None]
 
 
 def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:
