@@ -93,7 +93,7 @@ class Study(StudyView):
         table = Table(title=Text(printable(self.name)), box=None, pad_edge=False)
         table.expand = not self.spec.is_comparison
         table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
-        heads = {objective: self.spec.value.word, error: "error (%)"}
+        heads = {objective: self.spec.value.word.split()[-1], error: "error (%)"}
         for name in dict.fromkeys(columns):
             cut = name == "configuration"  # to what the others leave
             table.add_column(
