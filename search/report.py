@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from search.figures import FIGURES, KINDS, Kind
 from search.spec.domains import SpecError
 from search.terminal.command_line import command
-from search.terminal.commands import Parser, run
+from search.terminal.commands import Parser, log, run
 
 EXAMPLES = """
 python -m search.report                       # the study that was worked on last
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
     db = open_database(args.storage, must_exist=True)
     runs, studies = runs_folder(args.storage, args.runs_dir), [require_study(db, args.study)]
+    log("Drawing the figures ...")
     kind: Kind = "png" if "png" in args.formats else "svg"  # that report.md shows
     written = []
     for study in all_studies(db) if args.all else studies:

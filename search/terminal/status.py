@@ -172,7 +172,9 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
         score = f"{measure.words} {measure.shown(value)}, accuracy {accuracy}"
         yield from ["", *wrap(f"Best: trial {number}, {score}, epoch {epoch}")]
     yield from ["", "Next:"]
-    yield from (f"  {one}" for one in next_commands(name, url, total - finished, bool(best)))
+    tested = bool(ask("SELECT 1 FROM results WHERE study_name = :name", name=name))
+    more = next_commands(name, url, total - finished, bool(best), evaluated=tested)
+    yield from (f"  {one}" for one in more)
 
 
 def stopped_in_words(why: str | None) -> list[str]:
@@ -224,9 +226,12 @@ def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:
     return f"about {duration(left.seconds)} left, give or take {percent(left.spread, 0)}{nobody}"
 
 
-def next_commands(name: str, storage: str, missing: int, has_best: bool) -> list[str]:
-    """What to type next, without a password; `missing`: trials."""
-    found = [command(module, name, storage) for module in ("report", "finalize") if has_best]
+def next_commands(
+    name: str, storage: str, missing: int, has_best: bool, *, evaluated: bool = False
+) -> list[str]:
+    """What to type next, without a password; `missing`: trials; evaluated: on the test set."""
+    modules = ("report", "finalize")[: 2 - evaluated] if has_best else ()
+    found = [command(module, name, storage) for module in modules]
     if missing > 0:
         found.insert(0, f"{command('study', name, storage)}   # the other {missing} trials")
     return [*found, command("dashboard", None, storage)]

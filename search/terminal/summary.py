@@ -106,7 +106,8 @@ def status_text(view: StudyView) -> str:
     if view.spec.minimize_also and view.best:
         lines += ["", *wrap(front_in_words(view)), *wrap(other_point_in_words(view))]
     missing = view.spec.trials - view.finished
-    commands = next_commands(view.name, view.storage, missing, view.best is not None)
+    has_best, tested = view.best is not None, bool(view.results)
+    commands = next_commands(view.name, view.storage, missing, has_best, evaluated=tested)
     return "\n".join([*lines, "", "Next:", *(f"  {one}" for one in commands)])
 
 

@@ -97,7 +97,7 @@ def test_the_command_works_where_names_are_taken(installed: Installed) -> None:
     assert anatomy.returncode == 0, anatomy.stderr
     bad = installed.run("cnn-search", "predict", "x.png")
     assert bad.returncode == 2
-    assert bad.stderr.startswith("error: ")
+    assert bad.stderr.splitlines()[-1].startswith("error: ")
     assert "run cnn-search finalize first" in bad.stderr
 
 

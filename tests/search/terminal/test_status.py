@@ -106,5 +106,9 @@ def test_next_commands_fit_the_storage() -> None:
         "python -m search.finalize --study fashion",
         "python -m search.dashboard",
     ]
+    assert next_commands("s", "sqlite:///studies.db", 0, True, evaluated=True) == [
+        "python -m search.report --study s",  # finalize again would be another evaluation
+        "python -m search.dashboard",
+    ]
     stored = "--storage 'postgresql://me@host/db?sslmode=require'"
     assert next_commands("fashion", URL, 0, False) == [f"python -m search.dashboard {stored}"]
