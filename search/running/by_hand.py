@@ -7,8 +7,7 @@ The same request again finds them there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -33,7 +32,6 @@ from search.store.leases import run_again
 from search.store.records import epochs_of
 from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
-from search.training.files import Remote
 
 Values = Mapping[str, ParameterValue]
 
@@ -89,18 +87,10 @@ def check_wishes(
         _sort(read(study.db, lambda _: _trials_of(study)), spec, queue)
 
 
-def continue_trials(
-    study: StudyHandle,
-    spec: StudySpec,
-    numbers: Sequence[int],
-    checkpoint: Callable[[int], Path | Remote],
-) -> list[str]:
+def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
     """Have stopped trials taken to their ends, by whichever worker is free first.
 
     They are the first that anybody claims, as those that a worker has abandoned.
-
-    Args:
-        checkpoint: number -> where a trial's would lie.
 
     Returns:
         A line for each: from where it goes on.
@@ -129,7 +119,7 @@ def continue_trials(
         return rows
 
     rows = study.write(go_on)
-    return [_told(study, spec, row, checkpoint(row.number)) for row in rows]
+    return [_told(study, spec, row) for row in rows]
 
 
 def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
@@ -195,7 +185,7 @@ def _is_stopped(row: Row[Any]) -> bool:
     return row.state == TrialState.PRUNED or (row.state == TrialState.RUNNING and is_paused(row))
 
 
-def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], checkpoint: Path | Remote) -> str:
+def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
     head = f"trial {row.number}"
     if row.state == TrialState.COMPLETE:
         return f"{head} is at its end already"
@@ -203,10 +193,9 @@ def _told(study: StudyHandle, spec: StudySpec, row: Row[Any], checkpoint: Path |
         return f"{head} is under way, and now goes on to its end"
     rows = epochs_of(study.db, study.study_id, trials=[row.number])
     epoch = max((it.epoch for it in rows), default=0)
-    if epoch > 0 and checkpoint.is_file():
-        return f"{head} goes on from its checkpoint, after epoch {epoch} of {spec.epochs}"
-    why = f"no checkpoint of its {epoch} epochs is left" if epoch else "it has no whole epoch yet"
-    return f"{head} starts over, as {why}"
+    if epoch == 0:
+        return f"{head} starts over, as it has no whole epoch yet"
+    return f"{head} goes on after epoch {epoch} of {spec.epochs}, if its checkpoint is left"
 
 
 def _trials_of(study: StudyHandle) -> list[FrozenTrial]:

@@ -22,7 +22,6 @@ from search.running import by_hand
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
 from search.running.run import Plan, Run, make_plan
-from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
@@ -207,8 +206,7 @@ def search_study(
         with run.study.told_if_gone():
             told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
             if request.continue_trials:
-                where = partial(checkpoint_path, run.checkpoints)
-                told += by_hand.continue_trials(run.study, run.spec, request.continue_trials, where)
+                told += by_hand.continue_trials(run.study, run.spec, request.continue_trials)
         if progress:
             for note in (*plan.notes, *told, *pool.words):
                 log(printable(note))

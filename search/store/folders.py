@@ -159,8 +159,8 @@ def find_checkpoints(url: str) -> Path | Remote:
         system, path = fsspec.core.url_to_fs(url)
         if isinstance(system, LocalFileSystem):
             return usable(Path(path))
-        (Remote(url) / "x").is_file()  # may we ask?
-    except (ImportError, OSError, ValueError) as error:  # a StorageError among them
+        system.exists(path)  # may we ask?
+    except Exception as error:  # whatever its libraries raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"cannot keep checkpoints in {url} ({reason}); give --checkpoints a folder, or a URL "

@@ -60,11 +60,6 @@ class Remote:
         except Exception as error:  # whatever its libraries raise
             raise OSError(None, first_line(error)) from error
 
-    def is_file(self) -> bool:
-        with self._reached() as (system, path):
-            system.invalidate_cache()  # other hosts write there, too
-            return bool(system.exists(path))
-
     def read_bytes(self) -> bytes:
         with self._reached() as (system, path):
             return bytes(system.cat_file(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from search.running import by_hand
 from search.running.by_hand import read_queue
 from search.running.run import Run
 from search.running.study import run_study
-from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -45,8 +43,7 @@ def small(make_run: Make, **fields: Any) -> Run:
 
 
 def go_on(run: Run, *numbers: int) -> list[str]:
-    where = partial(checkpoint_path, run.checkpoints)
-    return by_hand.continue_trials(run.study, run.spec, numbers, where)
+    return by_hand.continue_trials(run.study, run.spec, numbers)
 
 
 def stop_one(study: StudyHandle, state: TrialState = TrialState.PRUNED) -> Lease:
@@ -64,10 +61,9 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
     train_trials(run)
     before = view_study(run.study)
     first, *_, last = (trial.number for trial in before.in_state("pruned"))
-    kept = checkpoint_path(run.checkpoints, last).exists()
     told = go_on(run, last, first, last)
     assert [line.split()[1] for line in told] == [str(first), str(last)]
-    assert ("from its checkpoint" in told[1]) == kept
+    assert ("goes on after epoch" in told[1]) == bool(before.trials[last].curve)
     during = view_study(run.study)
     assert (during.finished, during.count()) == (6, 8)
     assert go_on(run, first) == [f"trial {first} is under way, and now goes on to its end"]
@@ -94,7 +90,7 @@ def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
     view_study(study)  # Optuna remembers what it has seen ended
     assert by_hand.enqueue(study, spec, [{"depth": 4}]) == ["trial 2 is queued: depth = 4"]
     for said in ("starts over, as it has no whole epoch yet", "is under way, and now goes on"):
-        (told,) = by_hand.continue_trials(study, spec, [1], lambda _: Path("none.pt"))
+        (told,) = by_hand.continue_trials(study, spec, [1])
         assert said in told
     assert view_study(study).trials[1].state == "interrupted"
     with pytest.raises(LostLeaseError):

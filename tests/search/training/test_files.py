@@ -80,13 +80,11 @@ def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None
     delete_checkpoint(file)
     for epoch in (1, 2, 3):
         save_checkpoint(file, state(epoch))
-    assert file.is_file()
     assert (latest(file), latest(file.with_suffix(".previous.pt"))) == (3, 2)
     file.write_bytes(file.read_bytes()[:-1])
     assert latest(file) == 2
     delete_checkpoint(file)
     assert latest(file) is None
-    assert not file.is_file()
 
 
 def test_a_place_that_cannot_be_is_told() -> None:
