@@ -17,7 +17,6 @@ from data.errors import DataError
 from data.extensions import MAX_BYTES, LoadedFile, is_reference, load_file, run_source
 from data.reading import read_regular
 from models import FAMILIES, ArchitectureError, family_from_function
-from models.checks import shown
 from search.spec.domains import SpecError
 
 SHOWN = 12  # digits of a SHA-256 in messages
@@ -43,9 +42,7 @@ class Extension:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Extension:
-        plain = {key: stored[key] for key in ("name", "sha256", "path")}
-        if not all(isinstance(text, str) for text in plain.values()):
-            raise SpecError("extensions", f"an extension has texts alone, but got {shown(stored)}")
+        plain = {key: str(stored[key]) for key in ("name", "sha256", "path")}
         return cls(**plain)
 
 
