@@ -56,12 +56,6 @@ def parser() -> Parser:
         help="train for E epochs, with the learning-rate schedule scaled to them, to its end "
         "(default: as many as the trial's best value took, with its schedule as it was)",
     )
-    own.add_argument(
-        "--image",
-        metavar="FILE_OR_INDEX",
-        help="whose feature maps are drawn: a picture, or a training image counted from 0 "
-        "(default: the first of class 0)",
-    )
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_argument(
         "--now", action="store_true", help="also if the study has not all of its trials yet"

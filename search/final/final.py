@@ -24,7 +24,7 @@ from search.final.choose import (
 )
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
-from search.final.inside import choose_image, look_inside
+from search.final.inside import look_inside
 from search.final.progress import announce, announce_final, note
 from search.final.runs import decide, train_all
 from search.final.scoring import begin_evaluation, test
@@ -64,7 +64,6 @@ def finalise(
     epochs: int | None = None,
     candidates: int | None = None,
     candidate_seeds: int = 2,
-    image: str | int | Path | None = None,
     export: str | None = None,
     now: bool = False,
     device: str = "auto",
@@ -98,8 +97,6 @@ def finalise(
             on the study's own split; the one with the lowest mean value is finalised. With `epochs`
             they are trained so, too.
         candidate_seeds: number of fresh seeds, from 1 up; of 1 nobody can say how sure it is.
-        image: whose feature maps are drawn: a picture's path, or the index of a training image
-            from 0; None for the first one of class 0.
         export: "onnx" writes `model.onnx` too.
         now: also if the study lacks trials yet.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
@@ -149,7 +146,6 @@ def finalise(
             task = load_full_task(source, images, on, reading=reading)
             keep_data(found, task)
             count_test(source, images, reading=reading)  # a damaged test file is noticed now
-            shown = choose_image(None if image is None else str(image), task)
             folder = study_folder(found, runs_folder(storage, runs_dir))
             check_writable(folder)
             if progress:
@@ -181,7 +177,7 @@ def finalise(
             job = make_job(chosen, **shared)
             runs = train_all([(job, seed) for seed in range(seeds)], task, stop, progress=progress)
             bundle = make_bundle(view, chosen, task, runs[0])
-            inside = look_inside(bundle, shown)
+            inside = look_inside(bundle, task)
 
             # Training may have taken hours: check again whatever could fail after the test
             # evaluation has begun.

@@ -15,7 +15,7 @@ from search.analysis.final_result import (
     confused_pairs,
     test_accuracy,
 )
-from search.analysis.measures import Accuracy, accuracy_of, seeds_in_words
+from search.analysis.measures import accuracy_of, seeds_in_words
 from search.analysis.wording import counted, grouped, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
@@ -40,7 +40,7 @@ def final_page(final: FinalResult) -> str:
         kind="png",
         pictures=pictures,
         means=_means,
-        test_loss=_test_loss,
+        test_loss=_of_seeds([run.test.loss for run in final.runs], 4, 1, ""),
         options=_options(final),
         licence=dataset and dataset.licence,
         **_values(final),
@@ -101,20 +101,16 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
         (
             f"validation (the trial's run, epoch {best.epoch})",
             *_means([validation]),
-            _points(accuracy_of([validation.error], validation_count)),
+            f"{100 * accuracy_of([validation.error], validation_count).sampling_error:.2f}",
             grouped(validation_count),
         ),
         (
             f"test ({runs})",
             *_means([run.test for run in final.runs]),
-            _points(test_accuracy(final)),
+            f"{100 * test_accuracy(final).sampling_error:.2f}",
             grouped(final.test_count),
         ),
     ]
-
-
-def _points(accuracy: Accuracy) -> str:
-    return f"{100 * accuracy.sampling_error:.2f}"
 
 
 def _means(scores: Sequence[Score]) -> tuple[str, str, str]:
@@ -124,11 +120,6 @@ def _means(scores: Sequence[Score]) -> tuple[str, str, str]:
         mean_and_spread([score.error for score in scores], 2, 100),
         mean_and_spread([score.accuracy for score in scores], 2, 100),
     )
-
-
-def _test_loss(final: FinalResult) -> str:
-    losses = [run.test.loss for run in final.runs]
-    return f"{mean(losses):.4f}{seeds_in_words(spread(losses), len(losses), 4)}"
 
 
 def _confused(final: FinalResult) -> list[tuple[str, str, str]]:

@@ -81,7 +81,10 @@ def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> N
     assert (found[2]["images"], found[2]["accuracy"]) == (0, None)
     assert sum(one["images"] for one in found) == final.test_count
     assert found[1]["accuracy"] == confusion_KK[1, 1] / confusion_KK[1].sum()
-    assert metrics(final)["per_class"][2]["accuracy"] is None
+    assert found[1]["precision"] == confusion_KK[1, 1] / confusion_KK[:, 1].sum()
+    assert (
+        metrics(final)["per_class"][2]["accuracy"] is metrics(final)["per_class"][2]["f1"] is None
+    )
     name = final.view.dataset.class_names[2]
     assert f"The test set has no pictures of {name}." in final_text(final)
     assert "no pictures" in final_page(final)

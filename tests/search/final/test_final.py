@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from search import finalize
+from search.figures.final import reliability_diagram
 from search.final import final, folder, runs
 from search.final.final import finalise
 from search.final.predict import predict
@@ -60,6 +61,12 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
     assert {**theirs, "seconds": 0} == {**ours.metrics, "seconds": 0}
     assert (made / "model.safetensors").read_bytes() == weights
     assert len(load_study("digits").results) == before + 1  # of the same weights
+    bins_2B3 = ours.result.reliability
+    assert bins_2B3 is not None
+    images, _, right = bins_2B3.sum(axis=1)[1]
+    assert images == 2 * ours.metrics["test"]["images"]
+    assert right / images == pytest.approx(ours.metrics["test"]["accuracy"])
+    assert len(reliability_diagram(ours.result).data) == 3
     Image.new("L", (60, 60), 255).save("mine.png")
     shares = [predict("mine.png", bundle=it).table() for it in (ours.bundle, made)]
     assert shares[0] == shares[1]
@@ -78,7 +85,6 @@ def test_command_and_function_do_the_same(place: Path, capfd: pytest.CaptureFixt
         ({"candidates": 2, "candidate_seeds": 0}, "candidate_seeds must be a whole number"),
         ({"epochs": 0}, "epochs must be a whole number from 1 up, but got 0"),
         ({"export": "tflite"}, "export must be 'onnx' or None, but got 'tflite'"),
-        ({"image": 99999}, "no training image 99999"),
         ({"study": "no such"}, "not usable"),
         ({"device": "tpu"}, "unknown device"),
     ],
