@@ -139,7 +139,7 @@ class RayPool(WorkerPool):
         default = 1 if "seed" in request.options else min(places, MAX_DEFAULT_WORKERS)
         count = request.workers or max(1, default)
         self.devices = ["cuda" if request.gpus_per_worker else "cpu"] * count
-        self.words = [f"{count} workers on Ray, {len(nodes)} node{'s' * (len(nodes) > 1)}"]
+        self.words = [f"workers on Ray: {count}, on nodes: {len(nodes)}"]
         if places < count:
             self.words.append(f"{count - places} of them wait until there is room")
         self._task = ray.remote(

@@ -107,7 +107,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     command.send_signal(signal.SIGINT)
     said, _ = command.communicate(timeout=SECONDS)
     assert command.returncode == 130, said
-    assert "2 workers on Ray, 3 nodes" in said
+    assert "workers on Ray: 2, on nodes: 3" in said
     assert "nothing is lost" in said
     assert ask(guarded, "SELECT count(*) FROM leases WHERE expires_at IS NOT NULL") == 0
     assert len(list((tmp_path / "kept").glob("*/trial-*.previous.pt"))) >= 2
