@@ -56,7 +56,7 @@ def test_the_database_file_taken_away(
         database.unlink()
     (line,) = errors_of(process, children)
     assert line == (
-        f"search.study: error: sqlite:///{database}: the file was removed or replaced while this "
+        f"error: sqlite:///{database}: the file was removed or replaced while this "
         "ran, and nothing more can be stored; put it back, or run the command again to start anew"
     )
     assert database.exists() == replaced
