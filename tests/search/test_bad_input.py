@@ -65,7 +65,7 @@ def a_study(folder: Path) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        study.main(["--dataset", "digits", "--trials", "1", "--epochs", "1"])
+        study.main([*TINY, "--workers", "1"])
     finally:
         os.chdir(before)
 
