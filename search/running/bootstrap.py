@@ -17,7 +17,6 @@ from importlib import import_module
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]
-LEAVE_SECONDS = 30.0  # to lay its trials aside, where nobody ends it sooner
 
 
 def stop_with_parent() -> None:
@@ -31,7 +30,7 @@ def stop_with_parent() -> None:
         os.read(0, 1)
         if callable(signal.getsignal(signal.SIGTERM)):
             signal.raise_signal(signal.SIGTERM)
-            time.sleep(LEAVE_SECONDS)
+            time.sleep(30)  # to lay its trials aside, where nobody ends it sooner
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

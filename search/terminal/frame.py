@@ -48,8 +48,7 @@ def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
     """
     running, rest = view.in_state("running"), ended_or_paused(view)
     room = height - OTHER_LINES - (view.ahead is not None)
-    arms = standing_of_arms(view)
-    arms = arms[: max(0, room - LEAST_TRIALS)]
+    arms = standing_of_arms(view)[: max(0, room - LEAST_TRIALS)]
     room -= len(arms)
     rest = rest[: max(LEAST_REST, min(MOST_REST, room - len(running)))]
     parts: list[RenderableType] = [
