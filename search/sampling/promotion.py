@@ -2,11 +2,11 @@
 
 Trials pause at rungs and keep their checkpoint. The study's budget is spent in step with its
 trials: while a smaller share of it is spent than of the trials has begun, the paused trial goes on
-from which each further epoch promises most (by its forecast; expected improvement); else a new one
-begins. In a study that looks for a Pareto front the improvement is that of its hypervolume. So what
-is learned from whole trainings comes early, and the length of a study is known. As
-much as one whole trial takes is kept for when all have begun; and if the trial that promises most
-is paused then, it is trained to its end even if the budget is spent.
+from which each further epoch promises most (by its forecast; expected improvement, in a study that
+looks for a Pareto front of the hypervolume); else a new one begins. So what is learned from whole
+trainings comes early, and the length of a study is known. As much as one whole trial takes is kept
+for when all have begun; and if the trial that promises most is paused then, it is trained to its
+end even if the budget is spent.
 """
 
 from __future__ import annotations

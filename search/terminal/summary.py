@@ -113,8 +113,8 @@ def status_text(view: StudyView) -> str:
 
 def other_point_in_words(view: StudyView) -> str:
     """How another trial of the Pareto front than the best is finalised."""
-    smallest, *others = pareto_front(view)
-    other = f", and with --trial {smallest.number} the smallest network" if others else ""
+    smaller = pareto_front(view)[:-1]
+    other = f", and with --trial {smaller[0].number} the smallest network" if smaller else ""
     return f"finalize takes the lowest {view.spec.value.word}{other}."
 
 
@@ -144,8 +144,9 @@ def _best_lines(view: StudyView) -> Iterator[str]:
     yield from standing_of_arms(view)
     gain, baseline = gain_in_words(view), view.baseline
     if gain is not None and baseline is not None:
-        score = score_at_epoch(baseline, view)
-        yield from _entry("baseline", f"{score}, trial {baseline.number}")
+        if not best.is_baseline:
+            score = score_at_epoch(baseline, view)
+            yield from _entry("baseline", f"{score}, trial {baseline.number}")
         yield from _entry("gained", gain)
     for sentence in (overfitting_in_words(best, view), stop_in_words(view), *edges_in_words(view)):
         if sentence is not None:
