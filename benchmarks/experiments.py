@@ -159,15 +159,17 @@ def page(found: Sequence[Mapping[str, Any]], remarks: Mapping[str, str]) -> str:
         lines += ["", f"## {one['source']}: {one['title']}", "", *_section(one, remarks)]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
-        lines += ["", "## Not run at full length yet", "", f"{names}."]
+        short = "[shorter runs of most](../benchmarks/results/experiments_2_cores.md)"
+        lines += ["", "## Not run whole yet", "", f"{names}. There are {short}."]
     return "\n".join(lines) + "\n"
 
 
 def _section(one: Mapping[str, Any], remarks: Mapping[str, str]) -> Iterator[str]:
     differs = f"; {', '.join(one['differs'])}" if one["differs"] else ""
     time = duration(one["seconds"])
-    yield f"`python -m benchmarks.experiments --run {one['study']}`: {one['finished']} trials, "
-    yield f"{time} on {one['hardware']}, torch {one['versions'].get('torch')}{differs}."
+    trained = f"{one['finished']} trials, trained for {time} on {one['hardware']}"
+    yield f"`python -m benchmarks.experiments --run {one['study']}`:"
+    yield f"{trained}, torch {one['versions'].get('torch')}{differs}."
     yield ""
     columns = [
         metric

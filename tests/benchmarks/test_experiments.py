@@ -68,5 +68,5 @@ def test_run_again_it_evaluates_nothing_twice(
     assert f"50.00, **{100 * narrow['test']['accuracy']:.2f} ± " in row
     assert "1.0000, **" in row
     assert page.index("## Report Z: Two widths") < page.index("A remark.")
-    assert "`a6_final`" in page.partition("## Not run at full length yet")[2]
+    assert "`a6_final`" in page.partition("## Not run whole yet")[2]
     capsys.readouterr()
