@@ -16,6 +16,7 @@ python -m search.finalize --seeds 5              # a tighter error bar
 python -m search.finalize --candidates 3         # choose by fresh seeds first
 python -m search.finalize --epochs 30            # train longer than the search did
 python -m search.finalize --export onnx          # also a model that needs no PyTorch
+python -m search.finalize --seeds 10 --ray auto  # on the nodes of a Ray cluster
 """
 
 
@@ -60,7 +61,7 @@ def parser() -> Parser:
     own.add_argument(
         "--now", action="store_true", help="also if the study has not all of its trials yet"
     )
-    own.add("device", "data-dir", "runs-dir")
+    own.add("device", "ray", "gpus-per-worker", "data-dir", "runs-dir")
     return own
 
 

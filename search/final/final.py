@@ -26,7 +26,7 @@ from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
 from search.final.inside import look_inside
 from search.final.progress import announce, announce_final, note
-from search.final.runs import decide, train_all
+from search.final.runs import How, decide, train_all
 from search.final.scoring import begin_evaluation, test
 from search.final.seeds import THREADS
 from search.pages.words import in_utc
@@ -67,6 +67,8 @@ def finalise(
     export: str | None = None,
     now: bool = False,
     device: str = "auto",
+    ray: str | None = None,
+    gpus_per_worker: float = 0.0,
     data_dir: str | Path | None = None,
     runs_dir: str | Path | None = None,
     stop: threading.Event | None = None,
@@ -100,6 +102,8 @@ def finalise(
         export: "onnx" writes `model.onnx` too.
         now: also if the study lacks trials yet.
         device: auto, cpu, cuda or cuda:N. On a CPU each training has one thread.
+        ray: train on the nodes of this Ray cluster, as `run_study` takes it; testing is done here.
+        gpus_per_worker: of each training there; with 0 it trains on a CPU.
         data_dir: where data sets are kept; None: as the commands do.
         runs_dir: where files go; None: $SEARCH_RUNS_DIR, or runs/ beside an SQLite file, or ./runs.
         stop: set it from another thread to stop at the next training step.
@@ -129,6 +133,12 @@ def finalise(
         require_onnx()
     with kept_threads(), optuna_warnings_only():
         on = choose_device(device)
+        if ray is not None and (on.type == "cuda") != (gpus_per_worker > 0):
+            raise SpecError(
+                "gpus_per_worker",
+                f"this process tests on {on.type}, and trainings on Ray must be of the same kind; "
+                "give --device cpu, or --gpus-per-worker above 0 where there is a GPU here, too",
+            )
         prepare_process(THREADS if on.type == "cpu" else None)
         images = default_data_dir() if data_dir is None else Path(data_dir)
         with closing(open_database(storage, must_exist=True)) as db:
@@ -150,7 +160,8 @@ def finalise(
             check_writable(folder)
             if progress:
                 announce(view, several, candidate_seeds)
-            stop, spec = stop or threading.Event(), view.spec
+            spec, stop = view.spec, stop or threading.Event()
+            how = How(stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
             shared: dict[str, Any] = {
                 "dataset": view.dataset.name,
                 "reading": reading,
@@ -168,14 +179,12 @@ def finalise(
             decided: tuple[Candidate, ...] = ()
             if rivals:
                 held_out = rivals[0][1].load(on)
-                chosen, decided = decide(
-                    found, view, rivals, candidate_seeds, held_out, stop, progress=progress
-                )
+                chosen, decided = decide(found, view, rivals, candidate_seeds, held_out, how)
                 del held_out
             if progress:
                 announce_final(view, chosen, seeds)
             job = make_job(chosen, **shared)
-            runs = train_all([(job, seed) for seed in range(seeds)], task, stop, progress=progress)
+            runs = train_all([(job, seed) for seed in range(seeds)], task, how)
             bundle = make_bundle(view, chosen, task, runs[0])
             inside = look_inside(bundle, task)
 

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from search.analysis.candidates import Candidate, decision_in_words, ranked
 from search.final.choose import Chosen, temperature_of
@@ -25,22 +25,42 @@ from search.training.task import Task
 TRAININGS_AT_A_TIME = {"cpu": 1, "cuda": TRIALS_PER_GPU}  # of one process
 
 
-def train_all(
-    runs: Sequence[tuple[Job, int]], task: Task, stop: threading.Event, *, progress: bool
-) -> list[TrainedRun]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """How runs are trained.
+
+    Attributes:
+        stop: set it to stop at the next training step.
+        progress: whether each epoch is reported on standard error.
+        ray: address of the Ray on which they are trained; None: here.
+        gpus: of each of its tasks.
+    """
+
+    stop: threading.Event
+    progress: bool
+    ray: str | None = None
+    gpus: float = 0.0
+
+
+def train_all(runs: Sequence[tuple[Job, int]], task: Task, how: How) -> list[TrainedRun]:
     """Every run, a job and a seed: side by side on a CPU with several cores, on a GPU in turn.
 
     Raises:
-        StoppedError: `stop` was set; the same call goes on.
+        StoppedError: `how.stop` was set; the same call goes on.
         RepeatError: a run died or diverged.
+        SpecError: there is no such Ray.
     """
-    kind = task.device.type
+    kind, stop = task.device.type, how.stop
     processes = min(len(runs), default_workers(kind))
     shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
-    if progress:
+    if how.progress:
         shown = shown_progress(console(), runs)
     with shown as on_epoch:
-        if processes > 1:
+        if how.ray is not None:
+            from search.final.on_ray import train_on_ray  # Ray need not be there otherwise
+
+            train_on_ray(runs, task, how.ray, how.gpus, stop=stop, on_epoch=on_epoch)
+        elif processes > 1:
             train_apart(runs, processes=processes, stop=stop, on_epoch=on_epoch)
         trained = train_in_turn(
             runs, task, at_a_time=TRAININGS_AT_A_TIME[kind], stop=stop, on_epoch=on_epoch
@@ -56,9 +76,7 @@ def decide(
     candidates: Sequence[tuple[Chosen, Job]],
     seeds: int,
     task: Task,
-    stop: threading.Event,
-    *,
-    progress: bool,
+    how: How,
 ) -> tuple[Chosen, tuple[Candidate, ...]]:
     """Train each candidate with fresh seeds on the study's split; the winner, and all of them.
 
@@ -72,7 +90,7 @@ def decide(
     """
     check_data(study, task)
     runs = [(job, seed) for _, job in candidates for seed in range(seeds)]
-    trained = iter(train_all(runs, task, stop, progress=progress))
+    trained = iter(train_all(runs, task, how))
     found, temperatures = [], dict[int, float]()
     for chosen, _ in candidates:
         ends = [next(trained).curve[-1] for _ in range(seeds)]

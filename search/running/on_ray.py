@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, redirect_stdout, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
-    import ray
+    import ray as ray
 except ImportError as error:
     raise SpecError("ray", "--ray needs Ray; pip install 'cnn-search[ray]'") from error
 
 LOCAL = "local"
+JOIN_SECONDS = 5.0  # until a cluster must answer
 LONGEST_BACKOFF = 30.0  # seconds before a task that died is started again
 
 
@@ -69,6 +71,33 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
             START_AGAIN if is_transient(error.__cause__) else BAD_INPUT
         )  # a database that is away
         return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
+
+
+@contextmanager
+def joined(address: str) -> Iterator[None]:
+    """Meanwhile this process is part of that Ray; where it is in one already, of that one."""
+    before = signal.getsignal(signal.SIGTERM)
+    with ExitStack() as leaving:
+        if not ray.is_initialized():
+            local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            try:
+                if host and port.isdigit():  # Ray itself would try for minutes
+                    socket.create_connection((host, int(port)), JOIN_SECONDS).close()
+                ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+            except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it comes
+                reason = one_line(first_line(error))
+                raise SpecError(
+                    "ray",
+                    f"cannot join Ray at {address!r} ({reason}); start it with ray start --head, "
+                    "or give --ray local",
+                ) from error
+            leaving.callback(ray.shutdown)
+        # Ray prints there what becomes of its nodes; standard output is for results.
+        leaving.enter_context(redirect_stdout(sys.stderr))
+        with suppress(ValueError):  # another thread's than the main one
+            signal.signal(signal.SIGTERM, before)  # which Ray has taken
+        yield
 
 
 class RayTask:
@@ -120,7 +149,7 @@ class RayPool(WorkerPool):
     def __enter__(self) -> RayPool:
         request = self._request
         address = request.ray or LOCAL
-        self._join(address)
+        self._leaving.enter_context(joined(address))
         with ExitStack() as undo:
             undo.callback(self._leaving.close)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -153,25 +182,6 @@ class RayPool(WorkerPool):
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._leaving.close()
-
-    def _join(self, address: str) -> None:
-        before = signal.getsignal(signal.SIGTERM)
-        if not ray.is_initialized():
-            local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
-            try:
-                ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
-            except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it comes
-                reason = one_line(first_line(error))
-                raise SpecError(
-                    "ray",
-                    f"cannot join Ray at {address!r} ({reason}); start it with ray start --head, "
-                    "or give --ray local",
-                ) from error
-            self._leaving.callback(ray.shutdown)
-        # Ray prints there what becomes of its nodes; standard output is for results.
-        self._leaving.enter_context(redirect_stdout(sys.stderr))
-        with suppress(ValueError):  # another thread's than the main one
-            signal.signal(signal.SIGTERM, before)  # which Ray has taken
 
     def begin(self, run: Run) -> None:
         self._arguments = {"handed": ray.put(hand(run, self._arguments))}

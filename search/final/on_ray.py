@@ -1,0 +1,108 @@
+"""The trainings of finalize as tasks of Ray: wherever a node has room, a task for each run.
+
+After each epoch a task hands its checkpoint back to the process that waits for it. So a run that
+loses its node, or is interrupted, goes on from there, and the nodes need no folder in common.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.checks import first_line
+from search.final.seeds import THREADS
+from search.running.on_ray import joined, ray
+from search.running.pool import WATCH_SECONDS
+from search.terminal.commands import log
+from search.training.device import prepare_process
+from search.training.epoch import Epoch, RepeatError
+from search.training.files import write_atomically
+from search.training.repeat import Job, train_slices
+from search.training.task import Task
+
+MAX_DEATHS = 5  # of one run
+
+
+def train_there(
+    job: Job, task: Task, seed: int, checkpoint: bytes | None, device: str
+) -> Iterator[tuple[Epoch | None, bytes]]:
+    """What a task does: each epoch with the checkpoint after it; in the end None with the last."""
+    prepare_process(THREADS if device == "cpu" else None)
+    with tempfile.TemporaryDirectory() as folder:
+        here = replace(job, checkpoints=Path(folder))
+        path, epochs = here.checkpoint(seed), list[Epoch]()
+        if checkpoint is not None:
+            path.write_bytes(checkpoint)
+        for _ in train_slices(here, task.to(torch.device(device)), seed, on_epoch=epochs.append):
+            if epochs:
+                yield epochs.pop(), path.read_bytes()
+        yield None, path.read_bytes()
+
+
+def train_on_ray(
+    runs: Sequence[tuple[Job, int]],
+    task: Task,
+    address: str,
+    gpus: float,
+    *,
+    stop: threading.Event,
+    on_epoch: Callable[[int, Epoch], None],
+) -> None:
+    """Train every run to its end; results lie in checkpoints.
+
+    Args:
+        address: as `search.running.on_ray.joined` takes it.
+        gpus: of each task; 0: it trains on a CPU.
+        stop: set it to end all tasks; only the current epochs are lost.
+        on_epoch: called with a run's index and epoch as they come.
+
+    Raises:
+        SpecError: there is no such Ray.
+        RepeatError: a run cannot be trained, or its tasks keep dying.
+    """
+    with joined(address):
+        there = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=1)(train_there)
+        images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
+
+        def start(index: int) -> Any:
+            job, seed = runs[index]
+            path = job.checkpoint(seed)
+            saved = path.read_bytes() if path.exists() else None
+            device = "cuda" if gpus else "cpu"
+            streaming = there.options(num_returns="streaming")
+            return streaming.remote(job, images, seed, saved, device)
+
+        waiting = {index: start(index) for index in range(len(runs))}
+        while waiting and not stop.is_set():
+            ready, _ = ray.wait(list(waiting.values()), timeout=WATCH_SECONDS)
+            for index in [index for index, stream in waiting.items() if stream in ready]:
+                job, seed = runs[index]
+                try:
+                    epoch, checkpoint = ray.get(next(waiting[index]))
+                except StopIteration:
+                    del waiting[index]
+                except ray.exceptions.RayError as error:
+                    cause = getattr(error, "cause", None) or error
+                    if isinstance(cause, RepeatError):
+                        raise RepeatError(str(cause)) from error
+                    deaths[index] += 1
+                    if deaths[index] >= MAX_DEATHS:
+                        raise RepeatError(
+                            f"{MAX_DEATHS} tasks that trained seed {seed} died, the last with "
+                            f"{type(cause).__name__}: {first_line(cause)}; the same command goes on"
+                        ) from error
+                    log(f"the task that trained seed {seed} was lost; another one goes on")
+                    waiting[index] = start(index)
+                else:
+                    write_atomically(job.checkpoint(seed), checkpoint)
+                    if epoch is not None:
+                        on_epoch(index, epoch)
+        for stream in waiting.values():
+            ray.cancel(stream, force=True)

@@ -1,0 +1,65 @@
+"""Final trainings on a real Ray of this machine: the same bits, and nothing lost with a task."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from data.datasets import default_data_dir
+from search.final import runs as final_runs
+from search.final.runs import How, train_all
+from search.spec.domains import SpecError
+from search.training.epoch import Epoch, StoppedError
+from search.training.repeat import train_seed
+from search.training.task import load_full_task
+from tests.search.final.test_seeds import make_job
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+EPOCHS = 25
+
+
+def test_a_killed_task_and_an_interrupt_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else other tests would starve its workers. The name is Ray's own.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    job, alone = (make_job(tmp_path / name, EPOCHS) for name in ("ray", "alone"))
+    task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    runs, told, killed = [(job, 0), (job, 1)], list[tuple[int, int]](), list[int]()
+    stop = threading.Event()
+
+    def on_epoch(index: int, epoch: Epoch) -> None:
+        told.append((index, epoch.epoch))
+        if not killed:
+            everyone = psutil.Process().children(recursive=True)
+            found = [one for one in everyone if "train_there" in " ".join(one.cmdline())]
+            found[0].kill()
+            killed.append(found[0].pid)
+        elif len(told) == EPOCHS + 1:
+            stop.set()
+
+    monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(on_epoch))
+    with pytest.raises(StoppedError):
+        train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+    assert killed
+    assert EPOCHS < len(told) < 2 * EPOCHS
+    stop.clear()
+    ended = train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+    assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
+    expected = [train_seed(alone, task, seed) for seed in (0, 1)]
+    for ours, theirs in zip(ended, expected, strict=True):
+        assert ours.training == theirs.training
+        assert all(torch.equal(it, theirs.weights[name]) for name, it in ours.weights.items())
+
+
+def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
+    task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    how = How(stop=threading.Event(), progress=False, ray="127.0.0.1:9")
+    with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
+        train_all([(make_job(tmp_path), 0)], task, how)
