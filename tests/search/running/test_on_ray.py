@@ -123,7 +123,8 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     assert [trial.state for trial in view.trials] == ["complete"] * 6
     assert len(rows) == 6 * 41
     assert list((tmp_path / "kept").glob("*/*")) == []
-    assert len({row.trial_number for row in rows if row.attempt > 1}) == 1  # of the lost node
+    # Of the lost node, unless it was between two trials just then.
+    assert len({row.trial_number for row in rows if row.attempt > 1}) <= 1
 
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     shown = repr(ray._private.state.state.job_table()) + repr(ray.nodes())
