@@ -187,7 +187,7 @@ def _section(one: Mapping[str, Any], remarks: Mapping[str, str]) -> Iterator[str
         yield f"| {arm['name']} | {arm['trained']} | " + " | ".join(cells) + f" | {verdict} |"
     for entry in one["journal"]:
         yield ""
-        yield f"Hypothesis {entry['outcome']}. {entry['conclusion']}"
+        yield f"**Hypothesis.** {entry['conclusion']}"
     if one["study"] in remarks:
         yield ""
         yield remarks[one["study"]]
