@@ -49,7 +49,7 @@ def run_whole(name: str, storage: str, seeds: int) -> None:
     """Run the study and the test evaluations that its report asks for; goes on where it was."""
     _command("study", "--config", name, "--storage", storage)
     view = _view(name, storage)
-    evaluated = {trial for one in view.results if one.figures for trial in [one.trial_number]}
+    evaluated = {one.trial_number for one in view.results if one.figures}
     for arm in runs_by_arm(view).values() if view.spec.is_comparison else ():
         numbers = {trial.number for trial in arm.complete}
         wanted = any(key.startswith("test") for key in arm.arm.reported)

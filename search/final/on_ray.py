@@ -18,7 +18,7 @@ import torch
 
 from models.checks import first_line
 from search.final.seeds import THREADS
-from search.running.on_ray import joined, ray
+from search.running.on_ray import cause_of, joined, ray
 from search.running.pool import WATCH_SECONDS
 from search.terminal.commands import log
 from search.training.device import prepare_process
@@ -68,16 +68,17 @@ def train_on_ray(
         RepeatError: a run cannot be trained, or its tasks keep dying.
     """
     with joined(address):
-        there = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=1)(train_there)
+        share = {"num_cpus": 1, "num_gpus": gpus}
+        there = ray.remote(**share, num_returns="streaming", max_retries=0, max_calls=1)(
+            train_there
+        )
         images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
 
         def start(index: int) -> Any:
             job, seed = runs[index]
             path = job.checkpoint(seed)
             saved = path.read_bytes() if path.exists() else None
-            device = "cuda" if gpus else "cpu"
-            streaming = there.options(num_returns="streaming")
-            return streaming.remote(job, images, seed, saved, device)
+            return there.remote(job, images, seed, saved, "cuda" if gpus else "cpu")
 
         waiting = {index: start(index) for index in range(len(runs))}
         while waiting and not stop.is_set():
@@ -89,7 +90,7 @@ def train_on_ray(
                 except StopIteration:
                     del waiting[index]
                 except ray.exceptions.RayError as error:
-                    cause = getattr(error, "cause", None) or error
+                    cause = cause_of(error)
                     if isinstance(cause, RepeatError):
                         raise RepeatError(str(cause)) from error
                     deaths[index] += 1

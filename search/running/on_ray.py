@@ -67,9 +67,8 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        code = (
-            START_AGAIN if is_transient(error.__cause__) else BAD_INPUT
-        )  # a database that is away
+        is_away = is_transient(error.__cause__)  # the database
+        code = START_AGAIN if is_away else BAD_INPUT
         return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
 
 
@@ -100,6 +99,11 @@ def joined(address: str) -> Iterator[None]:
         yield
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What a task raised, of Ray's error about it; the error itself where its process was lost."""
+    return getattr(error, "cause", None) or error
+
+
 class RayTask:
     """A worker that Ray runs somewhere, with what a pool uses of `ChildProcess`."""
 
@@ -122,7 +126,7 @@ class RayTask:
         try:
             code, problem = ray.get(self.ref)
         except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
+            cause = cause_of(error)
             code, problem = 1, f"{type(cause).__name__}: {first_line(cause).partition('. ')[0]}"
         self._cause = problem or f"exit code {code}"
         if code == BAD_INPUT and problem:
