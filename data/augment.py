@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-from data.augmentations import ERASE_AREA, ERASE_ASPECT, Policy, find_augmentation, policy
+from data.augmentations import AUGMENTATIONS, ERASE_AREA, ERASE_ASPECT, Policy, policy
 
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale
 
@@ -28,10 +28,9 @@ def make_augment(
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
     """The augmentation called `name`, as a function of a batch and a generator; see `augment`.
 
-    Raises ValueError for an unknown name, and the function where a person's own one gives images
-    of another shape.
+    The function raises ValueError where a person's own one gives images of another shape.
     """
-    apply = find_augmentation(name, strength).apply
+    apply = AUGMENTATIONS[name].apply
     if apply is None:
         found = policy(name, strength, mirror_changes_class=mirror_changes_class)
         return lambda images_NCHW, generator: augment(images_NCHW, found, generator)

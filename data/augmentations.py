@@ -91,22 +91,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
-def find_augmentation(name: str, strength: float) -> Augmentation:
-    """The entry called `name`. Raises ValueError for an unknown name or strength."""
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"unknown augmentation {name!r}; choose one of {', '.join(AUGMENTATIONS)}")
-    if not 0 <= strength <= MAX_STRENGTH:
-        raise ValueError(f"augmentation strength must be 0 to {MAX_STRENGTH:g}, but is {strength}")
-    return AUGMENTATIONS[name]
-
-
 def policy(name: str, strength: float, *, mirror_changes_class: bool) -> Policy:
-    """The policy called `name` at that strength; it flips none where `mirror_changes_class`.
-
-    Raises ValueError for an unknown name or strength, and for a function of a person's own.
-    """
-    entry = find_augmentation(name, strength)
-    if entry.policy is None:
-        raise ValueError(f"augmentation {name!r} is a function, not a policy")
+    """The policy called `name` at that strength; it flips none where `mirror_changes_class`."""
+    entry = AUGMENTATIONS[name]
+    assert entry.policy is not None
     found = entry.policy(strength)
     return replace(found, flip_probability=0.0) if mirror_changes_class else found

@@ -25,7 +25,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from data.errors import DataError
-from data.reading import read_regular
+from data.reading import read_regular, write_atomically
 
 if TYPE_CHECKING:
     from data.arrays import Part
@@ -181,7 +181,6 @@ def _fetch(archive: Archive, data_dir: Path) -> bytes:
     From the first of its addresses that has it. Raises OSError.
     """
     target = data_dir / archive.path
-    partial = target.with_name(f".{target.name}.partial")
     reasons = []
     for url in archive.urls:
         try:
@@ -193,9 +192,7 @@ def _fetch(archive: Archive, data_dir: Path) -> bytes:
                 error.close()  # it is the response
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(target)
+            write_atomically(target, content)
             return content
         reasons.append(f"{urlparse(url).netloc}: sent something else")
     raise OSError(

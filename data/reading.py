@@ -1,15 +1,21 @@
-"""Files from elsewhere, read within bounds: no device, no pipe, nothing without end."""
+"""Files read within bounds, and written whole or not at all.
+
+Those from elsewhere may be a device, a pipe, or without end.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+TEMPORARY = ".partial.tmp"
 
 
 @contextmanager
@@ -45,3 +51,25 @@ def parse_json(content: bytes) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except PermissionError:
+        return  # as Windows opens no folder
+    try:
+        os.fsync(folder)  # makes the rename durable
+    finally:
+        os.close(folder)

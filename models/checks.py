@@ -12,14 +12,6 @@ MOST_COUNT = 10**9
 LONGEST_SHOWN = 200  # characters of a wrong value, which a file may have made very long
 
 
-def is_count(value: object, least: int = 1) -> bool:
-    """Whether `value` is a whole number from `least` up, of a size that anything can have; True
-    and False are not numbers here."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return False
-    return least <= value <= MOST_COUNT
-
-
 def shown(value: object) -> str:
     """A value as its owner wrote it, cut short: in TOML, JSON and on the command line lists are
     lists."""

@@ -139,7 +139,7 @@ def read_alike(
         DataError: not a picture that can be read.
     """
     channels, height, width = image_shape
-    with pictures.hushed(), pictures.opened(path) as image:
+    with pictures.HUSHED(), pictures.opened(path) as image:
         given, is_deep = image.size, pictures.is_deep(image)
         notes = [words(pictures.levels_of(image, preparation))] if is_deep else []
     is_sharp = preparation == Preparation()  # the training images were no files, made small
@@ -168,7 +168,7 @@ def read_alike(
 
 def _read_grey(path: Path, longest: int, preparation: Preparation) -> Grey:
     """Its longer side at most `longest` pixels; its proportions stay."""
-    with pictures.hushed(), pictures.decoded(path, (longest, longest), "pad") as image:
+    with pictures.HUSHED(), pictures.decoded(path, (longest, longest), "pad") as image:
         grey = pictures.flattened(image, preparation, "L")
     grey.thumbnail((longest, longest), Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32) / np.float32(255)

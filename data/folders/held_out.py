@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from data.errors import DataError
-from data.reading import parse_json, read_regular
+from data.reading import parse_json, read_regular, write_atomically
 
 Record = Mapping[str, str | None]  # by file its digest; None: of an earlier version
 MAX_BYTES = 2**28  # of a record: two million pictures
@@ -91,15 +91,10 @@ def _of_moved(digests: Mapping[str, str], folder: Path) -> Record | None:
 
 
 def _store(path: Path, root: Path, record: Record) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     content = {"folder": str(root), "test": sorted(record), "digests": dict(record)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1))
-        temporary.replace(path)
+        write_atomically(path, json.dumps(content, indent=1).encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise DataError(
             f"cannot store in {path.parent} which images of {root} are for the test "
             f"({error.strerror}); make {root / 'test'} yourself or give another --data-dir"

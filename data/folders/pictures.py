@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -42,6 +43,8 @@ _SYSTEM_FOLDERS = (
 )
 _AS_IT_IS = Preparation()
 _Result = TypeVar("_Result")
+# Without Pillow's warnings of odd metadata; what matters in them is an error here.
+HUSHED = partial(warnings.catch_warnings, action="ignore")
 
 
 class PictureError(DataError):
@@ -128,7 +131,7 @@ def each(work: Callable[[int, Path], _Result], paths: Sequence[Path]) -> list[_R
 
     # Pillow decodes and resizes without holding the interpreter's lock.
     large = any(path.is_file() and path.stat().st_size >= WORTH_THREADS for path in paths[:1])
-    with hushed(), ThreadPoolExecutor(THREADS) as pool:
+    with HUSHED(), ThreadPoolExecutor(THREADS) as pool:
         return list((pool.map if large else map)(attempt, range(len(paths))))
 
 
@@ -137,7 +140,7 @@ def channels_of(paths: Sequence[Path], side: int) -> int:
 
     `side`: in pixels, that they will be read in. Those that cannot be read count as grey.
     """
-    with hushed():
+    with HUSHED():
         return 1 if all(_is_grey(path, (side, side)) for path in paths) else 3
 
 
@@ -233,11 +236,3 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise PictureError(path, why) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise PictureError(path, "cannot be read as a picture") from error
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Without Pillow's warnings of odd metadata; what matters in them is an error here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

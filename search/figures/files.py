@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from data.reading import write_atomically
 from search.analysis.wording import fitted
 from search.figures import HEIGHT, KINDS, Kind
-from search.training.files import write_atomically
 
 Draw = Callable[[], Figure]
 

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data.reading import write_atomically
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
-from search.training.files import write_atomically
 
 ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxruntime", "onnxscript")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from rich.text import Text
 
+from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.final import save_pictures
 from search.final.export import ONNX, Exported, export_onnx
@@ -26,7 +27,6 @@ from search.store.folders import FINAL
 from search.terminal.progress import to_html
 from search.training.bundle import Bundle, write_bundle
 from search.training.epoch import BundleError
-from search.training.files import write_atomically
 
 METRICS = "metrics.json"  # written after all but the ONNX model: a folder that has it is whole
 

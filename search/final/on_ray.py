@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from data.reading import write_atomically
 from models.checks import first_line
 from search.final.seeds import THREADS
 from search.running.on_ray import cause_of, joined, ray
@@ -23,7 +24,6 @@ from search.running.pool import WATCH_SECONDS
 from search.terminal.commands import log
 from search.training.device import prepare_process
 from search.training.epoch import Epoch, RepeatError
-from search.training.files import write_atomically
 from search.training.repeat import Job, train_slices
 from search.training.task import Task
 

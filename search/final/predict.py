@@ -12,6 +12,7 @@ import torch
 from data.errors import DataError, shown
 from data.folders.composition import read_alike
 from data.folders.pictures import FORMATS, pictures_below
+from data.reading import write_atomically
 from search.figures.images import contact_sheet
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
@@ -20,7 +21,6 @@ from search.store.folders import FINAL, folder_name, runs_folder
 from search.training.bundle import CONFIG, Bundle, Prediction, Skipped, read_bundle
 from search.training.device import kept_threads, prepare_process
 from search.training.epoch import BundleError
-from search.training.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from data.reading import write_atomically
 from models.summary import anatomy
 from search.analysis.comparison import evaluate_journal
 from search.analysis.importances import search_axes
@@ -22,7 +23,6 @@ from search.pages.render import escape, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
 from search.store.folders import FINAL
 from search.store.views import StudyView
-from search.training.files import write_atomically
 
 PAGE = "report.html"
 FOLDER = "figures"  # beside the page

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas
 from pandas.api.types import infer_dtype
 
+from data.reading import write_atomically
 from models.checks import first_line
 from search.analysis.wording import counted
 from search.dashboard.guard import without_formulas
@@ -20,7 +21,6 @@ from search.running.results import EPOCH, Study, load_study
 from search.spec.domains import SpecError
 from search.store import DEFAULT_STORAGE
 from search.store.views import StudyView, TrialView
-from search.training.files import write_atomically
 
 FILES = ("trials", "epochs", "results")
 TRIAL, TOLD = "cnn_search.trial", "cnn_search.told"  # tags of an MLflow run: whose, how much

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
-from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.config import StudySpec, check_study_name, read_tables, study_name_for
 from search.spec.domains import SpecError
 from search.spec.extensions import Extension, register_families
-from search.spec.parameters import families_in, known_parameters, read_parameter
+from search.spec.parameters import families_in
 from search.spec.study_file import (
     StudyFileError,
     find_study_file,
@@ -209,10 +209,8 @@ def read_request(
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
         written = {name: _as_toml(value) for name, value in space.items()}
-        families = families_in({"space": written})
-        register_families(families)
-        known = known_parameters(families)
-        options["space"] = {name: read_parameter(name, it, known) for name, it in written.items()}
+        register_families(families_in({"space": written}))
+        options["space"] = read_tables({"space": written})["space"]
         options["baseline"] = None
         if config is None:
             options["title"] = ""  # what the default file says of its own space

@@ -18,7 +18,6 @@ from search.spec.domains import (
     corners,
     domain_from_json,
 )
-from search.spec.extensions import register_families
 from search.spec.recipe import RECIPE
 
 FAMILY = "family"
@@ -53,8 +52,6 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
     Raises:
         SpecError: unknown name, or a value of the wrong type.
     """
-    if name == FAMILY and known is None:
-        register_families(families_in({"space": {FAMILY: written}}))
     known = known_parameters() if known is None else known
     check_keys([name], known, "parameter")
     parameter = known[name]

@@ -19,14 +19,14 @@ from filelock import FileLock
 from optuna.trial import TrialState
 from sqlalchemy import or_, select
 
-from data.reading import parse_json, read_regular
+from data.reading import parse_json, read_regular, write_atomically
 from models.checks import first_line
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
 from search.store.database import read
 from search.store.records import results_of
 from search.store.schema import leases, trials
 from search.store.studies import StudyHandle
-from search.training.files import Remote, delete_abandoned, write_atomically
+from search.training.files import Remote, delete_abandoned
 
 RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names

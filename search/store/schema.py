@@ -19,7 +19,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.functions import FunctionElement
 
-from models.checks import is_count
+from models.family import count
 
 if TYPE_CHECKING:
     from data.examples import DatasetInfo
@@ -189,7 +189,7 @@ class DatasetFacts:
     def __post_init__(self) -> None:
         numbers = (self.training_count, self.validation_count, *self.image_shape)
         texts = (self.name, self.title, *self.class_names, *self.notes)
-        if len(self.image_shape) != 3 or not all(map(is_count, numbers)):
+        if len(self.image_shape) != 3 or any(map(count(1, "").fault, numbers)):
             raise TypeError("its data's counts must be whole numbers")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("its data's names must be text")

@@ -21,12 +21,12 @@ from torch import nn
 
 from data.folders.composition import Composition
 from data.folders.preparation import FIRST, Preparation
-from data.reading import parse_json, read_regular
+from data.reading import parse_json, read_regular, write_atomically
 from models import Architecture, ArchitectureError, build, family_of, from_dict, to_dict
 from models.checks import first_line
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
-from search.training.files import MOST_BYTES, WEIGHTS, load_tensors, write_atomically
+from search.training.files import MOST_BYTES, WEIGHTS, load_tensors
 from search.training.task import logits
 
 FORMAT = 2

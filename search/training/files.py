@@ -1,4 +1,4 @@
-"""Files written whole or not at all, checkpoints among them. Imports torch only to use it.
+"""Checkpoints, each whole or not there at all. Imports torch only to use it.
 
 A checkpoint is `<name>.pt` with the SHA-256 of its payload in front; the one before it is kept
 as `<name>.previous.pt`, so that a damaged file costs one epoch and not the training. They may lie
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import secrets
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.reading import read_regular
+from data.reading import TEMPORARY, read_regular, write_atomically
 from models.checks import first_line
 
 WEIGHTS = "model.safetensors"  # of a finished network, in its folder
@@ -28,7 +26,6 @@ MAGIC = b"cnn-search checkpoint 1\n"
 HEAD_BYTES = len(MAGIC) + 32  # with the payload's digest
 MOST_BYTES = 16 * 2**30  # a network of the largest size, its gradients' moments, its average
 OLD_SECONDS = 3600.0  # no write takes as long
-TEMPORARY = ".partial.tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +72,6 @@ class Remote:
     def unlink(self, *, missing_ok: bool) -> None:
         with suppress(*[FileNotFoundError] * missing_ok), self._reached() as (system, path):
             system.rm_file(path)
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    try:
-        folder = os.open(path.parent, os.O_RDONLY)
-    except PermissionError:
-        return  # as Windows opens no folder
-    try:
-        os.fsync(folder)  # makes the rename durable
-    finally:
-        os.close(folder)
 
 
 def delete_abandoned(folder: Path) -> list[Path]:
@@ -177,8 +152,7 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     try:
         if safetensors:
             return load(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that were given up
+        with warnings.catch_warnings(action="ignore"):  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
         reason = first_line(error)[:200] or type(error).__name__

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from data.reading import read_regular
 from models import Architecture, build, family_of
+from models.checks import by
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
 from search.spec.space import arm_config, base_values, make_config
@@ -62,15 +63,11 @@ def fitting_weights(
         if name not in found:
             raise WeightsError(f"{another}: no {name!r} there")
         if found[name].shape != tensor.shape:
-            shapes = f"{_by(found[name])} there and {_by(tensor)} here"
+            shapes = f"{by(found[name].shape)} there and {by(tensor.shape)} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
         if not bool(torch.isfinite(found[name]).all()):
             raise WeightsError(f"weights of {source!r} are no finite numbers in {name}")
     return {name: found[name] for name in own}
-
-
-def _by(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
 
 
 @lru_cache(maxsize=2)

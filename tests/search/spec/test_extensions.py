@@ -12,10 +12,9 @@ import torch
 
 from models import FAMILIES, build
 from search.analysis.describe import describe_network
-from search.spec.config import StudySpec
+from search.spec.config import StudySpec, read_tables
 from search.spec.domains import Choice, SpecError
-from search.spec.extensions import restore_family
-from search.spec.parameters import read_parameter
+from search.spec.extensions import register_families, restore_family
 from search.spec.schedules import SCHEDULES
 from search.spec.space import check_space, make_config, queued_baseline, suggest
 from search.spec.study_file import StudyFileError, read_study_file, write_study_file
@@ -182,13 +181,9 @@ def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:
 
 def test_from_python_a_file_is_looked_for_in_the_present_folder() -> None:
     Path("mynet.py").write_text(NET)
-    spec = StudySpec(
-        dataset="digits",
-        space={
-            "family": read_parameter("family", ["cnn", "mynet.py:build"]),
-            "width": read_parameter("width", 4),
-        },
-    )
+    register_families(["mynet.py:build"])
+    written = {"family": ["cnn", "mynet.py:build"], "width": 4}
+    spec = StudySpec(dataset="digits", **read_tables({"space": written}))
     assert spec.space["family"] == Choice(values=("cnn", "mynet.py:build"))
     assert spec.space["width"] == 4
     assert [one.name for one in spec.extensions] == ["mynet.py"]

@@ -72,13 +72,3 @@ def test_a_good_part_of_the_small_networks_fit_its_limit() -> None:
     limits = limits_of(spec_of("small"), *SHAPES["fashion_mnist"])
     assert limits is not None
     assert int(limits.check().partition(" of 100 ")[0]) >= 30
-
-
-def test_the_search_of_report_c_has_27_combinations() -> None:
-    for name in ("c_random_adam", "c_random_sgd"):
-        spec = spec_of(name)
-        open_ones = {key: value for key, value in spec.space.items() if hasattr(value, "values")}
-        assert set(open_ones) == {"batch_size", "hidden", "learning_rate"}
-        assert all(len(domain.values) == 3 for domain in open_ones.values())
-        assert spec.trials == 16
-        assert spec.sampler == "random"

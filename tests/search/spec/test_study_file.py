@@ -16,38 +16,11 @@ from search.spec.study_file import (
     write_study_file,
 )
 
-WHOLE = """\
-[study]
-title = "Mine"
-trials = 7
-epochs = 3
-
-[space]
-depth = { low = 2, high = 3 }
-augmentation = ["none", "flip-crop"]
-dropout = 0.25
-
-[baseline]
-depth = 2
-"""
-
 
 def written(folder: Path, text: str) -> Path:
     file = folder / "mine.toml"
     file.write_text(text, encoding="utf-8-sig")  # with a byte order mark, as some editors do
     return file
-
-
-def test_a_whole_file(tmp_path: Path) -> None:
-    fields = read_study_file(written(tmp_path, WHOLE))
-    spec = StudySpec(**fields, dataset="digits")
-    assert (spec.title, spec.trials, spec.epochs) == ("Mine", 7, 3)
-    assert spec.space == {
-        "depth": Range(low=2, high=3),
-        "augmentation": Choice(values=("none", "flip-crop")),
-        "dropout": 0.25,
-    }
-    assert spec.baseline == {"depth": 2}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from data.reading import write_atomically
 from search.store import StorageError
 from search.store.folders import find_checkpoints
 from search.training import files
@@ -23,7 +24,6 @@ from search.training.files import (
     delete_checkpoint,
     latest_checkpoint,
     save_checkpoint,
-    write_atomically,
 )
 
 FORK = multiprocessing.get_context("fork")
@@ -58,19 +58,6 @@ def test_a_checkpoint_of_other_data_or_another_trial_is_told(
 ) -> None:
     save_checkpoint(tmp_path / "trial-3.pt", state(1, saved))
     assert latest(tmp_path / "trial-3.pt") == (1 if fits else None)
-
-
-def test_one_previous_is_kept_and_all_is_deleted(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "trial-3.pt"
-    assert latest(file) is None
-    delete_checkpoint(file)
-    for epoch in (1, 2, 3):
-        save_checkpoint(file, state(epoch))
-    previous = file.with_name("trial-3.previous.pt")
-    assert sorted(file.parent.iterdir()) == [previous, file]
-    assert (latest(file), latest(previous)) == (3, 2)
-    delete_checkpoint(file)
-    assert list(file.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["memory://bucket/deep", "file://{folder}", "{folder}"])
