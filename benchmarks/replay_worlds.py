@@ -55,16 +55,22 @@ def study_spec(epochs: int, **fields: Any) -> StudySpec:
 
 
 def read_runs(file: Path) -> list[Run]:
-    """One a configuration, as seed 0 saw it; scored on its other seeds where there are any."""
+    """One a configuration, as seed 0 saw it; scored on its other seeds where there are any.
+
+    A report costs the CPU seconds that it took. On a GPU, which many trainings shared, these say
+    little, so there it costs as many as it saw images, whatever the network.
+    """
     by_number: dict[int, dict[int, dict[str, Any]]] = {}
+    devices = set()
     for one in read(file):
         by_number.setdefault(one["number"], {})[one["seed"]] = one
-    return [_run(of_seed) for _, of_seed in sorted(by_number.items())]
+        devices.add(one["made_on"]["device"])
+    clock = "cpu_seconds" if devices == {"cpu"} else "images"
+    return [_run(of_seed, clock) for _, of_seed in sorted(by_number.items())]
 
 
-def _run(of_seed: Mapping[int, Mapping[str, Any]]) -> Run:
+def _run(of_seed: Mapping[int, Mapping[str, Any]], clock: str) -> Run:
     first, *others = (of_seed[seed] for seed in sorted(of_seed))
-    clock = "cpu_seconds" if first["made_on"]["device"] == "cpu" else "seconds"
     columns = {name: _column(first, name) for name in ("epoch", clock, *SEEN)}
     judges = [one for one in others if len(one["reports"]) == len(first["reports"])] or [first]
     hidden = [np.mean([_column(one, name) for one in judges], axis=0) for name in HIDDEN]
