@@ -29,7 +29,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
-from benchmarks.prior import learn, load, written
+from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
 from benchmarks.replay_simulation import CALIBRATED, Run, World
 from benchmarks.replay_surrogate import Surrogate, make_world
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     results: dict[str, Any] = {}
     for file in args.files:
-        known = [it for it in dict.fromkeys((*args.files, *args.learn_from)) if it != file]
+        known = elsewhere(file, (*args.files, *args.learn_from))
         found: dict[str, dict[int, list[tuple[float, float]]]] = {it: {} for it in args.strategies}
         jobs = [(name, seed) for seed in range(args.repeats) for name in args.strategies]
         with ProcessPoolExecutor(args.workers_cpu) as pool:

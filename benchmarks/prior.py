@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,18 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
     return found
 
 
+def elsewhere(file: Path, files: Iterable[Path]) -> list[Path]:
+    """Those of these records that are of other data sets than this one, each once.
+
+    A record's name is that of its data set, then perhaps `-` and a number of images.
+    """
+
+    def data_set(one: Path) -> str:
+        return one.name.removesuffix(".jsonl.gz").partition("-")[0]
+
+    return [one for one in dict.fromkeys(files) if data_set(one) != data_set(file)]
+
+
 def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
     """The prior: means over data sets, see `search.sampling.forecast.Prior`."""
     epochs = max(records[0][0].curve)
@@ -95,12 +107,12 @@ def ends(records: Sequence[Sequence[Contender]]) -> Array:
     return np.asarray(np.mean(found, 0))
 
 
-def judge_promise(name: str, records: Mapping[str, Sequence[Contender]]) -> str:
+def judge_promise(file: Path, records: Mapping[Path, Sequence[Contender]]) -> str:
     """How well what the other data sets promise ranks the configurations of this one."""
-    others = [record for other, record in records.items() if other != name]
-    x = np.array([features(one.params) for one in records[name]])
-    levels = [one.level() for one in records[name]]
-    return f"{name}: {spearmanr(x @ ends(others), levels)[0]:.3f}"
+    others = [records[other] for other in elsewhere(file, records)]
+    x = np.array([features(one.params) for one in records[file]])
+    levels = [one.level() for one in records[file]]
+    return f"{file.name}: {spearmanr(x @ ends(others), levels)[0]:.3f}"
 
 
 def _ridge(x: Array, y: Array, penalty: float) -> Array:
@@ -152,11 +164,11 @@ def forecasts(
     return np.array([one.level() for one in cut]), found, truth
 
 
-def draw_figure(records: Mapping[str, Sequence[Contender]], report: int) -> go.Figure:
+def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.Figure:
     """A panel a data set: a trial's loss at a report, and the forecast from it, against its end."""
     figure = make_subplots(rows=2, cols=2)
-    for place, (name, record) in enumerate(list(records.items())[:4]):
-        others = [one for other, one in records.items() if other != name]
+    for place, (file, record) in enumerate(list(records.items())[:4]):
+        others = [records[other] for other in elsewhere(file, records)]
         with written(learn(others)) as prior:
             levels, found, ends = forecasts(record, prior, KNOWN, report, seed=0)
         row, column = divmod(place, 2)
@@ -172,7 +184,7 @@ def draw_figure(records: Mapping[str, Sequence[Contender]], report: int) -> go.F
                 row=row + 1,
                 col=column + 1,
             )
-        axis = f"{name}: loss then, or forecast"
+        axis = f"{file.name.removesuffix('.jsonl.gz')}: loss then, or forecast"
         figure.update_xaxes(type="log", title=axis, row=row + 1, col=column + 1)
     figure.update_yaxes(type="log", title="lowest calibrated loss in the end")
     subtitle = f"after a third of the first epoch; {KNOWN} others were trained to their ends"
@@ -215,18 +227,18 @@ def judge(record: Sequence[Contender], prior: Path | None, known: int, report: i
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    records = {file.name.removesuffix(".jsonl.gz"): load(file) for file in args.records}
-    records = {name: record for name, record in records.items() if len(record) >= LEAST}
+    loaded = {file: load(file) for file in args.records}
+    records = {file: record for file, record in loaded.items() if len(record) >= LEAST}
     print("rank correlation / error of the logarithm / share within 80 % intervals")
-    for name, record in records.items():
-        others = [one for other, one in records.items() if other != name]
+    for file, record in records.items():
+        others = [records[other] for other in elsewhere(file, records)]
         if not others:
-            break
+            continue
         with written(learn(others)) as learned:
             for report in (0, 1, 2, 4, 8):
                 levels = [one.level(report) for one in record]
                 alone = spearmanr(levels, [one.level() for one in record])[0]
-                row = [f"{name} ({len(record)}) epoch {report}: level alone "]
+                row = [f"{file.name} ({len(record)}) epoch {report}: level alone "]
                 row.append(f"{alone:.3f}")
                 for known in (count for count in (0, 5, 15) if count < len(record) / 2):
                     for label, prior in (("prior", learned), ("none", None)):
@@ -236,9 +248,10 @@ def main(argv: list[str] | None = None) -> int:
                             f"{found[2]:.2f}"
                         )
                 print(*row)
-    if len(records) > 1:
+    judged = [file for file in records if elsewhere(file, records)]
+    if judged:
         print("rank correlation of what others promise with the ends")
-        print(*(judge_promise(name, records) for name in records), sep="\n")
+        print(*(judge_promise(file, records) for file in judged), sep="\n")
     if args.figure:
         write_figure(args.figure, draw_figure(records, report=0))
     if args.write:

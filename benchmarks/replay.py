@@ -32,7 +32,7 @@ import torch
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
-from benchmarks.prior import LEAST, learn, load
+from benchmarks.prior import LEAST, elsewhere, learn, load
 from benchmarks.record import environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
@@ -160,8 +160,7 @@ def _replay(job: Job, seed: int, args: argparse.Namespace) -> tuple[Job, int, li
 
 def _others(job: Job, args: argparse.Namespace) -> tuple[Path, ...]:
     """The records that its prior is learned from."""
-    known = dict.fromkeys((*args.files, *args.learn_from))
-    return tuple(file for file in known if file.resolve() != job.file.resolve())
+    return tuple(elsewhere(job.file, (*args.files, *args.learn_from)))
 
 
 @cache

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
-from benchmarks.prior import learn, load, written
+from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
 from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
 from benchmarks.replay_strategies import find_strategy
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         title = " -> ".join(one.name.removesuffix(".jsonl.gz") for one in (before, file))
         worlds = [InEpochs(make_world(one, "surrogate", args.cache)) for one in (before, file)]
         known = [*args.files, *args.learn_from]
-        others = [[load(it) for it in known if it != one] for one in (before, file)]
+        others = [[load(it) for it in elsewhere(one, known)] for one in (before, file)]
         with written(learn(others[0])) as first, written(learn(others[1])) as prior:
             points: dict[str, list[list[Point]]] = {kind: [] for kind in KINDS}
             for seed in range(args.repeats):

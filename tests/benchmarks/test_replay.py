@@ -12,6 +12,7 @@ from optuna.samplers import RandomSampler
 
 from benchmarks import replay
 from benchmarks.curves import draw
+from benchmarks.prior import elsewhere
 from benchmarks.replay_simulation import CALIBRATED, Progress, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate, make_world
@@ -215,3 +216,10 @@ def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -
     )
     assert first == again != other
     assert all(0 <= point.error <= 1 for point in (*first, *other))
+
+
+def test_a_prior_is_learned_from_other_data_sets_alone() -> None:
+    names = ("mnist-8000", "fashion_mnist-8000", "fashion_mnist-50000", "digits", "digits")
+    files = [Path(f"{name}.jsonl.gz") for name in names]
+    found = elsewhere(Path("other/fashion_mnist-8000.jsonl.gz"), files)
+    assert found == [Path("mnist-8000.jsonl.gz"), Path("digits.jsonl.gz")]
