@@ -24,18 +24,16 @@ if TYPE_CHECKING:
     from search.final.final import finalise
     from search.final.predict import predict
     from search.running.exports import export_study
-    from search.running.results import epochs_table, load_study, study_figures, trials_table
+    from search.running.results import load_study, study_figures
     from search.running.study import run_study
 
 __all__ = [
-    "epochs_table",
     "export_study",
     "finalise",
     "load_study",
     "predict",
     "run_study",
     "study_figures",
-    "trials_table",
 ]
 _MODULES = {
     "export_study": "search.running.exports",

@@ -13,7 +13,8 @@ from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
 from search.analysis.candidates import Candidate, candidates_to_dict, recorded_candidates
-from search.analysis.final_result import FinalResult, figures_on_test
+from search.analysis.final_result import FeatureMaps, FinalResult, figures_on_test
+from search.analysis.wording import printable
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
     Chosen,
@@ -24,7 +25,6 @@ from search.final.choose import (
 )
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
-from search.final.inside import look_inside
 from search.final.progress import announce, announce_final, note
 from search.final.runs import How, decide, train_all
 from search.final.scoring import begin_evaluation, test
@@ -50,7 +50,7 @@ from search.training.device import (
 )
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun
-from search.training.task import Task, load_full_task
+from search.training.task import Task, load_full_task, stage_maps
 
 
 def finalise(
@@ -267,3 +267,20 @@ def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) 
         recipe=chosen.config.recipe.to_dict(),
         weights=first.weights,
     )
+
+
+def look_inside(bundle: Bundle, task: Task) -> dict[str, Any]:
+    """`kernels` and `features` of `FinalResult`, what the network has of them.
+
+    The features are those of the first training image of class 0.
+    """
+    index = int((task.training.labels_N == 0).nonzero()[0])
+    image_CHW = task.training.images_NCHW[index].cpu()
+    what = f"training image {index}: {printable(task.info.class_names[0])}"
+    stages = stage_maps(bundle.network(), image_CHW, bundle.mean_C, bundle.std_C)
+    if not stages:
+        return {"kernels": None}
+    features = FeatureMaps(image_CHW=image_CHW.numpy(), what=what, stages=stages)
+    weight = bundle.weights.get(f"{next(iter(stages))}.weight")
+    # A person's own network may begin with a block, which has none.
+    return {"kernels": None if weight is None else weight.float().numpy(), "features": features}

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
-from search.analysis.wording import grouped, printable
+from search.analysis.wording import grouped, in_columns, printable
 from search.figures import HEIGHT, Figure
 from search.pages.words import WORDS
 
@@ -124,14 +124,9 @@ def row(*cells: object) -> Markup:
 
 
 def _aligned(*tables: Sequence[Sequence[str]]) -> Markup:
-    """Rows of text below each other, columns of equal width, two spaces apart."""
+    """Rows of text below each other, see `in_columns`."""
     rows = [[printable(cell) for cell in row] for table in tables for row in table]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-    return Markup("\n".join(lines))
+    return Markup("\n".join(in_columns(rows)))
 
 
 def code(text: str, language: str = "") -> Markup:

@@ -52,15 +52,28 @@ class Study(StudyView):
         return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
 
     def to_pandas(self, table: str = "trials") -> pandas.DataFrame:
-        """One of its tables, best first where there is a rank.
+        """One of its tables; what has no value is None or NaN.
+
+        Example:
+            >>> study.to_pandas("epochs").query("trial == 0").validation_loss
+            >>> rows = study.to_pandas().to_dict("records")  # plain dicts
 
         Args:
-            table: `trials` and `epochs`, see `trials_table` and `epochs_table`; `results`: test
-                evaluations, with means over the seeds and standard deviations (`std`, `loss_std`);
-                `leaderboard`: trials with their `rank`, None if not complete. Of a comparison it
-                has arms: number of `seeds` that trained to the end, `failed` ones, means over the
-                seeds with standard deviations (`_std`), and by the study's objective the mean
-                `difference` from the base, `p` after Holm, and `verdict`.
+            table: `trials`, by number, finished or not. `state`: running, paused (at a rung),
+                interrupted (begun, and held by no worker now), complete, pruned, failed or waiting
+                (not begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
+                At the epoch of the lowest `value` (of the study's objective), `best_epoch`:
+                `train_*` and `validation_*`, losses in nats, errors and accuracies in [0, 1].
+                `parameters`: of the network; `epochs`: trained; `learning_rate`: its peak;
+                `seconds`: spent on training and validation; `started`, `finished`: local times of
+                the worker; `reason`: why it failed; `params_<name>`: each searched parameter.
+                `epochs`: the finished ones of each trial, as `search.training.epoch.Epoch` has
+                them, with a column for each of its metrics. `results`: test evaluations, with means
+                over the seeds and standard deviations (`std`, `loss_std`).
+                `leaderboard`: trials, best first, with their `rank`, None if not complete. Of a
+                comparison it has arms: number of `seeds` that trained to the end, `failed` ones,
+                means over the seeds with standard deviations (`_std`), and by the study's objective
+                the mean `difference` from the base, `p` after Holm, and `verdict`.
         """
         if table not in TABLES:
             raise SpecError("table", f"table must be one of {', '.join(TABLES)}, but got {table!r}")
@@ -135,26 +148,8 @@ def load_study(study: str | None = None, *, storage: str = DEFAULT_STORAGE) -> S
         return Study.of(view_study(require_study(db, study)))
 
 
-def trials_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each trial, in the order of their numbers, finished or not.
-
-    Example:
-        >>> rows = trials_table(load_study("digits"))
-        >>> [row["trial"] for row in rows if row["state"] == "complete"]
-
-    Args:
-        view: from `load_study` or `run_study`.
-
-    Returns:
-        Rows with the same keys, None where there is no value. `trial`: number; `state`: running,
-        paused (at a rung), interrupted (begun, and held by no worker now), complete, pruned, failed
-        or waiting (not begun); `baseline`: made by hand; `arm`, `repeat` (from 0): of a comparison.
-        At the epoch of the lowest `value` (of the study's objective), `best_epoch`: `train_*` and
-        `validation_*`, losses in nats, errors and accuracies in [0, 1]. `parameters`: of the
-        network; `epochs`: trained; `learning_rate`: its peak; `seconds`: spent on training and
-        validation; `started`, `finished`: local times of the worker; `reason`: why it failed.
-        Then, for each searched parameter, `params_<name>`.
-    """
+def _trials_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each trial, in the order of their numbers; all have the same keys."""
     searched = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
     return [
         {
@@ -175,21 +170,8 @@ def trials_table(view: StudyView) -> list[dict[str, Any]]:
     ]
 
 
-def epochs_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each finished epoch of each trial, by trial and epoch.
-
-    Example:
-        >>> rows = epochs_table(load_study("digits"))
-        >>> [row["validation_loss"] for row in rows if row["trial"] == 0]
-
-    Args:
-        view: from `load_study` or `run_study`.
-
-    Returns:
-        Rows with the same keys: `trial`, `state`, `arm`, `repeat`, `value` as in `trials_table`,
-        and what `search.training.epoch.Epoch` says, with a column for each of its metrics; losses
-        and errors are NaN where not measured, metrics None.
-    """
+def _epochs_table(view: StudyView) -> list[dict[str, Any]]:
+    """A row for each finished epoch of each trial, by trial and epoch; all have the same keys."""
     rows = [(trial, row) for trial in view.trials for row in trial.curve]
     metrics = dict.fromkeys(name for _, row in rows for name in row.metrics)
     return [
@@ -220,7 +202,7 @@ def _leaderboard(view: StudyView) -> list[dict[str, Any]]:
     """A row for each trial of a search, or each arm of a comparison, best first."""
     if view.spec.is_comparison:
         return _arms(view)
-    rows, found = {row["trial"]: row for row in trials_table(view)}, list[dict[str, Any]]()
+    rows, found = {row["trial"]: row for row in _trials_table(view)}, list[dict[str, Any]]()
     for rank, trial in enumerate(view.ranking, start=1):
         words = trial.reason if trial.config is None else short_config(trial.config)
         row = {"rank": rank if trial.state == "complete" else None, **rows[trial.number]}
@@ -282,8 +264,8 @@ def study_figures(view: StudyView) -> dict[str, go.Figure]:
 
 
 TABLES: Mapping[str, Callable[[StudyView], list[dict[str, Any]]]] = {
-    "trials": trials_table,
-    "epochs": epochs_table,
+    "trials": _trials_table,
+    "epochs": _epochs_table,
     "results": _results_table,
     "leaderboard": _leaderboard,
 }

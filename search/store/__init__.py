@@ -92,8 +92,3 @@ def without_password(url: str) -> str:
     """The URL, masked or not, without what may be a password: PGPASSWORD or ~/.pgpass brings it."""
     bare = mask_password(url).replace(":***@", "@", 1)
     return re.sub(r"(?<=[?&])[^=&]*=\*\*\*(&|$)", "", bare).rstrip("?&")
-
-
-def display_name(worker: str) -> str:
-    """`host:pid` of a name that `search.store.claims` made, for people."""
-    return ":".join(worker.split(":")[:2])

@@ -31,12 +31,7 @@ from search.analysis.wording import (
 from search.spec.config import StudySpec
 from search.spec.earlier import WARM_START, Earlier
 from search.spec.recipe import EARLY_LOOK
-from search.store import (
-    display_name,
-    is_sqlite,
-    mask_password,
-    read_url,
-)
+from search.store import is_sqlite, mask_password, read_url
 from search.terminal.command_line import command
 
 if TYPE_CHECKING:
@@ -161,8 +156,8 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
             if row.epoch is not None:
                 value = "not finite" if row.value is None else measure.shown(row.value)
                 reached = f"epoch {row.epoch or 1} of {spec.epochs}, {measure.words} {value}"
-            on = f", on {printable(display_name(row.worker or 'unknown'))}"
-            on = on if wanted == "running" else ""
+            worker = ":".join((row.worker or "unknown").split(":")[:2])  # host and process
+            on = f", on {printable(worker)}" if wanted == "running" else ""
             yield from wrap(f"trial {row.number}, {reached}{on}", "  ", "    ")
     failed = [row for state, row in trials if state == "failed"]
     yield from failures([(row.number, json.loads(row.reason or '""')) for row in failed])

@@ -18,7 +18,7 @@ import torch
 
 import search
 from search import report, study
-from search.running.results import epochs_table, load_study, study_figures, trials_table
+from search.running.results import Study, load_study, study_figures
 from search.running.study import run_study
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
@@ -61,9 +61,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def learned(view: StudyView) -> list[dict[str, Any]]:
+def learned(view: Study) -> list[dict[str, Any]]:
     """Every epoch, without its time."""
-    return [{**row, "seconds": None} for row in epochs_table(view)]
+    return [{**row, "seconds": None} for row in view.to_pandas("epochs").to_dict("records")]
 
 
 def test_functions_come_when_they_are_asked_for() -> None:
@@ -195,7 +195,7 @@ def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
 @pytest.mark.usefixtures("place")
 def test_tables_are_those_of_the_view() -> None:
     view = load_study()
-    table, epochs = trials_table(view), epochs_table(view)
+    table, epochs = (view.to_pandas(it).to_dict("records") for it in ("trials", "epochs"))
     assert [row["trial"] for row in table] == [0, 1, 2]
     assert len({tuple(row) for row in table}) == len({tuple(row) for row in epochs}) == 1
     for row, trial in zip(table, view.trials, strict=True):
@@ -208,13 +208,13 @@ def test_tables_are_those_of_the_view() -> None:
         own = [epoch for epoch in epochs if epoch["trial"] == row["trial"]]
         assert [epoch["epoch"] for epoch in own] == list(range(1, row["epochs"] + 1))
         if trial.best is None:
-            assert row["validation_loss"] is row["best_epoch"] is None
+            assert pandas.isna([row["validation_loss"], row["best_epoch"]]).all()
         else:
             assert row["validation_loss"] == trial.best.validation_loss
             assert row["value"] == min(epoch["value"] for epoch in own) == trial.best.value
             assert row["validation_accuracy"] == 1 - trial.best.validation_error
             assert row["best_epoch"] == trial.best.epoch
-    assert pandas.DataFrame(table)["validation_loss"].dtype == "float64"
+    assert view.to_pandas()["validation_loss"].dtype == "float64"
 
 
 def test_figures_are_those_of_the_report(place: Path) -> None:
