@@ -61,7 +61,7 @@ def test_help_lists_what_files_add(folder: Path) -> None:
 
 def test_status_and_report_and_figures_have_them(folder: Path) -> None:
     assert "4 of 4 trials" in run(folder, "search.study", "--status")
-    run(folder, "search.report")
+    run(folder, "search.report", "--formats", "png")
     (page,) = (folder / "runs").rglob("report.html")
     text = page.read_text()
     for words in ("Stripes", "mynet.py:build", "noise", "sawtooth", "hundred candidates"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from search.analysis.comparison import Difference, compare_pairs, corrected
+from search.analysis.comparison import Difference, corrected, judged
 from search.analysis.comparison_words import finding_in_words
 from search.analysis.measures import measure_of
 from search.analysis.wording import counted, spread
@@ -48,17 +48,19 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
     """The winner against each of the others, the second first; tests are corrected together."""
     winner, *others = ranked(candidates)
     return corrected(
-        compare_pairs(
-            f"trial {winner.trial}",
-            f"trial {other.trial}",
-            objective,
-            {
-                seed: pair[0] - pair[1]
-                for seed, pair in enumerate(zip(winner.values, other.values, strict=True))
-                if all(map(math.isfinite, pair))
-            },
-            largest=max(map(abs, winner.values)),
-            diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
+        judged(
+            Difference(
+                arm=f"trial {winner.trial}",
+                than=f"trial {other.trial}",
+                metric=objective,
+                by_repeat={
+                    seed: pair[0] - pair[1]
+                    for seed, pair in enumerate(zip(winner.values, other.values, strict=True))
+                    if all(map(math.isfinite, pair))
+                },
+                diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
+            ),
+            max(map(abs, winner.values)),
         )
         for other in others
     )

@@ -177,24 +177,11 @@ def _difference(
     )
     if counted or lost:
         return plain
-    return _tested(plain, max(map(abs, ours.values()), default=0.0), margin)
+    return judged(plain, max(map(abs, ours.values()), default=0.0), margin)
 
 
-def compare_pairs(
-    name: str,
-    than: str,
-    metric: str,
-    by_repeat: Mapping[int, float],
-    *,
-    largest: float,
-    diverged: str | None = None,
-) -> Difference:
-    """Of differences by seed, before correction; `largest` of the compared values in size."""
-    plain = Difference(arm=name, than=than, metric=metric, by_repeat=by_repeat, diverged=diverged)
-    return _tested(plain, largest, None)
-
-
-def _tested(plain: Difference, largest: float, margin: float | None) -> Difference:
+def judged(plain: Difference, largest: float, margin: float | None = None) -> Difference:
+    """With what a test says of it, before correction; `largest` of the compared values in size."""
     differences = list(plain.by_repeat.values())
     # But for rounding, differences that are all the same leave nothing to test with.
     if (spread(differences) or 0.0) <= 1e-9 * largest:

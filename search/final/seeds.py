@@ -25,7 +25,7 @@ from search.terminal.commands import BAD_INPUT
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.repeat import Job, TrainedRun, train_seed, train_slices
+from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1
@@ -91,12 +91,11 @@ def train_one(job: Job, seed: int) -> int:
     prepare_process(THREADS)
     with StopOnSignal() as stopping:
         try:
-            train_seed(
-                job,
+            train_in_turn(
+                [(job, seed)],
                 job.load(torch.device("cpu")),
-                seed,
                 stop=stopping.event,
-                on_epoch=lambda epoch: print(json.dumps(dataclasses.asdict(epoch)), file=reports),
+                on_epoch=lambda _, it: print(json.dumps(dataclasses.asdict(it)), file=reports),
             )
         except StoppedError:
             pass
@@ -109,7 +108,7 @@ def train_in_turn(
     runs: Sequence[tuple[Job, int]],
     task: Task,
     *,
-    at_a_time: int,
+    at_a_time: int = 1,
     stop: threading.Event,
     on_epoch: Callable[[int, Epoch], None],
 ) -> list[TrainedRun]:

@@ -15,7 +15,7 @@ from search.analysis.comparison_words import (
 from search.analysis.measures import measure_of, seeds_in_words
 from search.analysis.wording import counted, grouped
 from search.spec.arms import JournalEntry
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 
 
 def comparison_values(view: StudyView) -> dict[str, Any]:
@@ -29,12 +29,6 @@ def comparison_values(view: StudyView) -> dict[str, Any]:
         "published": published_values(view, runs),
         "differs": differing_setup(view),
     }
-
-
-def best_of_arms(view: StudyView) -> tuple[TrialView | None, str]:
-    """A trial of the arm with the lowest mean loss, and the arm's name."""
-    lowest = comparison_values(view)["lowest"]
-    return (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
 
 
 def differing_setup(view: StudyView) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import plotly.graph_objects as go
@@ -49,9 +50,11 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         kind: of the figures' files that the Markdown shows.
     """
     figures = draw_all(FIGURES, view)
-    best, whose = view.best, "the best trial"
+    best, whose, compared = view.best, "the best trial", dict[str, Any]()
     if view.spec.is_comparison:
-        best, whose = comparison.best_of_arms(view)
+        compared = comparison.comparison_values(view)
+        lowest = compared["lowest"]  # a trial of it stands for the arm
+        best, whose = (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
     config, dataset = best and best.config, view.dataset
     text = markdown(
         "report.md",
@@ -67,7 +70,7 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
         involved=comparison.involved,
         conclusion=comparison.conclusion,
-        **(comparison.comparison_values(view) if view.spec.is_comparison else {}),
+        **compared,
         **plot_values(FIGURES, figures),
     )
     return Report(title=view.spec.title or view.name, markdown=text, figures=figures)

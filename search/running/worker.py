@@ -33,7 +33,7 @@ from search.sampling.limits import limits_of
 from search.sampling.sampler import StudySampler
 from search.spec.space import check_space
 from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
-from search.store.claims import COUNTED, COUNTED_OF_ARMS, Done, Wait, claim
+from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
 from search.store.folders import artifact_folder, runs_folder, sweep
@@ -226,9 +226,9 @@ class Slots:
                     keeping = ExitStack()
                     keeping.enter_context(self._heartbeat.keep(lease))
                     running.append(Slot(lease, self._train(lease), keeping))
-                case Wait() if not running:
+                case "wait" if not running:
                     run.stop.wait(WAIT_SECONDS)
-                case Done() if not running:
+                case "done" if not running:
                     return
                 case _:  # unless a trial ends here there is none to be had for a while
                     self._resting_until = time.monotonic() + WAIT_SECONDS

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards a study's total; failed ones are not
+COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
 # What a free worker trains next: a paused trial, by its number; a new one; nothing is worth it.
 Choice = int | Literal["new"] | None
-COUNTED_OF_ARMS = (*COUNTED, TrialState.FAIL)  # but in a comparison: an arm that fails is a result
+# There is no trial to train: others train the last ones, of which one may yet fail or be abandoned;
+# or the study has its total.
+Nothing = Literal["wait", "done"]
 
 
 def this_worker() -> str:
@@ -79,20 +82,6 @@ def _here() -> tuple[str, str]:
         return host, "?"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wait:
-    """Others train the last trials; one of those may yet fail or be abandoned."""
-
-    running: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
-    """The study has its total."""
-
-    finished: int
-
-
 def claim(
     study: StudyHandle,
     *,
@@ -102,7 +91,7 @@ def claim(
     flat: Callable[[Connection], str | None] | None = None,
     worker: str | None = None,
     lease_seconds: float = LEASE_SECONDS,
-) -> Lease | Wait | Done:
+) -> Lease | Nothing:
     """Claim a trial: an abandoned one; else what `choose` says; else a queued or new one.
 
     Abandoned is a trial that was released, whose lease has run out, or whose holder was a process
@@ -124,7 +113,7 @@ def claim(
     """
     name = uuid.uuid4().hex
 
-    def attempt() -> Lease | Wait | Done:
+    def attempt() -> Lease | Nothing:
         foreseen: Choice = None
         why = None
         if choose is not None or flat is not None:
@@ -188,7 +177,7 @@ class _Claimant:
         choose: Callable[[Connection], Choice] | None,
         choice: Choice,
         why: str | None,
-    ) -> Lease | Wait | Done:
+    ) -> Lease | Nothing:
         running = running_trials(self.connection, self.study.study_id)
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
         for row in running:
@@ -212,10 +201,10 @@ class _Claimant:
         room = total - finished - held - len(paused)
         if finished < total and abandoned and room > 0:
             # None: all their holders came back at this very moment.
-            return next(filter(None, map(self._take_over, abandoned)), Wait(running=len(running)))
+            return next(filter(None, map(self._take_over, abandoned)), "wait")
         if finished < total and why is not None:
             if held:
-                return Wait(running=held)
+                return "wait"
             if self.study.study.user_attrs.get(STOPPED) is None:
                 self.study.study.set_user_attr(STOPPED, why)
         elif finished < total:
@@ -226,14 +215,14 @@ class _Claimant:
             ):
                 choice = choose(self.connection)  # the first answer has been overtaken
             if choice in paused:
-                return self._take_over(paused[choice]) or Wait(running=held)
+                return self._take_over(paused[choice]) or "wait"
             if room > 0 and (choice == "new" or not held):
                 return self._begin()
             if held:
-                return Wait(running=held)
+                return "wait"
         for row in paused.values():
             tell(self.connection, self.study.db, row.trial_id, TrialState.PRUNED)
-        return Done(finished=finished + len(paused))
+        return "done"
 
     def _take_over(self, row: Row[Any]) -> Lease | None:
         """None if its holder renewed the lease since the row was read."""

@@ -118,17 +118,6 @@ class TrainedRun:
     weights: dict[str, torch.Tensor]
 
 
-def train_seed(job: Job, task: Task, seed: int, **options: Any) -> TrainedRun:
-    """Train with one seed, or go on where an earlier call stopped; see `train_slices`."""
-    slices = train_slices(job, task, seed, **options)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as ended:
-            run: TrainedRun = ended.value
-            return run
-
-
 def train_slices(
     job: Job,
     task: Task,

@@ -17,22 +17,13 @@ def test_ours_and_optunas_whole_studies(
     monkeypatch.setattr(search, "faster_loaders", lambda *_: 0)
     file = tmp_path / "search.json"
     arguments = ["--trials", "2", "--epochs", "1", "--limit", "300", "--dataset", "digits"]
-    arguments += [
-        "--contenders",
-        "ours",
-        "ours_unaveraged",
-        "optuna",
-        "--device",
-        "cpu",
-        "--json",
-        str(file),
-    ]
+    arguments += ["--contenders", "ours", "optuna", "--device", "cpu", "--json", str(file)]
     assert search.main(arguments) == 0
     result = json.loads(file.read_text())
-    assert set(result["contenders"]) == {"ours", "ours_unaveraged", "optuna"}
+    assert set(result["contenders"]) == {"ours", "optuna"}
     assert result["contenders"]["optuna"]["epochs"]["median"] == 2
     assert 1 <= result["contenders"]["ours"]["epochs"]["median"] <= 2  # one is left paused
-    assert set(result["against"]) == {"ours_vs_optuna", "ours_unaveraged_vs_optuna"}
+    assert set(result["against"]) == {"ours_vs_optuna"}
     assert all(of["to_equal_loss"]["median"] > 0 for of in result["against"].values())
     assert {"hardware", "cores", "versions", "command", "commit", "scale"} <= set(result)
     assert "study.optimize" in capsys.readouterr().out

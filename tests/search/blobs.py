@@ -10,6 +10,7 @@ from models import Architecture, ConvNetConfig, build
 from search.spec.recipe import Recipe
 from search.training.bundle import Bundle
 from search.training.epoch import Epoch
+from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task, make_task
 from search.training.train import Training
 from tests.made_up_data import made_up_info
@@ -68,6 +69,17 @@ def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
             curve.append(epoch)
         turns.append((portions, curve))
     return curves
+
+
+def train_seed(job: Job, task: Task, seed: int, **options: Any) -> TrainedRun:
+    """A run of finalize, trained to its end."""
+    slices = train_slices(job, task, seed, **options)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as ended:
+            run: TrainedRun = ended.value
+            return run
 
 
 @pytest.fixture

@@ -107,7 +107,8 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
     again = f"python -m search.study {' '.join(words)} --storage 'postgresql://guarded@/guarded?"
     assert f"Go on with: {again}host=/" in out
     assert "$SEARCH_STORAGE" in out
-    for words in (["search.study", "--status"], ["search.report"], ["search.study", "--studdy"]):
+    report = ["search.report", "--formats", "svg"]
+    for words in (["search.study", "--status"], report, ["search.study", "--studdy"]):
         process = run(tmp_path, *words, SEARCH_STORAGE=guarded)
         out, _ = process.communicate(timeout=90)
         assert process.returncode == (2 if "--studdy" in words else 0), out

@@ -62,7 +62,7 @@ def test_a_study_from_nothing_and_its_status(site: Any) -> None:
 
 
 def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
-    process = site.search(60, "--trials", "60", stderr=subprocess.PIPE)
+    process = site.search(24, "--trials", "24", stderr=subprocess.PIPE)
     site.wait_for_reports(8)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -70,13 +70,13 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     assert time.monotonic() - asked < 5
     assert process.returncode == 130
     assert "nothing is lost" in err
-    assert "--trials 60" in err  # how to go on
+    assert "--trials 24" in err  # how to go on
     before = site.view()
-    assert before.finished < 60
+    assert before.finished < 24
 
-    out, _ = site.search(60).communicate(timeout=300)
+    out, _ = site.search(24).communicate(timeout=300)
     after = site.view()
-    assert after.finished == 60, out
+    assert after.finished == 24, out
     assert not after.in_state("running", "interrupted")
     for old, new in zip(before.trials, after.trials, strict=False):
         assert new.reports[: len(old.reports)] == old.reports
@@ -108,7 +108,7 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
 
 
 def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any) -> None:
-    process = site.search(4000, "--timeout", "8s", "--workers", "1")
+    process = site.search(4000, "--timeout", "3s", "--workers", "1")
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     finished = site.view().finished

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from search.store import StudyGoneError
-from search.store.claims import Done, Wait, claim
+from search.store.claims import claim
 from search.store.database import Database, with_retry
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.opening import open_database
@@ -45,9 +45,9 @@ def work(db: Database, study: StudyHandle, options: argparse.Namespace) -> None:
             with study.told_if_gone():
                 claimed = claim(study, total=options.total, lease_seconds=options.lease)
             match claimed:
-                case Done():
+                case "done":
                     return
-                case Wait():
+                case "wait":
                     time.sleep(0.05)
                 case Lease() as lease:
                     try:

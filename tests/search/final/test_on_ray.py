@@ -15,11 +15,13 @@ from search.final import runs as final_runs
 from search.final.runs import How, train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
-from search.training.repeat import train_seed
 from search.training.task import load_full_task
+from tests.search.blobs import train_seed
 from tests.search.final.test_seeds import make_job
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+from search.running.on_ray import joined
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 EPOCHS = 25
 
@@ -45,12 +47,13 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
             stop.set()
 
     monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(on_epoch))
-    with pytest.raises(StoppedError):
-        train_all(runs, task, How(stop=stop, progress=True, ray="local"))
-    assert killed
-    assert EPOCHS < len(told) < 2 * EPOCHS
-    stop.clear()
-    ended = train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+    with joined("local"):  # for both calls
+        with pytest.raises(StoppedError):
+            train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+        assert killed
+        assert EPOCHS < len(told) < 2 * EPOCHS
+        stop.clear()
+        ended = train_all(runs, task, How(stop=stop, progress=True, ray="local"))
     assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
     expected = [train_seed(alone, task, seed) for seed in (0, 1)]
     for ours, theirs in zip(ended, expected, strict=True):

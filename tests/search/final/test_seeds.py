@@ -18,8 +18,9 @@ from search.final import seeds
 from search.final.seeds import train_apart, train_in_turn
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.repeat import Job, train_seed
+from search.training.repeat import Job
 from search.training.task import Task, load_full_task
+from tests.search.blobs import train_seed
 
 
 def make_job(folder: Path, epochs: int = 2) -> Job:

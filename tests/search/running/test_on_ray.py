@@ -59,10 +59,11 @@ def build(image_shape, classes, *, width=8):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without a place for workers; whoever needs nodes adds them."""
+    """A head without a place for workers, and a node with one."""
     # Else other tests would starve them. The name is Ray's own.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    found.add_node(num_cpus=1)
     yield found
     ray.shutdown()
     found.shutdown()
@@ -88,7 +89,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     cluster: Any, guarded: str, tmp_path: Path
 ) -> None:
     (tmp_path / "small.toml").write_text(STUDY)
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    lost = cluster.add_node(num_cpus=1)
 
     def start() -> subprocess.Popen[str]:
         words = ["--config", "small.toml", "--ray", cluster.address, "--storage", guarded]
@@ -114,7 +115,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
 
     command = start()
     wait_for_workers(guarded, 4, command)
-    cluster.remove_node(nodes[0], allow_graceful=False)
+    cluster.remove_node(lost, allow_graceful=False)
     said, _ = command.communicate(timeout=SECONDS)
     assert command.returncode == 0, said
     with closing(open_database(guarded)) as db:
@@ -133,7 +134,6 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     logs = Path(cluster.head_node.get_session_dir_path()).rglob("*")
     shown += "".join(path.read_text(errors="replace") for path in logs if path.is_file())
     assert SECRET not in shown + said
-    cluster.remove_node(nodes[1])
 
 
 def test_a_task_needs_neither_the_images_nor_a_persons_files(
@@ -154,7 +154,6 @@ def test_a_task_needs_neither_the_images_nor_a_persons_files(
     handed = on_ray.hand(run, {**where, "threads": 1})
     for name in ("mine.npz", "mynet.py"):
         (tmp_path / name).rename(tmp_path / f"{name}.away")
-    node = cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
         task = ray.remote(max_calls=1)(on_ray.work)
@@ -169,7 +168,6 @@ def test_a_task_needs_neither_the_images_nor_a_persons_files(
         assert "cannot open postgresql://me@/x" in problem
     finally:
         ray.shutdown()
-        cluster.remove_node(node)
         run.db.close()
     (tmp_path / "mynet.py.away").rename(tmp_path / "mynet.py")
     with closing(open_database(where["storage"])) as db:
@@ -181,12 +179,10 @@ def request_for(cluster: Any, **options: Any) -> Request:
 
 
 def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path) -> None:
-    node = cluster.add_node(num_cpus=1)
     request = request_for(cluster, storage=f"sqlite:///{tmp_path / 'studies.db'}")
     with pytest.raises(StorageError, match="has 2 nodes; give --storage postgresql"):
         on_ray.RayPool(request, {}).__enter__()
     assert not ray.is_initialized()
-    cluster.remove_node(node)
     with pytest.raises(ValueError, match="cannot join Ray at"):
         on_ray.RayPool(replace(request, ray="nonsense"), {}).__enter__()
     with pytest.raises(ValueError, match="--gpus-per-worker"):
@@ -200,7 +196,6 @@ def die(**_: object) -> None:
 def test_tasks_that_keep_dying_end_the_study_with_their_reason(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = cluster.add_node(num_cpus=1)
     monkeypatch.setattr(on_ray, "work", die)
     monkeypatch.setattr(on_ray, "LONGEST_BACKOFF", 0.01)
     monkeypatch.setattr(on_ray, "hand", lambda *_: None)
@@ -219,4 +214,3 @@ def test_tasks_that_keep_dying_end_the_study_with_their_reason(
 
     with pytest.raises(StudyBrokenError, match=r"2 workers died and .* WorkerCrashedError"):
         watch()
-    cluster.remove_node(node)

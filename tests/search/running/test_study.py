@@ -49,7 +49,7 @@ assert not hasattr(search, "studio")
 INTERRUPTED = """
 from search import run_study
 try:
-    run_study(dataset="digits", trials=3, epochs=40, seed=0, workers=2)
+    run_study(dataset="digits", study="digits", trials=3, epochs=40, limit=300, seed=0, workers=2)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -184,7 +184,7 @@ def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
     assert before.finished < 3
     # A trial laid aside is free at once, and not only when its holder's lease runs out.
     total, started = max(before.finished + 1, before.count()), time.monotonic()
-    view = run_study(dataset="digits", trials=total, epochs=40, seed=0, progress=False)
+    view = run_study(study="digits", trials=total, epochs=40, seed=0, progress=False)
     assert time.monotonic() - started < 60
     assert view.finished == total
     now = {(row["trial"], row["epoch"]): row["validation_loss"] for row in learned(view)}

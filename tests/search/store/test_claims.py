@@ -18,8 +18,7 @@ from sqlalchemy import Connection, event, update
 
 from search.store import StudyGoneError
 from search.store.claims import (
-    Done,
-    Wait,
+    Nothing,
     claim,
     exists,
     running_trials,
@@ -78,19 +77,19 @@ def dead(other: tuple[subprocess.Popen[str], str]) -> str:
 
 
 def test_slots_are_counted(study: StudyHandle) -> None:
-    assert claim(study, total=0) == Done(finished=0)
+    assert claim(study, total=0) == "done"
     first, second, third = (take(study, total=3) for _ in range(3))
     assert (first.trial_number, first.attempt) == (0, 1)
     assert (first.worker, first.exhausted) == (this_worker(), False)
-    assert claim(study, total=3) == Wait(running=3)
+    assert claim(study, total=3) == "wait"
     end(study, first, TrialState.COMPLETE)
-    assert claim(study, total=3) == Wait(running=2)
+    assert claim(study, total=3) == "wait"
     end(study, second, TrialState.FAIL)  # does not count
     fourth = take(study, total=3)
     assert fourth.trial_number == 3
     end(study, third, TrialState.PRUNED)
     end(study, fourth, TrialState.COMPLETE)
-    assert claim(study, total=3) == Done(finished=3)
+    assert claim(study, total=3) == "done"
     assert isinstance(claim(study, total=4), Lease)
 
 
@@ -100,19 +99,19 @@ def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
     lease = take(study, total=1)
     assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) == 0.25
     assert lease.trial_number == 0
-    assert claim(study, total=1) == Wait(running=1)
+    assert claim(study, total=1) == "wait"
 
 
 def test_a_lease_that_ran_out(study: StudyHandle) -> None:
     late = take(study, total=1, seconds=SHORT, worker=FAR)
-    assert claim(study, total=1) == Wait(running=1)
+    assert claim(study, total=1) == "wait"
     time.sleep(SHORT)
     lease = take(study, total=1)
     assert (lease.trial_id, lease.attempt) == (late.trial_id, 2)
     with pytest.raises(LostLeaseError):
         end(study, late, TrialState.COMPLETE)
     end(study, lease, TrialState.COMPLETE)
-    assert claim(study, total=1) == Done(finished=1)
+    assert claim(study, total=1) == "done"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -126,7 +125,7 @@ def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: StudyH
             assert renew(db, lease)
 
     event.listen(db.engine, "before_cursor_execute", come_back)
-    assert claim(study, total=1) == Wait(running=1)
+    assert claim(study, total=1) == "wait"
     end(study, lease, TrialState.COMPLETE)
 
 
@@ -144,7 +143,7 @@ def test_released_trials_are_claimed_at_once_before_new_ones(
     for lease in (third, again[0]):
         end(study, lease, TrialState.COMPLETE)
     release(db, again[1])
-    assert claim(study, total=2) == Done(finished=2)  # beyond the total they are left
+    assert claim(study, total=2) == "done"  # beyond the total they are left
 
 
 def test_a_dead_workers_trial_is_claimed_at_once(study: StudyHandle, dead: str) -> None:
@@ -165,12 +164,12 @@ def test_a_living_worker_of_this_host_may_renew_once_what_ran_out(
     lease = take(study, total=1)
     for epoch in (1, 2):
         run_out(db)
-        assert claim(study, total=1) == Wait(running=1)
-        assert claim(study, total=1) == Wait(running=1)
+        assert claim(study, total=1) == "wait"
+        assert claim(study, total=1) == "wait"
         assert renew(db, lease)
         report(db, lease, epoch)
     run_out(db)
-    assert claim(study, total=1, lease_seconds=SHORT) == Wait(running=1)
+    assert claim(study, total=1, lease_seconds=SHORT) == "wait"
     time.sleep(SHORT)
     new = take(study, total=1)
     assert (new.trial_id, new.attempt) == (lease.trial_id, 2)
@@ -204,12 +203,12 @@ def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
 
 def test_trials_that_something_else_began_or_ended(study: StudyHandle) -> None:
     stranger = study.study.ask()
-    assert claim(study, total=1, lease_seconds=SHORT) == Wait(running=1)
+    assert claim(study, total=1, lease_seconds=SHORT) == "wait"
     time.sleep(SHORT)
     lease = take(study, total=1)
     assert (lease.trial_number, lease.attempt) == (stranger.number, 2)
     study.study.tell(lease.trial_number, 0.5)
-    assert claim(study, total=1) == Done(finished=1)
+    assert claim(study, total=1) == "done"
     with pytest.raises(LostLeaseError):
         end(study, lease, TrialState.COMPLETE)
     assert study.study.trials[0].value == 0.5
@@ -219,7 +218,7 @@ def test_studies_do_not_mix(db: Database, study: StudyHandle) -> None:
     other = StudyHandle.of(db, optuna.create_study(study_name="other", storage=db.optuna))
     release(db, take(study, total=1))
     assert take(other, total=1).study_id == other.study_id
-    assert claim(other, total=1) == Wait(running=1)
+    assert claim(other, total=1) == "wait"
     assert take(study, total=1).trial_number == 0
 
 
@@ -257,7 +256,7 @@ def test_numbers_stay_dense_with_a_sampler_that_reads_all(
     study = StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))
     held = [take(study, total=8) for _ in range(3)]
     values = []
-    while not isinstance(claimed := claim(study, total=8), Wait | Done):
+    while isinstance(claimed := claim(study, total=8), Lease):
         held.append(claimed)
         lease = held.pop(0)
         x = sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))
@@ -309,8 +308,8 @@ def test_paused_trials_hold_their_places_and_end_with_the_study(
     third = claim(study, total=3, choose=lambda _: "new")
     assert isinstance(third, Lease)
     assert third.trial_number == 2
-    assert claim(study, total=3, choose=lambda _: "new") == Wait(running=1)  # there is no room
-    assert claim(study, total=3, choose=lambda _: None) == Wait(running=1)
+    assert claim(study, total=3, choose=lambda _: "new") == "wait"  # there is no room
+    assert claim(study, total=3, choose=lambda _: None) == "wait"
     again = claim(study, total=3, choose=lambda _: 1)
     assert isinstance(again, Lease)
     assert (again.trial_id, again.attempt) == (second.trial_id, 1)
@@ -319,8 +318,8 @@ def test_paused_trials_hold_their_places_and_end_with_the_study(
     fourth = claim(study, total=3, choose=lambda _: None)  # it has failed, so there is room again
     assert isinstance(fourth, Lease)
     end(study, fourth, TrialState.COMPLETE)
-    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
-    assert claim(study, total=3) == Done(finished=3)
+    assert claim(study, total=3, choose=lambda _: None) == "done"
+    assert claim(study, total=3) == "done"
     states = [trial.state.name for trial in study.study.trials]
     assert states == ["PRUNED", "COMPLETE", "FAIL", "COMPLETE"]
     assert study.study.trials[0].value == 0.5
@@ -331,7 +330,7 @@ def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) 
     held = [take(study, total=2) for _ in range(2)]
     for lease in held:
         pause(study, lease)
-    faster: list[Lease | Wait | Done] = []
+    faster: list[Lease | Nothing] = []
 
     def choose(_connection: Connection) -> int:
         if faster:
@@ -354,7 +353,7 @@ def test_what_was_paused_when_the_study_ended_is_paused_again(
         report(db, lease, 1)
         pause(study, lease)
     assert drop(study, [1, 7]) == [1]  # for good
-    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
+    assert claim(study, total=3, choose=lambda _: None) == "done"
     study.study.get_trials()  # as a process that remembers how they ended
     with study.transaction() as connection:
         revive(connection, study.study_id)
@@ -364,7 +363,7 @@ def test_what_was_paused_when_the_study_ended_is_paused_again(
     lease = claim(study, total=3, choose=lambda _: 2)
     assert isinstance(lease, Lease)
     end(study, lease, TrialState.COMPLETE)
-    assert claim(study, total=3, choose=lambda _: None) == Done(finished=3)
+    assert claim(study, total=3, choose=lambda _: None) == "done"
 
 
 def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(

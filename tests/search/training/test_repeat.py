@@ -14,8 +14,9 @@ from models import ConvNetConfig, to_dict
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
-from search.training.repeat import Job, train_seed
+from search.training.repeat import Job
 from search.training.task import Task
+from tests.search.blobs import train_seed
 
 
 @pytest.fixture
