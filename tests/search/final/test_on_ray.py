@@ -23,7 +23,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'
 from search.running.on_ray import joined
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-EPOCHS = 25
+EPOCHS = 12
 
 
 def test_a_killed_task_and_an_interrupt_lose_nothing(

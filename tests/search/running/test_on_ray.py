@@ -156,12 +156,12 @@ def test_a_task_needs_neither_the_images_nor_a_persons_files(
         (tmp_path / name).rename(tmp_path / f"{name}.away")
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        task = ray.remote(max_calls=1)(on_ray.work)
-        assert ray.get(task.remote(ray.put(handed), run.study.name, "cpu")) == (0, "")
+        task = ray.remote(on_ray.work)  # in a process for all, which takes seconds to start
         without_files = ray.put((handed[0], {}))
         code, problem = ray.get(task.remote(without_files, run.study.name, "cpu"))
         assert code == 2
         assert "mynet.py" in problem
+        assert ray.get(task.remote(ray.put(handed), run.study.name, "cpu")) == (0, "")
         away = ray.put(({**handed[0], "storage": "postgresql://me@/x?host=/none"}, handed[1]))
         code, problem = ray.get(task.remote(away, run.study.name, "cpu"))
         assert code == 75  # it may come back
