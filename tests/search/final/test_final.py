@@ -118,23 +118,33 @@ def test_stopped_it_leaves_the_test_set_closed(monkeypatch: pytest.MonkeyPatch) 
     assert finalise("digits", seeds=1).metrics["test"]["seeds"] == 1
 
 
+# Processes of their own that share one start: to load the libraries takes longer than the rest.
 KILLED = """
-import importlib, os, signal, sys
+import importlib, json, os, signal, sys
 
-module, step, when = sys.argv[1:]
 from search.final import final, folder, runs
 
 runs.default_workers, folder.save_pictures = lambda _: 1, lambda *_: []
-owner = importlib.import_module(module)
-real = getattr(owner, step)
 
-def fatal(*arguments, **options):
-    if when == "after":
-        real(*arguments, **options)
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(place, module, step, when):
+    os.chdir(place)
+    owner = importlib.import_module(module)
+    real = getattr(owner, step)
 
-setattr(owner, step, fatal)
-final.finalise("digits", seeds=1)
+    def fatal(*arguments, **options):
+        if when == "after":
+            real(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, step, fatal)
+    final.finalise("digits", seeds=1)
+
+for moment in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        die(*moment)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment
 """
 
 
@@ -148,14 +158,16 @@ def test_killed_at_any_step_after_scoring(
     """One evaluation on record, and all files from it."""
     moments = [(step, when) for step in STEPS for when in ("before", "after")]
     few = [(STEPS[0], "before"), (STEPS[4], "after")]
-    for index, ((module, step), when) in enumerate(moments if times(0, 1) else few):
+    killed = []
+    for index, (step, when) in enumerate(moments if times(0, 1) else few):
         place = tmp_path / str(index)
         shutil.copytree(searched, place, ignore=shutil.ignore_patterns("final*"))
-        monkeypatch.chdir(place)
-        with sqlite3.connect("studies.db") as connection:
+        with sqlite3.connect(place / "studies.db") as connection:
             connection.execute("DELETE FROM results")  # of other tests of this session
-        command = [sys.executable, "-c", KILLED, module, step, when]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        killed.append((str(place), *step, when))
+    subprocess.run([sys.executable, "-c", KILLED, json.dumps(killed)], check=True)
+    for place, *step, when in killed:
+        monkeypatch.chdir(place)
         [interrupted] = load_study("digits").results
 
         again = finalise("digits", seeds=1)
@@ -167,7 +179,7 @@ def test_killed_at_any_step_after_scoring(
         stored = json.loads((again.folder / "metrics.json").read_text())
         assert stored["test"] == {name: row.figures[name] for name in stored["test"]}
         assert stored["confusion"] == row.figures["confusion"]
-        assert read_bundle(place / "runs/digits/final").study == "digits"
+        assert read_bundle(Path("runs/digits/final")).study == "digits"
         assert (again.folder / "report.html").exists()
 
 
