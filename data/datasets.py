@@ -7,7 +7,7 @@ archive of arrays and "FILE.py:FUNCTION" for a function that returns them; see `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -208,14 +208,6 @@ def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Exam
 def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:
     """How many test examples there are, all of them read: nothing else of them comes out."""
     return len(load_test(name, data_dir, reading=reading))
-
-
-def keep_held_out(name: str, data_dir: Path, digests: Mapping[str, str]) -> None:
-    """Hold out of a folder what was held out elsewhere, if nothing was here yet."""
-    from data.folders.held_out import keep
-
-    if name.startswith(FOLDER):
-        keep(_absolute(name, name.removeprefix(FOLDER)), digests, data_dir)
 
 
 def choose_dataset(data_dir: Path) -> tuple[str, str | None]:

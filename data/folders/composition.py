@@ -11,7 +11,7 @@ Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,9 @@ def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     on_dark = sum(figure.on_dark for figure in figures) >= len(found) / 2
     alike = [figure for figure in figures if figure.on_dark == on_dark]
     grounds = [figure.ground for figure in alike]
-    if len(alike) < ENOUGH * len(found) or _middle_spread(grounds) > 2 * LITTLE_CONTRAST:
+    if len(alike) < ENOUGH * len(found):
+        return None
+    if np.ptp(np.percentile(grounds, (5, 95))) > 2 * LITTLE_CONTRAST:  # nine in ten
         return None
     sizes = np.array([max(figure.ink_HW.shape) for figure in alike]) / max(images_NHW.shape[1:])
     size = float(np.median(sizes))
@@ -214,9 +216,3 @@ def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) ->
     )
     levels_HW: NDArray[np.uint8] = np.rint(255 * image_HW.clip(0, 1)).astype(np.uint8)
     return levels_HW
-
-
-def _middle_spread(values: Sequence[float]) -> float:
-    """Width of the range that the middle nine tenths lie in."""
-    low, high = np.percentile(values, (5, 95)) if values else (0, 1)
-    return float(high - low)

@@ -240,7 +240,7 @@ class StudySpec:
             raise SpecError("format", "this study was made by another version of cnn-search")
         plain.pop("base", None)  # of an earlier version: the first arm's name
         # Studies of before there were comparisons, or extensions, have none of them.
-        plain["extensions"] = tuple(map(Extension.from_dict, plain.get("extensions", ())))
+        plain["extensions"] = tuple(Extension(**it) for it in plain.get("extensions", ()))
         plain.setdefault("reading_version", 1)
         plain.setdefault("objective", RAW_LOSS)
         plain.setdefault("budget", 1.0)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from data.errors import DataError
 from data.extensions import MAX_BYTES, LoadedFile, is_reference, load_file, run_source
@@ -39,11 +38,6 @@ class Extension:
 
     def to_dict(self) -> dict[str, str]:
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Extension:
-        plain = {key: str(stored[key]) for key in ("name", "sha256", "path")}
-        return cls(**plain)
 
 
 _loaded: dict[str, LoadedFile] = {}  # of this process, by the name that studies have for it

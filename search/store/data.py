@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from data.datasets import canonical_name, find_dataset, keep_held_out
+from data.datasets import FOLDER, canonical_name, find_dataset
 from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
+from data.folders.held_out import keep
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.store.schema import FINGERPRINT
@@ -61,8 +62,8 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
                 f"{study.name!r} were; if they were moved, name their place: --dataset folder:PATH"
             )
         place = found
-    if HELD_OUT in remembered:
-        keep_held_out(place, data_dir, remembered[HELD_OUT])
+    if HELD_OUT in remembered and place.startswith(FOLDER):
+        keep(Path(place.removeprefix(FOLDER)), remembered[HELD_OUT], data_dir)
     return place
 
 

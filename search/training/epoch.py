@@ -67,10 +67,6 @@ class StoppedError(Exception):
     """The training was asked to stop between two steps; its last `state()` still holds."""
 
 
-class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit: one line, with the remedy."""
-
-
 class BundleError(ValueError):
     """A folder that holds no network that can be used; names the file and the remedy."""
 
@@ -81,6 +77,10 @@ class DeviceError(ValueError):
 
 class RepeatError(ValueError):
     """A final training that cannot be completed; says why and what to do."""
+
+
+class WeightsError(RepeatError):
+    """Weights that cannot be had or do not fit: one line, with the remedy."""
 
 
 def derived_seed(*parts: int | str) -> int:

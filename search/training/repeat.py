@@ -21,7 +21,7 @@ from data.folders.preparation import Reading
 from models import from_dict
 from search.spec.extensions import restore_family
 from search.spec.recipe import Recipe
-from search.training.epoch import Epoch, RepeatError, Score, WeightsError, derived_seed
+from search.training.epoch import Epoch, RepeatError, Score, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
 from search.training.task import Task, evaluate, load_full_task, load_task
 from search.training.train import train
@@ -146,17 +146,14 @@ def train_slices(
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
     if job.source is not None:
         restore_family(str(job.architecture["family"]), job.source)
-    try:
-        training = train(
-            from_dict(job.architecture),
-            dataclasses.replace(job.recipe, patience=None),
-            task,
-            seed=derived_seed(job.study_seed, job.kind, seed),
-            state=saved["training"],
-            stop=stop,
-        )
-    except WeightsError as error:
-        raise RepeatError(str(error)) from error
+    training = train(
+        from_dict(job.architecture),
+        dataclasses.replace(job.recipe, patience=None),
+        task,
+        seed=derived_seed(job.study_seed, job.kind, seed),
+        state=saved["training"],
+        stop=stop,
+    )
 
     def save(score: Score | None = None) -> None:
         state = {

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets import keep_held_out, load_test, load_training
+from data.datasets import load_test, load_training
 from data.errors import DataError
 from data.folders.folder import read_layout
+from data.folders.held_out import keep
 from tests.data.pets import SIZES, draw, make_pets
 
 
@@ -70,7 +71,7 @@ def test_it_is_known_again_here_and_where_a_study_takes_its_record(
     changed = grow(change(root))
     for _ in range(2):
         check(changed, tmp_path / "data", held)
-    keep_held_out(f"folder:{changed}", tmp_path / "other", record)
+    keep(changed, record, tmp_path / "other")
     check(changed, tmp_path / "other", held)
 
 
