@@ -23,7 +23,7 @@ from search.spec.extensions import restore_family
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
-from search.training.task import Task, evaluate, load_full_task, load_task
+from search.training.task import Task, evaluate, load_task
 from search.training.train import train
 
 
@@ -65,14 +65,11 @@ class Job:
 
     def load(self, device: torch.device) -> Task:
         """The images to train on. Raises DataError."""
-        name = self.place or self.dataset
-        if self.candidate is None:
-            return load_full_task(name, self.data_dir, device, reading=self.reading)
         return load_task(
-            name,
+            self.place or self.dataset,
             self.data_dir,
             device,
-            seed=self.study_seed,
+            seed=None if self.candidate is None else self.study_seed,
             reading=self.reading,
             validation_count=self.validation_count,
             limit=self.limit,

@@ -76,20 +76,24 @@ def load_task(
     data_dir: Path,
     device: torch.device,
     *,
-    seed: int,
+    seed: int | None,
     reading: Reading = _READING,
     validation_count: int | None = None,
     limit: int | None = None,
 ) -> Task:
     """Read a data set's training images and hold a stratified part of them out for validation.
 
-    Which, is decided by `seed`, where the data set has none for validation. `validation_count`
-    None is the data set's usual number; `limit` None keeps all of the rest.
+    Which, is decided by `seed`, where the data set has none for validation; with `seed` None none
+    are held out, for the final training. `validation_count` None is the data set's usual number;
+    `limit` None keeps all of the rest.
 
     Raises:
         DataError: the data cannot be had or divided so.
     """
     info, examples = load_training(dataset, data_dir, reading=reading)
+    content = fingerprint(info, examples)
+    if seed is None:
+        return make_task(info, examples, examples.select(torch.arange(0)), device, content)
     if info.has_own_validation and validation_count not in (None, info.validation_count):
         raise DataError(
             f"{info.title} has {info.validation_count} validation images of its own, but got "
@@ -102,16 +106,7 @@ def load_task(
         limit=limit,
         drawn=not info.has_own_validation,
     )
-    return make_task(info, training, validation, device, fingerprint(info, examples))
-
-
-def load_full_task(
-    dataset: str, data_dir: Path, device: torch.device, *, reading: Reading = _READING
-) -> Task:
-    """All training images to train on, and none for validation: for the final training."""
-    info, examples = load_training(dataset, data_dir, reading=reading)
-    none = examples.select(torch.arange(0))
-    return make_task(info, examples, none, device, fingerprint(info, examples))
+    return make_task(info, training, validation, device, content)
 
 
 def make_task(

@@ -15,7 +15,7 @@ from search.final import runs as final_runs
 from search.final.runs import How, train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
-from search.training.task import load_full_task
+from search.training.task import load_task
 from tests.search.blobs import train_seed
 from tests.search.final.test_seeds import make_job
 
@@ -32,7 +32,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     # Else other tests would starve its workers. The name is Ray's own.
     monkeypatch.setenv("RAY_worker_niceness", "0")
     job, alone = (make_job(tmp_path / name, EPOCHS) for name in ("ray", "alone"))
-    task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
     runs, told, killed = [(job, 0), (job, 1)], list[tuple[int, int]](), list[int]()
     stop = threading.Event()
 
@@ -62,7 +62,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
 
 
 def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
-    task = load_full_task("digits", default_data_dir(), torch.device("cpu"))
+    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
     how = How(stop=threading.Event(), progress=False, ray="127.0.0.1:9")
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
         train_all([(make_job(tmp_path), 0)], task, how)
