@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.spec.config import StudySpec
@@ -15,7 +15,7 @@ from search.spec.space import base_values, lies_in_space, overrides_of, searched
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-WARM_START = "warm_start"  # attribute of a study: a list of `Earlier.to_dict`
+WARM_START = "warm_start"  # attribute of a study: a list of `asdict(Earlier)`
 Params = Mapping[str, Any]  # as Optuna stores them
 
 
@@ -42,9 +42,6 @@ class Earlier:
     left_out: int = 0
     clipped: int = 0
     not_searched: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Earlier:

@@ -22,6 +22,7 @@ from search.spec.domains import (
     corners,
     plain_values,
 )
+from search.spec.objectives import SIZES
 from search.spec.parameters import DEFAULT_FAMILY, FAMILY, read_values
 from search.spec.recipe import OPTIONAL, RECIPE, Recipe
 
@@ -83,10 +84,7 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
 
 def limits(spec: StudySpec) -> dict[str, int]:
     """What a network of the study may not exceed, by name."""
-    named = {
-        "max_parameters": spec.max_parameters,
-        "max_multiply_adds": spec.max_multiply_adds,
-    }
+    named = {name: getattr(spec, name) for name in (f"max_{size}" for size in SIZES)}
     return {name: most for name, most in named.items() if most is not None}
 
 

@@ -229,7 +229,7 @@ def create_study(
                 study.set_metric_names([spec.value.label])
             study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
             if earlier:
-                study.set_user_attr(WARM_START, [one.to_dict() for one in earlier])
+                study.set_user_attr(WARM_START, [*map(dataclasses.asdict, earlier)])
             if has_baseline(spec, info.image_shape, len(info.class_names)):
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
             for params in (it for one in earlier for it in one.configurations):

@@ -74,18 +74,15 @@ class Remote:
             system.rm_file(path)
 
 
-def delete_abandoned(folder: Path) -> list[Path]:
-    """Delete the temporary files below a folder that killed writers left; returns them.
+def delete_abandoned(folder: Path) -> None:
+    """Delete the temporary files below a folder that killed writers left.
 
     A write takes moments, so a file of an hour ago has no writer any more.
     """
-    found = []
     for path in folder.rglob(f"*{TEMPORARY}"):
         with suppress(OSError):  # not ours to delete, or its writer has just renamed it
             if time.time() - path.lstat().st_mtime > OLD_SECONDS:
                 path.unlink()
-                found.append(path)
-    return found
 
 
 def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:

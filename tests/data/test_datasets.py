@@ -99,12 +99,3 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert canonical_name(given) == canonical_name(expected) == expected
         assert find_dataset(given).path is not None
     assert find_dataset("digits").path is None
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_entry_is_described(name: str) -> None:
-    entry = DATASETS[name]
-    assert entry.title
-    assert entry.description.isprintable()
-    assert name in dataset_choices()
-    assert canonical_name(name) == name

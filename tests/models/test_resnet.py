@@ -6,7 +6,6 @@ import torchvision
 
 from models import ArchitectureError, ResNetConfig, build, from_dict
 from models.resnet import torchvision_name
-from models.summary import anatomy, count_parameters
 
 
 def test_equal_to_torchvisions() -> None:
@@ -22,15 +21,6 @@ def test_equal_to_torchvisions() -> None:
     assert {torchvision_name(name) for name in ours.state_dict()} == set(weights)
     images_NCHW = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(ours(images_NCHW), theirs(images_NCHW))
-
-
-def test_anatomy() -> None:
-    assert count_parameters(ResNetConfig(), (3, 224, 224), 1000) == 11_689_512
-    rows = {row.name: row for row in anatomy(ResNetConfig(side=64), (1, 28, 28), 10)}
-    assert rows["resize"].output == (1, 64, 64)
-    assert rows["colour"].output == (3, 64, 64)
-    assert rows["conv1"].output == (64, 32, 32)
-    assert rows["residual4_2"].output == (512, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search.pages.note import study_note
-from search.spec.config import StudySpec, check_study_name, study_name_for
+from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
 from search.spec.study_file import (
@@ -66,14 +66,6 @@ def test_study_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(content)
     use_study_file(path)
-
-
-def test_a_study_that_nobody_named_has_a_name_that_can_be_a_folder(
-    hostile_names: tuple[str, ...],
-) -> None:
-    for name in hostile_names:
-        check_study_name(study_name_for(f"folder:{name}"))
-        check_study_name(study_name_for(f"folder:photos/{name}/"))
 
 
 # Specifications in a database that others may write to

@@ -1,6 +1,5 @@
 import io
 import math
-import threading
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,6 @@ from data.examples import batch_indices
 from models import ConvNetConfig, build
 from search.spec.objectives import OBJECTIVES
 from search.spec.recipe import Recipe
-from search.training.epoch import StoppedError
 from search.training.graphs import OwnRandomness
 from search.training.task import Task, evaluate, logits
 from search.training.train import train
@@ -166,14 +164,3 @@ def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> N
         stopped = list(train(network, recipe, task, seed=3, objective=objective))
         ends = [n for n in range(1, 31) if n - 1 - values.index(min(values[:n])) == 3]
         assert len(stopped) == min(ends, default=30)
-
-
-def test_stop_is_heard_between_two_steps(network: ConvNetConfig, task: Task) -> None:
-    stop = threading.Event()
-    training = train(network, RECIPE, task, seed=3, stop=stop)
-    first, state = numbers(next(training)), training.state()
-    stop.set()
-    with pytest.raises(StoppedError):
-        next(training)
-    rest = curve(network, RECIPE, task, state=state)
-    assert [first, *rest] == curve(network, RECIPE, task)
