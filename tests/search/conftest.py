@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from search.running.study import run_study
 from search.store import StorageError
@@ -22,6 +23,7 @@ from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import find_study
 from search.store.views import StudyView, view_study
+from search.training.device import kept_threads
 
 # Fixtures of their own files, for every test below this folder.
 from tests.search.blobs import bundle, network, task  # noqa: F401
@@ -138,17 +140,25 @@ class Site:
     def search(
         self, trials: int, *words: str, pruner: str = "halving", **options: Any
     ) -> subprocess.Popen[str]:
-        (self.folder / "small.toml").write_text(SMALL.format(trials=trials, pruner=pruner))
+        config = self._write_config(trials, pruner).name
         return self.start(
-            *("search.study", "--config", "small.toml", "--study", "s", "--storage", self.url),
+            *("search.study", "--config", config, "--study", "s", "--storage", self.url),
             *words,
             **options,
         )
 
     def finish(self, trials: int, pruner: str = "halving") -> None:
-        process = self.search(trials, "--workers", "1", pruner=pruner)
-        out, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, out
+        """Bring the study to its total in this process: to start another takes seconds."""
+        config, runs = self._write_config(trials, pruner), self.folder / "runs"
+        options: dict[str, Any] = {"storage": self.url, "runs_dir": runs, "trials": trials}
+        with kept_threads():
+            torch.set_num_threads(1)  # as other processes of the site have
+            run_study(config, study="s", workers=1, progress=False, **options)
+
+    def _write_config(self, trials: int, pruner: str) -> Path:
+        config = self.folder / "small.toml"
+        config.write_text(SMALL.format(trials=trials, pruner=pruner))
+        return config
 
     def reports(self) -> int:
         """How many are in the database; those of before must still be there, to the bit."""

@@ -117,15 +117,15 @@ def test_the_study_command_itself_killed_takes_its_workers_along(
     make_site: Callable[..., Any],
 ) -> None:
     site = make_site()
-    process = site.search(10, "--workers", "2")
+    process = site.search(6, "--workers", "2")
     site.wait_for_reports(4)
     children = children_of(process)
     assert len(children) == 2
     process.kill()
     process.communicate()
     assert not psutil.wait_procs(children, timeout=10)[1], "workers were left behind"
-    site.finish(10)
-    assert site.view().finished == 10
+    site.finish(6)
+    assert site.view().finished == 6
 
 
 def test_no_room_for_checkpoints(make_site: Callable[..., Any], small_disk: SmallDisk) -> None:
