@@ -1,0 +1,107 @@
+"""What `finalize --candidates` gains, on configurations that were recorded with many seeds.
+
+    python -m benchmarks.candidates digits.jsonl.gz
+
+A draw is a study: some of the configurations, as one of the seeds saw them. The single best
+has the lowest calibrated validation loss there. The best K are then seen by fresh seeds that they
+share, at the epoch at which each was best, and the lowest mean wins: as the command decides. Both
+are judged by images that were held out of the search, over the seeds that neither has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arguments import add_counts
+from benchmarks.curves import read
+from search.terminal.commands import Parser, run
+
+LOOKED_AT = "calibrated_validation_loss"
+JUDGED_BY = ("calibrated_holdout_loss", "holdout_error")
+CHOICES = ((3, 2), (3, 3), (5, 2), (5, 3))  # candidates, fresh seeds
+By = Mapping[int, Mapping[int, list[dict[str, Any]]]]  # reports by configuration and seed
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="What choosing among candidates by fresh seeds gains over the single best.",
+        examples="python -m benchmarks.candidates benchmarks/results/curves/digits.jsonl.gz",
+    )
+    own.add_argument("record", type=Path, metavar="FILE", help="from benchmarks.curves, with seeds")
+    add_counts(own, (("draws", 100, "studies"), ("trials", 30, "configurations of each")))
+    return own
+
+
+def with_all_seeds(file: Path) -> By:
+    """The configurations that have as many seeds as any, and whose trainings ended well."""
+    found: dict[int, dict[int, list[dict[str, Any]]]] = defaultdict(dict)
+    for one in read(file):
+        reports = [report for report in one["reports"] if report["epoch"] > 0]
+        if all(report[name] is not None for report in reports for name in (LOOKED_AT, *JUDGED_BY)):
+            found[one["number"]][one["seed"]] = reports
+    most = max(map(len, found.values()), default=0)
+    return {number: seeds for number, seeds in found.items() if len(seeds) == most}
+
+
+def draw(by: By, trials: int, random: np.random.Generator) -> dict[tuple[int, int], list[float]]:
+    """By (candidates, fresh seeds): the winner's mean of each of JUDGED_BY, less the single best's;
+    (1, 0) has the single best's own."""
+    numbers = [int(number) for number in random.choice(sorted(by), trials, replace=False)]
+    of_study, *others = (int(seed) for seed in random.permutation(sorted(by[numbers[0]])))
+    at: dict[int, int] = {}  # index of the best epoch
+    lowest: dict[int, float] = {}
+    for number in numbers:
+        values = [report[LOOKED_AT] for report in by[number][of_study]]
+        at[number], lowest[number] = int(np.argmin(values)), min(values)
+    board = sorted(numbers, key=lowest.__getitem__)
+
+    def mean(number: int, name: str, over: list[int]) -> float:
+        return float(np.mean([by[number][seed][at[number]][name] for seed in over]))
+
+    found = {(1, 0): [mean(board[0], name, others) for name in JUDGED_BY]}
+    for candidates, fresh in CHOICES:
+        shared, judges = others[:fresh], others[fresh:]
+        winner = min(board[:candidates], key=lambda it: mean(it, LOOKED_AT, shared))
+        found[candidates, fresh] = [
+            mean(winner, name, judges) - mean(board[0], name, judges) for name in JUDGED_BY
+        ]
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    args: argparse.Namespace = parser().parse_args(argv)
+    by = with_all_seeds(args.record)
+    seeds = len(next(iter(by.values()), {}))
+    if len(by) < args.trials or seeds < 2 + max(fresh for _, fresh in CHOICES):
+        raise SystemExit(
+            f"{args.record} has {len(by)} configurations with {seeds} seeds; record more seeds "
+            f"with python -m benchmarks.curves {args.record} --seeds 6"
+        )
+    draws = [draw(by, args.trials, np.random.default_rng(number)) for number in range(args.draws)]
+    single = np.mean([one[1, 0] for one in draws], 0)
+    print(
+        f"{len(by)} configurations, {seeds} seeds; {args.draws} studies of {args.trials}. The "
+        f"single best: held-out loss {single[0]:.4f}, error {100 * single[1]:.2f} %\n"
+    )
+    print("| candidates | fresh seeds | another wins | held-out loss | held-out error, points |")
+    print("|---|---|---|---|---|")
+    for choice in CHOICES:
+        gained = np.array([one[choice] for one in draws])
+        around = 1.96 * gained.std(0, ddof=1) / np.sqrt(len(gained))
+        others = np.mean(gained[:, 0] != 0)
+        print(
+            f"| {choice[0]} | {choice[1]} | {100 * others:.0f} % | {gained[:, 0].mean():+.4f} ± "
+            f"{around[0]:.4f} | {100 * gained[:, 1].mean():+.2f} ± {100 * around[1]:.2f} |"
+        )
+    print("\nDifferences to the single best, mean ± half of the 95 % interval over the studies.")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
