@@ -7,7 +7,7 @@ class, columns by the predicted one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from statistics import mean
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from search.analysis.measures import Accuracy, accuracy_of
 from search.analysis.wording import spread
 from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
-from search.training.epoch import Calibration, Epoch, Score
+from search.training.epoch import Epoch, Score
 from search.training.metrics import CALIBRATION_BINS
 
 PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of each
@@ -36,7 +36,7 @@ class SeedRun:
             trained on; they are not shown.
         training: score on all images that it was trained on, in evaluation mode.
         test: score on the test images.
-        calibration: on the test images, with the result's temperature.
+        calibration: see `search.training.metrics.calibration`, on the test images.
         seconds: spent on training.
     """
 
@@ -44,7 +44,7 @@ class SeedRun:
     curve: tuple[Epoch, ...]
     training: Score
     test: Score
-    calibration: Calibration
+    calibration: Mapping[str, float]
     seconds: float
 
 
@@ -206,7 +206,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
             "bins": CALIBRATION_BINS,
         },
         "per_seed": [
-            {**_of_seed(run.seed, run.test), "calibration": asdict(run.calibration)}
+            {**_of_seed(run.seed, run.test), "calibration": dict(run.calibration)}
             for run in final.runs
         ],
     }
@@ -214,8 +214,9 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
 
 def calibrations(final: FinalResult) -> dict[str, list[float]]:
     """Each of the calibration's numbers on the test set, over the runs."""
-    found = [asdict(run.calibration) for run in final.runs]
-    return {name: [each[name] for each in found] for name in found[0]}
+    return {
+        name: [run.calibration[name] for run in final.runs] for name in final.runs[0].calibration
+    }
 
 
 def metrics(final: FinalResult) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from search.store.records import ResultRow, add_result, results_of
 from search.store.studies import StudyHandle
 from search.store.views import TrialView
 from search.training.bundle import Bundle
-from search.training.epoch import Calibration, Score
+from search.training.epoch import Score
 from search.training.metrics import CALIBRATION_BINS, calibration, reliability
 from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, confusion, logits, score
@@ -107,9 +107,8 @@ def test(
 
 def _as_recorded(run: SeedRun, recorded: Mapping[str, Any]) -> SeedRun:
     assert run.seed == recorded["seed"]
-    found = recorded.get("calibration")  # an earlier version recorded none
     return replace(
         run,
         test=Score(loss=recorded["loss"], error=recorded["error"]),
-        calibration=run.calibration if found is None else Calibration(**found),
+        calibration=recorded.get("calibration", run.calibration),  # not of an earlier version
     )

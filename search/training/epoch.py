@@ -48,21 +48,6 @@ class Score:
         return 1 - self.error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """How well a network's confidence fits, as it is and with its logits divided by a temperature.
-
-    Attributes:
-        loss: mean cross entropy at the temperature, in nats.
-        error_before, error_after: expected calibration error without it and with it, in [0, 1],
-            see `search.training.metrics.calibration_error`.
-    """
-
-    loss: float
-    error_before: float
-    error_after: float
-
-
 class StoppedError(Exception):
     """The training was asked to stop between two steps; its last `state()` still holds."""
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.spec.objectives import CALIBRATED_LOSS
-from search.training.epoch import Calibration
 
 if TYPE_CHECKING:
     import torch
@@ -108,14 +107,19 @@ def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch
     return found_N3.new_zeros(CALIBRATION_BINS, 3).index_add_(0, bins_N, found_N3)
 
 
-def calibration(logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float) -> Calibration:
-    """What dividing the logits by the temperature does."""
-    scaled_NK = logits_NK / temperature
-    return Calibration(
-        loss=float(loss_at(logits_NK, labels_N, temperature)),
-        error_before=calibration_error(logits_NK.softmax(1), labels_N),
-        error_after=calibration_error(scaled_NK.softmax(1), labels_N),
-    )
+def calibration(
+    logits_NK: torch.Tensor, labels_N: torch.Tensor, temperature: float
+) -> dict[str, float]:
+    """How well confidence fits, as it is and with the logits divided by the temperature.
+
+    `loss`: mean cross entropy at the temperature, in nats. `error_before`, `error_after`:
+    `calibration_error` without it and with it, in [0, 1].
+    """
+    return {
+        "loss": float(loss_at(logits_NK, labels_N, temperature)),
+        "error_before": calibration_error(logits_NK.softmax(1), labels_N),
+        "error_after": calibration_error((logits_NK / temperature).softmax(1), labels_N),
+    }
 
 
 def _error(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:

@@ -72,11 +72,11 @@ def test_calibration_error_equals_a_plain_loop() -> None:
     logits_NK = 3 * true_NK
     assert float(fit_temperature(logits_NK, labels_N)) == pytest.approx(3, rel=0.03)
     found = calibration(logits_NK, labels_N, 3.0)
-    assert found.error_before > 0.1 > 0.015 > found.error_after
-    assert found.loss == pytest.approx(float(F.cross_entropy(logits_NK.double() / 3, labels_N)))
+    assert found["error_before"] > 0.1 > 0.015 > found["error_after"]
+    assert found["loss"] == pytest.approx(float(F.cross_entropy(logits_NK.double() / 3, labels_N)))
     for error, scaled_NK in (
-        (found.error_before, logits_NK),
-        (found.error_after, logits_NK / 3),
+        (found["error_before"], logits_NK),
+        (found["error_after"], logits_NK / 3),
     ):
         confidences_N, predicted_N = scaled_NK.softmax(1).double().max(1)
         right_N, total = predicted_N == labels_N, 0.0
