@@ -76,12 +76,6 @@ BEST = """
         AND e.best_validation_loss IS NOT NULL
     ORDER BY e.best_validation_loss, e.trial_number, e.epoch LIMIT 1
 """
-STATES: dict[str, State] = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "WAITING": "waiting",
-}
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
@@ -193,7 +187,8 @@ def failures(failed: Sequence[tuple[int, str | None]]) -> Iterator[str]:
 def _state(row: Any) -> State:
     """That a worker has ended is a guess here; `search.store.claims` knows, but loads Optuna."""
     if row.state != "RUNNING":
-        return STATES[row.state]
+        state: State = "failed" if row.state == "FAIL" else row.state.lower()
+        return state
     if row.paused is not None and row.expires_at is None:
         return "paused"
     if row.worker is None:
@@ -232,10 +227,10 @@ def next_commands(
     return [*found, command("dashboard", None, storage)]
 
 
-def wrap(text: str, first: str = "", indent: str = "", width: int = WIDTH) -> list[str]:
-    """Lines of at most `width` that do not part `50 000`, `± 0.26` or `92.93 %`."""
+def wrap(text: str, first: str = "", indent: str = "") -> list[str]:
+    """Lines of at most WIDTH that do not part `50 000`, `± 0.26` or `92.93 %`."""
     whole = re.sub(r"(?<=\d) (?=\d{3}\b|[±%])|(?<=±) (?=\d)", "\u00a0", text)
     lines = textwrap.wrap(
-        whole, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+        whole, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
     )
     return [line.replace("\u00a0", " ") for line in lines]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 from search.figures import dashboard_figures
-from search.store.opening import open_database
-from search.store.studies import require_study
-from search.store.views import view_study
+from search.running.study import run_study
 from search.terminal.summary import score_in_words
 from tests.search.test_dashboard import settled
 
@@ -37,12 +34,8 @@ learning_rate = 1e30
 def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any) -> None:
     site = make_site()
     (site.folder / "seen.toml").write_text(STUDY)
-    code, _, told = site.run(
-        "search.study", "--config", "seen.toml", "--study", "digits", "--seed", "1"
-    )
-    assert code == 0, told
-    with closing(open_database(site.url, must_exist=True)) as db:
-        view = view_study(require_study(db, "digits"))
+    where = {"storage": site.url, "runs_dir": site.folder / "runs"}
+    view = run_study(site.folder / "seen.toml", study="digits", seed=1, progress=False, **where)
     best = view.best
     assert best is not None
     dashboard = site.start("search.dashboard", "--port", "0")
