@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from data.extensions import is_reference, load_file, load_function
+from data.extensions import load_file, load_function
 
 
 def test_a_file_is_run_once_until_it_changes(tmp_path: Path) -> None:
@@ -43,9 +43,3 @@ def test_what_is_wrong_with_it_is_one_line(
         load_function(f"{path}:load")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_references() -> None:
-    assert is_reference("a/b.py:load")
-    assert is_reference(r"C:\a\b.py:load")
-    assert not any(map(is_reference, ("fashion_mnist", "folder:a.py", "a.py", "a.py:1x", "b.py:")))

@@ -27,7 +27,6 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (BASELINE, 221_950),
         (f"{BASELINE} --batch-norm", 221_950 + 192),
-        ("--channels 6 16 --kernel-sizes 5 --padding 2 0 --pool average --hidden 120 84", 61_706),
         ("--channels 8 --pool-after none --head global", 80 + 90),
         ("--family mlp --hidden --classes 3 --image 3x2x2", 39),
     ],
@@ -50,13 +49,8 @@ def test_command_as_json(
         ("", "'channels' is missing"),
         ("--channels x", "channels must be a list of whole numbers from 1 up, but got 'x'"),
         ("--channels 8 --image 28x28", "3x32x32, but got '28x28'"),
-        ("--channels 8 --dropout-linear nan", "below 1, but got nan"),
         ("--family mlp --hidden 8 --channels 8", "unknown key 'channels' for family 'mlp'"),
         ("--channels 8 --frobnicate", "--frobnicate"),
-        (
-            "--channels 8 8 8 8 --padding 0 --pool-after every",
-            "convolution 4 (3x3, padding 0) does",
-        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

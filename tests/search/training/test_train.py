@@ -33,8 +33,7 @@ def test_one_seed_gives_one_curve(network: ConvNetConfig, task: Task) -> None:
     assert [epoch["epoch"] for epoch in first] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("averaging", [0.0, 0.3])
+@pytest.mark.parametrize(("optimizer", "averaging"), [("adam", 0.3), ("sgd", 0.0)])
 def test_resuming_is_bit_equal(
     network: ConvNetConfig, task: Task, optimizer: str, averaging: float
 ) -> None:
