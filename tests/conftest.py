@@ -38,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """At full counts one test may take many minutes on a slow machine."""
+    if config.getoption("--all-faults"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 @pytest.fixture(scope="session")
 def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`times(few, all)`: how often to do a costly thing; `all` with --all-faults."""
