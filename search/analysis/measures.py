@@ -188,10 +188,20 @@ def legend(images: int, seeds: int = 1) -> str:
 
 
 def busy_seconds(view: StudyView) -> float:
-    """By the clock, while at least one trial was in training: pauses count for nothing."""
+    """By the clock, while at least one trial was in training: pauses count for nothing.
+
+    The trainings of a worker take turns: the seconds of each are spread between those of others,
+    and are laid one before the other here.
+    """
+    begins: dict[str, float] = {}  # by worker, of what it did after
+    spans = []
     rows = [row for trial in view.trials for row in trial.reports]
+    for row in sorted(rows, key=lambda row: row.reported_at, reverse=True):
+        end = min(row.reported_at, begins.get(row.worker, math.inf))
+        begins[row.worker] = end - row.seconds
+        spans.append((end - row.seconds, end))
     total, until = 0.0, -math.inf
-    for start, end in sorted((row.reported_at - row.seconds, row.reported_at) for row in rows):
+    for start, end in sorted(spans):
         total += max(0.0, end - max(start, until))
         until = max(until, end)
     return total

@@ -63,8 +63,8 @@ def fitting_weights(
         if name not in found:
             raise WeightsError(f"{another}: no {name!r} there")
         if found[name].shape != tensor.shape:
-            theirs, ours = (by(it.shape) or "a number" for it in (found[name], tensor))
-            shapes = f"{theirs} there and {ours} here"
+            there, here = (by(it.shape) or "a number" for it in (found[name], tensor))
+            shapes = f"{there} there and {here} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
         if not bool(torch.isfinite(found[name]).all()):
             raise WeightsError(f"weights of {source!r} are no finite numbers in {name}")

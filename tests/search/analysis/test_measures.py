@@ -130,7 +130,13 @@ def study(make_trial: Make, make_view: Make) -> Callable[..., StudyView]:
         for number, spans in enumerate(trials):
             plain = make_trial(number, [0.5] * len(spans))
             rows = [
-                replace(row, reported_at=1e9 + end, seconds=end - start, images=1000)
+                replace(
+                    row,
+                    reported_at=1e9 + end,
+                    seconds=end - start,
+                    images=1000,
+                    worker=f"host:{number}:a",
+                )
                 for row, (start, end) in zip(plain.curve, spans, strict=True)
             ]
             made.append(replace(plain, curve=tuple(rows)))
@@ -144,6 +150,13 @@ def test_pauses_count_for_nothing_and_parallel_trials_once(study: Callable[..., 
     assert busy_seconds(study([(0, 10), (10, 20), (50_000, 50_010)])) == pytest.approx(30)
     assert busy_seconds(study([(0, 30)], [(10, 20), (20, 40)], [(5, 35)])) == pytest.approx(40)
     assert busy_seconds(study()) == 0
+    # Two that take turns in one worker: each reports at 20 and at 40, after 10 seconds of its own.
+    turns = study([(10, 20), (30, 40)], [(10, 20), (30, 40)])
+    one = [
+        replace(it, curve=tuple(replace(row, worker="host:0:a") for row in it.curve))
+        for it in turns.trials
+    ]
+    assert busy_seconds(replace(turns, trials=tuple(one))) == pytest.approx(40)
     assert time_spent(study([(0, 10), (10, 200)])) == "3 min, pauses not counted"
     together = study([(0, 600)], [(0, 600)], [(5_000, 5_600)])
     words = "20 min (30 min added up over trials), pauses not counted"
