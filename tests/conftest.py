@@ -1,5 +1,6 @@
 """Fixtures for all tests: one thread, and real databases."""
 
+import gc
 import os
 import pwd
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+gc.set_threshold(50_000)  # as in our commands
 # A shell ignores it for what it starts in the background, and so would all processes of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -40,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """At full counts one test may take many minutes on a slow machine."""
+    gc.freeze()  # what was loaded stays
     if config.getoption("--all-faults"):
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))

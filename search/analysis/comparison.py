@@ -24,7 +24,6 @@ from statistics import mean
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import spread
@@ -186,6 +185,8 @@ def judged(plain: Difference, largest: float, margin: float | None = None) -> Di
     # But for rounding, differences that are all the same leave nothing to test with.
     if (spread(differences) or 0.0) <= 1e-9 * largest:
         return plain
+    from scipy import stats  # half a second to import
+
     test = stats.ttest_1samp(differences, 0)
     low, high = test.confidence_interval(1 - ALPHA)
     p = test.pvalue

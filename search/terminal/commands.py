@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import math
 import os
@@ -50,6 +51,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     The exit code is what `main` returns (None: 0), 2 after a user's error, which is printed on one
     line, and 130 after Ctrl-C. Other exceptions are bugs and keep their traceback.
     """
+    gc.set_threshold(50_000)  # by default a quarter of the time that libraries load goes into it
     wipe_passwords()
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show ± shows a ? instead
         if isinstance(stream, io.TextIOWrapper):
@@ -73,6 +75,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         # Python flushes standard output once more at exit, which would fail noisily.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
+    gc.freeze()  # to look through all that libraries made would take a second
     sys.exit(code)
 
 
