@@ -87,7 +87,7 @@ def join_study(
     chosen = choose_device(device)
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
-        db = open_database(storage, must_exist=True)
+        db = open_database(storage, must_exist=True, patient=quiet)
         db.leaving = stopping.event
         found = require_study(db, study)
         with found.told_if_gone():

@@ -56,12 +56,13 @@ def database_exists(url: str) -> bool:
     return not is_sqlite(address) or Path(address.database or "").exists()
 
 
-def open_database(url: str, *, must_exist: bool = False) -> Database:
+def open_database(url: str, *, must_exist: bool = False, patient: bool = False) -> Database:
     """Open a database and create what it lacks; any number of processes may do so at once.
 
     Args:
         url: `sqlite:///FILE` or `postgresql://USER@HOST/NAME`; psycopg 3 is the driver.
         must_exist: refuse a database without studies, and create nothing.
+        patient: the URL is known to be right: wait for a server that cannot be reached.
 
     Raises:
         StorageError: malformed, unreachable, unwritable, not a database, another program's, or of
@@ -85,7 +86,7 @@ def open_database(url: str, *, must_exist: bool = False) -> Database:
             # up comes back; one that cannot be reached at all is more likely a wrong URL.
             passing = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             passing |= isinstance(error, exc.DBAPIError) and error.connection_invalidated
-            passing |= is_sqlite(address) and is_transient(error)
+            passing |= (patient or is_sqlite(address)) and is_transient(error)
             if not passing or time.monotonic() - started > PATIENCE_SECONDS:
                 raise StorageError(f"cannot open {name}: {explain(error)}") from error
         time.sleep(random.uniform(0.02, 0.2))

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,20 @@ def test_bugs_are_not_retried(db: Database) -> None:
 
 
 def test_a_server_that_stays_away(postgres: Any) -> None:
-    with closing(open_database(postgres.new_database())) as db:
+    with closing(open_database(postgres.new_database())) as db, ThreadPoolExecutor() as pool:
         db.patience_seconds = 0.3
         postgres.stop()
         try:
             with pytest.raises(StorageError, match=r"did not answer for \d s: .*carry on with"):
                 with_retry(db, lambda: query(db))
+            with pytest.raises(StorageError, match="check the server and the URL"):
+                open_database(db.url)
+            opened = pool.submit(open_database, db.url, patient=True)
+            assert not wait([opened], 0.5).done
         finally:
             postgres.start()
         with_retry(db, lambda: query(db))
+        opened.result().close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
