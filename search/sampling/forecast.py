@@ -27,6 +27,7 @@ Array = NDArray[np.floating[Any]]
 State = Literal["running", "paused", "complete", "pruned"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
 SPREAD_COUNTS = 5  # trials that the prior's spread counts as
+NOISES = np.geomspace(1 / 33, 33, 9)  # variances of the noise, as multiples of the prior's
 # How much data sets differ in the mean fall, in what the level says, in how far promises hold.
 DIFFER = (1.5, 0.3, 0.7)
 PRIOR = Path(__file__).with_name("prior.json")
@@ -99,35 +100,51 @@ def features(params: Mapping[str, Any]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Linear, with a normal-inverse-gamma belief about F coefficients and the noise.
+    """Linear, with a normal belief about F coefficients under each of S variances of the noise.
+
+    How noisy a data set is differs far more between data sets than a conjugate prior grants it.
 
     Attributes:
-        mean, precision: of the coefficients, (F,) and (F, F); precision relative to the noise.
-        shape, scale: of the noise's variance.
+        means, precisions: of the coefficients, (S, F) and (S, F, F).
+        variances, log_weights: of the noise, and how likely each is, (S,).
     """
 
-    mean: Array
-    precision: Array
-    shape: float
-    scale: float
+    means: Array
+    precisions: Array
+    variances: Array
+    log_weights: Array
+
+    @classmethod
+    def believed(cls, mean_F: Array, sd_F: Array, noise: float) -> Regression:
+        """Before the first observation, whose noise may have NOISES times the variance `noise`."""
+        means, precisions = (np.stack([it] * len(NOISES)) for it in (mean_F, np.diag(sd_F**-2.0)))
+        return cls(means, precisions, noise * NOISES, np.zeros(len(NOISES)))
 
     @property
-    def noise(self) -> float:
-        """Expected variance."""
-        return self.scale / (self.shape - 1)
+    def weights(self) -> Array:
+        weights: Array = np.exp(self.log_weights - self.log_weights.max())
+        return weights / np.sum(weights)
 
     def updated(self, x_NF: Array, y_N: Array) -> Regression:
-        """After N more observations (Bishop 2006, "Pattern recognition", section 3.3)."""
-        precision = self.precision + x_NF.T @ x_NF
-        mean: Array = np.linalg.solve(precision, self.precision @ self.mean + x_NF.T @ y_N)
-        before, after = self.mean @ self.precision @ self.mean, mean @ precision @ mean
-        scale = self.scale + float(y_N @ y_N + before - after) / 2
-        return Regression(mean, precision, self.shape + len(y_N) / 2, max(scale, 1e-12))
+        """After N more observations (Bishop 2006, "Pattern recognition", sections 3.3 and 3.5)."""
+        precisions = self.precisions + x_NF.T @ x_NF / self.variances[:, None, None]
+        pull = np.einsum("sfg,sg->sf", self.precisions, self.means)
+        pulled = pull + x_NF.T @ y_N / self.variances[:, None]
+        means = np.linalg.solve(precisions, pulled[..., None])[..., 0]
+        left = np.sum(self.means * pull - means * pulled, 1) + y_N @ y_N / self.variances
+        narrowed = np.linalg.slogdet(precisions)[1] - np.linalg.slogdet(self.precisions)[1]
+        evidence = -(len(y_N) * np.log(self.variances) + narrowed + left) / 2
+        return Regression(means, precisions, self.variances, self.log_weights + evidence)
 
     def predict(self, x_F: Array) -> tuple[float, float]:
         """Mean and variance of an observation."""
-        spread = 1 + x_F @ np.linalg.solve(self.precision, x_F)
-        return float(x_F @ self.mean), float(self.noise * spread)
+        means, weights = self.means @ x_F, self.weights
+        mean = float(weights @ means)
+        unsure = np.linalg.solve(
+            self.precisions, np.broadcast_to(x_F[:, None], (*means.shape, len(x_F), 1))
+        )
+        spread = self.variances + unsure[..., 0] @ x_F
+        return mean, float(weights @ (spread + (means - mean) ** 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +224,7 @@ class Forecast:
         rung = max(rungs)
         mean, variance = self.models[rung].predict(self.inputs(trial, rung))
         end = trial.level(rung) + mean * self.spread
-        return min(level, end), math.hypot(math.sqrt(variance) * self.spread, SEED_SD)
+        return min(level, end), math.sqrt(variance) * self.spread
 
     def inputs(self, trial: Contender, rung: int) -> Array:
         """Of the rung's regression, (3,)."""
@@ -239,7 +256,7 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) ->
         promised[rung] = np.array([table.at(fraction, column) for column in table.promised.T])
         start = [table.at(fraction, column) for column in (table.falls, table.level)]
         noise = table.at(fraction, table.noise) ** 2
-        model = Regression(np.array([*start, 1.0]), np.diag(noise / np.square(DIFFER)), 2.0, noise)
+        model = Regression.believed(np.array([*start, 1.0]), np.array(DIFFER), noise)
         x, y = [], []
         for one in there:
             if one.state == "complete" or any(rung < at <= max(one.curve) for at in models):
