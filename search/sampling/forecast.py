@@ -140,10 +140,7 @@ class Regression:
         """Mean and variance of an observation."""
         means, weights = self.means @ x_F, self.weights
         mean = float(weights @ means)
-        unsure = np.linalg.solve(
-            self.precisions, np.broadcast_to(x_F[:, None], (*means.shape, len(x_F), 1))
-        )
-        spread = self.variances + unsure[..., 0] @ x_F
+        spread = self.variances + np.linalg.inv(self.precisions) @ x_F @ x_F
         return mean, float(weights @ (spread + (means - mean) ** 2))
 
 
