@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
                 alone = spearmanr(levels, [one.level() for one in record])[0]
                 row = [f"{file.name} ({len(record)}) epoch {report}: level alone "]
                 row.append(f"{alone:.3f}")
-                for known in (count for count in (0, 5, 15) if count < len(record) / 2):
+                for known in (count for count in (0, 5, 15, 25) if count < len(record) / 2):
                     for label, prior in (("prior", learned), ("none", None)):
                         found = judge(record, prior, known, report)
                         row.append(
