@@ -44,7 +44,8 @@ class Request:
         study: its name, if the person gives it one.
         storage, data_dir, runs_dir, checkpoints, device: as the options of `search.study`.
         workers: processes that train at a time; None: one a core, at most 8, or one a GPU.
-        trials_per_device: that each trains at a time; None: four on a GPU, one on a CPU.
+        trials_per_device: that each trains at a time; None: four on a GPU, or 16 where arms are
+            compared, one on a CPU.
         continue_trials: numbers of stopped trials to take to their ends.
         enqueue: configurations to train before the sampler's, as `read_configurations` gives them.
         warm_start: earlier studies that a new one starts from, see `read_earlier`.

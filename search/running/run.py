@@ -66,8 +66,7 @@ class Run:
         check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
         on_change: called after each trial that ended.
         lease_seconds: how long a trial stays ours after we were last heard of.
-        trials_at_a_time: trained in turn; None: on a GPU `TRIALS_PER_GPU`, on a CPU
-            one.
+        trials_at_a_time: trained in turn; None: as `search.running.worker.Slots` finds best.
         train: trains one configuration; tests put made-up curves in its place.
     """
 

@@ -58,6 +58,7 @@ from search.training.weights import check_training
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials
 # Side by side, small networks fill a GPU better; but the more begin at a time, the less each knows.
 TRIALS_PER_GPU = 4
+COMPARED_PER_GPU = 16  # trials of a comparison, which need no news of each other
 
 
 @optuna_warnings_only()
@@ -192,7 +193,8 @@ class Slots:
     """
 
     def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
-        usual = TRIALS_PER_GPU if run.task.device.type == "cuda" else 1
+        on_gpu = COMPARED_PER_GPU if run.spec.is_comparison else TRIALS_PER_GPU
+        usual = on_gpu if run.task.device.type == "cuda" else 1
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))

@@ -165,7 +165,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         "type": trials_per_device,
         "metavar": "K",
         "help": "trials that a process trains at a time, in turn (default: auto, which is 4 on a "
-        "GPU, one on a CPU and with --seed)",
+        "GPU, or 16 where arms are compared, and one on a CPU and with --seed)",
     },
     "ray": {
         "metavar": "ADDRESS",
