@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -159,7 +160,9 @@ def find_checkpoints(url: str) -> Path | Remote:
         system, path = fsspec.core.url_to_fs(url)
         if isinstance(system, LocalFileSystem):
             return usable(Path(path))
-        system.exists(path)  # may we ask?
+        probe = Remote(url) / f"probe-{secrets.token_hex(8)}"
+        probe.write_bytes(b"")  # a bucket may be missing, or ours to read alone
+        probe.unlink(missing_ok=False)
     except Exception as error:  # whatever its libraries raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(

@@ -74,9 +74,13 @@ def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None
     assert latest(file) is None
 
 
-def test_a_place_that_cannot_be_is_told() -> None:
-    with pytest.raises(StorageError, match="Protocol not known: nonsense"):
-        find_checkpoints("nonsense://x")
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("nonsense://x", "Protocol not known: nonsense"), ("data:,x", "Read only filesystem")],
+)
+def test_a_place_that_cannot_be_or_cannot_be_written_to_is_told(url: str, reason: str) -> None:
+    with pytest.raises(StorageError, match=reason):
+        find_checkpoints(url)
 
 
 @pytest.mark.faults
