@@ -42,7 +42,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """At full counts one test may take many minutes on a slow machine."""
-    gc.freeze()  # what was loaded stays
     if config.getoption("--all-faults"):
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))

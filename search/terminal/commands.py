@@ -75,7 +75,6 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         # Python flushes standard output once more at exit, which would fail noisily.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
-    gc.freeze()  # to look through all that libraries made would take a second
     sys.exit(code)
 
 
