@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -99,7 +100,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
         stop=stop,
         on_change=ended,
         trials_at_a_time=1,
-        train=lambda *_, **__: _NoTraining(len(ends)),
+        train=lambda *_, **__: NoTraining(partial(loss_of, len(ends))),
     )
     with patch.object(TrialCheckpoint, "save"):
         train_trials(run)
@@ -107,16 +108,26 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
     return Ends(started=started, seconds=ends, cpu_seconds=cpu_ends)
 
 
-class _NoTraining:
-    """Stands in for `search.training.train.Training`."""
+class NoTraining:
+    """Stands in for `search.training.train.Training`.
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    Args:
+        curve: loss by epoch.
+        pause: seconds that an epoch takes; the early look comes at once.
+    """
+
+    def __init__(
+        self, curve: Callable[[int], float], *, epochs: int = EPOCHS, pause: float = 0.0
+    ) -> None:
+        self._curve, self._epochs, self._pause = curve, epochs, pause
         self.epoch = -1
 
     def slices(self) -> Iterator[Epoch]:
-        for self.epoch in range(EPOCHS + 1):
-            loss = loss_of(self._number, self.epoch)
+        while self.epoch < self._epochs:
+            self.epoch += 1
+            if self.epoch:
+                time.sleep(self._pause)
+            loss = self._curve(self.epoch)
             yield Epoch(
                 epoch=self.epoch,
                 train_loss=loss,

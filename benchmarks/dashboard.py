@@ -28,8 +28,8 @@ import torch
 from optuna.artifacts import FileSystemArtifactStore
 from waitress import create_server
 
-from benchmarks.made_up_study import make_up_study
 from benchmarks.record import environment, spread, write_json
+from benchmarks.trials_present import make_up_study
 from search.dashboard.content import INTERVAL_SECONDS, SHARE, write_content
 from search.dashboard.guard import Guard
 from search.dashboard.server import LOOPBACK_NAMES, THREADS

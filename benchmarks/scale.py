@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 
 
 def make(file: Path, trials: int) -> dict[str, float]:
-    from benchmarks.made_up_study import make_up_study
+    from benchmarks.trials_present import make_up_study
     from search.store.opening import open_database
     from search.store.schema import HARDWARE
 

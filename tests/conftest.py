@@ -2,23 +2,20 @@
 
 import gc
 import os
-import pwd
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the processes that tests start
 
 import hypothesis
 import optuna
-import psycopg
 import pytest
 import torch
+
+from tests.postgres import PostgresServer, postgres_binaries
 
 torch.set_num_threads(1)
 gc.set_threshold(50_000)  # as in our commands
@@ -54,88 +51,10 @@ def times(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     return lambda few, all_: all_ if complete else few
 
 
-class PostgresServer:
-    """A PostgreSQL of our own in a temporary folder, reached by a Unix socket.
-
-    It may be stopped, crashed and started again. Its files are not synced: they outlive its own
-    crash, and a power cut is not tested.
-    """
-
-    def __init__(self, binaries: Path, folder: Path) -> None:
-        self._binaries, self._folder = binaries, folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self._names = count()
-        # initdb and postgres refuse to be run by root.
-        self._user: dict[str, str | int | list[str]] = {}
-        if os.geteuid() == 0:
-            account = next(a for a in pwd.getpwall() if a.pw_name in ("postgres", "nobody"))
-            os.chown(folder, account.pw_uid, account.pw_gid)
-            self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        self._run("initdb", "-D", str(folder / "data"), *options).check_returncode()
-        # The role `guarded` needs its password; all others are let in.
-        access = folder / "data" / "pg_hba.conf"
-        access.write_text("local all guarded scram-sha-256\nlocal all all trust\n")
-
-    def _run(self, binary: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        command = [str(self._binaries / binary), *arguments]
-        return subprocess.run(command, cwd=self._folder, capture_output=True, **self._user)
-
-    def start(self) -> None:
-        options = {
-            "listen_addresses": "",
-            "unix_socket_directories": str(self._folder),
-            "fsync": "off",
-            "max_connections": "200",
-            "shared_buffers": "16MB",
-        }
-        command = [str(self._binaries / "postgres"), "-D", str(self._folder / "data")]
-        command += [word for key, value in options.items() for word in ("-c", f"{key}={value}")]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, stdout=log, stderr=log, **self._user
-            )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                return self.execute("SELECT 1")
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError((self._folder / "log").read_text()) from None
-                time.sleep(0.05)
-
-    def stop(self, *, crash: bool = False) -> None:
-        """End it as `pg_ctl stop -m fast` does, or `-m immediate` for a crash."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
-        self._process.wait(timeout=30)
-
-    def execute(self, statement: str) -> None:
-        """Run a statement in the database `postgres`."""
-        dsn = f"host={self._folder} user=postgres dbname=postgres"
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(statement)
-
-    def terminate_connections(self) -> None:
-        self.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-
-    def url(self, database: str, user: str = "postgres") -> str:
-        return f"postgresql://{user}@/{database}?host={self._folder}"
-
-    def new_database(self) -> str:
-        """The URL of an empty database: in truth a schema, which is made in no time."""
-        name = f"test_{next(self._names)}"
-        self.execute(f"CREATE SCHEMA {name}")
-        return f"{self.url('postgres')}&options=-csearch_path%3D{name}"
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running server; whoever stops it starts it again."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     if binaries is None:
         missing = "no PostgreSQL server binaries (Debian: apt-get install postgresql)"
         if os.environ.get("CI") == "true":
@@ -153,13 +72,6 @@ def postgres() -> Iterator[PostgresServer]:
         server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _postgres_binaries() -> Path | None:
-    on_path = shutil.which("postgres")
-    found = [Path(on_path).parent] if on_path else []
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # as Debian has it
-    return next((folder for folder in found if (folder / "initdb").exists()), None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,9 +10,9 @@ from typing import Any
 
 from optuna.distributions import json_to_distribution
 from optuna.trial import TrialState
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, TableClause, and_, or_, select
 
-from search.sampling.forecast import Contender, State, fit
+from search.sampling.forecast import Contender, State, fit, informative
 from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
@@ -37,7 +37,7 @@ STATES: Mapping[TrialState, State] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chooser:
     """Asks the rule of one study; see `make_chooser`. Each answer is of the moment."""
 
@@ -46,8 +46,9 @@ class Chooser:
     entry: Pruner
     choose: Callable[..., Choice]
     flat: Callable[[Connection], str | None] = lambda _: None
-    _params: dict[int, dict[str, Any]] = field(default_factory=dict)  # by trial id; they stay
-    _sizes: dict[int, float] = field(default_factory=dict)  # logarithms
+    _ended: dict[int, Contender] = field(default_factory=dict)  # by trial id
+    _unended: set[int] = field(default_factory=set)  # ids that were there at the last look
+    _latest: int = -1  # id; a study's trials are made one after the other
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> Choice:
         """A paused trial's number, "new", or None where nothing is worth training.
@@ -87,65 +88,75 @@ class Chooser:
         stored = [one for one in contenders if one.state == "paused" and max(one.curve) > 0]
         if len(stored) <= KEPT:
             return []
-        forecast = fit(contenders, self.spec.epochs)
-        ends = {it.number: end[0] for it in contenders if (end := forecast.estimate_final(it))}
-        front = Front([(it.size, ends[it.number]) for it in contenders if it.number in ends])
+        told = informative(contenders)
+        forecast = fit(told, self.spec.epochs)
+        ends = {it.number: end[0] for it in told if (end := forecast.estimate_final(it))}
+        front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
         stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))
         return [one.number for one in stored[KEPT:]]
 
     def contenders(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
-        """All trials that were begun and have not failed, by number."""
-        of_study = trials.c.study_id == self.study.study_id
-        lease = leases.c.trial_id == trials.c.trial_id
-        columns = (trials.c.trial_id, trials.c.number, trials.c.state)
-        lease_columns = (leases.c.paused, leases.c.expires_at)
+        """All trials that were begun and have not failed, by number.
+
+        One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs.
+        """
+        unended = or_(trials.c.state == TrialState.RUNNING, trials.c.trial_id.in_(self._unended))
+        new = or_(unended, trials.c.trial_id > self._latest)
+        new = and_(trials.c.study_id == self.study.study_id, new)
         found = connection.execute(
-            select(*columns, *lease_columns)
-            .outerjoin(leases, lease)
-            .where(of_study, trials.c.state.in_(STATES))
-            .order_by(trials.c.number)
+            select(trials.c.trial_id, trials.c.number, trials.c.state)
+            .add_columns(leases.c.paused, leases.c.expires_at)
+            .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
+            .where(new)
         ).all()
-        reports = trial_intermediate_values
         curves = defaultdict[int, dict[int, float]](dict)
-        for trial_id, step, value in connection.execute(
-            select(reports.c.trial_id, reports.c.step, reports.c.intermediate_value)
-            .join(trials, trials.c.trial_id == reports.c.trial_id)
-            .where(of_study)
-            .order_by(reports.c.step)
-        ):
-            curves[trial_id][step] = math.nan if value is None else value
-        trial_ids = [row.trial_id for row in found]
-        self._read_params(connection, trial_ids)
-        if self.spec.minimize_also:
-            self._read_sizes(connection, trial_ids)
-        return [
-            Contender(
+        for row in connection.execute(_of(trial_intermediate_values, new)):
+            value = row.intermediate_value
+            curves[row.trial_id][row.step] = math.nan if value is None else value
+        params = self._read_params(connection, new)
+        sizes = self._read_sizes(connection, new) if self.spec.minimize_also else {}
+        running = []
+        for row in found:
+            one = Contender(
                 number=row.number,
                 state="paused"
                 if row.number == asking
                 or (row.state == TrialState.RUNNING and row.paused and row.expires_at is None)
-                else STATES[row.state],
-                params=self._params.get(row.trial_id, {}),
-                curve=curves[row.trial_id],
-                size=self._sizes.get(row.trial_id, 0.0),
+                else STATES.get(row.state, "running"),
+                params=params.get(row.trial_id, {}),
+                curve=dict(sorted(curves[row.trial_id].items())),
+                size=sizes.get(row.trial_id, 0.0),
             )
-            for row in found
-        ]
+            self._ended.pop(row.trial_id, None)
+            if row.state == TrialState.RUNNING:
+                running.append(one)
+            elif row.state in STATES:
+                self._ended[row.trial_id] = one
+        self._unended = {row.trial_id for row in found if not row.state.is_finished()}
+        self._latest = max([self._latest, *(row.trial_id for row in found)])
+        return sorted([*self._ended.values(), *running], key=lambda one: one.number)
 
-    def _read_params(self, connection: Connection, trial_ids: list[int]) -> None:
-        unknown = [trial_id for trial_id in trial_ids if trial_id not in self._params]
-        of_those = trial_params.c.trial_id.in_(unknown)
-        for row in connection.execute(select(trial_params).where(of_those)):
+    def _read_params(
+        self, connection: Connection, new: ColumnElement[bool]
+    ) -> dict[int, dict[str, Any]]:
+        params = defaultdict[int, dict[str, Any]](dict)
+        for row in connection.execute(_of(trial_params, new)):
             distribution = json_to_distribution(row.distribution_json)
-            value = distribution.to_external_repr(row.param_value)
-            self._params.setdefault(row.trial_id, {})[row.param_name] = value
+            params[row.trial_id][row.param_name] = distribution.to_external_repr(row.param_value)
+        return params
 
-    def _read_sizes(self, connection: Connection, trial_ids: list[int]) -> None:
-        stored = trial_user_attributes.c
-        unknown = [trial_id for trial_id in trial_ids if trial_id not in self._sizes]
-        named = stored.trial_id.in_(unknown), stored.key == self.spec.minimize_also
-        for row in connection.execute(select(trial_user_attributes).where(*named)):
-            self._sizes[row.trial_id] = math.log(max(int(row.value_json), 1))
+    def _read_sizes(self, connection: Connection, new: ColumnElement[bool]) -> dict[int, float]:
+        """Logarithms."""
+        query = _of(trial_user_attributes, new)
+        query = query.where(trial_user_attributes.c.key == self.spec.minimize_also)
+        return {
+            row.trial_id: math.log(max(int(row.value_json), 1)) for row in connection.execute(query)
+        }
+
+
+def _of(table: TableClause, condition: ColumnElement[bool]) -> Select[Any]:
+    """Its rows of the trials that meet the condition."""
+    return select(table).join(trials, trials.c.trial_id == table.c.trial_id).where(condition)
 
 
 def make_chooser(

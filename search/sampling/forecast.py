@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ SPREAD_COUNTS = 5  # trials that the prior's spread counts as
 NOISES = np.geomspace(1 / 33, 33, 9)  # variances of the noise, as multiples of the prior's
 # How much data sets differ in the mean fall, in what the level says, in how far promises hold.
 DIFFER = (1.5, 0.3, 0.7)
+MOST = 100  # best and latest trials of a long study
 PRIOR = Path(__file__).with_name("prior.json")
 POLICIES = (
     *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
@@ -68,6 +70,20 @@ class Contender:
         """Logarithm of the lowest objective up to a rung; NaN where there is none."""
         seen = [it for epoch, it in self.curve.items() if epoch <= rung and math.isfinite(it)]
         return math.log(max(min(seen), 1e-12)) if seen else math.nan
+
+
+def informative(trials: Sequence[Contender]) -> Sequence[Contender]:
+    """Of a long study its best trials, its latest, and those that run or pause.
+
+    So the cost of a forecast is bounded. Where sizes count as well, all: none is best by itself.
+    """
+    if len(trials) <= 2 * MOST or any(one.size for one in trials):
+        return trials
+    ended = [one for one in trials if one.curve and one.state in ("complete", "pruned")]
+    best = nsmallest(MOST, ended, key=lambda one: min(one.curve.values()))
+    chosen = {one.number for one in (*best, *trials[-MOST:])}
+    open_ones = ("running", "paused")
+    return [one for one in trials if one.number in chosen or one.state in open_ones]
 
 
 def features(params: Mapping[str, Any]) -> list[float]:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from search.sampling.forecast import PRIOR, Contender, fit
+from search.sampling.forecast import PRIOR, Contender, fit, informative
 
 NEW: Literal["new"] = "new"
 Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
@@ -46,22 +46,21 @@ def choose(
     kept = min(epochs, budget / 2)
     if begun < trials and (begun < FIRST or spent * trials >= (budget - kept) * begun):
         return NEW
-    forecast = fit(contenders, epochs, prior)
-    estimates = {
-        one.number: estimate for one in contenders if (estimate := forecast.estimate_final(one))
-    }
-    paused = [one for one in contenders if one.state == "paused" and one.number in estimates]
+    told = informative(contenders)
+    forecast = fit(told, epochs, prior)
+    estimates = {it.number: end for it in told if (end := forecast.estimate_final(it))}
+    known = [one for one in told if one.number in estimates]
+    paused = [one for one in known if one.state == "paused"]
     if not paused:
         return NEW if begun < trials else None
     whole = sum(one.state == "complete" for one in contenders)
     if begun >= trials and spent >= budget and whole >= WHOLE:
         favourite = min(
-            (one for one in contenders if one.number in estimates and one.state != "pruned"),
+            (one for one in known if one.state != "pruned"),
             key=lambda one: estimates[one.number],
         )
         can_end = favourite.state == "paused" and spent < budget + epochs
         return favourite.number if can_end else None
-    known = [one for one in contenders if one.number in estimates]
     front = Front([(one.size, estimates[one.number][0]) for one in known])
 
     def gain(one: Contender) -> float:

@@ -147,7 +147,10 @@ def finish(
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the trial, or lay it aside: attributes, state and value in one transaction.
+    """End the trial, or lay it aside: state and value in one transaction, after the attributes.
+
+    The study's lock, for which all its workers wait in turn, is held only for the former. Of a
+    holder that dies between them, attributes stay until the trial's next holder overwrites them.
 
     Args:
         state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without;
@@ -160,16 +163,28 @@ def finish(
         ValueError: the value does not fit the state, or is NaN.
     """
 
-    def end(connection: Connection) -> None:
+    def is_done(connection: Connection) -> bool:
         if connection.execute(_finished, lease.key).first() is not None:
-            return  # the answer was lost
+            return True  # the answer was lost
         fence(connection, lease)
-        for name, it in (attributes or {}).items():
-            study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
+        return False
+
+    def describe(connection: Connection) -> None:
+        if not is_done(connection):
+            for name, it in (attributes or {}).items():
+                study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
+
+    def end(connection: Connection) -> None:
+        if is_done(connection):
+            return
         if state != TrialState.RUNNING:
             tell(connection, study.db, lease.trial_id, state, value)
         connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
 
+    if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
+        raise ValueError(f"a {state.name} trial cannot have the value {value}")
+    if attributes:
+        write(study.db, describe, durable=False)
     study.write(end)
 
 
@@ -181,8 +196,6 @@ def tell(
     value: float | None = None,
 ) -> None:
     """As Optuna's `Study.tell`, which would not end a trial that it has seen ended before."""
-    if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
-        raise ValueError(f"a {state.name} trial cannot have the value {value}")
     if state == TrialState.PRUNED:
         value = connection.scalar(_last_report, {"of_trial": trial_id})
     db.optuna.set_trial_state_values(trial_id, state, None if value is None else [value])

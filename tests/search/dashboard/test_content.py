@@ -134,6 +134,18 @@ def test_a_complete_trial_has_pictures_and_only_once(
     assert not list((tmp_path / "artifacts").iterdir())
 
 
+def test_where_time_is_short_only_the_best_have_pictures(
+    study: StudyHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.dashboard.artifacts.CREDIT_SECONDS", -1.0)
+    pictures, drawn = TrialPictures(study, tmp_path / "artifacts"), []
+    for loss in (1.0, 0.5, 0.8, 0.4):
+        lease = train(study, [2.0, loss])
+        pictures.upload(lease, np.eye(10, dtype=np.int64))
+        drawn.append(len(complete(study, lease, loss)))
+    assert drawn == [2, 2, 0, 2]
+
+
 def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_trial(
     study: StudyHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

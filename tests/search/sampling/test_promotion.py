@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search.sampling.forecast import Contender, State
+from search.sampling.forecast import MOST, Contender, State, informative
 from search.sampling.promotion import NEW, Choice, Front, choose, expected_improvement
 
 
@@ -67,3 +67,15 @@ def test_on_a_front_it_counts_what_others_of_the_size_have() -> None:
     whole = [replace(one, size=9.0) for one in whole]
     large, little = replace(good, size=9.0), replace(small, size=5.0)
     assert chosen(*whole, large, little, budget=1e3) == 4
+
+
+def test_of_a_long_study_a_forecast_takes_the_best_the_latest_and_the_open_ones() -> None:
+    many = [trial(n, 1.0, 1.0 - n % 7 / 10, state="pruned") for n in range(1000)]
+    assert informative(many[: 2 * MOST]) == many[: 2 * MOST]
+    many[5] = replace(many[5], state="paused")
+    told = informative(many)
+    assert many[5] in told
+    assert told[-MOST:] == many[-MOST:]
+    assert sum(min(one.curve.values()) < 0.41 for one in told) >= MOST
+    assert len(told) == 2 * MOST + 1
+    assert informative([replace(one, size=1.0) for one in many])[5].size == 1.0
