@@ -147,15 +147,13 @@ def finish(
     value: float | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the trial, or lay it aside: state and value in one transaction, after the attributes.
-
-    The study's lock, for which all its workers wait in turn, is held only for the former. Of a
-    holder that dies between them, attributes stay until the trial's next holder overwrites them.
+    """End the trial, or lay it aside: state and value in one transaction, under the study's lock.
 
     Args:
         state: COMPLETE with a value; PRUNED (whose value is the last report) or FAIL without;
             RUNNING for one that is laid aside, until `search.store.claims` gives it out again.
-        attributes: of the user's kind: columns and axes in optuna-dashboard.
+        attributes: of the user's kind: columns and axes in optuna-dashboard. They come first: of a
+            holder that dies between, the next one overwrites them.
 
     Raises:
         LostLeaseError: see `fence`.
@@ -164,10 +162,10 @@ def finish(
     """
 
     def is_done(connection: Connection) -> bool:
-        if connection.execute(_finished, lease.key).first() is not None:
-            return True  # the answer was lost
-        fence(connection, lease)
-        return False
+        done = connection.execute(_finished, lease.key).first() is not None  # the answer was lost
+        if not done:
+            fence(connection, lease)
+        return done
 
     def describe(connection: Connection) -> None:
         if not is_done(connection):
@@ -175,11 +173,10 @@ def finish(
                 study.db.optuna.set_trial_user_attr(lease.trial_id, name, it)
 
     def end(connection: Connection) -> None:
-        if is_done(connection):
-            return
-        if state != TrialState.RUNNING:
-            tell(connection, study.db, lease.trial_id, state, value)
-        connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
+        if not is_done(connection):
+            if state != TrialState.RUNNING:
+                tell(connection, study.db, lease.trial_id, state, value)
+            connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
 
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
         raise ValueError(f"a {state.name} trial cannot have the value {value}")
