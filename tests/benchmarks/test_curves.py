@@ -1,5 +1,6 @@
 import gzip
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ def run(file: Path, *words: str, workers: int = 1) -> list[dict[str, Any]]:
     return list(curves.read(file))
 
 
-def test_records_carries_on_and_mends_an_unfinished_line(tmp_path: Path) -> None:
+def test_records_carries_on_and_mends_an_unfinished_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process takes seconds to start.
+    monkeypatch.setattr(curves, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
     file = tmp_path / "digits.jsonl.gz"
     first = run(file, "--configs", "2")
     assert [one["number"] for one in first] == [0, 1]

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ def test_places_and_correlations_by_hand() -> None:
     assert found["mean"]["median_loss"] == [2.0, 0.3]
 
 
-def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A process takes seconds to start.
+    monkeypatch.setattr(ranking, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
     file = tmp_path / "ranking.json"
     arguments = ["--configs", "3", "--epochs", "2", "--limit", "1000", "--dataset", "digits"]
     assert ranking.main([*arguments, "--device", "cpu", "--json", str(file)]) == 0

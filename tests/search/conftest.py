@@ -16,11 +16,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from sqlalchemy import func, select
 
 from search.running.study import run_study
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.records import epochs_of
+from search.store.schema import epochs
 from search.store.studies import find_study
 from search.store.views import StudyView, view_study
 from search.training.device import kept_threads
@@ -179,12 +181,19 @@ class Site:
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120
-        while True:
-            with suppress(StorageError):  # not there yet
-                if self.reports() >= count:
-                    return
-            assert time.monotonic() < deadline, "reports did not come"
+        while time.monotonic() < deadline:
+            with (
+                suppress(StorageError),  # not there yet
+                closing(open_database(self.url, must_exist=True)) as opened,
+            ):
+                while time.monotonic() < deadline:
+                    with opened.engine.connect() as connection:  # cheap, beside what is tested
+                        stored = connection.scalar(select(func.count()).select_from(epochs)) or 0
+                    if stored >= count and self.reports() >= count:
+                        return
+                    time.sleep(0.02)
             time.sleep(0.02)
+        raise AssertionError("reports did not come")
 
     def close(self) -> None:
         end(self._started)
