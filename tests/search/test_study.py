@@ -63,21 +63,21 @@ def test_a_study_from_nothing_and_its_status(site: Any) -> None:
 
 
 def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
-    process = site.search(12, "--trials", "12", stderr=subprocess.PIPE)
-    site.wait_for_reports(8)
+    process = site.search(16, "--trials", "16", stderr=subprocess.PIPE)
+    site.wait_for_reports(14)  # both have drawn their first pictures, which takes a second
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert time.monotonic() - asked < 5
     assert process.returncode == 130
     assert "nothing is lost" in err
-    assert "--trials 12" in err  # how to go on
+    assert "--trials 16" in err  # how to go on
     before = site.view()
-    assert before.finished < 12
+    assert before.finished < 16
 
-    out, _ = site.search(12, "--workers", "1").communicate(timeout=300)
+    out, _ = site.search(16, "--workers", "1").communicate(timeout=300)
     after = site.view()
-    assert after.finished == 12, out
+    assert after.finished == 16, out
     assert not after.in_state("running", "interrupted")
     for old, new in zip(before.trials, after.trials, strict=False):
         assert new.reports[: len(old.reports)] == old.reports
