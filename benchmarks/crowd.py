@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -254,16 +255,14 @@ def main(argv: list[str] | None = None) -> int:
         url, pid = args.storage, None
         if url is None:
             url, pid = server.enter_context(private_server(args.workers))
-        studies = []
-        for pruner in args.pruners:
-            for trials in args.trials:
-                one = measure(url, trials, pruner, args.workers, args.seconds, pid)
-                studies.append(one)
-                print(show(one), flush=True)
-    if args.json:
+        studies = list[dict[str, Any]]()
         scale = {"workers": args.workers, "seconds_an_epoch": args.seconds, "epochs": EPOCHS}
         result = {**scale, "studies": studies, **environment("crowd", choose_device("cpu"))}
-        write_json(args.json, result)
+        for pruner, trials in product(args.pruners, args.trials):
+            studies.append(measure(url, trials, pruner, args.workers, args.seconds, pid))
+            print(show(studies[-1]), flush=True)
+            if args.json:
+                write_json(args.json, result)
     return 0
 
 
