@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,32 @@ class PostgresServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
         self._process.wait(timeout=30)
+
+    @contextmanager
+    def pooled(self, database: str) -> Iterator[str]:
+        """Its URL through pgbouncer, each transaction with whichever connection is free."""
+        where = self._folder
+        settings = where / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host={where} user=postgres pool_size=8\n"
+            "[pgbouncer]\npool_mode = transaction\n"
+            f"auth_type = any\nunix_socket_dir = {where}\nlisten_port = 6000\n"
+        )
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert program is not None
+        with (where / "log").open("ab") as log:
+            pooler = subprocess.Popen(
+                [program, str(settings)], stdout=log, stderr=log, **self._user
+            )
+        try:
+            deadline = time.monotonic() + 30
+            while not (where / ".s.PGSQL.6000").exists():
+                assert time.monotonic() < deadline, (where / "log").read_text()
+                time.sleep(0.05)
+            yield f"{self.url(database)}&port=6000"
+        finally:
+            pooler.terminate()
+            pooler.wait()
 
     def execute(self, statement: str) -> None:
         """Run a statement in the database `postgres`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     options = dict(_SQLITE if is_sqlite(address) else _POSTGRESQL)
     arguments = {k: v for k, v in options.pop("connect_args").items() if k not in address.query}
     unpooled: dict[str, Any] = {"poolclass": NullPool, "connect_args": arguments}
+    if not is_sqlite(address):
+        unpooled["connect_args"] = {**arguments, "prepare_threshold": None}  # see _set_up_session
 
     with create_engine(address, **unpooled).connect() as connection:
         _refuse_others(connection, must_exist=must_exist)
@@ -149,7 +152,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     if is_sqlite(address):
         _set_up_sqlite(db)
     else:
-        _on_connect(db, _SESSION)
+        _on_connect(db, _set_up_session)
     try:
         if not current:
             migrate(db.engine)
@@ -247,16 +250,22 @@ def _file(path: Path) -> tuple[int, int] | None:
 def forbid_writing(db: Database) -> None:
     """From now on nothing can be changed through it, and on SQLite no writer is held up by it."""
     db.close()  # the connections made before
-    db.engine.update_execution_options(read_only=True)
-    sqlite = db.engine.dialect.name == "sqlite"
-    _on_connect(
-        db, "PRAGMA query_only = ON" if sqlite else "SET default_transaction_read_only = on"
-    )
+    db.engine.update_execution_options(read_only=True, postgresql_readonly=True)
+    if db.engine.dialect.name == "sqlite":
+        _on_connect(db, lambda connection: connection.execute("PRAGMA query_only = ON"))
 
 
-def _on_connect(db: Database, statement: str) -> None:
+def _set_up_session(connection: Any) -> None:
+    connection.execute(_SESSION)
+    # Behind a pooler such as pgbouncer, where each transaction may be another session's.
+    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if process != connection.info.backend_pid:
+        connection.prepare_threshold = None
+
+
+def _on_connect(db: Database, do: Callable[[Any], object]) -> None:
     def connected(driver_connection: Any, _record: Any) -> None:
-        driver_connection.execute(statement)
+        do(driver_connection)
         driver_connection.commit()
 
     event.listen(db.engine, "connect", connected)

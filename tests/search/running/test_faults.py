@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -12,9 +13,10 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from sqlalchemy import text, update
 
-from search.store.opening import open_database
+from search.store.opening import forbid_writing, open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
 from search.store.studies import StudyHandle
@@ -86,6 +88,28 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         losses = [line for line in workplace.lines() if line[0] == "lost"]
         assert len(losses) == number + 1  # the late writer was fenced, and then went on
         workplace.check(total)
+
+
+@pytest.mark.skipif(
+    shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") is None,
+    reason="no pgbouncer (Debian: apt-get install pgbouncer)",
+)
+def test_workers_share_connections(postgres: Any, make_workplace: Any) -> None:
+    """A pooler gives each transaction another one; what a reader forbids itself reaches nobody."""
+    postgres.execute("CREATE DATABASE pooled")
+    with postgres.pooled("pooled") as url:
+        workplace = make_workplace(url)
+        workers = workplace.start(total=12, processes=4, epochs=3)
+        workplace.wait_for(3)
+        while workers.process.poll() is None:
+            with closing(open_database(url)) as reader:
+                forbid_writing(reader)
+                study_id = reader.optuna.get_study_id_from_name("study")
+                assert epochs_of(reader, study_id)
+                with pytest.raises(StorageInternalError):
+                    reader.optuna.set_study_user_attr(study_id, "forbidden", 1)
+        assert workers.wait() == 0
+        workplace.check(12)
 
 
 def attempts(url: str) -> set[int]:
