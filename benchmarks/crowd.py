@@ -222,8 +222,8 @@ def _cpu_seconds(server: int | None) -> tuple[float, float]:
 
 
 @contextmanager
-def private_server(workers: int) -> Iterator[tuple[str, int]]:
-    """A server of our own: its URL and its process id."""
+def private_server(workers: int) -> Iterator[tuple[PostgresServer, str]]:
+    """A server of our own, and its URL."""
     binaries = postgres_binaries()
     if binaries is None:
         raise SystemExit("no PostgreSQL server (Debian: apt-get install postgresql); or --storage")
@@ -231,7 +231,7 @@ def private_server(workers: int) -> Iterator[tuple[str, int]]:
         server = PostgresServer(binaries, Path(folder))
         settings = {"fsync": "on", "shared_buffers": "128MB"}
         server.start(max_connections=str(2 * workers + 20), **settings)
-        yield server.url("postgres"), server.pid
+        yield server, server.url("postgres")
         server.stop()
 
 
@@ -254,7 +254,8 @@ def main(argv: list[str] | None = None) -> int:
     with ExitStack() as server:
         url, pid = args.storage, None
         if url is None:
-            url, pid = server.enter_context(private_server(args.workers))
+            own, url = server.enter_context(private_server(args.workers))
+            pid = own.pid
         studies = list[dict[str, Any]]()
         scale = {"workers": args.workers, "seconds_an_epoch": args.seconds, "epochs": EPOCHS}
         result = {**scale, "studies": studies, **environment("crowd", choose_device("cpu"))}

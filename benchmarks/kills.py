@@ -71,7 +71,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         db = open_database(url, must_exist=True)
         view = view_study(require_study(db, "s"))
         rows = [row for trial in view.trials for row in trial.reports]
-        lost = len(seen - {_seen(row) for row in rows})
+        lost = len(seen - {seen_report(row) for row in rows})
         db.close()
         assert code == 0, f"the study ended with exit code {code}"
         assert view.finished == trials, f"{view.finished} of {trials} trials finished"
@@ -80,7 +80,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         return {"seconds": seconds, "kills": kills, "reports": len(rows)}
 
 
-def _seen(row: EpochRow) -> tuple[int, int, float]:
+def seen_report(row: EpochRow) -> tuple[int, int, float]:
     return row.trial_number, row.epoch, row.validation_loss
 
 
@@ -93,7 +93,7 @@ def _kill_now_and_then(
         time.sleep(0.1)
         with suppress(StorageError, KeyError), closing(open_database(url, must_exist=True)) as db:
             rows = epochs_of(db, db.optuna.get_study_id_from_name("s"))
-            seen |= {_seen(row) for row in rows}
+            seen |= {seen_report(row) for row in rows}
         if len(seen) < due:
             continue
         found = psutil.Process(process.pid).children()

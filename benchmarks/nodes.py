@@ -1,0 +1,153 @@
+"""Nodes of a real Ray cluster removed in mid-trial, and whatever else may go, in one study.
+
+    python -m benchmarks.nodes --removals 10
+
+Four nodes of one CPU, PostgreSQL, digits, checkpoints in a folder that all nodes see. Nodes are
+removed without notice, and others added; then the command is killed and started again, the server
+is stopped for 10 s, and Ctrl-C ends the command, which is started again. In the end every report
+that was ever in the database must be there, and the total exact. Meanwhile the checkpoints are
+watched: no trial may begin before its last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.cluster_utils import Cluster
+
+from benchmarks.crowd import private_server
+from benchmarks.kills import STUDY, seen_report
+from benchmarks.record import ROOT, environment, write_json
+from search.store import StorageError
+from search.store.opening import open_database
+from search.store.records import EpochRow, epochs_of
+from search.store.studies import require_study
+from search.store.views import view_study
+from search.training.device import choose_device
+
+NODES, EPOCHS = 4, 12  # epochs as in STUDY
+
+
+class Watch(threading.Thread):
+    """Looks at checkpoints as long as the study lasts; `steps_back` must stay empty."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self._folder, self._epochs = folder, defaultdict[str, int](int)
+        self.steps_back: list[str] = []
+
+    def run(self) -> None:
+        while True:
+            for file in self._folder.glob("*/trial-*[0-9].pt"):
+                with suppress(Exception):  # it is being replaced, or gone
+                    epoch = torch.load(file, weights_only=False)["training"]["epoch"]
+                    if epoch < self._epochs[file.name]:
+                        self.steps_back.append(f"{file.name}: {self._epochs[file.name]} to {epoch}")
+                    self._epochs[file.name] = epoch
+            time.sleep(0.1)
+
+
+def reports(url: str) -> list[EpochRow]:
+    with suppress(StorageError, KeyError), closing(open_database(url)) as db:
+        return epochs_of(db, db.optuna.get_study_id_from_name("s"))
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--removals", type=int, default=10, help="of nodes (default: 10)")
+    parser.add_argument("--trials", type=int, default=120, help="of the study (default: 120)")
+    parser.add_argument("--json", type=Path, help="write the result here as well")
+    args = parser.parse_args()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
+    with private_server(4 * NODES) as (server, url), tempfile.TemporaryDirectory() as folder:
+        Path(folder, "study.toml").write_text(STUDY.format(trials=args.trials))
+        kept = Path(folder, "kept")
+        watch, seen, began = Watch(kept), set[Any](), time.monotonic()
+        watch.start()
+
+        def start() -> subprocess.Popen[bytes]:
+            words = f"--config study.toml --dataset digits --study s --ray {cluster.address} "
+            words += f"--workers {NODES} --checkpoints file://{kept}"
+            return subprocess.Popen(
+                [sys.executable, "-m", "search.study", *words.split()],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "SEARCH_STORAGE": url},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+        def wait_for_new(count: int = 2 * NODES) -> None:
+            """Until so many more epochs were reported, by as many workers as there are nodes."""
+            before = {seen_report(row) for row in reports(url)}
+            while True:
+                assert command.poll() is None, "the study has ended: give it more --trials"
+                new = [row for row in reports(url) if seen_report(row) not in before]
+                if len(new) >= count and len({row.worker for row in new}) >= NODES:
+                    seen.update(map(seen_report, new), before)
+                    return
+                time.sleep(0.5)
+
+        command = start()
+        for number in range(args.removals):
+            wait_for_new()
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+            print(f"removal {number + 1}, {len(seen)} reports", flush=True)
+        wait_for_new()
+        command.kill()
+        command.wait()
+        command = start()
+        wait_for_new()
+        server.stop()
+        time.sleep(10)
+        server.start()
+        wait_for_new()
+        command.send_signal(signal.SIGINT)
+        interrupted = time.monotonic()
+        assert command.wait(60) == 130
+        interrupted = time.monotonic() - interrupted
+        command = start()
+        assert command.wait() == 0
+        rows = reports(url)
+        with closing(open_database(url)) as db:
+            view = view_study(require_study(db, "s"))
+    cluster.shutdown()
+    assert [trial.state for trial in view.trials] == ["complete"] * args.trials
+    assert [(row.trial_number, row.epoch) for row in rows] == [
+        (number, epoch) for number in range(args.trials) for epoch in range(EPOCHS + 1)
+    ]
+    assert seen <= set(map(seen_report, rows)), "reports that were there are missing"
+    taken_over = sum(
+        a.trial_number == b.trial_number and a.worker != b.worker for a, b in pairwise(rows)
+    )
+    result = {
+        "removals": args.removals,
+        "trials": args.trials,
+        "taken_over": taken_over,
+        "began_before_the_last_checkpoint": watch.steps_back,
+        "ctrl_c_seconds": interrupted,
+        "seconds": time.monotonic() - began,
+        **environment("nodes", choose_device("cpu")),
+    }
+    print(result)
+    if args.json:
+        write_json(args.json, result)
+
+
+if __name__ == "__main__":
+    main()
