@@ -88,7 +88,7 @@ def installed(home: Path, tmp_path: Path) -> Iterator[Installed]:
 
 def test_the_command_works_where_names_are_taken(installed: Installed) -> None:
     small = ("--dataset", "digits", "--trials", "2", "--epochs", "1", "--limit", "100")
-    study = installed.run("cnn-search", "study", *small, "--workers", "2", "--device", "cpu")
+    study = installed.run("cnn-search", "study", *small, "--workers", "1", "--device", "cpu")
     assert study.returncode == 0, study.stderr
     assert "2 of 2 trials" in study.stdout
     assert "cnn-search finalize --study digits" in study.stdout
