@@ -89,12 +89,11 @@ def one_line(text: str) -> str:
 
 def log(text: str) -> None:
     """A line on standard error, with the time of day where that is no terminal: it may be a log."""
-    print(text if sys.stderr.isatty() else f"{clock()} {text}", file=sys.stderr, flush=True)
-
-
-def clock() -> str:
-    """The time of day, with which a line of a log begins."""
-    return time.strftime("%H:%M:%S")
+    print(
+        text if sys.stderr.isatty() else f"{time.strftime('%H:%M:%S')} {text}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def console() -> Console:
