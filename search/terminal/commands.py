@@ -89,11 +89,8 @@ def one_line(text: str) -> str:
 
 def log(text: str) -> None:
     """A line on standard error, with the time of day where that is no terminal: it may be a log."""
-    print(
-        text if sys.stderr.isatty() else f"{time.strftime('%H:%M:%S')} {text}",
-        file=sys.stderr,
-        flush=True,
-    )
+    moment = "" if sys.stderr.isatty() else time.strftime("%H:%M:%S ")
+    print(moment + text, file=sys.stderr, flush=True)
 
 
 def console() -> Console:
