@@ -88,7 +88,8 @@ def join_study(
     chosen = choose_device(device)
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
-        db = open_database(storage, must_exist=True, patient=quiet)
+        # A team of Ray starts a lost task again by itself.
+        db = open_database(storage, must_exist=True, patient=quiet and task is None)
         db.leaving = stopping.event
         found = require_study(db, study)
         with found.told_if_gone():
