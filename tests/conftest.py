@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import optuna
 import pytest
 import torch
 
+from search.terminal import commands
 from tests.postgres import PostgresServer, postgres_binaries
 
 torch.set_num_threads(1)
@@ -42,6 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--all-faults"):
         for item in items:
             item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(autouse=True)
+def _no_command_ends_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "leave", sys.exit)
 
 
 @pytest.fixture(scope="session")

@@ -51,12 +51,7 @@ def main() -> None:
     except EOFError:
         return  # there is nothing to do after all
     stop_with_parent()
-    try:
-        run(lambda _: called(*arguments))
-    except SystemExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)  # to take torch apart takes a second
+    run(lambda _: called(*arguments))
 
 
 if __name__ == "__main__":
