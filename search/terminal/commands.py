@@ -62,7 +62,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it tells, the live view shows
     try:
         code = main(None)
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no standard output
     except ValueError as error:
         # Ours of this kind say on one line what is wrong and what to do.
         if type(error).__module__.partition(".")[0] not in OURS:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -45,6 +46,25 @@ def test_exit_code_is_what_main_returns(capsys: pytest.CaptureFixture[str]) -> N
     assert [exit_code(lambda _argv, c=code: c) for code in (0, None, 143)] == [0, None, 143]
     assert exit_code(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_without_standard_output_a_command_ends_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert exit_code(lambda _argv: 0) == 0
+
+
+def test_it_exits_at_once_and_loses_nothing_that_was_said() -> None:
+    script = """
+import atexit
+from search.terminal.commands import run
+atexit.register(print, "taken apart")
+def main(_argv):
+    print("said", end="")
+    return 75
+run(main)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (75, "said", "")
 
 
 @pytest.mark.parametrize("kind", [DataError, StorageError, RepeatError, SpecError])
