@@ -231,8 +231,10 @@ def private_server(workers: int) -> Iterator[tuple[PostgresServer, str]]:
         server = PostgresServer(binaries, Path(folder))
         settings = {"fsync": "on", "shared_buffers": "128MB"}
         server.start(max_connections=str(2 * workers + 20), **settings)
-        yield server, server.url("postgres")
-        server.stop()
+        try:
+            yield server, server.url("postgres")
+        finally:
+            server.stop()
 
 
 def show(study: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 import psycopg
 
+POOLER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+
 
 class PostgresServer:
     """A PostgreSQL of our own in a temporary folder, reached by a Unix socket.
@@ -89,12 +91,9 @@ class PostgresServer:
             "[pgbouncer]\npool_mode = transaction\n"
             f"auth_type = any\nunix_socket_dir = {where}\nlisten_port = 6000\n"
         )
-        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program is not None
+        assert POOLER is not None
         with (where / "log").open("ab") as log:
-            pooler = subprocess.Popen(
-                [program, str(settings)], stdout=log, stderr=log, **self._user
-            )
+            pooler = subprocess.Popen([POOLER, str(settings)], stdout=log, stderr=log, **self._user)
         try:
             deadline = time.monotonic() + 30
             while not (where / ".s.PGSQL.6000").exists():

@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
 import os
 import re
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import TrialState
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select, true
 
 from search.store import StorageError
 from search.store.database import read
@@ -45,7 +43,6 @@ class TrialPictures:
         self._study, self._folder = study, folder
         self._began, self._spent = time.monotonic(), 0.0
         self._is_failing = False
-        self._lowest = math.inf  # of complete trials, when it was last looked up
 
     def upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
         """Learning curves and confusion matrix of a trial that is about to be told complete.
@@ -101,24 +98,17 @@ class TrialPictures:
 
     def _is_best(self, lease: Lease) -> bool:
         """So far. A view would read all trials, of which few can be."""
-        values, ended = trial_values.c, trials.c
         own = select(func.min(epochs.c.best_validation_loss)).where(
             epochs.c.trial_id == lease.trial_id
         )
         lowest = (
-            select(func.min(values.value))
-            .join(trials, ended.trial_id == values.trial_id)
-            .where(ended.study_id == lease.study_id, ended.state == TrialState.COMPLETE)
+            select(func.min(trial_values.c.value))
+            .join(trials, trials.c.trial_id == trial_values.c.trial_id)
+            .where(trials.c.study_id == lease.study_id, trials.c.state == TrialState.COMPLETE)
         )
-
-        def value_of(query: Select[Any]) -> float:
-            found: float | None = read(self._study.db, lambda it: it.scalar(query))
-            return math.inf if found is None else found
-
-        value = value_of(own)
-        if value < self._lowest:
-            self._lowest = value_of(lowest)
-        return value < self._lowest
+        is_lower = own.scalar_subquery() < lowest.scalar_subquery()  # NULL where there is none
+        query = select(func.coalesce(is_lower, true()))
+        return bool(read(self._study.db, lambda connection: connection.scalar(query)))
 
 
 class ArtifactStore(FileSystemArtifactStore):

@@ -89,8 +89,8 @@ class Chooser:
         if len(stored) <= KEPT:
             return []
         told = informative(contenders)
-        forecast = fit(told, self.spec.epochs)
-        ends = {it.number: end[0] for it in told if (end := forecast.estimate_final(it))}
+        estimates = fit(told, self.spec.epochs).estimates(told)
+        ends = {number: mean for number, (mean, _) in estimates.items()}
         front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
         stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))
         return [one.number for one in stored[KEPT:]]

@@ -37,8 +37,7 @@ def why_flat(
         epochs: maximum per trial.
         measure: what is lowered, in words.
     """
-    forecast = fit(contenders, epochs, PRIOR)
-    ends = {one.number: end for one in contenders if (end := forecast.estimate_final(one))}
+    ends = fit(contenders, epochs, PRIOR).estimates(contenders)
     whole = [ends[one.number][0] for one in contenders if one.state == "complete"]
     early = contenders[: math.ceil(2 * len(contenders) / 3)]
     before = [ends[one.number][0] for one in early if one.number in ends]

@@ -239,6 +239,10 @@ class Forecast:
         end = trial.level(rung) + mean * self.spread
         return min(level, end), math.sqrt(variance) * self.spread
 
+    def estimates(self, trials: Iterable[Contender]) -> dict[int, tuple[float, float]]:
+        """`estimate_final` by the trial's number, where there is one."""
+        return {it.number: end for it in trials if (end := self.estimate_final(it))}
+
     def inputs(self, trial: Contender, rung: int) -> Array:
         """Of the rung's regression, (3,)."""
         level = (trial.level(rung) - self.center[rung]) / self.spread

@@ -47,8 +47,7 @@ def choose(
     if begun < trials and (begun < FIRST or spent * trials >= (budget - kept) * begun):
         return NEW
     told = informative(contenders)
-    forecast = fit(told, epochs, prior)
-    estimates = {it.number: end for it in told if (end := forecast.estimate_final(it))}
+    estimates = fit(told, epochs, prior).estimates(told)
     known = [one for one in told if one.number in estimates]
     paused = [one for one in known if one.state == "paused"]
     if not paused:

@@ -72,7 +72,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # nobody reads what it prints any more, as after `| head`
-        # Python flushes standard output once more at exit, which would fail noisily.
+        # What is still in its buffer must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     leave(code)
@@ -97,8 +97,12 @@ def one_line(text: str) -> str:
 
 def log(text: str) -> None:
     """A line on standard error, with the time of day where that is no terminal: it may be a log."""
-    moment = "" if sys.stderr.isatty() else time.strftime("%H:%M:%S ")
-    print(moment + text, file=sys.stderr, flush=True)
+    print(text if sys.stderr.isatty() else f"{clock()} {text}", file=sys.stderr, flush=True)
+
+
+def clock() -> str:
+    """The time of day, with which a line of a log begins."""
+    return time.strftime("%H:%M:%S")
 
 
 def console() -> Console:

@@ -23,7 +23,7 @@ from search.analysis.time_left import time_left
 from search.analysis.wording import ENDED, counts_in_words, data_in_words, flat_in_words, printable
 from search.store import StudyGoneError
 from search.store.views import StudyView
-from search.terminal.commands import one_line
+from search.terminal.commands import clock, one_line
 from search.terminal.frame import ended_or_paused, frame, outcome
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import score_at_epoch, score_in_words
@@ -217,7 +217,7 @@ class _PlainLines:
             self._print(f"no news: {what}")
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {line}"), soft_wrap=True)
+        self._console.print(Text(f"{clock()} {line}"), soft_wrap=True)
         self._printed_at = time.monotonic()
 
     def _is_due(self) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import time
@@ -20,6 +19,7 @@ from search.store.opening import forbid_writing, open_database
 from search.store.records import epochs_of
 from search.store.schema import leases
 from search.store.studies import StudyHandle
+from tests.postgres import POOLER
 from tests.search.workplaces import SmallDisk
 
 pytestmark = pytest.mark.faults
@@ -90,10 +90,7 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         workplace.check(total)
 
 
-@pytest.mark.skipif(
-    shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin") is None,
-    reason="no pgbouncer (Debian: apt-get install pgbouncer)",
-)
+@pytest.mark.skipif(POOLER is None, reason="no pgbouncer (Debian: apt-get install pgbouncer)")
 def test_workers_share_connections(postgres: Any, make_workplace: Any) -> None:
     """A pooler gives each transaction another one; what a reader forbids itself reaches nobody."""
     postgres.execute("CREATE DATABASE pooled")
