@@ -77,6 +77,7 @@ def parser() -> Parser:
         examples="""
 python -m benchmarks.throughput                 # the whole measurement
 python -m benchmarks.throughput --quick         # a look: fewer images, two rounds
+python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_2
 """,
     )
     own.add_argument("--rounds", type=positive_int, metavar="N", help=f"default: {ROUNDS}")
@@ -85,6 +86,13 @@ python -m benchmarks.throughput --quick         # a look: fewer images, two roun
     )
     own.add_argument(
         "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
+    )
+    own.add_argument(
+        "--contenders",
+        nargs="+",
+        metavar="NAME",
+        help="only these, as the JSON calls them, for instance ours_alone dataloader_2 (default: "
+        "all that make sense on this machine)",
     )
     own.add_argument(
         "--quick", action="store_true", help=f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
@@ -237,6 +245,13 @@ def main(argv: list[str] | None = None) -> int:
     jobs = {column.name: job(column, args, device) for column in COLUMNS}
     task = jobs[COLUMNS[0].name].task(torch.device("cpu"))
     who, skipped = contenders(device), []
+    if unknown := set(args.contenders or ()) - {contender.name for contender in who}:
+        raise SystemExit(
+            f"error: no contender {', '.join(sorted(unknown))} on this machine; there are "
+            f"{', '.join(contender.name for contender in who)}"
+        )
+    if args.contenders:
+        who = [contender for contender in who if contender.name in args.contenders]
     if ray_version() is None:
         who = [contender for contender in who if contender.style != "ray"]
         skipped.append(NO_RAY)

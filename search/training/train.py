@@ -95,7 +95,7 @@ class Training(Iterator[Epoch]):
         self._best_value, self._best_epoch = math.inf, 0
         self._enqueued: deque[Callable[[], None]] = deque()  # each waits for its slice
         self._seconds = 0.0
-        self._portions = self._run()
+        self._portions: Iterator[Epoch | None] = self._run()
         if state is not None:
             self._take_up(state)
 
@@ -208,7 +208,7 @@ class Training(Iterator[Epoch]):
 
     def close(self) -> None:
         """End it here, so that all it holds is freed with the last reference to it, and at once."""
-        self._portions.close()
+        self._portions = iter(())  # drops the generator, whose frame refers to this training
 
     def state(self) -> dict[str, Any]:
         """All that decides how the training goes on. Valid between two epochs only."""

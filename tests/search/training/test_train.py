@@ -1,5 +1,7 @@
+import gc
 import io
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -149,6 +151,22 @@ def test_arms_see_the_same_examples_in_the_same_order(task: Task) -> None:
         next(training)
         orders.append(training.state()["randomness"]["order"])
     assert torch.equal(*orders)
+
+
+def test_an_ended_training_is_freed_with_its_last_reference(
+    network: ConvNetConfig, task: Task
+) -> None:
+    training = train(network, RECIPE, task, seed=0)
+    next(training)
+    training.close()
+    assert next(training, None) is None
+    left = weakref.ref(training)
+    gc.disable()
+    try:
+        del training
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_patience_watches_the_objective(network: ConvNetConfig, task: Task) -> None:
