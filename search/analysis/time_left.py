@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
 GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean
+LEAST = 3  # trials that the cost of a budget's epochs is taken from
 RECENT = 20  # trials that the cost of an epoch is taken from
 MOST_BETWEEN = 60  # seconds between two reports, beside training; more is a pause
 
@@ -40,6 +41,7 @@ class Trained(NamedTuple):
     epochs: float
     seconds: float
     continued: bool = False  # to its end, whatever the study's rule says
+    worker: str | None = None  # who trains it
 
 
 def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
@@ -52,7 +54,7 @@ def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
         seconds[row.trial_number] += gap if 0 < between < MOST_BETWEEN else row.seconds
         latest[row.worker] = row.reported_at
     trials = [
-        Trained(t.number, t.state, epochs_trained(t), seconds[t.number], t.continued)
+        Trained(t.number, t.state, epochs_trained(t), seconds[t.number], t.continued, t.worker)
         for t in view.trials
     ]
     return estimate(view.spec, trials, workers)
@@ -61,7 +63,9 @@ def time_left(view: StudyView, workers: int | None = None) -> TimeLeft | None:
 def estimate(
     spec: StudySpec, trials: Sequence[Trained], workers: int | None = None
 ) -> TimeLeft | None:
-    """Until the study has its total; None before the first report.
+    """Until the study has its total; None before the first report of a trial that was drawn.
+
+    The baseline, made by hand and often small, says little of the others.
 
     After the third of 50 trials it is within a factor of two in four of five simulated studies
     (tests/search/analysis/test_time_left.py). Arms go as they went before; those that have not
@@ -69,13 +73,15 @@ def estimate(
 
     Args:
         trials: all that the study has, by number.
-        workers: how many trials are trained at a time; None: as many as now, or one.
+        workers: processes, each of which trains one trial, or several in turn; None: as many as
+            now, or one.
     """
-    workers = workers or sum(trial.state == "running" for trial in trials) or 1
+    workers = workers or len({trial.worker for trial in trials if trial.state == "running"}) or 1
     counted = ("complete", "pruned", *(["failed"] if spec.is_comparison else []))
     ended = [trial for trial in trials if trial.state in counted]
     begun = [trial for trial in trials if trial.state in ("running", "paused", "interrupted")]
-    timed = [trial for trial in trials if trial.epochs > 0]
+    drawn = trials[0 if spec.baseline is None else 1 :]
+    timed = [trial for trial in drawn if trial.epochs > 0]
     missing = spec.trials - len(ended)
     if missing <= 0 or not timed:
         return None if missing > 0 else TimeLeft(0.0, 0.0)
@@ -96,7 +102,9 @@ def estimate(
         ]
         needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs) + sum(rests)
         ahead = max(budget - sum(trial.epochs for trial in trials), needed)
-        seconds = ahead * _epoch_seconds(timed) / workers
+        # What is left goes to the best, often large ones, as it went to those trained furthest.
+        furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(LEAST, len(timed) // 3) :]
+        seconds = ahead * _epoch_seconds(furthest) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
     later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]
     costs = {

@@ -128,7 +128,10 @@ def _estimate(
             costs.append(timer(config, task))
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
-    trial_seconds = fmean(costs) * expected_epochs(spec)
+    # A budget goes to the best trials, and these are mostly among the larger networks.
+    prefers = epoch_budget(spec) is not None and spec.minimize_also is None
+    likely = sorted(costs)[len(costs) // 2 :] if prefers else costs
+    trial_seconds = fmean(likely) * expected_epochs(spec)
     seconds = max(trials / workers, min(trials, 1)) * trial_seconds  # a trial has one worker
     parts = [
         f"About {duration(seconds)} with {counted(workers, 'worker')}",
@@ -141,7 +144,8 @@ def _estimate(
     return (
         f"{', '.join(parts)}. An estimate: from a few steps of {len(costs)} of {len(configs)} "
         f"{'arms' if spec.is_comparison else 'draws'}, {min(costs):.3g} to {max(costs):.3g} s an "
-        "epoch, trained just now beside whatever else this machine does."
+        "epoch, trained just now beside whatever else this machine does"
+        f"{'; the slower half counts, since most of the budget goes to large networks' * prefers}."
     )
 
 

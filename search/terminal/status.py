@@ -134,6 +134,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
                 row.epoch or EARLY_LOOK * (row.epoch == 0),
                 row.seconds or 0,
                 row.continued is not None,
+                row.worker,
             )
             for state, row in trials
         ]

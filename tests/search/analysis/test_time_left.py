@@ -20,7 +20,7 @@ from search.store.views import State, StudyView, TrialView
 from tests.search.made_up_views import study_view, trial_view
 
 _FILE = read_study_file(find_study_file("default"))
-DEFAULT = StudySpec(**{**_FILE, "dataset": "fashion_mnist", "pruner": "halving"})
+DEFAULT = StudySpec(**{**_FILE, "dataset": "fashion_mnist", "pruner": "halving", "baseline": None})
 STUDIES = 100  # of each kind
 # Standard deviation of the logarithm of an epoch's seconds, over the default space: as on 2 CPU
 # cores, and where launching kernels takes the time.
@@ -131,10 +131,13 @@ def test_workers_share_the_work_but_not_one_trial() -> None:
     assert seconds_left(last, workers=4) == pytest.approx(4 * 10)
 
 
-def test_workers_are_those_that_train_now() -> None:
-    one, other = plain(1, 1, state="running"), plain(2, 1, state="running")
+def test_workers_are_the_processes_that_train_now() -> None:
+    one = plain(1, 1, state="running", worker="host:1")
+    other = plain(2, 1, state="running", worker="host:2")
     two = view_of(PLAIN, [plain(0), one, other])
     assert time_left(two) == time_left(two, 2)
+    packed = view_of(PLAIN, [plain(0), one, replace(other, worker="host:1")])  # in turn, on a GPU
+    assert time_left(packed) == time_left(packed, 1)
     nobody = view_of(PLAIN, [plain(0), replace(one, state="interrupted")])
     assert time_left(nobody) == time_left(nobody, 1)
 
@@ -164,6 +167,19 @@ def test_arms_go_as_they_went_before() -> None:
     running = trial(5, 6.0, "running", 4)
     assert left(*first, running)[0] == pytest.approx(2 * (once - 60) + 2 * 60 + 6 * 6)
     assert left(*first[:1])[1] > 0.8  # arms of other sizes may take anything
+
+
+def test_the_best_decide_what_an_epoch_costs_and_the_baseline_does_not() -> None:
+    """8 trials of 5 epochs with 20 epochs for all."""
+    fields: dict[str, Any] = {"pruner": "promotion", "budget": 0.5}
+    baseline = trial_of(0, [1.0] * 5, state="complete")
+    ours = {**fields, "baseline": {"depth": 2}}
+    assert seconds_left([baseline], **ours) is None
+    small = [trial_of(n, [10.0 / 3], early=1.0, state="paused") for n in range(1, 4)]
+    large = [trial_of(n, [30.0] * 3, state="paused") for n in range(4, 7)]
+    left = seconds_left([baseline, *small, *large], **ours)
+    assert left == pytest.approx((20 - 5 - 3 / 3 - 9) * 30)
+    assert seconds_left([baseline], **fields) is not None
 
 
 def test_where_trials_pause_a_spent_budget_is_not_the_end() -> None:
