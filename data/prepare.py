@@ -47,12 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = " of their own" if info.has_own_validation else ""
     print(f"{shown(info.title)} ({shown(info.name)})")
     print(f"images      {width}x{height} {'grey' if channels == 1 else 'RGB'}")
-    print(f"training    {info.training_count:>7,}, {info.validation_count:,}{own} for validation")
-    print(f"test        {test_count:>7,}")
-    print(f"classes     {len(info.class_names):>7,}: {', '.join(map(shown, info.class_names))}")
+    held_out = f"{grouped(info.validation_count)}{own} for validation"
+    print(f"training    {grouped(info.training_count):>7}, {held_out}")
+    print(f"test        {grouped(test_count):>7}")
+    print(f"classes     {len(info.class_names):>7}: {', '.join(map(shown, info.class_names))}")
     for note in info.notes:
         print(shown(note))
     return 0
+
+
+def grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 if __name__ == "__main__":
