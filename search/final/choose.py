@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import counted
 from search.spec.config import TrialConfig
-from search.spec.objectives import TEMPERATURE
+from search.spec.objectives import CALIBRATED_LOSS, TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
 from search.training.epoch import Epoch
 from search.training.metrics import HIGHEST_TEMPERATURE
+
+# Training loss as a share of the validation loss, below which a network learns images by heart.
+BY_HEART = 0.8
+USUAL_STRENGTH = 1.0  # of an augmentation; no schedule asks for more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +117,7 @@ def choose_candidates(view: StudyView, count: int) -> list[Chosen]:
 def stretched(chosen: Chosen, epochs: int) -> Chosen:
     """With the schedule over so many epochs, all trained: it ends where the schedule ends.
 
+    A trial that was learning its images by heart gets stronger augmentation, see `strength_for`.
     The temperature is the trial's at the end of its own schedule, or as near to it as it came.
     """
     best, own, trial = chosen.epochs, chosen.config.recipe.epochs, chosen.trial
@@ -123,7 +128,14 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         f"Trained for {counted(epochs, 'epoch')}, {how}; the trial was best after epoch {best} of "
         f"{own}."
     )
-    config = replace(chosen.config, recipe=replace(chosen.config.recipe, epochs=epochs))
+    recipe = replace(chosen.config.recipe, epochs=epochs)
+    if (strength := strength_for(chosen, epochs)) > recipe.augmentation_strength:
+        told += (
+            f" Its augmentation has strength {strength:.2g} in place of "
+            f"{recipe.augmentation_strength:.2g}, since it was learning its images by heart."
+        )
+        recipe = replace(recipe, augmentation_strength=strength)
+    config = replace(chosen.config, recipe=recipe)
     return Chosen(
         trial=replace(trial, config=config),
         config=config,
@@ -131,6 +143,21 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         temperature=temperature_of(trial.curve[-1]),
         why=f"{chosen.why} {told}".lstrip(),
     )
+
+
+def strength_for(chosen: Chosen, epochs: int) -> float:
+    """Of the augmentation over so many epochs; the trial's own unless it learned by heart.
+
+    A search of short trainings finds the weak augmentation that suits them. It grows with the
+    epochs over those after which the trial was best, up to the usual strength
+    (docs/figures.md#accuracy-on-fashion-mnist).
+    """
+    recipe, last = chosen.config.recipe, chosen.trial.curve[-1]
+    own = recipe.augmentation_strength
+    loss = last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
+    if recipe.augmentation == "none" or not last.train_loss < BY_HEART * loss:
+        return own
+    return max(own, min(USUAL_STRENGTH, own * epochs / chosen.epochs))
 
 
 def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:

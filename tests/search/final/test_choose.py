@@ -110,3 +110,29 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
     )
     assert "its whole schedule" in stretched(plain, whole).why
     assert stretched(longer, 30) == longer
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "train_loss", "epochs", "strength"),
+    [
+        ("flip-crop", 0.1, 6, 0.6),  # three times the epochs after which it was best
+        ("flip-crop", 0.1, 30, 1.0),
+        ("flip-crop", 0.1, 2, 0.2),
+        ("flip-crop", 0.38, 30, 0.2),  # had not learned by heart
+        ("none", 0.1, 30, 0.2),
+    ],
+)
+def test_a_longer_training_needs_stronger_augmentation(
+    augmentation: str, train_loss: float, epochs: int, strength: float
+) -> None:
+    own = trial_view(0, [0.5, 0.3, 0.4])
+    last = dataclasses.replace(own.curve[-1], train_loss=train_loss)
+    assert own.config is not None
+    recipe = dataclasses.replace(
+        own.config.recipe, augmentation=augmentation, augmentation_strength=0.2
+    )
+    config = dataclasses.replace(own.config, recipe=recipe)
+    trial = dataclasses.replace(own, config=config, curve=(*own.curve[:-1], last))
+    found = stretched(choose_trial(study_view([trial])), epochs)
+    assert found.config.recipe.augmentation_strength == pytest.approx(strength)
+    assert ("strength" in found.why) == (strength > 0.2)
