@@ -54,8 +54,9 @@ def parser() -> Parser:
         "--epochs",
         type=positive_int,
         metavar="E",
-        help="train for E epochs, with the learning-rate schedule scaled to them, to its end "
-        "(default: as many as the trial's best value took, with its schedule as it was)",
+        help="train for E epochs, with the learning-rate schedule scaled to them, to its end, and "
+        "with stronger augmentation where the trial learned its images by heart (default: as many "
+        "as the trial's best value took, with its schedule as it was)",
     )
     own.add_argument("--export", choices=["onnx"], help="also write the model in this format")
     own.add_argument(

@@ -146,16 +146,18 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
 
 
 def strength_for(chosen: Chosen, epochs: int) -> float:
-    """Of the augmentation over so many epochs; the trial's own unless it learned by heart.
+    """Of the augmentation over more epochs than the search's; the trial's own unless it learned
+    by heart.
 
     A search of short trainings finds the weak augmentation that suits them. It grows with the
-    epochs over those after which the trial was best, up to the usual strength
-    (docs/figures.md#accuracy-on-fashion-mnist).
+    epochs over those after which the trial was best, up to the usual strength (evidence:
+    docs/search.md, "Choosing the winner").
     """
     recipe, last = chosen.config.recipe, chosen.trial.curve[-1]
     own = recipe.augmentation_strength
     loss = last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
-    if recipe.augmentation == "none" or not last.train_loss < BY_HEART * loss:
+    by_heart = recipe.augmentation != "none" and last.train_loss < BY_HEART * loss
+    if epochs <= recipe.epochs or not by_heart:
         return own
     return max(own, min(USUAL_STRENGTH, own * epochs / chosen.epochs))
 

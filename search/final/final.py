@@ -93,8 +93,9 @@ def finalise(
         seeds: number of training runs, from 1 up; the metrics are means over them.
         trial: number of another trial than the best.
         arm: take the best repeat of this arm of a comparison.
-        epochs: train so many, with the recipe's schedule scaled to them; None: as many as the
-            trial's best value took, with the schedule as it was.
+        epochs: train so many, with the recipe's schedule scaled to them, and stronger augmentation
+            where the trial learned its images by heart (`search.final.choose.strength_for`); None:
+            as many as the trial's best value took, with the schedule as it was.
         candidates: so many of the best trials, from 2 up, are first trained again with fresh seeds
             on the study's own split; the one with the lowest mean value is finalised. With `epochs`
             they are trained so, too.

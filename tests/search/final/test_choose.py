@@ -117,7 +117,7 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
     [
         ("flip-crop", 0.1, 6, 0.6),  # three times the epochs after which it was best
         ("flip-crop", 0.1, 30, 1.0),
-        ("flip-crop", 0.1, 2, 0.2),
+        ("flip-crop", 0.1, 3, 0.2),  # as the search trained it
         ("flip-crop", 0.38, 30, 0.2),  # had not learned by heart
         ("none", 0.1, 30, 0.2),
     ],
@@ -129,7 +129,7 @@ def test_a_longer_training_needs_stronger_augmentation(
     last = dataclasses.replace(own.curve[-1], train_loss=train_loss)
     assert own.config is not None
     recipe = dataclasses.replace(
-        own.config.recipe, augmentation=augmentation, augmentation_strength=0.2
+        own.config.recipe, epochs=3, augmentation=augmentation, augmentation_strength=0.2
     )
     config = dataclasses.replace(own.config, recipe=recipe)
     trial = dataclasses.replace(own, config=config, curve=(*own.curve[:-1], last))
