@@ -37,9 +37,10 @@ OWNER = "study.json"  # in a study's folder: whose it is
 MOST_OWNER_BYTES = 10_000
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100
+FORGOTTEN = 30 * 86_400  # seconds: a final training left for so long is not taken up again
 _log = logging.getLogger(__name__)
 _CHECKPOINT = re.compile(
-    r"(trial|final|candidate-[0-9]{1,9})-([0-9]{1,9})(?:\.previous)?\.pt"
+    r"(trial|(?:final|candidate-[0-9]{1,9})(?:-[0-9a-f]{8})?)-([0-9]{1,9})(?:\.previous)?\.pt"
 )  # number, or seed
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
@@ -213,8 +214,8 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     """Delete what killed processes have left in the study's folder; a failure is only told.
 
     Nothing that may still be of use goes: no file of a process that lives, no checkpoint of a trial
-    that has not ended or may be taken up again, none of a final training that is newer than the
-    last test evaluation.
+    that has not ended or may be taken up again, none of a final training in the month before the
+    last test evaluation or after it: another finalize may go on with it.
     """
     ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
     of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
@@ -234,7 +235,7 @@ def sweep(study: StudyHandle, folder: Path) -> None:
         results = [row for row in results_of(study.db, study.name) if row.figures is not None]
         tested = max((row.opened_at.timestamp() for row in results), default=0.0)
         for path, kind, number, at in written:
-            is_done = number not in kept if kind == "trial" else at < tested
+            is_done = number not in kept if kind == "trial" else at < tested - FORGOTTEN
             if is_done and path.stat().st_mtime == at:  # not written anew meanwhile
                 path.unlink()
     except FileNotFoundError:

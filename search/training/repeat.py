@@ -6,6 +6,8 @@ Each seed leaves a checkpoint after every epoch and goes on from it, in this or 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -76,8 +78,13 @@ class Job:
         )
 
     def checkpoint(self, seed: int) -> Path:
+        """A file of its own for each trial and each number of epochs, however they take turns."""
         of = "" if self.candidate is None else f"-{self.candidate}"
-        return self.checkpoints / f"{self.kind}{of}-{seed}.pt"
+        made_for = json.dumps(
+            [self.architecture, self.recipe.to_dict(), self.epochs], sort_keys=True
+        )
+        digest = hashlib.sha256(made_for.encode()).hexdigest()[:8]
+        return self.checkpoints / f"{self.kind}{of}-{digest}-{seed}.pt"
 
     def identity(self, seed: int) -> dict[str, Any]:
         """What a checkpoint must have been made for to be gone on from."""

@@ -1,6 +1,7 @@
 """finalise from Python: as the command, quiet; killed or stopped, one evaluation and all files."""
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -236,7 +237,7 @@ def test_candidates_are_trained_once_also_if_it_is_killed(
     def counted(path: Path, state: dict[str, Any]) -> None:
         real(path, state)
         saved.append(f"{path.name} {len(state['curve'])}")
-        if saved[-1] == "final-0.pt 1":
+        if re.fullmatch(r"final-[0-9a-f]{8}-0\.pt 1", saved[-1]):
             stop.set()
 
     monkeypatch.setattr(repeat, "save_checkpoint", counted)

@@ -263,21 +263,19 @@ def test_checkpoints_are_swept_when_their_trials_have_ended(
     assert files(tmp_path) == sorted(["trial-3.previous.pt", "trial-3.pt", *persons])
 
 
-def test_final_trainings_are_swept_once_they_were_tested(
+def test_final_trainings_are_swept_a_month_before_the_last_test(
     db: Database, study: StudyHandle, tmp_path: Path
 ) -> None:
-    path = tmp_path / "checkpoints" / "final-0.pt"
-    for each in (path, path.with_name("candidate-17-0.pt")):
-        save_checkpoint(each, {"identity": {}})
-        os.utime(each, (time.time() - 60,) * 2)
+    names = ["candidate-17-0a1b2c3d-0.pt", "final-0.pt", "final-0a1b2c3d-0.pt"]
+    for name, days in zip(names, (40, 40, 1), strict=True):
+        save_checkpoint(tmp_path / "checkpoints" / name, {"identity": {}})
+        os.utime(tmp_path / "checkpoints" / name, (time.time() - 86_400 * days,) * 2)
     add_result(study, trial_number=0, seeds=[0], result_id="result")
     sweep(study, tmp_path)
-    assert files(tmp_path) == ["candidate-17-0.pt", "final-0.pt"]  # their evaluation has not ended
+    assert files(tmp_path) == names  # their evaluation has not ended
     complete_result(db, "result", {"accuracy": 0.5})
-    save_checkpoint(path.with_name("final-1.pt"), {"identity": {}})
-    os.utime(path.with_name("final-1.pt"), (time.time() + 60,) * 2)
     sweep(study, tmp_path)
-    assert files(tmp_path) == ["final-1.pt"]  # trained since
+    assert files(tmp_path) == names[2:]  # another finalize may go on with it
 
 
 def test_a_sweep_that_fails_is_only_told(

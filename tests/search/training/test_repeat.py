@@ -65,11 +65,16 @@ def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) 
     for change in ({"study_seed": 8}, {"dataset": "other"}):
         assert not dataclasses.replace(job, **change).saved(0)["curve"]
     assert len(job.saved(0)["curve"]) == 3
+    shorter = dataclasses.replace(job, epochs=1)
+    train_seed(shorter, task, 0)
+    assert [len(one.saved(0)["curve"]) for one in (job, shorter)] == [3, 1]
 
 
 def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task: Task) -> None:
     two = [dataclasses.replace(job, candidate=number, limit=100) for number in (4, 5)]
-    assert [one.checkpoint(0).name for one in two] == ["candidate-4-0.pt", "candidate-5-0.pt"]
+    names = [one.checkpoint(0).name for one in (*two, dataclasses.replace(two[0], epochs=2))]
+    assert [name[:12] for name in names] == ["candidate-4-", "candidate-5-", "candidate-4-"]
+    assert len({*names}) == 3
     first, second, final = (train_seed(it, task, 0) for it in (*two, job))
     assert first.training == second.training != final.training
     assert first.curve[-1].metrics["temperature"] > 0
