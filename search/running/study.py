@@ -22,7 +22,7 @@ from search.running import by_hand
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
 from search.running.run import Plan, Run, make_plan
-from search.running.worker import train_trials
+from search.running.worker import TRIALS_PER_GPU, train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
 from search.store import DEFAULT_STORAGE, StudyBrokenError
@@ -176,6 +176,22 @@ def choose_devices(request: Request) -> list[torch.device]:
     return [chosen] * count
 
 
+def what_a_seed_costs(request: Request, device: torch.device) -> list[str]:
+    """That trials are trained one at a time, and what changes it, where more would be usual."""
+    if "seed" not in request.options:
+        return []
+    usual = default_workers("cpu") if device.type == "cpu" else TRIALS_PER_GPU
+    flag, given = "trials-per-device", request.trials_per_device
+    if device.type == "cpu":
+        flag, given = "workers", request.workers or 1
+    if usual == 1 or given != 1:
+        return []
+    return [
+        f"one trial at a time, so that the same --seed gives the same study; with --{flag} {usual} "
+        "it takes less time"
+    ]
+
+
 @optuna_warnings_only()
 def search_study(
     request: Request,
@@ -208,7 +224,7 @@ def search_study(
             if request.continue_trials:
                 told += by_hand.continue_trials(run.study, run.spec, request.continue_trials)
         if progress:
-            for note in (*plan.notes, *told, *pool.words):
+            for note in (*plan.notes, *told, *pool.words, *what_a_seed_costs(request, device)):
                 log(printable(note))
         try:
             with run.study.told_if_gone():

@@ -18,8 +18,9 @@ import torch
 
 import search
 from search import report, study
+from search.running.request import read_request
 from search.running.results import Study, load_study, study_figures
-from search.running.study import run_study
+from search.running.study import run_study, what_a_seed_costs
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store import StorageError
@@ -237,3 +238,22 @@ def test_what_is_not_there() -> None:
     with pytest.raises(StorageError, match="no such file"):
         load_study(storage="sqlite:///nowhere.db")
     assert not Path("nowhere.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "told"),
+    [
+        ({"seed": 1}, "cpu", "--workers 2"),
+        ({"seed": 1}, "cuda", "--trials-per-device 4"),
+        ({"seed": 1, "workers": 2}, "cpu", ""),
+        ({"seed": 1, "trials_per_device": 4}, "cuda", ""),
+        ({}, "cpu", ""),
+    ],
+)
+def test_it_says_that_a_seed_trains_one_at_a_time(
+    flags: dict[str, Any], device: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.running.study.default_workers", lambda _: 2)
+    said = what_a_seed_costs(read_request(None, flags), torch.device(device))
+    assert told in "".join(said)
+    assert bool(said) == bool(told)
