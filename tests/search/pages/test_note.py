@@ -80,8 +80,9 @@ def test_the_note_says_how_far_the_study_is(
     assert 5 * 60 < left.seconds < 120 * 60
     about = f"\nAbout {duration(left.seconds)} left, give or take {100 * left.spread:.0f} %"
     assert f"{about} as of 2026-03-01 09:09 UTC: " in study_note(small_study)
-    guess = study_note(make_view([make_trial(0, [0.5], state="running")]))
-    assert " % as of 2026-03-01" in guess
+    begun = [make_trial(number, [0.5], state="running") for number in (0, 1)]
+    assert "No estimate yet as of 2026-03-01" in study_note(make_view(begun[:1]))  # the baseline
+    assert " % as of 2026-03-01" in study_note(make_view(begun))
 
 
 def test_trials_that_nobody_trains_are_told(make_view: MakeView, make_trial: MakeTrial) -> None:
