@@ -14,6 +14,7 @@ from search.store.views import StudyView, TrialView
 
 LONG, SHARE = 10, 1 / 3  # trials without a gain, and their share of all: both at least
 LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
+LONGER = 2  # times the epochs, which over-fitting recipes gained from with stronger augmentation
 RISE = 0.05  # of the value from there to the last epoch, as a share: at least
 
 
@@ -68,8 +69,17 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
         f"Trial {trial.number} over-fits: its {view.spec.value.label} is lowest in epoch "
         f"{best.epoch} of {last.epoch} ({objective_in_words(view, best.value)}) and rises to "
         f"{objective_in_words(view, last.value)} by the last, while its training loss falls from "
-        f"{best.train_loss:.4f} to {last.train_loss:.4f}."
+        f"{best.train_loss:.4f} to {last.train_loss:.4f}.{_remedy(trial, view)}"
     )
+
+
+def _remedy(trial: TrialView, view: StudyView) -> str:
+    if view.spec.is_comparison or trial.config is None:
+        return ""
+    if trial.config.recipe.augmentation == "none":
+        return ""
+    more = f"finalize --epochs {LONGER * view.spec.epochs}"
+    return f" With {more} it is trained for longer, with stronger augmentation."
 
 
 def size_name(view: StudyView) -> str:

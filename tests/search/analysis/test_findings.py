@@ -138,3 +138,8 @@ def test_over_fitting_is_said_of_curves_that_show_it(
             "Trial 0 over-fits: its validation loss is lowest in epoch 2 of 5 (0.3000) and rises "
             "to 0.4100 by the last, while its training loss falls from 0.3000 to 0.0500."
         )
+        assert trial.config is not None
+        recipe = dataclasses.replace(trial.config.recipe, augmentation="flip-crop")
+        varied = dataclasses.replace(trial.config, recipe=recipe)
+        said = overfitting_in_words(dataclasses.replace(trial, config=varied), view) or ""
+        assert f"0.0500. With finalize --epochs {2 * view.spec.epochs} it is trained" in said
