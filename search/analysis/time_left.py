@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GUESS_TRIALS = 15  # the pruner's own guess of a trial's epochs counts like so many trials
 GUESS_VARIATION = 1.0  # standard deviation of the seconds of trials, as a share of their mean
 LEAST = 3  # trials that the cost of a budget's epochs is taken from
+UNKNOWN_PATIENCE = 0.8  # spread, until a first trial has shown how early they stop
 RECENT = 20  # trials that the cost of an epoch is taken from
 MOST_BETWEEN = 60  # seconds between two reports, beside training; more is a pause
 
@@ -107,18 +108,22 @@ def estimate(
         seconds = ahead * _epoch_seconds(furthest) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
     later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]
-    costs = {
-        arm: expected_epochs(spec, trials, arm)
-        * _epoch_seconds([trial for trial in timed if arm_of(spec, trial.number) == arm] or timed)
-        for arm in {*later, *(arm_of(spec, trial.number) for trial in begun)}
+    arms = {*later, *(arm_of(spec, trial.number) for trial in begun)}
+    epochs = {arm: expected_epochs(spec, trials, arm) for arm in arms}
+    of_one = {
+        arm: _epoch_seconds([one for one in timed if arm_of(spec, one.number) == arm] or timed)
+        for arm in arms
     }
-    jobs = [costs[arm] for arm in later]
-    jobs += [
-        costs[arm_of(spec, trial.number)] * max(0.0, 1 - trial.epochs / spec.epochs)
-        for trial in begun[:missing]
-    ]
+    jobs = [epochs[arm] * of_one[arm] for arm in later]
+    for trial in begun[:missing]:
+        arm = arm_of(spec, trial.number)
+        least = min(spec.patience or 1, spec.epochs - trial.epochs)  # it may have improved just now
+        rest = max(epochs[arm] - trial.epochs, least)
+        jobs.append(max(0.0, rest) * of_one[arm])
     known = {arm_of(spec, trial.number) for trial in timed}
     unknown = sum(arm not in known for arm in later) / missing
+    if spec.patience is not None and not ended:
+        unknown = UNKNOWN_PATIENCE
     spent = [trial.seconds for trial in ended]
     varies = pstdev(spent) / fmean(spent) if len(spent) > 3 and any(spent) else GUESS_VARIATION
     total = max(sum(jobs) / workers, *jobs, 0.0)  # one trial is trained by one worker
@@ -139,15 +144,16 @@ def expected_epochs(
     if (budget := epoch_budget(spec)) is not None:
         return max(budget / spec.trials, guess)
     states = ("complete", "failed") if spec.is_comparison else ("complete", "pruned")
-    ended = [
-        trial.epochs
-        for trial in trials
-        if trial.state in states
-        and trial.number >= pruner.unjudged
-        and arm_of(spec, trial.number) == arm
-    ]
-    weight = GUESS_TRIALS if guess < spec.epochs else int(not ended)
-    return (weight * guess + sum(ended)) / (weight + len(ended))
+    over = [one for one in trials if one.state in states and one.number >= pruner.unjudged]
+    ended = [one.epochs for one in over if arm_of(spec, one.number) == arm]
+    if guess < spec.epochs:
+        return (GUESS_TRIALS * guess + sum(ended)) / (GUESS_TRIALS + len(ended))
+    if spec.patience is not None and not ended:
+        # As far as those of other arms; before any has ended, twice as far as they are.
+        ended = [one.epochs for one in over]
+        begun = [one.epochs for one in trials if one.epochs > 0]
+        guess = min(guess, 2 * fmean(begun) + spec.patience) if begun else guess
+    return fmean(ended) if ended else guess
 
 
 def arm_of(spec: StudySpec, number: int) -> str | None:

@@ -125,6 +125,14 @@ def test_equal_trials_take_as_long_as_the_first_did() -> None:
     assert 0 < pruned < 7 * 50
 
 
+def test_patience_is_learned_from_how_far_trials_come() -> None:
+    fields = {"epochs": 50, "patience": 3}
+    first = [plain(0, 6, state="running")]  # to twice that, and three more
+    assert seconds_left(first, **fields) == pytest.approx((15 - 6) * 10 + 7 * 15 * 10)
+    then = [plain(0, 6), plain(1, 6, state="running")]  # may have improved just now
+    assert seconds_left(then, **fields) == pytest.approx(3 * 10 + 6 * 6 * 10)
+
+
 def test_workers_share_the_work_but_not_one_trial() -> None:
     assert seconds_left([plain(n) for n in range(4)], workers=2) == pytest.approx(4 * 50 / 2)
     last = [*(plain(n) for n in range(7)), plain(7, 1, state="running")]
