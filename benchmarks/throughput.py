@@ -246,9 +246,9 @@ def main(argv: list[str] | None = None) -> int:
     task = jobs[COLUMNS[0].name].task(torch.device("cpu"))
     who, skipped = contenders(device), []
     if unknown := set(args.contenders or ()) - {contender.name for contender in who}:
-        raise SystemExit(
-            f"error: no contender {', '.join(sorted(unknown))} on this machine; there are "
-            f"{', '.join(contender.name for contender in who)}"
+        parser().error(
+            f"argument --contenders: none called {', '.join(sorted(unknown))} on this machine; "
+            f"there are {', '.join(contender.name for contender in who)}"
         )
     if args.contenders:
         who = [contender for contender in who if contender.name in args.contenders]

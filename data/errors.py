@@ -1,4 +1,4 @@
-"""The error of this package, and how names and paths appear in messages. Loads no torch."""
+"""The error of this package; how names, paths and numbers appear in messages. Loads no torch."""
 
 import os
 import unicodedata
@@ -17,6 +17,11 @@ def shown(path: str | Path) -> str:
     """The path on one line; bytes and characters that cannot be printed as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def grouped(number: int) -> str:
+    """Digits in groups of three: 221 950."""
+    return f"{number:,}".replace(",", " ")
 
 
 def listed(paths: Sequence[str | Path], most: int = MAX_LISTED) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.datasets import DATASETS, FORMS, count_test, default_data_dir, load_training
-from data.errors import DataError, shown
+from data.errors import DataError, grouped, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,10 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in info.notes:
         print(shown(note))
     return 0
-
-
-def grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 
+from data.errors import grouped
 from models import Architecture, family_of, to_dict
 from models.family import compact
-from search.analysis.wording import grouped, printable
+from search.analysis.wording import printable
 from search.spec.config import TrialConfig
 from search.spec.recipe import Recipe
 

@@ -10,8 +10,11 @@ import math
 
 from search.analysis.measures import measure_of, measured, objective_in_words
 from search.analysis.wording import printable
+from search.spec.objectives import CALIBRATED_LOSS
 from search.store.views import StudyView, TrialView
 
+# Training loss as a share of the validation loss, below which a network learns images by heart.
+BY_HEART = 0.8
 LONG, SHARE = 10, 1 / 3  # trials without a gain, and their share of all: both at least
 LATER = 2, 0.2  # epochs that the last comes behind the best, and their share of all: both at least
 LONGER = 2  # times the epochs, which over-fitting recipes gained from with stronger augmentation
@@ -73,10 +76,17 @@ def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
     )
 
 
+def learned_by_heart(trial: TrialView) -> bool:
+    """Whether it ended with a training loss well below its validation loss, though it augments."""
+    if trial.config is None or trial.config.recipe.augmentation == "none":
+        return False
+    last = trial.curve[-1]
+    loss = last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
+    return last.train_loss < BY_HEART * loss
+
+
 def _remedy(trial: TrialView, view: StudyView) -> str:
-    if view.spec.is_comparison or trial.config is None:
-        return ""
-    if trial.config.recipe.augmentation == "none":
+    if view.spec.is_comparison or not learned_by_heart(trial):
         return ""
     more = f"finalize --epochs {LONGER * view.spec.epochs}"
     return f" With {more} it is trained for longer, with stronger augmentation."

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from search.analysis.wording import duration, grouped, spread
+from data.errors import grouped
+from search.analysis.wording import duration, spread
 from search.spec.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, SIZES
 from search.training.metrics import METRICS
 

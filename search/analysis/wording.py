@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from data.errors import grouped
 from search.spec.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ WORDS: Mapping[State, str] = {**{state: state for state in MEANINGS}, "waiting":
 def counted(number: int, what: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def grouped(number: int) -> str:
-    """Digits in groups of three: 221 950."""
-    return f"{number:,}".replace(",", " ")
 
 
 def percent(share: float, digits: int = 2) -> str:

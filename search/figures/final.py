@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from data.errors import grouped
 from search.analysis.final_result import FinalResult
-from search.analysis.wording import counted, data_in_words, fitted, grouped, percent, printable
+from search.analysis.wording import counted, data_in_words, fitted, percent, printable
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import Draw, rendered, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
+from data.errors import grouped
 from search.analysis.measures import guessing_value
-from search.analysis.wording import data_in_words, fitted, grouped
+from search.analysis.wording import data_in_words, fitted
 from search.spec.recipe import EARLY_LOOK
 from search.store.records import EpochRow
 from search.store.views import State, StudyView, TrialView

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from search.analysis.findings import learned_by_heart
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import counted
 from search.spec.config import TrialConfig
-from search.spec.objectives import CALIBRATED_LOSS, TEMPERATURE
+from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
 from search.training.epoch import Epoch
 from search.training.metrics import HIGHEST_TEMPERATURE
 
-# Training loss as a share of the validation loss, below which a network learns images by heart.
-BY_HEART = 0.8
 USUAL_STRENGTH = 1.0  # of an augmentation; no schedule asks for more
 
 
@@ -153,11 +152,8 @@ def strength_for(chosen: Chosen, epochs: int) -> float:
     epochs over those after which the trial was best, up to the usual strength (evidence:
     docs/search.md, "Choosing the winner").
     """
-    recipe, last = chosen.config.recipe, chosen.trial.curve[-1]
-    own = recipe.augmentation_strength
-    loss = last.metrics.get(CALIBRATED_LOSS, last.validation_loss)
-    by_heart = recipe.augmentation != "none" and last.train_loss < BY_HEART * loss
-    if epochs <= recipe.epochs or not by_heart:
+    own = chosen.config.recipe.augmentation_strength
+    if epochs <= chosen.config.recipe.epochs or not learned_by_heart(chosen.trial):
         return own
     return max(own, min(USUAL_STRENGTH, own * epochs / chosen.epochs))
 

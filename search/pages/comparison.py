@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from data.errors import grouped
 from search.analysis.comparison import ArmRuns, Evaluation, against_base, ranked_arms, runs_by_arm
 from search.analysis.comparison_words import (
     finding_in_words,
@@ -13,7 +14,7 @@ from search.analysis.comparison_words import (
     verdict_in_words,
 )
 from search.analysis.measures import measure_of, seeds_in_words
-from search.analysis.wording import counted, grouped
+from search.analysis.wording import counted
 from search.spec.arms import JournalEntry
 from search.store.views import StudyView
 

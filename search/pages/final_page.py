@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from data.datasets import DATASETS
+from data.errors import grouped
 from search.analysis.candidates import candidates_table
 from search.analysis.final_result import (
     FinalResult,
@@ -16,7 +17,7 @@ from search.analysis.final_result import (
     test_accuracy,
 )
 from search.analysis.measures import accuracy_of, seeds_in_words
-from search.analysis.wording import counted, grouped, mean_and_spread, spread
+from search.analysis.wording import counted, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
 from search.figures.final import image_drawings, tested_on

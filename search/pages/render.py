@@ -23,7 +23,8 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 from plotly.offline import get_plotlyjs
 
-from search.analysis.wording import grouped, in_columns, printable
+from data.errors import grouped
+from search.analysis.wording import in_columns, printable
 from search.figures import HEIGHT, Figure
 from search.pages.words import WORDS
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from data.errors import grouped
 from models.family import compact
 from search.analysis import (
     comparison,
@@ -39,7 +40,7 @@ def evaluation_in_words(result: ResultRow) -> str:
         return f"{head}: begun, but not ended"
     accuracy = measures.recorded_accuracy(found)
     around = measures.seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
-    images = wording.grouped(accuracy.images)
+    images = grouped(accuracy.images)
     return f"{head}: accuracy {accuracy}, loss {found['loss']:.4f}{around}, on {images} images"
 
 

@@ -180,10 +180,10 @@ def what_a_seed_costs(request: Request, device: torch.device) -> list[str]:
     """That trials are trained one at a time, and what changes it, where more would be usual."""
     if "seed" not in request.options:
         return []
-    usual = default_workers("cpu") if device.type == "cpu" else TRIALS_PER_GPU
-    flag, given = "trials-per-device", request.trials_per_device
-    if device.type == "cpu":
-        flag, given = "workers", request.workers or 1
+    on_cpu = device.type == "cpu"
+    given = (request.workers or 1) if on_cpu else request.trials_per_device
+    usual = default_workers("cpu") if on_cpu else TRIALS_PER_GPU
+    flag = "workers" if on_cpu else "trials-per-device"
     if usual == 1 or given != 1:
         return []
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from data.errors import grouped
 from models import FAMILIES, Architecture, ArchitectureError
 from models.checks import shown
 from search.spec.arms import Arm
@@ -105,8 +106,8 @@ def share_of_limits(
     found = {f"max_{name}": size for name, size in sizes(network, image_shape, classes).items()}
     name = max(most, key=lambda name: found[name] / most[name])
     kind = name.removeprefix("max_").replace("_", "-")
-    size, limit = (f"{number:,}".replace(",", " ") for number in (found[name], most[name]))
-    return found[name] / most[name], f"has {size} {kind}, and {name} is {limit}"
+    told = f"has {grouped(found[name])} {kind}, and {name} is {grouped(most[name])}"
+    return found[name] / most[name], told
 
 
 def _named(spec: StudySpec) -> dict[str, ParameterValue]:

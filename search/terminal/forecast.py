@@ -12,11 +12,12 @@ from statistics import fmean
 import optuna
 import torch
 
+from data.errors import grouped
 from models import ArchitectureError
 from models.summary import count_parameters
 from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
-from search.analysis.wording import counted, data_in_words, duration, grouped, percent, printable
+from search.analysis.wording import counted, data_in_words, duration, percent, printable
 from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from data.errors import grouped
 from search.analysis.wording import (
     MEANINGS,
     MOST_NAME,
@@ -19,7 +20,6 @@ from search.analysis.wording import (
     data_in_words,
     duration,
     fitted,
-    grouped,
     mean_and_spread,
     percent,
     printable,
