@@ -222,17 +222,22 @@ def _cpu_seconds(server: int | None) -> tuple[float, float]:
 
 
 @contextmanager
-def private_server(workers: int) -> Iterator[tuple[PostgresServer, str]]:
-    """A server of our own, and its URL."""
+def private_server(workers: int, host: str | None = None) -> Iterator[tuple[PostgresServer, str]]:
+    """A server of our own, and its URL: by a Unix socket, or at an address, for its network."""
     binaries = postgres_binaries()
     if binaries is None:
         raise SystemExit("no PostgreSQL server (Debian: apt-get install postgresql); or --storage")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = PostgresServer(binaries, Path(folder))
         settings = {"fsync": "on", "shared_buffers": "128MB"}
+        if host is not None:
+            settings["listen_addresses"] = host
+            with Path(folder, "data", "pg_hba.conf").open("a") as access:
+                access.write("host all all samenet trust\n")
         server.start(max_connections=str(2 * workers + 20), **settings)
         try:
-            yield server, server.url("postgres")
+            url = server.url("postgres")
+            yield server, url if host is None else f"postgresql://postgres@{host}/postgres"
         finally:
             server.stop()
 

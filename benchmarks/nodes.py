@@ -7,6 +7,9 @@ removed without notice, and others added; then the command is killed and started
 is stopped for 10 s, and Ctrl-C ends the command, which is started again. In the end every report
 that was ever in the database must be there, and the total exact. Meanwhile the checkpoints are
 watched: no trial may begin before its last one.
+
+With `--namespaces` (Linux, root, iproute2) each node has a network of its own, as a machine has,
+and reaches the others and PostgreSQL over a bridge. Its cable is pulled before it is removed.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import closing, suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from ray.cluster_utils import Cluster
 
@@ -60,6 +64,70 @@ class Watch(threading.Thread):
             time.sleep(0.1)
 
 
+class Hosts:
+    """A Ray cluster whose nodes are network namespaces on a bridge; as much of `Cluster` as here.
+
+    The head, which trains nothing, is this machine at the bridge's own address.
+    """
+
+    BRIDGE, NETWORK = "cnn-search", "10.213.47"
+
+    def __init__(self) -> None:
+        self.address = f"{self.NETWORK}.1:6379"
+        self._numbers = count(2)
+        self._ip(f"link add {self.BRIDGE} type bridge")
+        self._ip(f"addr add {self.NETWORK}.1/24 dev {self.BRIDGE}")
+        self._ip(f"link set {self.BRIDGE} up")
+        self._head = self._ray(1, "--head --port 6379 --num-cpus 0 --include-dashboard false")
+        self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def _ip(self, words: str) -> None:
+        subprocess.run(["ip", *words.split()], check=True)
+
+    def _ray(self, number: int, words: str, *within: str) -> subprocess.Popen[bytes]:
+        command = f"start --block --node-ip-address {self.NETWORK}.{number} {words}"
+        return subprocess.Popen(
+            [*within, str(Path(sys.executable).with_name("ray")), *command.split()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def add_node(self, num_cpus: int) -> int:
+        number = next(self._numbers)
+        name = f"{self.BRIDGE}-{number}"
+        self._ip(f"netns add {name}")
+        self._ip(f"link add cable{number} type veth peer name eth0 netns {name}")
+        self._ip(f"link set cable{number} master {self.BRIDGE} up")
+        for words in (f"addr add {self.NETWORK}.{number}/24 dev eth0", "link set eth0 up"):
+            self._ip(f"-n {name} {words}")
+        self._ip(f"-n {name} link set lo up")
+        words = f"--address {self.address} --num-cpus {num_cpus}"
+        self._nodes[number] = self._ray(number, words, "ip", "netns", "exec", name)
+        return number
+
+    def remove_node(self, number: int, allow_graceful: bool = False) -> None:
+        """Pull its cable; once the others have noticed, it goes."""
+        self._ip(f"link del cable{number}")
+        time.sleep(5)
+        self._kill(self._nodes.pop(number))
+        self._ip(f"netns del {self.BRIDGE}-{number}")
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        """With all that it started, also what has a session of its own."""
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in (*children, process):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.wait()
+
+    def shutdown(self) -> None:
+        for number in list(self._nodes):
+            self.remove_node(number)
+        self._kill(self._head)
+        self._ip(f"link del {self.BRIDGE}")
+
+
 def reports(url: str) -> list[EpochRow]:
     with suppress(StorageError, KeyError), closing(open_database(url)) as db:
         return epochs_of(db, db.optuna.get_study_id_from_name("s"))
@@ -70,11 +138,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--removals", type=int, default=10, help="of nodes (default: 10)")
     parser.add_argument("--trials", type=int, default=120, help="of the study (default: 120)")
+    parser.add_argument(
+        "--namespaces", action="store_true", help="give each node a network of its own"
+    )
     parser.add_argument("--json", type=Path, help="write the result here as well")
     args = parser.parse_args()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster: Any = None
+    if args.namespaces:
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # the namespaces cannot be reached from outside
+        cluster = Hosts()
+    else:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
-    with private_server(4 * NODES) as (server, url), tempfile.TemporaryDirectory() as folder:
+    host = f"{Hosts.NETWORK}.1" if args.namespaces else None
+    with private_server(4 * NODES, host) as (server, url), tempfile.TemporaryDirectory() as folder:
         Path(folder, "study.toml").write_text(STUDY.format(trials=args.trials))
         kept = Path(folder, "kept")
         watch, seen, began = Watch(kept), set[Any](), time.monotonic()
@@ -91,13 +168,13 @@ def main() -> None:
                 stderr=subprocess.DEVNULL,
             )
 
-        def wait_for_new(count: int = 2 * NODES) -> None:
+        def wait_for_new(wanted: int = 2 * NODES) -> None:
             """Until so many more epochs were reported, by as many workers as there are nodes."""
             before = {seen_report(row) for row in reports(url)}
             while True:
                 assert command.poll() is None, "the study has ended: give it more --trials"
                 new = [row for row in reports(url) if seen_report(row) not in before]
-                if len(new) >= count and len({row.worker for row in new}) >= NODES:
+                if len(new) >= wanted and len({row.worker for row in new}) >= NODES:
                     seen.update(map(seen_report, new), before)
                     return
                 time.sleep(0.5)
@@ -138,6 +215,7 @@ def main() -> None:
     result = {
         "removals": args.removals,
         "trials": args.trials,
+        "namespaces": args.namespaces,
         "taken_over": taken_over,
         "began_before_the_last_checkpoint": watch.steps_back,
         "ctrl_c_seconds": interrupted,

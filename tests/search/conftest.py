@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -72,6 +73,24 @@ augmentation = "flip-crop-erase"
 depth = 1
 width = 4
 """
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a real S3 server, which whatever the test starts can reach, too."""
+    from moto.server import ThreadedMotoServer  # takes a second to load
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    access = {"ENDPOINT_URL": f"http://{host}:{port}", "DEFAULT_REGION": "us-east-1"}
+    access |= {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in access.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        with urlopen(Request(f"{access['ENDPOINT_URL']}/bucket", method="PUT")):
+            yield "s3://bucket"
+    server.stop()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import fsspec
 import numpy as np
 import psycopg
 import pytest
@@ -58,8 +59,8 @@ def build(image_shape, classes, *, width=8):
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without a place for workers, and a node with one."""
+def cluster(s3: str) -> Iterator[Any]:
+    """A head without a place for workers, and a node with one; both know the way to S3."""
     # Else other tests would starve them. The name is Ray's own.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -86,14 +87,15 @@ def wait_for_workers(url: str, count: int, command: subprocess.Popen[str]) -> No
 
 
 def test_a_study_is_interrupted_resumed_and_loses_a_node(
-    cluster: Any, guarded: str, tmp_path: Path
+    cluster: Any, guarded: str, s3: str, tmp_path: Path
 ) -> None:
     (tmp_path / "small.toml").write_text(STUDY)
+    kept = fsspec.filesystem("s3", use_listings_cache=False)
     lost = cluster.add_node(num_cpus=1)
 
     def start() -> subprocess.Popen[str]:
         words = ["--config", "small.toml", "--ray", cluster.address, "--storage", guarded]
-        words += ["--checkpoints", f"file://{tmp_path / 'kept'}"]
+        words += ["--checkpoints", f"{s3}/kept"]
         return subprocess.Popen(
             [sys.executable, "-m", "search.study", *words],
             cwd=tmp_path,
@@ -111,7 +113,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
     assert "workers on Ray: 2, on nodes: 3" in said
     assert "nothing is lost" in said
     assert ask(guarded, "SELECT count(*) FROM leases WHERE expires_at IS NOT NULL") == 0
-    assert len(list((tmp_path / "kept").glob("*/trial-*.previous.pt"))) >= 2
+    assert len(kept.glob(f"{s3}/kept/*/trial-*.previous.pt")) >= 2
 
     command = start()
     wait_for_workers(guarded, 4, command)
@@ -123,7 +125,7 @@ def test_a_study_is_interrupted_resumed_and_loses_a_node(
         view, rows = view_study(study), epochs_of(db, study.study_id)
     assert [trial.state for trial in view.trials] == ["complete"] * 6
     assert len(rows) == 6 * 41
-    assert list((tmp_path / "kept").glob("*/*")) == []
+    assert kept.find(f"{s3}/kept") == []
     # Of the lost node, unless it was between two trials just then.
     assert len({row.trial_number for row in rows if row.attempt > 1}) <= 1
 

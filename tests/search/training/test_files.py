@@ -61,9 +61,11 @@ def test_a_checkpoint_of_other_data_or_another_trial_is_told(
     assert latest(tmp_path / "trial-3.pt") == (1 if fits else None)
 
 
-@pytest.mark.parametrize("url", ["memory://bucket/deep", "file://{folder}", "{folder}"])
-def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None:
-    file = find_checkpoints(url.format(folder=tmp_path / "deep")) / "trial-3.pt"
+@pytest.mark.parametrize(
+    "url", ["memory://bucket/deep", "file://{folder}", "{folder}", "{s3}/deep/er"]
+)
+def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str, s3: str) -> None:
+    file = find_checkpoints(url.format(folder=tmp_path / "deep", s3=s3)) / "trial-3.pt"
     assert latest(file) is None
     delete_checkpoint(file)
     for epoch in (1, 2, 3):
@@ -77,8 +79,13 @@ def test_the_same_holds_wherever_they_are_kept(tmp_path: Path, url: str) -> None
 
 @pytest.mark.parametrize(
     ("url", "reason"),
-    [("nonsense://x", "Protocol not known: nonsense"), ("data:,x", "Read only filesystem")],
+    [
+        ("nonsense://x", "Protocol not known: nonsense"),
+        ("data:,x", "Read only filesystem"),
+        ("s3://another/folder", "The specified bucket does not exist"),
+    ],
 )
+@pytest.mark.usefixtures("s3")
 def test_a_place_that_cannot_be_or_cannot_be_written_to_is_told(url: str, reason: str) -> None:
     with pytest.raises(StorageError, match=reason):
         find_checkpoints(url)

@@ -1,0 +1,210 @@
+"""The same study on local processes, on Ray, and under Ray Tune, in turn: what launching costs.
+
+    python -m benchmarks.launchers --json benchmarks/results/launchers.json
+
+Each contender is a command, timed from its start to its end. The first two are `search.study`, with
+and without `--ray local`: random configurations, none stopped. Under Ray Tune the very same
+configurations are trained by the very same code with the same seeds, a trial for each, a report and
+a checkpoint every epoch. Each worker has one thread, so that all curves must agree to the bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.arguments import add_counts
+from benchmarks.ray_tune import LOSS, ray_running
+from benchmarks.record import ROOT, environment, spread, write_json
+from data.datasets import default_data_dir
+from search.running.trial import trial_seed
+from search.spec.config import StudySpec
+from search.store.data import load_study_task
+from search.store.opening import open_database
+from search.store.studies import require_study
+from search.store.views import view_study
+from search.terminal.commands import Parser, run
+from search.training.device import choose_device, prepare_process
+from search.training.task import Task
+from search.training.train import train
+
+STUDY = """\
+[study]
+dataset = "{dataset}"
+limit = {limit}
+trials = {trials}
+epochs = {epochs}
+pruner = "none"
+sampler = "random"
+
+"""
+LOCAL, ON_RAY, TUNE = "local processes", "Ray (--ray local)", "Ray Tune"
+Curve = list[tuple[int, float]]  # (epoch, validation loss)
+
+
+def parser() -> Parser:
+    own = Parser(
+        description="The same study on local processes, on Ray and under Ray Tune: wall time and "
+        "overhead of a trial.",
+        examples="""
+python -m benchmarks.launchers --rounds 1
+python -m benchmarks.launchers --dataset digits --limit 1000 --trials 60
+""",
+    )
+    own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
+    counts = [("trials", 24, "of the study"), ("epochs", 4, "of a trial")]
+    counts += [("limit", 8000, "images"), ("workers", 2, "trials at a time")]
+    add_counts(own, [*counts, ("rounds", 3, "each contender once in each")])
+    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add("data-dir")
+    own.add_argument("--tune", type=Path, help=argparse.SUPPRESS)  # be Ray Tune; log to this file
+    return own
+
+
+def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
+    """When it was started (seconds since 1970), and how long it took."""
+    began, clock = time.time(), time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return began, time.perf_counter() - clock
+
+
+def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], Any]:
+    """One contender's figures, and its curves by trial number.
+
+    `start` is the time to the first trial's first step, `overhead` what a trial costs from then on
+    beside its epochs: (workers * seconds - those of all epochs) / trials.
+    """
+    data = ["--data-dir", str(args.data_dir or default_data_dir())]
+    if name == TUNE:
+        log = folder / "tune.jsonl"
+        log.unlink(missing_ok=True)
+        counts = ["--trials", str(args.trials), "--workers", str(args.workers)]
+        began, seconds = timed(["benchmarks.launchers", "--tune", str(log), *counts, *data], folder)
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+    else:
+        Path(folder, "studies.db").unlink(missing_ok=True)
+        words = ["search.study", "--config", "study.toml", "--workers", str(args.workers), *data]
+        words += ["--study", "same", *(["--ray", "local"] if name == ON_RAY else [])]
+        began, seconds = timed(words, folder)
+        with closing(open_database(f"sqlite:///{folder}/studies.db")) as db:
+            trials = view_study(require_study(db, "same")).trials
+        rows = [
+            {
+                "trial": row.trial_number,
+                "epoch": row.epoch,
+                "loss": row.validation_loss,
+                "seconds": row.seconds,
+                "moment": row.reported_at,
+            }
+            for trial in trials
+            for row in trial.reports
+        ]
+    curves: dict[int, Curve] = {}
+    for row in sorted(rows, key=lambda row: (row["trial"], row["epoch"])):
+        curves.setdefault(row["trial"], []).append((row["epoch"], row["loss"]))
+    start = min(row["moment"] - row["seconds"] for row in rows) - began
+    training = math.fsum(row["seconds"] for row in rows)
+    overhead = (args.workers * (seconds - start) - training) / args.trials
+    return {"seconds": seconds, "start": start, "training": training, "overhead": overhead}, curves
+
+
+def tune(args: argparse.Namespace) -> None:
+    """The study `same` once more, by Ray Tune."""
+    from ray import tune
+
+    with closing(open_database("sqlite:///studies.db")) as db:
+        view = view_study(require_study(db, "same"))
+    task = load_study_task(view.spec, args.data_dir or default_data_dir(), torch.device("cpu"))
+    configs = {trial.number: trial.config for trial in view.trials}
+
+    def trainable(found: dict[str, Any], *, task: Task, spec: StudySpec) -> None:
+        prepare_process(threads=1)
+        number, config = found["number"], configs[found["number"]]
+        assert config is not None
+        training = train(
+            config.architecture,
+            config.recipe,
+            task,
+            seed=trial_seed(spec.seed, number),
+            early_look=True,
+            metrics=spec.metrics,
+            objective=spec.objective,
+        )
+        for epoch in training:
+            loss, seconds = epoch.validation_loss, epoch.seconds
+            row = {"trial": number, "epoch": epoch.epoch, "loss": loss, "seconds": seconds}
+            with args.tune.open("a") as file:
+                file.write(json.dumps({**row, "moment": time.time()}) + "\n")
+            if epoch.epoch == 0:
+                continue
+            with tempfile.TemporaryDirectory() as kept:
+                torch.save(training.state(), Path(kept, "checkpoint.pt"))
+                tune.report({LOSS: loss}, checkpoint=tune.Checkpoint.from_directory(kept))
+
+    with ray_running(args.workers, 0), tempfile.TemporaryDirectory() as results:
+        found = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trainable, task=task, spec=view.spec), {"cpu": 1}
+            ),
+            param_space={"number": tune.grid_search(list(range(args.trials)))},
+            tune_config=tune.TuneConfig(
+                metric=LOSS, mode="min", max_concurrent_trials=args.workers
+            ),
+            run_config=tune.RunConfig(storage_path=results, verbose=0),
+        ).fit()
+        if found.errors:
+            raise RuntimeError(f"{len(found.errors)} of Ray's trials failed: {found.errors[0]}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.tune:
+        tune(args)
+        return 0
+    contenders: Mapping[str, list[dict[str, float]]] = {LOCAL: [], ON_RAY: [], TUNE: []}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "study.toml").write_text(STUDY.format(**vars(args)))
+        for number in range(args.rounds):
+            seen = []
+            for name, rounds in contenders.items():
+                figures, curves = measure(name, args, folder)
+                rounds.append(figures)
+                seen.append(curves)
+                print(f"round {number + 1}, {name}: {figures}", flush=True)
+            assert seen[0] == seen[1] == seen[2], "the curves differ"
+            assert len(seen[0]) == args.trials
+    scale = {name: getattr(args, name) for name in ("dataset", "trials", "epochs", "limit")}
+    result = {
+        **scale,
+        "workers": args.workers,
+        "contenders": {
+            name: {what: spread([one[what] for one in rounds]) for what in rounds[0]}
+            for name, rounds in contenders.items()
+        },
+        **environment("launchers", choose_device("cpu")),
+    }
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
