@@ -63,8 +63,8 @@ python -m benchmarks.launchers --dataset digits --limit 1000 --trials 60
 """,
     )
     own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
-    counts = [("trials", 24, "of the study"), ("epochs", 4, "of a trial")]
-    counts += [("limit", 8000, "images"), ("workers", 2, "trials at a time")]
+    counts = [("trials", 24, "of the study"), ("epochs", 2, "of a trial")]
+    counts += [("limit", 4000, "images"), ("workers", 2, "trials at a time")]
     add_counts(own, [*counts, ("rounds", 3, "each contender once in each")])
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
     own.add("data-dir")
@@ -80,6 +80,7 @@ def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         check=True,
     )
     return began, time.perf_counter() - clock

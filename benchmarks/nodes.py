@@ -115,10 +115,10 @@ class Hosts:
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
         """With all that it started, also what has a session of its own."""
-        children = psutil.Process(process.pid).children(recursive=True)
-        for child in (*children, process):
+        own = psutil.Process(process.pid)
+        for it in [*own.children(recursive=True), own]:
             with suppress(psutil.NoSuchProcess):
-                child.kill()
+                it.kill()
         process.wait()
 
     def shutdown(self) -> None:
