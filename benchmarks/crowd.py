@@ -69,7 +69,7 @@ def parser() -> Parser:
         "how they grow with the number of trials. Nothing is trained: trials sleep.",
         examples="""
 python -m benchmarks.crowd --workers 8 --trials 200           # a minute
-python -m benchmarks.crowd --workers 500 --trials 2000 --seconds 10
+python -m benchmarks.crowd --workers 500 --trials 1000 --seconds 30 --pool 20
 python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
 """,
     )
@@ -87,6 +87,12 @@ python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
     )
     own.add_argument("--pruners", nargs="+", default=["none", "promotion"], metavar="NAME")
     own.add_argument("--storage", metavar="URL", help="an empty database; default: a private one")
+    own.add_argument(
+        "--pool",
+        type=positive_int,
+        metavar="N",
+        help="reach the private one through pgbouncer, in transaction mode with N connections",
+    )
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
     return own
 
@@ -263,8 +269,16 @@ def main(argv: list[str] | None = None) -> int:
         if url is None:
             own, url = server.enter_context(private_server(args.workers))
             pid = own.pid
+            if args.pool:
+                open_database(url).close()  # only making its tables takes two connections
+                url = server.enter_context(own.pooled("postgres", args.pool))
         studies = list[dict[str, Any]]()
-        scale = {"workers": args.workers, "seconds_an_epoch": args.seconds, "epochs": EPOCHS}
+        scale = {
+            "workers": args.workers,
+            "pool": args.pool,
+            "seconds_an_epoch": args.seconds,
+            "epochs": EPOCHS,
+        }
         result = {**scale, "studies": studies, **environment("crowd", choose_device("cpu"))}
         for pruner, trials in product(args.pruners, args.trials):
             studies.append(measure(url, trials, pruner, args.workers, args.seconds, pid))

@@ -5,7 +5,8 @@
 Each contender is a command, timed from its start to its end. The first two are `search.study`, with
 and without `--ray local`: random configurations, none stopped. Under Ray Tune the very same
 configurations are trained by the very same code with the same seeds, a trial for each, a report and
-a checkpoint every epoch. Each worker has one thread, so that all curves must agree to the bit.
+a checkpoint every epoch; by default Ray Tune starts a process for each trial, `reuse_actors=True`
+spares it that. Each worker has one thread, so that all curves must agree to the bit.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ pruner = "none"
 sampler = "random"
 
 """
-LOCAL, ON_RAY, TUNE = "local processes", "Ray (--ray local)", "Ray Tune"
+LOCAL, ON_RAY = "local processes", "Ray (--ray local)"
+TUNE, REUSED = "Ray Tune", "Ray Tune, reuse_actors=True"
 Curve = list[tuple[int, float]]  # (epoch, validation loss)
 
 
@@ -69,6 +71,7 @@ python -m benchmarks.launchers --dataset digits --limit 1000 --trials 60
     own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
     own.add("data-dir")
     own.add_argument("--tune", type=Path, help=argparse.SUPPRESS)  # be Ray Tune; log to this file
+    own.add_argument("--reuse", action="store_true", help=argparse.SUPPRESS)
     return own
 
 
@@ -93,11 +96,12 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str
     beside its epochs: (workers * seconds - those of all epochs) / trials.
     """
     data = ["--data-dir", str(args.data_dir or default_data_dir())]
-    if name == TUNE:
+    if name in (TUNE, REUSED):
         log = folder / "tune.jsonl"
         log.unlink(missing_ok=True)
         counts = ["--trials", str(args.trials), "--workers", str(args.workers)]
-        began, seconds = timed(["benchmarks.launchers", "--tune", str(log), *counts, *data], folder)
+        words = ["benchmarks.launchers", "--tune", str(log), *counts, *data]
+        began, seconds = timed([*words, *["--reuse"] * (name == REUSED)], folder)
         rows = [json.loads(line) for line in log.read_text().splitlines()]
     else:
         Path(folder, "studies.db").unlink(missing_ok=True)
@@ -166,7 +170,10 @@ def tune(args: argparse.Namespace) -> None:
             ),
             param_space={"number": tune.grid_search(list(range(args.trials)))},
             tune_config=tune.TuneConfig(
-                metric=LOSS, mode="min", max_concurrent_trials=args.workers
+                metric=LOSS,
+                mode="min",
+                max_concurrent_trials=args.workers,
+                reuse_actors=args.reuse,
             ),
             run_config=tune.RunConfig(storage_path=results, verbose=0),
         ).fit()
@@ -179,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.tune:
         tune(args)
         return 0
-    contenders: Mapping[str, list[dict[str, float]]] = {LOCAL: [], ON_RAY: [], TUNE: []}
+    contenders: Mapping[str, list[dict[str, float]]] = {LOCAL: [], ON_RAY: [], TUNE: [], REUSED: []}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "study.toml").write_text(STUDY.format(**vars(args)))
@@ -190,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
                 rounds.append(figures)
                 seen.append(curves)
                 print(f"round {number + 1}, {name}: {figures}", flush=True)
-            assert seen[0] == seen[1] == seen[2], "the curves differ"
+            assert all(curves == seen[0] for curves in seen), "the curves differ"
             assert len(seen[0]) == args.trials
     scale = {name: getattr(args, name) for name in ("dataset", "trials", "epochs", "limit")}
     result = {

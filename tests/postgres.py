@@ -83,13 +83,13 @@ class PostgresServer:
         self._process.wait(timeout=30)
 
     @contextmanager
-    def pooled(self, database: str) -> Iterator[str]:
-        """Its URL through pgbouncer, each transaction with whichever connection is free."""
+    def pooled(self, database: str, connections: int) -> Iterator[str]:
+        """Its URL through pgbouncer: each transaction with whichever of these is free."""
         where = self._folder
         settings = where / "pgbouncer.ini"
         settings.write_text(
-            f"[databases]\n* = host={where} user=postgres pool_size=8\n"
-            "[pgbouncer]\npool_mode = transaction\n"
+            f"[databases]\n* = host={where} user=postgres pool_size={connections}\n"
+            "[pgbouncer]\npool_mode = transaction\nmax_client_conn = 2000\n"
             f"auth_type = any\nunix_socket_dir = {where}\nlisten_port = 6000\n"
         )
         assert POOLER is not None

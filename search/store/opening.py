@@ -136,19 +136,20 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
         if is_sqlite(address):  # readers and the writer do not wait for each other; it is kept
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
-    # The first creates what is missing and checks its version, reading on one connection inside a
-    # transaction of another: it would wait for itself under the locking transactions of the second.
     place = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    RDBStorage(place, engine_kwargs=unpooled)
-    pooled = {**options, "connect_args": arguments}
+    if not current:  # creates what is missing, on a connection inside a transaction of another
+        RDBStorage(place, engine_kwargs=unpooled)
     storage = RDBStorage(
         place,
-        engine_kwargs=pooled,
+        engine_kwargs={**options, "connect_args": arguments},
         skip_compatibility_check=True,
         skip_table_creation=True,
     )
     db = Database(url=name, optuna=storage)
+    fits = storage.get_current_version() == storage.get_head_version()
     db.close()  # its connections lack what follows
+    if not fits:
+        RDBStorage(place, engine_kwargs=unpooled)  # refuses, in Optuna's words
     if is_sqlite(address):
         _set_up_sqlite(db)
     else:

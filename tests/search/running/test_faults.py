@@ -91,10 +91,11 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
 
 
 @pytest.mark.skipif(POOLER is None, reason="no pgbouncer (Debian: apt-get install pgbouncer)")
-def test_workers_share_connections(postgres: Any, make_workplace: Any) -> None:
-    """A pooler gives each transaction another one; what a reader forbids itself reaches nobody."""
+def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
+    """A pooler gives the transactions of all one after the other: no worker ever waits for a second
+    connection while it holds one. What a reader forbids itself reaches nobody else."""
     postgres.execute("CREATE DATABASE pooled")
-    with postgres.pooled("pooled") as url:
+    with closing(open_database(postgres.url("pooled"))), postgres.pooled("pooled", 1) as url:
         workplace = make_workplace(url)
         workers = workplace.start(total=12, processes=4, epochs=3)
         workplace.wait_for(3)

@@ -59,8 +59,8 @@ def build(image_shape, classes, *, width=8):
 
 
 @pytest.fixture(scope="module")
-def cluster(s3: str) -> Iterator[Any]:
-    """A head without a place for workers, and a node with one; both know the way to S3."""
+def cluster(s3: str) -> Iterator[Any]:  # noqa: ARG001
+    """A head without a place for workers, and a node with one; they inherit the way to S3."""
     # Else other tests would starve them. The name is Ray's own.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
