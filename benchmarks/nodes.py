@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,16 @@ class Hosts:
 
     def _ray(self, number: int, words: str, *within: str) -> subprocess.Popen[bytes]:
         command = f"start --block --node-ip-address {self.NETWORK}.{number} {words}"
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*within, str(Path(sys.executable).with_name("ray")), *command.split()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        assert process.stdout is not None
+        # One after the other: at once they would take each other's sockets in the shared folder.
+        assert any(b"Ray runtime started" in line for line in process.stdout), words
+        return process
 
     def add_node(self, num_cpus: int) -> int:
         number = next(self._numbers)
@@ -143,12 +147,22 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the result here as well")
     args = parser.parse_args()
-    cluster: Any = None
-    if args.namespaces:
-        os.environ["RAY_AUTH_MODE"] = "disabled"  # the namespaces cannot be reached from outside
-        cluster = Hosts()
-    else:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    with ExitStack() as leaving:
+        cluster: Any = None
+        if args.namespaces:
+            os.environ["RAY_AUTH_MODE"] = "disabled"  # they cannot be reached from outside
+            cluster = Hosts()
+        else:
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        leaving.callback(cluster.shutdown)
+        result = measure(cluster, args)
+    print(result)
+    if args.json:
+        write_json(args.json, result)
+
+
+def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """The study, and what must hold in the end."""
     nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
     host = f"{Hosts.NETWORK}.1" if args.namespaces else None
     with private_server(4 * NODES, host) as (server, url), tempfile.TemporaryDirectory() as folder:
@@ -203,7 +217,6 @@ def main() -> None:
         rows = reports(url)
         with closing(open_database(url)) as db:
             view = view_study(require_study(db, "s"))
-    cluster.shutdown()
     assert [trial.state for trial in view.trials] == ["complete"] * args.trials
     assert [(row.trial_number, row.epoch) for row in rows] == [
         (number, epoch) for number in range(args.trials) for epoch in range(EPOCHS + 1)
@@ -212,7 +225,7 @@ def main() -> None:
     taken_over = sum(
         a.trial_number == b.trial_number and a.worker != b.worker for a, b in pairwise(rows)
     )
-    result = {
+    return {
         "removals": args.removals,
         "trials": args.trials,
         "namespaces": args.namespaces,
@@ -222,9 +235,6 @@ def main() -> None:
         "seconds": time.monotonic() - began,
         **environment("nodes", choose_device("cpu")),
     }
-    print(result)
-    if args.json:
-        write_json(args.json, result)
 
 
 if __name__ == "__main__":
