@@ -9,7 +9,7 @@ that was ever in the database must be there, and the total exact. Meanwhile the 
 watched: no trial may begin before its last one.
 
 With `--namespaces` (Linux, root, iproute2) each node has a network of its own, as a machine has,
-and reaches the others and PostgreSQL over a bridge. Its cable is pulled before it is removed.
+and reaches the others and PostgreSQL over a bridge.
 """
 
 from __future__ import annotations
@@ -111,11 +111,8 @@ class Hosts:
         return number
 
     def remove_node(self, number: int, allow_graceful: bool = False) -> None:
-        """Pull its cable; once the others have noticed, it goes."""
-        self._ip(f"link del cable{number}")
-        time.sleep(5)
         self._kill(self._nodes.pop(number))
-        self._ip(f"netns del {self.BRIDGE}-{number}")
+        self._ip(f"netns del {self.BRIDGE}-{number}")  # and its cable
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
         """With all that it started, also what has a session of its own."""
@@ -165,7 +162,11 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
     """The study, and what must hold in the end."""
     nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
     host = f"{Hosts.NETWORK}.1" if args.namespaces else None
-    with private_server(4 * NODES, host) as (server, url), tempfile.TemporaryDirectory() as folder:
+    with (
+        private_server(4 * NODES, host) as (server, url),
+        tempfile.TemporaryDirectory() as folder,
+        Path(folder, "said").open("w") as said,
+    ):
         Path(folder, "study.toml").write_text(STUDY.format(trials=args.trials))
         kept = Path(folder, "kept")
         watch, seen, began = Watch(kept), set[Any](), time.monotonic()
@@ -178,15 +179,17 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
                 [sys.executable, "-m", "search.study", *words.split()],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "SEARCH_STORAGE": url},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
             )
 
         def wait_for_new(wanted: int = 2 * NODES) -> None:
             """Until so many more epochs were reported, by as many workers as there are nodes."""
             before = {seen_report(row) for row in reports(url)}
             while True:
-                assert command.poll() is None, "the study has ended: give it more --trials"
+                if command.poll() is not None:
+                    print(Path(said.name).read_text()[-3000:])
+                    raise RuntimeError("the study has ended: give it more --trials")
                 new = [row for row in reports(url) if seen_report(row) not in before]
                 if len(new) >= wanted and len({row.worker for row in new}) >= NODES:
                     seen.update(map(seen_report, new), before)
@@ -206,7 +209,7 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
         wait_for_new()
         server.stop()
         time.sleep(10)
-        server.start()
+        server.start(listen_addresses=host or "")
         wait_for_new()
         command.send_signal(signal.SIGINT)
         interrupted = time.monotonic()

@@ -29,12 +29,9 @@ from search.store.claims import COUNTED
 from search.store.database import is_transient
 from search.terminal.commands import BAD_INPUT, OURS, START_AGAIN, log, one_line
 
-# Before Ray is loaded: nothing goes to its makers, tasks without a GPU are told so by us, and a
-# task whose node has lost its network is given up after 45 s, where Ray by itself waits 7 minutes.
+# Before Ray is loaded: nothing goes to its makers, and tasks without a GPU are told so by us.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "15000")
-os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "30000")
 try:
     import ray as ray
 except ImportError as error:
