@@ -42,6 +42,14 @@ class How:
     gpus: float = 0.0
 
 
+def at_a_time(runs: int, cores: int) -> int:
+    """Processes that train: fewer than twice as many as cores, so that no core idles in the end.
+
+    Three runs on two cores take 1.5 times as long as one if they share them, and else twice.
+    """
+    return math.ceil(runs / max(1, runs // cores))
+
+
 def train_all(runs: Sequence[tuple[Job, int]], task: Task, how: How) -> list[TrainedRun]:
     """Every run, a job and a seed: side by side on a CPU with several cores, on a GPU in turn.
 
@@ -51,7 +59,7 @@ def train_all(runs: Sequence[tuple[Job, int]], task: Task, how: How) -> list[Tra
         SpecError: there is no such Ray.
     """
     kind, stop = task.device.type, how.stop
-    processes = min(len(runs), default_workers(kind))
+    processes = at_a_time(len(runs), default_workers(kind))
     shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
     if how.progress:
         shown = shown_progress(console(), runs)

@@ -15,6 +15,7 @@ from data.datasets import default_data_dir
 from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
 from search.final import seeds
+from search.final.runs import at_a_time
 from search.final.seeds import train_apart, train_in_turn
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -135,3 +136,11 @@ def test_what_a_person_must_mend_is_told_once(
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "seed 0" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "processes"),
+    [(1, 1, 1), (3, 1, 1), (1, 2, 1), (3, 2, 3), (4, 2, 2), (5, 2, 3), (3, 8, 3), (9, 8, 9)],
+)
+def test_no_core_idles_in_the_end(runs: int, cores: int, processes: int) -> None:
+    assert at_a_time(runs, cores) == processes
