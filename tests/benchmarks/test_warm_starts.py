@@ -27,5 +27,5 @@ def test_searches_with_and_without_a_warm_start(
     found = json.loads(results.read_text())["results"]
     assert found.keys() == {"a -> b", "b -> a"}
     for of_pair in found.values():
-        assert of_pair.keys() == {"cold", "warm", "misled"}
+        assert of_pair.keys() == {"cold", "warm", "misled", "warm - cold", "misled - cold"}
         assert of_pair["cold"] != of_pair["warm"] != of_pair["misled"]

@@ -3,18 +3,19 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 
 from search.spec.config import StudySpec
 from search.store.database import Database
@@ -53,6 +54,7 @@ class WorkerProcesses:
 
     process: subprocess.Popen[str]
     pids: list[int]
+    epochs: int
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -85,9 +87,10 @@ class Workplace:
         self.url, self.notes = url, notes
         self._all: list[subprocess.Popen[str]] = []
 
-    def start(self, *, total: int, **options: object) -> WorkerProcesses:
-        """Options: processes, epochs, seconds, lease, replace, die_every, as there."""
-        words = [self.url, "--total", str(total), "--acknowledged", str(self.notes)]
+    def start(self, *, total: int, epochs: int = 2, **options: object) -> WorkerProcesses:
+        """Options: processes, seconds, lease, replace, die_every, as there."""
+        words = [self.url, "--total", str(total), "--epochs", str(epochs)]
+        words += ["--acknowledged", str(self.notes)]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         process = subprocess.Popen(
@@ -100,7 +103,7 @@ class Workplace:
         self._all.append(process)
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
-        return WorkerProcesses(process=process, pids=pids)
+        return WorkerProcesses(process=process, pids=pids, epochs=epochs)
 
     def lines(self, of: WorkerProcesses | None = None) -> list[list[str]]:
         """What the workers noted, in words: all, or those of one start."""
@@ -117,6 +120,31 @@ class Workplace:
         while len(self.lines()) < reports:
             assert time.monotonic() < deadline, f"{reports} reports did not come"
             time.sleep(0.01)
+
+    def stop_in_mid_trial(self, workers: WorkerProcesses) -> str:
+        """Stop a single worker before its trial's last report. Returns the trial's number.
+
+        Not while it holds SQLite's lock: that stops all writers for as long, whoever they are.
+        """
+        pid, last_epoch = workers.pids[0], str(workers.epochs - 1)
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            number, epoch, *_ = self.lines(of=workers)[-1]
+            if epoch != last_epoch and not self._locked():
+                return number
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+
+    def _locked(self) -> bool:
+        url = make_url(self.url)
+        if url.database is None or url.get_backend_name() != "sqlite":
+            return False  # a server ends the transactions of a client that no longer answers
+        with closing(sqlite3.connect(url.database, timeout=0.5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
 
     def check(self, total: int) -> None:
         """What must hold when all is over: exact totals, and nothing acknowledged lost."""

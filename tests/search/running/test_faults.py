@@ -76,10 +76,10 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
         options = {"total": total, "epochs": 3, "seconds": 0.2, "lease": 0.6}
         sleeper = workplace.start(**options)
         workplace.wait_for(seen + 1)
-        os.kill(sleeper.pids[0], signal.SIGSTOP)
+        held = workplace.stop_in_mid_trial(sleeper)
         other = workplace.start(**options)
         # The other takes the trial over after a second term, since the holder exists on this host.
-        held, deadline = workplace.lines(of=sleeper)[-1][0], time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while held not in [line[0] for line in workplace.lines(of=other)]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
