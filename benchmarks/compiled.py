@@ -94,15 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(args.device)
     found = {}
     for network in NETWORKS:
-        job = Job(
-            network=network,
-            augmented=True,
-            device=str(device),
-            dataset=args.dataset,
-            data_dir=args.data_dir,
-            limit=args.limit,
-        )
-        task = without_validation(job.task(device))
+        task = without_validation(Job.of(args, device, network).task(device))
         rounds = [
             (timed(network, task, compiled=False), timed(network, task, compiled=True))
             for _ in range(args.rounds)

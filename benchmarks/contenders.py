@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -19,7 +19,7 @@ from benchmarks.workload import (
 )
 from search.running.pool import default_workers, threads_for
 from search.training.device import available_cores
-from search.training.epoch import Epoch
+from search.training.epoch import Epoch, Score
 from search.training.task import evaluate
 from search.training.train import train
 
@@ -61,65 +61,59 @@ def contenders(device: torch.device) -> list[Contender]:
     """All that make sense on this machine, ours first."""
     crew = default_workers("cpu")
     threads = threads_for(crew)
+    side_by_side: dict[str, Any] = {"processes": crew, "threads": threads}
     chosen = [Contender(name="ours_alone", title="ours, one trial", style="ours")]
     if device.type == "cpu":
-        chosen.append(
-            Contender(
-                name="ours",
-                title=f"ours, {crew} workers of {threads} threads, the default",
-                style="ours",
-                processes=crew,
-                threads=threads,
-            )
-        )
-    for packed in PACKED if device.type == "cuda" else ():
-        chosen.append(
+        title = f"ours, {crew} workers of {threads} threads, the default"
+        chosen.append(Contender(name="ours", title=title, style="ours", **side_by_side))
+    else:
+        chosen += [
             Contender(
                 name=f"ours_packed_{packed}",
                 title=f"ours, {packed} trials packed",
                 style="ours",
                 packed=packed,
             )
+            for packed in PACKED
+        ]
+    chosen += [
+        Contender(
+            name=f"dataloader_{loaders}",
+            title=f"DataLoader, one trial, {loaders} loader processes",
+            style="dataloader",
+            loaders=loaders,
         )
-    for loaders in sorted({0, 2, available_cores()} - {1}):
-        chosen.append(
-            Contender(
-                name=f"dataloader_{loaders}",
-                title=f"DataLoader, one trial, {loaders} loader processes",
-                style="dataloader",
-                loaders=loaders,
-            )
-        )
-    chosen.append(
+        for loaders in sorted({0, 2, available_cores()} - {1})
+    ]
+    return [
+        *chosen,
         Contender(
             name="dataloader_bfloat16",
             title="DataLoader, one trial, 2 loader processes, bfloat16 as ours",
             style="dataloader",
             loaders=2,
             bfloat16=True,
-        )
-    )
-    chosen.append(
+        ),
         Contender(
             name="dataloader_parallel",
             title=f"DataLoader, {crew} processes of {threads} threads",
             style="dataloader",
-            processes=crew,
-            threads=threads,
-        )
-    )
-    for inner, trainer in (("dataloader", "DataLoader"), ("ours", "our trainer")):
-        chosen.append(
-            Contender(
-                name=f"ray_{inner}",
-                title=f"Ray Tune, ASHA, {trainer}, {crew} trials at a time",
-                style="ray",
-                processes=crew,
-                threads=threads,
-                inner=inner,  # type: ignore[arg-type]
-            )
-        )
-    return chosen
+            **side_by_side,
+        ),
+        Contender(
+            name="ray_dataloader",
+            title=f"Ray Tune, ASHA, DataLoader, {crew} trials at a time",
+            style="ray",
+            **side_by_side,
+        ),
+        Contender(
+            name="ray_ours",
+            title=f"Ray Tune, ASHA, our trainer, {crew} trials at a time",
+            style="ray",
+            inner="ours",
+            **side_by_side,
+        ),
+    ]
 
 
 class Runner(Protocol):
@@ -128,8 +122,8 @@ class Runner(Protocol):
     def train_epoch(self) -> int:
         """Train every trial for an epoch, all done at the return; how many images that were."""
 
-    def validate(self) -> float:
-        """Score every trial on the validation images once; the last one's loss."""
+    def validate(self) -> Score:
+        """Score every trial on the validation images once; the last one's score."""
 
 
 def make_runner(contender: Contender, job: Job) -> Runner:
@@ -137,7 +131,18 @@ def make_runner(contender: Contender, job: Job) -> Runner:
     device = torch.device(job.device)
     if contender.style == "ours":
         return OurRunner(job, device, contender.packed)
-    return LoaderRunner(job, device, contender.loaders, contender.bfloat16)
+    training = LoaderTraining(
+        NETWORKS[job.network],
+        recipe(augmented=job.augmented),
+        job.task(torch.device("cpu")),
+        device,
+        seed=0,
+        workers=contender.loaders,
+        bfloat16=contender.bfloat16,
+    )
+    training.train_epoch(batches=WARM_UP_BATCHES)  # starts the loader processes too
+    training.validate()
+    return training
 
 
 class OurRunner:
@@ -163,13 +168,13 @@ class OurRunner:
     def train_epoch(self) -> int:
         return sum(epoch.images for epoch in advance_in_turn(self._courses))
 
-    def validate(self) -> float:
+    def validate(self) -> Score:
         task = self._task
         scores = [
             evaluate(training.model, task.validation, task.mean_C, task.std_C)
             for training in self._trainings
         ]
-        return scores[-1].loss
+        return scores[-1]
 
 
 def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
@@ -184,26 +189,3 @@ def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
         else:
             epochs.append(epoch)
     return epochs
-
-
-class LoaderRunner:
-    """One trial in the DataLoader style."""
-
-    def __init__(self, job: Job, device: torch.device, loaders: int, bfloat16: bool) -> None:
-        self._training = LoaderTraining(
-            NETWORKS[job.network],
-            recipe(augmented=job.augmented),
-            job.task(torch.device("cpu")),
-            device,
-            seed=0,
-            workers=loaders,
-            bfloat16=bfloat16,
-        )
-        self._training.train_epoch(batches=WARM_UP_BATCHES)  # starts the loader processes too
-        self._training.validate()
-
-    def train_epoch(self) -> int:
-        return self._training.train_epoch()
-
-    def validate(self) -> float:
-        return self._training.validate().loss

@@ -13,7 +13,6 @@ import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
 from typing import cast
 
 import torch
@@ -69,13 +68,6 @@ def time_runner(runner: Runner, least_seconds: float, device: torch.device) -> T
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """What a process sends in place of an answer."""
-
-    trace: str
-
-
 class Crew:
     """The processes of one contender."""
 
@@ -114,19 +106,11 @@ class Crew:
             answer: object = connection.recv()
         except (EOFError, ConnectionResetError) as error:
             raise ContenderError(f"{self.contender.name}: a process vanished") from error
-        if isinstance(answer, Failure):
-            raise ContenderError(f"{self.contender.name}:\n{answer.trace}")
+        if isinstance(answer, ContenderError):
+            raise answer
         return answer
 
-    def __enter__(self) -> Crew:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for _, connection in self._members:
             connection.close()  # which ends a process that waits
         for process, _ in self._members:
@@ -163,5 +147,5 @@ def _serve(connection: Connection, contender: Contender, least_seconds: float) -
         except EOFError:
             return
         except Exception:
-            connection.send(Failure(trace=traceback.format_exc()))
+            connection.send(ContenderError(f"{contender.name}:\n{traceback.format_exc()}"))
             return

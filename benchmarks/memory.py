@@ -96,14 +96,7 @@ def line(packed: int, found: Mapping[str, int]) -> str:
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     device = choose_device(args.device)
-    job = Job(
-        network=args.network,
-        augmented=True,
-        device=str(device),
-        dataset=args.dataset,
-        data_dir=args.data_dir,
-        limit=args.limit,
-    )
+    job = Job.of(args, device, args.network)
     bytes_of: dict[str, Any] = {}
     for packed in args.packed:
         bytes_of[str(packed)] = found = measure(job, packed)

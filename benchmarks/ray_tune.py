@@ -150,10 +150,10 @@ class _Trainable:
             begun = time.monotonic()
             images += runner.train_epoch()
             training_seconds += time.monotonic() - begun
-            loss = runner.validate()
+            score = runner.validate()
             tune.report(
                 {
-                    LOSS: loss,
+                    LOSS: score.loss,
                     "images": images,
                     "training_seconds": training_seconds,
                     "started": started,

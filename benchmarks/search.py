@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,11 @@ python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real s
 
 def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
     """With how many loader processes the DataLoader style trains the typical network faster."""
-    job = Job(
-        network="typical",
-        augmented=True,
-        device=str(device),
-        dataset=args.dataset,
-        data_dir=args.data_dir,
-        limit=args.limit,
-    )
+    job = Job.of(args, device, "typical")
     speeds = {}
     for contender in contenders(device):
         if contender.style == "dataloader" and contender.at_once == 1:
-            with Crew(contender, least_seconds=0) as crew:
+            with closing(Crew(contender, least_seconds=0)) as crew:
                 found = speed(crew.time(job), 1)
             speeds[contender.loaders] = found.epoch_trials_per_hour
     return max(speeds, key=lambda loaders: speeds[loaders])

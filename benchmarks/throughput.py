@@ -11,10 +11,9 @@ CUDA graphs are not timed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,17 +101,6 @@ python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_
     return own
 
 
-def job(column: Column, args: argparse.Namespace, device: torch.device) -> Job:
-    return Job(
-        network=column.network,
-        augmented=column.augmented,
-        device=str(device),
-        dataset=args.dataset,
-        data_dir=args.data_dir,
-        limit=args.limit,
-    )
-
-
 def measure(
     who: Sequence[Contender],
     jobs: Mapping[str, Job],
@@ -128,7 +116,7 @@ def measure(
     rates = []
     with ExitStack() as stack:
         crews = {
-            contender.name: stack.enter_context(Crew(contender, least_seconds))
+            contender.name: stack.enter_context(closing(Crew(contender, least_seconds)))
             for contender in who
             if contender.style != "ray"
         }
@@ -242,7 +230,10 @@ def main(argv: list[str] | None = None) -> int:
     args.limit = args.limit or (QUICK_LIMIT if args.quick else None)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     device = choose_device(args.device)
-    jobs = {column.name: job(column, args, device) for column in COLUMNS}
+    jobs = {
+        column.name: Job.of(args, device, column.network, augmented=column.augmented)
+        for column in COLUMNS
+    }
     task = jobs[COLUMNS[0].name].task(torch.device("cpu"))
     who, skipped = contenders(device), []
     if unknown := set(args.contenders or ()) - {contender.name for contender in who}:

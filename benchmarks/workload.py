@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,25 @@ class Job:
     dataset: str
     data_dir: Path
     limit: int | None
+
+    @classmethod
+    def of(
+        cls,
+        args: argparse.Namespace,
+        device: torch.device,
+        network: str,
+        *,
+        augmented: bool = True,
+    ) -> Job:
+        """With the images that a command's arguments name."""
+        return cls(
+            network=network,
+            augmented=augmented,
+            device=str(device),
+            dataset=args.dataset,
+            data_dir=args.data_dir,
+            limit=args.limit,
+        )
 
     def task(self, device: torch.device) -> Task:
         """The images, on that device.

@@ -1,6 +1,7 @@
 """The whole command on a few digits, and every kind of contender in processes of its own."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,10 @@ def test_the_command_writes_and_shows_its_result(
 
 def test_a_contender_that_fails_says_which_and_why() -> None:
     broken = Contender(name="dataloader_9", title="", style="dataloader")
-    with Crew(broken, 0.0) as crew, pytest.raises(ContenderError, match=r"dataloader_9(.|\n)*nine"):
+    with (
+        closing(Crew(broken, 0.0)) as crew,
+        pytest.raises(ContenderError, match=r"dataloader_9(.|\n)*nine"),
+    ):
         crew.time(job(network="nine"))
 
 
