@@ -81,12 +81,25 @@ def parser() -> Parser:
     return own
 
 
+def study_spec(epochs: int) -> StudySpec:
+    """A study of the recorded space."""
+    return StudySpec(**{**read_study_file(SPACE), "dataset": "", "epochs": epochs})
+
+
+def title(file: Path) -> str:
+    """A record's name: that of its data set, then perhaps `-` and a number of images."""
+    return file.name.removesuffix(".jsonl.gz")
+
+
+def data_set(file: Path) -> str:
+    return title(file).partition("-")[0]
+
+
 def draw(number: int, epochs: int) -> tuple[dict[str, Any], TrialConfig]:
     """The parameters of configuration `number` as Optuna stores them, and what they make."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    spec = StudySpec(**{**read_study_file(SPACE), "dataset": "", "epochs": epochs})
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
-    config = suggest(trial, spec)
+    config = suggest(trial, study_spec(epochs))
     return {name: _rounded(value) for name, value in trial.params.items()}, config
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.curves import title
 from benchmarks.replay_simulation import SEEN, Run
 from benchmarks.replay_worlds import read_runs
 from search.terminal.commands import Parser, run
@@ -58,9 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             continue
         for objective in SEEN:
             rank, mean, sd = judge(runs, objective)
-            name = file.name.removesuffix(".jsonl.gz")
             chosen = f"{100 * mean:.2f} ± {100 * sd:.2f} %"
-            print(f"| {name} | {len(runs)} | {objective} | {rank:.3f} | {chosen} |")
+            print(f"| {title(file)} | {len(runs)} | {objective} | {rank:.3f} | {chosen} |")
     return 0
 
 

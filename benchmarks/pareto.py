@@ -29,9 +29,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
+from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
-from benchmarks.replay_simulation import CALIBRATED, Run, World
+from benchmarks.replay_simulation import CALIBRATED, Run
 from benchmarks.replay_surrogate import Surrogate, make_world
 from models.summary import count_parameters
 from search.sampling import halving, promotion
@@ -88,10 +89,10 @@ class Problem:
     """A record's surrogate, and the hypervolume of fronts on it."""
 
     def __init__(self, file: Path, kept: Path) -> None:
-        world: World = make_world(file, "surrogate", kept)
+        world = make_world(file, "surrogate", kept)
         assert isinstance(world, Surrogate)
         self.world, self.spec, self.space = world, world.spec, distributions(world.spec)
-        self._shape = SHAPES.get(load_name(file), (1, 28, 28))
+        self._shape = SHAPES.get(data_set(file), (1, 28, 28))
         draws = optuna.create_study(sampler=RandomSampler(seed=0))
         params = [draws.ask(self.space).params for _ in range(RANDOM)]
         runs = world.runs(params, np.random.default_rng(0))
@@ -122,10 +123,6 @@ class Problem:
                 area += max(worst - one.hidden, 0.0) * max(self.largest - one.size, 0.0)
                 worst = min(worst, one.hidden)
         return area
-
-
-def load_name(file: Path) -> str:
-    return file.name.removesuffix(".jsonl.gz").partition("-")[0]
 
 
 @cache
@@ -230,9 +227,9 @@ def main(argv: list[str] | None = None) -> int:
                 found[name][seed] = future.result()
                 print(f"{file.name}: {done} of {len(jobs)}", file=sys.stderr, flush=True)
         whole = args.trials * problem(file).spec.epochs
-        results[load_name(file)] = rows = {}
+        results[data_set(file)] = rows = {}
         after = ", ".join(str(round(share * whole)) for share in SHARES)
-        print(f"\n{load_name(file)}, {args.repeats} seeds: hypervolume after {after} epochs, and")
+        print(f"\n{data_set(file)}, {args.repeats} seeds: hypervolume after {after} epochs, and")
         print("epochs until the hypervolume that the first has when its budget is spent (median)")
         aim = None
         for name, by_seed in found.items():

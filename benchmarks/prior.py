@@ -24,7 +24,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
 
-from benchmarks.curves import read
+from benchmarks.curves import data_set, read, title
 from benchmarks.record import write_figure
 from search.figures.style import line_style
 from search.sampling.forecast import FEATURES, PRIOR, Array, Contender, features, fit
@@ -66,14 +66,7 @@ def load(file: Path, seed: int = 0) -> list[Contender]:
 
 
 def elsewhere(file: Path, files: Iterable[Path]) -> list[Path]:
-    """Those of these records that are of other data sets than this one, each once.
-
-    A record's name is that of its data set, then perhaps `-` and a number of images.
-    """
-
-    def data_set(one: Path) -> str:
-        return one.name.removesuffix(".jsonl.gz").partition("-")[0]
-
+    """Those of these records that are of other data sets than this one, each once."""
     return [one for one in dict.fromkeys(files) if data_set(one) != data_set(file)]
 
 
@@ -184,15 +177,15 @@ def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.
                 row=row + 1,
                 col=column + 1,
             )
-        axis = f"{file.name.removesuffix('.jsonl.gz')}: loss then, or forecast"
+        axis = f"{title(file)}: loss then, or forecast"
         figure.update_xaxes(type="log", title=axis, row=row + 1, col=column + 1)
     figure.update_yaxes(type="log", title="lowest calibrated loss in the end")
     subtitle = f"after a third of the first epoch; {KNOWN} others were trained to their ends"
-    title = {
+    heading = {
         "text": "Where trials end, and where they were expected to",
         "subtitle": {"text": subtitle},
     }
-    figure.update_layout(height=800, template="simple_white", title=title)
+    figure.update_layout(height=800, template="simple_white", title=heading)
     return figure
 
 

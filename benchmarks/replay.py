@@ -32,6 +32,7 @@ import torch
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
+from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
 from benchmarks.record import environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
@@ -54,7 +55,7 @@ class Job(NamedTuple):
 
     @property
     def title(self) -> str:
-        return f"{self.file.name.removesuffix('.jsonl.gz')}, {self.world}"
+        return f"{title(self.file)}, {self.world}"
 
 
 def parser() -> Parser:

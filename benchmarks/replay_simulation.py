@@ -75,21 +75,14 @@ class World(Protocol):
     """Of one data set.
 
     Attributes:
-        name: for people.
         spec: space, epochs.
         whole_seconds: mean of a whole training.
         size: configurations there are.
-        target: the score that a perfect search would have: what validation picks of them all, or
-            of 500 random ones.
     """
 
-    name: str
     spec: StudySpec
     whole_seconds: float
     size: float
-    target: Score
-
-    def describe(self) -> dict[str, Any]: ...
 
     def source(self, seed: int) -> Source: ...
 

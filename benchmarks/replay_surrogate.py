@@ -28,7 +28,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
-from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source, World
+from benchmarks.curves import study_spec
+from benchmarks.replay_simulation import CALIBRATED, ERROR, RAW, Run, Score, Source
 from benchmarks.replay_worlds import (
     Array,
     Encoder,
@@ -36,7 +37,6 @@ from benchmarks.replay_worlds import (
     incumbent,
     mean_seconds,
     read_runs,
-    study_spec,
 )
 from search.sampling.forecast import features
 from search.spec.space import distributions
@@ -113,11 +113,16 @@ class _Model:
 
 
 class Surrogate:
-    """A world with as many configurations as the space has."""
+    """A world with as many configurations as the space has.
 
-    def __init__(self, name: str, runs: Sequence[Run], kept: Path) -> None:
+    Attributes:
+        target: the score that a perfect search would have: of what validation picks of 500 random
+            configurations.
+    """
+
+    def __init__(self, runs: Sequence[Run], kept: Path) -> None:
         whole = [run for run in runs if all(map(math.isfinite, _vector(run)))]
-        self.name, self.epochs, self.size = name, whole[0].epochs, math.inf
+        self.epochs, self.size = whole[0].epochs, math.inf
         self.spec = study_spec(max(self.epochs))
         self.whole_seconds = mean_seconds(whole)
         self._encoder, self._few = Encoder(distributions(self.spec)), len(whole) < MANY
@@ -224,7 +229,7 @@ def _round(value: float) -> float:
 
 
 @cache
-def make_world(file: Path, kind: str, kept: Path) -> World:
+def make_world(file: Path, kind: str, kept: Path) -> Pool | Surrogate:
     """Of a record, once a process; what takes long to make is left in the folder `kept`."""
-    name, runs = file.name.removesuffix(".jsonl.gz"), read_runs(file)
-    return Pool(name, runs) if kind == "pool" else Surrogate(name, runs, kept)
+    runs = read_runs(file)
+    return Pool(runs) if kind == "pool" else Surrogate(runs, kept)

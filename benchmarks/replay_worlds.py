@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmarks.curves import SPACE, read
+from benchmarks.curves import read, study_spec
 from benchmarks.replay_simulation import CALIBRATED, SEEN, Run, Score, Source
-from search.spec.config import StudySpec
 from search.spec.space import distributions
-from search.spec.study_file import read_study_file
 
 Array = NDArray[np.float64]
 HIDDEN = ("holdout_error", "calibrated_holdout_loss")  # what it is scored by
@@ -47,11 +44,6 @@ class Encoder:
         if domain.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return np.array([(value - low) / (high - low)])
-
-
-def study_spec(epochs: int, **fields: Any) -> StudySpec:
-    """A study of the recorded space."""
-    return StudySpec(**{**read_study_file(SPACE), "dataset": "", "epochs": epochs, **fields})
 
 
 def read_runs(file: Path) -> list[Run]:
@@ -105,23 +97,19 @@ def incumbent(runs: Sequence[Run], objective: str = CALIBRATED) -> Score:
     return min(places)[1]
 
 
-@dataclass
 class Pool:
-    """The recorded configurations and nothing else."""
+    """The recorded configurations and nothing else.
 
-    name: str
-    runs: Sequence[Run]
-    spec: StudySpec = field(init=False)
-    whole_seconds: float = field(init=False)
-    size: float = field(init=False)
-    target: Score = field(init=False)
+    Attributes:
+        target: the score that a perfect search would have: of what validation picks of them all.
+    """
 
-    def __post_init__(self) -> None:
-        self.spec = study_spec(max(self.runs[0].epochs))
-        self.whole_seconds = mean_seconds(self.runs)
-        self.size, self.target = len(self.runs), incumbent(self.runs)
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs, self.size = runs, float(len(runs))
+        self.spec = study_spec(max(runs[0].epochs))
+        self.whole_seconds, self.target = mean_seconds(runs), incumbent(runs)
         self.encode = Encoder(distributions(self.spec))
-        self.points_ND = np.array([self.encode(run.params) for run in self.runs])
+        self.points_ND = np.array([self.encode(run.params) for run in runs])
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ from optuna.samplers import BaseSampler
 from platformdirs import user_cache_path
 
 from benchmarks.arguments import add_counts
+from benchmarks.curves import title
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
 from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
@@ -63,11 +64,8 @@ class InEpochs:
     """A world in which every epoch takes a second."""
 
     def __init__(self, world: World) -> None:
-        self._world, self.spec, self.whole_seconds = world, world.spec, float(world.spec.epochs)
-        self.name, self.size, self.target = world.name, world.size, world.target
-
-    def describe(self) -> dict[str, Any]:
-        return self._world.describe()
+        self._world, self.spec, self.size = world, world.spec, world.size
+        self.whole_seconds = float(world.spec.epochs)
 
     def source(self, seed: int) -> Source:
         return _InEpochs(self._world.source(seed))
@@ -139,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
     for before, file in permutations(args.files, 2):
-        title = " -> ".join(one.name.removesuffix(".jsonl.gz") for one in (before, file))
+        pair = f"{title(before)} -> {title(file)}"
         worlds = [InEpochs(make_world(one, "surrogate", args.cache)) for one in (before, file)]
         known = [*args.files, *args.learn_from]
         others = [[load(it) for it in elsewhere(one, known)] for one in (before, file)]
@@ -151,9 +149,9 @@ def main(argv: list[str] | None = None) -> int:
                 begin = {"cold": [], "warm": found[:FIRST], "misled": found[-FIRST:]}
                 for kind in KINDS:
                     points[kind].append(search(worlds[1], seed, args, prior, begin[kind])[0])
-                print(f"{title}: seed {seed}", file=sys.stderr, flush=True)
-        results[title] = {}
-        print(f"{title}, {args.repeats} seeds: whole trainings (of so many epochs) until the loss")
+                print(f"{pair}: seed {seed}", file=sys.stderr, flush=True)
+        results[pair] = {}
+        print(f"{pair}, {args.repeats} seeds: whole trainings (of so many epochs) until the loss")
         print(f"that the search without a warm start has after {TARGETS} (median)")
         targets = [
             float(np.median([loss_after(one, target) for one in points["cold"]]))
@@ -169,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
         for kind, times_NT in times.items():
             errors = times_NT.std(0, ddof=1) / len(times_NT) ** 0.5
             row = list(zip(times_NT.mean(0).tolist(), errors.tolist(), strict=True))
-            results[title][kind] = row
+            results[pair][kind] = row
             print(f"  {kind:13} ", *(f"{mean:+.2f} ± {error:.2f}" for mean, error in row))
     if args.json:
         made = environment("warm_starts", torch.device("cpu"))

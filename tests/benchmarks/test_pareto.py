@@ -18,7 +18,7 @@ def problem(tmp_path: Path) -> Problem:
     file = tmp_path / "digits.jsonl.gz"
     record(file)
     made: Any = Problem.__new__(Problem)
-    made.world = Pool("digits", read_runs(file))
+    made.world = Pool(read_runs(file))
     made.spec, made.space = made.world.spec, distributions(made.world.spec)
     made._shape, made.largest, made.worst, made._whole = (1, 8, 8), 10.0, 0.0, 4.0
     problem: Problem = made

@@ -63,7 +63,7 @@ def record(
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
     record(tmp_path / "made_up.jsonl.gz")
-    return Pool("made up", read_runs(tmp_path / "made_up.jsonl.gz"))
+    return Pool(read_runs(tmp_path / "made_up.jsonl.gz"))
 
 
 class Oracle(RandomSampler):
@@ -117,7 +117,7 @@ def test_no_strategy_sees_what_it_is_scored_by(name: str, tmp_path: Path) -> Non
     for place, holdout in enumerate((lambda _number: 0.5, lambda number: number / 100)):
         file = tmp_path / f"{place}.jsonl.gz"
         record(file, holdout)
-        points = simulate(find_strategy(name, "tpe"), Pool("", read_runs(file)), 1, 2)
+        points = simulate(find_strategy(name, "tpe"), Pool(read_runs(file)), 1, 2)
         courses.append([point.compute for point in points])
     assert courses[0] == courses[1]
 
@@ -201,9 +201,7 @@ def test_where_there_is_a_second_seed_it_scores(tmp_path: Path) -> None:
 
 def test_a_surrogate_says_how_far_off_it_is_and_repeats_itself(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl.gz")
-    worlds = [
-        Surrogate("a", read_runs(tmp_path / "a.jsonl.gz"), tmp_path / "kept") for _ in range(2)
-    ]
+    worlds = [Surrogate(read_runs(tmp_path / "a.jsonl.gz"), tmp_path / "kept") for _ in range(2)]
     assert len(list((tmp_path / "kept").iterdir())) == 1
     assert worlds[0].describe() == worlds[1].describe()
     errors = worlds[0].describe()["cross_validated"]

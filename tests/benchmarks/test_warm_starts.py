@@ -15,7 +15,7 @@ def test_searches_with_and_without_a_warm_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Surrogates take seconds to fit.
-    monkeypatch.setattr(warm_starts, "make_world", lambda file, *_: Pool("", read_runs(file)))
+    monkeypatch.setattr(warm_starts, "make_world", lambda file, *_: Pool(read_runs(file)))
     files = [tmp_path / f"{name}.jsonl.gz" for name in "ab"]
     for file in files:
         record(file)
