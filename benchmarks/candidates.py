@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import read
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 
 LOOKED_AT = "calibrated_validation_loss"
 JUDGED_BY = ("calibrated_holdout_loss", "holdout_error")
@@ -28,13 +28,13 @@ CHOICES = ((3, 2), (3, 3), (5, 2), (5, 3))  # candidates, fresh seeds
 By = Mapping[int, Mapping[int, list[dict[str, Any]]]]  # reports by configuration and seed
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="What choosing among candidates by fresh seeds gains over the single best.",
         examples="python -m benchmarks.candidates benchmarks/results/curves/digits.jsonl.gz",
     )
     own.add_argument("record", type=Path, metavar="FILE", help="from benchmarks.curves, with seeds")
-    add_counts(own, (("draws", 100, "studies"), ("trials", 30, "configurations of each")))
+    own.add_counts((("draws", 100, "studies"), ("trials", 30, "configurations of each")))
     return own
 
 

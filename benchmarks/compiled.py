@@ -17,14 +17,14 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, spread, write_json
 from benchmarks.workload import NETWORKS, Job, recipe, without_validation
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task
 from search.training.train import train
@@ -43,19 +43,14 @@ class EpochSeconds(NamedTuple):
         return self.first - self.later
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="What torch.compile would cost a trial, and how long a trial must be to gain "
         "by it. About five minutes on two cores.",
         examples="python -m benchmarks.compiled --rounds 1",
     )
-    own.add_argument("--rounds", type=positive_int, metavar="N", default=ROUNDS, help="of each")
-    own.add_argument(
-        "--limit", type=positive_int, metavar="N", default=LIMIT, help="images of an epoch"
-    )
-    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add("device", "data-dir")
+    own.add_counts((("rounds", ROUNDS, "of each"), ("limit", LIMIT, "images of an epoch")))
+    own.add("dataset", "json", "device", "data-dir")
     return own
 
 

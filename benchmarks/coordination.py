@@ -24,6 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.coordinators import (
     EPOCHS,
     Ends,
@@ -36,7 +37,7 @@ from benchmarks.coordinators import (
 )
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.trials_present import distributions_of, make_up_trials
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 from search.training.device import choose_device, prepare_process
 
 OURS, RAY = "ours", "ray_asha"
@@ -58,8 +59,8 @@ WARM_UP = 2  # trials that are not counted: they read what is present
 Rounds = dict[str, dict[int, list[Ends]]]  # by contender and number of trials present
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Milliseconds a trial beside its training: ours, Optuna's own loop, Ray Tune.",
         examples="""
 python -m benchmarks.coordination --trials 100 1000      # leaves out the long part
@@ -73,10 +74,8 @@ python -m benchmarks.coordination --trials 100 1000      # leaves out the long p
         metavar="N",
         help=f"how many are present (default: {' '.join(map(str, PRESENT))})",
     )
-    own.add_argument(
-        "--rounds", type=positive_int, default=ROUNDS, help=f"of all (default: {ROUNDS})"
-    )
-    own.add_argument("--json", type=Path, help="write the result here as well")
+    own.add_counts([("rounds", ROUNDS, "of all")])
+    own.add("json")
     return own
 
 

@@ -32,7 +32,7 @@ import psutil
 import torch
 from sqlalchemy import text
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.coordinators import NoTraining, make_spec
 from benchmarks.record import environment, write_json
 from data.datasets import default_data_dir
@@ -45,7 +45,7 @@ from search.store.opening import open_database
 from search.store.records import count_reports
 from search.store.studies import create_study, load_spec, require_study
 from search.store.views import view_study
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task, load_task
 from tests.postgres import PostgresServer, postgres_binaries
@@ -63,8 +63,8 @@ CONNECTIONS = (
 Call = tuple[str, float, float]  # what, when it began (CLOCK_MONOTONIC), seconds
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Claims and reports a second of many workers on one study in PostgreSQL, and "
         "how they grow with the number of trials. Nothing is trained: trials sleep.",
         examples="""
@@ -81,7 +81,7 @@ python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
         metavar="N",
         help="trials of each study (default: 1000 10000)",
     )
-    add_counts(own, [("workers", 64, "processes that work on it")])
+    own.add_counts([("workers", 64, "processes that work on it")])
     own.add_argument(
         "--seconds", type=float, default=0.5, help=f"an epoch of {EPOCHS} sleeps (default: 0.5)"
     )
@@ -93,7 +93,7 @@ python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
         metavar="N",
         help="reach the private one through pgbouncer, in transaction mode with N connections",
     )
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
+    own.add("json")
     return own
 
 

@@ -34,7 +34,7 @@ from typing import Any, Literal
 import optuna
 import torch
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment
 from data.examples import Examples, split, thinned
 from models.summary import anatomy
@@ -42,7 +42,7 @@ from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 from search.training.device import choose_device, prepare_process
 from search.training.epoch import Epoch, derived_seed
 from search.training.metrics import fit_temperature, loss_at
@@ -56,15 +56,14 @@ PACKED = 6  # trained at a time on a GPU, in one process
 Recording = Generator[None, None, dict[str, Any]]
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Train random configurations to their ends and record every epoch. Carries on "
         "where it stopped.",
         examples="python -m benchmarks.curves mnist.jsonl.gz --dataset mnist --configs 150",
     )
     own.add_argument("file", type=Path, metavar="FILE", help="the record, ending in .jsonl.gz")
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("configs", 150, "configurations, from number 0 on"),
             ("seeds", 1, "trainings of each"),
@@ -73,11 +72,10 @@ def parser() -> Parser:
             ("held-out", 5000, "images in each of the two parts held out"),
         ),
     )
-    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
     own.add_argument(
         "--workers", type=positive_int, metavar="W", help="processes (default: one a core)"
     )
-    own.add("device", "data-dir")
+    own.add("dataset", "device", "data-dir")
     return own
 
 

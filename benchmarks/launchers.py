@@ -25,17 +25,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.ray_tune import LOSS, ray_running
 from benchmarks.record import ROOT, environment, spread, write_json
-from data.datasets import default_data_dir
 from search.running.trial import trial_seed
 from search.spec.config import StudySpec
 from search.store.data import load_study_task
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import view_study
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task
 from search.training.train import train
@@ -55,8 +54,8 @@ TUNE, REUSED = "Ray Tune", "Ray Tune, reuse_actors=True"
 Curve = list[tuple[int, float]]  # (epoch, validation loss)
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="The same study on local processes, on Ray and under Ray Tune: wall time and "
         "overhead of a trial.",
         examples="""
@@ -64,12 +63,10 @@ python -m benchmarks.launchers --rounds 1
 python -m benchmarks.launchers --dataset digits --limit 1000 --trials 60
 """,
     )
-    own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
     counts = [("trials", 24, "of the study"), ("epochs", 2, "of a trial")]
     counts += [("limit", 4000, "images"), ("workers", 2, "trials at a time")]
-    add_counts(own, [*counts, ("rounds", 3, "each contender once in each")])
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add("data-dir")
+    own.add_counts([*counts, ("rounds", 3, "each contender once in each")])
+    own.add("dataset", "json", "data-dir")
     own.add_argument("--tune", type=Path, help=argparse.SUPPRESS)  # be Ray Tune; log to this file
     own.add_argument("--reuse", action="store_true", help=argparse.SUPPRESS)
     return own
@@ -95,7 +92,7 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str
     `start` is the time to the first trial's first step, `overhead` what a trial costs from then on
     beside its epochs: (workers * seconds - those of all epochs) / trials.
     """
-    data = ["--data-dir", str(args.data_dir or default_data_dir())]
+    data = ["--data-dir", str(args.data_dir)]
     if name in (TUNE, REUSED):
         log = folder / "tune.jsonl"
         log.unlink(missing_ok=True)
@@ -136,7 +133,7 @@ def tune(args: argparse.Namespace) -> None:
 
     with closing(open_database("sqlite:///studies.db")) as db:
         view = view_study(require_study(db, "same"))
-    task = load_study_task(view.spec, args.data_dir or default_data_dir(), torch.device("cpu"))
+    task = load_study_task(view.spec, args.data_dir, torch.device("cpu"))
     configs = {trial.number: trial.config for trial in view.trials}
 
     def trainable(found: dict[str, Any], *, task: Task, spec: StudySpec) -> None:

@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.contenders import OurRunner
 from benchmarks.record import environment, write_json
 from benchmarks.workload import NETWORKS, Job
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 from search.training.device import choose_device, prepare_process
 
 PACKED = (1, 4, 16)
@@ -31,8 +32,8 @@ MEBIBYTE = 2**20
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Peak memory of 1, 4 and 16 trials that one process trains in turn.",
         examples="python -m benchmarks.memory --packed 1 2 8 --network small",
     )
@@ -40,12 +41,7 @@ def parser() -> Parser:
         "--packed", type=positive_int, nargs="+", metavar="K", default=list(PACKED), help="trials"
     )
     own.add_argument("--network", choices=NETWORKS, default="typical", help="default: typical")
-    own.add_argument(
-        "--limit", type=positive_int, metavar="N", help="training images (default: all)"
-    )
-    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add("device", "data-dir")
+    own.add("dataset", "limit", "json", "device", "data-dir")
     return own
 
 

@@ -26,9 +26,8 @@ import numpy as np
 import optuna
 import torch
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from platformdirs import user_cache_path
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import REPLAYS, BenchmarkParser
 from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
@@ -39,7 +38,7 @@ from search.sampling import halving, promotion
 from search.sampling.forecast import Contender
 from search.sampling.sampler import StudySampler
 from search.spec.space import distributions, suggest
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 
 SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32)}  # of images; others are 28 x 28, grey
 RANDOM = 2000  # configurations, of which the whole hypervolume is
@@ -52,8 +51,8 @@ OTHERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Replay searches for a Pareto front of calibrated loss and parameters on "
         "recorded curves: ours-NAME with the product's sampler NAME, and Optuna's samplers "
         f"without pausing: {', '.join(OTHERS)}.",
@@ -62,17 +61,15 @@ def parser() -> Parser:
     own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
     known = ["ours-gp", "ours-tpe", *OTHERS]
     own.add_argument("--strategies", nargs="+", choices=known, default=known, metavar="NAME")
-    own.add_argument("--learn-from", nargs="+", type=Path, default=[], metavar="FILE")
     own.add_argument("--budget", type=float, default=0.2, help="of ours (default: 0.2)")
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("repeats", 10, "seeds"),
             ("trials", 100, "of each search"),
             ("workers-cpu", 1, "processes of this command"),
         ),
     )
-    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    own.add("learn-from", "json")
     return own
 
 
@@ -127,7 +124,7 @@ class Problem:
 
 @cache
 def problem(file: Path) -> Problem:
-    return Problem(file, user_cache_path("cnn-search") / "replay")
+    return Problem(file, REPLAYS)
 
 
 def ours(

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, write_json
 from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task, evaluate, load_task
 from search.training.train import train
@@ -41,23 +40,20 @@ TRAINING = "training"  # its losses are written down too: they say how much is y
 TOP = 5  # of the configurations whose places are shown
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="How well validation losses of early epochs rank configurations. About ten "
         "minutes on two cores.",
         examples="python -m benchmarks.ranking --configs 60 --limit 50000",
     )
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("configs", 24, "drawn at random from the default study's space"),
             ("epochs", 12, "of each"),
             ("limit", 20_000, "training images; validation: a quarter of that"),
         ),
     )
-    own.add_argument("--dataset", default="fashion_mnist", help="default: fashion_mnist")
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add("device", "data-dir")
+    own.add("dataset", "json", "device", "data-dir")
     return own
 
 

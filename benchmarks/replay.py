@@ -29,9 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 import torch
-from platformdirs import user_cache_path
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
 from benchmarks.record import environment, write_figure, write_json
@@ -39,7 +38,7 @@ from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 
 HERE = Path(__file__).parent
 BASELINE = "random"  # what the others are compared with
@@ -58,9 +57,9 @@ class Job(NamedTuple):
         return f"{title(self.file)}, {self.world}"
 
 
-def parser() -> Parser:
+def parser() -> BenchmarkParser:
     listed = "; ".join(f"{name}: {one.description}" for name, one in STRATEGIES.items())
-    own = Parser(
+    own = BenchmarkParser(
         description="Replay search strategies on recorded curves, in simulated time: how much "
         "compute each needs to come within 0.1 and 0.3 points of the best, and its regret after "
         "10 to 100 whole trainings. Replays are kept and not repeated, unless the record or the "
@@ -96,8 +95,7 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         metavar="W",
         help="that train at once (default: 1 4 8)",
     )
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("repeats", 100, "seeds"),
             ("horizon", int(HORIZON), "compute of each search, in whole trainings"),
@@ -118,25 +116,9 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         default=BUDGET,
         help=f"share of trials x epochs that they may spend (default: {BUDGET})",
     )
-    own.add_argument(
-        "--learn-from",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="further records for the prior, on which nothing is replayed",
-    )
-    own.add_argument("--sampler", default="gp", help="of ours: gp (default), or tpe, which is fast")
-    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
+    own.add("learn-from", "sampler", "json", "cache")
     own.add_argument(
         "--figure", type=Path, metavar="FILE", help="regret against compute, as .html, .svg or .png"
-    )
-    own.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        default=user_cache_path("cnn-search") / "replay",
-        help="where replays and surrogates are kept",
     )
     return own
 

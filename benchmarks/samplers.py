@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, spread, write_json
 from search.running.trial import trial_seed
 from search.sampling import halving
@@ -32,7 +32,7 @@ from search.spec.config import StudySpec
 from search.spec.space import distributions, suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import optuna_warnings_only
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 from search.training.device import choose_device
 from search.training.task import Task, load_task
 from search.training.train import train
@@ -52,8 +52,8 @@ class Outcome(NamedTuple):
     draw_seconds: float
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="The lowest validation loss of whole studies that differ in their sampler "
         f"alone: {', '.join(NAMES)}; by default {TRIALS} trials of at most {EPOCHS} epochs on "
         f"{LIMIT} images.",
@@ -62,8 +62,7 @@ python -m benchmarks.samplers --rounds 10            # ten seeds
 python -m benchmarks.samplers --samplers tpe random
 """,
     )
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("trials", TRIALS, "finished trials of each study"),
             ("epochs", EPOCHS, "maximum epochs per trial"),
@@ -72,9 +71,8 @@ python -m benchmarks.samplers --samplers tpe random
         ),
     )
     own.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(NAMES))
-    own.add_argument("--dataset", metavar="NAME", default="fashion_mnist")
     own.add_argument("--json", type=Path, metavar="FILE", help="written after each round")
-    own.add("device", "data-dir")
+    own.add("dataset", "device", "data-dir")
     return own
 
 

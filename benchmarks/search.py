@@ -26,14 +26,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.contenders import contenders
 from benchmarks.courses import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, Course, run_study
 from benchmarks.crew import Crew
 from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.speed import speed
 from benchmarks.workload import Job
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 from search.training.device import choose_device
 
 TITLES = {
@@ -45,8 +45,8 @@ TITLES = {
 TRIALS, EPOCHS, LIMIT = 50, 6, 6000
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Wall time of a whole study to its best validation loss: ours, Ray Tune with "
         f"ASHA, Optuna's own loop. The default, {TRIALS} trials of at most {EPOCHS} epochs on "
         f"{LIMIT} images of Fashion-MNIST, takes about half an hour on two cores.",
@@ -55,8 +55,7 @@ python -m benchmarks.search --rounds 3                    # three seeds
 python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real study
 """,
     )
-    add_counts(
-        own,
+    own.add_counts(
         (
             ("trials", TRIALS, "finished trials of each study"),
             ("epochs", EPOCHS, "maximum epochs per trial"),
@@ -68,12 +67,9 @@ python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real s
         "--contenders", nargs="+", choices=TITLES, default=list(TITLES), help="default: all"
     )
     own.add_argument(
-        "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
-    )
-    own.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result here as well, after each round"
     )
-    own.add("device", "data-dir")
+    own.add("dataset", "device", "data-dir")
     return own
 
 

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.bound import Rates, measured_rates, training_cost
 from benchmarks.contenders import Contender, contenders
 from benchmarks.crew import Crew
@@ -31,7 +31,7 @@ from benchmarks.record import NO_RAY, environment, ray_version, spread, write_js
 from benchmarks.speed import Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
 from models.summary import count_parameters
-from search.terminal.commands import Parser, positive_int, run
+from search.terminal.commands import positive_int, run
 from search.training.device import choose_device
 from search.training.task import Task
 
@@ -68,8 +68,8 @@ COLUMNS = (
 )
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Images a second and epoch-trials an hour: ours, the DataLoader style of "
         "Optuna's PyTorch example, and Ray Tune with ASHA; one run, alternating rounds. With all "
         "images a round takes about ten minutes on two cores.",
@@ -81,12 +81,6 @@ python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_
     )
     own.add_argument("--rounds", type=positive_int, metavar="N", help=f"default: {ROUNDS}")
     own.add_argument(
-        "--limit", type=positive_int, metavar="N", help="training images (default: all 50 000)"
-    )
-    own.add_argument(
-        "--dataset", metavar="NAME", default="fashion_mnist", help="default: fashion_mnist"
-    )
-    own.add_argument(
         "--contenders",
         nargs="+",
         metavar="NAME",
@@ -96,8 +90,7 @@ python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_
     own.add_argument(
         "--quick", action="store_true", help=f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
     )
-    own.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    own.add("device", "data-dir")
+    own.add("dataset", "limit", "json", "device", "data-dir")
     return own
 
 

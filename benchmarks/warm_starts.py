@@ -21,9 +21,8 @@ import numpy as np
 import optuna
 import torch
 from optuna.samplers import BaseSampler
-from platformdirs import user_cache_path
 
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import title
 from benchmarks.prior import elsewhere, learn, load, written
 from benchmarks.record import environment, write_json
@@ -33,30 +32,22 @@ from benchmarks.replay_surrogate import make_world
 from search.sampling.earlier import FIRST
 from search.sampling.forecast import fit
 from search.spec.recipe import EARLY_LOOK
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 
 BUDGET, WORKERS = 0.2, 2
 TARGETS = (2, 3, 5, 8)  # whole trainings, after which the search without a warm start is the target
 KINDS = ("cold", "warm", "misled")
 
 
-def parser() -> Parser:
-    own = Parser(
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
         description="Replay warm starts between recorded data sets, and from the worst of the "
         "earlier study. Counts epochs, whatever they cost.",
         examples="python -m benchmarks.warm_starts a.jsonl.gz b.jsonl.gz --learn-from c.jsonl.gz",
     )
     own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
-    add_counts(own, (("repeats", 10, "seeds"), ("trials", 50, "trials of each search")))
-    own.add_argument(
-        "--learn-from", nargs="+", type=Path, default=[], metavar="FILE", help="for the prior alone"
-    )
-    own.add_argument("--sampler", default="gp", help="gp (default), or tpe, which is fast")
-    own.add_argument("--json", type=Path, metavar="FILE", help="all results")
-    kept = user_cache_path("cnn-search") / "replay"
-    own.add_argument(
-        "--cache", type=Path, metavar="DIR", default=kept, help="where surrogates are kept"
-    )
+    own.add_counts((("repeats", 10, "seeds"), ("trials", 50, "trials of each search")))
+    own.add("learn-from", "sampler", "json", "cache")
     return own
 
 
