@@ -28,7 +28,7 @@ from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.spec.study_file import find_study_file, read_study_file
 from search.store.opening import open_database
-from search.store.studies import create_study, find_study
+from search.store.studies import create_study, require_study
 from search.training.epoch import Epoch
 from search.training.task import Task, load_task
 
@@ -82,8 +82,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
     """
     started = time.perf_counter()
     db = open_database(f"sqlite:///{path}")
-    study = find_study(db, STUDY)
-    assert study is not None
+    study = require_study(db, STUDY)
     ends, cpu_ends, stop = [], [], threading.Event()
 
     def ended() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,11 +115,8 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> C
 
 def our_losses(folder: Path) -> list[tuple[float, float]]:
     """(moment, validation loss) of each finished epoch, from the study's database."""
-    db = open_database(f"sqlite:///{folder}/studies.db", must_exist=True)
-    try:
+    with closing(open_database(f"sqlite:///{folder}/studies.db", must_exist=True)) as db:
         view = view_study(require_study(db, "benchmark"))
-    finally:
-        db.close()
     return [(row.reported_at, row.validation_loss) for trial in view.trials for row in trial.curve]
 
 

@@ -16,12 +16,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from statistics import mean
 from typing import Any
 
-import torch
-
-from benchmarks.record import ROOT, environment, write_json
+from benchmarks.record import ROOT, commit, write_json
 from search.analysis.comparison import ArmRuns, against_base, evaluate_journal, runs_by_arm
 from search.analysis.comparison_words import trained_in_words, verdict_in_words
 from search.analysis.measures import busy_seconds, measure_of
@@ -65,14 +64,11 @@ def _command(module: str, *flags: str) -> None:
 
 
 def _view(name: str, storage: str) -> StudyView:
-    db = open_database(storage, must_exist=True)
-    try:
+    with closing(open_database(storage, must_exist=True)) as db:
         study = find_study(db, name)
         if study is None:
             raise SystemExit(f"error: no study {name!r} in {db.url}; add --run")
         return view_study(study)
-    finally:
-        db.close()
 
 
 def collect(view: StudyView) -> dict[str, Any]:
@@ -250,8 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         if name in names:
             run_whole(name, args.storage, args.seeds)
         result = collect(_view(name, args.storage))
-        result["commit"] = environment("experiments", torch.device("cpu"))["commit"]
-        write_json(RESULTS / f"{name}.json", result)
+        write_json(RESULTS / f"{name}.json", {**result, "commit": commit()})
     PAGE.write_text(written(), encoding="utf-8")
     print(f"Written: {PAGE.relative_to(ROOT)}")
     return 0

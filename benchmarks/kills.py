@@ -9,11 +9,8 @@ of 60 to 90 s). So here: one of the workers at random, about once in 70 of the r
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,12 +21,15 @@ from typing import Any
 
 import psutil
 
+from benchmarks.arguments import BenchmarkParser
+from benchmarks.record import ROOT, environment, spread, write_json
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.records import EpochRow, epochs_of
 from search.store.studies import require_study
 from search.store.views import view_study
-from search.training.device import choose_device, describe_hardware, versions
+from search.terminal.commands import run
+from search.training.device import choose_device
 
 REPORTS_A_KILL = 70
 STUDY = """\
@@ -57,10 +57,7 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
                 *("--dataset", "digits", "--study", "s", "--workers", str(workers)),
             ],
             cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(Path(__file__).parents[1]),
-            },
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -68,11 +65,10 @@ def run_study(trials: int, workers: int, dice: random.Random | None) -> dict[str
         kills, seen = _kill_now_and_then(process, url, dice) if dice else (0, set())
         code = process.wait()
         seconds = time.monotonic() - started
-        db = open_database(url, must_exist=True)
-        view = view_study(require_study(db, "s"))
+        with closing(open_database(url, must_exist=True)) as db:
+            view = view_study(require_study(db, "s"))
         rows = [row for trial in view.trials for row in trial.reports]
         lost = len(seen - {seen_report(row) for row in rows})
-        db.close()
         assert code == 0, f"the study ended with exit code {code}"
         assert view.finished == trials, f"{view.finished} of {trials} trials finished"
         assert not view.in_state("running", "failed")
@@ -104,13 +100,19 @@ def _kill_now_and_then(
     return kills, seen
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of studies (default: 3)")
-    parser.add_argument("--trials", type=int, default=40, help="of each study (default: 40)")
-    parser.add_argument("--workers", type=int, default=4, help="processes (default: 4)")
-    parser.add_argument("--json", type=Path, help="write the result here as well")
-    args = parser.parse_args()
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
+        description="The wall time of a study whose workers are killed over that of one without.",
+        examples="python -m benchmarks.kills --rounds 1",
+    )
+    counts = [("rounds", 3, "pairs of studies"), ("trials", 40, "of each study")]
+    own.add_counts([*counts, ("workers", 4, "processes")])
+    own.add("json")
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
     dice, ratios, rounds = random.Random(0), [], []
     for number in range(args.rounds):
         plain = run_study(args.trials, args.workers, None)
@@ -121,23 +123,13 @@ def main() -> None:
             f"round {number + 1}: {plain['seconds']:.0f} s undisturbed, {killed['seconds']:.0f} s "
             f"with {killed['kills']} kills in {killed['reports']} reports: {ratios[-1]:.2f} x"
         )
-    median = statistics.median(ratios)
-    result = {
-        "ratio": {
-            "median": median,
-            "min": min(ratios),
-            "max": max(ratios),
-            "rounds": len(ratios),
-        },
-        "rounds": rounds,
-        "hardware": describe_hardware(choose_device("cpu")),
-        "versions": versions(),
-        "command": " ".join(["python", "-m", "benchmarks.kills", *sys.argv[1:]]),
-    }
-    print(f"median {median:.2f} x, {min(ratios):.2f} to {max(ratios):.2f}")
+    ratio = spread(ratios)
+    print(f"median {ratio['median']:.2f} x, {ratio['min']:.2f} to {ratio['max']:.2f}")
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        made = environment("kills", choose_device("cpu"))
+        write_json(args.json, {"ratio": ratio, "rounds": rounds, **made})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -92,7 +92,7 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str
     `start` is the time to the first trial's first step, `overhead` what a trial costs from then on
     beside its epochs: (workers * seconds - those of all epochs) / trials.
     """
-    data = ["--data-dir", str(args.data_dir)]
+    data = ["--data-dir", str(args.data_dir.absolute())]
     if name in (TUNE, REUSED):
         log = folder / "tune.jsonl"
         log.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def environment(name: str, device: torch.device) -> dict[str, Any]:
         "system": platform.platform(),
         "versions": {**versions(), "ray": ray_version() or "not installed"},
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -53,7 +53,7 @@ def ray_version() -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The checkout's commit, with `-dirty` where files differ from it; None without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

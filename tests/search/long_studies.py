@@ -8,7 +8,7 @@ from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.database import Database
 from search.store.opening import open_database
-from search.store.studies import StudyHandle, create_study, find_study
+from search.store.studies import StudyHandle, create_study, require_study
 from tests.made_up_data import made_up_info
 
 SPEC = StudySpec(
@@ -37,6 +37,4 @@ def fill(file: Path, count: int, spec: StudySpec = SPEC) -> tuple[Database, Stud
     db = open_database(f"sqlite:///{file}")
     study = create_study(db, "s", spec, INFO, validation_count=287)
     insert_trials(db.engine, study.study_id, spec, make_up_trials(spec, count), ours=True)
-    found = find_study(db, "s")
-    assert found is not None
-    return db, found
+    return db, require_study(db, "s")
