@@ -24,7 +24,7 @@ from search.store import StorageError
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.schema import epochs
-from search.store.studies import find_study
+from search.store.studies import find_study, require_study
 from search.store.views import StudyView, view_study
 from search.training.device import kept_threads
 
@@ -194,9 +194,7 @@ class Site:
     def view(self, name: str = "s") -> StudyView:
         self.reports()
         with closing(open_database(self.url, must_exist=True)) as opened:
-            study = find_study(opened, name)
-            assert study is not None
-            return view_study(study)
+            return view_study(require_study(opened, name))
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120

@@ -1,22 +1,15 @@
 """A trial too large for the memory: the kernel kills its worker, again and again, and no other."""
 
-import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from search.store.opening import open_database
-from search.store.studies import require_study
-from search.store.views import view_study
-
 pytestmark = pytest.mark.faults
-ROOT = Path(__file__).parents[2]
 LIMIT_BYTES = 1_300_000_000  # room for two workers on small networks, not for the large one
 STUDY = """\
 [study]
@@ -70,30 +63,21 @@ def memory_group() -> Iterator[MemoryGroup]:
     group.folder.rmdir()
 
 
-def test_the_kernel_kills_and_the_study_goes_on(memory_group: MemoryGroup, tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(STUDY)
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "search.study", "--config", "study.toml"),
-            *("--study", "s", "--workers", "2"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        # Workers alone: the kernel might choose the study command itself, which then ends them.
-        while process.poll() is None:
-            memory_group.take_in_children(process.pid)
-            time.sleep(0.05)
-        assert process.stderr is not None
-        assert process.returncode == 0, process.stderr.read()
+def test_the_kernel_kills_and_the_study_goes_on(
+    memory_group: MemoryGroup, make_site: Callable[..., Any]
+) -> None:
+    site = make_site()
+    (site.folder / "study.toml").write_text(STUDY)
+    words = ("--config", "study.toml", "--study", "s", "--workers", "2")
+    process = site.start("search.study", *words)
+    # Workers alone: the kernel might choose the study command itself, which then ends them.
+    while process.poll() is None:
+        memory_group.take_in_children(process.pid)
+        time.sleep(0.05)
+    assert process.returncode == 0, process.stdout.read()
     # While one is taken apart the kernel, still short of memory, may kill its neighbour as well.
     assert memory_group.kills >= 3
-    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}", must_exist=True)
-    view = view_study(require_study(db, "s"))
-    db.close()
+    view = site.view()
     assert [(trial.number, trial.reason) for trial in view.in_state("failed")] == [
         (0, "abandoned 3 times without a new epoch: each time its worker was gone")
     ]
