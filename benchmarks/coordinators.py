@@ -20,13 +20,13 @@ import torch
 
 from benchmarks.ray_tune import LOSS, tune_with_asha
 from benchmarks.trials_present import MadeUpTrial, insert_trials
+from benchmarks.workload import default_study
 from data.datasets import default_data_dir
 from search.running.run import Run
 from search.running.trial import TrialCheckpoint
 from search.running.worker import train_trials
 from search.spec.config import StudySpec
 from search.spec.space import suggest
-from search.spec.study_file import find_study_file, read_study_file
 from search.store.opening import open_database
 from search.store.studies import create_study, require_study
 from search.training.epoch import Epoch
@@ -52,10 +52,8 @@ class Ends:
 
 
 def make_spec(trials: int) -> StudySpec:
-    """The default study on digits, without its baseline, and with room for whole trials."""
-    fields = read_study_file(find_study_file("default"))
-    changes = {"dataset": "digits", "baseline": None, "epochs": EPOCHS, "budget": 1.0}
-    return StudySpec(**{**fields, **changes, "trials": trials})
+    """The default study on digits, with room for whole trials."""
+    return default_study(dataset="digits", trials=trials, epochs=EPOCHS, budget=1.0)
 
 
 def loss_of(number: int, epoch: int) -> float:
@@ -66,7 +64,7 @@ def loss_of(number: int, epoch: int) -> float:
 def fill_ours(path: Path, made_up: Sequence[MadeUpTrial]) -> None:
     db = open_database(f"sqlite:///{path}")
     spec = make_spec(len(made_up) + 1)
-    study = create_study(db, STUDY, spec, _task().info, validation_count=1)
+    study = create_study(db, STUDY, spec, few_digits().info, validation_count=1)
     insert_trials(db.engine, study.study_id, spec, made_up, ours=True)
     with db.engine.connect() as connection:  # all into the one file, which is to be copied
         connection.rollback()
@@ -94,7 +92,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
     run = Run(
         study=study,
         spec=make_spec(present + trials + 1),
-        task=_task(),
+        task=few_digits(),
         folder=path.parent / "checkpoints",
         stop=stop,
         on_change=ended,
@@ -149,7 +147,7 @@ class NoTraining:
         pass
 
 
-def _task() -> Task:
+def few_digits() -> Task:
     return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=100)
 
 

@@ -29,13 +29,11 @@ from unittest.mock import patch
 import numpy as np
 import optuna
 import psutil
-import torch
 from sqlalchemy import text
 
 from benchmarks.arguments import BenchmarkParser
-from benchmarks.coordinators import NoTraining, make_spec
+from benchmarks.coordinators import NoTraining, few_digits, make_spec
 from benchmarks.record import environment, write_json
-from data.datasets import default_data_dir
 from search.dashboard.artifacts import TrialPictures
 from search.running import trial as trial_loop
 from search.running import worker as worker_loop
@@ -47,7 +45,7 @@ from search.store.studies import create_study, load_spec, require_study
 from search.store.views import view_study
 from search.terminal.commands import positive_int, run
 from search.training.device import choose_device, prepare_process
-from search.training.task import Task, load_task
+from search.training.task import Task
 from tests.postgres import PostgresServer, postgres_binaries
 
 EPOCHS = 2
@@ -152,7 +150,7 @@ def measure(
     spec = make_spec(trials)
     space = {name: spec.space[name] for name in PARAMETERS}
     spec = replace(spec, epochs=EPOCHS, pruner=pruner, sampler="random", space=space)
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=100)
+    task = few_digits()
     name = f"{pruner}-{trials}"
     with tempfile.TemporaryDirectory() as place, closing(open_database(url)) as db:
         folder = Path(place)

@@ -26,10 +26,9 @@ from scipy.stats import spearmanr
 
 from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, write_json
+from benchmarks.workload import default_study
 from search.running.pool import default_workers, threads_for
-from search.spec.config import StudySpec
 from search.spec.space import suggest
-from search.spec.study_file import find_study_file, read_study_file
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.task import Task, evaluate, load_task
@@ -64,8 +63,7 @@ def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
     """Losses of one configuration at the early look and after each epoch."""
     prepare_process(threads)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fields = read_study_file(find_study_file("default"))
-    spec = StudySpec(**{**fields, "dataset": args.dataset, "epochs": args.epochs})
+    spec = default_study(dataset=args.dataset, epochs=args.epochs)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
     config = suggest(study.ask(), spec)
     task = _task(args)

@@ -21,10 +21,10 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, Table, insert
 
+from benchmarks.workload import default_study
 from data.datasets import default_data_dir, load_training
 from search.spec.config import StudySpec
 from search.spec.space import suggest
-from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import Database
 from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS, epochs
 from search.store.studies import StudyHandle, create_study
@@ -48,8 +48,7 @@ class MadeUpTrial:
 def make_up_study(db: Database, name: str, trials: int) -> StudyHandle:
     """The default study on digits, in an otherwise empty database."""
     info, _ = load_training("digits", default_data_dir())
-    fields = {**read_study_file(find_study_file("default")), "dataset": "digits"}
-    spec = StudySpec(**{**fields, "trials": trials, "baseline": None})
+    spec = default_study(dataset="digits", trials=trials)
     study = create_study(db, name, spec, info, validation_count=info.validation_count)
     insert_trials(db.engine, study.study_id, spec, make_up_trials(spec, trials), ours=True)
     return study

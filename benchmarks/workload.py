@@ -1,4 +1,4 @@
-"""What all contenders of a benchmark train: networks, recipe and images."""
+"""What all contenders of a benchmark train: networks, recipe, images, or a whole study."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models import ConvNetConfig
+from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
+from search.spec.study_file import find_study_file, read_study_file
 from search.training.task import Task, load_task
 
 SEED = 0  # of the split
@@ -25,6 +28,12 @@ NETWORKS: Mapping[str, ConvNetConfig] = {
     ),
 }
 AUGMENTATION = "flip-crop-erase"
+
+
+def default_study(**changes: Any) -> StudySpec:
+    """Without its baseline."""
+    fields = read_study_file(find_study_file("default"))
+    return StudySpec(**{**fields, "baseline": None, **changes})
 
 
 def recipe(*, augmented: bool) -> Recipe:
