@@ -276,11 +276,15 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) ->
         model = Regression.believed(np.array([*start, 1.0]), np.array(DIFFER), noise)
         x, y = [], []
         for one in there:
-            if one.state == "complete" or any(rung < at <= max(one.curve) for at in models):
-                mean, sd = forecast.estimate_final(one) or (math.nan, math.nan)
-                # An estimate in place of a known end counts less.
-                trust = math.sqrt(noise / (noise + (sd / spread) ** 2))
-                x.append(trust * forecast.inputs(one, rung))
-                y.append(trust * (mean - one.level(rung)) / spread)
+            if one.state == "complete":
+                end, sd = one.level(), 0.0
+            elif any(rung < at <= max(one.curve) for at in models):
+                end, sd = forecast.estimate_final(one) or (math.nan, math.nan)
+            else:
+                continue
+            # An estimate in place of a known end counts less.
+            trust = math.sqrt(noise / (noise + (sd / spread) ** 2))
+            x.append(trust * forecast.inputs(one, rung))
+            y.append(trust * (end - one.level(rung)) / spread)
         models[rung] = model.updated(np.array(x), np.array(y)) if x else model
     return forecast
