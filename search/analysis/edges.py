@@ -22,7 +22,9 @@ FEWEST = 10  # finished trials
 WINNERS = 3
 NEAR = 0.05  # of the range's length, or of that of its logarithm
 FAR = 0.5  # of the epochs, that a winner was trained for
-BY = (1.0, 0.5, 0.25)  # ranges by which it is widened, the first that makes a network
+# Steps by which it is widened, the first that makes a network: of a range's length, or of half that
+# of its logarithm, which is a factor of 10 at most.
+BY = (1.0, 0.5, 0.25)
 # Without effect where another setting of the recipe has this value.
 IDLE = {
     "weight_decay": ("weight_decay_kind", "none"),
@@ -107,7 +109,7 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
     sign = 1 if end == "high" else -1
     for by in BY:
         if domain.log:
-            new = edge * (domain.high / domain.low) ** (sign * by / 2)
+            new = edge * min((domain.high / domain.low) ** 0.5, 10.0) ** (sign * by)
         else:
             new = edge + sign * by * (domain.high - domain.low)
         new = float(f"{new:.1g}" if domain.log else f"{new:.4g}")

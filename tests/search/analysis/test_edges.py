@@ -75,6 +75,11 @@ def make(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]
             "The best 3 trials have learning_rate close to 0.02, the largest allowed: try "
             "learning_rate = { low = 0.001, high = 0.09, log = true } in [space].",
         ),
+        (
+            {"label_smoothing": {"low": 1e-5, "high": 3e-2, "log": True}},
+            [3e-2, 3e-2, 3e-2],
+            "try label_smoothing = { low = 1e-05, high = 0.3, log = true }",  # ten times, not 55
+        ),
         ({"learning_rate": RATE}, [2e-2, 5e-3, 2e-2], None),  # not all
         ({"learning_rate": RATE}, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
         ({"learning_rate": RATE}, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
