@@ -1,0 +1,99 @@
+"""What share of its workers' time a study spent beside training, read from its reports.
+
+Between two reports of a worker passes what the second one's training took, and the rest: ending a
+trial, its pictures, claiming and drawing the next one, writing. A trial that was laid aside inside
+its first epoch has no checkpoint and begins it again when it goes on: that is told apart. For
+studies whose workers train one trial at a time, as they do on a CPU.
+
+    python -m search.study --study s
+    python -m benchmarks.share --study s
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.arguments import BenchmarkParser
+from benchmarks.record import environment, write_json
+from search.store.opening import open_database
+from search.store.studies import require_study
+from search.store.views import view_study
+from search.terminal.commands import run
+
+
+class Report(NamedTuple):
+    """`seconds` of training end at `at`."""
+
+    worker: str
+    trial: int
+    epoch: int
+    at: float
+    seconds: float
+
+
+class Share(NamedTuple):
+    """Seconds added up over workers, from each one's first report to its last; claims between."""
+
+    total: float
+    beside: float
+    begun_again: float
+    claims: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.beside / self.total:.2%} beside training, {self.begun_again / self.total:.2%} "
+            f"on epochs begun again, of {self.total:.0f} s; "
+            f"{self.beside / max(1, self.claims):.3f} s a claim"
+        )
+
+
+def share(reports: Iterable[Report]) -> Share:
+    by_worker = defaultdict[str, list[Report]](list)
+    for one in sorted(reports, key=lambda it: it.at):
+        by_worker[one.worker].append(one)
+    total = beside = begun_again = 0.0
+    claims = 0
+    for of_worker in by_worker.values():
+        total += of_worker[-1].at - of_worker[0].at
+        for before, after in pairwise(of_worker):
+            rest = after.at - after.seconds - before.at
+            claims += after.trial != before.trial
+            if after.trial != before.trial and after.epoch == 1:
+                begun_again += rest
+            else:
+                beside += rest
+    return Share(total, beside, begun_again, claims)
+
+
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(
+        description="What share of its workers' time a study spent beside training.",
+        examples="python -m benchmarks.share --study fashion_mnist",
+    )
+    own.add("study", "storage", "json")
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    with closing(open_database(args.storage, must_exist=True)) as db:
+        view = view_study(require_study(db, args.study))
+    found = share(
+        Report(row.worker, trial.number, row.epoch, row.reported_at, row.seconds)
+        for trial in view.trials
+        for row in trial.reports
+    )
+    print(found)
+    if args.json:
+        write_json(args.json, {**found._asdict(), **environment("share", torch.device("cpu"))})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

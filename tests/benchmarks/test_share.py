@@ -1,0 +1,22 @@
+"""The time between reports, and what of it no training took."""
+
+import pytest
+
+from benchmarks.share import Report, share
+
+
+def test_what_no_training_took_is_beside_it() -> None:
+    found = share(
+        [
+            Report("a", 0, 1, 10.0, 9.0),
+            Report("a", 0, 2, 20.5, 10.0),  # half a second of writing
+            Report("b", 1, 0, 12.0, 3.0),
+            Report("a", 2, 0, 25.0, 3.0),  # a second and a half until it began
+            Report("b", 3, 0, 15.25, 3.0),
+            Report("a", 1, 1, 40.0, 10.0),  # its first five seconds for the second time
+        ]
+    )
+    assert found == pytest.approx((30.0 + 3.25, 0.5 + 1.5 + 0.25, 5.0, 3))
+    assert str(found) == (
+        "6.77% beside training, 15.04% on epochs begun again, of 33 s; 0.750 s a claim"
+    )
