@@ -42,7 +42,7 @@ from search.training.device import choose_device, prepare_process
 
 OURS, RAY = "ours", "ray_asha"
 TITLES = {
-    OURS: "ours, halving",
+    OURS: "ours, promotion",
     "optuna_median": "Optuna, median",
     "optuna_hyperband": "Optuna, Hyperband",
     RAY: "Ray Tune, ASHA",
