@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -152,12 +153,13 @@ class Regression:
         evidence = -(len(y_N) * np.log(self.variances) + narrowed + left) / 2
         return Regression(means, precisions, self.variances, self.log_weights + evidence)
 
-    def predict(self, x_F: Array) -> tuple[float, float]:
-        """Mean and variance of an observation."""
-        means, weights = self.means @ x_F, self.weights
-        mean = float(weights @ means)
-        spread = self.variances + np.linalg.inv(self.precisions) @ x_F @ x_F
-        return mean, float(weights @ (spread + (means - mean) ** 2))
+    def predict(self, x_NF: Array) -> tuple[Array, Array]:
+        """Mean and variance of each observation, (N,) both."""
+        means_SN, weights = self.means @ x_NF.T, self.weights
+        mean_N = weights @ means_SN
+        uncertain_SN = np.einsum("nf,sfg,ng->sn", x_NF, np.linalg.inv(self.precisions), x_NF)
+        spread_SN = self.variances[:, None] + uncertain_SN
+        return mean_N, weights @ (spread_SN + (means_SN - mean_N) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ class Prior:
 
 
 # Without one: all trials fall alike, by how much and how unevenly the study must show.
-_NONE = Prior(0.3, *(np.array([it]) for it in (0.0, -1.0, 0.0, 0.5)), *np.zeros((2, 1, 1)))
+_NOTHING = np.zeros((1, len(FEATURES)))
+_NONE = Prior(0.3, *(np.array([it]) for it in (0.0, -1.0, 0.0, 0.5)), *[_NOTHING, _NOTHING[0]])
 
 
 @cache
@@ -228,26 +231,33 @@ class Forecast:
 
         None as long as no finite one was reported.
         """
-        level = trial.level()
-        rungs = [rung for rung in self.models if rung <= max(trial.curve, default=-1)]
-        if math.isnan(level) or not (rungs or trial.state == "complete"):
-            return None
-        if trial.state == "complete":
-            return level, SEED_SD
-        rung = max(rungs)
-        mean, variance = self.models[rung].predict(self.inputs(trial, rung))
-        end = trial.level(rung) + mean * self.spread
-        return min(level, end), math.sqrt(variance) * self.spread
+        return self.estimates([trial]).get(trial.number)
 
     def estimates(self, trials: Iterable[Contender]) -> dict[int, tuple[float, float]]:
         """`estimate_final` by the trial's number, where there is one."""
-        return {it.number: end for it in trials if (end := self.estimate_final(it))}
+        found = {}
+        at_rung = defaultdict[int, list[Contender]](list)
+        for one in trials:
+            level, last = one.level(), max(one.curve, default=-1)
+            if one.state == "complete" and not math.isnan(level):
+                found[one.number] = level, SEED_SD
+            elif not math.isnan(level) and (past := [it for it in self.models if it <= last]):
+                at_rung[max(past)].append(one)
+        for rung, there in at_rung.items():
+            x_N3, level_N = self.inputs(there, rung)
+            mean_N, variance_N = self.models[rung].predict(x_N3)
+            end_N = np.minimum([one.level() for one in there], level_N + mean_N * self.spread)
+            ends = zip(end_N.tolist(), (np.sqrt(variance_N) * self.spread).tolist(), strict=True)
+            found |= zip((one.number for one in there), ends, strict=True)
+        return found
 
-    def inputs(self, trial: Contender, rung: int) -> Array:
-        """Of the rung's regression, (3,)."""
-        level = (trial.level(rung) - self.center[rung]) / self.spread
-        promised = np.sum(np.array(features(trial.params)) * self.promised[rung])
-        return np.array([1.0, level, promised])
+    def inputs(self, trials: Sequence[Contender], rung: int) -> tuple[Array, Array]:
+        """Of the rung's regression, (N, 3), and the trials' levels there, (N,)."""
+        level_N = np.array([one.level(rung) for one in trials])
+        features_NF = np.array([features(one.params) for one in trials])
+        relative_N = (level_N - self.center[rung]) / self.spread
+        columns = np.ones(len(trials)), relative_N, features_NF @ self.promised[rung]
+        return np.stack(columns, 1), level_N
 
 
 def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) -> Forecast:
@@ -274,17 +284,16 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) ->
         start = [table.at(fraction, column) for column in (table.falls, table.level)]
         noise = table.at(fraction, table.noise) ** 2
         model = Regression.believed(np.array([*start, 1.0]), np.array(DIFFER), noise)
-        x, y = [], []
-        for one in there:
-            if one.state == "complete":
-                end, sd = one.level(), 0.0
-            elif any(rung < at <= max(one.curve) for at in models):
-                end, sd = forecast.estimate_final(one) or (math.nan, math.nan)
-            else:
-                continue
-            # An estimate in place of a known end counts less.
-            trust = math.sqrt(noise / (noise + (sd / spread) ** 2))
-            x.append(trust * forecast.inputs(one, rung))
-            y.append(trust * (end - one.level(rung)) / spread)
-        models[rung] = model.updated(np.array(x), np.array(y)) if x else model
+        ended = [one for one in there if one.state == "complete"]
+        later = min(models, default=math.inf)
+        further = [it for it in there if it.state != "complete" and max(it.curve) >= later]
+        if ended or further:
+            estimates = forecast.estimates(further)
+            known_ends = [(one.level(), 0.0) for one in ended]  # an estimate counts less
+            end_N, sd_N = np.array([*known_ends, *(estimates[it.number] for it in further)]).T
+            trust_N = np.sqrt(noise / (noise + (sd_N / spread) ** 2))
+            x_N3, level_N = forecast.inputs([*ended, *further], rung)
+            y_N = (end_N - level_N) / spread
+            model = model.updated(trust_N[:, None] * x_N3, trust_N * y_N)
+        models[rung] = model
     return forecast

@@ -73,9 +73,9 @@ class StudySampler(BaseSampler):
         ]
         others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
         curves = [contender_of(trial) for trial in others]
-        forecast = fit(curves, self._spec.epochs, self._prior)
-        estimates = [forecast.estimate_final(one) for one in curves]
-        losses = [None if one is None else one[0] for one in estimates]  # logarithms
+        estimates = fit(curves, self._spec.epochs, self._prior).estimates(curves)
+        logs = {number: mean for number, (mean, _) in estimates.items()}
+        losses = [logs.get(trial.number) for trial in others]
         finite = [loss for loss in losses if loss is not None]
         highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
         known = []

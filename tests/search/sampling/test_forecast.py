@@ -115,9 +115,9 @@ def test_beliefs_are_updated_as_by_bayes_rule() -> None:
     prior = Regression.believed(mean, sd, 2.0)
     four = prior.updated(x[:4], y[:4])
     once, twice = prior.updated(x, y), four.updated(x[4:], y[4:])
-    assert once.predict(x[0]) == pytest.approx(twice.predict(x[0]))
+    assert np.array(once.predict(x)) == pytest.approx(np.array(twice.predict(x)))
     assert once.means == pytest.approx(np.tile(np.linalg.lstsq(x, y)[0], (9, 1)), abs=0.15)
-    assert once.predict(np.zeros(3))[1] == pytest.approx(1, rel=0.2)
+    assert once.predict(np.zeros((1, 3)))[1] == pytest.approx(1, rel=0.2)
     likelihoods = [
         multivariate_normal(x[:4] @ mean, (x[:4] * sd**2) @ x[:4].T + variance * np.eye(4))
         for variance in prior.variances
@@ -131,7 +131,7 @@ def test_how_noisy_a_data_set_is_is_learned_however_wrong_the_prior() -> None:
     for noise in (0.01, 10.0):
         x, y = rng.normal(size=(15, 3)), rng.normal(scale=math.sqrt(noise), size=15)
         found = Regression.believed(np.zeros(3), np.ones(3), 0.3).updated(x, y)
-        assert found.predict(np.zeros(3))[1] == pytest.approx(noise, rel=0.6)
+        assert found.predict(np.zeros((1, 3)))[1] == pytest.approx(noise, rel=0.6)
 
 
 def test_parameters_that_are_not_searched_or_not_known_say_nothing() -> None:
