@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from search.analysis.edges import edges_in_words
 from search.analysis.measures import measure_of, measured, objective_in_words
 from search.analysis.wording import printable
 from search.spec.objectives import CALIBRATED_LOSS
@@ -33,6 +34,14 @@ def named(trial: TrialView) -> str:
     if trial.arm is not None:
         which = f", arm {printable(trial.arm)}"
     return f"trial {trial.number}{which}"
+
+
+def advice_in_words(view: StudyView) -> list[str]:
+    """What to do next, a sentence each: by the best trial, the last ones, and the space's edges."""
+    if view.best is None:
+        return []
+    found = (overfitting_in_words(view.best, view), stop_in_words(view), *edges_in_words(view))
+    return [sentence for sentence in found if sentence is not None]
 
 
 def stop_in_words(view: StudyView) -> str | None:

@@ -16,7 +16,6 @@ from search.analysis import (
     measures,
     wording,
 )
-from search.analysis.edges import edges_in_words
 from search.figures.style import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
@@ -65,7 +64,7 @@ _MODULES = (
     *(measures, summary, wording),
 )
 _OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)
-_OTHERS = (arm_config, axis, compact, edges_in_words, write_study_file)
+_OTHERS = (arm_config, axis, compact, write_study_file)
 WORDS: dict[str, Any] = {
     **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
     **{function.__name__: function for function in (*_OURS, *_OTHERS)},

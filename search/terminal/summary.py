@@ -7,14 +7,7 @@ from collections.abc import Iterator
 
 from search.analysis.comparison_words import standing_of_arms
 from search.analysis.describe import describe_network, describe_training
-from search.analysis.edges import edges_in_words
-from search.analysis.findings import (
-    front_in_words,
-    named,
-    overfitting_in_words,
-    pareto_front,
-    stop_in_words,
-)
+from search.analysis.findings import advice_in_words, front_in_words, named, pareto_front
 from search.analysis.measures import (
     MEASURES,
     accuracy_of,
@@ -148,9 +141,8 @@ def _best_lines(view: StudyView) -> Iterator[str]:
             score = score_at_epoch(baseline, view)
             yield from _entry("baseline", f"{score}, trial {baseline.number}")
         yield from _entry("gained", gain)
-    for sentence in (overfitting_in_words(best, view), stop_in_words(view), *edges_in_words(view)):
-        if sentence is not None:
-            yield from ["", *wrap(sentence)]
+    for sentence in advice_in_words(view):
+        yield from ["", *wrap(sentence)]
     yield ""
     yield from wrap(
         f"{legend(view.dataset.validation_count)} The best of "
