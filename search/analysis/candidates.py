@@ -84,10 +84,9 @@ def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
 
 def value_in_words(candidate: Candidate, objective: str) -> str:
     """`0.2306 ± 0.0012`: mean and sample standard deviation over the fresh seeds."""
-    measure, finite = measure_of(objective), math.isfinite(candidate.mean)
-    around = spread(candidate.values) if finite else None
-    middle = measure.bare(candidate.mean) if finite else "diverged"
-    return middle + ("" if around is None else f" ± {measure.bare(around)}")
+    if not math.isfinite(candidate.mean):
+        return "diverged"
+    return measure_of(objective).mean_and_spread(candidate.values)
 
 
 def candidates_table(candidates: Sequence[Candidate], objective: str) -> list[tuple[str, ...]]:
@@ -104,10 +103,6 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
     if not candidates:
         return None
     second = against_winner(candidates, objective)[0]
-    finite = {
-        one.trial: [value if math.isfinite(value) else None for value in one.values]
-        for one in candidates
-    }
     return {
         "objective": objective,
         "trials": [
@@ -115,7 +110,7 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
                 "trial": one.trial,
                 "epochs": one.epochs,
                 "searched": one.searched,
-                "values": finite[one.trial],
+                "values": [value if math.isfinite(value) else None for value in one.values],
                 "mean": one.mean if math.isfinite(one.mean) else None,
                 "std": spread(one.values) if math.isfinite(one.mean) else None,
             }

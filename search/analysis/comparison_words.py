@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from statistics import mean
-
 from search.analysis.comparison import ArmRuns, Difference, ranked_arms
 from search.analysis.measures import measure_of
-from search.analysis.wording import counted, fitted, in_columns, printable, spread
+from search.analysis.wording import counted, fitted, in_columns, printable
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue
@@ -18,12 +16,9 @@ INTERVAL = "95 % interval"  # of Difference.low and high, wherever it is shown
 
 
 def mean_in_words(runs: ArmRuns, metric: str) -> str:
-    """`0.0958 ± 0.0127`, `97.10 ± 0.31`, `9 850`; empty where nothing was measured."""
-    values, measure = runs.values(metric), measure_of(metric)
-    if not values:
-        return ""
-    around = spread(values) if measure.digits else None
-    return measure.bare(mean(values)) + ("" if around is None else f" ± {measure.bare(around)}")
+    """See `Measure.mean_and_spread`; empty where nothing was measured."""
+    values = runs.values(metric)
+    return measure_of(metric).mean_and_spread(values) if values else ""
 
 
 def trained_in_words(runs: ArmRuns) -> str:

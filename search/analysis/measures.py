@@ -68,6 +68,15 @@ class Measure:
         sign = "−" if difference < 0 else "+"
         return f"{sign}{size}" if any(digit in "123456789" for digit in size) else size
 
+    def mean_and_spread(self, values: Sequence[float]) -> str:
+        """`0.0958 ± 0.0127`, `97.10 ± 0.31`; `9 850`, the mean alone, of a count or one value."""
+        around = spread(values) if self.digits else None
+        return self.bare(mean(values)) + ("" if around is None else f" ± {self.bare(around)}")
+
+    def of_seeds(self, std: float | None, seeds: int) -> str:
+        """` ± 0.12 (3 seeds)`; empty for a single seed, which has no spread."""
+        return "" if std is None else f" ± {self.bare(std)} ({seeds} seeds)"
+
 
 def _of_images(images: str) -> dict[str, Measure]:
     prefix = "train" if images == "training" else images
@@ -140,7 +149,7 @@ class Accuracy:
     def __str__(self) -> str:
         """`93.54 % ± 0.25 (sampling) ± 0.12 (3 seeds)`; of one training without the latter."""
         text = f"{100 * self.mean:.2f} % ± {100 * self.sampling_error:.2f} (sampling)"
-        return text + seeds_in_words(self.seed_std, self.seeds, 2, 100)
+        return text + MEASURES["test_accuracy"].of_seeds(self.seed_std, self.seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """For `metrics.json`."""
@@ -173,11 +182,6 @@ def sampling_error(share: float, images: int) -> float:
     """
     inside = min(max(share, 0.5 / images), 1 - 0.5 / images)
     return math.sqrt(inside * (1 - inside) / images)
-
-
-def seeds_in_words(std: float | None, seeds: int, digits: int, factor: float = 1) -> str:
-    """` ± 0.12 (3 seeds)`; empty for a single seed, which has no spread."""
-    return "" if std is None else f" ± {factor * std:.{digits}f} ({seeds} seeds)"
 
 
 def legend(images: int, seeds: int = 1) -> str:

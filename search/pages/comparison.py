@@ -13,7 +13,7 @@ from search.analysis.comparison_words import (
     trained_in_words,
     verdict_in_words,
 )
-from search.analysis.measures import measure_of, seeds_in_words
+from search.analysis.measures import measure_of
 from search.analysis.wording import counted
 from search.spec.arms import JournalEntry
 from search.store.views import StudyView
@@ -69,9 +69,8 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
     for evaluation in view.results:
         if evaluation.trial_number in numbers and evaluation.figures is not None:
             around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
-            seeds = seeds_in_words(around, len(evaluation.seeds), measure.digits, measure.factor)
-            value = measure.factor * evaluation.figures[name.removeprefix("test_")]
-            return f"{value:.{measure.digits}f}{seeds or ' (1 seed)'}"
+            value = measure.bare(evaluation.figures[name.removeprefix("test_")])
+            return value + (measure.of_seeds(around, len(evaluation.seeds)) or " (1 seed)")
     return "test set not evaluated"
 
 

@@ -16,7 +16,7 @@ from search.analysis.final_result import (
     confused_pairs,
     test_accuracy,
 )
-from search.analysis.measures import accuracy_of, seeds_in_words
+from search.analysis.measures import MEASURES, accuracy_of
 from search.analysis.wording import counted, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
@@ -41,7 +41,7 @@ def final_page(final: FinalResult) -> str:
         kind="png",
         pictures=pictures,
         means=_means,
-        test_loss=_of_seeds([run.test.loss for run in final.runs], 4, 1, ""),
+        test_loss=_of_seeds([run.test.loss for run in final.runs], "loss"),
         options=_options(final),
         licence=dataset and dataset.licence,
         **_values(final),
@@ -72,7 +72,7 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "candidates": candidates_table(final.candidates, final.view.spec.objective),
         "pairs": _confused(final),
         "calibrated": {
-            name: _of_seeds(found, *((4, 1, "") if name == "loss" else (2, 100, " %")))
+            name: _of_seeds(found, "loss" if name == "loss" else "error")
             for name, found in calibrations(final).items()
         },
         "BINS": CALIBRATION_BINS,
@@ -80,10 +80,10 @@ def _values(final: FinalResult) -> dict[str, Any]:
     }
 
 
-def _of_seeds(found: Sequence[float], digits: int, factor: float, unit: str) -> str:
-    """`1.20 % ± 0.12 (3 seeds)`."""
-    middle = f"{factor * mean(found):.{digits}f}{unit}"
-    return middle + seeds_in_words(spread(found), len(found), digits, factor)
+def _of_seeds(found: Sequence[float], what: str) -> str:
+    """`1.20 % ± 0.12 (3 seeds)`, the `loss` in nats."""
+    measure = MEASURES[f"test_{what}"]
+    return measure.shown(mean(found)) + measure.of_seeds(spread(found), len(found))
 
 
 def _scores(final: FinalResult) -> list[tuple[str, ...]]:

@@ -38,9 +38,9 @@ def evaluation_in_words(result: ResultRow) -> str:
     if found is None:
         return f"{head}: begun, but not ended"
     accuracy = measures.recorded_accuracy(found)
-    around = measures.seeds_in_words(found.get("loss_std"), accuracy.seeds, 4)
-    images = grouped(accuracy.images)
-    return f"{head}: accuracy {accuracy}, loss {found['loss']:.4f}{around}, on {images} images"
+    measure, images = measures.MEASURES["test_loss"], grouped(accuracy.images)
+    loss = measure.shown(found["loss"]) + measure.of_seeds(found.get("loss_std"), accuracy.seeds)
+    return f"{head}: accuracy {accuracy}, loss {loss}, on {images} images"
 
 
 def reason_in_words(trial: TrialView) -> str:
@@ -50,8 +50,8 @@ def reason_in_words(trial: TrialView) -> str:
 
 def value(trial: TrialView, name: str) -> str:
     """`0.2383`, `91.53` (percent), `221 950`, at the best epoch; empty where not measured."""
-    found, measure = measures.measured(trial, name), measures.measure_of(name)
-    return "" if found is None else measure.shown(found).removesuffix(measure.unit)
+    found = measures.measured(trial, name)
+    return "" if found is None else measures.measure_of(name).bare(found)
 
 
 def listed(versions: Mapping[str, str]) -> str:
