@@ -22,6 +22,7 @@ from search.figures.files import write_pictures
 from search.pages import comparison
 from search.pages.render import escape, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
+from search.spec.objectives import RAW_LOSS
 from search.store.folders import FINAL
 from search.store.views import StudyView
 
@@ -62,6 +63,7 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         view=view,
         now=now,
         sampler=SAMPLERS[view.spec.sampler].description,
+        loss=view.spec.objective if view.spec.value.unit else RAW_LOSS,
         searches=bool(search_axes(view.spec)),
         journal=evaluate_journal(view),
         shown=best,
