@@ -8,14 +8,7 @@ from typing import Any
 
 from data.errors import grouped
 from models.family import compact
-from search.analysis import (
-    comparison,
-    comparison_words,
-    describe,
-    findings,
-    measures,
-    wording,
-)
+from search.analysis import comparison, comparison_words, describe, findings, measures, wording
 from search.figures.style import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file

@@ -193,7 +193,7 @@ def _big(trials: int, epochs: int) -> StudyView:
     return study_view(made)
 
 
-def _final(
+def final_result(
     *,
     accuracies: Sequence[float] = (0.93, 0.94),
     view: StudyView | None = None,
@@ -248,7 +248,7 @@ def _final(
     )
 
 
-def _comparison(
+def comparison_view(
     losses: Mapping[str, Sequence[float | None]],
     *,
     values: Mapping[str, Mapping[str, Any]] | None = None,
@@ -304,6 +304,6 @@ def _comparison(
 
 make_trial = pytest.fixture(lambda: trial_view, name="make_trial")
 make_view = pytest.fixture(lambda: study_view, name="make_view")
-make_comparison = pytest.fixture(lambda: _comparison, name="make_comparison")
-make_final = pytest.fixture(lambda: _final, name="make_final")
+make_comparison = pytest.fixture(lambda: comparison_view, name="make_comparison")
+make_final = pytest.fixture(lambda: final_result, name="make_final")
 big_study = pytest.fixture(lambda: _big, name="big_study")

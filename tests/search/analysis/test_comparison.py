@@ -1,25 +1,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from search.analysis.comparison import (
-    DIVERGED,
-    Difference,
-    against_base,
-    holm,
-    runs_by_arm,
-)
+from search.analysis.comparison import DIVERGED, Difference, against_base, holm, runs_by_arm
 from search.running.trial import DivergedError, describe
 from search.store.views import StudyView
+from tests.search.made_up_views import comparison_view
 
-Make = Callable[..., Any]
 BASE = [0.50, 0.52, 0.49, 0.51]
 
 
@@ -28,9 +20,9 @@ def difference(view: StudyView, metric: str = "validation_loss") -> Difference:
     return only
 
 
-def test_the_paired_test_is_the_textbook_one(make_comparison: Make) -> None:
+def test_the_paired_test_is_the_textbook_one() -> None:
     arm = [0.41, 0.45, 0.38, 0.44]
-    found = difference(make_comparison({"base": BASE, "arm": arm}))
+    found = difference(comparison_view({"base": BASE, "arm": arm}))
     d = [a - b for a, b in zip(arm, BASE, strict=True)]
     n, error = len(d), stdev(d) / math.sqrt(len(d))
     critical = stats.t.ppf(0.975, n - 1)
@@ -42,9 +34,9 @@ def test_the_paired_test_is_the_textbook_one(make_comparison: Make) -> None:
     assert found.verdict == "better"
 
 
-def test_the_direction_follows_the_metric(make_comparison: Make) -> None:
+def test_the_direction_follows_the_metric() -> None:
     arm = [0.41, 0.45, 0.38, 0.44]
-    view = make_comparison({"base": BASE, "arm": arm})
+    view = comparison_view({"base": BASE, "arm": arm})
     for metric in ("validation_error", "validation_accuracy", "train_loss", "train_accuracy"):
         assert difference(view, metric).verdict == "better", metric
     accuracy, error = (difference(view, f"validation_{name}") for name in ("accuracy", "error"))
@@ -52,40 +44,40 @@ def test_the_direction_follows_the_metric(make_comparison: Make) -> None:
     assert accuracy.p == pytest.approx(error.p)
 
 
-def test_pairs_are_of_the_same_seed_only(make_comparison: Make) -> None:
+def test_pairs_are_of_the_same_seed_only() -> None:
     # The common ups and downs of the seeds are far larger than the difference.
     base = [0.5, 0.7, 0.3, 0.9]
     arm = [0.51, 0.7095, 0.3105, 0.91]
-    assert difference(make_comparison({"base": base, "arm": arm})).verdict == "worse"
+    assert difference(comparison_view({"base": base, "arm": arm})).verdict == "worse"
     mixed = [0.91, 0.3105, 0.7095, 0.51]
-    assert difference(make_comparison({"base": base, "arm": mixed})).verdict == "no evidence"
-    some = difference(make_comparison({"base": [0.5, None, 0.3], "arm": [0.4, 0.6, 0.25]}))
+    assert difference(comparison_view({"base": base, "arm": mixed})).verdict == "no evidence"
+    some = difference(comparison_view({"base": [0.5, None, 0.3], "arm": [0.4, 0.6, 0.25]}))
     assert dict(some.by_repeat) == pytest.approx({0: -0.1, 2: -0.05})
 
 
-def test_what_cannot_be_tested_is_no_evidence(make_comparison: Make) -> None:
-    one = difference(make_comparison({"base": [0.5], "arm": [0.1]}))
+def test_what_cannot_be_tested_is_no_evidence() -> None:
+    one = difference(comparison_view({"base": [0.5], "arm": [0.1]}))
     assert (one.verdict, one.p, one.low) == ("no evidence", None, None)
-    same = difference(make_comparison({"base": BASE, "arm": BASE}))
+    same = difference(comparison_view({"base": BASE, "arm": BASE}))
     assert (same.verdict, same.p) == ("no evidence", None)
     # But for rounding the same in each seed: p would be 0 for want of a spread.
-    shifted = difference(make_comparison({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
+    shifted = difference(comparison_view({"base": BASE, "arm": [loss + 0.1 for loss in BASE]}))
     assert (shifted.verdict, shifted.p) == ("no evidence", None)
-    none = difference(make_comparison({"base": [0.5, None], "arm": [None, 0.4]}))
+    none = difference(comparison_view({"base": [0.5, None], "arm": [None, 0.4]}))
     assert (none.verdict, none.mean) == ("no evidence", None)
 
 
-def test_an_arm_that_always_diverged_is_worse(make_comparison: Make) -> None:
-    view = make_comparison({"base": [0.5, 0.6], "arm": [None, None]})
+def test_an_arm_that_always_diverged_is_worse() -> None:
+    view = comparison_view({"base": [0.5, 0.6], "arm": [None, None]})
     assert (difference(view).diverged, difference(view).verdict) == ("arm", "worse")
-    turned = make_comparison({"base": [None, None], "arm": [0.5, 0.6]})
+    turned = comparison_view({"base": [None, None], "arm": [0.5, 0.6]})
     assert difference(turned).verdict == "better"
-    both = make_comparison({"base": [None, None], "arm": [None, None]})
+    both = comparison_view({"base": [None, None], "arm": [None, None]})
     assert difference(both).verdict == "no evidence"
     # Not where it may still train, nor where something else stopped it.
-    going_on = make_comparison({"base": [0.5, 0.6], "arm": [None]}, repeats=2)
+    going_on = comparison_view({"base": [0.5, 0.6], "arm": [None]}, repeats=2)
     assert difference(going_on).verdict == "no evidence"
-    crashed = make_comparison({"base": [0.5, 0.6], "arm": [None, None]}, reason="out of memory")
+    crashed = comparison_view({"base": [0.5, 0.6], "arm": [None, None]}, reason="out of memory")
     assert difference(crashed).verdict == "no evidence"
     assert runs_by_arm(crashed)["arm"].diverged == 0
 
@@ -96,9 +88,9 @@ def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
     assert not describe(MemoryError()).startswith(DIVERGED)
 
 
-def test_parameters_are_counted_not_tested(make_comparison: Make) -> None:
+def test_parameters_are_counted_not_tested() -> None:
     values = {"wide": {"channels": (16, 32)}, "dropout": {"dropout": 0.5}}
-    view = make_comparison({"base": [0.5], "wide": [0.4], "dropout": [None]}, values=values)
+    view = comparison_view({"base": [0.5], "wide": [0.4], "dropout": [None]}, values=values)
     wide, dropout = against_base(view, "parameters")
     assert (wide.verdict, wide.p) == ("worse", None)
     assert (dropout.mean, dropout.verdict) == (0, "no evidence")  # though it diverged
@@ -117,21 +109,21 @@ def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
     assert (holm([0.3]), holm([])) == ([0.3], [])
 
 
-def test_arms_are_corrected_together(make_comparison: Make) -> None:
+def test_arms_are_corrected_together() -> None:
     arms = {"base": BASE, "a": [0.46, 0.47, 0.45, 0.46], "b": [0.48, 0.53, 0.44, 0.49]}
-    view = make_comparison({**arms, "lost": [None] * 4})
+    view = comparison_view({**arms, "lost": [None] * 4})
     a, b, lost = against_base(view, "validation_loss")
     assert a.p is not None
     assert b.p is not None
     assert [a.p_holm, b.p_holm, lost.p_holm] == [*holm([a.p, b.p]), None]
 
 
-def test_false_findings_are_as_rare_as_promised(make_comparison: Make) -> None:
+def test_false_findings_are_as_rare_as_promised() -> None:
     """Arms that differ from the base by chance alone, 200 studies of four arms and five seeds."""
     rng = np.random.default_rng(1)
     wrong = 0
     for _ in range(200):
         losses = rng.normal(0.5, 0.02, (4, 5))
-        view = make_comparison({f"arm {i}": list(row) for i, row in enumerate(losses)})
+        view = comparison_view({f"arm {i}": list(row) for i, row in enumerate(losses)})
         wrong += any(d.verdict != "no evidence" for d in against_base(view, "validation_loss"))
     assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %

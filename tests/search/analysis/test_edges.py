@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -16,40 +15,34 @@ from search.spec.config import TrialConfig
 from search.spec.domains import Domain
 from search.spec.parameters import read_parameter
 from search.spec.recipe import Recipe
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 from search.terminal.summary import status_text
+from tests.search.made_up_views import study_view, trial_view
 
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
-MakeStudy = Callable[..., list[str]]
 RATE = {"low": 1e-3, "high": 2e-2, "log": True}
 
 
-@pytest.fixture
-def make(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]:
-    def make(
-        written: dict[str, Any],
-        winners: list[float],
-        *,
-        others: int = 8,
-        config: TrialConfig | None = None,
-        **fields: Any,
-    ) -> StudyView:
-        """A study of one parameter, with its values in the best trials, best first."""
-        ((name, domain),) = written.items()
-        spec: dict[str, Domain] = {name: read_parameter(name, domain)}
-        used = config or TrialConfig(
-            architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)
-        )
-        values = [*winners, *[winners[-1]] * others]
-        trials = [
-            make_trial(n, [0.2 + n / 100], params={name: value}, config=used)
-            for n, value in enumerate(values)
-        ]
-        view = make_view(trials)
-        return replace(view, spec=replace(view.spec, space=spec, **fields))
-
-    return make
+def study_of(
+    written: dict[str, Any],
+    winners: list[float],
+    *,
+    others: int = 8,
+    config: TrialConfig | None = None,
+    **fields: Any,
+) -> StudyView:
+    """A study of one parameter, with its values in the best trials, best first."""
+    ((name, domain),) = written.items()
+    spec: dict[str, Domain] = {name: read_parameter(name, domain)}
+    used = config or TrialConfig(
+        architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)
+    )
+    values = [*winners, *[winners[-1]] * others]
+    trials = [
+        trial_view(n, [0.2 + n / 100], params={name: value}, config=used)
+        for n, value in enumerate(values)
+    ]
+    view = study_view(trials)
+    return replace(view, spec=replace(view.spec, space=spec, **fields))
 
 
 @pytest.mark.parametrize(
@@ -91,9 +84,9 @@ def make(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]
     ],
 )
 def test_an_edge_is_told_with_what_to_write(
-    make: Callable[..., StudyView], written: dict[str, Any], winners: list[float], said: str | None
+    written: dict[str, Any], winners: list[float], said: str | None
 ) -> None:
-    view = make(written, winners)
+    view = study_of(written, winners)
     found = edges_in_words(view)
     assert len(found) == (said is not None)
     if said is not None:
@@ -102,35 +95,33 @@ def test_an_edge_is_told_with_what_to_write(
             assert said.split(":")[0] in " ".join(unescape(text).split())
 
 
-def test_what_is_too_early_or_has_no_effect_is_not_told(make: Callable[..., StudyView]) -> None:
+def test_what_is_too_early_or_has_no_effect_is_not_told() -> None:
     rate = {"learning_rate": RATE}
-    assert edges_in_words(make(rate, [2e-2, 2e-2, 2e-2]))
-    assert not edges_in_words(make(rate, [2e-2, 2e-2, 2e-2], others=6))
+    assert edges_in_words(study_of(rate, [2e-2, 2e-2, 2e-2]))
+    assert not edges_in_words(study_of(rate, [2e-2, 2e-2, 2e-2], others=6))
     decay = {"weight_decay": {"low": 1e-5, "high": 1e-2, "log": True}}
     network = ConvNetConfig(channels=(32,))
     decoupled = Recipe(epochs=12, weight_decay_kind="decoupled")
     for recipe, said in ((decoupled, 1), (replace(decoupled, weight_decay_kind="none"), 0)):
         config = TrialConfig(architecture=network, recipe=recipe)
-        assert len(edges_in_words(make(decay, [1e-2, 1e-2, 1e-2], config=config))) == said
+        assert len(edges_in_words(study_of(decay, [1e-2, 1e-2, 1e-2], config=config))) == said
 
 
-def test_no_range_is_advised_that_no_limit_or_image_admits(make: Callable[..., StudyView]) -> None:
+def test_no_range_is_advised_that_no_limit_or_image_admits() -> None:
     width = {"width": {"low": 16, "high": 32, "step": 8}}
-    (wide,) = edges_in_words(make(width, [32, 32, 32], max_parameters=400_000))
+    (wide,) = edges_in_words(study_of(width, [32, 32, 32], max_parameters=400_000))
     assert "high = 40," in wide  # 48 would have more
-    assert not edges_in_words(make(width, [32, 32, 32], max_parameters=10**4))
+    assert not edges_in_words(study_of(width, [32, 32, 32], max_parameters=10**4))
 
 
-def test_a_trial_from_outside_the_space_is_no_winner(make: Callable[..., StudyView]) -> None:
-    view = make({"learning_rate": RATE}, [2e-2, 2e-2, 2e-2, 2e-2])
+def test_a_trial_from_outside_the_space_is_no_winner() -> None:
+    view = study_of({"learning_rate": RATE}, [2e-2, 2e-2, 2e-2, 2e-2])
     first, *others = view.trials
     by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
     assert edges_in_words(replace(view, trials=(by_hand, *others)))
 
 
-def test_a_limit_explains_small_networks(
-    make: Callable[..., StudyView],
-) -> None:
+def test_a_limit_explains_small_networks() -> None:
     width = {"width": {"low": 32, "high": 80, "step": 16}}
-    assert edges_in_words(make(width, [32, 32, 32]))
-    assert not edges_in_words(make(width, [32, 32, 32], max_parameters=500_000))  # 32 or 48
+    assert edges_in_words(study_of(width, [32, 32, 32]))
+    assert not edges_in_words(study_of(width, [32, 32, 32], max_parameters=500_000))  # 32 or 48

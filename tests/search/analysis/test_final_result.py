@@ -2,21 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from search.analysis.final_result import (
-    FinalResult,
-    by_class,
-    collect_mistakes,
-    confused_pairs,
-    metrics,
-)
+from search.analysis.final_result import by_class, collect_mistakes, confused_pairs, metrics
 from search.pages.final_page import final_page, final_text
-
-MakeFinal = Callable[..., FinalResult]
+from tests.search.made_up_views import final_result
 
 
 def test_the_most_confused_pairs_are_what_brute_force_finds() -> None:
@@ -51,8 +43,8 @@ def test_the_surest_mistakes_of_the_commonest_pairs_come_first() -> None:
     assert collect_mistakes(images[:4], np.arange(4), faultless, np.eye(4, dtype=int)) == ()
 
 
-def test_metrics_hold_what_scripts_rely_on(make_final: MakeFinal) -> None:
-    found = json.loads(json.dumps(metrics(make_final(accuracies=(0.93, 0.94))), allow_nan=False))
+def test_metrics_hold_what_scripts_rely_on() -> None:
+    found = json.loads(json.dumps(metrics(final_result(accuracies=(0.93, 0.94))), allow_nan=False))
     assert found["study"] == "fashion"
     assert found["trial"] == 1
     assert found["dataset"] == "fashion_mnist"
@@ -66,13 +58,13 @@ def test_metrics_hold_what_scripts_rely_on(make_final: MakeFinal) -> None:
     assert [run["accuracy"] for run in test["per_seed"]] == pytest.approx([0.93, 0.94])
     assert np.array(found["confusion"]).sum() == 2 * test["images"]
     assert found["validation"]["loss"] == 0.25
-    assert found["parameters"] == sum(layer.parameters for layer in make_final().layers)
+    assert found["parameters"] == sum(layer.parameters for layer in final_result().layers)
     assert set(found) >= {"epochs", "hardware", "versions"}
-    assert metrics(make_final(accuracies=(0.93,)))["test"]["std"] is None
+    assert metrics(final_result(accuracies=(0.93,)))["test"]["std"] is None
 
 
-def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> None:
-    final = make_final(accuracies=(0.93, 0.94))
+def test_a_class_without_test_images_has_no_accuracy() -> None:
+    final = final_result(accuracies=(0.93, 0.94))
     confusion_KK = final.confusion_KK.copy()
     confusion_KK[0] += confusion_KK[2]
     confusion_KK[2] = 0
@@ -88,4 +80,4 @@ def test_a_class_without_test_images_has_no_accuracy(make_final: MakeFinal) -> N
     name = final.view.dataset.class_names[2]
     assert f"The test set has no pictures of {name}." in final_text(final)
     assert "no pictures" in final_page(final)
-    assert "no pictures" not in final_page(make_final()) + final_text(make_final())
+    assert "no pictures" not in final_page(final_result()) + final_text(final_result())

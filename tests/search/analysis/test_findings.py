@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
-from search.analysis.findings import (
-    overfitting_in_words,
-    stop_in_words,
-)
+from search.analysis.findings import overfitting_in_words, stop_in_words
 from search.pages.note import study_note
 from search.pages.report import make_report
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 from search.terminal.frame import frame
 from search.terminal.summary import status_text
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
 BEATEN = "the best is the baseline itself"
 
 
@@ -46,25 +41,18 @@ def everywhere(view: StudyView) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
-def test_the_best_is_said_to_be_the_baseline_where_it_is(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
+def test_the_best_is_said_to_be_the_baseline_where_it_is() -> None:
     for loss, is_best in ((0.3, True), (0.5, False)):
-        view = make_view([make_trial(0, [loss], is_baseline=True), make_trial(1, [0.4])])
+        view = study_view([trial_view(0, [loss], is_baseline=True), trial_view(1, [0.4])])
         for name, text in {**everywhere(view), "live view": frame_of(view)}.items():
             assert ("trial 0, the baseline itself" in text) == is_best, name
 
 
-@pytest.fixture
-def gained(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyView]:
+def best_at(at: int, trials: int, total: int = 50) -> StudyView:
     """A search whose best trial ended as number `at` of so many."""
-
-    def make(at: int, trials: int, total: int = 50) -> StudyView:
-        made = [make_trial(n, [0.3 if n == at else 0.4 + n / 1000]) for n in range(trials)]
-        view = make_view(made)
-        return dataclasses.replace(view, spec=view.spec.with_total(total))
-
-    return make
+    made = [trial_view(n, [0.3 if n == at else 0.4 + n / 1000]) for n in range(trials)]
+    view = study_view(made)
+    return dataclasses.replace(view, spec=view.spec.with_total(total))
 
 
 @pytest.mark.parametrize(
@@ -76,21 +64,17 @@ def gained(make_trial: MakeTrial, make_view: MakeView) -> Callable[..., StudyVie
         (59, 100, True),
     ],
 )
-def test_one_could_stop_where_nothing_was_gained_for_long(
-    gained: Callable[..., StudyView], at: int, trials: int, says: bool
-) -> None:
-    view = gained(at, trials, 200)
+def test_one_could_stop_where_nothing_was_gained_for_long(at: int, trials: int, says: bool) -> None:
+    view = best_at(at, trials, 200)
     words = f"None of the last {trials - 1 - at} trials beat the best: you could stop here"
     for name, text in everywhere(view).items():
         assert (words in text) == says, name
         assert ("beat the best" in text) == says, name
 
 
-def test_what_counts_is_when_trials_ended(
-    gained: Callable[..., StudyView], make_comparison: MakeView
-) -> None:
+def test_what_counts_is_when_trials_ended() -> None:
     """A slow trial that began early and ended last is a gain of now."""
-    view = gained(2, 30)
+    view = best_at(2, 30)
     best = view.trials[2]
     reported_at = view.trials[-1].reports[-1].reported_at + 60
     last = dataclasses.replace(best.curve[-1], reported_at=reported_at)
@@ -98,10 +82,10 @@ def test_what_counts_is_when_trials_ended(
     slow = dataclasses.replace(view, trials=(*view.trials[:2], late, *view.trials[3:]))
     assert stop_in_words(view) is not None
     assert stop_in_words(slow) is None
-    arms = make_comparison({"a": [0.1] + [0.5] * 29, "b": [0.5] * 30})
+    arms = comparison_view({"a": [0.1] + [0.5] * 29, "b": [0.5] * 30})
     assert stop_in_words(arms) is None  # trained to be compared, not to win
     assert stop_in_words(dataclasses.replace(view, trials=())) is None
-    words = stop_in_words(gained(5, 50))
+    words = stop_in_words(best_at(5, 50))
     assert words == "None of the last 44 trials beat the best: more of them promise little."
 
 
@@ -118,17 +102,15 @@ FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
     ],
 )
 def test_over_fitting_is_said_of_curves_that_show_it(
-    make_trial: MakeTrial,
-    make_view: MakeView,
     validation: list[float],
     training: list[float],
     says: bool,
 ) -> None:
-    trial = make_trial(0, validation)
+    trial = trial_view(0, validation)
     rows = zip(trial.curve, training, strict=True)
     curve = tuple(dataclasses.replace(row, train_loss=loss) for row, loss in rows)
     trial = dataclasses.replace(trial, curve=curve)
-    view = make_view([trial])
+    view = study_view([trial])
     for name, text in everywhere(view).items():
         assert ("over-fit" in text) == says, name
     for state in ("pruned", "running", "failed"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,7 @@ from scipy import stats
 from search.analysis.comparison import Evaluation, evaluate_journal, holm
 from search.pages.comparison import conclusion
 from search.spec.arms import Expectation, JournalEntry
-
-Make = Callable[..., Any]
-Judge = Callable[..., Evaluation]
+from tests.search.made_up_views import comparison_view
 
 
 def expect(
@@ -31,14 +29,10 @@ def entry(*expectations: Expectation) -> JournalEntry:
     return JournalEntry(objective="Find out.", hypothesis="It is so.", expect=expectations)
 
 
-@pytest.fixture
-def judge(make_comparison: Make) -> Judge:
-    def make(losses: dict[str, Sequence[float | None]], *expectations: Expectation) -> Evaluation:
-        view = make_comparison(losses, journal=[entry(*expectations)])
-        (evaluation,) = evaluate_journal(view)
-        return evaluation
-
-    return make
+def judge(losses: dict[str, Sequence[float | None]], *expectations: Expectation) -> Evaluation:
+    view = comparison_view(losses, journal=[entry(*expectations)])
+    (evaluation,) = evaluate_journal(view)
+    return evaluation
 
 
 def around(middle: float, spread: float, rng_seed: int = 0) -> list[float]:
@@ -78,7 +72,7 @@ OF_ARM = "the validation loss of “arm” is"
     ],
 )
 def test_a_hypothesis_is_decided_by_its_test(
-    judge: Judge, arm: Any, outcome: str, margin: float | None, verdict: str, says: str
+    arm: Any, outcome: str, margin: float | None, verdict: str, says: str
 ) -> None:
     evaluation = judge({"base": BASE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
     assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # said twice: one test
@@ -87,13 +81,13 @@ def test_a_hypothesis_is_decided_by_its_test(
 
 
 @pytest.mark.parametrize("metric", ["validation_error", "validation_accuracy", "train_loss"])
-def test_better_is_lower_but_for_accuracy(judge: Judge, metric: str) -> None:
+def test_better_is_lower_but_for_accuracy(metric: str) -> None:
     better = expect("better", metric=metric)
     assert judge({"base": BASE, "arm": LOWER}, better).outcome == "supported"
 
 
 @pytest.mark.parametrize("arm", [ALIKE, LOWER, HIGHER])
-def test_a_margin_is_tested_by_two_one_sided_tests(judge: Judge, arm: list[float]) -> None:
+def test_a_margin_is_tested_by_two_one_sided_tests(arm: list[float]) -> None:
     (check,) = judge({"base": BASE, "arm": arm}, expect("no different", margin=0.02)).checks
     d = np.subtract(arm, BASE)
 
@@ -105,14 +99,14 @@ def test_a_margin_is_tested_by_two_one_sided_tests(judge: Judge, arm: list[float
     assert check.difference.p == pytest.approx(min(within, beyond))
 
 
-def test_one_seed_decides_nothing(judge: Judge) -> None:
+def test_one_seed_decides_nothing() -> None:
     evaluation = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
     assert evaluation.outcome == "undecided"
     assert "(1 seed, no spread to test with)" in conclusion(evaluation)
 
 
-def test_counts_need_no_test(make_comparison: Make) -> None:
-    view = make_comparison(
+def test_counts_need_no_test() -> None:
+    view = comparison_view(
         {"base": [0.5], "arm": [0.4], "wide": [0.4]},
         values={"arm": {"dropout": 0.2}, "wide": {"channels": (16, 32)}},
         journal=[
@@ -126,7 +120,7 @@ def test_counts_need_no_test(make_comparison: Make) -> None:
     assert outcomes == ["supported", "supported", "contradicted", "contradicted"]
 
 
-def test_all_must_be_supported_and_one_contradiction_is_enough(judge: Judge) -> None:
+def test_all_must_be_supported_and_one_contradiction_is_enough() -> None:
     arms = {"base": BASE, "low": LOWER, "high": HIGHER, "noise": NOISE}
     low, high, noise = (expect("better", arm=name) for name in ("low", "high", "noise"))
     assert judge(arms, low, noise, high).outcome == "contradicted"
@@ -136,7 +130,7 @@ def test_all_must_be_supported_and_one_contradiction_is_enough(judge: Judge) -> 
     assert "expects nothing" in conclusion(judge(arms))
 
 
-def test_expectations_are_corrected_together(judge: Judge) -> None:
+def test_expectations_are_corrected_together() -> None:
     # A difference that is barely significant on its own, and not beside others.
     arm = [0.46, 0.52, 0.455, 0.495, 0.48]
     arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "noise": NOISE}

@@ -2,47 +2,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
-from search.analysis.importances import (
-    FEWEST,
-    importances,
-    importances_in_words,
-    search_axes,
-)
+from search.analysis.importances import FEWEST, importances, importances_in_words, search_axes
 from search.spec.domains import Choice
 from search.spec.space import distributions
 from search.store.views import StudyView
 from tests.search.made_up_views import SEARCHED as SPEC
+from tests.search.made_up_views import study_view, trial_view
 
-Make = Callable[..., Any]
 
-
-@pytest.fixture
-def searched(make_view: Make, make_trial: Make) -> Callable[[int], StudyView]:
+def searched(trials: int) -> StudyView:
     """Trials whose loss depends on the learning rate alone, by a factor of ten."""
-
-    def make(trials: int) -> StudyView:
-        rng = np.random.default_rng(0)
-        made = []
-        for number in range(trials):
-            place = float(rng.uniform())
-            params = {
-                "learning_rate": 10 ** (-4 + 2 * place),
-                "depth": int(rng.integers(2, 5)),
-                "hidden": str(rng.choice(["64", "128", "120 84"])),
-            }
-            made.append(make_trial(number, [2.0, 0.2 + 1.8 * place], params=params))
-        return dataclasses.replace(make_view(made), spec=SPEC)
-
-    return make
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(trials):
+        place = float(rng.uniform())
+        params = {
+            "learning_rate": 10 ** (-4 + 2 * place),
+            "depth": int(rng.integers(2, 5)),
+            "hidden": str(rng.choice(["64", "128", "120 84"])),
+        }
+        made.append(trial_view(number, [2.0, 0.2 + 1.8 * place], params=params))
+    return dataclasses.replace(study_view(made), spec=SPEC)
 
 
-def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView]) -> None:
+def test_the_parameter_that_decides_is_found() -> None:
     found = importances(searched(30))
     assert found is not None
     assert next(iter(found.shares)) == "learning_rate"
@@ -53,9 +40,7 @@ def test_the_parameter_that_decides_is_found(searched: Callable[[int], StudyView
     assert importances(searched(30)) == found  # the same each time
 
 
-def test_few_trials_are_a_hint_and_fewer_are_nothing(
-    searched: Callable[[int], StudyView], make_trial: Make
-) -> None:
+def test_few_trials_are_a_hint_and_fewer_are_nothing() -> None:
     few, enough = importances(searched(FEWEST)), importances(searched(12))
     assert few is not None
     assert enough is not None
@@ -66,13 +51,13 @@ def test_few_trials_are_a_hint_and_fewer_are_nothing(
     assert importances(view) is None
     # Nor does it count what trained with other values than it was drawn with.
     params = {"learning_rate": 1e-3, "depth": 2, "hidden": "64"}
-    baseline = make_trial(12, [0.5], is_baseline=True, params=params)
-    odd = make_trial(13, [0.5], params={"depth": 2})
+    baseline = trial_view(12, [0.5], is_baseline=True, params=params)
+    odd = trial_view(13, [0.5], params={"depth": 2})
     more = dataclasses.replace(view, trials=(*view.trials, baseline, odd))
     assert importances(more) is None
 
 
-def test_pruned_trials_count(searched: Callable[[int], StudyView]) -> None:
+def test_pruned_trials_count() -> None:
     """Most are pruned after one epoch; what the others reach later says nothing of a parameter."""
     view = searched(24)
     trials = [
@@ -89,12 +74,10 @@ def test_pruned_trials_count(searched: Callable[[int], StudyView]) -> None:
     assert next(iter(found.shares)) == "learning_rate"
 
 
-def test_a_huge_loss_counts_as_guessing(
-    searched: Callable[[int], StudyView], make_trial: Make
-) -> None:
+def test_a_huge_loss_counts_as_guessing() -> None:
     view = searched(20)
     params = {"learning_rate": 1e-4, "depth": 2, "hidden": "64"}
-    huge = make_trial(20, [1e30, math.nan], state="failed", params=params)
+    huge = trial_view(20, [1e30, math.nan], state="failed", params=params)
     found = importances(dataclasses.replace(view, trials=(*view.trials, huge)))
     assert found is not None
     assert found.trials == 21

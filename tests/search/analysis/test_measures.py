@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from statistics import stdev
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.analysis.final_result import FinalResult, figures_on_test, metrics
+from search.analysis.final_result import figures_on_test, metrics
 from search.analysis.measures import (
     MEASURES,
     accuracy_of,
@@ -30,21 +29,21 @@ from search.pages.note import study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import status_text
+from tests.search.made_up_views import final_result, study_view, trial_view
 
-Make = Callable[..., Any]
 Spans = list[tuple[float, float]]
 LABELLED = re.compile(r"± [0-9.]+ (points \(one binomial|\(sampling\)|\([0-9]+ seeds\))")
 
 
-def test_measured_at_the_best_epoch(make_trial: Make) -> None:
-    trial = make_trial(0, [0.6, 0.3, 0.45])
+def test_measured_at_the_best_epoch() -> None:
+    trial = trial_view(0, [0.6, 0.3, 0.45])
     assert measured(trial, "validation_loss") == 0.3
     assert measured(trial, "validation_accuracy") == pytest.approx(0.9)
     assert measured(trial, "train_loss") == pytest.approx(0.27)
     assert measured(trial, "parameters") == 221_950
     assert measured(trial, "test_accuracy") is None
-    assert measured(make_trial(1, [math.nan]), "validation_loss") is None
-    assert measured(make_trial(2), "train_error") is None
+    assert measured(trial_view(1, [math.nan]), "validation_loss") is None
+    assert measured(trial_view(2), "train_error") is None
     rows = tuple(replace(row, metrics={"macro_f1": row.epoch / 10}) for row in trial.curve)
     more = replace(trial, curve=rows)
     assert measured(more, "macro_f1") == 0.2
@@ -88,10 +87,10 @@ def test_seeds_leave_the_meaning_of_the_first_sign() -> None:
 
 
 def test_what_was_recorded_reads_as_it_was_computed(
-    make_final: Callable[..., FinalResult], result_row: ResultRow, small_study: StudyView
+    result_row: ResultRow, small_study: StudyView
 ) -> None:
     for accuracies in [(0.93,), (0.93, 0.94, 0.95)]:
-        final = make_final(accuracies=accuracies)
+        final = final_result(accuracies=accuracies)
         figures = json.loads(json.dumps(figures_on_test(final)))
         told = str(accuracy_of([1 - accuracy for accuracy in accuracies], final.test_count))
         assert str(recorded_accuracy(figures)) == told == figures["uncertainty"]["in_words"]
@@ -101,17 +100,15 @@ def test_what_was_recorded_reads_as_it_was_computed(
         # One that an earlier version recorded, without the new key.
         del figures["uncertainty"]
         assert str(recorded_accuracy(figures)) == told
-    test: dict[str, Any] = metrics(make_final(accuracies=(0.93, 0.94)))["test"]
+    test: dict[str, Any] = metrics(final_result(accuracies=(0.93, 0.94)))["test"]
     assert test["std"] == pytest.approx(stdev([0.93, 0.94])) == test["uncertainty"]["seed_std"]
     assert "binomial" in test["uncertainty"]["meaning"]
 
 
-def test_no_sign_stands_without_its_label(
-    small_study: StudyView, result_row: ResultRow, make_final: Callable[..., FinalResult]
-) -> None:
+def test_no_sign_stands_without_its_label(small_study: StudyView, result_row: ResultRow) -> None:
     study = replace(small_study, results=(result_row,))
     texts = [study_note(study), status_text(study)]
-    texts += [final_text(make_final(accuracies=a)) for a in ((0.93,), (0.93, 0.94))]
+    texts += [final_text(final_result(accuracies=a)) for a in ((0.93,), (0.93, 0.94))]
     for text in texts:
         # In columns, which their caption explains, a ± stands between two numbers of one cell.
         prose = [line for line in text.splitlines() if not re.match(r"(training|test) \(", line)]
@@ -121,44 +118,39 @@ def test_no_sign_stands_without_its_label(
             assert LABELLED.match(said[start:]), said[max(0, start - 40) : start + 40]
 
 
-@pytest.fixture
-def study(make_trial: Make, make_view: Make) -> Callable[..., StudyView]:
+def study_of(*trials: Spans) -> StudyView:
     """A study of one trial for each list of (start, end) of its reports, 1000 images each."""
-
-    def make(*trials: Spans) -> StudyView:
-        made = []
-        for number, spans in enumerate(trials):
-            plain = make_trial(number, [0.5] * len(spans))
-            rows = [
-                replace(
-                    row,
-                    reported_at=1e9 + end,
-                    seconds=end - start,
-                    images=1000,
-                    worker=f"host:{number}:a",
-                )
-                for row, (start, end) in zip(plain.curve, spans, strict=True)
-            ]
-            made.append(replace(plain, curve=tuple(rows)))
-        view: StudyView = make_view(made)
-        return view
-
-    return make
+    made = []
+    for number, spans in enumerate(trials):
+        plain = trial_view(number, [0.5] * len(spans))
+        rows = [
+            replace(
+                row,
+                reported_at=1e9 + end,
+                seconds=end - start,
+                images=1000,
+                worker=f"host:{number}:a",
+            )
+            for row, (start, end) in zip(plain.curve, spans, strict=True)
+        ]
+        made.append(replace(plain, curve=tuple(rows)))
+    view: StudyView = study_view(made)
+    return view
 
 
-def test_pauses_count_for_nothing_and_parallel_trials_once(study: Callable[..., StudyView]) -> None:
-    assert busy_seconds(study([(0, 10), (10, 20), (50_000, 50_010)])) == pytest.approx(30)
-    assert busy_seconds(study([(0, 30)], [(10, 20), (20, 40)], [(5, 35)])) == pytest.approx(40)
-    assert busy_seconds(study()) == 0
+def test_pauses_count_for_nothing_and_parallel_trials_once() -> None:
+    assert busy_seconds(study_of([(0, 10), (10, 20), (50_000, 50_010)])) == pytest.approx(30)
+    assert busy_seconds(study_of([(0, 30)], [(10, 20), (20, 40)], [(5, 35)])) == pytest.approx(40)
+    assert busy_seconds(study_of()) == 0
     # Two that take turns in one worker: each reports at 20 and at 40, after 10 seconds of its own.
-    turns = study([(10, 20), (30, 40)], [(10, 20), (30, 40)])
+    turns = study_of([(10, 20), (30, 40)], [(10, 20), (30, 40)])
     one = [
         replace(it, curve=tuple(replace(row, worker="host:0:a") for row in it.curve))
         for it in turns.trials
     ]
     assert busy_seconds(replace(turns, trials=tuple(one))) == pytest.approx(40)
-    assert time_spent(study([(0, 10), (10, 200)])) == "3 min, pauses not counted"
-    together = study([(0, 600)], [(0, 600)], [(5_000, 5_600)])
+    assert time_spent(study_of([(0, 10), (10, 200)])) == "3 min, pauses not counted"
+    together = study_of([(0, 600)], [(0, 600)], [(5_000, 5_600)])
     words = "20 min (30 min added up over trials), pauses not counted"
     assert time_spent(together) == words
     for text in (study_note(together), " ".join(status_text(together).split())):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -28,8 +27,7 @@ from search.analysis.wording import (
 from search.pages.note import study_note
 from search.store.views import State, StudyView
 from search.terminal.summary import standing_in_words, status_text
-
-Make = Callable[..., Any]
+from tests.search.made_up_views import study_view, trial_view
 
 
 def test_numbers() -> None:
@@ -49,19 +47,19 @@ def test_text_loses_control_characters_and_keeps_its_script() -> None:
     assert fitted("a\x1b[31m") == "a�[31m"
 
 
-def test_the_data_is_told_as_it_was_used(make_view: Make) -> None:
-    view = make_view()
+def test_the_data_is_told_as_it_was_used() -> None:
+    view = study_view()
     assert data_in_words(view) == "Fashion-MNIST, 50 000 training and 10 000 validation images"
     limited = replace(view, spec=replace(view.spec, limit=2000))
     assert data_in_words(limited) == "Fashion-MNIST, 2 000 training and 10 000 validation images"
 
 
-def test_states_have_one_word_each(make_trial: Make, make_view: Make) -> None:
+def test_states_have_one_word_each() -> None:
     assert WORDS.keys() == MEANINGS.keys() == set(get_args(State))
-    assert counts_in_words(make_view([])) == "0 complete"
-    pruned = make_view([make_trial(0, [1.0], state="pruned")])
+    assert counts_in_words(study_view([])) == "0 complete"
+    pruned = study_view([trial_view(0, [1.0], state="pruned")])
     assert counts_in_words(pruned) == "0 complete, 1 pruned"
-    left = make_view([make_trial(0, [1.0], state="interrupted"), make_trial(1, state="waiting")])
+    left = study_view([trial_view(0, [1.0], state="interrupted"), trial_view(1, state="waiting")])
     assert all_counts(left) == "0 complete, 1 interrupted, 1 queued"
 
 

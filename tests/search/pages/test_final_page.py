@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from search.analysis.final_result import FinalResult, metrics
+from search.analysis.final_result import metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
-from search.store.views import StudyView
 from tests.search.figures.looked_into import looked_into
+from tests.search.made_up_views import final_result, study_view, trial_view
 
-MakeFinal = Callable[..., FinalResult]
-MakeTrial = Callable[..., Any]
-MakeView = Callable[..., StudyView]
 CONFUSION = [
     [190, 10, 0, 0, 0],
     [4, 196, 0, 0, 0],
@@ -29,8 +24,8 @@ def words(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
-def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
-    final = make_final(accuracies=(0.93, 0.94), confusion=CONFUSION)
+def test_page_and_text_tell_the_same_figures() -> None:
+    final = final_result(accuracies=(0.93, 0.94), confusion=CONFUSION)
     page, text = words(final_page(final)), final_text(final)
     for told in (page, re.sub(r"\s+", " ", text)):
         # training, validation of the trial, test: loss, error, accuracy, images
@@ -50,8 +45,8 @@ def test_page_and_text_tell_the_same_figures(make_final: MakeFinal) -> None:
     assert "T-shirt/top 100 97.44 95.00 96.20" in page  # precision, recall, F1
 
 
-def test_calibration_is_told_before_and_after(make_final: MakeFinal) -> None:
-    final = make_final()
+def test_calibration_is_told_before_and_after() -> None:
+    final = final_result()
     for told in (words(final_page(final)), " ".join(final_text(final).split())):
         assert "error on the test set (15 bins) is 3.00 % ± 0.00 (2 seeds); " in told
         assert "Probabilities are the network's own." in told
@@ -64,32 +59,30 @@ def test_calibration_is_told_before_and_after(make_final: MakeFinal) -> None:
         assert "from 0.2050 ± 0.0071 to 0.1950 ± 0.0071 (2 seeds); Fashion-MNIST" in told
 
 
-def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(
-    make_final: MakeFinal, make_view: MakeView, make_trial: MakeTrial, result_row: ResultRow
-) -> None:
-    first = make_final()
+def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(result_row: ResultRow) -> None:
+    first = final_result()
     assert "had been evaluated" not in final_page(first) + final_text(first)
-    view = make_view([make_trial(0, [0.4])], results=[result_row])
-    again = make_final(accuracies=(0.93,), view=view)
+    view = study_view([trial_view(0, [0.4])], results=[result_row])
+    again = final_result(accuracies=(0.93,), view=view)
     for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
         assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
         assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
         assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in told
         assert "of one seed, so how much seeds differ is not in it" in told
         assert "no baseline to compare with" in told
-    itself = make_view([make_trial(0, [0.4], is_baseline=True)])
-    assert "the study's baseline itself" in final_text(make_final(view=itself))
+    itself = study_view([trial_view(0, [0.4], is_baseline=True)])
+    assert "the study's baseline itself" in final_text(final_result(view=itself))
 
 
-def test_another_trial_than_the_best_and_what_is_inside(make_final: MakeFinal) -> None:
+def test_another_trial_than_the_best_and_what_is_inside() -> None:
     why = "Trial 1 was named by hand, <not> the study's best."
-    final = replace(looked_into(make_final()), why=why)
+    final = replace(looked_into(final_result()), why=why)
     assert why in re.sub(r"\s+", " ", final_text(final))
     page = final_page(final)
     assert "Trial 1 was named by hand, &lt;not&gt; the study" in page
     assert "--trial 1" in page
     assert "surest mistakes" in page
     assert page.count('<img alt="') == 3
-    assert '<img alt="' not in final_page(make_final(kernels=None))
+    assert '<img alt="' not in final_page(final_result(kernels=None))
     assert metrics(final)["chosen"] == why
-    assert metrics(make_final())["chosen"] == "the study's best"
+    assert metrics(final_result())["chosen"] == "the study's best"

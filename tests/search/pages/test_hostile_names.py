@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -22,9 +20,8 @@ from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
 from search.terminal.commands import one_line
 from search.terminal.summary import status_text
+from tests.search.made_up_views import comparison_view, final_result, study_view, trial_view
 
-Make = Callable[..., Any]
-Called = Callable[[str], list[StudyView]]
 PLAIN = "plain"
 NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 
@@ -57,50 +54,45 @@ def names(hostile_names: tuple[str, ...]) -> list[str]:
     return [name for name in hostile_names if name and "\ud800" not in name]
 
 
-@pytest.fixture
-def called(make_comparison: Make, make_view: Make, make_trial: Make) -> Called:
+def called(name: str) -> list[StudyView]:
     """A search and a comparison in which all that people name is called so."""
-
-    def make(name: str) -> list[StudyView]:
-        line = "".join(sign if sign.isprintable() else "?" for sign in name[:150]).strip() or "?"
-        other = f"{line} other"
-        expect = (
-            Expectation(arm=other, than=line, metric="validation_loss", outcome="better"),
-            Expectation(arm=f"{line} lost", than=line, metric="train_loss", outcome="worse"),
+    line = "".join(sign if sign.isprintable() else "?" for sign in name[:150]).strip() or "?"
+    other = f"{line} other"
+    expect = (
+        Expectation(arm=other, than=line, metric="validation_loss", outcome="better"),
+        Expectation(arm=f"{line} lost", than=line, metric="train_loss", outcome="worse"),
+    )
+    entry = JournalEntry(objective=line, hypothesis=line, methodology=line, expect=expect)
+    titles = {
+        "title": name,
+        "data_title": name,
+        "class_names": (name, f"{name} ", "Pullover", "Dress", "Coat"),
+    }
+    arms = {line: [0.5, 0.6], other: [0.41, 0.5], f"{line} lost": [None, None]}
+    reported = {line: {"validation_loss": 0.3}}
+    trials = [
+        trial_view(0, [0.5, 0.4], is_baseline=True),
+        trial_view(1, [0.4, 0.25, 0.26]),
+        trial_view(2, state="failed", parameters=None, reason=name),
+    ]
+    views = (
+        study_view(trials, **titles),
+        comparison_view(arms, journal=[entry], reported=reported, reason=name, **titles),
+    )
+    return [
+        dataclasses.replace(
+            view,
+            hardware=name,
+            versions={"torch": name},
+            storage="sqlite:///a```\n<script>x</script>.db",
+            spec=dataclasses.replace(view.spec, source=line),
         )
-        entry = JournalEntry(objective=line, hypothesis=line, methodology=line, expect=expect)
-        titles = {
-            "title": name,
-            "data_title": name,
-            "class_names": (name, f"{name} ", "Pullover", "Dress", "Coat"),
-        }
-        arms = {line: [0.5, 0.6], other: [0.41, 0.5], f"{line} lost": [None, None]}
-        reported = {line: {"validation_loss": 0.3}}
-        trials = [
-            make_trial(0, [0.5, 0.4], is_baseline=True),
-            make_trial(1, [0.4, 0.25, 0.26]),
-            make_trial(2, state="failed", parameters=None, reason=name),
-        ]
-        views = (
-            make_view(trials, **titles),
-            make_comparison(arms, journal=[entry], reported=reported, reason=name, **titles),
-        )
-        return [
-            dataclasses.replace(
-                view,
-                hardware=name,
-                versions={"torch": name},
-                storage="sqlite:///a```\n<script>x</script>.db",
-                spec=dataclasses.replace(view.spec, source=line),
-            )
-            for view in views
-        ]
-
-    return make
+        for view in views
+    ]
 
 
 def test_notes_and_reports_have_the_same_structure_under_any_name(
-    names: list[str], called: Called, monkeypatch: pytest.MonkeyPatch
+    names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for figure in [*FIGURES][::-1]:  # they take time; pytest puts the last one back first
         monkeypatch.delitem(FIGURES, figure)
@@ -119,11 +111,9 @@ def test_notes_and_reports_have_the_same_structure_under_any_name(
         assert structures(name) == expected, name[:100]
 
 
-def test_pages_have_the_same_structure_under_any_name(
-    names: list[str], called: Called, make_final: Make
-) -> None:
+def test_pages_have_the_same_structure_under_any_name(names: list[str]) -> None:
     def written(name: str) -> str:
-        text = final_page(make_final(view=called(name)[0], kernels=None))
+        text = final_page(final_result(view=called(name)[0], kernels=None))
         return re.sub(r"<script(?! type).*?</script>", "", text, flags=re.DOTALL)
 
     expected = Structure(written(PLAIN)).found
@@ -136,12 +126,10 @@ def test_pages_have_the_same_structure_under_any_name(
         assert Structure(page(name, "words", {})).found == Structure(page("a", "words", {})).found
 
 
-def test_terminals_get_lines_without_control(
-    names: list[str], called: Called, make_final: Make
-) -> None:
+def test_terminals_get_lines_without_control(names: list[str]) -> None:
     for name in names:
         view, _ = called(name)
-        for text in (status_text(view), final_text(make_final(view=view, kernels=None))):
+        for text in (status_text(view), final_text(final_result(view=view, kernels=None))):
             bad = [sign for sign in text if sign != "\n" and not sign.isprintable()]
             assert not bad, (name[:100], bad)
         for shown in (printable(name), one_line(name)):

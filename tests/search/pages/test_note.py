@@ -5,7 +5,6 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -19,12 +18,11 @@ from search.analysis.wording import duration
 from search.pages.note import BEGIN, END, placed, study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
+from tests.search.made_up_views import study_view, trial_view
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "made_by_3bc7fe6.tar.xz"
 OURS = "# Study\n\n## Best trials\n\nnone\n"
 SECTION = f"{BEGIN}\n\n{OURS.rstrip()}\n\n{END}\n"
-MakeTrial = Callable[..., Any]
-MakeView = Callable[..., StudyView]
 
 
 def rows(markdown: str) -> list[list[str]]:
@@ -68,37 +66,33 @@ def test_the_note_of_a_search(small_study: StudyView) -> None:
         assert said in note
 
 
-def test_the_note_says_how_far_the_study_is(
-    make_view: MakeView, make_trial: MakeTrial, small_study: StudyView
-) -> None:
+def test_the_note_says_how_far_the_study_is(small_study: StudyView) -> None:
     done = dataclasses.replace(small_study, spec=small_study.spec.with_total(6))
     assert "\nDone: **6 of 6 trials finished**" in study_note(done)
-    assert "\nNot begun: **0 of 50" in study_note(make_view())
+    assert "\nNot begun: **0 of 50" in study_note(study_view())
     # The estimate itself has its own tests.
     left = time_left(small_study)
     assert left is not None
     assert 5 * 60 < left.seconds < 120 * 60
     about = f"\nAbout {duration(left.seconds)} left, give or take {100 * left.spread:.0f} %"
     assert f"{about} as of 2026-03-01 09:09 UTC: " in study_note(small_study)
-    begun = [make_trial(number, [0.5], state="running") for number in (0, 1)]
-    assert "No estimate yet as of 2026-03-01" in study_note(make_view(begun[:1]))  # the baseline
-    assert " % as of 2026-03-01" in study_note(make_view(begun))
+    begun = [trial_view(number, [0.5], state="running") for number in (0, 1)]
+    assert "No estimate yet as of 2026-03-01" in study_note(study_view(begun[:1]))  # the baseline
+    assert " % as of 2026-03-01" in study_note(study_view(begun))
 
 
-def test_trials_that_nobody_trains_are_told(make_view: MakeView, make_trial: MakeTrial) -> None:
-    held = [make_trial(0, [0.5], state="paused"), make_trial(1, [0.5], state="interrupted")]
-    note = study_note(make_view(held))
+def test_trials_that_nobody_trains_are_told() -> None:
+    held = [trial_view(0, [0.5], state="paused"), trial_view(1, [0.5], state="interrupted")]
+    note = study_note(study_view(held))
     assert "\nPaused: laid aside; it goes on if it is worth its next epochs. This dash" in note
     assert "\nInterrupted: its worker is gone or was stopped" in note
 
 
-def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(
-    make_view: MakeView, result_row: ResultRow
-) -> None:
+def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: ResultRow) -> None:
     unfinished = dataclasses.replace(result_row, figures=None)
     alone = {**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1}
     single = dataclasses.replace(result_row, seeds=(5,), figures=alone)
-    note = study_note(make_view(results=[result_row, unfinished, single]))
+    note = study_note(study_view(results=[result_row, unfinished, single]))
     assert (
         "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
         "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
@@ -150,8 +144,8 @@ def test_a_long_note_costs_no_time(line: str) -> None:
     assert time.perf_counter() - began < 5
 
 
-def test_marks_in_a_title_end_nothing(make_view: MakeView) -> None:
-    note = study_note(make_view(title=f"a {BEGIN} {END} b"))
+def test_marks_in_a_title_end_nothing() -> None:
+    note = study_note(study_view(title=f"a {BEGIN} {END} b"))
     whole = f"above\n{placed(note, '')}below\n"
     assert placed(note, placed(note, whole)) == whole
 

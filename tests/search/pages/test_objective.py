@@ -1,7 +1,6 @@
 """Whatever trials are compared by, every text and figure of a study names that, and ranks by it."""
 
 import dataclasses
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -13,8 +12,7 @@ from search.pages.report import make_report
 from search.spec.objectives import OBJECTIVES
 from search.store.views import StudyView, TrialView
 from search.terminal.summary import status_text
-
-Make = Callable[..., StudyView]
+from tests.search.made_up_views import comparison_view
 
 
 def judged_by(view: StudyView, objective: str) -> StudyView:
@@ -40,12 +38,10 @@ def judged_by(view: StudyView, objective: str) -> StudyView:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_texts_and_figures_name_it(
-    small_study: StudyView, make_comparison: Make, objective: str
-) -> None:
+def test_texts_and_figures_name_it(small_study: StudyView, objective: str) -> None:
     label, words = OBJECTIVES[objective].label, measure_of(objective).words
     assert words == label
-    arms = make_comparison({"base": [0.5, 0.52], "other": [0.3, 0.32]})
+    arms = comparison_view({"base": [0.5, 0.52], "other": [0.3, 0.32]})
     for view in (small_study, arms):
         view = judged_by(view, objective)
         best = view.best

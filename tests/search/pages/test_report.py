@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -18,8 +16,8 @@ from search.pages.report import make_report, write_report
 from search.spec.arms import Expectation, JournalEntry
 from search.store.records import ResultRow
 from search.store.views import StudyView
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 
-Make = Callable[..., Any]
 NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 ARMS = {"base": [0.5, 0.52, 0.48], "low": [0.40, 0.43, 0.39], "lost": [None] * 3}
 REPORTED = {
@@ -63,8 +61,8 @@ def _cells(table: str) -> str:
 
 
 @pytest.fixture
-def compared(make_comparison: Make) -> StudyView:
-    view: StudyView = make_comparison(
+def compared() -> StudyView:
+    view: StudyView = comparison_view(
         ARMS, values={"low": {"dropout": 0.2}}, reported=REPORTED, journal=JOURNAL
     )
     return view
@@ -169,17 +167,15 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert sum(parts) == int(sums[2].replace(" ", ""))
 
 
-def test_a_study_that_has_hardly_begun(
-    make_view: Make, make_trial: Make, make_comparison: Make
-) -> None:
-    text = text_of(make_view([make_trial(0, state="running")]))
+def test_a_study_that_has_hardly_begun() -> None:
+    text = text_of(study_view([trial_view(0, state="running")]))
     assert "Not finished: 0 of 50 trials" in text
     assert "No trial has run to its end yet" in text
     assert "Importances take 5 trials that have trained equally long" in text
-    text = text_of(make_comparison({"base": [], "low": []}, repeats=2, journal=JOURNAL[1:]))
+    text = text_of(comparison_view({"base": [], "low": []}, repeats=2, journal=JOURNAL[1:]))
     assert "No arm has been trained to its end yet" in text
     assert "Not finished: 0 of 4 trials" in text
-    alone = make_comparison({"base": [0.5], "low": [0.1]})
+    alone = comparison_view({"base": [0.5], "low": [0.1]})
     assert "One seed an arm: there is no spread, and no test is possible" in text_of(alone)
     ((row,), _) = tables(alone, "changes", "in words")
     assert row["in words"] == "no evidence: 1 seed without a spread to test with"
