@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.analysis.wording import counted, duration, printable
 from search.final.choose import Chosen
-from search.pages.final_page import evaluated_before
+from search.pages.words import evaluated_before
 from search.store.views import StudyView
 from search.terminal.commands import log
 from search.terminal.progress import can_be_live
@@ -30,7 +30,7 @@ def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
     if unfinished > 0 and not view.spec.is_comparison:
         note(f"the study still lacks {unfinished} of its trials.")
     if view.results:
-        note(evaluated_before(view) or "")
+        note(evaluated_before(view))
     if candidates:
         numbers = ", ".join(str(chosen.trial.number) for chosen in candidates)
         log(

@@ -16,13 +16,12 @@ from search.analysis.final_result import (
     confused_pairs,
     test_accuracy,
 )
-from search.analysis.measures import MEASURES, accuracy_of
+from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
 from search.figures.final import image_drawings, tested_on
 from search.pages.render import markdown, page, plain, plot_values
-from search.store.views import StudyView
 from search.training.epoch import Score
 from search.training.metrics import CALIBRATION_BINS
 
@@ -53,11 +52,6 @@ def final_page(final: FinalResult) -> str:
 def final_text(final: FinalResult) -> str:
     """The summary for standard output: plain text, without markup or control characters."""
     return plain("final.txt", **_values(final))
-
-
-def evaluated_before(view: StudyView) -> str | None:
-    """A warning where the next test evaluation is not the first."""
-    return " ".join(plain("before.txt", view=view).split()) if view.results else None
 
 
 def _values(final: FinalResult) -> dict[str, Any]:
@@ -102,7 +96,7 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
         (
             f"validation (the trial's run, epoch {best.epoch})",
             *_means([validation]),
-            f"{100 * accuracy_of([validation.error], validation_count).sampling_error:.2f}",
+            f"{100 * sampling_error(validation.error, validation_count):.2f}",
             grouped(validation_count),
         ),
         (

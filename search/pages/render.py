@@ -169,8 +169,9 @@ def page(
 
     def shown(found: re.Match[str]) -> str:
         name, description = found.groups()
-        if name in (pictures or {}):
-            data = base64.b64encode((pictures or {})[name]).decode()
+        picture = (pictures or {}).get(name)
+        if picture is not None:
+            data = base64.b64encode(picture).decode()
             return f'<p><img alt="{description}" src="data:image/png;base64,{data}"></p>'
         figure = figures[name]
         height = figure.layout.height or HEIGHT

@@ -13,7 +13,7 @@ from search.figures.style import axis
 from search.spec.space import arm_config
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
-from search.store.views import TrialView
+from search.store.views import StudyView, TrialView
 from search.terminal import command_line, summary
 
 MOST_REASON = 200  # characters
@@ -36,6 +36,17 @@ def evaluation_in_words(result: ResultRow) -> str:
     return f"{head}: accuracy {accuracy}, loss {loss}, on {images} images"
 
 
+def evaluated_before(view: StudyView) -> str:
+    """A warning where the next test evaluation is not the first."""
+    count = len(view.results)
+    times = "once" if count == 1 else f"{count} times"
+    return (
+        f"The test set had been evaluated {times} before, first on "
+        f"{in_utc(view.results[0].opened_at)}. Choosing among test evaluations biases the result "
+        "upward: trust the first."
+    )
+
+
 def reason_in_words(trial: TrialView) -> str:
     """Why a trial failed, cut; not escaped."""
     return (trial.reason or "for an unknown reason")[:MOST_REASON]
@@ -56,7 +67,7 @@ _MODULES = (
     *(command_line, comparison, comparison_words, describe, findings),
     *(measures, summary, wording),
 )
-_OURS = (in_utc, evaluation_in_words, reason_in_words, value, listed)
+_OURS = (in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed)
 _OTHERS = (arm_config, axis, compact, write_study_file)
 WORDS: dict[str, Any] = {
     **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
