@@ -17,7 +17,7 @@ from search.spec.parameters import read_parameter
 from search.spec.recipe import Recipe
 from search.store.views import StudyView
 from search.terminal.summary import status_text
-from tests.search.made_up_views import study_view, trial_view
+from tests.search.made_up_views import PLAIN, study_view, trial_view
 
 RATE = {"low": 1e-3, "high": 2e-2, "log": True}
 
@@ -27,18 +27,15 @@ def study_of(
     winners: list[float],
     *,
     others: int = 8,
-    config: TrialConfig | None = None,
+    config: TrialConfig = PLAIN,
     **fields: Any,
 ) -> StudyView:
     """A study of one parameter, with its values in the best trials, best first."""
     ((name, domain),) = written.items()
     spec: dict[str, Domain] = {name: read_parameter(name, domain)}
-    used = config or TrialConfig(
-        architecture=ConvNetConfig(channels=(32, 64)), recipe=Recipe(epochs=12)
-    )
     values = [*winners, *[winners[-1]] * others]
     trials = [
-        trial_view(n, [0.2 + n / 100], params={name: value}, config=used)
+        trial_view(n, [0.2 + n / 100], params={name: value}, config=config)
         for n, value in enumerate(values)
     ]
     view = study_view(trials)

@@ -119,23 +119,17 @@ def test_no_sign_stands_without_its_label(small_study: StudyView, result_row: Re
 
 
 def study_of(*trials: Spans) -> StudyView:
-    """A study of one trial for each list of (start, end) of its reports, 1000 images each."""
+    """A study of one trial for each list of (start, end) of its reports."""
     made = []
     for number, spans in enumerate(trials):
         plain = trial_view(number, [0.5] * len(spans))
+        worker = f"host:{number}:a"
         rows = [
-            replace(
-                row,
-                reported_at=1e9 + end,
-                seconds=end - start,
-                images=1000,
-                worker=f"host:{number}:a",
-            )
+            replace(row, reported_at=1e9 + end, seconds=end - start, worker=worker)
             for row, (start, end) in zip(plain.curve, spans, strict=True)
         ]
         made.append(replace(plain, curve=tuple(rows)))
-    view: StudyView = study_view(made)
-    return view
+    return study_view(made)
 
 
 def test_pauses_count_for_nothing_and_parallel_trials_once() -> None:

@@ -74,10 +74,3 @@ def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) ->
         assert not re.search("abandoned|[0-9] running|[0-9] waiting", words)
     assert "the next worker carries it on" in texts[0]
     assert standing_in_words(interrupted).endswith("with one worker; none is training now")
-
-
-def test_the_time_left_is_the_same_wherever_it_is_shown(small_study: StudyView) -> None:
-    words = standing_in_words(small_study)
-    assert re.fullmatch("about .* left, give or take .* %", words)
-    assert f"Time: {words}." in " ".join(status_text(small_study).split())
-    assert f"{words[0].upper()}{words[1:]} as of " in study_note(small_study)

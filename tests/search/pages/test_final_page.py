@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from search.analysis.final_result import metrics
+from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
 from tests.search.figures.looked_into import looked_into
@@ -24,10 +24,15 @@ def words(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
+def both(final: FinalResult) -> tuple[str, str]:
+    """What page and summary say, each on one line."""
+    return words(final_page(final)), " ".join(final_text(final).split())
+
+
 def test_page_and_text_tell_the_same_figures() -> None:
     final = final_result(accuracies=(0.93, 0.94), confusion=CONFUSION)
-    page, text = words(final_page(final)), final_text(final)
-    for told in (page, re.sub(r"\s+", " ", text)):
+    page, text = both(final)
+    for told in (page, text):
         # training, validation of the trial, test: loss, error, accuracy, images
         assert "training (2 runs) 0.1000 ± 0.0000 4.00 ± 0.00 96.00 ± 0.00 60 000" in told
         assert "epoch 2) 0.2500 8.33 91.67 0.28 10 000" in told
@@ -47,11 +52,10 @@ def test_page_and_text_tell_the_same_figures() -> None:
 
 def test_calibration_is_told_before_and_after() -> None:
     final = final_result()
-    for told in (words(final_page(final)), " ".join(final_text(final).split())):
+    for told in both(final):
         assert "error on the test set (15 bins) is 3.00 % ± 0.00 (2 seeds); " in told
         assert "Probabilities are the network's own." in told
-    final = replace(final, temperature=1.25)
-    for told in (words(final_page(final)), " ".join(final_text(final).split())):
+    for told in both(replace(final, temperature=1.25)):
         assert "divided by 1.250, the temperature that fitted the trial's validation" in told
         assert (
             "error (15 bins) from 3.00 % ± 0.00 (2 seeds) to 1.00 % ± 0.00 (2 seeds), and" in told
@@ -63,8 +67,7 @@ def test_an_earlier_reading_is_warned_of_and_one_run_has_no_spread(result_row: R
     first = final_result()
     assert "had been evaluated" not in final_page(first) + final_text(first)
     view = study_view([trial_view(0, [0.4])], results=[result_row])
-    again = final_result(accuracies=(0.93,), view=view)
-    for told in (words(final_page(again)), re.sub(r"\s+", " ", final_text(again))):
+    for told in both(final_result(accuracies=(0.93,), view=view)):
         assert "had been evaluated once before, first on 2026-03-02 10:30 UTC" in told
         assert "seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 (3 seeds)" in told
         assert "Test accuracy 93.00 % ± 1.14 (sampling). ± (sampling) is one binomial" in told

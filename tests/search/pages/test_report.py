@@ -62,10 +62,8 @@ def _cells(table: str) -> str:
 
 @pytest.fixture
 def compared() -> StudyView:
-    view: StudyView = comparison_view(
-        ARMS, values={"low": {"dropout": 0.2}}, reported=REPORTED, journal=JOURNAL
-    )
-    return view
+    values = {"low": {"dropout": 0.2}}
+    return comparison_view(ARMS, values=values, reported=REPORTED, journal=JOURNAL)
 
 
 def test_each_arm_with_mean_spread_and_count(compared: StudyView) -> None:
