@@ -30,15 +30,7 @@ from search.training.device import kept_threads
 
 # Fixtures of their own files, for every test below this folder.
 from tests.search.blobs import bundle, network, task  # noqa: F401
-from tests.search.made_up_views import (  # noqa: F401
-    big_study,
-    make_comparison,
-    make_final,
-    make_trial,
-    make_view,
-    result_row,
-    small_study,
-)
+from tests.search.made_up_views import result_row, small_study  # noqa: F401
 from tests.search.workplaces import (  # noqa: F401
     _report,
     db,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,8 +38,6 @@ SEARCHED = StudySpec(
         "batch_norm": True,
     },
 )
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
 
 
 def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
@@ -171,7 +169,7 @@ def small_study() -> StudyView:
     )
 
 
-def _big(trials: int, epochs: int) -> StudyView:
+def big_study(trials: int, epochs: int) -> StudyView:
     made = []
     for number in range(trials):
         complete, length = number % 4 == 0, epochs if number % 4 == 0 else 1 + number % 3
@@ -300,10 +298,3 @@ def comparison_view(
             trials.append(dataclasses.replace(trial, arm=arm.name, repeat=repeat))
     trials.sort(key=lambda trial: trial.number)
     return dataclasses.replace(view, spec=spec, trials=tuple(trials))
-
-
-make_trial = pytest.fixture(lambda: trial_view, name="make_trial")
-make_view = pytest.fixture(lambda: study_view, name="make_view")
-make_comparison = pytest.fixture(lambda: comparison_view, name="make_comparison")
-make_final = pytest.fixture(lambda: final_result, name="make_final")
-big_study = pytest.fixture(lambda: _big, name="big_study")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from search import leaderboard
 from search.running.exports import encoded
 from search.running.results import Study, load_study
 from search.store.views import StudyView
+from tests.search.made_up_views import comparison_view
 
 ARMS = {"none": [0.30, 0.31, 0.30], "drop|[b]": [0.20, 0.22, 0.21], "bad": [None, None, None]}
 
@@ -61,8 +61,8 @@ def test_complete_trials_have_a_rank_and_the_others_follow(small_study: StudyVie
     assert [line.split()[1] for line in text(small_study, 100, top=2)[2:4]] == ["3", "1"]
 
 
-def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) -> None:
-    view = make_comparison(ARMS)
+def test_a_comparison_ranks_its_arms() -> None:
+    view = comparison_view(ARMS)
     rows = json.loads(encoded(Study.of(view).to_pandas("leaderboard"), "json"))
     assert [(row["rank"], row["arm"]) for row in rows] == [
         (1, "drop|[b]"),
@@ -81,9 +81,7 @@ def test_a_comparison_ranks_its_arms(make_comparison: Callable[..., StudyView]) 
     assert "against “none”: paired t test, corrected after Holm" in printed
 
 
-def test_a_notebook_shows_it(
-    small_study: StudyView, make_comparison: Callable[..., StudyView], hostile_names: Any
-) -> None:
+def test_a_notebook_shows_it(small_study: StudyView, hostile_names: Any) -> None:
     study = Study.of(replace(small_study, name=hostile_names[0]))
     page = study._repr_html_()
     assert "<script" not in page
@@ -97,7 +95,7 @@ def test_a_notebook_shows_it(
         ValueError, match="one of trials, epochs, results, leaderboard, but got 'x'"
     ):
         study.to_pandas("x")
-    assert "drop|[b]" in Study.of(make_comparison(ARMS))._repr_html_()
+    assert "drop|[b]" in Study.of(comparison_view(ARMS))._repr_html_()
 
 
 def test_no_table_holds_a_formula() -> None:

@@ -25,6 +25,7 @@ from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study
 from search.store.views import StudyView
 from tests.search.long_studies import INFO, SPEC
+from tests.search.made_up_views import big_study, study_view
 from tests.search.workplaces import report
 
 Ask = Callable[..., Any]
@@ -51,7 +52,7 @@ def expected(view: StudyView) -> tuple[str, dict[str, str]]:
 
 
 def test_content_is_replaced_and_never_piles_up(
-    study: StudyHandle, small_study: StudyView, big_study: Callable[..., StudyView], ask: Ask
+    study: StudyHandle, small_study: StudyView, ask: Ask
 ) -> None:
     for view in (small_study, big_study(1000, 12), small_study):
         write_content(study, view)
@@ -66,7 +67,6 @@ def test_two_writers_never_leave_a_mixture(
     tmp_path: Path,
     study: StudyHandle,
     small_study: StudyView,
-    big_study: Callable[..., StudyView],
 ) -> None:
     views = (small_study, big_study(200, 12))
 
@@ -85,9 +85,9 @@ def test_two_writers_never_leave_a_mixture(
 
 
 def test_what_a_person_writes_into_the_note_stays(
-    study: StudyHandle, small_study: StudyView, make_view: Callable[..., StudyView]
+    study: StudyHandle, small_study: StudyView
 ) -> None:
-    write_content(study, make_view())
+    write_content(study, study_view())
     save_note(study.study, f"# Mine\n\nfirst\n\n{get_note(study.study)}\nlast\n")
     for _ in range(2):
         write_content(study, small_study)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,8 +11,8 @@ from search.figures import FIGURES
 from search.figures.files import drawn, plain, rendered
 from search.figures.style import apply_style, in_figure
 from search.store.views import StudyView
+from tests.search.made_up_views import comparison_view
 
-Make = Callable[..., Any]
 ARMS = {"base": [0.5, 0.52, 0.48], "_a": [0.4, 0.43, 0.41]}
 
 
@@ -31,8 +29,8 @@ def test_lines_hold_the_same_data(small_study: StudyView) -> None:
     assert axes.get_xlabel() == "epoch"
 
 
-def test_error_bars(make_comparison: Make) -> None:
-    figure = FIGURES["arms"].draw(make_comparison(ARMS))
+def test_error_bars() -> None:
+    figure = FIGURES["arms"].draw(comparison_view(ARMS))
     (axes,) = drawn(figure).axes
     (bars,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.has_xerr]
     (segments,) = (lines.get_segments()[0] for lines in bars[2])

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from search.analysis.final_result import FinalResult
 from search.figures.final import (
     MOST_NUMBERS,
     confusion_matrix,
@@ -19,13 +16,11 @@ from search.figures.final import (
     trial_pictures,
 )
 from tests.search.figures.looked_into import looked_into
-
-Make = Callable[..., Any]
-MakeFinal = Callable[..., FinalResult]
+from tests.search.made_up_views import final_result, study_view, trial_view
 
 
-def test_training_curves_show_the_trial_and_every_run(make_final: MakeFinal) -> None:
-    data = training_curves(make_final(accuracies=(0.93, 0.94, 0.95))).data
+def test_training_curves_show_the_trial_and_every_run() -> None:
+    data = training_curves(final_result(accuracies=(0.93, 0.94, 0.95))).data
     loss = [trace for trace in data if trace.xaxis == "x"]
     error = [trace for trace in data if trace.xaxis == "x2"]
     names = ["trial #1: training", "trial #1: validation", "best epoch: 2"]
@@ -52,10 +47,8 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
 
 
-def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(
-    make_final: MakeFinal, make_view: Make, make_trial: Make, tmp_path: Path
-) -> None:
-    final = looked_into(make_final())
+def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(tmp_path: Path) -> None:
+    final = looked_into(final_result())
     files = save_pictures(final, tmp_path)
     made = {"confusion", "curves", "kernels", "features", "mistakes"}
     assert {file.name for file in files} == {f"{n}.{k}" for n in made for k in ("png", "svg")}
@@ -69,8 +62,8 @@ def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(
     contents = [file.read_bytes() for file in files]
     assert [file.read_bytes() for file in save_pictures(final, tmp_path)] == contents
     names = ("$\\frac$", "</svg><script>x", "靴 👟", "a\x00\x1bb", "x" * 999)
-    view = make_view([make_trial(0, [0.4])], data_title="".join(names), class_names=names)
-    files = save_pictures(make_final(view=view, kernels=None), tmp_path / "other")
+    view = study_view([trial_view(0, [0.4])], data_title="".join(names), class_names=names)
+    files = save_pictures(final_result(view=view, kernels=None), tmp_path / "other")
     assert {file.stem for file in files} == {"confusion", "curves"}
     root = ElementTree.parse(tmp_path / "other" / "confusion.svg").getroot()
     assert not [element for element in root.iter() if element.tag.endswith("script")]
@@ -82,11 +75,9 @@ def test_every_picture_is_saved_as_png_and_svg_whatever_classes_are_called(
             assert max(image.size) < 5000
 
 
-def test_pictures_of_a_trial(
-    make_view: Make, make_trial: Make, hostile_names: tuple[str, ...]
-) -> None:
+def test_pictures_of_a_trial(hostile_names: tuple[str, ...]) -> None:
     names = tuple(name or "x" for name in hostile_names)
-    trial, view = make_trial(3, [0.5, 0.4, 0.45], early=1.5), make_view(class_names=names)
+    trial, view = trial_view(3, [0.5, 0.4, 0.45], early=1.5), study_view(class_names=names)
     pictures = trial_pictures(view, trial, np.eye(len(names), dtype=int))
     assert list(pictures) == ["learning curves.png", "confusion matrix.png"]
     for content in pictures.values():

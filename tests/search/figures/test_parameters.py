@@ -1,23 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from search.figures.parameters import contour, importances_bars, slices
 from search.store.views import StudyView
 from tests.search.made_up_views import SEARCHED as SPEC
-
-Make = Callable[..., Any]
+from tests.search.made_up_views import study_view, trial_view
 
 
 @pytest.fixture
-def searched(make_view: Make, make_trial: Make) -> StudyView:
+def searched() -> StudyView:
     """Ten trials whose loss grows with their number and learning rate; two are pruned."""
     trials = [
-        make_trial(
+        trial_view(
             number,
             [2.0, 0.2 + 0.1 * number],
             params={
@@ -29,23 +26,21 @@ def searched(make_view: Make, make_trial: Make) -> StudyView:
         )
         for number in range(10)
     ]
-    return dataclasses.replace(make_view(trials), spec=SPEC)
+    return dataclasses.replace(study_view(trials), spec=SPEC)
 
 
-def test_importances_say_what_they_are_from(searched: StudyView, make_view: Make) -> None:
+def test_importances_say_what_they_are_from(searched: StudyView) -> None:
     figure = importances_bars(searched)
     assert set(figure.data[0].y) == {"learning_rate", "depth", "hidden"}
     assert sum(figure.data[0].x) == pytest.approx(1, abs=0.01)
     assert "fANOVA of 10 after epoch 2" in figure.layout.title.subtitle.text
     assert "losses of 10 trials" in figure.layout.meta["caption"]
-    caption = importances_bars(dataclasses.replace(make_view(), spec=SPEC)).layout.meta["caption"]
+    caption = importances_bars(dataclasses.replace(study_view(), spec=SPEC)).layout.meta["caption"]
     assert "Importances take 5 trials" in caption
 
 
-def test_each_trial_stands_at_its_value_of_each_parameter(
-    searched: StudyView, make_trial: Make
-) -> None:
-    baseline = make_trial(10, [0.7], is_baseline=True, params={"depth": 3})
+def test_each_trial_stands_at_its_value_of_each_parameter(searched: StudyView) -> None:
+    baseline = trial_view(10, [0.7], is_baseline=True, params={"depth": 3})
     figure = slices(dataclasses.replace(searched, trials=(*searched.trials, baseline)))
     complete, pruned = figure.data[:2]
     assert (complete.name, pruned.name) == ("complete (8)", "pruned (2)")
@@ -60,8 +55,8 @@ def test_each_trial_stands_at_its_value_of_each_parameter(
     assert [(trace.x, trace.y, trace.xaxis) for trace in stars] == [((3,), (0.7,), "x2")]
 
 
-def test_two_parameters_together(searched: StudyView, make_view: Make) -> None:
+def test_two_parameters_together(searched: StudyView) -> None:
     surface, points, *_ = contour(searched).data
     assert (surface.type, len(points.x)) == ("contour", 10)
     assert {value for row in surface.z for value in row if value} >= {0.2, 1.1}
-    assert not contour(dataclasses.replace(make_view(), spec=SPEC)).data
+    assert not contour(dataclasses.replace(study_view(), spec=SPEC)).data

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -14,8 +12,8 @@ import pytest
 from search.figures import FIGURES, Figure, dashboard_figures, draw_all
 from search.figures.files import rendered
 from search.store.views import StudyView
+from tests.search.made_up_views import big_study, comparison_view, study_view, trial_view
 
-Make = Callable[..., Any]
 ARMS = {"<b>base</b>": [0.5, 0.52, 0.48], "<a href=x>": [0.4, None, 0.41], "c": [None] * 3}
 MOST = 60_000  # characters of a figure
 
@@ -23,16 +21,12 @@ MOST = 60_000  # characters of a figure
 @pytest.fixture
 def views(
     small_study: StudyView,
-    big_study: Make,
-    make_view: Make,
-    make_trial: Make,
-    make_comparison: Make,
 ) -> list[StudyView]:
-    failed = [make_trial(0, state="failed"), make_trial(1, state="waiting")]
+    failed = [trial_view(0, state="failed"), trial_view(1, state="waiting")]
     many = {f"{'arm ' * 40}{i}": [0.1 + i / 300] * 4 for i in range(200)}
-    empty = make_comparison({"base": [], "a": []}, repeats=2)
-    searches = [make_view(), make_view(failed), small_study, big_study(1000, 12)]
-    return [*searches, make_comparison(ARMS), make_comparison(many), empty]
+    empty = comparison_view({"base": [], "a": []}, repeats=2)
+    searches = [study_view(), study_view(failed), small_study, big_study(1000, 12)]
+    return [*searches, comparison_view(ARMS), comparison_view(many), empty]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -56,11 +50,11 @@ def test_any_study_gives_strict_json_of_bounded_size(name: str, views: list[Stud
     assert applied
 
 
-def test_which_figures_apply(make_comparison: Make, small_study: StudyView) -> None:
+def test_which_figures_apply(small_study: StudyView) -> None:
     of_all = ["history", "curves", "parameters"]
     of_parameters = ["importances", "slices", "contour"]
     assert list(draw_all(FIGURES, small_study)) == [*of_all, *of_parameters]
-    assert list(draw_all(FIGURES, make_comparison(ARMS))) == ["arms", "curves"]
+    assert list(draw_all(FIGURES, comparison_view(ARMS))) == ["arms", "curves"]
     assert list(dashboard_figures(small_study)) == [
         *("best-so-far", "learning-curves", "loss-against-parameters", "slices")
     ]

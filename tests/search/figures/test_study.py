@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,8 +16,7 @@ from search.figures.study import (
 )
 from search.figures.style import BEST, COLOURS, MOST_POINTS
 from search.store.views import StudyView
-
-Make = Callable[..., Any]
+from tests.search.made_up_views import big_study, study_view, trial_view
 
 
 def traces(figure: go.Figure) -> dict[str, Any]:
@@ -42,21 +40,19 @@ def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: Study
     assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
 
 
-def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing(
-    big_study: Make, make_view: Make, make_trial: Make
-) -> None:
+def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing() -> None:
     figure = learning_curves(big_study(1000, 12))
     pruned = traces(figure)["pruned"]
     assert pruned.name == f"pruned ({MOST_CURVES} of 750)"
     assert pruned.x.count(None) == MOST_CURVES
     assert sum(trace.name.startswith("#") for trace in figure.data) == TOP
-    exploded = make_view([make_trial(0, [0.3]), make_trial(1, [1e9], state="pruned")])
+    exploded = study_view([trial_view(0, [0.3]), trial_view(1, [1e9], state="pruned")])
     low, high = learning_curves(exploded).layout.yaxis.range
     assert 10**low < 0.3 < 10**high
     assert 10**high == pytest.approx(math.log(5) * 1.05)  # the loss of guessing
 
 
-def test_pareto_front_is_what_brute_force_finds(big_study: Make) -> None:
+def test_pareto_front_is_what_brute_force_finds() -> None:
     view = big_study(400, 12)
     sized = [
         (trial.parameters, trial.best.validation_loss, trial.number)
@@ -90,7 +86,7 @@ def test_states_are_told_apart_by_colour_and_marker(small_study: StudyView) -> N
     assert "#9 (60 000 parameters, loss 0.4400)" in figure.layout.meta["caption"]
 
 
-def test_of_a_long_study_the_best_are_drawn_and_others_thinned(big_study: Make) -> None:
+def test_of_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
     view = big_study(1000, 12)
     (complete, *_) = loss_against_parameters(view).data
     assert complete.name == f"complete ({MOST_POINTS + BEST} of {view.count('complete') - 1})"
@@ -98,18 +94,16 @@ def test_of_a_long_study_the_best_are_drawn_and_others_thinned(big_study: Make) 
     assert list(complete.y[:BEST]) == pytest.approx(best, abs=1e-4)
 
 
-def test_best_so_far_follows_the_order_in_which_trials_ended(
-    make_view: Make, make_trial: Make
-) -> None:
+def test_best_so_far_follows_the_order_in_which_trials_ended() -> None:
     # Trial n starts n minutes and ends n + 2 minutes after 9:00.
-    view = make_view(
+    view = study_view(
         [
-            make_trial(0, [0.5], is_baseline=True),
-            make_trial(1, [0.1], state="pruned"),
-            make_trial(2, [0.6]),
-            make_trial(3, [0.3]),
-            make_trial(4, [0.4], state="running"),
-            make_trial(5, [0.35], state="pruned"),
+            trial_view(0, [0.5], is_baseline=True),
+            trial_view(1, [0.1], state="pruned"),
+            trial_view(2, [0.6]),
+            trial_view(3, [0.3]),
+            trial_view(4, [0.4], state="running"),
+            trial_view(5, [0.35], state="pruned"),
         ]
     )
     found = traces(best_so_far(view))

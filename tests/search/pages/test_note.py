@@ -4,7 +4,6 @@ import dataclasses
 import re
 import tarfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -18,7 +17,7 @@ from search.pages.note import BEGIN, END, placed, study_note
 from search.store.records import ResultRow
 from search.store.views import StudyView
 from search.terminal.summary import standing_in_words, status_text
-from tests.search.made_up_views import study_view, trial_view
+from tests.search.made_up_views import big_study, study_view, trial_view
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "made_by_3bc7fe6.tar.xz"
 OURS = "# Study\n\n## Best trials\n\nnone\n"
@@ -99,7 +98,7 @@ def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: Res
     assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 
 
-def test_any_study_has_a_short_note(big_study: Callable[[int, int], StudyView]) -> None:
+def test_any_study_has_a_short_note() -> None:
     for trials in (0, 1000):
         assert 500 < len(study_note(big_study(trials, 12))) < 6_000
 

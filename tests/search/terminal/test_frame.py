@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from search.analysis.time_left import time_left
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import status_text
-
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
+from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 
 def shown(
@@ -46,27 +43,23 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
     assert any(line.startswith("gained  loss 0.1500 lower") for line in lines)
 
 
-def test_who_is_ahead_stands_apart_from_the_table(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    running, complete = make_trial(1, [0.5], state="running"), make_trial(0, [0.6])
-    alone = shown(make_view([running])).splitlines()
+def test_who_is_ahead_stands_apart_from_the_table() -> None:
+    running, complete = trial_view(1, [0.5], state="running"), trial_view(0, [0.6])
+    alone = shown(study_view([running])).splitlines()
     assert alone[-3].split() == []
     assert alone[-2].startswith("ahead   trial 1: loss 0.5000")
-    both = shown(make_view([complete, running])).splitlines()
+    both = shown(study_view([complete, running])).splitlines()
     assert both[-4].split() == []
     assert both[-3].startswith("best    trial 0: loss 0.6000")
     assert both[-2].startswith("ahead   trial 1: loss 0.5000")
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24), (200, 50)])
-def test_a_frame_fits_its_terminal(
-    make_trial: MakeTrial, make_view: MakeView, width: int, height: int
-) -> None:
-    running = [make_trial(n, [0.5], state="running") for n in range(1, 9)]
-    ended = [make_trial(n, [0.5], state="pruned") for n in range(9, 30)]
-    failed = [make_trial(n, state="failed", reason="because " * 50) for n in range(30, 33)]
-    view = make_view([make_trial(0, [0.4], is_baseline=True), *running, *ended, *failed])
+def test_a_frame_fits_its_terminal(width: int, height: int) -> None:
+    running = [trial_view(n, [0.5], state="running") for n in range(1, 9)]
+    ended = [trial_view(n, [0.5], state="pruned") for n in range(9, 30)]
+    failed = [trial_view(n, state="failed", reason="because " * 50) for n in range(30, 33)]
+    view = study_view([trial_view(0, [0.4], is_baseline=True), *running, *ended, *failed])
     lines = shown(view, width=width, height=height).splitlines()
     assert len(lines) < height
     assert max(map(len, lines)) <= width
@@ -74,36 +67,34 @@ def test_a_frame_fits_its_terminal(
     assert [row[0] for row in rows if row[1:] == ["1/12"]][:2] == ["1", "2"]
 
 
-def test_frames_of_studies_in_every_state_can_be_drawn(
-    small_study: StudyView, make_view: MakeView, make_trial: MakeTrial
-) -> None:
-    empty = shown(make_view([]))
+def test_frames_of_studies_in_every_state_can_be_drawn(small_study: StudyView) -> None:
+    empty = shown(study_view([]))
     assert "0/50 trials" in empty
     assert "no estimate yet" in empty
     assert shown(replace(small_study, spec=replace(small_study.spec, trials=6))).count("done") == 1
-    no_config = replace(make_trial(0, state="running"), config=None)
-    assert "0/12" in shown(make_view([no_config]))
-    assert "nan" in shown(make_view([make_trial(0, [math.nan], state="running")]))
-    failed = make_trial(4, state="failed", reason="[bold red]out\x1b[2J of\nmemory[/]")
-    text = shown(make_view([failed]), width=120)
+    no_config = replace(trial_view(0, state="running"), config=None)
+    assert "0/12" in shown(study_view([no_config]))
+    assert "nan" in shown(study_view([trial_view(0, [math.nan], state="running")]))
+    failed = trial_view(4, state="failed", reason="[bold red]out\x1b[2J of\nmemory[/]")
+    text = shown(study_view([failed]), width=120)
     assert "[bold red]out" in text  # no markup was parsed
     assert "\x1b" not in text
 
 
-def test_outcomes(make_trial: MakeTrial, make_view: MakeView) -> None:
-    assert outcome(make_trial(0, [1.0, 1.0], state="pruned")) == "pruned at epoch 2"
-    assert outcome(make_trial(0, early=1.0, state="pruned")) == "pruned in epoch 1"
-    assert outcome(make_trial(0, [1.0], state="paused")) == "paused at epoch 1"
-    assert outcome(make_trial(0, [1.0])) == "complete"
-    view = make_view([])
-    assert epochs_done(make_trial(0, state="running"), view) == "0/12"
-    assert epochs_done(make_trial(0, early=1.0, state="running"), view) == "0.3/12"
-    assert epochs_done(make_trial(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
+def test_outcomes() -> None:
+    assert outcome(trial_view(0, [1.0, 1.0], state="pruned")) == "pruned at epoch 2"
+    assert outcome(trial_view(0, early=1.0, state="pruned")) == "pruned in epoch 1"
+    assert outcome(trial_view(0, [1.0], state="paused")) == "paused at epoch 1"
+    assert outcome(trial_view(0, [1.0])) == "complete"
+    view = study_view([])
+    assert epochs_done(trial_view(0, state="running"), view) == "0/12"
+    assert epochs_done(trial_view(0, early=1.0, state="running"), view) == "0.3/12"
+    assert epochs_done(trial_view(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
 
 
-def test_arms_are_shown_as_they_stand_the_best_first(make_comparison: MakeView) -> None:
+def test_arms_are_shown_as_they_stand_the_best_first() -> None:
     losses = {"base": [0.5, 0.6, None], "dropout": [0.3, 0.4, 0.5], "none yet": []}
-    lines = shown(make_comparison(losses, repeats=3)).splitlines()
+    lines = shown(comparison_view(losses, repeats=3)).splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("arm  "))
     assert [line.split("  ")[0] for line in lines[head + 1 : head + 4]] == [
         *("dropout", "base", "none yet")
@@ -111,7 +102,7 @@ def test_arms_are_shown_as_they_stand_the_best_first(make_comparison: MakeView) 
     assert "0.4000 ± 0.1000" in lines[head + 1]
     assert "86.67 ± 3.33" in lines[head + 1]
     assert "2 of 3, 1 diverged  0.5500 ± 0.0707" in lines[head + 2]
-    many = make_comparison({f"arm {n}": [0.3 + n / 100] for n in range(40)})
+    many = comparison_view({f"arm {n}": [0.3 + n / 100] for n in range(40)})
     text = shown(many)
     assert len(text.splitlines()) < 24
     assert "arm 0 " in text

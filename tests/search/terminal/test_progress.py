@@ -13,18 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from search.store.views import StudyView, TrialView
+from search.store.views import StudyView
 from search.terminal.progress import Progress, can_be_live
+from tests.search.made_up_views import study_view, trial_view
 
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
 ROOT = Path(__file__).parents[3]
 
 
@@ -75,21 +74,19 @@ def showing(feed: Feed, output: Output, *, heartbeat: float = 60.0) -> Progress:
     return Progress(feed, console=output.console, interval=0.002, heartbeat=heartbeat)
 
 
-def test_a_line_for_each_trial_that_ends(
-    make_trial: MakeTrial, make_view: MakeView, output: Output
-) -> None:
+def test_a_line_for_each_trial_that_ends(output: Output) -> None:
     baseline, running = (
-        make_trial(0, [0.4], is_baseline=True),
-        make_trial(1, [0.5], state="running"),
+        trial_view(0, [0.4], is_baseline=True),
+        trial_view(1, [0.5], state="running"),
     )
-    failed = make_trial(2, state="failed", reason="out of\nmemory \x1b[31m")
-    pruned, best = replace(running, state="pruned"), make_trial(3, [0.3])
-    feed = Feed(make_view([baseline, running]))
+    failed = trial_view(2, state="failed", reason="out of\nmemory \x1b[31m")
+    pruned, best = replace(running, state="pruned"), trial_view(3, [0.3])
+    feed = Feed(study_view([baseline, running]))
     with showing(feed, output):
         feed.pass_time()
-        feed.change(make_view([baseline, pruned]))
-        feed.change(make_view([baseline, pruned, failed, best]))
-        feed.view = make_view([baseline, pruned, failed, best, make_trial(4, [0.4])])
+        feed.change(study_view([baseline, pruned]))
+        feed.change(study_view([baseline, pruned, failed, best]))
+        feed.view = study_view([baseline, pruned, failed, best, trial_view(4, [0.4])])
     begins = (
         "fashion: Fashion-MNIST, 50 000 training and 10 000",
         "1/50 trials (1 complete), ",  # the baseline had ended before
@@ -108,24 +105,20 @@ def test_a_line_for_each_trial_that_ends(
     assert "\x1b" not in output.file.getvalue()
 
 
-def test_a_line_for_each_trial_that_pauses(
-    make_trial: MakeTrial, make_view: MakeView, output: Output
-) -> None:
-    feed = Feed(make_view([make_trial(0, early=0.9, state="running")]))
+def test_a_line_for_each_trial_that_pauses(output: Output) -> None:
+    feed = Feed(study_view([trial_view(0, early=0.9, state="running")]))
     with showing(feed, output):
         feed.pass_time()
-        feed.change(make_view([make_trial(0, early=0.9, state="paused")]))
+        feed.change(study_view([trial_view(0, early=0.9, state="paused")]))
         assert output.lines()[2].startswith("trial 0 paused in epoch 1: loss 0.9000, accuracy")
-        feed.change(make_view([make_trial(0, [0.5], early=0.9, state="paused")]))
+        feed.change(study_view([trial_view(0, [0.5], early=0.9, state="paused")]))
         assert output.lines()[4].startswith("trial 0 paused at epoch 1: loss 0.5000, accuracy")
         assert output.lines()[5].startswith("ahead is trial 0: loss 0.5000, accuracy")
         assert "; 0/50 trials (0 complete, 1 paused), " in output.lines()[5]
 
 
-def test_signs_of_life_come_at_most_so_often(
-    make_trial: MakeTrial, make_view: MakeView, output: Output
-) -> None:
-    feed = Feed(make_view([make_trial(4, [0.5, 0.45], state="running")]))
+def test_signs_of_life_come_at_most_so_often(output: Output) -> None:
+    feed = Feed(study_view([trial_view(4, [0.5, 0.45], state="running")]))
     with showing(feed, output, heartbeat=0.1):
         started = time.monotonic()
         while len(output.lines()) < 4:
@@ -135,14 +128,12 @@ def test_signs_of_life_come_at_most_so_often(
     assert output.lines()[2].startswith("0/50 trials (0 complete)")
 
 
-def test_failing_reads_are_passed_over(
-    make_trial: MakeTrial, make_view: MakeView, output: Output, capfd: pytest.CaptureFixture[str]
-) -> None:
-    feed = Feed(make_view([]))
+def test_failing_reads_are_passed_over(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+    feed = Feed(study_view([]))
     feed.view = RuntimeError("the database\nis away")
     with showing(feed, output):
         feed.pass_time(20)
-        feed.change(make_view([make_trial(0, [0.4])]))
+        feed.change(study_view([trial_view(0, [0.4])]))
         assert any(line.startswith("1/50 trials") for line in output.lines())
         feed.change(RuntimeError(""))
     assert output.lines()[0] == "no news: the database is away"
@@ -151,22 +142,22 @@ def test_failing_reads_are_passed_over(
 
 
 def test_a_console_that_is_gone_harms_nothing(
-    make_view: MakeView, output: Output, capfd: pytest.CaptureFixture[str]
+    output: Output, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output.file.close()
-    feed = Feed(make_view([]))
+    feed = Feed(study_view([]))
     with showing(feed, output):
         feed.pass_time()
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_read_that_hangs_is_left_behind(make_view: MakeView, output: Output) -> None:
+def test_a_read_that_hangs_is_left_behind(output: Output) -> None:
     database_is_back, inside = threading.Event(), threading.Event()
 
     def read() -> StudyView:
         inside.set()
         database_is_back.wait(10)
-        return make_view([])
+        return study_view([])
 
     with Progress(read, console=output.console):
         inside.wait(10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from search.analysis.findings import stopped_trials
@@ -17,9 +16,7 @@ from search.terminal.summary import (
     score_in_words,
     status_text,
 )
-
-MakeTrial = Callable[..., TrialView]
-MakeView = Callable[..., StudyView]
+from tests.search.made_up_views import study_view, trial_view
 
 
 def flat(text: str) -> str:
@@ -45,32 +42,28 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
     assert "python -m search.finalize --study fashion" in text
 
 
-def test_the_gain_over_the_baseline_is_said_as_it_is(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    baseline = make_trial(0, [0.3], is_baseline=True)
+def test_the_gain_over_the_baseline_is_said_as_it_is() -> None:
+    baseline = trial_view(0, [0.3], is_baseline=True)
 
     def gain(*trials: TrialView) -> str | None:
-        return gain_in_words(make_view(trials))
+        return gain_in_words(study_view(trials))
 
-    assert gain(baseline, make_trial(1, [0.4])) == "no trial beat the baseline"
-    assert gain(make_trial(0, [0.4])) is None
-    assert gain(baseline, make_trial(1, [0.299])) == (
+    assert gain(baseline, trial_view(1, [0.4])) == "no trial beat the baseline"
+    assert gain(trial_view(0, [0.4])) is None
+    assert gain(baseline, trial_view(1, [0.299])) == (
         "loss 0.0010 lower and accuracy 0.03 points higher, which is within the sampling error"
     )
-    mixed = make_trial(1, [0.29])
+    mixed = trial_view(1, [0.29])
     mixed = replace(mixed, curve=(replace(mixed.curve[0], validation_error=0.12),))
     assert gain(baseline, mixed) == "loss 0.0100 lower but accuracy 2.00 points lower"
     # With several workers others may end before the baseline does.
-    assert gain(replace(baseline, state="running"), make_trial(1, [0.4])) is None
+    assert gain(replace(baseline, state="running"), trial_view(1, [0.4])) is None
 
 
-def test_without_complete_trials_the_failures_are_told(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    failed = make_trial(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
-    assert "0 of 50 trials finished (0 complete)" in status_text(make_view([]))
-    text = status_text(make_view([failed]))
+def test_without_complete_trials_the_failures_are_told() -> None:
+    failed = trial_view(0, [math.nan], state="failed", reason="loss is nan\x1b[2J in epoch 1")
+    assert "0 of 50 trials finished (0 complete)" in status_text(study_view([]))
+    text = status_text(study_view([failed]))
     assert "no best one" in text
     assert "trial 0: loss is nan" in text
     assert "\x1b" not in text
@@ -78,16 +71,14 @@ def test_without_complete_trials_the_failures_are_told(
     assert "python -m search.study --study fashion   # the other 50 trials" in text
 
 
-def test_a_trial_stopped_within_its_first_epoch_shows_that(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
-    view = make_view([])
-    assert score_in_words(make_trial(1, early=0.9, state="pruned"), view) == (
+def test_a_trial_stopped_within_its_first_epoch_shows_that() -> None:
+    view = study_view([])
+    assert score_in_words(trial_view(1, early=0.9, state="pruned"), view) == (
         "loss 0.9000, accuracy 70.00 % ± 0.79 (sampling)"  # on a third of the images
     )
-    assert score_in_words(make_trial(1, early=math.nan, state="failed"), view) == "no finite loss"
-    assert score_in_words(make_trial(1), view) == "no finite loss"
-    trial = make_trial(1, [0.3])
+    assert score_in_words(trial_view(1, early=math.nan, state="failed"), view) == "no finite loss"
+    assert score_in_words(trial_view(1), view) == "no finite loss"
+    trial = trial_view(1, [0.3])
     more = replace(trial, curve=(replace(trial.curve[0], metrics={"macro_f1": 0.92511}),))
     view = replace(view, spec=replace(view.spec, metrics=("macro_f1",)))
     assert score_in_words(more, view).endswith("± 0.30 (sampling), macro f1 0.9251")
@@ -118,10 +109,8 @@ def test_fallback_notice_is_a_box_around_the_reason() -> None:
     assert "network. This" in flat(notice.replace("!", ""))
 
 
-def test_stopped_trials_are_ordered_by_how_far_they_came(
-    make_trial: MakeTrial, make_view: MakeView
-) -> None:
+def test_stopped_trials_are_ordered_by_how_far_they_came() -> None:
     curves = [[0.9, 0.8], [0.5], [0.9, 0.7], []]
-    view = make_view([make_trial(n, curve, state="pruned") for n, curve in enumerate(curves)])
+    view = study_view([trial_view(n, curve, state="pruned") for n, curve in enumerate(curves)])
     assert [trial.number for trial in stopped_trials(view, 3)] == [2, 0, 1]
     assert len(stopped_trials(view, 1)) == 1
