@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -119,7 +120,7 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
             new = max(new, parameter.least)
         if end == "high" and parameter.most is not None:
             new = min(new, parameter.most)
-        try:
+        with suppress(SpecError, ArchitectureError):
             wider = read_parameter(name, {**domain.written, end: new}, spec.parameters)
             assert isinstance(wider, Range)
             space = {**spec.space, name: wider}
@@ -129,5 +130,3 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
             anatomy(network, shape, classes)
             if share_of_limits(network, spec, shape, classes)[0] <= 1:
                 yield wider
-        except (SpecError, ArchitectureError):
-            continue

@@ -254,15 +254,13 @@ def comparison_view(
     journal: Sequence[JournalEntry] = (),
     repeats: int | None = None,
     reason: str = "diverged: train loss became nan",
-    results: Sequence[ResultRow] = (),
     title: str = "A comparison",
-    data_title: str = "Fashion-MNIST",
-    class_names: tuple[str, ...] = CLASSES,
+    **names: Any,
 ) -> StudyView:
     """Arms by name with the lowest loss of each seed, None for a failed one; the first is the base.
 
     Every curve falls over three epochs to its loss; errors are a third of losses, and training
-    losses nine tenths.
+    losses nine tenths. `names`: as `study_view` takes them.
     """
     planned = repeats or max(map(len, losses.values()))
     arms = tuple(
@@ -279,7 +277,7 @@ def comparison_view(
         journal=tuple(journal),
         space={"channels": (8, 16), "hidden": (32,)},
     )
-    view = study_view(results=results, title=title, data_title=data_title, class_names=class_names)
+    view = study_view(title=title, **names)
     shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
     trials = []
     for column, arm in enumerate(arms):
