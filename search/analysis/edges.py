@@ -111,9 +111,10 @@ def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str)
     for by in BY:
         if domain.log:
             new = edge * min((domain.high / domain.low) ** 0.5, 10.0) ** (sign * by)
+            new = min(max(float(f"{new:.1g}"), edge / 10), edge * 10)
         else:
             new = edge + sign * by * (domain.high - domain.low)
-        new = float(f"{new:.1g}" if domain.log else f"{new:.4g}")
+        new = float(f"{new:.4g}")
         if domain.integer:
             new = edge + sign * domain.step * max(1, round(abs(new - edge) / domain.step))
         if end == "low" and parameter.least is not None:

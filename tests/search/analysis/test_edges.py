@@ -70,6 +70,17 @@ def study_of(
             [3e-2, 3e-2, 3e-2],
             "try label_smoothing = { low = 1e-05, high = 0.3, log = true }",  # ten times, not 55
         ),
+        # Nor is it more where what is rounded to one digit would be.
+        (
+            {"label_smoothing": {"low": 1e-5, "high": 2.6e-2, "log": True}},
+            [2.6e-2, 2.6e-2, 2.6e-2],
+            "{ low = 1e-05, high = 0.26, log = true }",
+        ),
+        (
+            {"label_smoothing": {"low": 1.4e-4, "high": 0.9, "log": True}},
+            [1.4e-4, 1.4e-4, 1.4e-4],
+            "{ low = 1.4e-05, high = 0.9, log = true }",
+        ),
         ({"learning_rate": RATE}, [2e-2, 5e-3, 2e-2], None),  # not all
         ({"learning_rate": RATE}, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
         ({"learning_rate": RATE}, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
