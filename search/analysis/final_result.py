@@ -120,6 +120,11 @@ class FinalResult:
     def parameters(self) -> int:
         return sum(layer.parameters for layer in self.layers)
 
+    @property
+    def accuracy(self) -> Accuracy:
+        """On the test set, over the runs."""
+        return accuracy_of([run.test.error for run in self.runs], self.test_count)
+
 
 def confused_pairs(confusion_KK: NDArray[np.int64], n: int) -> list[tuple[int, int]]:
     """Labels of the n unordered pairs of classes with most mistakes between them, most first.
@@ -161,10 +166,6 @@ def collect_mistakes(
     return tuple(filter(None, found))
 
 
-def test_accuracy(final: FinalResult) -> Accuracy:
-    return accuracy_of([run.test.error for run in final.runs], final.test_count)
-
-
 def by_class(final: FinalResult) -> list[dict[str, Any]]:
     """Name, test images, accuracy (its recall), precision and F1 score of each class, in the order
     of their labels. All are over the runs; None where there is nothing to divide by."""
@@ -198,7 +199,7 @@ def figures_on_test(final: FinalResult) -> dict[str, Any]:
         "loss_std": spread([score.loss for score in scores]),
         "seeds": len(final.runs),
         "images": final.test_count,
-        "uncertainty": test_accuracy(final).to_dict(),
+        "uncertainty": final.accuracy.to_dict(),
         "chosen": final.why or "the study's best",
         "calibration": {
             "temperature": final.temperature,

@@ -9,13 +9,7 @@ from typing import Any
 from data.datasets import DATASETS
 from data.errors import grouped
 from search.analysis.candidates import candidates_table
-from search.analysis.final_result import (
-    FinalResult,
-    by_class,
-    calibrations,
-    confused_pairs,
-    test_accuracy,
-)
+from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, mean_and_spread, spread
 from search.figures import FINAL_FIGURES, draw_all
@@ -60,7 +54,6 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "final": final,
         "view": final.view,
         "tested_on": tested_on,
-        "test_accuracy": test_accuracy,
         "by_class": by_class,
         "scores": _scores(final),
         "candidates": candidates_table(final.candidates, final.view.spec.objective),
@@ -102,7 +95,7 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
         (
             f"test ({runs})",
             *_means([run.test for run in final.runs]),
-            f"{100 * test_accuracy(final).sampling_error:.2f}",
+            f"{100 * final.accuracy.sampling_error:.2f}",
             grouped(final.test_count),
         ),
     ]
