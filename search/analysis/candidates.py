@@ -15,7 +15,7 @@ from typing import Any
 from search.analysis.comparison import Difference, corrected, judged
 from search.analysis.comparison_words import finding_in_words
 from search.analysis.measures import measure_of
-from search.analysis.wording import counted, spread
+from search.analysis.wording import capitalized, counted, spread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +74,10 @@ def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
     sure = f"“{second.arm}” is better than the second"
     if second.verdict != "better":
         sure = f"no evidence that {sure}"
-    finding = finding_in_words(second)
     return (
         f"Trial {winner.trial} has the lowest mean {measure.words} of the {len(candidates)} most "
         f"promising trials, each trained again with {seeds} on the study's own split: "
-        f"{value_in_words(winner, objective)}. {finding[:1].upper()}{finding[1:]}: {sure}."
+        f"{value_in_words(winner, objective)}. {capitalized(finding_in_words(second))}: {sure}."
     )
 
 

@@ -33,6 +33,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def capitalized(text: str) -> str:
+    """With a capital letter first, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
@@ -120,7 +125,7 @@ def notes_in_words(view: StudyView) -> list[str]:
     notes = [*view.dataset.notes, *map(warm_start_in_words, view.earlier)]
     if view.stopped is not None:
         notes.append(f"ended early: {view.stopped}")
-    return [printable(f"{note[:1].upper()}{note[1:]}.") for note in notes]
+    return [printable(f"{capitalized(note)}.") for note in notes]
 
 
 def warm_start_in_words(earlier: Earlier) -> str:

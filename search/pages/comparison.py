@@ -14,7 +14,7 @@ from search.analysis.comparison_words import (
     verdict_in_words,
 )
 from search.analysis.measures import measure_of
-from search.analysis.wording import counted
+from search.analysis.wording import capitalized, counted
 from search.spec.arms import JournalEntry
 from search.store.views import StudyView
 
@@ -89,4 +89,4 @@ def conclusion(evaluation: Evaluation) -> str:
     text = "; ".join(findings) + "."
     if len(findings) > 1:
         text = f"{evaluation.outcome} as a whole. One by one, {text}"
-    return text[0].upper() + text[1:]
+    return capitalized(text)

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from search.analysis.findings import stopped_trials
+from search.analysis.wording import capitalized
 from search.pages.render import markdown
 from search.pages.words import in_utc
 from search.store.views import StudyView
@@ -50,9 +51,8 @@ def _standing(view: StudyView) -> str:
         return "Not begun"
     if view.finished >= view.spec.trials:
         return "Done"
-    left = standing_in_words(view)
     when = in_utc(datetime.fromtimestamp(latest, UTC))
-    return f"{left[0].upper()}{left[1:]} as of {when}"
+    return f"{capitalized(standing_in_words(view))} as of {when}"
 
 
 def placed(ours: str, note: str) -> str:
