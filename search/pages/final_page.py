@@ -75,29 +75,19 @@ def _of_seeds(found: Sequence[float], what: str) -> str:
 
 def _scores(final: FinalResult) -> list[tuple[str, ...]]:
     """Of training, validation and test: loss, error, accuracy, sampling error, images."""
-    best, validation_count = final.trial.best, final.view.dataset.validation_count
+    best, images = final.trial.best, final.view.dataset.validation_count
     assert best is not None
+    runs, points = counted(len(final.runs), "run"), MEASURES["test_error"].bare
     validation = Score(loss=best.validation_loss, error=best.validation_error)
-    runs = counted(len(final.runs), "run")
+    training = _means([run.training for run in final.runs])
+    test = _means([run.test for run in final.runs])
+    of_trial = f"validation (the trial's run, epoch {best.epoch})"
+    of_counting = points(sampling_error(validation.error, images))
     return [
-        (
-            f"training ({runs})",
-            *_means([run.training for run in final.runs]),
-            "",  # these images are not a sample of what is to come
-            grouped(final.training_count),
-        ),
-        (
-            f"validation (the trial's run, epoch {best.epoch})",
-            *_means([validation]),
-            f"{100 * sampling_error(validation.error, validation_count):.2f}",
-            grouped(validation_count),
-        ),
-        (
-            f"test ({runs})",
-            *_means([run.test for run in final.runs]),
-            f"{100 * final.accuracy.sampling_error:.2f}",
-            grouped(final.test_count),
-        ),
+        # Training images are no sample of what is to come: without a sampling error.
+        (f"training ({runs})", *training, "", grouped(final.training_count)),
+        (of_trial, *_means([validation]), of_counting, grouped(images)),
+        (f"test ({runs})", *test, points(final.accuracy.sampling_error), grouped(final.test_count)),
     ]
 
 
