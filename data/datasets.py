@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
@@ -71,8 +71,7 @@ from_arrays = Dataset  # what extensions call it
 
 def _lazily(where: str, *first: Any) -> Callable[..., Any]:
     """The function at "module:name" with its first arguments; imported, with torch, when called."""
-    module, name = where.split(":")
-    return lambda *rest: getattr(import_module(module), name)(*first, *rest)
+    return lambda *rest: resolve_name(where)(*first, *rest)
 
 
 DATASETS: dict[str, Dataset] = {

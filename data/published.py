@@ -34,13 +34,17 @@ STALL_SECONDS = 10.0  # for a host to answer, and for the next piece of a downlo
 MAX_BYTES = 2**32  # the largest archive has 170 MB
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Archive:
     """A .gz or .tar.gz as published; `path` is below the data directory, as torchvision has it."""
 
     path: str
     md5: str
-    urls: tuple[str, ...]
+    urls: Sequence[str]
+
+    def is_content(self, content: bytes) -> bool:
+        """Whether these bytes are the published ones."""
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5
 
 
 def load_idx(
@@ -61,11 +65,7 @@ def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
     """The verified archives of one part of a set in IDX files."""
     published = _torchvision(source)
     archives = [
-        Archive(
-            path=f"{source}/raw/{name}",
-            md5=md5,
-            urls=tuple(mirror + name for mirror in published.mirrors),
-        )
+        Archive(f"{source}/raw/{name}", md5, [mirror + name for mirror in published.mirrors])
         for name, md5 in published.resources
     ]
     wanted, others = (archives[:2], archives[2:]) if train else (archives[2:], archives[:2])
@@ -84,7 +84,7 @@ def load_cifar(
     if cifar.stand_in(source, data_dir):
         return cifar.load(source, kind, train, data_dir)
     published = _torchvision(source)
-    archive = Archive(path=published.filename, md5=published.tgz_md5, urls=(published.url,))
+    archive = Archive(published.filename, published.tgz_md5, [published.url])
     pictures = f"good copies there, or pictures into {cifar.folder_of(source, data_dir)}/"
     [content] = read_archives(
         source, [archive], data_dir, put=f"{pictures}train/<class>/ and test/<class>/"
@@ -170,9 +170,7 @@ def _verified(archive: Archive, data_dir: Path) -> bytes | None:
         raise DataError(
             f"cannot read {path}: {error.strerror}; make it readable, or give another --data-dir"
         ) from error
-    return (
-        content if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5 else None
-    )
+    return content if archive.is_content(content) else None
 
 
 def _fetch(archive: Archive, data_dir: Path) -> bytes:
@@ -191,7 +189,7 @@ def _fetch(archive: Archive, data_dir: Path) -> bytes:
             if isinstance(error, HTTPError):
                 error.close()  # it is the response
             continue
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == archive.md5:
+        if archive.is_content(content):
             write_atomically(target, content)
             return content
         reasons.append(f"{urlparse(url).netloc}: sent something else")

@@ -18,10 +18,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.checks import ArchitectureError
+from models.checks import ArchitectureError, by
 from models.families import FAMILIES, from_dict, to_dict
 from models.family import Parameter
-from models.summary import LayerRow, anatomy
+from models.summary import LayerRow, anatomy, sizes
 
 WIDTH = 100  # columns of the table where standard output is no terminal
 EXAMPLES = """\
@@ -54,7 +54,7 @@ def table(rows: Sequence[LayerRow]) -> Table:
     for row in rows:
         view.add_row(
             row.name,
-            "x".join(map(str, row.output)),
+            by(row.output),
             row.computed,
             _spaced(row.parameters),
             f"{100 * row.parameters / total:.1f} %" if row.parameters else "",
@@ -94,9 +94,9 @@ def add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]:
     options: dict[str, Parameter] = {}
     for family in FAMILIES.values():
         for field in fields(family.config):  # type: ignore[arg-type]
-            parameter = family.parameters.get(family.renamed.get(field.name, field.name))
-            if parameter is None or field.name in options:
+            if field.name in options:
                 continue
+            parameter = family.parameters[family.renamed.get(field.name, field.name)]
             options[field.name] = parameter
             usual = list(field.default) if isinstance(field.default, tuple) else field.default
             words = "required" if field.default is MISSING else f"default: {usual}"
@@ -159,8 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "architecture": to_dict(architecture),
             "image": image,
             "classes": classes,
-            "parameters": sum(row.parameters for row in rows),
-            "multiply_adds": sum(row.multiply_adds for row in rows),
+            **sizes(architecture, image, classes),
             "layers": [asdict(row) for row in rows],
         }
         console.out(json.dumps(report, indent=2), highlight=False)

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
-FAMILIES: dict[str, Family] = {
-    "cnn": convnet.FAMILY,
-    "mlp": mlp.FAMILY,
-    "resnet18": resnet.FAMILY,
-}
+FAMILIES: dict[str, Family] = {"cnn": convnet.FAMILY, "mlp": mlp.FAMILY, "resnet18": resnet.FAMILY}
 
 
 def family_name(architecture: Architecture) -> str:

@@ -34,10 +34,7 @@ class OwnConfig(Architecture):
 
 
 def family_from_function(
-    name: str,
-    function: Callable[..., nn.Module],
-    *,
-    source: str | None = None,
+    name: str, function: Callable[..., nn.Module], *, source: str | None = None
 ) -> Family:
     """The family that `FAMILIES[name]` is to hold.
 

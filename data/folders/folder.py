@@ -32,15 +32,7 @@ from data.folders.pictures import (
     opened,
     read_pictures,
 )
-from data.folders.preparation import (
-    FIRST,
-    Preparation,
-    Range,
-    Reading,
-    common_range,
-    extent,
-    words,
-)
+from data.folders.preparation import FIRST, Preparation, Range, Reading, common_range, extent, words
 
 VALIDATION = ("val", "valid", "validation")
 SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from

@@ -121,9 +121,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], Server]]:
         got: list[str] = []
 
         class Handler(SimpleHTTPRequestHandler):
-            def log_request(self, *_: object) -> None:
-                if self.command == "GET":
-                    got.append(self.path.strip("/"))
+            def do_GET(self) -> None:
+                got.append(self.path.strip("/"))
+                super().do_GET()
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -60,9 +60,7 @@ def test_an_entry_of_ones_own_is_a_data_set_like_others(
 
 
 def test_the_choice_is_fashion_mnist_where_it_can_be_had(
-    small_fashion: Any,
-    serve: Callable[[dict[str, bytes]], Any],
-    monkeypatch: pytest.MonkeyPatch,
+    small_fashion: Any, serve: Callable[[dict[str, bytes]], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, reason = choose_dataset(small_fashion.data_dir)
     assert (name, "Connection refused" in str(reason)) == ("digits", True)

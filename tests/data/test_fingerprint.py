@@ -76,11 +76,7 @@ def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: P
 
 def toy(names: str, labels: list[int], side: int = 2) -> Fingerprint:
     info = made_up_info(
-        "toy",
-        names,
-        image_shape=(1, side, side),
-        validation_count=1,
-        training_count=len(labels),
+        "toy", names, image_shape=(1, side, side), validation_count=1, training_count=len(labels)
     )
     images = torch.arange(side * side * len(labels)).to(torch.uint8).reshape(-1, 1, side, side)
     return fingerprint(info, Examples(images_NCHW=images, labels_N=torch.tensor(labels)))

@@ -5,15 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import (
-    FAMILIES,
-    ArchitectureError,
-    ConvNetConfig,
-    build,
-    family_of,
-    from_dict,
-    to_dict,
-)
+from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_of, from_dict, to_dict
 from models.family import KIND_WORDS
 
 DEEP = ConvNetConfig(

@@ -48,12 +48,7 @@ def test_keyword_arguments_are_parameters(register: Any) -> None:
     with pytest.raises(ArchitectureError, match=r"mynet.py:build needs rate; give it in \[space\]"):
         family.configured({"width": 8})
     config = family.configured({"width": 8, "rate": 0.25, "batch_size": 3})
-    assert to_dict(config) == {
-        "family": "mynet.py:build",
-        "width": 8,
-        "widths": [],
-        "rate": 0.25,
-    }
+    assert to_dict(config) == {"family": "mynet.py:build", "width": 8, "widths": [], "rate": 0.25}
     assert from_dict(to_dict(config)) == config
 
 
