@@ -85,10 +85,9 @@ def load_cifar(
         return cifar.load(source, kind, train, data_dir)
     published = _torchvision(source)
     archive = Archive(published.filename, published.tgz_md5, [published.url])
-    pictures = f"good copies there, or pictures into {cifar.folder_of(source, data_dir)}/"
-    [content] = read_archives(
-        source, [archive], data_dir, put=f"{pictures}train/<class>/ and test/<class>/"
-    )
+    folder = data_dir / source.lower()
+    put = f"good copies there, or pictures into {folder}/train/<class>/ and test/<class>/"
+    [content] = read_archives(source, [archive], data_dir, put=put)
     members = [name for name, _ in (published.train_list if train else published.test_list)]
     # A pickle runs code, so it is only read behind torchvision's MD5.
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:

@@ -45,27 +45,25 @@ _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 CLASSES = {"CIFAR10": tuple(_CIFAR10.split()), "CIFAR100": tuple(sorted(SUPER_CLASS_OF))}
 COUNTS = {"train": 50_000, "test": 10_000}
 # Of the pixels of all pictures, each as its red, green and blue plane (as in CIFAR's batches).
-# CIFAR-100's were not to be had when this was written.
+# CIFAR-100's is not known.
 SHA256 = {
     ("CIFAR10", "train"): "71ccea9b14a0c13ad6646282a783a263b24560c58278329d935e21d9fca0fe33",
     ("CIFAR10", "test"): "9165c1d143a683d4922593d4f60185b58b31fe2bc38dd2db672c1aa23f9be049",
 }
 
 
-def folder_of(source: str, data_dir: Path) -> Path:
-    """Where pictures are looked for; `source`: "CIFAR10" or "CIFAR100", as torchvision says it."""
-    return data_dir / source.lower()
-
-
 def stand_in(source: str, data_dir: Path) -> bool:
-    """Whether the pictures are to be read: the archive is absent, and they are there."""
-    archive = source.lower().replace("cifar", "cifar-") + "-python.tar.gz"
-    return not (data_dir / archive).exists() and (folder_of(source, data_dir) / "train").is_dir()
+    """Whether the pictures are to be read: the archive is absent, and they are there.
+
+    source: "CIFAR10" or "CIFAR100", as torchvision says it.
+    """
+    archive = source.replace("CIFAR", "cifar-") + "-python.tar.gz"
+    return not (data_dir / archive).exists() and (data_dir / source.lower() / "train").is_dir()
 
 
 def load(source: str, kind: str, train: bool, data_dir: Path) -> Part:
     """Raises DataError for pictures that are not those of CIFAR. `kind`: as in the archive."""
-    folder = folder_of(source, data_dir) / ("train" if train else "test")
+    folder = data_dir / source.lower() / ("train" if train else "test")
     part = cached(f"{source} {folder}", [folder], data_dir, lambda: _decode(source, folder))
     pixels_NCHW = np.ascontiguousarray(part.images.transpose(0, 3, 1, 2))
     found = hashlib.sha256(pixels_NCHW.data).hexdigest()
