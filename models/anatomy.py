@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _image(text: str) -> tuple[int, ...]:
     sides = text.lower().split("x")
-    if len(sides) != 3 or not all(side.isdecimal() for side in sides):
+    if len(sides) != 3 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise argparse.ArgumentTypeError(
             f"must be channels x height x width like 3x32x32, but got {text!r}"
         )
@@ -146,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = add_family_options(parser)
     options = vars(parser.parse_args(arguments))
     image, classes, as_json, family = map(options.pop, ("image", "classes", "json", "family"))
+    if classes < 1:
+        parser.error(f"--classes must be 1 or more, but got {classes}")
     try:
         written = {name: _value(parameters[name], tokens) for name, tokens in options.items()}
         architecture = from_dict({"family": family, **written})

@@ -86,8 +86,9 @@ def _anatomy(
         origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
         reason = str(error)
         if not isinstance(error, ArchitectureError):
-            reason = f"{running[-1]} raised {type(error).__name__}: {first_line(error)[:300]}"
-            if "overflow" in reason:
+            told = first_line(error)[:300]
+            reason = f"{running[-1]} raised {type(error).__name__}: {told}"
+            if "overflow" in told.lower():
                 reason = "the network fits no memory; use smaller images or fewer units"
         raise ArchitectureError(origin + reason) from error
     return tuple(rows)
