@@ -20,13 +20,10 @@ import optuna
 from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.trial import TrialState
-from sqlalchemy import func, select, true
 
 from search.store import StorageError
-from search.store.database import read
+from search.store.database import with_retry
 from search.store.leases import Lease
-from search.store.schema import epochs, trial_values, trials
 from search.store.studies import StudyHandle
 from search.store.views import view_study
 
@@ -98,17 +95,16 @@ class TrialPictures:
 
     def _is_best(self, lease: Lease) -> bool:
         """So far. A view would read all trials, of which few can be."""
-        own = select(func.min(epochs.c.best_validation_loss)).where(
-            epochs.c.trial_id == lease.trial_id
-        )
-        lowest = (
-            select(func.min(trial_values.c.value))
-            .join(trials, trials.c.trial_id == trial_values.c.trial_id)
-            .where(trials.c.study_id == lease.study_id, trials.c.state == TrialState.COMPLETE)
-        )
-        is_lower = own.scalar_subquery() < lowest.scalar_subquery()  # NULL where there is none
-        query = select(func.coalesce(is_lower, true()))
-        return bool(read(self._study.db, lambda connection: connection.scalar(query)))
+        db = self._study.db
+
+        def ask() -> bool:
+            reported = db.optuna.get_trial(lease.trial_id).intermediate_values
+            try:
+                return min(reported.values()) < self._study.study.best_value
+            except ValueError:  # no trial is complete yet
+                return True
+
+        return with_retry(db, ask)
 
 
 class ArtifactStore(FileSystemArtifactStore):
