@@ -184,7 +184,6 @@ class Guard:
         environ, body = request.environ, request.get_data()
         for key in [key for key in environ if key.startswith("HTTP_X_")]:
             del environ[key]  # a proxy's word on who asked for which name, which anyone can send
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails where it is missing
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         answer = Response.from_app(self._app, environ)

@@ -7,6 +7,7 @@ or more axes side by side or below each other. Plotly cannot write files itself 
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import warnings
@@ -115,8 +116,7 @@ def drawn(plot: go.Figure) -> Figure:
 
 def plain(text: str) -> str:
     """Plotly's HTML as text: `in_figure` backwards, `<br>` as a new line."""
-    lines = re.sub(r"<br\s*/?>", "\n", text)
-    return lines.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return html.unescape(re.sub(r"<br\s*/?>", "\n", text))
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ ground. Lines differ by their dashes, too.
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -145,7 +146,7 @@ def subtitle(view: StudyView, remark: str = "one run each") -> str:
 
 def in_figure(text: str) -> str:
     """Text that people typed, for plotly's HTML, which knows no entity for quotation marks."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(text, quote=False)
 
 
 def axis(view: StudyView) -> str:
