@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,12 @@ import pytest
 from optuna_dashboard import get_note
 from sqlalchemy import inspect
 
-from search.store import StorageError
+from search import study
 from search.store.opening import open_database
-from search.store.studies import require_study
 from search.terminal import command_line
 from search.terminal.command_line import hide_passwords, same_command
-from tests.search.conftest import SECRET
-
-ROOT = Path(__file__).parents[2]
-STUDY = """\
-[study]
-trials = 400
-epochs = 2
-limit = 100
-
-[space]
-depth = 1
-width = 4
-learning_rate = { low = 1e-3, high = 1e-2, log = true }
-"""
+from tests.search.conftest import SECRET, children_of
+from tests.search.test_bad_input import refused
 
 
 class Watch(threading.Thread):
@@ -57,63 +43,38 @@ class Watch(threading.Thread):
                         self.found[int(process.name)] = line
 
 
-def run(folder: Path, *words: str, **env: str) -> Any:
-    return subprocess.Popen(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CI": "true", **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def has_begun(url: str) -> bool:
-    """Whether a trial of a study has."""
-    with suppress(StorageError), closing(open_database(url, must_exist=True)) as db:
-        require_study(db, None)
-        return True
-    return False
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
-    (tmp_path / "small.toml").write_text(STUDY)
-    words = ["--config", "small.toml", "--dataset", "digits", "--workers", "2"]
-    study = run(tmp_path, "search.study", *words, "--storage", guarded)
+def test_nobody_sees_it(make_site: Callable[..., Any], guarded: str) -> None:
+    site = make_site(url=guarded)
+    process = site.search(400, "--workers", "2")
+    site.wait_for_reports(1)
+    watch = Watch()
+    watch.start()
+    workers = children_of(process)
+    workers[0].kill()  # a fresh one takes its place
     deadline = time.monotonic() + 90
-    try:
-        while not has_begun(guarded):
-            assert study.poll() is None, study.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        watch = Watch()
-        watch.start()
-        workers = set(map(int, subprocess.check_output(["pgrep", "-P", str(study.pid)]).split()))
-        os.kill(min(workers), signal.SIGKILL)  # a fresh worker takes its place
-        while not any(
-            "bootstrap" in line for pid, line in list(watch.lines.items()) if pid not in workers
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        study.send_signal(signal.SIGINT)
-        out, _ = study.communicate(timeout=60)
-    finally:
-        study.kill()
+    while not any(
+        "bootstrap" in watch.lines.get(child.pid, "")
+        for child in children_of(process)
+        if child not in workers
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
     watch.over.set()
     assert watch.found == {}
-    assert study.returncode == 130, out
+    assert process.returncode == 130, out
     assert SECRET not in out
-    again = f"python -m search.study {' '.join(words)} --storage 'postgresql://guarded@/guarded?"
-    assert f"Go on with: {again}host=/" in out
+    again = "python -m search.study --config small.toml --study s --storage 'postgresql://guarded@"
+    assert f"Go on with: {again}/guarded?host=/" in out
     assert "$SEARCH_STORAGE" in out
     report = ["search.report", "--formats", "svg"]
     for words in (["search.study", "--status"], report, ["search.study", "--studdy"]):
-        process = run(tmp_path, *words, SEARCH_STORAGE=guarded)
-        out, _ = process.communicate(timeout=90)
-        assert process.returncode == (2 if "--studdy" in words else 0), out
-        assert SECRET not in out
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+        code, *printed = site.run(*words)
+        assert code == (2 if "--studdy" in words else 0), printed
+        assert SECRET not in "".join(printed)
+    written = [path for path in site.folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".html" for path in written)
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
     with closing(open_database(guarded)) as db, db.engine.connect() as connection:
@@ -121,7 +82,7 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
             repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all())
             for table in inspect(connection).get_table_names()
         )
-        note = get_note(optuna.load_study(study_name="small-digits", storage=db.optuna))
+        note = get_note(optuna.load_study(study_name="s", storage=db.optuna))
     assert "python -m search.study" in note
     assert SECRET not in stored + note
 
@@ -137,16 +98,7 @@ def test_nobody_sees_it(tmp_path: Path, guarded: str) -> None:
 def test_errors_about_arguments(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search import study
-    from search.terminal import commands
-
-    monkeypatch.setattr(sys, "argv", ["search", *words])
-    with pytest.raises(SystemExit) as caught:
-        commands.run(study.main)
-    assert caught.value.code == 2
-    printed = capsys.readouterr()
-    assert SECRET not in printed.out + printed.err
-    assert "error:" in printed.err
+    assert SECRET not in refused(study.main, words, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
