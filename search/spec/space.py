@@ -59,7 +59,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         for name in spec.parameters
         if name in open_ones and name not in overrides
     }
-    return make_config({**_named(spec), **drawn, **overrides}, spec)
+    return make_config({**drawn, **overrides}, spec)
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
@@ -80,7 +80,7 @@ def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
     Raises:
         SpecError: the values make no network or recipe.
     """
-    return make_config({**_named(spec), **arm.values}, spec)
+    return make_config(arm.values, spec)
 
 
 def limits(spec: StudySpec) -> dict[str, int]:
@@ -134,8 +134,8 @@ def share_of_baseline(
     spec: StudySpec, image_shape: tuple[int, int, int], classes: int
 ) -> tuple[float, str]:
     """See `share_of_limits`."""
-    config = make_config({**_named(spec), **baseline_values(spec)}, spec)
-    return share_of_limits(config.architecture, spec, image_shape, classes)
+    network = make_config(baseline_values(spec), spec).architecture
+    return share_of_limits(network, spec, image_shape, classes)
 
 
 def has_baseline(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> bool:
@@ -150,13 +150,17 @@ def searched(spec: StudySpec) -> dict[str, Choice | Range]:
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
-    """A configuration from values of parameters; those left out have their defaults."""
-    recipe = {name: values.get(name, one.default) for name, one in RECIPE.items()}
+    """A configuration from values of parameters.
+
+    Those left out are as the space fixes them, the first of several, or have their defaults.
+    """
+    given: Mapping[str, Any] = {**_named(spec), **values}
+    recipe = {name: given.get(name, one.default) for name, one in RECIPE.items()}
     for name in OPTIONAL:
         recipe[name] = recipe[name] or None
     try:
         return TrialConfig(
-            architecture=FAMILIES[values.get(FAMILY, DEFAULT_FAMILY)].configured(values),
+            architecture=FAMILIES[given.get(FAMILY, DEFAULT_FAMILY)].configured(given),
             recipe=Recipe(epochs=spec.epochs, patience=spec.patience, **recipe),
         )
     except ArchitectureError as error:
@@ -178,7 +182,6 @@ def check_space(
         SpecError: with the parameter as its key, where a value is out of range or its network
             does not fit.
     """
-
     from models.summary import anatomy  # takes torch
 
     trials: list[tuple[str, str, Mapping[str, ParameterValue]]] = [
@@ -192,7 +195,7 @@ def check_space(
     trials += [("enqueue", f"enqueue {place}", it) for place, it in enumerate(queue, start=1)]
     for key, what, values in trials:
         try:
-            network = make_config({**_named(spec), **values}, spec).architecture
+            network = make_config(values, spec).architecture
             anatomy(network, image_shape, classes)
             share, words = share_of_limits(network, spec, image_shape, classes)
             if key in ("arms", "enqueue") and share > 1:

@@ -19,7 +19,7 @@ from models import Architecture, build, family_of
 from models.checks import by
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
-from search.spec.space import arm_config, base_values, make_config
+from search.spec.space import arm_config, make_config
 from search.training.epoch import WeightsError
 from search.training.files import MOST_BYTES, WEIGHTS, load_tensors
 from search.training.metrics import METRICS
@@ -127,8 +127,8 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
     if spec.is_comparison:
         configs = [arm_config(spec, arm) for arm in spec.arms]
     elif PARAMETER in spec.space:
-        values, sources = base_values(spec), corners(spec.space[PARAMETER])
-        configs = [make_config({**values, PARAMETER: source}, spec) for source in sources]
+        sources = corners(spec.space[PARAMETER])
+        configs = [make_config({PARAMETER: source}, spec) for source in sources]
     wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
     for source, architecture in wanted:
         if source is not None:
