@@ -9,7 +9,7 @@ from typing import Any
 from search.figures import dashboard_figures
 from search.running.study import run_study
 from search.terminal.summary import score_in_words
-from tests.search.test_dashboard import settled
+from tests.search.test_dashboard import blocked, settled, start, stop
 
 STUDY = """\
 [study]
@@ -38,8 +38,7 @@ def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any)
     view = run_study(site.folder / "seen.toml", study="digits", seed=1, progress=False, **where)
     best = view.best
     assert best is not None
-    dashboard = site.start("search.dashboard", "--port", "0")
-    url = dashboard.stdout.readline().strip()
+    process, url = start(site)
     text = "document.body.innerText"
 
     def see(page: str, *seen: str) -> str:
@@ -74,7 +73,5 @@ def test_what_people_see_of_a_study(make_site: Callable[..., Any], browser: Any)
     images = "[...document.querySelectorAll('img')].filter(i => i.src.includes('/artifacts/'))"
     settled(browser, f"{images}.length === 2")
     settled(browser, f"{images}.every(image => image.complete && image.naturalWidth > 200)")
-    log = [entry["message"] for entry in browser.get_log("browser")]
-    assert not [line for line in log if "Content Security Policy" in line]
-    dashboard.send_signal(signal.SIGTERM)
-    assert dashboard.wait(20) == 143
+    assert not blocked(browser)
+    assert stop(process, signal.SIGTERM)[0] == 143

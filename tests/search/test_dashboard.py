@@ -24,7 +24,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.dashboard import __main__ as dashboard
 from search.store.folders import ARTIFACTS
 from search.store.opening import open_database
-from search.terminal.commands import run
+from tests.search.test_bad_input import refused
 
 # Neither the environment's proxy nor one that another test left in urllib's own opener.
 NO_PROXY = urllib.request.ProxyHandler({})
@@ -105,19 +105,6 @@ def test_only_a_terminal_is_told_the_address_with_the_token(
     assert len(served) == 1
 
 
-def refused(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
-    monkeypatch.setattr(sys, "argv", ["dashboard", *words])
-    with pytest.raises(SystemExit) as caught:
-        run(dashboard.main)
-    printed = capsys.readouterr()
-    assert caught.value.code == 2
-    assert printed.out == ""
-    lines: list[str] = printed.err.splitlines()
-    assert len(lines) == 1, printed.err
-    assert len(lines[0]) < 400
-    return lines[0]
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -137,8 +124,9 @@ def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
     (tmp_path / "weak").write_text("hunter2\n")
     (tmp_path / "weak").chmod(0o600)
     chosen = words if "--port" in words else [*words, "--port", "0"]
-    line = refused(chosen, monkeypatch, capsys)
+    line = refused(dashboard.main, chosen, monkeypatch, capsys)
     assert says in line
+    assert len(line) < 400
     assert "me:secret" not in line
     assert [path.name for path in tmp_path.iterdir()] == ["weak"]
 
@@ -149,11 +137,12 @@ def test_what_is_in_the_way_is_told_with_the_remedy(
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        line = refused(["--port", port], monkeypatch, capsys)
+        line = refused(dashboard.main, ["--port", port], monkeypatch, capsys)
     assert f"port {port} of 127.0.0.1" in line
     assert "another --port" in line
     (tmp_path / "runs").write_text("x")
-    assert "not a folder" in refused(["--port", "0"], monkeypatch, capsys)
+    line = refused(dashboard.main, ["--port", "0"], monkeypatch, capsys)
+    assert "not a folder" in line
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
@@ -215,6 +204,12 @@ def settled(browser: Any, script: str) -> Any:
     return found
 
 
+def blocked(browser: Any) -> list[str]:
+    """What the policy of the page kept out, in the browser's words, since this was last asked."""
+    log = [entry["message"] for entry in browser.get_log("browser")]
+    return [line for line in log if "Content Security Policy" in line]
+
+
 def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     make_site: Make, browser: Any, hostile_names: tuple[str, ...]
 ) -> None:
@@ -238,8 +233,7 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
         browser.get(f"{url}dashboard{page}")
         settled(browser, ready)
         assert browser.title == "Optuna Dashboard", page
-        log = [entry["message"] for entry in browser.get_log("browser")]
-        assert not [line for line in log if "Content Security Policy" in line], page
+        assert not blocked(browser), page
         assert browser.execute_script(f"return {buttons}.every(b => !b.getClientRects().length)")
         hidden += browser.execute_script(f"return {buttons}.length")
     assert hidden >= 5, "the dashboard calls its buttons otherwise by now"
@@ -253,8 +247,7 @@ def test_pages_render_under_their_policy_and_nothing_hostile_runs(
     browser.execute_script(f"{script} document.body.append(s)")
     time.sleep(0.5)
     assert browser.title == "Optuna Dashboard"
-    log = [entry["message"] for entry in browser.get_log("browser")]
-    assert [line for line in log if "Content Security Policy" in line], "the policy was not there"
+    assert blocked(browser), "the policy was not there"
 
     # Of scripts, the bundle alone is run, and nothing that was uploaded.
     for kind in ("script", "worker"):

@@ -124,25 +124,20 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def place(template: Path, tmp_path: Path) -> Iterator[Place]:
-    """A copy of the template, to be changed."""
-    shutil.copytree(template, tmp_path / "place")
-    found = open_place(tmp_path / "place")
-    yield found
-    found.db.close()
-
-
-@pytest.fixture(scope="module")
-def untouched(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One copy for all who must leave it as it is."""
-    folder = tmp_path_factory.mktemp("untouched") / "place"
+def opened_copy(template: Path, folder: Path) -> Iterator[Place]:
     shutil.copytree(template, folder)
     found = open_place(folder)
     yield found
     found.db.close()
 
 
-@pytest.fixture(name="ask", scope="session")
-def _ask() -> Any:
-    return ask
+@pytest.fixture
+def place(template: Path, tmp_path: Path) -> Iterator[Place]:
+    """A copy of the template, to be changed."""
+    yield from opened_copy(template, tmp_path / "place")
+
+
+@pytest.fixture(scope="module")
+def untouched(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One copy for all who must leave it as it is."""
+    yield from opened_copy(template, tmp_path_factory.mktemp("untouched") / "place")

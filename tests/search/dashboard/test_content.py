@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -24,11 +23,10 @@ from search.store.leases import Lease, finish
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study
 from search.store.views import StudyView
+from tests.search.dashboard.conftest import ask
 from tests.search.long_studies import INFO, SPEC
 from tests.search.made_up_views import big_study, study_view
 from tests.search.workplaces import report
-
-Ask = Callable[..., Any]
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def study(tmp_path: Path) -> Iterator[StudyHandle]:
     db.close()
 
 
-def shown(study: StudyHandle, ask: Ask) -> tuple[str, dict[str, str]]:
+def shown(study: StudyHandle) -> tuple[str, dict[str, str]]:
     """The study's note and its figures, as the dashboard's page gets them."""
     found = ask(optuna_dashboard.wsgi(study.db.optuna), "GET", "/api/studies/1",
                 headers={"Accept-Encoding": ""}).json  # fmt: skip
@@ -51,12 +49,10 @@ def expected(view: StudyView) -> tuple[str, dict[str, str]]:
     return placed(study_note(view), ""), figures
 
 
-def test_content_is_replaced_and_never_piles_up(
-    study: StudyHandle, small_study: StudyView, ask: Ask
-) -> None:
+def test_content_is_replaced_and_never_piles_up(study: StudyHandle, small_study: StudyView) -> None:
     for view in (small_study, big_study(1000, 12), small_study):
         write_content(study, view)
-        assert shown(study, ask) == expected(view)
+        assert shown(study) == expected(view)
     write_content(study, big_study(1000, 12))
     rows = study.db.optuna.get_study_system_attrs(study.study_id)
     assert len(rows) < 100
@@ -111,9 +107,7 @@ def complete(study: StudyHandle, lease: Lease, value: float) -> list[str]:
     return sorted(meta.filename for meta in metas)
 
 
-def test_a_complete_trial_has_pictures_and_only_once(
-    study: StudyHandle, tmp_path: Path, ask: Ask
-) -> None:
+def test_a_complete_trial_has_pictures_and_only_once(study: StudyHandle, tmp_path: Path) -> None:
     confusion_KK = np.eye(10, dtype=np.int64)
     lease = train(study, [2.0, 1.0])
     for _ in range(2):  # the worker that drew them first was killed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -23,9 +22,8 @@ from search.dashboard.guard import (
 )
 from search.dashboard.server import LOOPBACK_NAMES
 from search.store.opening import forbid_writing
-from tests.search.dashboard.conftest import HOST, OWN, Place
+from tests.search.dashboard.conftest import HOST, OWN, Place, ask
 
-Ask = Callable[..., Any]
 SECRET = "correct-horse-battery-staple-0123456789"
 BEARER, TOKEN = {"Authorization": f"Bearer {SECRET}"}, {"token": Token(SECRET)}
 FILE = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
@@ -94,7 +92,7 @@ def test_the_installed_dashboard_has_what_is_offered_and_only_gets_read(untouche
 
 @pytest.mark.parametrize(("method", "path", "body"), OFFERED)
 def test_our_own_page_changes_with_edit_what_an_unguarded_one_does(
-    method: str, path: str, body: Any, place: Place, ask: Ask
+    method: str, path: str, body: Any, place: Place
 ) -> None:
     before = place.content
     refused = ask(place.guard(edit=False), method, path, body, headers=OWN)
@@ -105,7 +103,7 @@ def test_our_own_page_changes_with_edit_what_an_unguarded_one_does(
 
 
 @pytest.mark.parametrize("path", READS)
-def test_reading_reads_and_changes_nothing(path: str, untouched: Place, ask: Ask) -> None:
+def test_reading_reads_and_changes_nothing(path: str, untouched: Place) -> None:
     path, before = fill(untouched, path), untouched.content
     bare = ask(untouched.app, "GET", path, headers={"Accept-Encoding": ""})
     guarded = ask(untouched.guard(edit=False), "GET", path)
@@ -148,7 +146,6 @@ def test_nothing_that_changes_gets_through(
     host: str | None,
     reads: bool,
     untouched: Place,
-    ask: Ask,
 ) -> None:
     guard, before = untouched.guard(**policy), untouched.content
     for method, path, body in (*OFFERED, *CLOSED, *(("GET", path, None) for path in READS)):
@@ -160,7 +157,7 @@ def test_nothing_that_changes_gets_through(
     assert untouched.content == before
 
 
-def test_some_are_closed_to_everyone(untouched: Place, ask: Ask) -> None:
+def test_some_are_closed_to_everyone(untouched: Place) -> None:
     before = untouched.content
     for method, path, body in CLOSED:
         answer = ask(untouched.guard(), method, fill(untouched, path), body, headers=OWN)
@@ -169,7 +166,7 @@ def test_some_are_closed_to_everyone(untouched: Place, ask: Ask) -> None:
     assert untouched.content == before
 
 
-def test_the_database_itself_refuses_when_read_only(place: Place, ask: Ask) -> None:
+def test_the_database_itself_refuses_when_read_only(place: Place) -> None:
     """Should a route that reads change something one day; and it waits for no writer."""
     forbid_writing(place.db)
     before = place.content
@@ -189,7 +186,7 @@ def test_the_database_itself_refuses_when_read_only(place: Place, ask: Ask) -> N
 
 
 @pytest.mark.parametrize("host", ["LocalHost:1", "127.0.0.1", "[::1]:65535", "gpu7.example.org:90"])
-def test_known_names_are_served_at_any_port(host: str, place: Place, ask: Ask) -> None:
+def test_known_names_are_served_at_any_port(host: str, place: Place) -> None:
     guard = place.guard(hosts=LOOPBACK_NAMES | {"gpu7.example.org"})
     assert ask(guard, "GET", "/api/meta", host=host).status_code == 200
     headers = {"Origin": f"https://{host}"}  # behind TLS
@@ -201,7 +198,7 @@ def test_known_names_are_served_at_any_port(host: str, place: Place, ask: Ask) -
     assert (answer.status_code, "--allow-host gpu8" in answer.text) == (403, True)
 
 
-def test_the_address_with_the_token_becomes_a_session(untouched: Place, ask: Ask) -> None:
+def test_the_address_with_the_token_becomes_a_session(untouched: Place) -> None:
     guard = untouched.guard(**TOKEN)
     assert ask(guard, "GET", "/api/meta", headers=BEARER).status_code == 200
     answer = ask(guard, "GET", f"/dashboard/studies/1?a=b%20c&token={SECRET}&a=")
@@ -217,7 +214,7 @@ def test_the_address_with_the_token_becomes_a_session(untouched: Place, ask: Ask
     assert ask(guard, "GET", f"//evil.example/?token={SECRET}").status_code == 404
 
 
-def test_only_the_page_may_run_scripts(untouched: Place, ask: Ask) -> None:
+def test_only_the_page_may_run_scripts(untouched: Place) -> None:
     for path in ("/dashboard", "/", "/api/studies", "/static/bundle.js", "/nowhere", "/csv/7"):
         for method in ("GET", "HEAD", "POST"):
             headers = ask(untouched.guard(), method, path).headers
@@ -235,7 +232,7 @@ def test_only_the_page_may_run_scripts(untouched: Place, ask: Ask) -> None:
     + [(kind, False) for kind in ("text/javascript", "image/png, text/html", "nonsense")],
 )
 def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
-    kind: str, shown: bool, ask: Ask
+    kind: str, shown: bool
 ) -> None:
     app = Bottle()
     given = {"Content-Type": kind, "Access-Control-Allow-Origin": "*"}
@@ -254,7 +251,7 @@ def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
     [(text, f"'{text}") for text in ('=HYPERLINK("x,")', "+1-cmd|x", "-2+3", "@SUM(1)", "\t=1")]
     + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "")],
 )
-def test_a_table_holds_no_formula(cell: str, shown: str, place: Place, ask: Ask) -> None:
+def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:
     study = optuna.load_study(study_name="one", storage=place.db.optuna)
     trial = study.ask()
     trial.set_user_attr("typed", cell)
@@ -265,7 +262,7 @@ def test_a_table_holds_no_formula(cell: str, shown: str, place: Place, ask: Ask)
     assert cell == shown or cell not in cells
 
 
-def test_a_body_must_be_an_object_in_json(place: Place, ask: Ask) -> None:
+def test_a_body_must_be_an_object_in_json(place: Place) -> None:
     guard, before = place.guard(), place.content
     new = b'{"version": 2, "body": "n"}'
 
