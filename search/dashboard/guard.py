@@ -18,6 +18,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Set
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -132,27 +133,23 @@ def load_token(path: Path) -> tuple[Token, str]:
     return Token(secret), secret
 
 
+@dataclass(frozen=True, slots=True)
 class Guard:
     """The dashboard's application, guarded; itself a WSGI application.
 
-    Args:
+    Attributes:
         hosts: names, as in Host headers and without ports, under which this server may be called.
         edit: changes are let through.
         token: asked of everyone; None: of nobody.
         check: raises an HTTPException where there is nothing to show any more.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        *,
-        hosts: Set[str],
-        edit: bool = False,
-        token: Token | None = None,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._app, self._hosts, self._edit = app, hosts, edit
-        self._token, self._check = token, check
+    app: Any
+    _: KW_ONLY
+    hosts: Set[str]
+    edit: bool = False
+    token: Token | None = None
+    check: Callable[[], None] = lambda: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
@@ -166,31 +163,31 @@ class Guard:
     def _answer(self, request: Request) -> Response:
         host = request.headers.get("Host", "").lower()
         name = re.sub(r":\d{1,5}\Z", "", host)  # the port is free: a tunnel changes it
-        if name not in self._hosts:
+        if name not in self.hosts:
             raise Forbidden(
                 f"This dashboard is not served as {name!r}. If it should be, start it with "
                 f"--allow-host {name.strip('[]')}"
             )
         if not PATH.fullmatch(request.environ.get("PATH_INFO", "")):
             raise NotFound("There is no such page.")
-        if self._token is not None and not _has_token(request, self._token):
-            return _log_in(request, self._token)
+        if self.token is not None and not _has_token(request, self.token):
+            return _log_in(request, self.token)
         sent = request.headers.get
         if sent("Sec-Fetch-Site") not in OWN_PAGES and sent("Sec-Fetch-Mode") != "navigate":
             raise Forbidden("Not asked for by a page of this server.")
         if request.method not in ("GET", "HEAD"):
             self._require_change(request, host)
-        self._check()
+        self.check()
         environ, body = request.environ, request.get_data()
         for key in [key for key in environ if key.startswith("HTTP_X_")]:
             del environ[key]  # a proxy's word on who asked for which name, which anyone can send
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # the dashboard fails where it is missing
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        answer = Response.from_app(self._app, environ)
+        answer = Response.from_app(self.app, environ)
         if request.path.startswith("/csv/") and answer.status_code == 200:
             answer.set_data(without_formulas(answer.get_data(as_text=True)))
         if request.path.startswith("/dashboard") and answer.status_code == 200:
-            style = f"<style>{_STYLE}{'' if self._edit else _READ_ONLY}</style></head>"
+            style = f"<style>{_STYLE}{'' if self.edit else _READ_ONLY}</style></head>"
             answer.set_data(answer.get_data(as_text=True).replace("</head>", style))
         _set_headers(answer, request.path)
         return answer
@@ -202,7 +199,7 @@ class Guard:
         """
         if not CHANGES.fullmatch(f"{request.method} {request.environ['PATH_INFO']}"):
             raise Forbidden("This change is not offered: only notes and deletion are.")
-        if not self._edit:
+        if not self.edit:
             raise Forbidden("This dashboard is read-only. Start it with --edit to change.")
         origin = request.headers.get("Origin", "").lower()
         if origin not in (f"http://{host}", f"https://{host}"):

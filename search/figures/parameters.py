@@ -17,7 +17,6 @@ from optuna.distributions import CategoricalDistribution
 from plotly.subplots import make_subplots
 
 from search.analysis import importances as fanova
-from search.analysis.importances import search_axes
 from search.figures import style
 from search.store.database import optuna_warnings_only
 from search.store.views import StudyView, TrialView
@@ -89,7 +88,7 @@ def _number_choices(figure: go.Figure, letter: str) -> None:
 
 def slices(view: StudyView) -> go.Figure:
     """Lowest value of each trial by the value of each searched parameter, choices side by side."""
-    axes = list(search_axes(view.spec).items())
+    axes = list(fanova.search_axes(view.spec).items())
     rows, columns = math.ceil(len(axes) / COLUMNS), min(COLUMNS, len(axes))
     panels: list[Any] = [{}] * len(axes) + [None] * (rows * columns - len(axes))
     grid = [panels[columns * row : columns * (row + 1)] for row in range(rows)]

@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -57,17 +58,11 @@ def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
     """The epochs of each, all advanced together."""
     device = next(trainings[0].model.parameters()).device
     curves: list[list[Epoch]] = [[] for _ in trainings]
-    turns = [(training.slices(), curve) for training, curve in zip(trainings, curves, strict=True)]
-    while turns:
-        portions, curve = turns.pop(0)
-        try:
-            epoch = next(portions)
-        except StopIteration:
-            continue
+    for portions in zip_longest(*(training.slices() for training in trainings)):
         torch.rand(1, device=device)  # others draw from the global generators as well
-        if epoch is not None:
-            curve.append(epoch)
-        turns.append((portions, curve))
+        for curve, epoch in zip(curves, portions, strict=True):
+            if epoch is not None:
+                curve.append(epoch)
     return curves
 
 
