@@ -124,7 +124,7 @@ def call(reference: str, train: bool, _data_dir: Path) -> Any:
     file, function = load_function(reference)
     try:
         return function(train)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{describe_error(file.path, error)}; correct the file") from error
 
 
@@ -192,13 +192,18 @@ def _keys(path: Path, archive: Any) -> list[str]:
 def _checked(found: Any, source: str) -> Part:
     """With images and labels as arrays of the right shape and type, and class names as text."""
     try:
-        part = found if isinstance(found, Part) else Part(*found)
+        if isinstance(found, Part):
+            part = found
+        else:
+            images, labels, names = found
+            part = Part(images, labels, names)
         images, labels = np.asarray(part.images), np.asarray(part.labels)
         names = [str(name) for name in part.class_names]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of its tensors
+        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]}; return "
-            "these three"
+            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]} "
+            f"({reason}); return these three"
         ) from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -135,6 +135,7 @@ def test_an_unfit_archive_is_refused_in_one_line(
 
 MINE = """
 import numpy as np
+import torch
 
 def load(train):
     if not train:
@@ -146,6 +147,15 @@ def broken(train):
 
 def nothing(train):
     return None
+
+def four(train):
+    return np.zeros((20, 4, 4)), np.arange(20) % 2, ("dark", "darker"), "more"
+
+def learned(train):
+    return torch.zeros(20, 4, 4, requires_grad=True), np.arange(20) % 2, ("dark", "darker")
+
+def leaves(train):
+    raise SystemExit(3)
 """
 
 
@@ -157,11 +167,14 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert info.class_names == ("dark", "darker")
     assert training.labels_N.tolist() == [0, 1] * 10
     for name, said in (
-        ("broken", "mine.py, line 10: ZeroDivisionError: division by zero; correct the file"),
+        ("broken", "mine.py, line 11: ZeroDivisionError: division by zero; correct the file"),
         ("nothing", r"mine.py:nothing gave no \(images, labels, class names\) but"),
+        ("four", r"four gave no .* \(too many values to unpack .*\); return these three"),
+        ("learned", r"learned gave no .* requires grad\. Use .*; return these three"),
+        ("leaves", "mine.py, line 23: SystemExit: 3; correct the file"),
         ("absent", "mine.py has no function 'absent'"),
     ):
         with pytest.raises(DataError, match=said):
             load_training(f"mine.py:{name}", tmp_path)
-    with pytest.raises(DataError, match="line 6: FileNotFoundError: no test images yet"):
+    with pytest.raises(DataError, match="line 7: FileNotFoundError: no test images yet"):
         load_test("mine.py:load", tmp_path)
