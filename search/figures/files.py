@@ -88,8 +88,8 @@ def drawn(plot: go.Figure) -> Figure:
     panels = {name.replace("axis", ""): axes for name, axes in zip(names, grid, strict=False)}
     for axes in grid[len(names) :]:
         axes.set_axis_off()
+    kinds = {"bar": _draw_bars, "contour": _draw_contour, "heatmap": _draw_heatmap}
     for trace in figure["data"]:
-        kinds = {"bar": _draw_bars, "contour": _draw_contour, "heatmap": _draw_heatmap}
         draw = kinds.get(trace["type"], _draw_lines)
         draw(panels[trace.get("xaxis", "x")], trace)
     for axes, (x, y) in zip(panels.values(), given, strict=True):
@@ -104,13 +104,8 @@ def drawn(plot: go.Figure) -> Figure:
     title = f"{layout['title']['text']}<br>{layout['title']['subtitle']['text']}"
     text = "\n".join(fitted(line, MOST_TITLE) for line in plain(title).split("\n"))
     picture.suptitle(text, fontsize=9, x=0.01, ha="left")
-    named = [
-        pair
-        for axes in panels.values()
-        for pair in zip(*axes.get_legend_handles_labels(), strict=True)
-    ]
-    if len(named) > 1:
-        picture.legend(*zip(*named, strict=True), loc="outside right upper", fontsize=SMALL)
+    if sum(len(axes.get_legend_handles_labels()[1]) for axes in panels.values()) > 1:
+        picture.legend(loc="outside right upper", fontsize=SMALL)
     return picture
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -112,10 +111,11 @@ def test_only_a_terminal_is_told_the_address_with_the_token(
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
         (["--port", "65536"], "65536"),
         (["--token-file", "weak"], "32 or more"),
+        (["--runs-dir", "weak"], "not a folder"),
         (["--storage", "studies.db"], "studies.db"),
         (["--storage", "postgresql://me:secret@127.0.0.1:1/x"], "127.0.0.1"),
     ],
-    ids=lambda value: " ".join(value).replace("\n", " ") if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
     words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -129,21 +129,6 @@ def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
     assert len(line) < 400
     assert "me:secret" not in line
     assert [path.name for path in tmp_path.iterdir()] == ["weak"]
-
-
-def test_what_is_in_the_way_is_told_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        line = refused(dashboard.main, ["--port", port], monkeypatch, capsys)
-    assert f"port {port} of 127.0.0.1" in line
-    assert "another --port" in line
-    (tmp_path / "runs").write_text("x")
-    line = refused(dashboard.main, ["--port", "0"], monkeypatch, capsys)
-    assert "not a folder" in line
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 # The browser

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import plotly.graph_objects as go
 import pytest
@@ -79,9 +77,3 @@ def test_an_error_costs_no_other_figure(small_study: StudyView) -> None:
 
     figure = Figure("Mine", "Something of mine", fail).draw(small_study)
     assert "ValueError: &lt;b&gt;no&lt;/b&gt; trial" in figure.layout.annotations[0].text
-
-
-def test_the_registry_loads_nothing_that_draws() -> None:
-    code = "import sys, search.figures; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "plotly", "matplotlib", "sklearn"} & set(done.stdout.split())
