@@ -108,8 +108,8 @@ def best_so_far(view: StudyView) -> go.Figure:
     places = {trial.number: place for place, trial in enumerate(ended, 1)}
     complete = [(t, low) for t in ended if t.state == "complete" and (low := style.lowest(t))]
     if complete:
-        small, trials = {"color": style.GREY, "size": 5}, [trial for trial, _ in complete]
-        style.add_trials(figure, view, trials, lambda t: places[t.number], "complete", small)
+        trials = [trial for trial, _ in complete]
+        style.add_trials(figure, view, trials, lambda t: places[t.number], "complete", {"size": 5})
         # One point a step keeps the line short.
         steps = dict[float, int]()
         lows = accumulate((low for _, low in complete), min)

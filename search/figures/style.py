@@ -64,9 +64,9 @@ def kinds(
     trials: Sequence[TrialView],
 ) -> Iterator[tuple[str, list[TrialView], Mapping[str, Any]]]:
     """(name, trials, marker) of those in each state, and of the baseline, apart from them."""
-    for state, (color, symbol, _) in STATES.items():
+    for state, (_, symbol, _) in STATES.items():
         found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
-        yield state, found, {"color": color, "symbol": symbol, "size": 8}
+        yield state, found, {"symbol": symbol, "size": 8}
     star = {"color": VERMILION, "symbol": "star", "size": 13}
     yield "baseline", [trial for trial in trials if trial.is_baseline], star
 
@@ -83,17 +83,16 @@ def add_trials(
 ) -> None:
     """Trials as points at `x` and their lowest value: the BEST and MOST_POINTS others.
 
-    The baseline apart, they are the bluer, the longer they trained.
+    Unless `marker` has a colour, they are the bluer, the longer they trained.
     """
     found = sorted((low, t.number, t) for t in trials if (low := lowest(t)) is not None)
     shown = [*found[:BEST], *thinned(found[BEST:], MOST_POINTS)]
     if shown:
         hover = f"%{{customdata}}: {view.spec.value.word} %{{y}}"
-        xs, ys = [x(trial) for *_, trial in shown], [low for low, *_ in shown]
-        labels = [label(trial) for *_, trial in shown]
+        ys, _, drawn = zip(*shown, strict=True)
+        xs, labels = list(map(x, drawn)), list(map(label, drawn))
         name = with_count(name, shown, found)
-        colours = [_trained_colour(view, trial) for *_, trial in shown]
-        look = {**marker, "color": marker["color"] if marker["color"] == VERMILION else colours}
+        look = {"color": [_trained_colour(view, trial) for trial in drawn], **marker}
         add(figure, xs, ys, name, hover, marker=look, customdata=labels, **more)
 
 
