@@ -41,10 +41,10 @@ def _trial_curves(view: StudyView) -> go.Figure:
     top = [trial for trial in view.leaderboard if not trial.is_baseline][:TOP]
     baseline = [view.baseline] if view.baseline and style.points(view.baseline) else []
     numbers = {trial.number for trial in (*top, *baseline)}
-    for state, (colour, _, dash) in reversed([*style.STATES.items()]):
+    for state, (_, colour, dash) in reversed(style.STATES.items()):
         others = [t for t in view.in_state(state) if t.number not in numbers and style.points(t)]
-        name, colour = (f"other {state}", style.GREY) if state == "complete" else (state, colour)
-        _add_group(figure, others, name, colour, dash)
+        group = "other complete" if state == "complete" else state
+        _add_group(figure, others, group, colour, dash)
     for rank, trial in enumerate((*top, *baseline)):
         name, look = f"#{trial.number}", style.line_style(rank)
         if trial.is_baseline:

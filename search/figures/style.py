@@ -26,13 +26,13 @@ T = TypeVar("T")
 BLUE, VERMILION, GREEN, PURPLE = COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GREY = "#7F7F7F"  # what is there for comparison only
 DASHES = ("solid", "dash", "dot")
-STATES: Mapping[State, tuple[str, str, str]] = {  # of trials: colour, marker, dash of a curve
-    "complete": (BLUE, "circle", "solid"),
-    "pruned": (GREY, "x", "solid"),
-    "paused": (GREY, "x-open", "dash"),
-    "running": (GREEN, "diamond-open", "dot"),
-    "interrupted": (GREEN, "diamond-wide-open", "dashdot"),
-    "failed": (PURPLE, "triangle-up", "dot"),
+STATES: dict[State, tuple[str, str, str]] = {  # of trials: marker; colour and dash of a curve
+    "complete": ("circle", GREY, "solid"),
+    "pruned": ("x", GREY, "solid"),
+    "paused": ("x-open", GREY, "dash"),
+    "running": ("diamond-open", GREEN, "dot"),
+    "interrupted": ("diamond-wide-open", GREEN, "dashdot"),
+    "failed": ("triangle-up", PURPLE, "dot"),
 }
 MOST_POINTS, BEST = 60, 10  # trials of each kind, the best ones in any case
 
@@ -64,7 +64,7 @@ def kinds(
     trials: Sequence[TrialView],
 ) -> Iterator[tuple[str, list[TrialView], Mapping[str, Any]]]:
     """(name, trials, marker) of those in each state, and of the baseline, apart from them."""
-    for state, (_, symbol, _) in STATES.items():
+    for state, (symbol, _, _) in STATES.items():
         found = [trial for trial in trials if trial.state == state and not trial.is_baseline]
         yield state, found, {"symbol": symbol, "size": 8}
     star = {"color": VERMILION, "symbol": "star", "size": 13}
