@@ -33,13 +33,7 @@ ARMS = (
     Arm(name="narrow, faster", values={"learning_rate": 0.1}),
 )
 COMPARISON = StudySpec(
-    dataset="digits",
-    title="Widths",
-    epochs=10,
-    limit=500,
-    space=SMALL,
-    arms=ARMS,
-    repeats=2,
+    dataset="digits", title="Widths", epochs=10, limit=500, space=SMALL, arms=ARMS, repeats=2
 )
 
 
