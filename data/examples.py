@@ -6,7 +6,7 @@ Shapes: N images, B of them in a batch, M chosen ones; C channels, H x W pixels;
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,11 +92,12 @@ def split(
     """
     labels_N = examples.labels_N.cpu()
     if drawn:
-        training_M, validation_M = _stratified(labels_N, validation_count, seed, "validation")
+        labels = labels_N.tolist()
+        training_M, validation_M = stratified(labels, validation_count, seed, "validation")
     else:
         training_M, validation_M = torch.arange(len(examples)).tensor_split([-validation_count])
     if limit is not None and limit < len(training_M):
-        _, kept = _stratified(labels_N[training_M], limit, seed, "limited training")
+        _, kept = stratified(labels_N[training_M].tolist(), limit, seed, "limited training")
         training_M = training_M[kept]
     device = examples.labels_N.device
     return examples.select(training_M.to(device)), examples.select(validation_M.to(device))
@@ -107,19 +108,22 @@ def share(count: int, classes: int) -> int:
     return max(round(0.2 * count), classes)
 
 
-def _stratified(labels_N: Tensor, count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
-    """Ascending indices of (the rest, `count` examples drawn by class)."""
+def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
+    """Ascending indices of (the rest, `count` examples drawn by class for `part`).
+
+    Raises DataError as `split`.
+    """
     from sklearn.model_selection import train_test_split  # a second to import
 
     try:
         rest, chosen = train_test_split(
-            np.arange(len(labels_N)), test_size=count, stratify=labels_N, random_state=seed
+            np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
         )
     except ValueError as error:
-        classes = len(set(labels_N.tolist()))
+        classes = len(set(labels))
         raise DataError(
-            f"{count} {part} examples out of {len(labels_N)} cannot be drawn ({error}); ask for "
-            f"{classes} to {len(labels_N) - classes}, and give each class two examples or more"
+            f"{count} {part} examples out of {len(labels)} cannot be drawn ({error}); ask for "
+            f"{classes} to {len(labels) - classes}, and give each class two examples or more"
         ) from error
     return torch.from_numpy(rest).sort().values, torch.from_numpy(chosen).sort().values
 

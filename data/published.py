@@ -106,13 +106,12 @@ def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     from sklearn import datasets  # a second to import
-    from sklearn.model_selection import train_test_split
+
+    from data.examples import stratified
 
     images, labels = datasets.load_digits(return_X_y=True)
-    parts = train_test_split(  # a fifth for the test, the same for everyone, always
-        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
-    )
-    chosen = np.sort(parts[0 if train else 1])
+    parts = stratified(labels, 360, 0, "test")  # a fifth, the same for everyone, always
+    chosen = parts[0 if train else 1].numpy()
     pixels = np.rint(images[chosen] * (255 / 16)).astype(np.uint8)  # published as 0 to 16
     return pixels.reshape(-1, 8, 8), labels[chosen], "0123456789"
 

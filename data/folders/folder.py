@@ -19,7 +19,7 @@ import numpy as np
 
 from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
-from data.examples import DatasetInfo, share
+from data.examples import DatasetInfo, share, stratified
 from data.folders.cache import cached
 from data.folders.held_out import class_of, file_digest, held_out, record_path
 from data.folders.pictures import (
@@ -187,15 +187,12 @@ def _require_of_each_class(
 
 def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
     """Test images among `files`, by class; the same ones everywhere."""
-    from sklearn.model_selection import train_test_split  # a second to import
-
     labels = [class_of(file) for file in files]
     classes = sorted(set(labels))
     _require_of_each_class(files, classes, 3, root / split)  # for training, validation and test
     read_pictures([root / file for file in files], (1, 1, 1))  # all whole, while all are in reach
-    count = share(len(files), len(classes))
-    _, drawn = train_test_split(files, test_size=count, stratify=labels, random_state=0)
-    return sorted(drawn)
+    _, drawn = stratified(labels, share(len(files), len(classes)), 0, "test")
+    return [files[index] for index in drawn]
 
 
 def _prepare(
