@@ -17,12 +17,7 @@ from search.terminal.summary import status_text
 from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 
-def shown(
-    view: StudyView,
-    *,
-    width: int = 80,
-    height: int = 24,
-) -> str:
+def shown(view: StudyView, *, width: int = 80, height: int = 24) -> str:
     console = Console(file=io.StringIO(), width=width, height=height)
     console.print(frame(view, height=height - 1, elapsed=492))
     assert isinstance(console.file, io.StringIO)
@@ -96,9 +91,8 @@ def test_arms_are_shown_as_they_stand_the_best_first() -> None:
     losses = {"base": [0.5, 0.6, None], "dropout": [0.3, 0.4, 0.5], "none yet": []}
     lines = shown(comparison_view(losses, repeats=3)).splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("arm  "))
-    assert [line.split("  ")[0] for line in lines[head + 1 : head + 4]] == [
-        *("dropout", "base", "none yet")
-    ]
+    names = [line.split("  ")[0] for line in lines[head + 1 : head + 4]]
+    assert names == ["dropout", "base", "none yet"]
     assert "0.4000 ± 0.1000" in lines[head + 1]
     assert "86.67 ± 3.33" in lines[head + 1]
     assert "2 of 3, 1 diverged  0.5500 ± 0.0707" in lines[head + 2]

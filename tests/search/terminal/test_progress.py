@@ -75,10 +75,8 @@ def showing(feed: Feed, output: Output, *, heartbeat: float = 60.0) -> Progress:
 
 
 def test_a_line_for_each_trial_that_ends(output: Output) -> None:
-    baseline, running = (
-        trial_view(0, [0.4], is_baseline=True),
-        trial_view(1, [0.5], state="running"),
-    )
+    baseline = trial_view(0, [0.4], is_baseline=True)
+    running = trial_view(1, [0.5], state="running")
     failed = trial_view(2, state="failed", reason="out of\nmemory \x1b[31m")
     pruned, best = replace(running, state="pruned"), trial_view(3, [0.3])
     feed = Feed(study_view([baseline, running]))
