@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
 
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
 from search.sampling.sampler import LEARNED_FROM, contender_of
 from search.spec.config import StudySpec
-from search.spec.domains import SpecError
-from search.spec.earlier import Earlier, Params, adapted, values_of
-from search.spec.space import searched
+from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
+from search.spec.earlier import Earlier
+from search.spec.parameters import FAMILY
+from search.spec.space import base_values, lies_in_space, overrides_of, searched
 from search.store import without_password
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, load_facts, load_spec, require_study
 
 FIRST = 3  # of the best configurations, but at most a tenth of the new study's trials
+Params = Mapping[str, Any]  # as Optuna stores them
 
 
 def read_earlier(
@@ -68,7 +73,7 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
     first, left_out, clipped = list[Params](), 0, 0
     for _, place in by_end:
-        if (values := values_of(trials[place], old)) is None:
+        if (values := _values_of(trials[place], old)) is None:
             continue
         moved = adapted(values, spec)
         if moved is None or (limits is not None and not limits.fit(moved[0])):
@@ -95,3 +100,38 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
         clipped=clipped,
         not_searched=tuple(sorted(searched(old).keys() - searched(spec).keys())),
     )
+
+
+def _values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:
+    """All values that a trial of a search trained with; None where it left its space."""
+    open_ones = searched(spec)
+    if not (open_ones.keys() <= trial.params.keys() and lies_in_space(trial, spec)):
+        return None
+    values = {**base_values(spec), **overrides_of(trial.user_attrs, spec)}
+    for name, domain in open_ones.items():
+        stored = trial.params[name]
+        labels = domain.values if isinstance(domain, Choice) else ()
+        values[name] = next((it for it in labels if choice_label(it) == stored), stored)
+    return values
+
+
+def adapted(values: Mapping[str, ParameterValue], spec: StudySpec) -> tuple[Params, bool] | None:
+    """Another study's values in this one's space, and whether a number had to be moved.
+
+    None where the space does not offer one of its choices, or another kind of network.
+    """
+    open_ones, found, moved = searched(spec), dict[str, Any](), False
+    if FAMILY not in open_ones and values[FAMILY] != base_values(spec)[FAMILY]:
+        return None
+    for name, domain in open_ones.items():
+        value = values.get(name, spec.parameters[name].default)
+        if isinstance(domain, Range) and isinstance(value, int | float):
+            near = min(max(value, domain.low), domain.high)
+            if domain.integer:
+                near = domain.low + domain.step * round((near - domain.low) / domain.step)
+            found[name], moved = near, moved or near != value
+        elif domain.contains(value):
+            found[name] = choice_label(value)
+        else:
+            return None
+    return found, moved

@@ -1,22 +1,14 @@
-"""An earlier study as a warm start: what a new study keeps of it, in terms of its own space."""
+"""An earlier study as a warm start: what a new study keeps of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from search.spec.config import StudySpec
-from search.spec.domains import Choice, ParameterValue, Range, choice_label
 from search.spec.objectives import OBJECTIVES
-from search.spec.parameters import FAMILY
-from search.spec.space import base_values, lies_in_space, overrides_of, searched
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 WARM_START = "warm_start"  # attribute of a study: a list of `asdict(Earlier)`
-Params = Mapping[str, Any]  # as Optuna stores them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,38 +41,3 @@ class Earlier:
             raise ValueError(f"unknown objective {stored['objective']!r}")
         lists = {name: tuple(stored[name]) for name in ("configurations", "not_searched")}
         return cls(**{**stored, **lists})
-
-
-def values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:
-    """All values that a trial of a search trained with; None where it left its space."""
-    open_ones = searched(spec)
-    if not (open_ones.keys() <= trial.params.keys() and lies_in_space(trial, spec)):
-        return None
-    values = {**base_values(spec), **overrides_of(trial.user_attrs, spec)}
-    for name, domain in open_ones.items():
-        stored = trial.params[name]
-        labels = domain.values if isinstance(domain, Choice) else ()
-        values[name] = next((it for it in labels if choice_label(it) == stored), stored)
-    return values
-
-
-def adapted(values: Mapping[str, ParameterValue], spec: StudySpec) -> tuple[Params, bool] | None:
-    """Another study's values in this one's space, and whether a number had to be moved.
-
-    None where the space does not offer one of its choices, or another kind of network.
-    """
-    open_ones, found, moved = searched(spec), dict[str, Any](), False
-    if FAMILY not in open_ones and values[FAMILY] != base_values(spec)[FAMILY]:
-        return None
-    for name, domain in open_ones.items():
-        value = values.get(name, spec.parameters[name].default)
-        if isinstance(domain, Range) and isinstance(value, int | float):
-            near = min(max(value, domain.low), domain.high)
-            if domain.integer:
-                near = domain.low + domain.step * round((near - domain.low) / domain.step)
-            found[name], moved = near, moved or near != value
-        elif domain.contains(value):
-            found[name] = choice_label(value)
-        else:
-            return None
-    return found, moved

@@ -7,9 +7,10 @@ import pytest
 
 from search.analysis.wording import warm_start_in_words
 from search.running.study import run_study
+from search.sampling.earlier import adapted
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.earlier import Earlier, adapted
+from search.spec.earlier import Earlier
 from search.spec.parameters import read_parameter
 from search.store import StorageError
 from search.study import main
