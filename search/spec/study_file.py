@@ -30,6 +30,8 @@ KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "read
 # Settings of a search, and the only value that each may have in a comparison.
 SEARCHING = {"trials": None, "sampler": "grid", "pruner": "none", "minimize_also": None}
 MAX_BYTES = 1_000_000
+# A quoted text, or a word behind an equals sign, which needs no quotes: a shell takes them away.
+_TEXT = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,"']*)""")
 
 
 class StudyFileError(ValueError):
@@ -102,8 +104,8 @@ def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[s
             continue
         if one.endswith(".toml"):
             content = _read_toml(Path(one))
-        else:  # a word needs no quotes, which a shell would take away
-            quoted = re.sub(r"=\s*(?!(?:true|false)\b)([A-Za-z_][^\s,\"']*)", r'="\1"', one)
+        else:
+            quoted = _TEXT.sub(lambda found: found[1] or f'="{found[2]}"', one)
             try:
                 content = tomllib.loads(f"trial = [{{{quoted}}}]")
             except (RecursionError, ValueError):

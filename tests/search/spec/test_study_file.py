@@ -12,6 +12,7 @@ from search.spec.parameters import known_parameters
 from search.spec.study_file import (
     StudyFileError,
     find_study_file,
+    read_configurations,
     read_study_file,
     write_study_file,
 )
@@ -43,6 +44,19 @@ def test_a_mistake_is_named_with_its_key(tmp_path: Path, text: str, says: str) -
     assert says in str(caught.value)
     assert "mine.toml: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("optimizer=sgd, batch_norm = true", {"optimizer": "sgd", "batch_norm": True}),
+        ("initial_weights='a=b', depth=3", {"initial_weights": "a=b", "depth": 3}),
+        ('initial_weights="a=b, c=d"', {"initial_weights": "a=b, c=d"}),
+    ],
+)
+def test_a_configuration_as_text(text: str, table: dict[str, object]) -> None:
+    """Words need no quotes; what is in quotes stays as it is."""
+    assert read_configurations([text]) == [table]
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
