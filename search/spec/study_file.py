@@ -247,4 +247,4 @@ def size_in_words(spec: StudySpec) -> str:
         arms = f"{len(spec.arms)} arm{'s' if len(spec.arms) > 1 else ''}"
         what = f"{arms} x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
     limit = "" if spec.limit is None else f" on {spec.limit} images"
-    return f"{what} of up to {spec.epochs} epochs{limit}"
+    return f"{what} of up to {spec.epochs} epoch{'s' if spec.epochs > 1 else ''}{limit}"

@@ -13,6 +13,7 @@ from search.spec.study_file import (
     listing,
     read_study_file,
     ready_made,
+    size_in_words,
     write_study_file,
 )
 
@@ -66,6 +67,8 @@ def test_the_list_has_a_line_for_each_study() -> None:
     assert lines[0].startswith("default ")
     (dropout,) = (line for line in lines if line.startswith("a4_dropout"))
     assert "Dropout in the linear part: 4 arms x 3 repeats of up to 100 epochs" in dropout
+    least = StudySpec(dataset="digits", trials=1, epochs=1, limit=500)
+    assert size_in_words(least) == "1 trial of up to 1 epoch on 500 images"
 
 
 def test_a_good_part_of_the_small_networks_fit_its_limit() -> None:
