@@ -46,13 +46,6 @@ def fill(folder: Path, seed: int, count: int = EACH) -> None:
         save(folder / f"{index:03d}.png", colour(seed + index))
 
 
-def make_insects(root: Path) -> Path:
-    """Twelve colour pictures each of ants and bees in `root`/train."""
-    fill(root / "train/ant", 0)
-    fill(root / "train/bee", 100)
-    return root
-
-
 def load(root: Path) -> tuple[DatasetInfo, Examples, Examples]:
     name, data_dir = f"folder:{root}", root.parent / "data"
     info, training = load_training(name, data_dir)

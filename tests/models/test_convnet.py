@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, build
 from models.summary import anatomy
+from tests.models.random_networks import random_cases
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -94,9 +95,7 @@ def agrees_with_naive(config: ConvNetConfig, image: tuple[int, int, int]) -> Non
     )
 
 
-def test_random_networks_equal_the_naive_order(
-    random_cases: Callable[[int, int], list[Any]],
-) -> None:
+def test_random_networks_equal_the_naive_order() -> None:
     checked = 0
     for architecture, image, _ in random_cases(30, 4):
         if architecture.pool_after != "auto":

@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from models import ConvNetConfig, build, from_dict, to_dict
 from models.summary import anatomy
+from tests.models.random_networks import random_cases
 
 
 def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
@@ -28,9 +27,7 @@ def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
     assert rows["conv2"].multiply_adds == 18_432 * 11 * 11
 
 
-def test_tables_and_formulas_are_those_of_the_built_network(
-    random_cases: Callable[[int, int], list[Any]],
-) -> None:
+def test_tables_and_formulas_are_those_of_the_built_network() -> None:
     for architecture, image, classes in random_cases(40, 1):
         assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
         rows = {row.name: row for row in anatomy(architecture, image, classes)}

@@ -21,7 +21,7 @@ from data.datasets import count_test, load_test, load_training
 from data.errors import DataError
 from data.folders.folder import choose_size, read_layout
 from data.folders.preparation import Reading
-from tests.data.pets import EACH, colour, fill, jpeg, load, make_insects, save
+from tests.data.pets import EACH, colour, fill, jpeg, load, save
 
 NAMES = (
     *("with space", " lead", "trail ", "-dash", "quote'\"", "<b>bold<b>", "a,b;c", "100%", "$HOME"),
@@ -31,7 +31,10 @@ NAMES = (
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return make_insects(tmp_path / "insects")
+    root = tmp_path / "insects"
+    fill(root / "train/ant", 0)
+    fill(root / "train/bee", 100)
+    return root
 
 
 def left_by_systems_and_people(root: Path) -> None:

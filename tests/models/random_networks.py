@@ -1,10 +1,9 @@
 """Random convolutional networks, drawn so that every field takes every kind of value."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
-
-import pytest
 
 from models import ArchitectureError, ConvNetConfig
 from models.convnet import PARAMETERS
@@ -13,15 +12,9 @@ from models.summary import anatomy
 Case = tuple[ConvNetConfig, tuple[int, int, int], int]
 
 
-@pytest.fixture(scope="session")
-def random_cases() -> Callable[[int, int], list[Case]]:
-    """random_cases(count, seed): that many architectures that fit their images."""
-
-    def draw(count: int, seed: int) -> list[Case]:
-        cases = _cases(random.Random(seed))
-        return [next(cases) for _ in range(count)]
-
-    return draw
+def random_cases(count: int, seed: int) -> list[Case]:
+    """That many architectures that fit their images."""
+    return list(islice(_cases(random.Random(seed)), count))
 
 
 def _cases(rng: random.Random) -> Iterator[Case]:
