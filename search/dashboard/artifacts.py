@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import shutil
@@ -98,9 +99,9 @@ class TrialPictures:
         db = self._study.db
 
         def ask() -> bool:
-            reported = db.optuna.get_trial(lease.trial_id).intermediate_values
+            reported = db.optuna.get_trial(lease.trial_id).intermediate_values.values()
             try:
-                return min(reported.values()) < self._study.study.best_value
+                return min(filter(math.isfinite, reported)) < self._study.study.best_value
             except ValueError:  # no trial is complete yet
                 return True
 
