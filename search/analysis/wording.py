@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import stdev
 from typing import TYPE_CHECKING
 
 from data.errors import grouped
@@ -55,16 +55,6 @@ def duration(seconds: float) -> str:
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation (n - 1); None of a single value, which has no spread."""
     return stdev(values) if len(values) > 1 else None
-
-
-def mean_and_spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
-    """`93.01 ± 0.12`, or the value alone where there is one. `factor`: 100 for percent.
-
-    For columns whose head or caption says that ± is over seeds.
-    """
-    middle = f"{factor * mean(values):.{digits}f}"
-    around = spread(values)
-    return middle if around is None else f"{middle} ± {factor * around:.{digits}f}"
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -102,7 +102,7 @@ class TrialPictures:
             reported = db.optuna.get_trial(lease.trial_id).intermediate_values.values()
             try:
                 return min(filter(math.isfinite, reported)) < self._study.study.best_value
-            except ValueError:  # no trial is complete yet
+            except ValueError:  # no trial is complete yet, or this one has no finite report
                 return True
 
         return with_retry(db, ask)

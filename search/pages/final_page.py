@@ -11,7 +11,7 @@ from data.errors import grouped
 from search.analysis.candidates import candidates_table
 from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
-from search.analysis.wording import counted, mean_and_spread, spread
+from search.analysis.wording import counted, spread
 from search.figures import FINAL_FIGURES, draw_all
 from search.figures.files import rendered
 from search.figures.final import image_drawings, tested_on
@@ -94,9 +94,9 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
 def _means(scores: Sequence[Score]) -> tuple[str, str, str]:
     """Loss in nats, error and accuracy in percent: means with their spread over the runs."""
     return (
-        mean_and_spread([score.loss for score in scores], 4),
-        mean_and_spread([score.error for score in scores], 2, 100),
-        mean_and_spread([score.accuracy for score in scores], 2, 100),
+        MEASURES["test_loss"].mean_and_spread([score.loss for score in scores]),
+        MEASURES["test_error"].mean_and_spread([score.error for score in scores]),
+        MEASURES["test_accuracy"].mean_and_spread([score.accuracy for score in scores]),
     )
 
 

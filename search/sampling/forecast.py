@@ -190,8 +190,7 @@ class Prior:
 
 
 # Without one: all trials fall alike, by how much and how unevenly the study must show.
-_NOTHING = np.zeros((1, len(FEATURES)))
-_NONE = Prior(0.3, *(np.array([it]) for it in (0.0, -1.0, 0.0, 0.5)), *[_NOTHING, _NOTHING[0]])
+_NONE = Prior(0.3, *np.array([[0.0], [-1.0], [0.0], [0.5]]), *np.zeros((2, 1, len(FEATURES))))
 
 
 @cache
@@ -238,10 +237,11 @@ class Forecast:
         found = {}
         at_rung = defaultdict[int, list[Contender]](list)
         for one in trials:
-            level, last = one.level(), max(one.curve, default=-1)
-            if one.state == "complete" and not math.isnan(level):
+            if math.isnan(level := one.level()):
+                continue
+            if one.state == "complete":
                 found[one.number] = level, SEED_SD
-            elif not math.isnan(level) and (past := [it for it in self.models if it <= last]):
+            elif past := [it for it in self.models if it <= max(one.curve)]:
                 at_rung[max(past)].append(one)
         for rung, there in at_rung.items():
             x_N3, level_N = self.inputs(there, rung)

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from data.errors import grouped
+from search.analysis.measures import MEASURES
 from search.analysis.wording import (
     MEANINGS,
     MOST_NAME,
@@ -19,7 +20,6 @@ from search.analysis.wording import (
     data_in_words,
     duration,
     fitted,
-    mean_and_spread,
     percent,
     printable,
     spread,
@@ -34,9 +34,9 @@ def test_numbers() -> None:
     assert [duration(s) for s in (99.4, 100, 7500)] == ["99 s", "2 min", "2 h 05 min"]
     assert [grouped(221_950), percent(0.93456), percent(0.07, 0)] == ["221 950", "93.46 %", "7 %"]
     assert spread([1.0, 3.0]) == pytest.approx(math.sqrt(2))
-    assert mean_and_spread([0.93, 0.95], 2, 100) == "94.00 ± 1.41"
+    assert MEASURES["test_accuracy"].mean_and_spread([0.93, 0.95]) == "94.00 ± 1.41"
     assert spread([1.0]) is None
-    assert mean_and_spread([0.2512], 4) == "0.2512"
+    assert MEASURES["test_loss"].mean_and_spread([0.2512]) == "0.2512"
 
 
 def test_text_loses_control_characters_and_keeps_its_script() -> None:
