@@ -22,19 +22,10 @@ import torch
 from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, write_json
 from search.store.opening import open_database
+from search.store.records import EpochRow
 from search.store.studies import require_study
 from search.store.views import view_study
 from search.terminal.commands import run
-
-
-class Report(NamedTuple):
-    """`seconds` of training end at `at`."""
-
-    worker: str
-    trial: int
-    epoch: int
-    at: float
-    seconds: float
 
 
 class Share(NamedTuple):
@@ -53,18 +44,19 @@ class Share(NamedTuple):
         )
 
 
-def share(reports: Iterable[Report]) -> Share:
-    by_worker = defaultdict[str, list[Report]](list)
-    for one in sorted(reports, key=lambda it: it.at):
-        by_worker[one.worker].append(one)
+def share(rows: Iterable[EpochRow]) -> Share:
+    by_worker = defaultdict[str, list[EpochRow]](list)
+    for row in sorted(rows, key=lambda it: it.reported_at):
+        by_worker[row.worker].append(row)
     total = beside = begun_again = 0.0
     claims = 0
     for of_worker in by_worker.values():
-        total += of_worker[-1].at - of_worker[0].at
+        total += of_worker[-1].reported_at - of_worker[0].reported_at
         for before, after in pairwise(of_worker):
-            rest = after.at - after.seconds - before.at
-            claims += after.trial != before.trial
-            if after.trial != before.trial and after.epoch == 1:
+            rest = after.reported_at - after.seconds - before.reported_at
+            was_claimed = after.trial_number != before.trial_number
+            claims += was_claimed
+            if was_claimed and after.epoch == 1:
                 begun_again += rest
             else:
                 beside += rest
@@ -84,11 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     with closing(open_database(args.storage, must_exist=True)) as db:
         view = view_study(require_study(db, args.study))
-    found = share(
-        Report(row.worker, trial.number, row.epoch, row.reported_at, row.seconds)
-        for trial in view.trials
-        for row in trial.reports
-    )
+    found = share(row for trial in view.trials for row in trial.reports)
     print(found)
     if args.json:
         write_json(args.json, {**found._asdict(), **environment("share", torch.device("cpu"))})

@@ -1,19 +1,30 @@
 """The time between reports, and what of it no training took."""
 
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.share import Report, share
+from benchmarks.share import share
+from search.store.records import EpochRow
+from tests.search.made_up_views import trial_view
+
+ROW = trial_view(0, [0.5]).reports[0]
+
+
+def row(worker: str, trial: int, epoch: int, at: float, seconds: float) -> EpochRow:
+    changed = {"worker": worker, "trial_number": trial, "epoch": epoch, "reported_at": at}
+    return replace(ROW, seconds=seconds, **changed)
 
 
 def test_what_no_training_took_is_beside_it() -> None:
     found = share(
         [
-            Report("a", 0, 1, 10.0, 9.0),
-            Report("a", 0, 2, 20.5, 10.0),  # half a second of writing
-            Report("b", 1, 0, 12.0, 3.0),
-            Report("a", 2, 0, 25.0, 3.0),  # a second and a half until it began
-            Report("b", 3, 0, 15.25, 3.0),
-            Report("a", 1, 1, 40.0, 10.0),  # its first five seconds for the second time
+            row("a", 0, 1, 10.0, 9.0),
+            row("a", 0, 2, 20.5, 10.0),  # half a second of writing
+            row("b", 1, 0, 12.0, 3.0),
+            row("a", 2, 0, 25.0, 3.0),  # a second and a half until it began
+            row("b", 3, 0, 15.25, 3.0),
+            row("a", 1, 1, 40.0, 10.0),  # its first five seconds for the second time
         ]
     )
     assert found == pytest.approx((30.0 + 3.25, 0.5 + 1.5 + 0.25, 5.0, 3))
