@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import geometric_mean
 
+from search.analysis.candidates import Candidate, decision_in_words, ranked
 from search.analysis.findings import learned_by_heart
 from search.analysis.measures import objective_in_words
 from search.analysis.wording import counted
@@ -12,8 +16,9 @@ from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
-from search.training.epoch import Epoch
+from search.training.epoch import Epoch, RepeatError
 from search.training.metrics import HIGHEST_TEMPERATURE
+from search.training.repeat import TrainedRun
 
 USUAL_STRENGTH = 1.0  # of an augmentation; no schedule asks for more
 
@@ -111,6 +116,45 @@ def choose_candidates(view: StudyView, count: int) -> list[Chosen]:
             f"{remedy}, or train more trials"
         )
     return [replace(choose_trial(view, trial.number), why="") for trial in board[:count]]
+
+
+def decide(
+    view: StudyView, candidates: Sequence[Chosen], trained: Sequence[TrainedRun]
+) -> tuple[Chosen, tuple[Candidate, ...]]:
+    """The winner by runs with fresh seeds on the study's own split, and all candidates.
+
+    Its temperature is the geometric mean of those that fit its fresh runs.
+
+    Args:
+        trained: as many runs of each candidate, in their order.
+
+    Raises:
+        RepeatError: every candidate diverged.
+    """
+    found, seeds = [], len(trained) // len(candidates)
+    fresh = dict[int, Chosen]()
+    for place, chosen in enumerate(candidates):
+        ends = [run.curve[-1] for run in trained[place * seeds : (place + 1) * seeds]]
+        values = [view.spec.value.of(end) for end in ends]
+        number, best = chosen.trial.number, chosen.trial.best
+        assert best is not None
+        fresh[number] = replace(chosen, temperature=geometric_mean(map(temperature_of, ends)))
+        found.append(
+            Candidate(
+                trial=number,
+                epochs=chosen.epochs,
+                searched=best.value,
+                values=tuple(value if math.isfinite(value) else math.inf for value in values),
+            )
+        )
+    winner = ranked(found)[0]
+    if not math.isfinite(winner.mean):
+        raise RepeatError(
+            "every candidate diverged with a fresh seed; name a trial with --trial N instead"
+        )
+    chosen = fresh[winner.trial]
+    why = f"{decision_in_words(found, view.spec.objective)} {chosen.why}".rstrip()
+    return replace(chosen, why=why), tuple(found)
 
 
 def stretched(chosen: Chosen, epochs: int) -> Chosen:

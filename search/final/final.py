@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,20 @@ from search.final.choose import (
     Chosen,
     choose_candidates,
     choose_trial,
+    decide,
     refuse_unfinished,
     stretched,
 )
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
 from search.final.progress import announce, announce_final, note
-from search.final.runs import How, decide, train_all
+from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
-from search.final.seeds import THREADS
 from search.pages.words import in_utc
 from search.spec.config import check_study_name
 from search.spec.domains import SpecError, check_count
 from search.store import DEFAULT_STORAGE
-from search.store.data import find_place, keep_data
+from search.store.data import check_data, find_place, keep_data
 from search.store.database import optuna_warnings_only
 from search.store.folders import CHECKPOINTS, runs_folder, study_folder, sweep
 from search.store.opening import open_database
@@ -161,8 +162,14 @@ def finalise(
             check_writable(folder)
             if progress:
                 announce(view, several, candidate_seeds)
-            spec, stop = view.spec, stop or threading.Event()
-            how = How(stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
+            train = partial(
+                train_all,
+                stop=stop or threading.Event(),
+                progress=progress,
+                ray=ray,
+                gpus=gpus_per_worker,
+            )
+            spec = view.spec
             shared: dict[str, Any] = {
                 "dataset": view.dataset.name,
                 "reading": reading,
@@ -174,18 +181,21 @@ def finalise(
             }
             split = {"validation_count": spec.validation_count, "limit": spec.limit}
             rivals = [
-                (one, make_job(one, candidate=one.trial.number, **split, **shared))
+                (make_job(one, candidate=one.trial.number, **split, **shared), seed)
                 for one in several
+                for seed in range(candidate_seeds)
             ]
             decided: tuple[Candidate, ...] = ()
             if rivals:
-                held_out = rivals[0][1].load(on)
-                chosen, decided = decide(found, view, rivals, candidate_seeds, held_out, how)
+                held_out = rivals[0][0].load(on)
+                check_data(found, held_out)
+                chosen, decided = decide(view, several, train(rivals, held_out))
                 del held_out
             if progress:
                 announce_final(view, chosen, seeds)
             job = make_job(chosen, **shared)
-            runs = train_all([(job, seed) for seed in range(seeds)], task, how)
+            finals = [(job, seed) for seed in range(seeds)]
+            runs = train(finals, task)
             bundle = make_bundle(view, chosen, task, runs[0])
             inside = look_inside(bundle, task)
 
@@ -228,9 +238,8 @@ def finalise(
             complete_result(db, row.result_id, figures)
             compared = None if export is None else task.training.images_NCHW
             final = write_all(folder, result, bundle, compared)
-            used = [(one, it) for _, one in rivals for it in range(candidate_seeds)]
-            for one, seed in [*used, *((job, seed) for seed in range(seeds))]:
-                delete_checkpoint(one.checkpoint(seed))
+            for used, seed in [*rivals, *finals]:
+                delete_checkpoint(used.checkpoint(seed))
             sweep(found, folder)
             ContentWriter(found).write()
             return final

@@ -18,7 +18,7 @@ import torch
 
 from data.reading import write_atomically
 from models.checks import first_line
-from search.final.seeds import THREADS
+from search.final.runs import THREADS
 from search.running.on_ray import cause_of, joined, ray
 from search.running.pool import WATCH_SECONDS
 from search.terminal.commands import log

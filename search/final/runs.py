@@ -1,48 +1,43 @@
-"""The trainings of finalize: those that decide between candidates, and the final ones."""
+"""The trainings of finalize, several at a time: side by side, in turn, or on Ray.
+
+A small network gains little by threads and does not fill a GPU. So a CPU gets a process with one
+thread for each run, and a GPU one process that trains them in turn. A run is a job and a seed; its
+bits do not depend on how many run beside it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+import os
+import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from functools import partial
 
-from search.analysis.candidates import Candidate, decision_in_words, ranked
-from search.final.choose import Chosen, temperature_of
+import torch
+
+from data.errors import DataError
+from models import ArchitectureError
 from search.final.progress import shown_progress
-from search.final.seeds import train_apart, train_in_turn
-from search.running.pool import default_workers
+from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
+from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
-from search.store.data import check_data
-from search.store.studies import StudyHandle
-from search.store.views import StudyView
-from search.terminal.commands import console
+from search.terminal.commands import BAD_INPUT, console
+from search.terminal.stopping import StopOnSignal
+from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
-from search.training.repeat import Job, TrainedRun
+from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
+THREADS = 1  # of a training on a CPU
 TRAININGS_AT_A_TIME = {"cpu": 1, "cuda": TRIALS_PER_GPU}  # of one process
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class How:
-    """How runs are trained.
-
-    Attributes:
-        stop: set it to stop at the next training step.
-        progress: whether each epoch is reported on standard error.
-        ray: address of the Ray on which they are trained; None: here.
-        gpus: of each of its tasks.
-    """
-
-    stop: threading.Event
-    progress: bool
-    ray: str | None = None
-    gpus: float = 0.0
-
-
-def at_a_time(runs: int, cores: int) -> int:
+def processes_for(runs: int, cores: int) -> int:
     """Processes that train: fewer than twice as many as cores, so that no core idles in the end.
 
     Three runs on two cores take 1.5 times as long as one if they share them, and else twice.
@@ -50,24 +45,38 @@ def at_a_time(runs: int, cores: int) -> int:
     return math.ceil(runs / max(1, runs // cores))
 
 
-def train_all(runs: Sequence[tuple[Job, int]], task: Task, how: How) -> list[TrainedRun]:
-    """Every run, a job and a seed: side by side on a CPU with several cores, on a GPU in turn.
+def train_all(
+    runs: Sequence[tuple[Job, int]],
+    task: Task,
+    *,
+    stop: threading.Event,
+    progress: bool = False,
+    ray: str | None = None,
+    gpus: float = 0.0,
+) -> list[TrainedRun]:
+    """Every run: side by side on a CPU with several cores, on a GPU in turn.
+
+    Args:
+        stop: set it to stop at the next training step.
+        progress: whether each epoch is reported on standard error.
+        ray: address of the Ray on which they are trained; None: here.
+        gpus: of each of its tasks.
 
     Raises:
-        StoppedError: `how.stop` was set; the same call goes on.
+        StoppedError: `stop` was set; the same call goes on.
         RepeatError: a run died or diverged.
         SpecError: there is no such Ray.
     """
-    kind, stop = task.device.type, how.stop
-    processes = at_a_time(len(runs), default_workers(kind))
+    kind = task.device.type
+    processes = processes_for(len(runs), default_workers(kind))
     shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
-    if how.progress:
+    if progress:
         shown = shown_progress(console(), runs)
     with shown as on_epoch:
-        if how.ray is not None:
+        if ray is not None:
             from search.final.on_ray import train_on_ray  # Ray need not be there otherwise
 
-            train_on_ray(runs, task, how.ray, how.gpus, stop=stop, on_epoch=on_epoch)
+            train_on_ray(runs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
             train_apart(runs, processes=processes, stop=stop, on_epoch=on_epoch)
         trained = train_in_turn(
@@ -78,47 +87,123 @@ def train_all(runs: Sequence[tuple[Job, int]], task: Task, how: How) -> list[Tra
     return trained
 
 
-def decide(
-    study: StudyHandle,
-    view: StudyView,
-    candidates: Sequence[tuple[Chosen, Job]],
-    seeds: int,
-    task: Task,
-    how: How,
-) -> tuple[Chosen, tuple[Candidate, ...]]:
-    """Train each candidate with fresh seeds on the study's split; the winner, and all of them.
-
-    Its temperature is the geometric mean of those that fit its fresh runs.
+def train_apart(
+    runs: Sequence[tuple[Job, int]],
+    *,
+    processes: int,
+    stop: threading.Event,
+    on_epoch: Callable[[int, Epoch], None],
+) -> None:
+    """Train every run to its end in processes of their own, on CPUs; results lie in checkpoints.
 
     Args:
-        task: the study's own training and validation images.
+        processes: how many at a time.
+        on_epoch: called with a run's index and epoch as they come.
 
     Raises:
-        StoppedError, RepeatError: see `train_all`; or every candidate diverged.
+        StoppedError: `stop` was set; only the current epochs are lost.
+        RepeatError: a process died; the others were terminated.
     """
-    check_data(study, task)
-    runs = [(job, seed) for _, job in candidates for seed in range(seeds)]
-    trained = iter(train_all(runs, task, how))
-    found, temperatures = [], dict[int, float]()
-    for chosen, _ in candidates:
-        ends = [next(trained).curve[-1] for _ in range(seeds)]
-        values = [view.spec.value.of(end) for end in ends]
-        number, best = chosen.trial.number, chosen.trial.best
-        assert best is not None
-        temperatures[number] = math.exp(sum(math.log(temperature_of(end)) for end in ends) / seeds)
-        found.append(
-            Candidate(
-                trial=number,
-                epochs=chosen.epochs,
-                searched=best.value,
-                values=tuple(value if math.isfinite(value) else math.inf for value in values),
-            )
-        )
-    winner = ranked(found)[0]
-    if not math.isfinite(winner.mean):
+    reports = queue.SimpleQueue[tuple[int, bytes]]()
+    waiting, running = list(range(len(runs))), dict[int, ChildProcess]()
+
+    def keep(index: int, line: bytes) -> None:
+        reports.put((index, line))
+
+    try:
+        while waiting or running:
+            if stop.is_set():
+                raise StoppedError
+            while waiting and len(running) < processes:
+                index = waiting.pop(0)
+                running[index] = ChildProcess(f"{__name__}:train_one", partial(keep, index))
+                running[index].call(*runs[index])
+            stop.wait(WATCH_SECONDS)
+            ended = [index for index, child in running.items() if child.poll() is not None]
+            while not reports.empty():
+                index, line = reports.get()
+                on_epoch(index, Epoch(**json.loads(line)))
+            for index in ended:
+                _raise_if_failed(runs[index][1], running.pop(index))
+    finally:
+        stop_all(running.values())
+
+
+def _raise_if_failed(seed: int, child: ChildProcess) -> None:
+    if child.process.returncode == BAD_INPUT:
+        problem = "ended with the error above; fix it, then run the same command again to resume"
+        raise RepeatError(f"training seed {seed} {problem}")
+    if child.process.returncode != 0:
         raise RepeatError(
-            "every candidate diverged with a fresh seed; name a trial with --trial N instead"
+            f"the process that trained seed {seed} died ({child.cause_of_death()}); the same "
+            "command goes on from its last epoch"
         )
-    chosen = next(it for it, _ in candidates if it.trial.number == winner.trial)
-    why = f"{decision_in_words(found, view.spec.objective)} {chosen.why}".rstrip()
-    return replace(chosen, temperature=temperatures[winner.trial], why=why), tuple(found)
+
+
+def train_one(job: Job, seed: int) -> int:
+    """What a process does: train one seed, with a line of standard output for each epoch."""
+    reports = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # nothing else may write between the reports
+    prepare_process(THREADS)
+    with StopOnSignal() as stopping:
+        try:
+            train_in_turn(
+                [(job, seed)],
+                job.load(torch.device("cpu")),
+                stop=stopping.event,
+                on_epoch=lambda _, it: print(json.dumps(dataclasses.asdict(it)), file=reports),
+            )
+        except StoppedError:
+            pass
+        except (RepeatError, DataError, ArchitectureError, OSError) as error:
+            raise RepeatError(f"seed {seed}: {error}") from error
+    return stopping.exit_code
+
+
+def train_in_turn(
+    runs: Sequence[tuple[Job, int]],
+    task: Task,
+    *,
+    at_a_time: int = 1,
+    stop: threading.Event,
+    on_epoch: Callable[[int, Epoch], None],
+) -> list[TrainedRun]:
+    """Train every run to its end in this process, so many at a time, a slice each in turn.
+
+    Where they do not fit into memory together, they go on from their checkpoints one by one.
+
+    Args:
+        on_epoch: called with a run's index and epoch as they come.
+
+    Raises:
+        StoppedError: `stop` was set; only the current epochs are lost.
+        RepeatError: see `train_slices`.
+    """
+    waiting, ended = list(range(len(runs))), dict[int, TrainedRun]()
+    running = deque[tuple[int, Generator[None, None, TrainedRun]]]()
+    while waiting or running:
+        while waiting and len(running) < at_a_time:
+            index = waiting.pop(0)
+            job, seed = runs[index]
+            told = partial(on_epoch, index)
+            running.append((index, train_slices(job, task, seed, stop=stop, on_epoch=told)))
+        index, slices = running.popleft()
+        crowded = False
+        try:
+            next(slices)
+        except StopIteration as done:
+            ended[index] = done.value
+        except Exception as error:
+            if not (running and is_out_of_memory(error)):
+                raise
+            crowded = True
+        else:
+            running.append((index, slices))
+        if crowded:  # out here no error holds on to tensors any more
+            waiting, at_a_time = sorted([index, *(it[0] for it in running), *waiting]), 1
+            for _, other in running:
+                other.close()
+            running.clear()
+            del slices, other
+            return_memory()
+    return [ended[index] for index in range(len(runs))]

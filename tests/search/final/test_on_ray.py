@@ -12,12 +12,12 @@ import torch
 
 from data.datasets import default_data_dir
 from search.final import runs as final_runs
-from search.final.runs import How, train_all
+from search.final.runs import train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
 from search.training.task import load_task
 from tests.search.blobs import train_seed
-from tests.search.final.test_seeds import make_job
+from tests.search.final.test_runs import make_job
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from search.running.on_ray import joined
@@ -49,11 +49,11 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(on_epoch))
     with joined("local"):  # for both calls
         with pytest.raises(StoppedError):
-            train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+            train_all(runs, task, stop=stop, progress=True, ray="local")
         assert killed
         assert EPOCHS < len(told) < 2 * EPOCHS
         stop.clear()
-        ended = train_all(runs, task, How(stop=stop, progress=True, ray="local"))
+        ended = train_all(runs, task, stop=stop, progress=True, ray="local")
     assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
     expected = [train_seed(alone, task, seed) for seed in (0, 1)]
     for ours, theirs in zip(ended, expected, strict=True):
@@ -63,6 +63,5 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
 
 def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
     task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
-    how = How(stop=threading.Event(), progress=False, ray="127.0.0.1:9")
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
-        train_all([(make_job(tmp_path), 0)], task, how)
+        train_all([(make_job(tmp_path), 0)], task, stop=threading.Event(), ray="127.0.0.1:9")

@@ -14,9 +14,8 @@ import torch
 from data.datasets import default_data_dir
 from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
-from search.final import seeds
-from search.final.runs import at_a_time
-from search.final.seeds import train_apart, train_in_turn
+from search.final import runs
+from search.final.runs import processes_for, train_apart, train_in_turn
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job
@@ -78,10 +77,10 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
             yield
         return train_seed(job, task, seed)
 
-    real = seeds.train_slices
-    monkeypatch.setattr(seeds, "train_slices", small)
+    real = runs.train_slices
+    monkeypatch.setattr(runs, "train_slices", small)
     told: list[tuple[int, int]] = []
-    runs = seeds.train_in_turn(
+    trained = train_in_turn(
         [(job, seed) for seed in (0, 1)],
         load_task("digits", default_data_dir(), torch.device("cpu"), seed=None),
         at_a_time=2,
@@ -90,7 +89,7 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
     )
     assert failed == [1]
     assert told == [(0, 1), (1, 1), (0, 2), (1, 2)]
-    assert [run.seed for run in runs] == [0, 1]
+    assert [run.seed for run in trained] == [0, 1]
 
 
 def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
@@ -139,8 +138,8 @@ def test_what_a_person_must_mend_is_told_once(
 
 
 @pytest.mark.parametrize(
-    ("runs", "cores", "processes"),
+    ("count", "cores", "processes"),
     [(1, 1, 1), (3, 1, 1), (1, 2, 1), (3, 2, 3), (4, 2, 2), (5, 2, 3), (3, 8, 3), (9, 8, 9)],
 )
-def test_no_core_idles_in_the_end(runs: int, cores: int, processes: int) -> None:
-    assert at_a_time(runs, cores) == processes
+def test_no_core_idles_in_the_end(count: int, cores: int, processes: int) -> None:
+    assert processes_for(count, cores) == processes
