@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from search.terminal.commands import LOADING, Parser, log, positive_int, run
 
 if TYPE_CHECKING:
     from search.final.predict import Predictions
-    from search.training.bundle import Bundle, Prediction, Skipped
+    from search.training.bundle import Skipped
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         print(json.dumps(as_json(found, args.top, sheet), indent=2))
     else:
-        print(as_text(found.bundle, found.pictures, args.top))
+        print(as_text(found.table(args.top)))
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
         print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     return 0
@@ -76,20 +76,19 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
         print(f"Skipped {len(skipped) - MOST_SKIPPED} more files", file=sys.stderr)
 
 
-def as_text(bundle: Bundle, predictions: Sequence[Prediction], top: int) -> str:
+def as_text(table: Sequence[Mapping[str, Any]]) -> str:
     """A line for each picture: file, the likeliest classes, what was done to it."""
     from search.analysis.wording import in_columns, percent, printable
     from search.store.folders import from_here
 
-    rows = []
-    for prediction in predictions:
+    lines = []
+    for row in table:
         first, *others = (
-            f"{printable(bundle.class_names[label])} {percent(share, 1)}"
-            for label, share in prediction.ranking[:top]
+            f"{printable(one['label'])} {percent(one['probability'], 1)}" for one in row["top"]
         )
-        notes = "; ".join(prediction.notes)
-        rows.append((printable(str(from_here(prediction.path))), first, ", ".join(others), notes))
-    return "\n".join(in_columns(rows))
+        file = printable(str(from_here(Path(row["file"]))))
+        lines.append((file, first, ", ".join(others), "; ".join(row["prepared"])))
+    return "\n".join(in_columns(lines))
 
 
 def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
 from models import family_of, to_dict
 from models.summary import anatomy
-from search.analysis.candidates import Candidate, candidates_to_dict, recorded_candidates
-from search.analysis.final_result import FeatureMaps, FinalResult, figures_on_test
+from search.analysis.candidates import Candidate, recorded_candidates
+from search.analysis.final_result import FeatureMaps, FinalResult, metrics
 from search.analysis.wording import printable
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
@@ -169,19 +169,19 @@ def finalise(
                 ray=ray,
                 gpus=gpus_per_worker,
             )
-            spec = view.spec
-            shared: dict[str, Any] = {
-                "dataset": view.dataset.name,
-                "reading": reading,
-                "content": task.content,
-                "place": source,
-                "data_dir": images,
-                "study_seed": spec.seed,
-                "checkpoints": folder / CHECKPOINTS,
-            }
-            split = {"validation_count": spec.validation_count, "limit": spec.limit}
+            job_for = partial(
+                make_job,
+                dataset=view.dataset.name,
+                reading=reading,
+                content=task.content,
+                place=source,
+                data_dir=images,
+                study_seed=view.spec.seed,
+                checkpoints=folder / CHECKPOINTS,
+            )
+            split = {"validation_count": view.spec.validation_count, "limit": view.spec.limit}
             rivals = [
-                (make_job(one, candidate=one.trial.number, **split, **shared), seed)
+                (job_for(one, candidate=one.trial.number, **split), seed)
                 for one in several
                 for seed in range(candidate_seeds)
             ]
@@ -193,7 +193,7 @@ def finalise(
                 del held_out
             if progress:
                 announce_final(view, chosen, seeds)
-            job = make_job(chosen, **shared)
+            job = job_for(chosen)
             finals = [(job, seed) for seed in range(seeds)]
             runs = train(finals, task)
             bundle = make_bundle(view, chosen, task, runs[0])
@@ -230,12 +230,9 @@ def finalise(
                 **inside,
                 **test(job, task, runs, bundle, row.figures),
             )
-            figures = {
-                **figures_on_test(result),
-                "confusion": result.confusion_KK.tolist(),
-                "candidates": candidates_to_dict(decided, spec.objective),
-            }
-            complete_result(db, row.result_id, figures)
+            written = metrics(result)
+            kept = {name: written[name] for name in ("confusion", "candidates")}
+            complete_result(db, row.result_id, {**written["test"], **kept})
             compared = None if export is None else task.training.images_NCHW
             final = write_all(folder, result, bundle, compared)
             for used, seed in [*rivals, *finals]:

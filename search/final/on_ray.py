@@ -68,10 +68,9 @@ def train_on_ray(
         RepeatError: a run cannot be trained, or its tasks keep dying.
     """
     with joined(address):
-        share = {"num_cpus": 1, "num_gpus": gpus}
-        there = ray.remote(**share, num_returns="streaming", max_retries=0, max_calls=1)(
-            train_there
-        )
+        there = ray.remote(
+            num_cpus=1, num_gpus=gpus, num_returns="streaming", max_retries=0, max_calls=1
+        )(train_there)
         images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
 
         def start(index: int) -> Any:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.analysis.wording import counted, duration, printable
 from search.final.choose import Chosen
 from search.pages.words import evaluated_before
 from search.store.views import StudyView
-from search.terminal.commands import log
+from search.terminal.commands import console, log
 from search.terminal.progress import can_be_live
 from search.training.epoch import Epoch
 from search.training.repeat import Job
@@ -49,9 +48,7 @@ def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
 
 
 @contextmanager
-def shown_progress(
-    console: Console, runs: Sequence[tuple[Job, int]]
-) -> Iterator[Callable[[int, Epoch], None]]:
+def shown_progress(runs: Sequence[tuple[Job, int]]) -> Iterator[Callable[[int, Epoch], None]]:
     """Show how the runs advance; yields a function to call with a run's index and latest epoch.
 
     Args:
@@ -64,8 +61,9 @@ def shown_progress(
     ]
     started, before, total = time.monotonic(), sum(done), sum(job.epochs for job, _ in runs)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
-    is_live = can_be_live(console)
-    bar = Progress(TextColumn("{task.description}"), *columns, console=console, disable=not is_live)
+    screen = console()
+    is_live = can_be_live(screen)
+    bar = Progress(TextColumn("{task.description}"), *columns, console=screen, disable=not is_live)
     task, now = bar.add_task("training", total=total, completed=before), before
     for (job, _), name, count in zip(runs, names, done, strict=True):
         if count:

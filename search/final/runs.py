@@ -15,7 +15,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -26,7 +26,7 @@ from search.final.progress import shown_progress
 from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
 from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
-from search.terminal.commands import BAD_INPUT, console
+from search.terminal.commands import BAD_INPUT
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -69,10 +69,7 @@ def train_all(
     """
     kind = task.device.type
     processes = processes_for(len(runs), default_workers(kind))
-    shown: AbstractContextManager[Callable[[int, Epoch], None]] = nullcontext(lambda *_: None)
-    if progress:
-        shown = shown_progress(console(), runs)
-    with shown as on_epoch:
+    with shown_progress(runs) if progress else nullcontext(lambda *_: None) as on_epoch:
         if ray is not None:
             from search.final.on_ray import train_on_ray  # Ray need not be there otherwise
 
