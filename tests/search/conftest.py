@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -229,6 +230,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_study(dataset="digits", trials=3, epochs=2, seed=0, progress=False)
+    return folder
+
+
+def copy_untested(searched: Path, folder: Path) -> Path:
+    """A copy of that folder, without what other tests of this session have finalised in it."""
+    shutil.copytree(searched, folder, ignore=shutil.ignore_patterns("final*"))
+    with sqlite3.connect(folder / "studies.db") as connection:
+        connection.execute("DELETE FROM results")
     return folder
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,16 +21,13 @@ from search.store.studies import require_study, set_total
 from search.store.views import view_study
 from search.training.bundle import read_bundle
 from search.training.metrics import calibration_error
+from tests.search.conftest import copy_untested
 
 
 @pytest.fixture(scope="module")
 def place(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished study of three trials, not finalised yet."""
-    folder = tmp_path_factory.mktemp("finalize") / "place"
-    made = shutil.copytree(searched, folder, ignore=shutil.ignore_patterns("final*"))
-    with sqlite3.connect(made / "studies.db") as connection:
-        connection.execute("DELETE FROM results")  # of other tests of this session
-    return made
+    return copy_untested(searched, tmp_path_factory.mktemp("finalize") / "place")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from search.running.results import load_study
 from search.training import repeat
 from search.training.bundle import read_bundle
 from search.training.epoch import StoppedError
+from tests.search.conftest import copy_untested
 
 # What `finalise` calls once the evaluation is on record, in this order.
 STEPS = (
@@ -161,10 +161,7 @@ def test_killed_at_any_step_after_scoring(
     few = [(STEPS[0], "before"), (STEPS[4], "after")]
     killed = []
     for index, (step, when) in enumerate(moments if times(0, 1) else few):
-        place = tmp_path / str(index)
-        shutil.copytree(searched, place, ignore=shutil.ignore_patterns("final*"))
-        with sqlite3.connect(place / "studies.db") as connection:
-            connection.execute("DELETE FROM results")  # of other tests of this session
+        place = copy_untested(searched, tmp_path / str(index))
         killed.append((str(place), *step, when))
     subprocess.run([sys.executable, "-c", KILLED, json.dumps(killed)], check=True)
     for place, *step, when in killed:
@@ -223,11 +220,7 @@ def test_candidates_are_trained_once_also_if_it_is_killed(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with more epochs than the study's, which is an evaluation of its own."""
-    monkeypatch.chdir(
-        shutil.copytree(searched, tmp_path / "copy", ignore=shutil.ignore_patterns("final*"))
-    )
-    with sqlite3.connect("studies.db") as connection:
-        connection.execute("DELETE FROM results")  # of other tests of this session
+    monkeypatch.chdir(copy_untested(searched, tmp_path / "copy"))
     plain = finalise("digits", seeds=1)
     command = [sys.executable, "-c", KILLED_BETWEEN]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -10,12 +10,10 @@ import psutil
 import pytest
 import torch
 
-from data.datasets import default_data_dir
 from search.final import runs as final_runs
 from search.final.runs import train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
-from search.training.task import load_task
 from tests.search.blobs import train_seed
 from tests.search.final.test_runs import make_job
 
@@ -32,7 +30,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     # Else other tests would starve its workers. The name is Ray's own.
     monkeypatch.setenv("RAY_worker_niceness", "0")
     job, alone = (make_job(tmp_path / name, EPOCHS) for name in ("ray", "alone"))
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
+    task = job.load(torch.device("cpu"))
     runs, told, killed = [(job, 0), (job, 1)], list[tuple[int, int]](), list[int]()
     stop = threading.Event()
 
@@ -62,6 +60,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
 
 
 def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
+    job = make_job(tmp_path)
+    task = job.load(torch.device("cpu"))
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
-        train_all([(make_job(tmp_path), 0)], task, stop=threading.Event(), ray="127.0.0.1:9")
+        train_all([(job, 0)], task, stop=threading.Event(), ray="127.0.0.1:9")

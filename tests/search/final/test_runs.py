@@ -19,7 +19,7 @@ from search.final.runs import processes_for, train_apart, train_in_turn
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job
-from search.training.task import Task, load_task
+from search.training.task import Task
 from tests.search.blobs import train_seed
 
 
@@ -46,7 +46,7 @@ def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
         on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
     )
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=None)
+    task = alone.load(torch.device("cpu"))
     turns: list[int] = []
     in_turn = train_in_turn(
         [(make_job(tmp_path / "turns"), seed) for seed in (0, 1, 2)],
@@ -82,7 +82,7 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
     told: list[tuple[int, int]] = []
     trained = train_in_turn(
         [(job, seed) for seed in (0, 1)],
-        load_task("digits", default_data_dir(), torch.device("cpu"), seed=None),
+        job.load(torch.device("cpu")),
         at_a_time=2,
         stop=threading.Event(),
         on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
