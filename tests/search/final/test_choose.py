@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from search.final.choose import choose_candidates, choose_trial, stretched
+from search.final.choose import choose_candidates, choose_trial, decide, stretched
 from search.store import StorageError
 from search.store.views import State, TrialView
+from search.training.epoch import RepeatError, Score
 from search.training.metrics import HIGHEST_TEMPERATURE
+from search.training.repeat import TrainedRun
 from tests.search.made_up_views import study_view, trial_view
 
 
 def of_arm(arm: str, number: int, losses: list[float], state: State = "complete") -> TrialView:
-    return dataclasses.replace(trial_view(number, losses, state=state), arm=arm, repeat=number)
+    return replace(trial_view(number, losses, state=state), arm=arm, repeat=number)
+
+
+def changed(trial: TrialView, number: int, **fields: Any) -> TrialView:
+    """With other fields in the record of an epoch."""
+    curve = (replace(it, **fields) if it.epoch == number else it for it in trial.curve)
+    return replace(trial, curve=tuple(curve))
 
 
 def test_the_best_needs_no_words() -> None:
@@ -79,10 +87,8 @@ def test_what_cannot_be_chosen(trial: TrialView, wanted: dict[str, Any], said: s
     ],
 )
 def test_the_temperature_is_the_best_epochs(metrics: dict[str, float], temperature: float) -> None:
-    own = trial_view(0, [0.5, 0.3, 0.4])
-    first, second, third = own.curve
-    curve = first, dataclasses.replace(second, metrics=metrics), third
-    chosen = choose_trial(study_view([dataclasses.replace(own, curve=curve)]))
+    own = changed(trial_view(0, [0.5, 0.3, 0.4]), 2, metrics=metrics)
+    chosen = choose_trial(study_view([own]))
     assert (chosen.epochs, chosen.temperature) == (2, temperature)
 
 
@@ -95,11 +101,28 @@ def test_candidates_are_the_best_complete_trials() -> None:
         choose_candidates(view, 4)
 
 
+def run(number: int, loss: float, temperature: float = 1.0) -> TrainedRun:
+    trial = changed(trial_view(number, [0.9, loss]), 2, metrics={"temperature": temperature})
+    return TrainedRun(seed=0, curve=trial.curve, training=Score(loss=0.1, error=0.0), weights={})
+
+
+def test_the_winner_has_the_lowest_mean_over_fresh_seeds() -> None:
+    view = study_view([trial_view(0, [0.2]), trial_view(1, [0.3]), trial_view(2, [0.4])])
+    diverged = float("nan")
+    runs = [run(0, 0.25), run(0, 0.41), run(1, 0.28, 1.2), run(1, 0.30, 1.8), run(2, 0.2)]
+    candidates = choose_candidates(view, 3)
+    chosen, decided = decide(view, candidates, [*runs, run(2, diverged)])
+    assert [one.values for one in decided] == [(0.25, 0.41), (0.28, 0.30), (0.2, float("inf"))]
+    assert chosen.trial.number == 1
+    assert chosen.temperature == pytest.approx((1.2 * 1.8) ** 0.5)
+    assert chosen.why.startswith("Trial 1 has the lowest mean validation loss of the 3")
+    with pytest.raises(RepeatError, match="every candidate diverged"):
+        decide(view, candidates, [run(0, diverged)] * 6)
+
+
 def test_a_stretched_recipe_is_trained_to_its_end() -> None:
-    own = trial_view(0, [0.5, 0.3, 0.4])
-    last = dataclasses.replace(own.curve[-1], metrics={"temperature": 1.5})
-    view = study_view([dataclasses.replace(own, curve=(*own.curve[:-1], last))])
-    plain = choose_trial(view)
+    own = changed(trial_view(0, [0.5, 0.3, 0.4]), 3, metrics={"temperature": 1.5})
+    plain = choose_trial(study_view([own]))
     longer = stretched(plain, 30)
     assert (longer.epochs, longer.config.recipe.epochs, longer.temperature) == (30, 30, 1.5)
     assert longer.trial.config == longer.config != plain.config
@@ -125,14 +148,12 @@ def test_a_stretched_recipe_is_trained_to_its_end() -> None:
 def test_a_longer_training_needs_stronger_augmentation(
     augmentation: str, train_loss: float, epochs: int, strength: float
 ) -> None:
-    own = trial_view(0, [0.5, 0.3, 0.4])
-    last = dataclasses.replace(own.curve[-1], train_loss=train_loss)
+    own = changed(trial_view(0, [0.5, 0.3, 0.4]), 3, train_loss=train_loss)
     assert own.config is not None
-    recipe = dataclasses.replace(
+    recipe = replace(
         own.config.recipe, epochs=3, augmentation=augmentation, augmentation_strength=0.2
     )
-    config = dataclasses.replace(own.config, recipe=recipe)
-    trial = dataclasses.replace(own, config=config, curve=(*own.curve[:-1], last))
+    trial = replace(own, config=replace(own.config, recipe=recipe))
     found = stretched(choose_trial(study_view([trial])), epochs)
     assert found.config.recipe.augmentation_strength == pytest.approx(strength)
     assert ("strength" in found.why) == (strength > 0.2)
