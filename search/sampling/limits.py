@@ -76,13 +76,16 @@ class Limits:
         near = min((self.draw(random) for _ in range(NEAR_OF)), key=distance)
         return {name: near[name] if name in network else it for name, it in params.items()}
 
+    @optuna_warnings_only()
     def check(self) -> str:
         """For people: how much of the space fits, and whether the baseline does.
 
         Raises:
             SpecError: of many random draws none fits.
         """
-        found = sorted(map(self._share, self._drawn()))
+        random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        space = distributions(self.spec)
+        found = sorted(self._share(random.ask(space).params) for _ in range(CHECKED))
         fitting = sum(share <= 1 for share, _ in found)
         if not fitting:
             raise SpecError(
@@ -97,12 +100,6 @@ class Limits:
             return text
         share, words = share_of_baseline(self.spec, self.image_shape, self.classes)
         return text if share <= 1 else f"{text} The baseline is left out: it {words}."
-
-    @optuna_warnings_only()
-    def _drawn(self) -> list[dict[str, Any]]:
-        random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        space = distributions(self.spec)
-        return [random.ask(space).params for _ in range(CHECKED)]
 
     def _share(self, params: Mapping[str, Any]) -> tuple[float, str]:
         """See `share_of_limits`; infinite for what makes no network."""
