@@ -25,6 +25,7 @@ from search.sampling import promotion
 from search.sampling.forecast import Contender, State
 from search.spec.config import StudySpec
 from search.spec.space import distributions
+from search.store.claims import Choice
 
 RAW, CALIBRATED, ERROR = "validation_loss", "calibrated_validation_loss", "validation_error"
 SEEN = (RAW, CALIBRATED, ERROR)  # what a search may have as its objective
@@ -145,7 +146,7 @@ def go(_progress: Progress, _entry: Entry) -> Verdict:
     return "go"
 
 
-def new(_progress: Progress) -> promotion.Choice:
+def new(_progress: Progress) -> Choice:
     return promotion.NEW
 
 
@@ -169,7 +170,7 @@ class Strategy:
     objective: str = RAW
     early: bool = False
     after: Callable[[Progress, Entry], Verdict] = go
-    choose: Callable[[Progress], promotion.Choice] = new
+    choose: Callable[[Progress], Choice] = new
     is_ours: bool = False
     prior: Literal["others", "none", "inverted"] = "others"
 

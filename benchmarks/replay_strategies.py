@@ -30,6 +30,7 @@ from search.sampling import promotion
 from search.sampling.registry import find_pruner
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
+from search.store.claims import Choice
 
 ONE_EPOCH = 100  # trials that are given one epoch before any goes on
 OBJECTIVES = {"raw": RAW, "calibrated": CALIBRATED, "error": ERROR}
@@ -63,7 +64,7 @@ def _one_epoch(_progress: Progress, entry: Entry) -> Verdict:
     return "pause" if max(entry.curve) == 1 else "go"
 
 
-def _all_then_the_best(progress: Progress) -> promotion.Choice:
+def _all_then_the_best(progress: Progress) -> Choice:
     if len(progress.entries) < min(ONE_EPOCH, progress.trials):
         return promotion.NEW
     waiting = progress.paused()
@@ -90,7 +91,7 @@ def _at_rungs(progress: Progress, entry: Entry) -> Verdict:
     return "pause" if max(entry.curve) in rungs else "go"
 
 
-def _promotion(progress: Progress) -> promotion.Choice:
+def _promotion(progress: Progress) -> Choice:
     choose = find_pruner("promotion").choose
     assert choose is not None
     return choose(
@@ -102,7 +103,7 @@ def _promotion(progress: Progress) -> promotion.Choice:
     )
 
 
-def _up_to_total(progress: Progress) -> promotion.Choice:
+def _up_to_total(progress: Progress) -> Choice:
     return promotion.NEW if len(progress.entries) < progress.trials else None
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from search.sampling.forecast import PRIOR, Contender, fit, informative
+from search.store.claims import Choice
 
 NEW: Literal["new"] = "new"
-Choice = int | Literal["new"] | None  # a paused trial's number; a new trial; nothing is worth it
 FIRST = 4  # trials begin before any goes on
 WHOLE = 2  # trials, of which one may be the baseline
 

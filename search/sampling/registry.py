@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from search.sampling import halving
 from search.spec.domains import SpecError
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from search.sampling.forecast import Contender
     from search.spec.config import StudySpec
+    from search.store.claims import Choice
 
 STARTUP_TRIALS = 10  # drawn at random before a sampler models anything
 # (epoch, a trial's lowest value, those of all others that came so far) -> stop it?
 Rule = Callable[[int, float, Sequence[float]], bool]
-Choose = Callable[..., int | Literal["new"] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ class Pruner:
     rungs: Callable[[int], Sequence[int]] = lambda epochs: range(1, epochs)
     unjudged: int = 0
     expected_epochs: Callable[[int], float] = float
-    choose: Choose | None = None
+    choose: Callable[..., Choice] | None = None
 
 
 def _gp(_spec: StudySpec, seed: int) -> BaseSampler:
@@ -100,7 +100,7 @@ def _median(_spec: StudySpec) -> BasePruner:
     return MedianPruner(n_startup_trials=5, n_warmup_steps=1)
 
 
-def _promotion(contenders: Sequence[Contender], **limits: Any) -> int | Literal["new"] | None:
+def _promotion(contenders: Sequence[Contender], **limits: Any) -> Choice:
     from search.sampling.promotion import choose
 
     return choose(contenders, **limits)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from search.sampling.forecast import MOST, Contender, State, informative
-from search.sampling.promotion import NEW, Choice, Front, choose, expected_improvement
+from search.sampling.promotion import NEW, Front, choose, expected_improvement
+from search.store.claims import Choice
 
 
 def trial(number: int, *losses: float, state: State = "paused") -> Contender:
