@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import json_to_distribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Select, TableClause, and_, or_, select
 
 from search.sampling.forecast import Contender, State, fit, informative
@@ -17,7 +17,7 @@ from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
 from search.spec.space import runs_to_end
-from search.store.claims import Choice
+from search.store.claims import Choice, is_paused
 from search.store.database import read
 from search.store.leases import Lease
 from search.store.schema import (
@@ -30,11 +30,22 @@ from search.store.schema import (
 from search.store.studies import StudyHandle
 
 KEPT = 20  # paused trials that keep their checkpoints
+# Of the trials that tell something: those that have begun and have not failed.
 STATES: Mapping[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
 }
+
+
+def contender_of(trial: FrozenTrial) -> Contender:
+    """A trial in one of STATES; Optuna cannot tell whether a running one is paused."""
+    return Contender(
+        number=trial.number,
+        state=STATES[trial.state],
+        params=trial.params,
+        curve=trial.intermediate_values,
+    )
 
 
 @dataclass(slots=True)
@@ -45,10 +56,8 @@ class Chooser:
     spec: StudySpec
     entry: Pruner
     choose: Callable[..., Choice]
-    flat: Callable[[Connection], str | None] = lambda _: None
-    _ended: dict[int, Contender] = field(default_factory=dict)  # by trial id
-    _unended: set[int] = field(default_factory=set)  # ids that were there at the last look
-    _latest: int = -1  # id; a study's trials are made one after the other
+    contenders: Contenders
+    flat: Callable[[Connection], str | None] | None
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> Choice:
         """A paused trial's number, "new", or None where nothing is worth training.
@@ -78,7 +87,9 @@ class Chooser:
             attributes = db.optuna.get_trial_user_attrs(lease.trial_id)
             if runs_to_end(attributes):
                 return True
-            return not self.flat(connection) and self(connection, asking=number) == number
+            if self.flat is not None and self.flat(connection):
+                return False
+            return self(connection, asking=number) == number
 
         return read(db, ask)
 
@@ -95,14 +106,25 @@ class Chooser:
         stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))
         return [one.number for one in stored[KEPT:]]
 
-    def contenders(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
-        """All trials that were begun and have not failed, by number.
 
-        One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs.
-        """
+@dataclass(slots=True)
+class Contenders:
+    """Reads what a study's trials have come to.
+
+    One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs.
+    """
+
+    study: StudyHandle
+    spec: StudySpec
+    _ended: dict[int, Contender] = field(default_factory=dict)  # by trial id
+    _unended: set[int] = field(default_factory=set)  # ids that were there at the last look
+    _latest: int = -1  # id; a study's trials are made one after the other
+
+    def __call__(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
+        """All trials that were begun and have not failed, by number; `asking`: see `Chooser`."""
         unended = or_(trials.c.state == TrialState.RUNNING, trials.c.trial_id.in_(self._unended))
-        new = or_(unended, trials.c.trial_id > self._latest)
-        new = and_(trials.c.study_id == self.study.study_id, new)
+        of_study = trials.c.study_id == self.study.study_id
+        new = and_(of_study, or_(unended, trials.c.trial_id > self._latest))
         found = connection.execute(
             select(trials.c.trial_id, trials.c.number, trials.c.state)
             .add_columns(leases.c.paused, leases.c.expires_at)
@@ -113,37 +135,32 @@ class Chooser:
         for row in connection.execute(_of(trial_intermediate_values, new)):
             value = row.intermediate_value
             curves[row.trial_id][row.step] = math.nan if value is None else value
-        params = self._read_params(connection, new)
-        sizes = self._read_sizes(connection, new) if self.spec.minimize_also else {}
-        running = []
-        for row in found:
-            one = Contender(
-                number=row.number,
-                state="paused"
-                if row.number == asking
-                or (row.state == TrialState.RUNNING and row.paused and row.expires_at is None)
-                else STATES.get(row.state, "running"),
-                params=params.get(row.trial_id, {}),
-                curve=dict(sorted(curves[row.trial_id].items())),
-                size=sizes.get(row.trial_id, 0.0),
-            )
-            self._ended.pop(row.trial_id, None)
-            if row.state == TrialState.RUNNING:
-                running.append(one)
-            elif row.state in STATES:
-                self._ended[row.trial_id] = one
-        self._unended = {row.trial_id for row in found if not row.state.is_finished()}
-        self._latest = max([self._latest, *(row.trial_id for row in found)])
-        return sorted([*self._ended.values(), *running], key=lambda one: one.number)
-
-    def _read_params(
-        self, connection: Connection, new: ColumnElement[bool]
-    ) -> dict[int, dict[str, Any]]:
         params = defaultdict[int, dict[str, Any]](dict)
         for row in connection.execute(_of(trial_params, new)):
             distribution = json_to_distribution(row.distribution_json)
             params[row.trial_id][row.param_name] = distribution.to_external_repr(row.param_value)
-        return params
+        sizes = self._read_sizes(connection, new) if self.spec.minimize_also else {}
+        running = []
+        for row in found:
+            self._ended.pop(row.trial_id, None)
+            if row.state not in STATES:
+                continue
+            is_running = row.state == TrialState.RUNNING
+            paused = row.number == asking or (is_running and is_paused(row))
+            one = Contender(
+                number=row.number,
+                state="paused" if paused else STATES[row.state],
+                params=params[row.trial_id],
+                curve=dict(sorted(curves[row.trial_id].items())),
+                size=sizes.get(row.trial_id, 0.0),
+            )
+            if is_running:
+                running.append(one)
+            else:
+                self._ended[row.trial_id] = one
+        self._unended = {row.trial_id for row in found if not row.state.is_finished()}
+        self._latest = max([self._latest, *(row.trial_id for row in found)])
+        return sorted([*self._ended.values(), *running], key=lambda one: one.number)
 
     def _read_sizes(self, connection: Connection, new: ColumnElement[bool]) -> dict[int, float]:
         """Logarithms."""
@@ -173,4 +190,4 @@ def make_chooser(
     entry = find_pruner(spec.pruner)
     if entry.choose is None:
         return None
-    return Chooser(study, spec, entry, entry.choose, flat or (lambda _: None))
+    return Chooser(study, spec, entry, entry.choose, Contenders(study, spec), flat)

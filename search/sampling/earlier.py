@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from search.sampling.chooser import STATES, contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
-from search.sampling.sampler import LEARNED_FROM, contender_of
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
@@ -63,9 +63,7 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
     if old.is_comparison:
         problem = f"study {study.name!r} compares arms; a warm start needs one that searched"
         raise SpecError("warm_start", problem)
-    trials = [
-        trial for trial in study.study.get_trials(deepcopy=False) if trial.state in LEARNED_FROM
-    ]
+    trials = [trial for trial in study.study.get_trials(deepcopy=False) if trial.state in STATES]
     contenders = [contender_of(trial) for trial in trials]
     forecast = fit(contenders, old.epochs)
     ends = [forecast.estimate_final(one) for one in contenders]

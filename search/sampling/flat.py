@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
 
-from search.sampling.chooser import Chooser
+from search.sampling.chooser import Contenders
 from search.sampling.forecast import PRIOR, Contender, fit
 from search.sampling.promotion import expected_improvement
-from search.sampling.registry import find_pruner
 from search.spec.config import StudySpec
 from search.store.leases import revive
 from search.store.schema import FLAT, STOPPED, stored_flat, trials
@@ -65,16 +64,15 @@ def why_flat(
 class Flat:
     """Asks `why_flat` of one study; see `make_flat`."""
 
-    chooser: Chooser
+    contenders: Contenders
     gain: float
     fewest: float
 
     def __call__(self, connection: Connection) -> str | None:
         """Why the study is to end now; None: it is not."""
-        spec, study_id = self.chooser.spec, self.chooser.study.study_id
-        of_study = trials.c.study_id == study_id
+        spec, of_study = self.contenders.spec, trials.c.study_id == self.contenders.study.study_id
         queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
-        contenders = self.chooser.contenders(connection)
+        contenders = self.contenders(connection)
         if len(contenders) < self.fewest or connection.scalar(queued):
             return None
         return why_flat(contenders, spec.epochs, self.gain, spec.value.word)
@@ -85,8 +83,7 @@ def make_flat(study: StudyHandle, spec: StudySpec) -> Flat | None:
     stored = stored_flat(study.attributes)
     if stored is None:
         return None
-    chooser = Chooser(study, spec, find_pruner(spec.pruner), lambda *_, **__: "new")
-    return Flat(chooser, stored[0], max(FEWEST, 1.5 * stored[1]))
+    return Flat(Contenders(study, spec), stored[0], max(FEWEST, 1.5 * stored[1]))
 
 
 def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:

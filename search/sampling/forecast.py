@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from heapq import nsmallest
@@ -80,11 +80,17 @@ def informative(trials: Sequence[Contender]) -> Sequence[Contender]:
     """
     if len(trials) <= 2 * MOST or any(one.size for one in trials):
         return trials
-    ended = [one for one in trials if one.curve and one.state in ("complete", "pruned")]
-    best = nsmallest(MOST, ended, key=lambda one: min(one.curve.values()))
+    return best_and_latest(trials, lambda one: one.state in ("running", "paused"))
+
+
+def best_and_latest(
+    trials: Sequence[Contender], keep: Callable[[Contender], bool]
+) -> list[Contender]:
+    """All that are to be kept, and of the others MOST of each kind."""
+    reported = [one for one in trials if one.curve and not keep(one)]
+    best = nsmallest(MOST, reported, key=lambda one: min(one.curve.values()))
     chosen = {one.number for one in (*best, *trials[-MOST:])}
-    open_ones = ("running", "paused")
-    return [one for one in trials if one.number in chosen or one.state in open_ones]
+    return [one for one in trials if one.number in chosen or keep(one)]
 
 
 def features(params: Mapping[str, Any]) -> list[float]:
@@ -137,11 +143,6 @@ class Regression:
         means, precisions = (np.stack([it] * len(NOISES)) for it in (mean_F, np.diag(sd_F**-2.0)))
         return cls(means, precisions, noise * NOISES, np.zeros(len(NOISES)))
 
-    @property
-    def weights(self) -> Array:
-        weights: Array = np.exp(self.log_weights - self.log_weights.max())
-        return weights / np.sum(weights)
-
     def updated(self, x_NF: Array, y_N: Array) -> Regression:
         """After N more observations (Bishop 2006, "Pattern recognition", sections 3.3 and 3.5)."""
         precisions = self.precisions + x_NF.T @ x_NF / self.variances[:, None, None]
@@ -155,7 +156,9 @@ class Regression:
 
     def predict(self, x_NF: Array) -> tuple[Array, Array]:
         """Mean and variance of each observation, (N,) both."""
-        means_SN, weights = self.means @ x_NF.T, self.weights
+        weights = np.exp(self.log_weights - self.log_weights.max())
+        weights = weights / np.sum(weights)
+        means_SN = self.means @ x_NF.T
         mean_N = weights @ means_SN
         uncertain_SN = np.einsum("nf,sfg,ng->sn", x_NF, np.linalg.inv(self.precisions), x_NF)
         spread_SN = self.variances[:, None] + uncertain_SN
@@ -226,14 +229,11 @@ class Forecast:
     models: Mapping[int, Regression]
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
-        """(mean, standard deviation) of the logarithm of the trial's final (lowest) objective.
-
-        None as long as no finite one was reported.
-        """
+        """See `estimates`; None as long as no finite objective was reported."""
         return self.estimates([trial]).get(trial.number)
 
     def estimates(self, trials: Iterable[Contender]) -> dict[int, tuple[float, float]]:
-        """`estimate_final` by the trial's number, where there is one."""
+        """By number: mean and standard deviation of the final (lowest) objective's logarithm."""
         found = {}
         at_rung = defaultdict[int, list[Contender]](list)
         for one in trials:

@@ -25,7 +25,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.sampling.forecast import PRIOR, Contender, State, fit, promise
+from search.sampling.chooser import STATES, contender_of
+from search.sampling.forecast import PRIOR, best_and_latest, fit, promise
 from search.sampling.limits import Limits
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
@@ -33,11 +34,9 @@ from search.spec.space import ARM, REPEAT, distributions, lies_in_space
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
-BEST, LATEST = 100, 100  # trials that a sampler is shown: the cost of a draw is bounded
 PROMISED_OF = 8  # half the first trials: the most promising of so many random ones
 RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
-LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 class StudySampler(BaseSampler):
@@ -65,31 +64,38 @@ class StudySampler(BaseSampler):
         self._current: tuple[int, BaseSampler] | None = None
 
     def _known(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the space, as complete ones by their estimated final losses."""
-        others = [
-            trial
+        """Those of the space, as complete ones by their estimated final losses.
+
+        Of a long study the best, the latest, and those that begin now: so a draw's cost is bounded.
+        """
+        others = {
+            trial.number: trial
             for trial in trials
-            if trial.state in LEARNED_FROM and self._space.keys() <= trial.params.keys()
-        ]
-        others = [trial for trial in _chosen(others) if lies_in_space(trial, self._spec)]
-        curves = [contender_of(trial) for trial in others]
-        estimates = fit(curves, self._spec.epochs, self._prior).estimates(curves)
+            if trial.state in STATES and self._space.keys() <= trial.params.keys()
+        }
+        told = best_and_latest(
+            [contender_of(trial) for trial in others.values()],
+            lambda one: one.state == "running" and not one.curve,
+        )
+        told = [one for one in told if lies_in_space(others[one.number], self._spec)]
+        estimates = fit(told, self._spec.epochs, self._prior).estimates(told)
         logs = {number: mean for number, (mean, _) in estimates.items()}
-        losses = [logs.get(trial.number) for trial in others]
+        losses = [logs.get(one.number) for one in told]
         finite = [loss for loss in losses if loss is not None]
         highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
         known = []
-        for trial, loss in zip(others, losses, strict=True):
-            if loss is None and trial.state != TrialState.RUNNING:
+        for one, loss in zip(told, losses, strict=True):
+            if loss is None and one.state != "running":
                 continue  # stopped before its first report
             loss = None if loss is None else min(loss, float(highest))
-            sizes = [math.log(max(trial.user_attrs.get(it, 1), 1)) for it in self._also]
+            attributes = others[one.number].user_attrs
+            sizes = [math.log(max(attributes.get(it, 1), 1)) for it in self._also]
             with contextlib.suppress(ValueError):  # queued by hand, from outside the space
                 known.append(
                     create_trial(
                         state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
                         values=None if loss is None else [loss, *sizes],
-                        params={name: trial.params[name] for name in self._space},
+                        params={name: one.params[name] for name in self._space},
                         distributions=self._space,
                     )
                 )
@@ -176,29 +182,6 @@ class StudySampler(BaseSampler):
         return self._sampler(trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
-
-
-def _chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The best and the latest, and those that begin now; of a shorter study all."""
-    known = [trial for trial in trials if trial.intermediate_values]
-    best = sorted(known, key=lambda trial: min(trial.intermediate_values.values()))[:BEST]
-    chosen = {trial.number for trial in (*best, *trials[-LATEST:])}
-    running = TrialState.RUNNING
-    return [
-        trial
-        for trial in trials
-        if trial.number in chosen or (trial.state == running and not trial.intermediate_values)
-    ]
-
-
-def contender_of(trial: FrozenTrial) -> Contender:
-    states: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
-    return Contender(
-        number=trial.number,
-        state=states.get(trial.state, "running"),
-        params=trial.params,
-        curve=trial.intermediate_values,
-    )
 
 
 class ArmSampler(BaseSampler):
