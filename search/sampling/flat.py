@@ -9,8 +9,7 @@ more, not before a third of its trials are new.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
@@ -60,30 +59,27 @@ def why_flat(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
-    """Asks `why_flat` of one study; see `make_flat`."""
+def make_flat(study: StudyHandle, spec: StudySpec) -> Callable[[Connection], str | None] | None:
+    """A function that says why the study is to end now, or None where it is not.
 
-    contenders: Contenders
-    gain: float
-    fewest: float
-
-    def __call__(self, connection: Connection) -> str | None:
-        """Why the study is to end now; None: it is not."""
-        spec, of_study = self.contenders.spec, trials.c.study_id == self.contenders.study.study_id
-        queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
-        contenders = self.contenders(connection)
-        if len(contenders) < self.fewest or connection.scalar(queued):
-            return None
-        return why_flat(contenders, spec.epochs, self.gain, spec.value.word)
-
-
-def make_flat(study: StudyHandle, spec: StudySpec) -> Flat | None:
-    """None where the study is to have its total in any case."""
+    None where the study is to have its total in any case.
+    """
     stored = stored_flat(study.attributes)
     if stored is None:
         return None
-    return Flat(Contenders(study, spec), stored[0], max(FEWEST, 1.5 * stored[1]))
+    gain, begun = stored
+    fewest = max(FEWEST, 1.5 * begun)
+    read_contenders = Contenders(study, spec)
+    of_study = trials.c.study_id == study.study_id
+    queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
+
+    def why(connection: Connection) -> str | None:
+        contenders = read_contenders(connection)
+        if len(contenders) < fewest or connection.scalar(queued):
+            return None
+        return why_flat(contenders, spec.epochs, gain, spec.value.word)
+
+    return why
 
 
 def set_flat(study: StudyHandle, gain: float | None, total: int) -> None:
