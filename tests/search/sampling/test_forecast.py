@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def made_up(count: int, seed: int, *, late: float = 0.2) -> list[Contender]:
 
 def cut(trial: Contender, epoch: int) -> Contender:
     curve = {at: it for at, it in trial.curve.items() if at <= epoch}
-    return Contender(number=trial.number, state="paused", params=trial.params, curve=curve)
+    return replace(trial, state="paused", curve=curve)
 
 
 def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
@@ -52,9 +53,9 @@ def errors(known: int, prior: Path | None, seed: int = 1) -> np.ndarray:
     return np.array(found).T
 
 
-def prior_file(folder: Path, slope: float, noise: float = 0.2) -> Path:
-    """One that is sure how dropout changes the fall."""
-    promised = [slope if name == "dropout" else 0.0 for name in FEATURES]
+def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str = "dropout") -> Path:
+    """One that is sure how a feature changes the fall, and the end."""
+    promised = [slope if name == feature else 0.0 for name in FEATURES]
     file = folder / f"prior{slope}.json"
     numbers = {"fractions": [0.5], "spread": 0.3, "noise": [noise], "falls": [-1.0], "level": [0.0]}
     table = {"features": FEATURES, **numbers, "promised": [promised], "ends": promised}
@@ -93,9 +94,7 @@ def test_what_is_known_is_known_and_what_never_reported_is_not_forecast() -> Non
             assert forecast.estimate_final(silent) is None
             assert fit([*whole, silent], 4, None).estimate_final(whole[0]) is not None
     risen = cut(whole[1], 1)
-    risen = Contender(
-        number=1, state="paused", params=risen.params, curve={**risen.curve, 2: 9.0, 3: math.nan}
-    )
+    risen = replace(risen, curve={**risen.curve, 2: 9.0, 3: math.nan})
     estimate = forecast.estimate_final(risen)
     assert estimate is not None
     assert estimate[0] <= risen.level() == math.log(risen.curve[1])

@@ -1,7 +1,7 @@
 """Halving's rule, and pruners of every kind asked after the epochs of trials in a database."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import optuna
@@ -117,28 +117,22 @@ def spec_of(pruner: str) -> StudySpec:
     return StudySpec(dataset="digits", epochs=5, pruner=pruner)
 
 
-@pytest.fixture
-def registry() -> Iterator[dict[str, Pruner]]:
-    known = dict(PRUNERS)
-    yield PRUNERS
-    PRUNERS.clear()
-    PRUNERS.update(known)
-
-
 def test_ones_own_rule_and_any_pruner_of_optunas(
-    db: Database, study: StudyHandle, registry: dict[str, Pruner]
+    db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry["none"] = Pruner(
+    own = Pruner(
         description="a test's",
         make=lambda _spec: lambda _epoch, loss, rivals: bool(rivals) and loss > max(rivals),
         rungs=lambda _epochs: [3],
     )
-    assert train(db, spec_of("none"), [flat(1.0), flat(2.0), flat(1.5)], study) == [None, 3, None]
-    registry["none"] = Pruner(
+    optunas = Pruner(
         description="a test's",
         make=lambda _spec: optuna.pruners.ThresholdPruner(upper=5.0),
     )
-    assert train(db, spec_of("none"), [flat(9.0), flat(4.0)], study) == [1, None]
+    monkeypatch.setitem(PRUNERS, "own", own)
+    monkeypatch.setitem(PRUNERS, "optunas", optunas)
+    assert train(db, spec_of("own"), [flat(1.0), flat(2.0), flat(1.5)], study) == [None, 3, None]
+    assert train(db, spec_of("optunas"), [flat(9.0), flat(4.0)], study) == [1, None]
 
 
 def test_an_unknown_pruner_is_told_with_those_there_are() -> None:

@@ -1,10 +1,7 @@
 """Draws: the same after a restart, in the space, lower than random, learning from the young."""
 
-import json
 import math
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +11,6 @@ import pytest
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.forecast import FEATURES
 from search.sampling.registry import SAMPLERS, Sampler
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
@@ -25,6 +21,7 @@ from search.store.claims import claim
 from search.store.leases import Lease, release, sample
 from search.store.studies import StudyHandle, find_study
 from tests.search.long_studies import SPEC, fill
+from tests.search.sampling.test_forecast import prior_file
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -112,10 +109,7 @@ def test_a_study_that_lowers_sizes_too_draws_small_networks_as_well(
 
 
 def test_half_the_first_draws_are_what_was_good_on_other_data_sets(tmp_path: Path) -> None:
-    file = tmp_path / "prior.json"
-    ends = [-1.0 if name == "depth" else 0.0 for name in FEATURES]
-    numbers = {"fractions": [0.5], "spread": 0.3, "noise": [0.2], "falls": [0.0], "level": [0.0]}
-    file.write_text(json.dumps({"features": FEATURES, **numbers, "promised": [ends], "ends": ends}))
+    file = prior_file(tmp_path, -1.0, feature="depth")
     depths: dict[int, list[int]] = {0: [], 1: []}
     for seed in range(4):
         study = optuna.create_study(sampler=StudySampler(spec_of("tpe", seed), file))
@@ -149,16 +143,9 @@ def test_nothing_is_drawn_where_another_trial_runs() -> None:
     assert first != second
 
 
-@contextmanager
-def entry(name: str, sampler: Sampler) -> Iterator[None]:
-    SAMPLERS[name] = sampler
-    try:
-        yield
-    finally:
-        del SAMPLERS[name]
-
-
-def test_the_study_in_memory_holds_what_is_known_of_the_others() -> None:
+def test_the_study_in_memory_holds_what_is_known_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[FrozenTrial] = []
 
     class Watching(RandomSampler):
@@ -187,9 +174,10 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others() -> None:
     add("RUNNING", {1: 0.8})
     add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not of the space
     add("FAIL", {})
-    with entry("watching", Sampler(description="", make=lambda _, seed: Watching(seed=seed))):
-        study.sampler = StudySampler(spec)
-        suggest(study.ask(), spec)
+    watching = Sampler(description="", make=lambda _, seed: Watching(seed=seed))
+    monkeypatch.setitem(SAMPLERS, "watching", watching)
+    study.sampler = StudySampler(spec)
+    suggest(study.ask(), spec)
     assert [trial.params for trial in seen] == [study.trials[n].params for n in (0, 1, 3, 5)]
     assert [trial.state.name for trial in seen] == ["RUNNING"] + 3 * ["COMPLETE"]
     ended, stopped, running = (trial.value or 0.0 for trial in seen[1:])
@@ -199,14 +187,16 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study() -> None:
+def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     qmc = Sampler(
         description="a Sobol sequence",
         make=lambda spec, _seed: QMCSampler(seed=spec.seed, warn_independent_sampling=False),
         on_estimates=False,
     )
-    with entry("qmc", qmc):
-        study = search(spec_of("qmc"), 9)
+    monkeypatch.setitem(SAMPLERS, "qmc", qmc)
+    study = search(spec_of("qmc"), 9)
     assert len({trial.params["dropout"] for trial in study.trials}) > 6
 
 

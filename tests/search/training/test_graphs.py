@@ -1,9 +1,7 @@
 """Graphs on a machine without CUDA, by a stand-in that does what CUDA's would; packed trainings."""
 
-import gc
 import logging
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -122,22 +120,6 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
         "cannot record CUDA graphs, so training is several times slower: "
         "operation not permitted when stream is capturing"
     ]
-
-
-def test_a_training_that_was_closed_is_freed_at_once(network: ConvNetConfig, task: Task) -> None:
-    """Not by the garbage collector, some time: it may hold gigabytes of a GPU."""
-    training = train(network, RECIPE, task, seed=3)
-    portions = training.slices()
-    for _ in range(5):
-        next(portions)
-    freed = weakref.ref(training), weakref.ref(training.model)
-    gc.disable()
-    try:
-        training.close()
-        del training, portions
-        assert [reference() for reference in freed] == [None, None]
-    finally:
-        gc.enable()
 
 
 def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:

@@ -30,7 +30,7 @@ from search.training.weights import check_training
 
 def test_extreme_temperatures() -> None:
     labels_N = torch.arange(10).repeat(10)
-    perfect_NK = torch.nn.functional.one_hot(labels_N).float()
+    perfect_NK = F.one_hot(labels_N).float()
     highest = HIGHEST_TEMPERATURE
     assert float(fit_temperature(perfect_NK, labels_N)) == pytest.approx(1 / highest, rel=1e-5)
     assert float(fit_temperature(-perfect_NK, labels_N)) == pytest.approx(highest, rel=1e-5)
@@ -95,7 +95,7 @@ def test_every_metric_is_described_and_knows_a_good_network(name: str) -> None:
     assert metric.description
     assert "\n" not in metric.description
     labels_N = torch.arange(10).repeat(10)
-    right_NK = torch.nn.functional.one_hot(labels_N, 10).float()
+    right_NK = F.one_hot(labels_N, 10).float()
     good, bad = (metric.compute(found_NK, labels_N) for found_NK in (right_NK, -right_NK))
     assert (good > bad) == metric.higher_is_better
 

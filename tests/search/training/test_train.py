@@ -156,15 +156,19 @@ def test_arms_see_the_same_examples_in_the_same_order(task: Task) -> None:
 def test_an_ended_training_is_freed_with_its_last_reference(
     network: ConvNetConfig, task: Task
 ) -> None:
+    """At once, not by the garbage collector some time: it may hold gigabytes of a GPU."""
     training = train(network, RECIPE, task, seed=0)
     next(training)
+    portions = training.slices()
+    for _ in range(5):  # into the second epoch
+        next(portions)
+    left = weakref.ref(training), weakref.ref(training.model)
     training.close()
     assert next(training, None) is None
-    left = weakref.ref(training)
     gc.disable()
     try:
-        del training
-        assert left() is None
+        del training, portions
+        assert [reference() for reference in left] == [None, None]
     finally:
         gc.enable()
 
