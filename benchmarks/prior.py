@@ -4,7 +4,8 @@
 
 Learns from each record how much the objective still falls from each epoch on, by level and
 parameters (see `search.sampling.forecast`), and prints how well finals are forecast on each data
-set with a prior from the others alone. With --write, the prior of all goes into the package.
+set with a prior from the others alone. With --write, the package gets one prior for each data set,
+from the others alone, and one from all of them for data sets of which there is no record.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from scipy.stats import spearmanr
 from benchmarks.curves import data_set, read, title
 from benchmarks.record import write_figure
 from search.figures.style import line_style
-from search.sampling.forecast import FEATURES, PRIOR, Array, Contender, features, fit
+from search.sampling.forecast import Contender, fit
+from search.sampling.priors import FEATURES, FOLDER, Array, features
 from search.spec.recipe import EARLY_LOOK
 from search.terminal.commands import Parser, run
 
@@ -49,7 +51,7 @@ def parser() -> Parser:
     own.add_argument(
         "--figure", type=Path, metavar="FILE", help="forecasts and ends, as .html, .svg or .png"
     )
-    own.add_argument("--write", action="store_true", help=f"write {PRIOR.name} of the package")
+    own.add_argument("--write", action="store_true", help="write those of the package")
     return own
 
 
@@ -71,7 +73,7 @@ def elsewhere(file: Path, files: Iterable[Path]) -> list[Path]:
 
 
 def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
-    """The prior: means over data sets, see `search.sampling.forecast.Prior`."""
+    """The prior: means over data sets, see `search.sampling.priors.Prior`."""
     epochs = max(records[0][0].curve)
     fitted = [[_regress(record, report) for record in records] for report in range(epochs)]
     coefficients = np.array([[found for found, _ in row] for row in fitted]).mean(1)
@@ -248,8 +250,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.figure:
         write_figure(args.figure, draw_figure(records, report=0))
     if args.write:
-        PRIOR.write_text(json.dumps(learn(list(records.values()))) + "\n")
-        print(f"wrote {PRIOR}", file=sys.stderr)
+        for dataset in (None, *dict.fromkeys(map(data_set, records))):
+            name = "all" if dataset is None else f"without_{dataset}"
+            if others := [it for file, it in records.items() if data_set(file) != dataset]:
+                (FOLDER / f"{name}.json").write_text(json.dumps(learn(others)) + "\n")
+        print(f"wrote {FOLDER}", file=sys.stderr)
     return 0
 
 

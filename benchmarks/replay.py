@@ -168,7 +168,7 @@ def _kept(job: Job, args: argparse.Namespace) -> Path:
         HERE / f"replay_{part}.py" for part in ("simulation", "strategies", "surrogate", "worlds")
     ]
     if find_strategy(job.strategy).is_ours:
-        sources += [HERE / "prior.py", *sorted((HERE.parent / "search" / "sampling").glob("*.py"))]
+        sources += [HERE / "prior.py", *sorted((HERE.parent / "search" / "sampling").rglob("*.py"))]
         sources += _others(job, args)
     digest = hashlib.sha256(job.file.read_bytes())
     for source in sources:

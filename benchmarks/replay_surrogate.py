@@ -38,7 +38,7 @@ from benchmarks.replay_worlds import (
     mean_seconds,
     read_runs,
 )
-from search.sampling.forecast import features
+from search.sampling.priors import features
 from search.spec.space import distributions
 
 COMPONENTS = 8  # principal ones

@@ -26,6 +26,7 @@ from benchmarks.arguments import BenchmarkParser
 from benchmarks.record import environment, spread, write_json
 from search.running.trial import trial_seed
 from search.sampling import halving
+from search.sampling.priors import prior_for
 from search.sampling.registry import SAMPLERS
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
@@ -78,7 +79,7 @@ python -m benchmarks.samplers --samplers tpe random
 
 def search(spec: StudySpec, task: Task) -> Outcome:
     """One study, trained here."""
-    study = optuna.create_study(sampler=StudySampler(spec))
+    study = optuna.create_study(sampler=StudySampler(spec, prior_for(spec.dataset)))
     at_rungs: dict[int, list[float]] = {epoch: [] for epoch in halving.rungs(spec.epochs)}
     epochs, drawing, began = 0, 0.0, time.perf_counter()
     for number in range(spec.trials):
@@ -153,7 +154,7 @@ def draw_seconds(spec: StudySpec) -> dict[str, float]:
                     intermediate_values={1: losses.random()},
                 )
             )
-        study.sampler = StudySampler(spec)
+        study.sampler = StudySampler(spec, prior_for(spec.dataset))
         seconds = []
         for _ in range(DRAWS + 1):  # the first pays for imports
             began = time.process_time()

@@ -30,6 +30,7 @@ from search.running.trial import (
 from search.sampling.chooser import make_chooser
 from search.sampling.flat import make_flat
 from search.sampling.limits import limits_of
+from search.sampling.priors import prior_for
 from search.sampling.sampler import StudySampler
 from search.spec.space import check_space
 from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
@@ -150,7 +151,7 @@ def train_trials(run: Run) -> None:
     """
     limits = limits_of(run.spec, run.task.image_shape, run.task.classes)
     # Optuna stores none with a study.
-    run.study.study.sampler = StudySampler(run.spec, limits=limits)
+    run.study.study.sampler = StudySampler(run.spec, prior_for(run.spec.dataset), limits)
     with Heartbeat(run.db) as heartbeat:
         slots = Slots(run, heartbeat)
         try:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Select, TableClause, and_, or_, select
 
 from search.sampling.forecast import Contender, State, fit, informative
+from search.sampling.priors import prior_for
 from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
@@ -71,6 +72,7 @@ class Chooser:
             trials=spec.trials,
             epochs=spec.epochs,
             budget=epoch_budget(spec),
+            prior=prior_for(spec.dataset),
         )
 
     def goes_on(self, lease: Lease, epoch: int) -> bool:
@@ -100,7 +102,7 @@ class Chooser:
         if len(stored) <= KEPT:
             return []
         told = informative(contenders)
-        estimates = fit(told, self.spec.epochs).estimates(told)
+        estimates = fit(told, self.spec.epochs, prior_for(self.spec.dataset)).estimates(told)
         ends = {number: mean for number, (mean, _) in estimates.items()}
         front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
         stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from search.sampling.chooser import STATES, contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
+from search.sampling.priors import prior_for
 from search.spec.config import StudySpec
 from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
@@ -65,7 +66,7 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
         raise SpecError("warm_start", problem)
     trials = [trial for trial in study.study.get_trials(deepcopy=False) if trial.state in STATES]
     contenders = [contender_of(trial) for trial in trials]
-    forecast = fit(contenders, old.epochs)
+    forecast = fit(contenders, old.epochs, prior_for(old.dataset))
     ends = [forecast.estimate_final(one) for one in contenders]
     # A young trial may end higher than it promises.
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
 
 from search.sampling.chooser import Contenders
-from search.sampling.forecast import PRIOR, Contender, fit
+from search.sampling.forecast import Contender, fit
+from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
 from search.spec.config import StudySpec
 from search.store.leases import revive
@@ -26,16 +28,22 @@ FEWEST = 20  # trials that have begun; ten of them were not the sampler's
 
 
 def why_flat(
-    contenders: Sequence[Contender], epochs: int, gain: float, measure: str = "objective"
+    contenders: Sequence[Contender],
+    epochs: int,
+    gain: float,
+    *,
+    prior: Path | None,
+    measure: str = "objective",
 ) -> str | None:
     """Why further training is expected to lower the best by less than `gain`; None: it is not.
 
     Args:
         contenders: all trials of the study but the failed ones, by number.
         epochs: maximum per trial.
+        prior: see `forecast.fit`.
         measure: what is lowered, in words.
     """
-    ends = fit(contenders, epochs, PRIOR).estimates(contenders)
+    ends = fit(contenders, epochs, prior).estimates(contenders)
     whole = [ends[one.number][0] for one in contenders if one.state == "complete"]
     early = contenders[: math.ceil(2 * len(contenders) / 3)]
     before = [ends[one.number][0] for one in early if one.number in ends]
@@ -69,7 +77,7 @@ def make_flat(study: StudyHandle, spec: StudySpec) -> Callable[[Connection], str
         return None
     gain, begun = stored
     fewest = max(FEWEST, 1.5 * begun)
-    read_contenders = Contenders(study, spec)
+    read_contenders, prior = Contenders(study, spec), prior_for(spec.dataset)
     of_study = trials.c.study_id == study.study_id
     queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
 
@@ -77,7 +85,7 @@ def make_flat(study: StudyHandle, spec: StudySpec) -> Callable[[Connection], str
         contenders = read_contenders(connection)
         if len(contenders) < fewest or connection.scalar(queued):
             return None
-        return why_flat(contenders, spec.epochs, gain, spec.value.word)
+        return why_flat(contenders, spec.epochs, gain, prior=prior, measure=spec.value.word)
 
     return why
 

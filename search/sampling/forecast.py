@@ -9,23 +9,20 @@ study that went on from the rung, in closed form: a prior that is wrong here doe
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search.sampling import halving
+from search.sampling.priors import Array, features, read_prior
 from search.spec.recipe import EARLY_LOOK
 
-Array = NDArray[np.floating[Any]]
 State = Literal["running", "paused", "complete", "pruned"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
 SPREAD_COUNTS = 5  # trials that the prior's spread counts as
@@ -33,16 +30,6 @@ NOISES = np.geomspace(1 / 33, 33, 9)  # variances of the noise, as multiples of 
 # How much data sets differ in the mean fall, in what the level says, in how far promises hold.
 DIFFER = (1.5, 0.3, 0.7)
 MOST = 100  # best and latest trials of a long study
-PRIOR = Path(__file__).with_name("prior.json")
-POLICIES = (
-    *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
-    "flip-crop-erase",
-)
-FEATURES = (
-    *("depth", "width", "residual", "learning_rate", "learning_rate_squared"),
-    *("dropout", "label_smoothing", "coupled", "coupled_decay", "decoupled", "decoupled_decay"),
-    *("augmentation", *POLICIES),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,34 +80,6 @@ def best_and_latest(
     return [one for one in trials if one.number in chosen or keep(one)]
 
 
-def features(params: Mapping[str, Any]) -> list[float]:
-    """FEATURES, each about 0 in the middle and 1 wide; 0 where they are not searched."""
-
-    def part(name: str, value: float) -> float:
-        return value if name in params else 0.0
-
-    decay = math.log10(max(params.get("weight_decay", 3e-4), 1e-8)) + 3.5
-    rate = math.log10(params.get("learning_rate", 3e-3)) + 2.5
-    policy, strength = params.get("augmentation", ""), params.get("augmentation_strength", 1.0)
-    kinds = [
-        part("weight_decay_kind", (params.get("weight_decay_kind") == kind) * value)
-        for kind in ("coupled", "decoupled")
-        for value in (1.0, decay)
-    ]
-    return [
-        part("depth", (params.get("depth", 3) - 3) / 2),
-        part("width", math.log2(params.get("width", 24) / 24)),
-        part("residual", float(params.get("residual", 0)) - 0.5),
-        part("learning_rate", rate),
-        part("learning_rate", rate * rate),
-        part("dropout", 2 * params.get("dropout", 0.0) - 0.5),
-        part("label_smoothing", 5 * params.get("label_smoothing", 0.0) - 0.5),
-        *kinds,
-        part("augmentation", (strength if policy != "none" else 0.0) - 0.5),
-        *((policy == known) * strength for known in POLICIES),
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class Regression:
     """Linear, with a normal belief about F coefficients under each of S variances of the noise.
@@ -163,53 +122,6 @@ class Regression:
         uncertain_SN = np.einsum("nf,sfg,ng->sn", x_NF, np.linalg.inv(self.precisions), x_NF)
         spread_SN = self.variances[:, None] + uncertain_SN
         return mean_N, weights @ (spread_SN + (means_SN - mean_N) ** 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What recorded curves of other data sets say; R of their reports, F features.
-
-    Attributes:
-        spread: usual standard deviation of the levels at the first report, the unit of the rest.
-        fractions: of the training, at the reports, (R,).
-        falls: mean fall to the end, (R,).
-        level: how the fall depends on the level, (R,).
-        noise: standard deviation of what remains, (R,).
-        promised: how the fall depends on the parameters, (R, F).
-        ends: how the end depends on them, in standard deviations of all ends, (F,).
-    """
-
-    spread: float
-    fractions: Array
-    falls: Array
-    level: Array
-    noise: Array
-    promised: Array
-    ends: Array
-
-    def at(self, fraction: float, column: Array) -> float:
-        """An attribute between its reports."""
-        return float(np.interp(fraction, self.fractions, column))
-
-
-# Without one: all trials fall alike, by how much and how unevenly the study must show.
-_NONE = Prior(0.3, *np.array([[0.0], [-1.0], [0.0], [0.5]]), *np.zeros((2, 1, len(FEATURES))))
-
-
-@cache
-def read_prior(file: Path | None) -> Prior:
-    """What `python -m benchmarks.prior` wrote; None: one that promises nothing."""
-    stored = json.loads(file.read_text()) if file is not None else {}
-    if stored.pop("features", None) != list(FEATURES):
-        return _NONE
-    spread = float(stored.pop("spread"))
-    return Prior(spread, **{name: np.array(value) for name, value in stored.items()})
-
-
-def promise(params: Mapping[str, Any], prior: Path | None = PRIOR) -> float:
-    """Where such a configuration ended on other data sets, in standard deviations of all that were
-    tried there: the lower the better. 0 for what the prior does not know."""
-    return float(np.sum(np.array(features(params)) * read_prior(prior).ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +172,7 @@ class Forecast:
         return np.stack(columns, 1), level_N
 
 
-def fit(trials: Iterable[Contender], epochs: int, prior: Path | None = PRIOR) -> Forecast:
+def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecast:
     """Learn from all trials of a study, whose maximum is `epochs` epochs each.
 
     Args:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from search.sampling.forecast import PRIOR, Contender, fit, informative
+from search.sampling.forecast import Contender, fit, informative
 from search.store.claims import Choice
 
 NEW: Literal["new"] = "new"
@@ -31,7 +31,7 @@ def choose(
     trials: int,
     epochs: int,
     budget: float,
-    prior: Path | None = PRIOR,
+    prior: Path | None,
 ) -> Choice:
     """What a free worker should train next.
 

@@ -26,8 +26,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.chooser import STATES, contender_of
-from search.sampling.forecast import PRIOR, best_and_latest, fit, promise
+from search.sampling.forecast import best_and_latest, fit
 from search.sampling.limits import Limits
+from search.sampling.priors import promise
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions, lies_in_space
@@ -47,16 +48,14 @@ class StudySampler(BaseSampler):
     the study's seed, its number and the trials before it alone.
 
     Args:
-        prior: what `python -m benchmarks.prior` wrote; None: nothing is known of other data sets.
+        prior: see `search.sampling.priors.prior_for`; None: nothing is known of other data sets.
         limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
 
     Raises:
         SpecError: there is no sampler of that name.
     """
 
-    def __init__(
-        self, spec: StudySpec, prior: Path | None = PRIOR, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, spec: StudySpec, prior: Path | None, limits: Limits | None = None) -> None:
         self._spec, self._prior, self._limits = spec, prior, limits
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)

@@ -11,12 +11,13 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from benchmarks import replay
-from benchmarks.curves import draw
-from benchmarks.prior import elsewhere
+from benchmarks.curves import data_set, draw
+from benchmarks.prior import elsewhere, learn, load
 from benchmarks.replay_simulation import CALIBRATED, Progress, Strategy, simulate
 from benchmarks.replay_strategies import STRATEGIES, asha, find_strategy
 from benchmarks.replay_surrogate import Surrogate, make_world
 from benchmarks.replay_worlds import Pool, read_runs
+from search.sampling.priors import prior_for
 from search.spec.config import StudySpec
 
 CONFIGS, EPOCHS = 12, 4
@@ -221,3 +222,13 @@ def test_a_prior_is_learned_from_other_data_sets_alone() -> None:
     files = [Path(f"{name}.jsonl.gz") for name in names]
     found = elsewhere(Path("other/fashion_mnist-8000.jsonl.gz"), files)
     assert found == [Path("mnist-8000.jsonl.gz"), Path("digits.jsonl.gz")]
+
+
+def test_studies_of_recorded_data_sets_have_priors_that_know_no_curve_of_theirs() -> None:
+    found = sorted(Path(replay.__file__).parent.glob("results/curves/*.jsonl.gz"))
+    records = {file: load(file) for file in found}
+    for file in found:
+        others = learn([records[other] for other in elsewhere(file, found)])
+        assert json.loads(prior_for(data_set(file)).read_text()) == others
+    everything = json.loads(prior_for("folder:/pets").read_text())
+    assert everything == learn(list(records.values()))

@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from search.sampling.forecast import (
-    FEATURES,
-    SEED_SD,
-    Contender,
-    Regression,
-    State,
-    features,
-    fit,
-)
+from search.sampling.forecast import SEED_SD, Contender, Regression, State, fit
+from search.sampling.priors import FEATURES, features
 
 
 def made_up(count: int, seed: int, *, late: float = 0.2) -> list[Contender]:

@@ -57,7 +57,7 @@ def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.St
     study = optuna.create_study()
     for number in range(trials):
         if number % restart_every == 0:
-            study.sampler = StudySampler(spec, limits=limits_of(spec, *DIGITS))
+            study.sampler = StudySampler(spec, None, limits_of(spec, *DIGITS))
         trial = study.ask()
         loss = 1e5 / sizes(suggest(trial, spec).architecture, *DIGITS)["parameters"]
         trial.report(loss, 1)

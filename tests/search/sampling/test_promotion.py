@@ -14,7 +14,7 @@ def trial(number: int, *losses: float, state: State = "paused") -> Contender:
 
 
 def chosen(*trials: Contender, total: int = 50, budget: float = 100.0) -> Choice:
-    return choose(trials, trials=total, epochs=8, budget=budget)
+    return choose(trials, trials=total, epochs=8, budget=budget, prior=None)
 
 
 def test_the_budget_is_spent_in_step_with_the_trials() -> None:

@@ -11,6 +11,7 @@ import pytest
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.sampling.priors import prior_for
 from search.sampling.registry import SAMPLERS, Sampler
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
@@ -55,7 +56,7 @@ def search(spec: StudySpec, trials: int, restart_every: int = 1000) -> optuna.St
     firsts: list[float] = []
     for number in range(trials):
         if number % restart_every == 0:
-            study.sampler = StudySampler(spec)
+            study.sampler = StudySampler(spec, prior_for(spec.dataset))
         trial = study.ask()
         suggest(trial, spec)
         trial.set_user_attr("parameters", trial.params["width"])
@@ -136,7 +137,7 @@ def test_nothing_is_drawn_where_another_trial_runs() -> None:
     """Two ask at once: the second knows what the first one drew."""
     spec = spec_of("gp")
     study = search(spec, 12)
-    study.sampler = StudySampler(spec)
+    study.sampler = StudySampler(spec, None)
     for _ in range(2):
         suggest(study.ask(), spec)  # runs on, without a report
     first, second = (trial.params for trial in study.trials[-2:])
@@ -176,7 +177,7 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(
     add("FAIL", {})
     watching = Sampler(description="", make=lambda _, seed: Watching(seed=seed))
     monkeypatch.setitem(SAMPLERS, "watching", watching)
-    study.sampler = StudySampler(spec)
+    study.sampler = StudySampler(spec, None)
     suggest(study.ask(), spec)
     assert [trial.params for trial in seen] == [study.trials[n].params for n in (0, 1, 3, 5)]
     assert [trial.state.name for trial in seen] == ["RUNNING"] + 3 * ["COMPLETE"]
@@ -202,7 +203,7 @@ def test_a_sampler_of_ones_own_that_keeps_its_state_in_the_study(
 
 def test_an_unknown_sampler_is_told_with_those_there_are() -> None:
     with pytest.raises(SpecError, match="one of gp, tpe, random, grid, but got 'best'"):
-        StudySampler(spec_of("best"))
+        StudySampler(spec_of("best"), None)
 
 
 def begin(study: StudyHandle) -> Lease:
@@ -220,7 +221,7 @@ def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) ->
     optuna.load_study(study_name="s", storage=db.optuna).enqueue_trial({"dropout": 0.125})
     again = find_study(db, "s")  # as by a process that never read them
     assert again is not None
-    again.study.sampler = StudySampler(SPEC)
+    again.study.sampler = StudySampler(SPEC, prior_for(SPEC.dataset))
     leases = [begin(again), begin(again)]
     assert [lease.trial_number for lease in leases] == [30, 31]
     params = [db.optuna.get_trial(lease.trial_id).params for lease in leases]

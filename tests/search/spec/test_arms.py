@@ -170,9 +170,9 @@ def test_the_total_follows_the_repeats() -> None:
 
 def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     spec = comparison()
-    study = optuna.create_study(sampler=StudySampler(spec))
+    study = optuna.create_study(sampler=StudySampler(spec, None))
     for number in range(spec.trials):
-        study.sampler = StudySampler(spec)  # as after a restart
+        study.sampler = StudySampler(spec, None)  # as after a restart
         trial = study.ask()
         live = suggest(trial, spec)
         arm, repeat = spec.place_of(number)

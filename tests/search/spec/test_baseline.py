@@ -134,7 +134,7 @@ def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
     """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
     spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
     storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(sampler=StudySampler(spec), storage=storage)
+    study = optuna.create_study(sampler=StudySampler(spec, None), storage=storage)
     if spec.baseline is not None:
         study_id = storage.get_study_id_from_name(study.study_name)
         storage.create_new_trial(study_id, queued_baseline(spec))

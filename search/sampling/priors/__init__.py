@@ -1,0 +1,116 @@
+"""What recorded curves of other data sets say about a study that has hardly begun.
+
+The files beside this one are what `python -m benchmarks.prior --write` learned on the records of
+benchmarks/results/curves: `all.json` on all of them, `without_NAME.json` on those of other data
+sets than NAME.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+FOLDER = Path(__file__).parent
+POLICIES = (
+    *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
+    "flip-crop-erase",
+)
+FEATURES = (
+    *("depth", "width", "residual", "learning_rate", "learning_rate_squared"),
+    *("dropout", "label_smoothing", "coupled", "coupled_decay", "decoupled", "decoupled_decay"),
+    *("augmentation", *POLICIES),
+)
+
+
+def features(params: Mapping[str, Any]) -> list[float]:
+    """FEATURES, each about 0 in the middle and 1 wide; 0 where they are not searched."""
+
+    def part(name: str, value: float) -> float:
+        return value if name in params else 0.0
+
+    decay = math.log10(max(params.get("weight_decay", 3e-4), 1e-8)) + 3.5
+    rate = math.log10(params.get("learning_rate", 3e-3)) + 2.5
+    policy, strength = params.get("augmentation", ""), params.get("augmentation_strength", 1.0)
+    kinds = [
+        part("weight_decay_kind", (params.get("weight_decay_kind") == kind) * value)
+        for kind in ("coupled", "decoupled")
+        for value in (1.0, decay)
+    ]
+    return [
+        part("depth", (params.get("depth", 3) - 3) / 2),
+        part("width", math.log2(params.get("width", 24) / 24)),
+        part("residual", float(params.get("residual", 0)) - 0.5),
+        part("learning_rate", rate),
+        part("learning_rate", rate * rate),
+        part("dropout", 2 * params.get("dropout", 0.0) - 0.5),
+        part("label_smoothing", 5 * params.get("label_smoothing", 0.0) - 0.5),
+        *kinds,
+        part("augmentation", (strength if policy != "none" else 0.0) - 0.5),
+        *((policy == known) * strength for known in POLICIES),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What recorded curves of other data sets say; R of their reports, F features.
+
+    Attributes:
+        spread: usual standard deviation of the levels at the first report, the unit of the rest.
+        fractions: of the training, at the reports, (R,).
+        falls: mean fall to the end, (R,).
+        level: how the fall depends on the level, (R,).
+        noise: standard deviation of what remains, (R,).
+        promised: how the fall depends on the parameters, (R, F).
+        ends: how the end depends on them, in standard deviations of all ends, (F,).
+    """
+
+    spread: float
+    fractions: Array
+    falls: Array
+    level: Array
+    noise: Array
+    promised: Array
+    ends: Array
+
+    def at(self, fraction: float, column: Array) -> float:
+        """An attribute between its reports."""
+        return float(np.interp(fraction, self.fractions, column))
+
+
+# Without one: all trials fall alike, by how much and how unevenly the study must show.
+_NONE = Prior(0.3, *np.array([[0.0], [-1.0], [0.0], [0.5]]), *np.zeros((2, 1, len(FEATURES))))
+
+
+@cache
+def prior_for(dataset: str) -> Path:
+    """The prior for studies of a data set, which knows no curve of it.
+
+    So what such studies of a recorded data set show holds for others, too.
+    """
+    known = {file.stem: file for file in FOLDER.glob("*.json")}
+    return known.get(f"without_{dataset}", known["all"])
+
+
+@cache
+def read_prior(file: Path | None) -> Prior:
+    """What `python -m benchmarks.prior` wrote; None: one that promises nothing."""
+    stored = json.loads(file.read_text()) if file is not None else {}
+    if stored.pop("features", None) != list(FEATURES):
+        return _NONE
+    spread = float(stored.pop("spread"))
+    return Prior(spread, **{name: np.array(value) for name, value in stored.items()})
+
+
+def promise(params: Mapping[str, Any], prior: Path | None) -> float:
+    """Where such a configuration ended on other data sets, in standard deviations of all that were
+    tried there: the lower the better. 0 for what the prior does not know."""
+    return float(np.sum(np.array(features(params)) * read_prior(prior).ends))
