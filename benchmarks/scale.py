@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -88,6 +89,9 @@ def make(file: Path, trials: int) -> dict[str, float]:
 
 def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     """Processor seconds."""
+    from search.sampling.chooser import make_chooser
+    from search.sampling.priors import prior_for
+    from search.sampling.sampler import StudySampler
     from search.spec.space import suggest
     from search.store.claims import claim
     from search.store.leases import Lease, sample
@@ -97,10 +101,12 @@ def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     clock = _Laps()
     db = open_database(f"sqlite:///{file}")
     study = require_study(db, None)
-    spec = load_spec(study)
+    spec = replace(load_spec(study), trials=10**6)
+    study.study.sampler = StudySampler(spec, prior_for(spec.dataset))
+    choose = make_chooser(study, spec)
 
     def begin() -> Lease:
-        lease = claim(study, total=10**9)
+        lease = claim(study, total=spec.trials, choose=choose)
         assert isinstance(lease, Lease)
         return lease
 

@@ -165,6 +165,13 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert sum(parts) == int(sums[2].replace(" ", ""))
 
 
+def test_the_table_of_all_trials_is_left_out_where_nobody_reads_it() -> None:
+    text = text_of(study_view([trial_view(number, [0.5]) for number in range(1001)]))
+    assert "All 1 001 trials with a finished epoch, as a table:" in text
+    assert "search.leaderboard --study fashion" in text
+    assert text.count("\n| #") == 10
+
+
 def test_a_study_that_has_hardly_begun() -> None:
     text = text_of(study_view([trial_view(0, state="running")]))
     assert "Not finished: 0 of 50 trials" in text
