@@ -217,7 +217,8 @@ def _checked(found: Any, source: str) -> Part:
 def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> str:
     """What is wrong, and the remedy; empty where nothing is."""
     is_shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
-    if not is_shaped or images.dtype.kind not in "uif" or 0 in images.shape:
+    is_typed = images.dtype.kind in "uif" and images.dtype.itemsize <= 8
+    if not is_shaped or not is_typed or 0 in images.shape:
         return (
             f"the images have shape {images.shape} and type {images.dtype}; give numbers of shape "
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
@@ -225,7 +226,8 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         return "the images hold numbers that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
-        return f"class names {listed(names)} cannot be used; give at least two, each once"
+        some = listed([name[:40] for name in names])
+        return f"class names {some} cannot be used; give at least two, each once"
     is_shaped = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
     if not is_shaped or labels.min() < 0 or labels.max() >= len(names):
         values = listed(sorted({str(label) for label in labels.flat}), 5)

@@ -6,9 +6,11 @@ Those from elsewhere may be a device, a pipe, or without end.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,10 +55,26 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("its brackets are nested too deeply") from None
 
 
+def this_host() -> tuple[str, str]:
+    """Its name, and what tells hosts and containers of one name apart; `?` where not known."""
+    host = socket.gethostname().replace(":", "_")[:64]
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return host, f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return host, "?"
+
+
+def host_digest() -> str:
+    """Of `this_host`, 8 hexadecimal digits."""
+    return hashlib.sha256(os.fsencode(":".join(this_host()))).hexdigest()[:8]
+
+
 def write_atomically(path: Path, payload: bytes) -> None:
     """Replace `path` so that a reader, or a crash at any moment, sees the old or the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    writer = f"{host_digest()}-{os.getpid()}-{secrets.token_hex(4)}"  # to tell what a kill leaves
+    temporary = path.with_name(f"{path.name}.{writer}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             file.write(payload)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Fit = Literal["pad", "stretch"]
 Range = tuple[float, float]  # levels shown black and white
 _WHITE_LEVELS = (1.0, 255.0, 65535.0)  # usual ones of floats
+_AT_A_TIME = 2**20  # levels in double precision: of a whole picture they may take gigabytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +73,7 @@ def extent(values: NDArray[Any]) -> Range:
     """Lowest and highest finite level; (0, 0) without any."""
     import numpy as np
 
-    finite = values[np.isfinite(values)]
+    finite = values if values.dtype.kind in "ui" else values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
@@ -92,7 +93,7 @@ def common_range(extents: Iterable[Range], *, integers: bool) -> Range | None:
         top = next((top for top in _WHITE_LEVELS if high <= top), 0.0)
     if low >= 0 and high - low > top / 2 > 0:
         return 0.0, top
-    return (low, high) if low < high else (low, low + 1)
+    return (low, high) if low < high else (low, max(low + 1, math.nextafter(low, math.inf)))
 
 
 def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:
@@ -100,8 +101,12 @@ def scale(values: NDArray[Any], levels: Range) -> NDArray[np.uint8]:
     import numpy as np
 
     black, white = levels
-    scaled = np.nan_to_num(np.rint((values.astype(np.float64) - black) * (255 / (white - black))))
-    return scaled.clip(0, 255).astype(np.uint8)
+    flat, scaled = values.reshape(-1), np.empty(values.size, np.uint8)
+    for start in range(0, len(flat), _AT_A_TIME):
+        part = flat[start : start + _AT_A_TIME].astype(np.float64)
+        levels_256 = np.nan_to_num(np.rint((part - black) * (255 / (white - black))))
+        scaled[start : start + _AT_A_TIME] = levels_256.clip(0, 255)
+    return scaled.reshape(values.shape)
 
 
 def words(levels: Range) -> str:

@@ -18,18 +18,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
+from data.reading import this_host
 from search.store.database import snapshot, with_retry
 from search.store.leases import Lease, tell
 from search.store.schema import STOPPED, DatabaseClock, leases, trials
@@ -49,14 +48,14 @@ Nothing = Literal["wait", "done"]
 
 def this_worker() -> str:
     """The name of this process, at most 150 characters. A forked child has its own."""
-    host, scope = _here()
+    host, scope = this_host()
     return f"{host}:{os.getpid()}:{_start(os.getpid())}:{scope}"
 
 
 def exists(worker: str) -> bool | None:
     """Whether the process of that name lives, running or stopped; None where that is not known."""
     found = re.fullmatch(r"([^:]*):([0-9]{1,9}):([^:]*):([^:]*)", worker, re.ASCII)
-    host, scope = _here()
+    host, scope = this_host()
     if found is None or (found[1], found[4]) != (host, scope) or scope == "?":
         return None
     return _start(int(found[2])) == found[3]
@@ -70,16 +69,6 @@ def _start(pid: int) -> str:
             # From boot and not since 1970: the host's clock may be set.
             return str(round(100 * (process.create_time() - psutil.boot_time())))
     return "ended"
-
-
-def _here() -> tuple[str, str]:
-    """Host and scope, as the names of this host's workers have them."""
-    host = socket.gethostname().replace(":", "_")[:64]
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return host, f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return host, "?"
 
 
 def claim(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from models import Architecture, ArchitectureError, build, family_of, from_dict,
 from models.checks import first_line
 from search.spec.extensions import restore_family
 from search.training.epoch import BundleError
-from search.training.files import MOST_BYTES, WEIGHTS, load_tensors
+from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
 from search.training.task import logits
 
 FORMAT = 2
@@ -163,7 +164,10 @@ def read_bundle(folder: Path) -> Bundle:
         payload = read_regular(path, MOST_BYTES)
         if hashlib.sha256(payload).hexdigest() != stored["weights_sha256"]:
             raise ValueError(f"not the one that {CONFIG} describes")
-        return replace(described, weights=load_tensors(payload, safetensors=True))
+        weights = load_tensors(payload, safetensors=True)
+        if not all(map(is_plain, weights.values())):
+            raise ValueError("a weight is no finite number")
+        bundle = replace(described, weights=weights)
     except OSError as error:
         raise BundleError(
             f"cannot read {path} ({error.strerror}); name another bundle, or {REMEDY}"
@@ -171,6 +175,8 @@ def read_bundle(folder: Path) -> Bundle:
     except Exception as error:  # whatever a file that others wrote makes of the code that reads it
         reason = f"{type(error).__name__}: {first_line(error)}"[:200]
         raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
+    bundle.network()  # before pictures are read in its size
+    return bundle
 
 
 def _described(stored: Mapping[str, Any]) -> Bundle:
@@ -181,14 +187,21 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     mean_C, std_C = (torch.tensor(stored[name], dtype=torch.float32) for name in ("mean", "std"))
     if not mean_C.shape == std_C.shape == (channels,):
         raise ValueError("mean and std are not a number for each channel")
+    temperature = float(stored.get("temperature", 1.0))
+    if not (is_plain(mean_C) and 0 < temperature < math.inf and bool((std_C > 0).all())):
+        raise ValueError("mean, std and temperature are not such as data have")
     composition, preparation = stored["composition"], stored.get("preparation")
+    if not all(type(stored[name]) is str for name in TEXTS):
+        raise TypeError(f"{', '.join(TEXTS)} are not text")
+    if not all(type(stored[name]) is int and 0 <= stored[name] < 2**63 for name in COUNTS):
+        raise TypeError(f"{', '.join(COUNTS)} are not whole numbers from 0 up")
     return Bundle(
         **{name: stored[name] for name in (*TEXTS, *COUNTS)},
         class_names=tuple(map(str, stored["class_names"])),
         image_shape=(channels, height, width),
         mean_C=mean_C,
         std_C=std_C,
-        temperature=float(stored.get("temperature", 1.0)),
+        temperature=temperature,
         # Of a network that is older than the choice, it is what all had then.
         preparation=FIRST if preparation is None else Preparation.from_dict(preparation),
         composition=None if composition is None else Composition.from_dict(composition),

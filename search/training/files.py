@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data.reading import TEMPORARY, read_regular, write_atomically
+import psutil
+
+from data.reading import TEMPORARY, host_digest, read_regular, write_atomically
 from models.checks import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS = "model.safetensors"  # of a finished network, in its folder
 PREVIOUS = ".previous.pt"
@@ -75,13 +82,17 @@ class Remote:
 
 
 def delete_abandoned(folder: Path) -> None:
-    """Delete the temporary files below a folder that killed writers left.
+    """Delete the temporary files below a folder whose writers are gone.
 
-    A write takes moments, so a file of an hour ago has no writer any more.
+    Those of another host, or of a container of its own, after an hour: a write takes moments.
     """
     for path in folder.rglob(f"*{TEMPORARY}"):
+        named = re.search(
+            r"\.([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}$", path.name.removesuffix(TEMPORARY)
+        )
+        is_gone = named and named[1] == host_digest() and not psutil.pid_exists(int(named[2]))
         with suppress(OSError):  # not ours to delete, or its writer has just renamed it
-            if time.time() - path.lstat().st_mtime > OLD_SECONDS:
+            if is_gone or time.time() - path.lstat().st_mtime > OLD_SECONDS:
                 path.unlink()
 
 
@@ -137,6 +148,15 @@ def delete_checkpoint(path: Path | Remote) -> None:
         candidate.unlink(missing_ok=True)
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Finite, and not sparse, quantised, complex or without memory, as a file's can be."""
+    import torch
+
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    plain = plain and not (tensor.is_quantized or tensor.is_complex())
+    return plain and bool(torch.isfinite(tensor).all())
+
+
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     """What torch.save (or safetensors) wrote, in main memory; nothing of it is executed.
 
@@ -149,6 +169,10 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     try:
         if safetensors:
             return load(content)
+        if content.startswith(b"PK"):  # as torch tells its formats apart
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if any(entry.compress_type for entry in archive.infolist()):
+                    raise ValueError("it is compressed, which torch.save never does")
         with warnings.catch_warnings(action="ignore"):  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds

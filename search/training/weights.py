@@ -21,7 +21,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
 from search.spec.space import arm_config, make_config
 from search.training.epoch import WeightsError
-from search.training.files import MOST_BYTES, WEIGHTS, load_tensors
+from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
 from search.training.metrics import METRICS
 
 IMAGENET = "imagenet"
@@ -66,8 +66,8 @@ def fitting_weights(
             there, here = (by(it.shape) or "a number" for it in (found[name], tensor))
             shapes = f"{there} there and {here} here"
             raise WeightsError(f"{another}: {name} is {shapes}; give the study the same network")
-        if not bool(torch.isfinite(found[name]).all()):
-            raise WeightsError(f"weights of {source!r} are no finite numbers in {name}")
+        if not is_plain(found[name]):
+            raise WeightsError(f"weights of {source!r} are no plain finite numbers in {name}")
     return {name: found[name] for name in own}
 
 

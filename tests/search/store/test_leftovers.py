@@ -20,7 +20,6 @@ from search.spec.parameters import read_parameter
 from search.store.folders import sweep
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
-from search.training import files
 from search.training.task import load_task
 
 SPACE = {"width": {"low": 4, "high": 12}, "depth": 1, "hidden": []}
@@ -57,9 +56,8 @@ def written(folder: Path) -> set[Any]:
 
 @pytest.mark.faults
 def test_after_kills_at_any_moment_no_file_is_left(
-    tmp_path: Path, times: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, times: Callable[[int, int], int]
 ) -> None:
-    monkeypatch.setattr(files, "OLD_SECONDS", 0.0)  # a kill within a write leaves a new file
     context, rng = multiprocessing.get_context("fork"), random.Random(0)
     kills, folder = times(4, 200), tmp_path / "s" / "checkpoints"
     load_task("digits", default_data_dir(), torch.device("cpu"), seed=0)  # loads libraries

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from data.reading import write_atomically
+from data.reading import host_digest, write_atomically
 from search.store import StorageError
 from search.store.folders import find_checkpoints
 from search.training import files
@@ -24,6 +25,7 @@ from search.training.files import (
     delete_abandoned,
     delete_checkpoint,
     latest_checkpoint,
+    load_tensors,
     save_checkpoint,
 )
 
@@ -171,6 +173,37 @@ def test_killed_while_saving_leaves_a_whole_file(
         assert epoch is not None
         assert epoch > first
         first = epoch + 1
+
+
+def test_what_a_killed_writer_left_is_deleted_at_once(tmp_path: Path) -> None:
+    child = FORK.Process(target=print)
+    child.start()
+    child.join()
+    for pid in (child.pid, os.getpid()):
+        (tmp_path / f"trial-3.pt.{host_digest()}-{pid}-01234567.partial.tmp").touch()
+        (tmp_path / f"trial-3.pt.00000000-{pid}-01234567.partial.tmp").touch()  # another host's
+    delete_abandoned(tmp_path)
+    left = sorted(path.name.split(".")[2] for path in tmp_path.iterdir())
+    others = [f"00000000-{pid}-01234567" for pid in (child.pid, os.getpid())]
+    assert left == sorted([f"{host_digest()}-{os.getpid()}-01234567", *others])
+
+
+def test_a_file_under_way_names_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: found.extend(p.name for p in tmp_path.iterdir()))
+    write_atomically(tmp_path / "a", b"1")
+    assert found[0].startswith(f"a.{host_digest()}-{os.getpid()}-")
+
+
+def test_compressed_weights_are_refused_before_they_grow() -> None:
+    """200 kB that would unpack to 200 MB."""
+    buffer, small = io.BytesIO(), io.BytesIO()
+    torch.save({"a": torch.zeros(1000)}, buffer)
+    with zipfile.ZipFile(buffer) as given, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in given.infolist():
+            new.writestr(entry.filename, given.read(entry))
+    with pytest.raises(ValueError, match="compressed"):
+        load_tensors(small.getvalue())
 
 
 def test_only_what_killed_writers_left_long_ago_is_deleted(tmp_path: Path) -> None:
