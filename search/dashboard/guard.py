@@ -80,8 +80,11 @@ HEADERS = {
 # Browsers say whose page sends a request. One of another port or site has no business here; a
 # person who follows a link from there ("navigate") has.
 OWN_PAGES = ("same-origin", "none", None)
-# What a spreadsheet would compute; a number with its sign is none.
-FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:[\d.]+(?:e[+-]?\d+)?|inf)\Z)")
+# What a spreadsheet would compute, in a cell or where its country's separator cuts one, with signs
+# of any width; numbers with their signs, and lists of them, are none.
+FORMULA = re.compile(r"(^|[,;|\t，；｜])(?=[\s\"\u200b-\u200f\ufeff]*[=+@＝＋＠−－-])")
+_NUMBER = r"[+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf)"
+NUMBERS = re.compile(rf"[\[({{]*{_NUMBER}(?:, ?{_NUMBER})*[\])}}]*", re.ASCII)
 
 
 class Token:
@@ -242,7 +245,7 @@ def without_formulas(text: str) -> str:
     """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
     safe = io.StringIO()
     csv.writer(safe).writerows(
-        [f"'{cell}" if FORMULA.match(cell) else cell for cell in row]
+        [cell if NUMBERS.fullmatch(cell) else FORMULA.sub(r"\1'", cell) for cell in row]
         for row in csv.reader(io.StringIO(text, newline=""))
     )
     return safe.getvalue()

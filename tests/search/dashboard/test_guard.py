@@ -248,8 +248,12 @@ def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
-    [(text, f"'{text}") for text in ('=HYPERLINK("x,")', "+1-cmd|x", "-2+3", "@SUM(1)", "\t=1")]
-    + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "")],
+    [
+        (text, f"'{text}")
+        for text in ('=HYPERLINK("x,")', "+1-cmd|x", "-2+3", "@SUM(1)", " =1", "＝1")
+    ]
+    + [("a;=1+1", "a;'=1+1"), ("\t=1", "'\t'=1"), ("a；＠b", "a；'＠b"), ("1,-2+3", "1,'-2+3")]
+    + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "", "[0.5, -0.25]", "a-b; c")],
 )
 def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:
     study = optuna.load_study(study_name="one", storage=place.db.optuna)
