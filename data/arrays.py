@@ -100,11 +100,19 @@ def load_training(
 
 
 def load_test(dataset: Dataset, name: str, data_dir: Path) -> Examples:
-    """The test examples, with the levels of the training images where they are not uint8."""
+    """The test examples, with the levels of the training images where either are not uint8."""
     part = learned = _checked(dataset.load(False, data_dir), name)
-    if part.images.dtype != np.uint8:
+    is_own = dataset.path is not None and dataset.path.is_file()
+    if is_own or part.images.dtype != np.uint8:
         learned = _checked(dataset.load(True, data_dir), name)
-    return _examples(part, _levels(learned.images))
+    kinds = [it.images.dtype for it in (learned, part)]
+    if (kinds[0].kind == "f") != (kinds[1].kind == "f"):
+        raise DataError(
+            f"{name}: training images are {kinds[0]} and test images {kinds[1]}, so their levels "
+            "cannot be compared; give both as integers or both as floats"
+        )
+    levels = _levels(learned.images)
+    return _examples(part, (0, 255) if levels is None and kinds[1] != np.uint8 else levels)
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
@@ -226,7 +234,7 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         return "the images hold numbers that are not finite; replace them"
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
-        some = listed([name[:40] for name in names])
+        some = listed([name[:40] for name in names], 10)
         return f"class names {some} cannot be used; give at least two, each once"
     is_shaped = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
     if not is_shaped or labels.min() < 0 or labels.max() >= len(names):

@@ -87,8 +87,13 @@ class Bundle:
         return model.eval().to(memory_format=torch.channels_last)
 
     def probabilities(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Of each class, (N, K) float32, for uint8 images of `image_shape`."""
+        """Of each class, (N, K) float32, for uint8 images of `image_shape`.
+
+        Raises BundleError where the weights are so large that there are none.
+        """
         found_NK = logits(self.network(), images_NCHW, self.mean_C, self.std_C)
+        if not bool(torch.isfinite(found_NK).all()):
+            raise BundleError(f"the network of study {self.study!r} gives no numbers; {REMEDY}")
         return (found_NK / self.temperature).softmax(1)
 
 

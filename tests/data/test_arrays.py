@@ -102,6 +102,23 @@ def test_other_numbers_are_scaled_alike_in_training_and_test(
         assert np.array_equal(loaded.images_NCHW[:, 0], expected)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "<i2", ">i2", ">u4", "int64"])
+def test_integers_of_another_width_in_the_test_part_mean_the_same(path: Path, kind: str) -> None:
+    test = images(9)
+    for train in (images(30), images(30).astype(">i4")):
+        np.savez(path, **plain(x_train=train, x_test=test.astype(kind)))
+        loaded = load_test(f"npz:{path}", path.parent)
+        assert np.array_equal(loaded.images_NCHW[:, 0], test)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_floats_in_one_part_alone_are_refused(path: Path, swap: bool) -> None:
+    train, test = (images(30) / 255, images(9)) if swap else (images(30), images(9) / 255)
+    np.savez(path, **plain(x_train=train, x_test=test))
+    with pytest.raises(DataError, match="both as integers or both as floats"):
+        load_test(f"npz:{path}", path.parent)
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [

@@ -115,6 +115,7 @@ def test_descriptions_by_the_byte(folder: Path, content: bytes) -> None:
 @given(edited(PAYLOAD))
 @example(to_safetensors({}))
 @example(to_safetensors({name: w * math.nan for name, w in BUNDLE.weights.items()}))
+@example(to_safetensors({name: w * 1e19 for name, w in BUNDLE.weights.items()}))
 @example(to_safetensors({name: torch.zeros(99) for name in BUNDLE.weights}))
 def test_weights_by_the_byte(folder: Path, payload: bytes) -> None:
     (folder / WEIGHTS).write_bytes(payload)
