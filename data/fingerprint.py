@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from data.errors import listed
 from data.examples import DatasetInfo, Examples
@@ -31,12 +33,14 @@ class Fingerprint:
         test: by class; empty for data sets whose test images are verified whenever they are read.
         validation: how many of `training`, the last ones in order, the data set has for validation
             itself; 0 where they are drawn.
+        validated: a digest of which these are; empty without any, and of studies of before it.
     """
 
     image_shape: tuple[int, int, int]
     training: Mapping[str, Pictures]
     test: Mapping[str, Pictures]
     validation: int
+    validated: str = ""
 
     @property
     def digest(self) -> str:
@@ -51,6 +55,7 @@ class Fingerprint:
             "training": [[name, *pictures] for name, pictures in self.training.items()],
             "test": [[name, *pictures] for name, pictures in self.test.items()],
             "validation": self.validation,
+            **({"validated": self.validated} if self.validated else {}),
         }
 
     @classmethod
@@ -62,15 +67,17 @@ class Fingerprint:
             training={str(name): (int(count), str(it)) for name, count, it in stored["training"]},
             test={str(name): (int(count), str(it)) for name, count, it in stored["test"]},
             validation=int(stored["validation"]),
+            validated=str(stored.get("validated", "")),
         )
 
 
 def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
     """Of all training examples and of what `info` knows of the test images."""
-    pixels_ND = examples.images_NCHW.cpu().contiguous().flatten(1).numpy()
+    digests = _of_images(examples)
     training: dict[str, list[bytes]] = {name: [] for name in info.class_names}
-    for label, image in zip(examples.labels_N.tolist(), pixels_ND, strict=True):
-        training[info.class_names[label]].append(hashlib.sha256(image).digest())
+    for label, digest in zip(examples.labels_N.tolist(), digests, strict=True):
+        training[info.class_names[label]].append(digest)
+    own = digests[-info.validation_count :] if info.has_own_validation else []
     test: dict[str, list[bytes]] = {}
     for file, file_digest in sorted(info.test_digests.items(), key=lambda it: class_of(it[0])):
         test.setdefault(class_of(file), []).append(file_digest.encode())
@@ -78,8 +85,25 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
         image_shape=info.image_shape,
         training={name: _pictures(found) for name, found in training.items()},
         test={name: _pictures(found) for name, found in test.items()},
-        validation=info.validation_count if info.has_own_validation else 0,
+        validation=len(own),
+        validated=_digest(sorted(own)) if own else "",
     )
+
+
+def in_order(examples: Examples, validation: int) -> Examples:
+    """By label and content, the last so many, for validation, among themselves.
+
+    So files may be renamed, and a function may list them as it likes: a split falls alike.
+    """
+    digests, labels = _of_images(examples), examples.labels_N.tolist()
+    first = len(labels) - validation
+    order = sorted(range(len(labels)), key=lambda it: (it >= first, labels[it], digests[it]))
+    return examples.select(torch.tensor(order))
+
+
+def _of_images(examples: Examples) -> list[bytes]:
+    pixels_ND = examples.images_NCHW.cpu().contiguous().flatten(1).numpy()
+    return [hashlib.sha256(image).digest() for image in pixels_ND]
 
 
 def _pictures(digests: list[bytes]) -> Pictures:
@@ -92,6 +116,8 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 def differences(old: Fingerprint, new: Fingerprint) -> str:
     """What has changed, in words on one line; empty where the content is the same."""
+    if not old.validated:
+        new = replace(new, validated="")
     if old.digest == new.digest:
         return ""
     told = [f"class {name!r} is new" for name in new.training if name not in old.training]
@@ -108,6 +134,8 @@ def differences(old: Fingerprint, new: Fingerprint) -> str:
                 told.append(f"other {kind}pictures in {name!r}")
     if old.validation != new.validation:
         told.append(f"{new.validation} pictures of their own for validation, not {old.validation}")
+    elif old.validated != new.validated and not told:
+        told.append("other pictures of them are for validation")
     return listed(told or ["classes or pictures stand in another order"], MAX_TOLD)
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+STUDY_MARK = "study.json"  # in a study's folder below runs/: whose it is
 TEMPORARY = ".partial.tmp"
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from data.arrays import Part
 from data.folders.preparation import Preparation
 
-VERSION = 2  # raise it where pictures become other pixels, or what is kept has another form
+VERSION = 3  # raise it where pictures become other pixels, or what is kept has another form
 WORTH = 10_000_000  # bytes of picture files, about a second's decoding: from there on it is kept
 
 

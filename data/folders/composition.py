@@ -142,8 +142,11 @@ def read_alike(
     """
     channels, height, width = image_shape
     with pictures.HUSHED(), pictures.opened(path) as image:
-        given, is_deep = image.size, pictures.is_deep(image)
-        notes = [words(pictures.levels_of(image, preparation))] if is_deep else []
+        given, notes = image.size, list[str]()
+        if pictures.is_deep_colour(image):
+            notes.append(pictures.UPPER_BITS)
+        elif pictures.is_deep(image):
+            notes.append(words(pictures.levels_of(image, preparation)))
     is_sharp = preparation == Preparation()  # the training images were no files, made small
     [picture_HWC] = pictures.read_pictures([path], image_shape, preparation, is_sharp=is_sharp)
     if composition is not None and channels == 1:

@@ -13,33 +13,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
-
-import numpy as np
 
 from data.arrays import Part
 from data.errors import DataError, listed, refuse_names, shown
 from data.examples import DatasetInfo, share, stratified
 from data.folders.cache import cached
 from data.folders.held_out import class_of, file_digest, held_out, record_path
-from data.folders.pictures import (
-    channels_of,
-    decoded,
-    each,
-    is_deep,
-    is_picture,
-    is_system_folder,
-    opened,
-    read_pictures,
-)
-from data.folders.preparation import FIRST, Preparation, Range, Reading, common_range, extent, words
+from data.folders.looks import prepare
+from data.folders.pictures import is_picture, is_system_folder, read_pictures
+from data.folders.preparation import Reading
+from data.reading import STUDY_MARK
 
 VALIDATION = ("val", "valid", "validation")
-SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from
-SMALLEST = 8  # for networks to have something to pool; the largest is a matter of time
-LARGEST = 1024
-FIRST_SIZE = 32  # of studies of before the size was chosen
-MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
 
 
 def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
@@ -54,7 +39,7 @@ def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
 
 def _load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     found = read_layout(root, data_dir, version=reading.version)
-    image_shape, preparation, notes = _prepare([root / file for file in found.images], reading)
+    image_shape, preparation, notes = prepare([root / file for file in found.images], reading)
     files = found.images if train else list(found.test_digests)
     label_of = {name: label for label, name in enumerate(found.class_names)}
     return replace(
@@ -73,7 +58,7 @@ def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Pat
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
 
-def read_layout(root: Path, data_dir: Path, *, version: int = 2) -> Part:
+def read_layout(root: Path, data_dir: Path, *, version: int = 3) -> Part:
     """The files below `root`, none decoded; a split that is drawn is kept in `data_dir`.
 
     In place of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder: for
@@ -101,6 +86,9 @@ def _read(root: Path, data_dir: Path, version: int) -> Part:
     if len(own) > 1:
         raise DataError(f"{root} has folders {listed(own)}; keep one, for the validation images")
     validation = _scan(root, own[0], skipped, names) if own else []
+    if split:
+        others = {path.name for path in root.iterdir() if path.is_dir()} - {split, "test", *own}
+        skipped += [root / name for name in sorted(others) if not is_system_folder(name)]
     notes = [f"validation: the {len(validation)} pictures of {name}/" for name in own]
     drawn = not (split and (root / "test").is_dir())
     if drawn:
@@ -138,11 +126,21 @@ def _training_folder(root: Path, version: int) -> str:
     if version > 1 and root.is_dir() and not (root / "test").is_dir():
         files = (file for file in root.glob("*/*") if not is_system_folder(file.parent.name))
         if any(is_picture(file) and file.is_file() for file in files):
+            if own := [name for name in VALIDATION if _holds_folders_alone(root / name)]:
+                raise DataError(
+                    f"{root} has a folder {own[0]} beside those of its classes; move the classes "
+                    f"into {root / 'train'}, so that both are told apart"
+                )
             return ""
     raise DataError(
         f"there is no folder {root / 'train'}; put images into {root}/train/<class>/, "
         f"one folder for each class, or into {root}/<class>/"
     )
+
+
+def _holds_folders_alone(folder: Path) -> bool:
+    inside = [*folder.iterdir()] if folder.is_dir() else []
+    return any(path.is_dir() for path in inside) and not any(map(is_picture, inside))
 
 
 def _scan(
@@ -153,9 +151,18 @@ def _scan(
     known: the classes that there may be.
     """
     above = sorted((root / split).iterdir())
-    classes = [path for path in above if path.is_dir() and not is_system_folder(path.name)]
+    # A study of these pictures may have its own folder beside them.
+    classes = [
+        path
+        for path in above
+        if path.is_dir() and not is_system_folder(path.name) and not [*path.glob(f"*/{STUDY_MARK}")]
+    ]
     refuse_names(classes)
     below = [path for folder in classes for path in sorted(folder.iterdir())]
+    links = [path for path in above if not is_system_folder(path.name)]
+    links += [path for path in below if is_picture(path)]
+    if lost := [path for path in links if path.is_symlink() and not path.exists()]:
+        raise DataError(f"{listed(lost)}: a link that leads nowhere; mend or delete it")
     files = [path for path in below if path.is_file() and is_picture(path)]
     refuse_names(files)
     skipped += sorted({*above, *below} - {*classes, *files})
@@ -193,63 +200,3 @@ def _draw(root: Path, split: str, files: Sequence[str]) -> list[str]:
     read_pictures([root / file for file in files], (1, 1, 1))  # all whole, while all are in reach
     _, drawn = stratified(labels, share(len(files), len(classes)), 0, "test")
     return [files[index] for index in drawn]
-
-
-def _prepare(
-    paths: Sequence[Path], reading: Reading
-) -> tuple[tuple[int, int, int], Preparation, list[str]]:
-    """How the training pictures, and all later ones, are prepared.
-
-    Grey where all of them are; damaged ones are passed over. Those of up to 8 bits are opened
-    only, others decoded.
-
-    Returns:
-        (C, H, W), the preparation, and what was decided, a sentence each.
-    """
-    size = reading.image_size
-    if size is not None and not 1 <= size <= LARGEST:
-        raise DataError(f"image size {size} is not between 1 and {LARGEST} pixels")
-    if reading.version == 1:
-        side = size or FIRST_SIZE
-        return (channels_of(paths, side), side, side), FIRST, []
-    looks = [look for look in each(_look, paths) if not isinstance(look, DataError)]
-    sizes = sorted((size for size, *_ in looks), key=lambda size: size[0] * size[1])
-    side = size or choose_size(sizes)
-    levels = common_range(
-        (own for _, own, _ in looks if own is not None),
-        integers=all(is_whole for *_, is_whole in looks),
-    )
-    channels = channels_of(paths, side)
-    between = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (sizes[:1] + sizes[-1:])))
-    kind = "grey" if channels == 1 else "RGB"
-    notes = [f"pictures of {between} as they are, {kind}"]
-    if set(sizes) != {(side, side)}:
-        chosen = "" if size is not None else "; --image-size N changes the size"
-        notes = [
-            f"pictures of {between} scaled to {side}x{side} {kind}, proportions kept, the rest "
-            f"filled with the colour of each picture's border{chosen}"
-        ]
-    if levels is not None:
-        notes.append(f"pictures of more than 8 bits: {words(levels)}")
-    return (channels, side, side), Preparation(fit="pad", levels=levels), notes
-
-
-def _look(_index: int, path: Path) -> tuple[tuple[int, int], Range | None, bool]:
-    """Size, levels of a picture of more than 8 bits, and whether these are integers."""
-    with opened(path) as image:
-        size, deep, mode = image.size, is_deep(image), image.mode
-    if not deep:
-        return size, None, True
-    with decoded(path, (1, 1), "pad") as image:
-        return size, extent(np.asarray(image)), mode != "F"
-
-
-def choose_size(sizes: Sequence[tuple[int, int]]) -> int:
-    """The side in pixels for pictures of these sizes: of SIZES, or their own where smaller.
-
-    The largest that half of them have, so that most are not enlarged, and that keeps all together
-    within MAX_PIXELS (but 32 in any case), so that a study ends in good time.
-    """
-    affordable = max((MAX_PIXELS / max(len(sizes), 1)) ** 0.5, 32)
-    most = min(median(map(min, sizes)) if sizes else 32, affordable)
-    return max((size for size in SIZES if size <= most), default=max(int(most), SMALLEST))

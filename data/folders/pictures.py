@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageFile, ImageOps, features
 
 from data.errors import DataError, listed, shown
 from data.folders.preparation import Fit, Preparation, Range, common_range, extent, scale
@@ -35,12 +35,16 @@ THREADS = 4
 WORTH_THREADS = 20_000
 _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tiff webp"  # endings
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
+_FOREIGN_FORMAT = "is a format that is not supported"
+_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
 _REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
 # Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
     "__macosx,@eadir,@tmp,#recycle,#snapshot,@recycle,@recently-snapshot,$recycle.bin,recycler,"
     "system volume information,lost+found"
 )
+_BITS, _SAMPLE_FORMAT = 258, 339  # TIFF tags
+UPPER_BITS = "16 bits for each colour: the upper 8 are taken"
 _AS_IT_IS = Preparation()
 _Result = TypeVar("_Result")
 # Without Pillow's warnings of odd metadata; what matters in them is an error here.
@@ -161,11 +165,24 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
+def is_deep_colour(image: ImageFile.ImageFile) -> bool:
+    """Whether it has 16 bits for each colour, of which Pillow keeps the upper 8; not loaded yet."""
+    return not is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def samples(image: Image.Image) -> NDArray[np.generic]:
+    """The levels of a deep picture. Pillow has unsigned ones of 32 bits as signed."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})  # a TIFF's
+    is_unsigned = (tags.get(_BITS), tags.get(_SAMPLE_FORMAT, (1,))) == ((32,), (1,))
+    return values.view(np.uint32) if is_unsigned and image.mode == "I" else values
+
+
 def levels_of(image: Image.Image, preparation: Preparation) -> Range:
     """Of a deep picture: the common ones, or where there are none its own."""
     if preparation.levels is not None:
         return preparation.levels  # without decoding the picture
-    return common_range([extent(np.asarray(image))], integers=image.mode != "F") or (0, 1)
+    return common_range([extent(samples(image))], integers=image.mode != "F") or (0, 1)
 
 
 def flattened(
@@ -173,7 +190,7 @@ def flattened(
 ) -> Image.Image:
     """A decoded picture in that mode, white where it is transparent."""
     if is_deep(image):
-        image = Image.fromarray(scale(np.asarray(image), levels_of(image, preparation)))
+        image = Image.fromarray(scale(samples(image), levels_of(image, preparation)))
     elif image.has_transparency_data:
         below = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
@@ -181,7 +198,7 @@ def flattened(
 
 
 @contextmanager
-def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[Image.Image]:
+def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[ImageFile.ImageFile]:
     """The picture, upright; JPEGs at a fraction of their size, but twice what `box` takes."""
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
@@ -216,13 +233,12 @@ def _fitted(picture: Image.Image, box: tuple[int, int], fit: Fit, is_sharp: bool
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture at `path`, not decoded; what goes wrong with it inside becomes a DataError."""
     if not path.is_file():
         raise DataError(f"there is no picture file {shown(path)}; check the path")
     if (ending := path.suffix.lower()[1:]) in _FOREIGN.split():
-        why = f"{ending.upper()} is a format that is not supported"
-        raise PictureError(path, f"cannot be read: {why}")
+        raise PictureError(path, f"cannot be read: {ending.upper()} {_FOREIGN_FORMAT}")
     try:
         # By its path, Pillow would map it into memory, and garble TIFFs that lie on their side.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -235,4 +251,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         why = f"has more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe to decode"
         raise PictureError(path, why) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise PictureError(path, "cannot be read as a picture") from error
+        with path.open("rb") as file:
+            is_foreign = file.read(12)[4:] in _HEIC  # phones and mails call it .jpg
+        why = f": it is HEIC, which {_FOREIGN_FORMAT}" if is_foreign else " as a picture"
+        raise PictureError(path, f"cannot be read{why}") from error

@@ -20,6 +20,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 from sqlalchemy import or_, select
 
+from data.reading import STUDY_MARK as OWNER
 from data.reading import parse_json, read_regular, write_atomically
 from models.checks import first_line
 from search.store import RUNS_VARIABLE, StorageError, StudyGoneError, is_sqlite, read_url
@@ -33,7 +34,6 @@ RUNS = Path("runs")
 ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: leads to the network that was finished first
-OWNER = "study.json"  # in a study's folder: whose it is
 MOST_OWNER_BYTES = 10_000
 UNREADABLE = "?"  # in place of an identity: somebody's, so not ours
 LONGEST_NAME = 100

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from data.datasets import load_training
+from data.datasets import find_dataset, load_training
 from data.errors import DataError
 from data.examples import DatasetInfo, Examples, normalisation, split, thinned, to_unit
-from data.fingerprint import Fingerprint, fingerprint
+from data.fingerprint import Fingerprint, fingerprint, in_order
 from data.folders.preparation import Reading
 from search.spec.recipe import EARLY_LOOK
 from search.training.epoch import Score
@@ -92,6 +92,8 @@ def load_task(
     """
     info, examples = load_training(dataset, data_dir, reading=reading)
     content = fingerprint(info, examples)
+    if reading.version > 2 and find_dataset(dataset).path is not None:  # others have their order
+        examples = in_order(examples, info.validation_count if info.has_own_validation else 0)
     if seed is None:
         return make_task(info, examples, examples.select(torch.arange(0)), device, content)
     if info.has_own_validation and validation_count not in (None, info.validation_count):

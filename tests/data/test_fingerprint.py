@@ -74,6 +74,19 @@ def test_what_is_drawn_for_the_test_counts_and_another_size_is_said_once(root: P
     )
 
 
+def test_which_pictures_are_for_validation_counts(root: Path) -> None:
+    make_pets(root, split="val", first_seed=900)
+    before = look(root)
+    assert Fingerprint.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+    one, other, aside = (root / place for place in ("train/cat/0.png", "val/cat/0.png", "aside"))
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+    assert differences(before, look(root)) == "other pictures of them are for validation"
+    earlier = Fingerprint.from_dict({**before.to_dict(), "validated": ""})
+    assert differences(earlier, look(root)) == ""
+
+
 def toy(names: str, labels: list[int], side: int = 2) -> Fingerprint:
     info = made_up_info(
         "toy", names, image_shape=(1, side, side), validation_count=1, training_count=len(labels)

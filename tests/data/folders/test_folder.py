@@ -19,7 +19,8 @@ from PIL import Image
 from data.arrays import mirror_changes_class
 from data.datasets import count_test, load_test, load_training
 from data.errors import DataError
-from data.folders.folder import choose_size, read_layout
+from data.folders.folder import read_layout
+from data.folders.looks import choose_size
 from data.folders.preparation import Reading
 from tests.data.pets import EACH, colour, fill, jpeg, load, save
 
@@ -44,7 +45,6 @@ def left_by_systems_and_people(root: Path) -> None:
         fill(root / "train" / name / "ant", 0, 2)
     fill(root / "train/ant/@eaDir", 0, 1)
     fill(root / "train/ant/red", 0, 1)
-    (root / "train/ant/x.png").symlink_to("/nonexistent/x.png")
     save(root / "train/overview.png", colour(1))
 
 
@@ -74,6 +74,13 @@ def two_spellings(root: Path) -> None:
     fill(root / "train" / unicodedata.normalize("NFD", "caf\u00e9"), 700, 4)
 
 
+def without_train_and_a_study_beside(root: Path) -> None:
+    without_train(root)
+    save(root / "runs/insects/figures/curves.png", colour(1))
+    (root / "runs/insects/study.json").write_text("{}")
+    (root / "studies.db").write_bytes(b"SQLite")
+
+
 def linked(root: Path) -> None:
     (root / "train/bee").rename(root / "bees elsewhere")
     (root / "train/bee").symlink_to(root / "bees elsewhere")
@@ -91,10 +98,12 @@ def tiny_wide_and_animated(root: Path) -> None:
 
 
 READ: list[tuple[Callable[[Path], None], int, str]] = [
-    (left_by_systems_and_people, 24, r"skipped, .* of a class: 17 \(#recycle, .* more\)"),
+    (left_by_systems_and_people, 24, r"skipped, .* of a class: 16 \(#recycle, .* more\)"),
     (names_and_endings_of_all_kinds, 29 + 4 * len(NAMES), "pictures of 24x24 as they are, RGB"),
     (without_train, 24, "test: there is no folder .*/test, so 5 pictures are held out"),
     (validation_of_its_own, 36, "validation: the 6 pictures of valid/"),
+    (without_train_and_a_study_beside, 24, r"skipped, .*: 2 \(runs, studies.db\)"),
+    (lambda root: fill(root / "Test/ant", 400, 3), 24, r"skipped, .* of a class: 1 \(Test\)"),
     (lambda root: fill(root / "test/ant", 400, 3), 27, "warning: no test pictures of class 'bee'"),
     (two_spellings, 32, "24x24"),
     (linked, 25, "24x24"),
@@ -224,6 +233,16 @@ def two_for_validation(root: Path) -> None:
     fill(root / "valid/ant", 0, 1)
 
 
+def links_that_lead_nowhere(root: Path) -> None:
+    (root / "train/ant/x.png").symlink_to("/nonexistent/x.png")
+    (root / "train/cow").symlink_to("/nonexistent/cow")
+
+
+def validation_without_train(root: Path) -> None:
+    without_train(root)
+    fill(root / "val/ant", 0, 1)
+
+
 def one_image_beside_a_test_set(root: Path) -> None:
     fill(root / "train/fox", 0, 1)
     fill(root / "test/ant", 0, 1)
@@ -241,6 +260,8 @@ REFUSED: list[tuple[Callable[[Path], None], str]] = [
         r"train/fox\\x1b\[31m\\n: the name has control characters",
     ),
     (nothing_in_a_class, "train/cow, .*train/dog has no images"),
+    (links_that_lead_nowhere, "train/cow, .*train/ant/x.png: a link that leads nowhere"),
+    (validation_without_train, "a folder val beside those of its classes; move the classes into"),
     (two_for_validation, "has folders val, valid; keep one"),
     (lambda root: fill(root / "val/cow", 0, 1), "class 'cow' of .*/val is not in .*/train"),
     (one_image_beside_a_test_set, "class 'fox' .* has 1 images .* at least 2"),

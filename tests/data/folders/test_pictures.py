@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from data.datasets import load_test, load_training
@@ -126,6 +130,46 @@ def test_one_scale_is_found_in_training_kept_for_test_and_told(
     assert Preparation.from_dict(asdict(info.preparation)) == info.preparation
 
 
+def tiff(path: Path, values: NDArray[Any]) -> None:
+    """Uncompressed, unsigned, of as many bits as there are; Pillow writes no such file."""
+    height, width, channels = values.shape
+    bits, rows = 8 * values.itemsize, values.tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 2 if channels > 1 else 1)]
+    tags += [(273, 8), (277, channels), (278, height), (279, len(rows)), (339, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(rows))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(start + rows + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [(65535, "the upper 8 are taken"), (4095, "6 pictures .* lower 12 .* would come out dark")],
+)
+def test_colours_of_16_bits_are_taken_as_declared_or_refused(
+    tmp_path: Path, top: int, said: str
+) -> None:
+    levels = np.linspace(0, top, 192).reshape(8, 8, 3).astype("<u2")
+    for part, name in product(("train", "test"), ("a", "b")):
+        for index in range(3):
+            tiff(tmp_path / f"p/{part}/{name}/{index}.tif", levels)
+    if top < 65535:
+        with pytest.raises(DataError, match=said):
+            load_training(f"folder:{tmp_path / 'p'}", tmp_path)
+        return
+    info, training = load_training(f"folder:{tmp_path / 'p'}", tmp_path)
+    assert said in "".join(info.notes)
+    assert np.array_equal(training.images_NCHW[0].permute(1, 2, 0), levels >> 8)
+    picture = tmp_path / "p/test/a/0.tif"
+    assert any(said in it for it in read_alike(picture, (3, 8, 8), None, info.preparation)[1])
+
+
+def test_unsigned_levels_of_32_bits(tmp_path: Path) -> None:
+    tiff(tmp_path / "a.tif", np.array([[[0], [2**31]], [[2**32 - 1], [2**30]]], "<u4"))
+    image_HW = read_pictures([tmp_path / "a.tif"], (1, 2, 2))[0, :, :, 0]
+    assert image_HW.tolist() == [[0, 128], [255, 64]]
+
+
 def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 4095], [65535, 257]], np.uint16)).save(tmp_path / "a.png")
     image_HW = read_pictures([tmp_path / "a.png"], (1, 2, 2), FIRST)[0, :, :, 0]
@@ -137,13 +181,21 @@ def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"just text", b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n", None]
+    ("content", "said"),
+    [
+        (b"", "cannot be read as a picture"),
+        (b"just text", "cannot be read as a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n", "cannot be read as a picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC, .* not supported"),  # called .png
+        (None, "there is no picture file"),
+    ],
 )
-def test_what_is_no_whole_picture_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_no_whole_picture_is_named(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
     path = tmp_path / "a\nb.png"
     if content is not None:
         path.write_bytes(content)
-    said = "cannot be read as a picture" if content is not None else "there is no picture file"
     with pytest.raises(DataError, match=said) as caught:
         read_pictures([path], (1, 8, 8))
     assert r"a\nb.png" in str(caught.value)

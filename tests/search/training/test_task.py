@@ -1,11 +1,23 @@
 """Stages of networks, and what they make of images."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from data.folders.preparation import Reading
 from models import Architecture, ConvNetConfig, MLPConfig, build
-from search.training.task import stage_maps
+from search.training.task import load_task, stage_maps
+from tests.data.pets import make_pets
 
+ANY_ORDER = """
+import numpy as np
+
+def load(train):
+    order = np.random.default_rng().permutation(60)  # another one each time
+    images = np.arange(60, dtype=np.uint8).repeat(64).reshape(60, 8, 8)
+    return images[order], order % 2, ("even", "odd")
+"""
 MEAN, STD = torch.tensor([0.0]), torch.tensor([1.0])
 
 
@@ -41,3 +53,28 @@ def test_the_maps_are_what_the_layers_give() -> None:
         if name in maps:
             assert torch.allclose(torch.from_numpy(maps.pop(name)), x[0], atol=1e-5)
     assert not maps
+
+
+def parts(name: str, data_dir: Path, version: int) -> list[torch.Tensor]:
+    task = load_task(
+        name, data_dir, torch.device("cpu"), seed=0, limit=20, reading=Reading(version=version)
+    )
+    return [task.training.images_NCHW, task.validation.images_NCHW]
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("version", [3, 2])
+def test_renamed_pictures_are_divided_as_before(tmp_path: Path, own: bool, version: int) -> None:
+    root = make_pets(tmp_path / "pets")
+    make_pets(root, split="val" if own else "test", first_seed=100)
+    before = parts(f"folder:{root}", tmp_path, version)
+    for path in list(root.glob("*/*/*.png")):
+        path.rename(path.with_stem(f"{9 - int(path.stem[-1])}-{path.stem}"))
+    after = parts(f"folder:{root}", tmp_path, version)
+    assert all(map(torch.equal, before, after)) == (version == 3)
+
+
+def test_so_are_those_of_a_function_that_lists_them_as_it_likes(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ANY_ORDER)
+    name = f"{tmp_path / 'mine.py'}:load"
+    assert all(map(torch.equal, parts(name, tmp_path, 3), parts(name, tmp_path, 3)))

@@ -1,0 +1,112 @@
+"""What a folder's training pictures are made into: their sizes and levels are looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from data.errors import DataError
+from data.folders.pictures import (
+    UPPER_BITS,
+    channels_of,
+    decoded,
+    each,
+    is_deep,
+    is_deep_colour,
+    opened,
+    samples,
+)
+from data.folders.preparation import FIRST, Preparation, Range, Reading, common_range, extent, words
+
+SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from
+SMALLEST = 8  # for networks to have something to pool; the largest is a matter of time
+LARGEST = 1024
+FIRST_SIZE = 32  # of studies of before the size was chosen
+HALF = 128  # of 8-bit levels: below it all of them are dark
+MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST's at 32 x 32
+
+
+def prepare(
+    paths: Sequence[Path], reading: Reading
+) -> tuple[tuple[int, int, int], Preparation, list[str]]:
+    """How the training pictures, and all later ones, are prepared.
+
+    Grey where all of them are; damaged ones are passed over. Those of up to 8 bits are opened
+    only, others decoded.
+
+    Returns:
+        (C, H, W), the preparation, and what was decided, a sentence each.
+    """
+    size = reading.image_size
+    if size is not None and not 1 <= size <= LARGEST:
+        raise DataError(f"image size {size} is not between 1 and {LARGEST} pixels")
+    if reading.version == 1:
+        side = size or FIRST_SIZE
+        return (channels_of(paths, side), side, side), FIRST, []
+    looks = [look for look in each(_look, paths) if not isinstance(look, DataError)]
+    sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
+    side = size or choose_size(sizes)
+    levels = common_range(
+        (look.levels for look in looks if look.levels is not None),
+        integers=all(look.is_whole for look in looks),
+    )
+    in_colour = [look.highest for look in looks if look.highest is not None]
+    if in_colour and max(in_colour) < HALF and reading.version > 2:
+        raise DataError(
+            f"{len(in_colour)} pictures have 16 bits for each colour and use the lower "
+            f"{8 + max(in_colour).bit_length()} of them, so they would come out dark; save them "
+            "with 8 bits, or scaled to all 16"
+        )
+    channels = channels_of(paths, side)
+    between = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (sizes[:1] + sizes[-1:])))
+    kind = "grey" if channels == 1 else "RGB"
+    notes = [f"pictures of {between} as they are, {kind}"]
+    if set(sizes) != {(side, side)}:
+        chosen = "" if size is not None else "; --image-size N changes the size"
+        notes = [
+            f"pictures of {between} scaled to {side}x{side} {kind}, proportions kept, the rest "
+            f"filled with the colour of each picture's border{chosen}"
+        ]
+    if levels is not None:
+        notes.append(f"pictures of more than 8 bits: {words(levels)}")
+    if in_colour:
+        notes.append(f"pictures of {UPPER_BITS}")
+    return (channels, side, side), Preparation(fit="pad", levels=levels), notes
+
+
+class _Look(NamedTuple):
+    """What is seen of a picture; the last three only of more than 8 bits.
+
+    highest: of its colours, as 8 bits.
+    """
+
+    size: tuple[int, int]
+    levels: Range | None = None
+    is_whole: bool = True
+    highest: int | None = None
+
+
+def _look(_index: int, path: Path) -> _Look:
+    with opened(path) as image:
+        size, mode, deep, in_colour = image.size, image.mode, is_deep(image), is_deep_colour(image)
+    if not deep and not in_colour:
+        return _Look(size)
+    with decoded(path, (1, 1), "pad") as image:
+        if deep:
+            return _Look(size, extent(samples(image)), mode != "F")
+        return _Look(size, highest=int(np.asarray(image.convert("RGB")).max()))
+
+
+def choose_size(sizes: Sequence[tuple[int, int]]) -> int:
+    """The side in pixels for pictures of these sizes: of SIZES, or their own where smaller.
+
+    The largest that half of them have, so that most are not enlarged, and that keeps all together
+    within MAX_PIXELS (but 32 in any case), so that a study ends in good time.
+    """
+    affordable = max((MAX_PIXELS / max(len(sizes), 1)) ** 0.5, 32)
+    most = min(median(map(min, sizes)) if sizes else 32, affordable)
+    return max((size for size in SIZES if size <= most), default=max(int(most), SMALLEST))
