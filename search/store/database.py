@@ -93,7 +93,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
             return operation()
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_transient(error):
-                if isinstance(error, exc.OperationalError):
+                if isinstance(error, exc.OperationalError) or _is_of_the_file(error):
                     raise StorageError(f"{db.url}: {explain(error)}") from error
                 raise  # a bug of ours, not an outage
             waited = time.monotonic() - started
@@ -176,6 +176,12 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, passing)
 
 
+def _is_of_the_file(error: BaseException) -> bool:
+    """Whether SQLite's file is damaged, overwritten in its place perhaps."""
+    cause = _cause(error)
+    return isinstance(cause, exc.DBAPIError) and _sqlite_code(cause.orig) in _REASONS
+
+
 def forbids_writing(error: exc.DBAPIError) -> bool:
     """Whether what was tried failed only because we may read and not write."""
     if isinstance(error.orig, sqlite3.Error):
@@ -204,7 +210,7 @@ def _cause(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _sqlite_code(error: BaseException) -> int:
+def _sqlite_code(error: BaseException | None) -> int:
     # Extended codes (SQLITE_IOERR_WRITE) hold the primary one in their low byte. Errors that
     # Python's own layer raises have none.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

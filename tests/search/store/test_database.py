@@ -159,6 +159,20 @@ def test_bugs_are_not_retried(db: Database) -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"not SQLite" * 2000])
+def test_a_file_that_is_overwritten_in_its_place(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "studies.db"
+    with closing(open_database(f"sqlite:///{path}")) as db:
+        study = optuna.create_study(storage=db.optuna, study_name="s")
+        trial = study.ask()
+        with path.open("r+b") as file:
+            file.truncate(0)
+            file.write(content)
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"the file is (damaged|not an SQLite)"):
+                with_retry(db, lambda: study.tell(trial, 0.5))
+
+
 def test_a_server_that_stays_away(postgres: Any) -> None:
     with closing(open_database(postgres.new_database())) as db, ThreadPoolExecutor() as pool:
         db.patience_seconds = 0.3
