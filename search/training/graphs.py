@@ -106,9 +106,15 @@ class OwnRandomness:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a `state()`; not within the context."""
-        self._own_cpu, *own_cuda = state["global"]
-        if self._own_cuda is not None and own_cuda:
+        """Take up a `state()`; not within the context.
+
+        One of another kind of device fits no generator here: then the streams begin anew.
+        """
+        own_cpu, *own_cuda = state["global"]
+        if bool(own_cuda) != (self._own_cuda is not None):
+            return
+        self._own_cpu = own_cpu
+        if self._own_cuda is not None:
             self._own_cuda.set_state(own_cuda[0])
         self.order.set_state(state["order"])
         self.augmentation.set_state(state["augmentation"])

@@ -126,6 +126,16 @@ def test_resuming(task: Task, stop_after: int) -> None:
     check_same_randomness(resumed, uninterrupted)
 
 
+@pytest.mark.parametrize("devices", [("cuda:0", "cpu"), ("cpu", "cuda:0")])
+def test_another_kind_of_device_carries_on(task: Task, devices: tuple[str, str]) -> None:
+    began_on, goes_on_on = (task.to(torch.device(name)) for name in devices)
+    training = start(0, began_on)
+    first = next(training)
+    second = next(start(0, goes_on_on, state=training.state()))
+    assert second.epoch == 2
+    assert second.train_loss < first.train_loss
+
+
 def test_packed_against_solo(task: Task) -> None:
     """All at a time, each on its stream; what each draws is exactly what it draws alone."""
     alone = [start(number, task, early_look=True) for number in range(len(CASES))]

@@ -54,6 +54,18 @@ def test_resuming_is_bit_equal(
         assert curve(network, recipe, task, state=state) == whole[done:]
 
 
+def test_another_kind_of_device_carries_on(network: ConvNetConfig, task: Task) -> None:
+    """A GPU's checkpoint on a CPU: all but the random streams goes on."""
+    training = train(network, RECIPE, task, seed=3)
+    first = [next(training) for _ in range(2)]
+    of_gpu = torch.zeros(16, dtype=torch.uint8)  # seed and offset
+    streams = {"global": [torch.get_rng_state(), of_gpu], "order": of_gpu, "augmentation": of_gpu}
+    state = {**training.state(), "randomness": streams}
+    rest = list(train(network, RECIPE, task, seed=3, state=state))
+    assert [epoch.epoch for epoch in rest] == [3, 4, 5]
+    assert rest[0].train_loss < first[-1].train_loss
+
+
 def test_the_callers_randomness_is_left_alone(network: ConvNetConfig, task: Task) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
