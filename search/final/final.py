@@ -11,7 +11,7 @@ from typing import Any
 
 from data.datasets import count_test, default_data_dir
 from data.folders.composition import measure
-from models import family_of, to_dict
+from models import to_dict
 from models.summary import anatomy
 from search.analysis.candidates import Candidate, recorded_candidates
 from search.analysis.final_result import FeatureMaps, FinalResult, metrics
@@ -171,17 +171,14 @@ def finalise(
             )
             job_for = partial(
                 make_job,
-                dataset=view.dataset.name,
-                reading=reading,
+                spec=view.spec,
                 content=task.content,
                 place=source,
                 data_dir=images,
-                study_seed=view.spec.seed,
                 checkpoints=folder / CHECKPOINTS,
             )
-            split = {"validation_count": view.spec.validation_count, "limit": view.spec.limit}
             rivals = [
-                (job_for(one, candidate=one.trial.number, **split), seed)
+                (job_for(one, candidate=one.trial.number), seed)
                 for one in several
                 for seed in range(candidate_seeds)
             ]
@@ -244,10 +241,8 @@ def finalise(
 
 def make_job(chosen: Chosen, **others: Any) -> Job:
     """What of a job is the configuration's; `others` are its other fields."""
-    architecture = chosen.config.architecture
     return Job(
-        architecture=to_dict(architecture),
-        source=family_of(architecture).source,
+        architecture=to_dict(chosen.config.architecture),
         recipe=chosen.config.recipe,
         epochs=chosen.epochs,
         **others,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from models.checks import first_line
 from search.final.runs import THREADS
 from search.running.on_ray import cause_of, joined, ray
 from search.running.pool import WATCH_SECONDS
+from search.spec.extensions import contents, handed_over, register_families
 from search.terminal.commands import log
 from search.training.device import prepare_process
 from search.training.epoch import Epoch, RepeatError
@@ -31,11 +32,21 @@ MAX_DEATHS = 5  # of one run
 
 
 def train_there(
-    job: Job, task: Task, seed: int, checkpoint: bytes | None, device: str
+    job: Job,
+    files: Mapping[str, bytes],
+    task: Task,
+    seed: int,
+    checkpoint: bytes | None,
+    device: str,
 ) -> Iterator[tuple[Epoch | None, bytes]]:
-    """What a task does: each epoch with the checkpoint after it; in the end None with the last."""
+    """What a task does: each epoch with the checkpoint after it; in the end None with the last.
+
+    Args:
+        files: the study's extensions, see `contents`.
+    """
     prepare_process(THREADS if device == "cpu" else None)
-    with tempfile.TemporaryDirectory() as folder:
+    with handed_over(files), tempfile.TemporaryDirectory() as folder:
+        register_families(job.spec.families)
         here = replace(job, checkpoints=Path(folder))
         path, epochs = here.checkpoint(seed), list[Epoch]()
         if checkpoint is not None:
@@ -72,12 +83,13 @@ def train_on_ray(
             num_cpus=1, num_gpus=gpus, num_returns="streaming", max_retries=0, max_calls=1
         )(train_there)
         images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
+        files = contents(runs[0][0].spec.extensions)  # of one study
 
         def start(index: int) -> Any:
             job, seed = runs[index]
             path = job.checkpoint(seed)
             saved = path.read_bytes() if path.exists() else None
-            return there.remote(job, images, seed, saved, "cuda" if gpus else "cpu")
+            return there.remote(job, files, images, seed, saved, "cuda" if gpus else "cpu")
 
         waiting = {index: start(index) for index in range(len(runs))}
         while waiting and not stop.is_set():

@@ -26,6 +26,8 @@ from search.final.progress import shown_progress
 from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
 from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
+from search.spec.domains import SpecError
+from search.spec.extensions import require
 from search.terminal.commands import BAD_INPUT
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
@@ -142,8 +144,10 @@ def train_one(job: Job, seed: int) -> int:
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
+    spec = job.spec
     with StopOnSignal() as stopping:
         try:
+            require(spec.extensions, spec.families, spec.dataset)
             train_in_turn(
                 [(job, seed)],
                 job.load(torch.device("cpu")),
@@ -152,7 +156,7 @@ def train_one(job: Job, seed: int) -> int:
             )
         except StoppedError:
             pass
-        except (RepeatError, DataError, ArchitectureError, OSError) as error:
+        except (RepeatError, DataError, SpecError, ArchitectureError, OSError) as error:
             raise RepeatError(f"seed {seed}: {error}") from error
     return stopping.exit_code
 

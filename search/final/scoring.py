@@ -38,7 +38,7 @@ def begin_evaluation(
     From here on a process that is killed has perhaps seen the test set; the same command then
     takes up this record again, as it gets to the same weights.
     """
-    if not find_dataset(task.info.name, job.reading).has_same_test(task.info, job.data_dir):
+    if not find_dataset(task.info.name, job.spec.reading).has_same_test(task.info, job.data_dir):
         raise DataError(
             f"the classes or the test images of {task.info.name} were changed meanwhile; put them "
             "back, and the same command goes on"
@@ -65,7 +65,7 @@ def test(
 
     Where there are numbers on record, those stand, whatever scoring once more gives.
     """
-    examples = load_test(task.info.name, job.data_dir, reading=job.reading).to(task.device)
+    examples = load_test(task.info.name, job.data_dir, reading=job.spec.reading).to(task.device)
     counts_KK = np.zeros((task.classes, task.classes), dtype=np.int64)
     model = bundle.network().to(task.device)
     scored, all_logits, bins_2B3 = [], [], np.zeros((2, CALIBRATION_BINS, 3))

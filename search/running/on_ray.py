@@ -10,11 +10,9 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from pathlib import Path
 from typing import Any
 
 from models.checks import first_line
@@ -23,7 +21,7 @@ from search.running.request import Request
 from search.running.run import Run
 from search.running.worker import work_for_study
 from search.spec.domains import SpecError
-from search.spec.extensions import contents, load_extension
+from search.spec.extensions import contents, handed_over
 from search.store import StorageError, is_sqlite, read_url
 from search.store.claims import COUNTED
 from search.store.database import is_transient
@@ -58,11 +56,7 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
     """What a task does. Returns its exit code, and why it could not go on, if so."""
     arguments, files = handed
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            for number, (name, content) in enumerate(files.items()):
-                file = Path(folder, f"{number}-{Path(name).name}")
-                file.write_bytes(content)
-                load_extension(name, file)
+        with handed_over(files):
             return work_for_study({**arguments, "study": study, "device": device}), ""
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:

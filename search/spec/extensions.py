@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,6 +165,17 @@ def contents(extensions: Iterable[Extension]) -> dict[str, bytes]:
     """The files that this process has loaded, by the names that studies have for them."""
     loaded = {one.name: _loaded[one.name] for one in extensions if one.name in _loaded}
     return {name: one.path.read_bytes() for name, one in loaded.items()}
+
+
+@contextmanager
+def handed_over(files: Mapping[str, bytes]) -> Iterator[None]:
+    """Load another process's `contents`. Raises SpecError."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, content) in enumerate(files.items()):
+            file = Path(folder, f"{number}-{Path(name).name}")
+            file.write_bytes(content)
+            load_extension(name, file)
+        yield
 
 
 def _digest(path: Path) -> str:

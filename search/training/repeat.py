@@ -19,9 +19,8 @@ from typing import Any
 import torch
 
 from data.fingerprint import Fingerprint, differences
-from data.folders.preparation import Reading
 from models import from_dict
-from search.spec.extensions import restore_family
+from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
@@ -34,31 +33,25 @@ class Job:
     """What is trained.
 
     Attributes:
+        spec: of the study. Its seed decides, with a run's own, all that is random in it. In another
+            process its extensions are to be loaded first.
         architecture: as `models.to_dict` gives it.
         recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
-        study_seed: decides, with a run's own seed, all that is random in it.
         content: fingerprint of all images, where one is to be held to.
         place: the data set's name where it lies elsewhere now.
-        source: code of a person's own family of networks.
         candidate: number of the trial that is trained here to compare it with others, on the
             study's own split; None: the final training, on all training images.
-        validation_count, limit: of that split, as `load_task` takes them.
     """
 
+    spec: StudySpec
     architecture: Mapping[str, Any]
     recipe: Recipe
     epochs: int
-    dataset: str
-    reading: Reading
     data_dir: Path
-    study_seed: int
     checkpoints: Path
     content: Fingerprint | None = None
     place: str | None = None
-    source: str | None = None
     candidate: int | None = None
-    validation_count: int | None = None
-    limit: int | None = None
 
     @property
     def kind(self) -> str:
@@ -67,14 +60,15 @@ class Job:
 
     def load(self, device: torch.device) -> Task:
         """The images to train on. Raises DataError."""
+        spec = self.spec
         return load_task(
-            self.place or self.dataset,
+            self.place or spec.dataset,
             self.data_dir,
             device,
-            seed=None if self.candidate is None else self.study_seed,
-            reading=self.reading,
-            validation_count=self.validation_count,
-            limit=self.limit,
+            seed=None if self.candidate is None else spec.seed,
+            reading=spec.reading,
+            validation_count=spec.validation_count,
+            limit=spec.limit,
         )
 
     def checkpoint(self, seed: int) -> Path:
@@ -88,16 +82,17 @@ class Job:
 
     def identity(self, seed: int) -> dict[str, Any]:
         """What a checkpoint must have been made for to be gone on from."""
-        split = [self.candidate, self.validation_count, self.limit]
+        spec = self.spec
+        split = [self.candidate, spec.validation_count, spec.limit]
         return {
             **({} if self.candidate is None else {"candidate": split}),
             "architecture": dict(self.architecture),
             "recipe": self.recipe.to_dict(),
-            "dataset": self.dataset,
-            "image_size": self.reading.image_size,
+            "dataset": spec.dataset,
+            "image_size": spec.image_size,
             "epochs": self.epochs,
             "content": None if self.content is None else self.content.to_dict(),
-            "seed": [self.study_seed, seed],
+            "seed": [spec.seed, seed],
         }
 
     def saved(self, seed: int) -> dict[str, Any]:
@@ -148,13 +143,11 @@ def train_slices(
     saved = job.saved(seed)
     names = {"number": "epoch"}  # as earlier versions called it
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
-    if job.source is not None:
-        restore_family(str(job.architecture["family"]), job.source)
     training = train(
         from_dict(job.architecture),
         dataclasses.replace(job.recipe, patience=None),
         task,
-        seed=derived_seed(job.study_seed, job.kind, seed),
+        seed=derived_seed(job.spec.seed, job.kind, seed),
         state=saved["training"],
         stop=stop,
     )

@@ -15,7 +15,7 @@ from search.final.runs import train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
 from tests.search.blobs import train_seed
-from tests.search.final.test_runs import make_job
+from tests.search.final.test_runs import make_job, spec_with_own_schedule
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from search.running.on_ray import joined
@@ -29,7 +29,10 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
 ) -> None:
     # Else other tests would starve its workers. The name is Ray's own.
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    job, alone = (make_job(tmp_path / name, EPOCHS) for name in ("ray", "alone"))
+    spec = spec_with_own_schedule(tmp_path, monkeypatch)
+    job, alone = (
+        make_job(tmp_path / name, EPOCHS, spec, schedule="own") for name in ("ray", "alone")
+    )
     task = job.load(torch.device("cpu"))
     runs, told, killed = [(job, 0), (job, 1)], list[tuple[int, int]](), list[int]()
     stop = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,42 @@ import pytest
 import torch
 
 from data.datasets import default_data_dir
-from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
 from search.final import runs
 from search.final.runs import processes_for, train_apart, train_in_turn
+from search.spec.config import StudySpec
+from search.spec.extensions import load_extension
 from search.spec.recipe import Recipe
+from search.spec.schedules import SCHEDULES
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job
 from search.training.task import Task
 from tests.search.blobs import train_seed
 
+SPEC = StudySpec(dataset="digits", seed=3)
+EXTENSION = """
+from search.spec.schedules import SCHEDULES
 
-def make_job(folder: Path, epochs: int = 2) -> Job:
+SCHEDULES["own"] = SCHEDULES["cosine"]
+"""
+
+
+def make_job(folder: Path, epochs: int = 2, spec: StudySpec = SPEC, **recipe: Any) -> Job:
     return Job(
+        spec=spec,
         architecture=to_dict(ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,))),
-        recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop"),
+        recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop", **recipe),
         epochs=epochs,
-        dataset="digits",
-        reading=Reading(),
         data_dir=default_data_dir(),
-        study_seed=3,
         checkpoints=folder,
     )
+
+
+def spec_with_own_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
+    """Of a study that adds the schedule `own`, which other processes do not know yet."""
+    monkeypatch.setitem(SCHEDULES, "own", SCHEDULES["cosine"])  # forgotten afterwards
+    (folder / "own.py").write_text(EXTENSION)
+    return replace(SPEC, extensions=(load_extension("own.py", folder / "own.py"),))
 
 
 def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
@@ -90,6 +105,24 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
     assert failed == [1]
     assert told == [(0, 1), (1, 1), (0, 2), (1, 2)]
     assert [run.seed for run in trained] == [0, 1]
+
+
+def test_a_process_loads_the_studys_extensions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_with_own_schedule(tmp_path, monkeypatch)
+    own, plain = (
+        make_job(tmp_path / schedule, spec=spec, schedule=schedule)
+        for schedule in ("own", "cosine")
+    )
+    alone = {"processes": 1, "stop": threading.Event(), "on_epoch": lambda *_: None}
+    train_apart([(own, 0), (plain, 0)], **alone)
+    rates = [[it["learning_rate"] for it in job.saved(0)["curve"]] for job in (own, plain)]
+    assert len(rates[0]) == 2
+    assert rates[0] == rates[1]
+    (tmp_path / "own.py").unlink()
+    with pytest.raises(RepeatError, match="error above"):
+        train_apart([(own, 1)], **alone)
 
 
 def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from data.folders.preparation import Reading
 from models import ConvNetConfig, to_dict
+from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
@@ -22,15 +23,17 @@ from tests.search.blobs import train_seed
 @pytest.fixture
 def job(network: ConvNetConfig, tmp_path: Path) -> Job:
     return Job(
+        spec=StudySpec(dataset="digits", seed=7),
         architecture=to_dict(network),
         recipe=Recipe(epochs=4, patience=1, batch_size=50, augmentation="flip-crop"),
         epochs=3,
-        dataset="blobs",
-        reading=Reading(),
         data_dir=tmp_path,
-        study_seed=7,
         checkpoints=tmp_path / "checkpoints",
     )
+
+
+def with_spec(job: Job, **fields: Any) -> Job:
+    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, **fields))
 
 
 def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: Path) -> None:
@@ -62,8 +65,8 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
 def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) -> None:
     first, second = train_seed(job, task, 0), train_seed(job, task, 1)
     assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
-    for change in ({"study_seed": 8}, {"dataset": "other"}):
-        assert not dataclasses.replace(job, **change).saved(0)["curve"]
+    for change in ({"seed": 8}, {"dataset": "mnist"}):
+        assert not with_spec(job, **change).saved(0)["curve"]
     assert len(job.saved(0)["curve"]) == 3
     shorter = dataclasses.replace(job, epochs=1)
     train_seed(shorter, task, 0)
@@ -71,14 +74,14 @@ def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) 
 
 
 def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task: Task) -> None:
-    two = [dataclasses.replace(job, candidate=number, limit=100) for number in (4, 5)]
+    two = [dataclasses.replace(with_spec(job, limit=100), candidate=it) for it in (4, 5)]
     names = [one.checkpoint(0).name for one in (*two, dataclasses.replace(two[0], epochs=2))]
     assert [name[:12] for name in names] == ["candidate-4-", "candidate-5-", "candidate-4-"]
     assert len({*names}) == 3
     first, second, final = (train_seed(it, task, 0) for it in (*two, job))
     assert first.training == second.training != final.training
     assert first.curve[-1].metrics["temperature"] > 0
-    assert not dataclasses.replace(two[0], limit=50).saved(0)["curve"]  # another split
+    assert not with_spec(two[0], limit=50).saved(0)["curve"]  # another split
     assert len(two[0].saved(0)["curve"]) == 3
 
 
