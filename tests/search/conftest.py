@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from search.store.records import epochs_of
 from search.store.schema import epochs
 from search.store.studies import find_study, require_study
 from search.store.views import StudyView, view_study
+from search.terminal.commands import LOADING, run
 from search.training.device import kept_threads
 
 # Fixtures of their own files, for every test below this folder.
@@ -44,6 +45,8 @@ from tests.search.workplaces import (  # noqa: F401
     workplace,
 )
 
+Main = Callable[[list[str] | None], int | None]
+Refused = Callable[[Main, Sequence[str]], str]
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-of-the-guarded"
 SMALL = """\
@@ -246,6 +249,27 @@ def place(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same as the present folder."""
     monkeypatch.chdir(searched)
     return searched
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command's `main` with wrong words: it ends with exit code 2 and one line, which is
+    returned."""
+
+    def end_of(main: Main, words: Sequence[str]) -> str:
+        monkeypatch.setattr(sys, "argv", ["search", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            run(main)
+        printed = capsys.readouterr()
+        assert caught.value.code == 2, printed.err
+        assert printed.out == ""
+        lines = [line for line in printed.err.splitlines() if LOADING not in line]
+        assert len(lines) == 1, printed.err
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return end_of
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from search import finalize, study, worker
-from search.terminal.commands import run
+from tests.search.conftest import Refused
 
 Prepare = Callable[[Path], None]
 
@@ -138,25 +137,6 @@ def traces(folder: Path) -> dict[str, bytes]:
     }
 
 
-def refused(
-    main: Callable[[list[str] | None], int | None],
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> str:
-    monkeypatch.setattr(sys, "argv", ["search", *words])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        run(main)
-    printed = capsys.readouterr()
-    assert caught.value.code == 2, printed.err
-    assert printed.out == ""
-    lines = [line for line in printed.err.splitlines() if "Loading PyTorch ..." not in line]
-    assert len(lines) == 1, printed.err
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
 @pytest.mark.parametrize(("prepare", "words", "says"), CASES.values(), ids=CASES.keys())
 def test_the_study_command_refuses(
     prepare: Prepare,
@@ -164,7 +144,7 @@ def test_the_study_command_refuses(
     says: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, whatever the machine has
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
@@ -172,7 +152,7 @@ def test_the_study_command_refuses(
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = traces(tmp_path)
-    line = refused(study.main, words, monkeypatch, capsys)
+    line = refused(study.main, words)
     assert says in line
     assert "secret" not in line
     assert len(line) < 500
@@ -194,20 +174,20 @@ def test_other_commands_refuse_without_a_study(
     says: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = refused(command.main, words, monkeypatch, capsys)  # type: ignore[attr-defined]
+    line = refused(command.main, words)  # type: ignore[attr-defined]
     assert says in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_study_and_a_folder_without_the_right_to_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     a_study(tmp_path)  # so that all is imported that root alone may read
     monkeypatch.chdir(tmp_path)
-    line = refused(finalize.main, ["--study", "digit"], monkeypatch, capsys)
+    line = refused(finalize.main, ["--study", "digit"])
     assert "'digit'" in line
     assert "digits" in line  # those that are there
     locked = Path(tempfile.mkdtemp())
@@ -218,7 +198,7 @@ def test_another_study_and_a_folder_without_the_right_to_write(
         os.seteuid(65534)  # root may write everywhere
     try:
         words = [*TINY, "--workers", "1"]  # nobody else may start root's Python
-        assert "permission" in refused(study.main, words, monkeypatch, capsys)
+        assert "permission" in refused(study.main, words)
     finally:
         os.seteuid(effective)
         assert list(locked.iterdir()) == []

@@ -23,7 +23,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.dashboard import __main__ as dashboard
 from search.store.folders import ARTIFACTS
 from search.store.opening import open_database
-from tests.search.test_bad_input import refused
+from tests.search.conftest import Refused
 
 # Neither the environment's proxy nor one that another test left in urllib's own opener.
 NO_PROXY = urllib.request.ProxyHandler({})
@@ -118,13 +118,13 @@ def test_only_a_terminal_is_told_the_address_with_the_token(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_refused_on_one_line_and_leaves_nothing(
-    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weak").write_text("hunter2\n")
     (tmp_path / "weak").chmod(0o600)
     chosen = words if "--port" in words else [*words, "--port", "0"]
-    line = refused(dashboard.main, chosen, monkeypatch, capsys)
+    line = refused(dashboard.main, chosen)
     assert says in line
     assert len(line) < 400
     assert "me:secret" not in line

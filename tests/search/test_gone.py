@@ -5,10 +5,9 @@ A few times in CI; often with `pytest -m faults --all-faults`.
 
 import json
 import shutil
+import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Any
@@ -22,6 +21,7 @@ from sqlalchemy import exc, text
 from search.store.opening import open_database
 from search.store.studies import StudyHandle
 from tests.search.conftest import children_of
+from tests.search.test_dashboard import fetch, start, stop
 
 pytestmark = pytest.mark.faults
 Times = Callable[[int, int], int]
@@ -63,21 +63,13 @@ def test_the_database_file_taken_away(
 
 def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[..., Any]) -> None:
     site = make_site()
-    open_database(site.url).close()
-    process = site.start("search.dashboard", "--storage", site.url, "--port", "0")
-    address = process.stdout.readline().strip()
-    if not address.startswith("http"):  # what goes to standard error came first
-        address = process.stdout.readline().strip()
-    with urllib.request.urlopen(f"{address}api/studies") as answer:
-        assert json.load(answer) == {"study_summaries": []}
+    process, url = start(site)
+    assert fetch(f"{url}api/studies")[0] == 200
     (site.folder / "studies.db").unlink()
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"{address}api/studies")
-    assert caught.value.code == 503
-    assert "the file was removed or replaced" in json.load(caught.value)["reason"]
-    process.terminate()
-    out, _ = process.communicate(timeout=30)
-    assert "Traceback" not in out
+    status, body = fetch(f"{url}api/studies")
+    assert status == 503
+    assert "the file was removed or replaced" in json.loads(body)["reason"]
+    assert "Traceback" not in stop(process, signal.SIGTERM)[1]
 
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])

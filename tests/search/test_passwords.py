@@ -20,8 +20,7 @@ from search import study
 from search.store.opening import open_database
 from search.terminal import command_line
 from search.terminal.command_line import hide_passwords, same_command
-from tests.search.conftest import SECRET, children_of
-from tests.search.test_bad_input import refused
+from tests.search.conftest import SECRET, Refused, children_of
 
 
 class Watch(threading.Thread):
@@ -95,10 +94,8 @@ def test_nobody_sees_it(make_site: Callable[..., Any], guarded: str) -> None:
         ["--storage", f"me:{SECRET}@127.0.0.1/x"],
     ],
 )
-def test_errors_about_arguments(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert SECRET not in refused(study.main, words, monkeypatch, capsys)
+def test_errors_about_arguments(words: list[str], refused: Refused) -> None:
+    assert SECRET not in refused(study.main, words)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +17,11 @@ from data.folders.composition import measure
 from models import ConvNetConfig
 from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
-from search.terminal.commands import LOADING, run
 from search.training.bundle import Bundle, read_bundle, write_bundle
 from search.training.files import WEIGHTS
 from search.training.task import make_task
 from search.training.train import train
+from tests.search.conftest import Refused
 
 # `search.predict` is the function, unless the command's module is asked for by its full name.
 predict = importlib.import_module("search.predict")
@@ -130,20 +129,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_ends_in_one_line(
-    case: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_ends_in_one_line(case: str, place: Path, refused: Refused) -> None:
     (place / "text.png").write_text("x")
     shutil.copytree(place / "runs" / "digits" / "final", place / "damaged")
     (place / "damaged" / WEIGHTS).write_bytes(b"x")
     before = sorted(str(path) for path in place.rglob("*"))
     arguments, said = BAD[case]
-    monkeypatch.setattr(sys, "argv", ["search.predict", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run(predict.main)
-    assert stopped.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert [line for line in err.splitlines() if LOADING not in line] == [err.splitlines()[-1]]
-    assert said in err
+    assert said in refused(predict.main, arguments)
     assert sorted(str(path) for path in place.rglob("*")) == before

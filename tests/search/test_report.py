@@ -1,14 +1,13 @@
 """The command on real, small studies: what it writes, and what it says."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search import report, study
-from search.terminal.commands import run
+from tests.search.conftest import Refused
 
 COMPARISON = """
 [study]
@@ -87,20 +86,8 @@ def test_a_search_is_the_latest_study(place: Path, capsys: pytest.CaptureFixture
         (["--formats", "gif"], "gif"),
     ],
 )
-def test_bad_input_is_one_line(
-    words: list[str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["search.report", *words])
-    with pytest.raises(SystemExit) as ended:
-        run(report.main)
-    captured: Any = capsys.readouterr()
-    assert ended.value.code == 2
-    assert captured.out == ""
-    assert len(captured.err.splitlines()) == 1
-    assert said in captured.err
+def test_bad_input_is_one_line(words: list[str], said: str, refused: Refused) -> None:
+    assert said in refused(report.main, words)
 
 
 def test_all_studies_have_a_report_and_an_index_page_links_them(
