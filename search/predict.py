@@ -68,12 +68,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def tell_skipped(skipped: Sequence[Skipped]) -> None:
-    from search.analysis.wording import printable
+    from search.analysis.wording import counted, printable
 
     for one in skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
     if len(skipped) > MOST_SKIPPED:
-        print(f"Skipped {len(skipped) - MOST_SKIPPED} more files", file=sys.stderr)
+        more = counted(len(skipped) - MOST_SKIPPED, "more file")
+        print(f"Skipped {more}", file=sys.stderr)
 
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:

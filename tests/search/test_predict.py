@@ -17,7 +17,7 @@ from data.folders.composition import measure
 from models import ConvNetConfig
 from search.final.predict import predict as classify
 from search.spec.recipe import Recipe
-from search.training.bundle import Bundle, read_bundle, write_bundle
+from search.training.bundle import Bundle, Skipped, read_bundle, write_bundle
 from search.training.files import WEIGHTS
 from search.training.task import make_task
 from search.training.train import train
@@ -118,6 +118,14 @@ def test_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "mine/notes.txt is no picture" in err
     assert "Contact sheet: sheet.PNG" in err
     assert (place / "sheet.PNG").exists()
+
+
+def test_the_first_skipped_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Skipped(path=Path("x"), reason=f"{number} is no picture") for number in range(11)]
+    predict.tell_skipped(found)
+    *named, last = capsys.readouterr().err.splitlines()
+    assert named == [f"Skipped: {number} is no picture" for number in range(10)]
+    assert last == "Skipped 1 more file"
 
 
 BAD = {
