@@ -54,6 +54,8 @@ from search.training.repeat import Job, TrainedRun
 from search.training.task import Task, load_task, stage_maps
 
 
+@optuna_warnings_only()
+@kept_threads()
 def finalise(
     study: str | None = None,
     *,
@@ -133,110 +135,109 @@ def finalise(
         raise SpecError("export", f"export must be 'onnx' or None, but got {export!r}")
     if export is not None:
         require_onnx()
-    with kept_threads(), optuna_warnings_only():
-        on = choose_device(device)
-        if ray is not None and (on.type == "cuda") != (gpus_per_worker > 0):
-            raise SpecError(
-                "gpus_per_worker",
-                f"this process tests on {on.type}, and trainings on Ray must be of the same kind; "
-                "give --device cpu, or --gpus-per-worker above 0 where there is a GPU here, too",
-            )
-        prepare_process(THREADS if on.type == "cpu" else None)
-        images = default_data_dir() if data_dir is None else Path(data_dir)
-        with closing(open_database(storage, must_exist=True)) as db:
-            found = require_study(db, study)
-            view = view_study(found)
-            chosen = choose_trial(view, trial, arm)
-            several = [] if candidates is None else choose_candidates(view, candidates)
-            if epochs is not None:
-                chosen = stretched(chosen, epochs)
-                several = [stretched(one, epochs) for one in several]
-            if not now:
-                refuse_unfinished(view)
-            reading = view.spec.reading
-            source = find_place(found, dataset, images)
-            task = load_task(source, images, on, seed=None, reading=reading)
-            keep_data(found, task)
-            count_test(source, images, reading=reading)  # a damaged test file is noticed now
-            folder = study_folder(found, runs_folder(storage, runs_dir))
-            check_writable(folder)
-            if progress:
-                announce(view, several, candidate_seeds)
-            train = partial(
-                train_all,
-                stop=stop or threading.Event(),
-                progress=progress,
-                ray=ray,
-                gpus=gpus_per_worker,
-            )
-            job_for = partial(
-                make_job,
-                spec=view.spec,
-                content=task.content,
-                place=source,
-                data_dir=images,
-                checkpoints=folder / CHECKPOINTS,
-            )
-            rivals = [
-                (job_for(one, candidate=one.trial.number), seed)
-                for one in several
-                for seed in range(candidate_seeds)
-            ]
-            decided: tuple[Candidate, ...] = ()
-            if rivals:
-                held_out = rivals[0][0].load(on)
-                check_data(found, held_out)
-                chosen, decided = decide(view, several, train(rivals, held_out))
-                del held_out
-            if progress:
-                announce_final(view, chosen, seeds)
-            job = job_for(chosen)
-            finals = [(job, seed) for seed in range(seeds)]
-            runs = train(finals, task)
-            bundle = make_bundle(view, chosen, task, runs[0])
-            inside = look_inside(bundle, task)
+    on = choose_device(device)
+    if ray is not None and (on.type == "cuda") != (gpus_per_worker > 0):
+        raise SpecError(
+            "gpus_per_worker",
+            f"this process tests on {on.type}, and trainings on Ray must be of the same kind; "
+            "give --device cpu, or --gpus-per-worker above 0 where there is a GPU here, too",
+        )
+    prepare_process(THREADS if on.type == "cpu" else None)
+    images = default_data_dir() if data_dir is None else Path(data_dir)
+    with closing(open_database(storage, must_exist=True)) as db:
+        found = require_study(db, study)
+        view = view_study(found)
+        chosen = choose_trial(view, trial, arm)
+        several = [] if candidates is None else choose_candidates(view, candidates)
+        if epochs is not None:
+            chosen = stretched(chosen, epochs)
+            several = [stretched(one, epochs) for one in several]
+        if not now:
+            refuse_unfinished(view)
+        reading = view.spec.reading
+        source = find_place(found, dataset, images)
+        task = load_task(source, images, on, seed=None, reading=reading)
+        keep_data(found, task)
+        count_test(source, images, reading=reading)  # a damaged test file is noticed now
+        folder = study_folder(found, runs_folder(storage, runs_dir))
+        check_writable(folder)
+        if progress:
+            announce(view, several, candidate_seeds)
+        train = partial(
+            train_all,
+            stop=stop or threading.Event(),
+            progress=progress,
+            ray=ray,
+            gpus=gpus_per_worker,
+        )
+        job_for = partial(
+            make_job,
+            spec=view.spec,
+            content=task.content,
+            place=source,
+            data_dir=images,
+            checkpoints=folder / CHECKPOINTS,
+        )
+        rivals = [
+            (job_for(one, candidate=one.trial.number), seed)
+            for one in several
+            for seed in range(candidate_seeds)
+        ]
+        decided: tuple[Candidate, ...] = ()
+        if rivals:
+            held_out = rivals[0][0].load(on)
+            check_data(found, held_out)
+            chosen, decided = decide(view, several, train(rivals, held_out))
+            del held_out
+        if progress:
+            announce_final(view, chosen, seeds)
+        job = job_for(chosen)
+        finals = [(job, seed) for seed in range(seeds)]
+        runs = train(finals, task)
+        bundle = make_bundle(view, chosen, task, runs[0])
+        inside = look_inside(bundle, task)
 
-            # Training may have taken hours: check again whatever could fail after the test
-            # evaluation has begun.
-            check_writable(folder)
-            row, earlier = begin_evaluation(found, chosen.trial, job, task, runs)
-            if row.figures is not None:  # of the same weights, and of that temperature
-                recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
-                bundle = replace(bundle, temperature=recorded)
-                if not decided and (decided := recorded_candidates(row.figures)):
-                    chosen = replace(chosen, why=row.figures["chosen"])
-            if progress and row.figures is not None:
+        # Training may have taken hours: check again whatever could fail after the test
+        # evaluation has begun.
+        check_writable(folder)
+        row, earlier = begin_evaluation(found, chosen.trial, job, task, runs)
+        if row.figures is not None:  # of the same weights, and of that temperature
+            recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
+            bundle = replace(bundle, temperature=recorded)
+            if not decided and (decided := recorded_candidates(row.figures)):
+                chosen = replace(chosen, why=row.figures["chosen"])
+            if progress:
                 note(
                     f"these networks were tested on {in_utc(row.opened_at)} already; the numbers "
                     "on record are used, and no test evaluation is added."
                 )
-            result = FinalResult(
-                view=replace(view, results=earlier),
-                trial=chosen.trial,
-                epochs=chosen.epochs,
-                layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
-                training_count=len(task.training),
-                opened_at=row.opened_at,
-                hardware=describe_hardware(on),
-                versions=versions(),
-                temperature=bundle.temperature,
-                why=chosen.why,
-                candidates=decided,
-                evaluation=len(earlier) + 1,
-                fingerprint=None if task.content is None else task.content.digest,
-                **inside,
-                **test(job, task, runs, bundle, row.figures),
-            )
-            written = metrics(result)
-            kept = {name: written[name] for name in ("confusion", "candidates")}
-            complete_result(db, row.result_id, {**written["test"], **kept})
-            compared = None if export is None else task.training.images_NCHW
-            final = write_all(folder, result, bundle, compared)
-            for used, seed in [*rivals, *finals]:
-                delete_checkpoint(used.checkpoint(seed))
-            sweep(found, folder)
-            ContentWriter(found).write()
-            return final
+        result = FinalResult(
+            view=replace(view, results=earlier),
+            trial=chosen.trial,
+            epochs=chosen.epochs,
+            layers=anatomy(chosen.config.architecture, task.image_shape, task.classes),
+            training_count=len(task.training),
+            opened_at=row.opened_at,
+            hardware=describe_hardware(on),
+            versions=versions(),
+            temperature=bundle.temperature,
+            why=chosen.why,
+            candidates=decided,
+            evaluation=len(earlier) + 1,
+            fingerprint=None if task.content is None else task.content.digest,
+            **inside,
+            **test(job, task, runs, bundle, row.figures),
+        )
+        written = metrics(result)
+        kept = {name: written[name] for name in ("confusion", "candidates")}
+        complete_result(db, row.result_id, {**written["test"], **kept})
+        compared = None if export is None else task.training.images_NCHW
+        final = write_all(folder, result, bundle, compared)
+        for used, seed in [*rivals, *finals]:
+            delete_checkpoint(used.checkpoint(seed))
+        sweep(found, folder)
+        ContentWriter(found).write()
+        return final
 
 
 def make_job(chosen: Chosen, **others: Any) -> Job:
