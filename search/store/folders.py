@@ -163,7 +163,7 @@ def find_checkpoints(url: str) -> Path | Remote:
             return usable(Path(path))
         probe = Remote(url) / f"probe-{secrets.token_hex(8)}"
         probe.write_bytes(b"")  # a bucket may be missing, or ours to read alone
-        probe.unlink(missing_ok=False)
+        probe.unlink(missing_ok=True)
     except Exception as error:  # whatever its libraries raise
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
@@ -76,8 +76,8 @@ class Remote:
         with self._reached() as (system, path), other._reached() as (_, other_path):
             system.cp_file(path, other_path)
 
-    def unlink(self, *, missing_ok: bool) -> None:
-        with suppress(*[FileNotFoundError] * missing_ok), self._reached() as (system, path):
+    def unlink(self, *, missing_ok: Literal[True]) -> None:
+        with suppress(FileNotFoundError), self._reached() as (system, path):
             system.rm_file(path)
 
 
