@@ -24,7 +24,7 @@ from search.running.study import run_study
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.records import epochs_of
-from search.store.schema import epochs
+from search.store.schema import epochs, leases
 from search.store.studies import find_study, require_study
 from search.store.views import StudyView, view_study
 from search.terminal.commands import LOADING, run
@@ -191,6 +191,12 @@ class Site:
         self.reports()
         with closing(open_database(self.url, must_exist=True)) as opened:
             return view_study(require_study(opened, name))
+
+    def held(self) -> int:
+        """How many trials workers hold."""
+        held = select(func.count()).select_from(leases).where(leases.c.expires_at > 0)
+        with closing(open_database(self.url)) as opened, opened.engine.connect() as connection:
+            return connection.scalar(held) or 0
 
     def wait_for_reports(self, count: int) -> None:
         deadline = time.monotonic() + 120

@@ -9,14 +9,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import func, select
-
-from search.store.opening import open_database
-from search.store.schema import leases
 
 ROOT = Path(__file__).parents[2]
 # Python imports it at each start, in the worker processes too.
@@ -71,9 +65,7 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     assert "Traceback" not in err
     before = site.view()
     assert all(row.worker.endswith(":?") for one in before.trials for row in one.reports)
-    with closing(open_database(site.url)) as db, db.engine.connect() as connection:
-        held = select(func.count()).select_from(leases).where(leases.c.expires_at > 0)
-        assert connection.scalar(held) == 0  # the workers have laid all aside
+    assert site.held() == 0  # the workers have laid all aside
 
     out, err = site.search(8, "--workers", "1", **options).communicate(timeout=120)
     assert "8 of 8 trials" in out, err

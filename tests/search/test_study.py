@@ -15,12 +15,10 @@ import optuna
 import psutil
 import pytest
 from optuna_dashboard import get_note
-from sqlalchemy import select
 
 from search.running.study import run_study
 from search.spec.study_file import listing
 from search.store.opening import open_database
-from search.store.schema import leases
 from search.store.views import StudyView
 from tests.search.conftest import children_of
 
@@ -34,12 +32,6 @@ def site(make_site: Callable[..., Any]) -> Any:
 
 def losses(view: StudyView) -> dict[int, list[float]]:
     return {trial.number: [row.validation_loss for row in trial.reports] for trial in view.trials}
-
-
-def held(site: Any) -> int:
-    """How many trials are held by a worker."""
-    with closing(open_database(site.url)) as db, db.engine.connect() as connection:
-        return len(connection.execute(select(leases).where(leases.c.expires_at > 0)).all())
 
 
 def test_a_study_from_nothing_and_its_status(site: Any) -> None:
@@ -94,7 +86,7 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in out
     assert [trial.state for trial in site.view().trials] == ["interrupted"] * 3
-    assert held(site) == 0
+    assert site.held() == 0
     before = losses(site.view())
 
     process = site.search(5, *words, "--trials-per-device", "2", pruner="none")
@@ -102,7 +94,7 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     assert process.returncode == 0, out
     view = site.view()
     assert view.finished == len(view.trials) == 5
-    assert held(site) == 0
+    assert site.held() == 0
     assert all([row.epoch for row in trial.reports] == list(range(13)) for trial in view.trials)
     after = losses(view)
     assert all(after[number][: len(known)] == known for number, known in before.items())
