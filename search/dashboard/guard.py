@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Set
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -27,12 +28,12 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, 
 from werkzeug.wrappers import Request, Response
 
 from search.dashboard import ServingError
+from search.dashboard.server import LARGEST_BODY
 
 COOKIE = "cnn-search"
-SESSION_SECONDS = 12 * 3600  # that a browser keeps the cookie
+SESSION_SECONDS = 12 * 3600  # then one logs in again
 PARAMETER = "token"  # of the address that logs in
 LEAST_LENGTH, LEAST_DISTINCT = 32, 8  # characters: 128 bits in hexadecimal digits
-LARGEST_BODY = 2**21  # bytes
 # Bottle would read others otherwise than we do.
 PATH = re.compile(r"/|(?:/[\w-][\w.-]*)+/?", re.ASCII)
 CHANGES = re.compile(
@@ -80,26 +81,34 @@ HEADERS = {
 # Browsers say whose page sends a request. One of another port or site has no business here; a
 # person who follows a link from there ("navigate") has.
 OWN_PAGES = ("same-origin", "none", None)
-# What a spreadsheet would compute, in a cell or where its country's separator cuts one, with signs
-# of any width; numbers with their signs, and lists of them, are none.
-FORMULA = re.compile(r"(^|[,;|\t，；｜])(?=[\s\"\u200b-\u200f\ufeff]*[=+@＝＋＠−－-])")
+# What a spreadsheet would compute, in a cell or where its country's separator or a line's end cuts
+# one, with signs of any width; numbers with their signs, and lists of them, are none.
+FORMULA = re.compile(r"(^|[,;|，；｜]|[^\S ])(?=[\s\"\u200b-\u200f\ufeff]*[=+@＝＋＠−－-])")
 _NUMBER = r"[+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf)"
 NUMBERS = re.compile(rf"[\[({{]*{_NUMBER}(?:, ?{_NUMBER})*[\])}}]*", re.ASCII)
 
 
 class Token:
-    """A secret, which no representation shows; `session` is the cookie that stands for it."""
+    """A secret, which no representation shows."""
 
     def __init__(self, secret: str) -> None:
         self._digest = _digest(secret)
-        self.session = _digest(f"cnn-search dashboard {secret}").hex()
+        self._key = _digest(f"cnn-search dashboard {secret}")
 
     def matches(self, candidate: str) -> bool:
         """In a time that depends neither on how much of it is right nor on its length."""
         return hmac.compare_digest(_digest(candidate), self._digest)
 
+    def session(self, ends: int) -> str:
+        """The cookie that stands for it until then, in seconds since 1970, also where copied to."""
+        return f"{ends}.{hmac.digest(self._key, str(ends).encode(), 'sha256').hex()}"
+
     def is_session(self, value: str) -> bool:
-        return hmac.compare_digest(_digest(value), _digest(self.session))
+        found = re.match(r"(\d{1,12})\.", value, re.ASCII)
+        ends = int(found[1]) if found else 0
+        return hmac.compare_digest(_digest(value), _digest(self.session(ends))) and (
+            time.time() < ends
+        )
 
 
 def _digest(text: str) -> bytes:
@@ -237,7 +246,8 @@ def _log_in(request: Request, token: Token) -> Response:
     place = quote(request.path) + (f"?{urlencode(rest)}" if rest else "")
     answer = Response("Logged in.\n", 303, headers={**HEADERS, "Location": place})
     # Sent to other programs on this host too (cookies know no ports): not the token itself.
-    answer.set_cookie(COOKIE, token.session, SESSION_SECONDS, httponly=True, samesite="Strict")
+    session = token.session(int(time.time()) + SESSION_SECONDS)
+    answer.set_cookie(COOKIE, session, SESSION_SECONDS, httponly=True, samesite="Strict")
     return answer
 
 

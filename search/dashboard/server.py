@@ -10,14 +10,34 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from waitress import create_server
+from waitress.channel import HTTPChannel
+
 from search.dashboard import ServingError
 from search.terminal.stopping import StopOnSignal
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LARGEST_HEADERS = 32 * 1024  # bytes
 THREADS = 4  # a page asks for several things at once
-MOST_CONNECTIONS = 800  # below the usual limit of 1024 open files; idle ones keep nobody out
+LARGEST_BODY = 2**21  # bytes
+MOST_WAITING = 100  # connections; one more costs the oldest of them its place
+MOST_CONNECTIONS = 200  # with those whose requests are being answered; macOS has 256 open files
 IDLE_SECONDS = 60
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection. A new one is always accepted, if need be in place of one that only waits.
+
+    Waitress accepts no more once it has so many, so that idle ones would shut everyone out.
+    """
+
+    def __init__(self, server: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(server, *arguments, **options)
+        there = server.active_channels.values()
+        waiting = [one for one in there if not one.requests and one is not self]
+        if len(waiting) >= MOST_WAITING:
+            # Whose answer is on its way goes last. A byte now and then makes none younger.
+            min(waiting, key=lambda it: (it.total_outbufs_len > 0, it.creation_time)).handle_close()
 
 
 def check_host_name(name: str) -> str:
@@ -59,8 +79,6 @@ def serve(
     application: Callable[..., Any], listening: socket.socket, stopping: StopOnSignal
 ) -> None:
     """Answer requests until a signal; those that are being answered get five seconds more."""
-    from waitress import create_server
-
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is no news
     server = create_server(
         application,
@@ -68,11 +86,14 @@ def serve(
         threads=THREADS,
         ident=None,
         max_request_header_size=LARGEST_HEADERS,
+        max_request_body_size=LARGEST_BODY,  # which is read before the guard is asked
         connection_limit=MOST_CONNECTIONS,
         channel_timeout=IDLE_SECONDS,
         cleanup_interval=10,
         log_socket_errors=False,
     )
+
+    server.channel_class = _Channel
 
     def stop() -> None:
         raise KeyboardInterrupt  # out of the handler: what waitress's loop understands

@@ -15,16 +15,16 @@ from search.dashboard.guard import (
     CHANGES,
     COOKIE,
     DATA_POLICY,
-    LARGEST_BODY,
     PAGE_POLICY,
     Guard,
     Token,
 )
-from search.dashboard.server import LOOPBACK_NAMES
+from search.dashboard.server import LARGEST_BODY, LOOPBACK_NAMES
 from search.store.opening import forbid_writing
 from tests.search.dashboard.conftest import HOST, OWN, Place, ask
 
 SECRET = "correct-horse-battery-staple-0123456789"
+LATER = 32_503_680_000  # in the year 3000
 BEARER, TOKEN = {"Authorization": f"Bearer {SECRET}"}, {"token": Token(SECRET)}
 FILE = {"file": "data:text/plain;base64,aGVsbG8=", "filename": "a.txt"}
 NOTE = {"version": 2, "body": "new"}
@@ -123,7 +123,8 @@ WITHOUT_TOKEN = (
     {},
     {"Authorization": "Bearer x"},
     {"Cookie": f"{COOKIE}={SECRET}"},
-    {"Cookie": f"{COOKIE}={Token(f'{SECRET}1').session}"},
+    {"Cookie": f"{COOKIE}={Token(f'{SECRET}1').session(LATER)}"},
+    {"Cookie": f"{COOKIE}={Token(SECRET).session(1_700_000_000)}"},  # in 2023
     {"Cookie": 'a="; ;;=,cnn-search'},
 )
 # (headers, policy, Host, whether it may read though not change)
@@ -135,7 +136,7 @@ ATTACKS: list[tuple[dict[str, str], dict[str, Any], str | None, bool]] = [
     ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, {}, HOST, True),
     *(({**OWN, **headers}, TOKEN, HOST, False) for headers in WITHOUT_TOKEN),
     ({**OWN, **BEARER}, {**TOKEN, "edit": False}, HOST, True),
-    ({"Cookie": f"{COOKIE}={Token(SECRET).session}"}, TOKEN, HOST, True),
+    ({"Cookie": f"{COOKIE}={Token(SECRET).session(LATER)}"}, TOKEN, HOST, True),
 ]
 
 
@@ -252,7 +253,13 @@ def test_artifacts_come_in_a_sandbox_and_all_but_pictures_as_downloads(
         (text, f"'{text}")
         for text in ('=HYPERLINK("x,")', "+1-cmd|x", "-2+3", "@SUM(1)", " =1", "＝1")
     ]
-    + [("a;=1+1", "a;'=1+1"), ("\t=1", "'\t'=1"), ("a；＠b", "a；'＠b"), ("1,-2+3", "1,'-2+3")]
+    + [
+        ("a;=1+1", "a;'=1+1"),
+        ("a\n=1+1;", "a\n'=1+1;"),
+        ("\t=1", "'\t'=1"),
+        ("a；＠b", "a；'＠b"),
+        ("1,-2+3", "1,'-2+3"),
+    ]
     + [(text, text) for text in ("-0.25", "+1e-05", "-inf", "a=b", "", "[0.5, -0.25]", "a-b; c")],
 )
 def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:

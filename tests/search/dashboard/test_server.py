@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -111,17 +111,27 @@ def test_chunks_are_read_whole_and_checked(served: Served) -> None:
     "says",
     [b"", b"GET / HTTP/1.1\r\nHost: local", b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n"],
 )
-def test_two_hundred_idle_connections_keep_nobody_out(says: bytes, served: Served) -> None:
+def test_hundreds_of_idle_connections_keep_nobody_out(says: bytes, served: Served) -> None:
     with ExitStack() as stack:
-        for _ in range(200):
+        held = []
+        for _ in range(400):  # more than the server takes
             address = ("127.0.0.1", served.port)
-            one = stack.enter_context(socket.create_connection(address, timeout=10))
-            one.sendall(says)
+            held.append(stack.enter_context(socket.create_connection(address, timeout=10)))
+            held[-1].sendall(says)
         for _ in range(3):
             began = time.monotonic()
             assert served.is_well()
             assert time.monotonic() - began < 5
+            for one in held:  # a byte now and then does not make them worth more
+                with suppress(OSError):
+                    one.sendall(b"a")
     assert served.is_well()
+
+
+def test_a_large_body_is_refused_before_it_comes(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(POST + b"Content-Length: 9999999\r\n\r\n")
+        assert connection.recv(100).split(None, 2)[1] == b"413"
 
 
 def test_addresses_that_cannot_be_had_say_what_to_do() -> None:

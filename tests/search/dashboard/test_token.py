@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from search.dashboard import ServingError
-from search.dashboard.guard import load_token
+from search.dashboard.guard import Token, load_token
 
 GOOD = "d54b922ac5a179e1f0066c3f55031755"
 
@@ -25,11 +26,22 @@ def test_a_missing_file_is_made_and_private_whatever_the_umask(tmp_path: Path) -
     assert load_token(tmp_path / "token")[1] == secret
     assert load_token(tmp_path / "other")[1] != secret
     assert token.matches(secret)
-    for other in ("", secret[:-1], f" {secret}", secret.swapcase(), "ü", "\udcff", token.session):
+    for other in ("", secret[:-1], f" {secret}", secret.swapcase(), "ü", "\udcff"):
         assert not token.matches(other)
-    assert token.is_session(token.session)
-    assert not token.is_session(secret)
     assert secret not in f"{token!r} {token} {vars(token)}"
+
+
+def test_a_session_ends_also_where_it_was_copied_to_and_cannot_be_prolonged() -> None:
+    token, now = Token(GOOD), int(time.time())
+    session = token.session(now + 60)
+    assert token.is_session(session)
+    assert GOOD not in session
+    signature = session.partition(".")[2]
+    for other in (f"{now + 61}.{signature}", f"0{session}", signature, f".{signature}", "", GOOD,
+                  "9" * 5000, "\udcff.a", token.session(now - 1), session.swapcase()):  # fmt: skip
+        assert not token.is_session(other), other
+    assert not Token(GOOD[::-1]).is_session(session)
+    assert not token.matches(session)
 
 
 @pytest.mark.parametrize(
