@@ -16,6 +16,7 @@ from search.store.views import StudyView, view_study
 
 INTERVAL_SECONDS = 30.0
 SHARE = 0.01  # of the time, at most, that goes into content
+NOTE_VERSION = "dashboard:note_ver"  # attribute of a study, raised whenever its note is saved
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,9 @@ class ContentWriter:
 def write_content(study: StudyHandle, view: StudyView) -> None:
     """Replace our part of the study's note, and its figures.
 
-    In one transaction: two processes that wrote at once would leave a mixture.
+    In one transaction: two processes that wrote at once would leave a mixture. The note keeps its
+    version: the dashboard refuses a person's note that was begun at an earlier one, so nobody could
+    save one while the study runs.
 
     Raises:
         StudyGoneError, StorageError: nothing was written.
@@ -60,10 +63,12 @@ def write_content(study: StudyHandle, view: StudyView) -> None:
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
     before, figures = get_note(study.study), dashboard_figures(view)
-    wanted = placed(study_note(view), before)
+    wanted, storage = placed(study_note(view), before), study.db.optuna
     with study.transaction():
         # Another one by now: a person is saving it at this moment, row by row.
         if get_note(study.study) == before != wanted:
+            version = storage.get_study_system_attrs(study.study_id).get(NOTE_VERSION, 1)
             save_note(study.study, wanted)
+            storage.set_study_system_attr(study.study_id, NOTE_VERSION, version)
         for name, figure in figures.items():
             save_plotly_graph_object(study.study, figure, graph_object_id=name)

@@ -12,7 +12,7 @@ import optuna
 import optuna_dashboard
 import pytest
 from optuna.artifacts import get_all_artifact_meta
-from optuna_dashboard import get_note, save_note
+from optuna_dashboard import get_note
 
 from search.dashboard.artifacts import ArtifactStore, TrialPictures
 from search.dashboard.content import write_content
@@ -80,11 +80,17 @@ def test_two_writers_never_leave_a_mixture(
     assert note in {placed(study_note(view), "") for view in views}
 
 
-def test_what_a_person_writes_into_the_note_stays(
+def test_what_a_person_writes_into_the_note_stays_and_can_be_saved_while_the_study_runs(
     study: StudyHandle, small_study: StudyView
 ) -> None:
+    app, plain = optuna_dashboard.wsgi(study.db.optuna), {"Accept-Encoding": ""}
     write_content(study, study_view())
-    save_note(study.study, f"# Mine\n\nfirst\n\n{get_note(study.study)}\nlast\n")
+    begun = ask(app, "GET", "/api/studies/1", headers=plain).json["note"]
+    write_content(study, small_study)
+    written = f"# Mine\n\nfirst\n\n{begun['body']}\nlast\n"
+    mine = {"version": begun["version"] + 1, "body": written}
+    statuses = [ask(app, "PUT", "/api/studies/1/note", mine).status_code for _ in range(2)]
+    assert statuses == [204, 409]  # another person's, begun before, would be lost
     for _ in range(2):
         write_content(study, small_study)
     ours = placed(study_note(small_study), "")
