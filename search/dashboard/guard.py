@@ -253,6 +253,7 @@ def _log_in(request: Request, token: Token) -> Response:
 
 def without_formulas(text: str) -> str:
     """The table with an apostrophe before each cell that a spreadsheet would take for a formula."""
+    csv.field_size_limit(2**31 - 1)  # one long text is no reason to show no table
     safe = io.StringIO()
     csv.writer(safe).writerows(
         [cell if NUMBERS.fullmatch(cell) else FORMULA.sub(r"\1'", cell) for cell in row]
