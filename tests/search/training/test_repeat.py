@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from data.fingerprint import Fingerprint
 from models import ConvNetConfig, to_dict
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
@@ -67,6 +68,8 @@ def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) 
     assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
     for change in ({"seed": 8}, {"dataset": "mnist"}):
         assert not with_spec(job, **change).saved(0)["curve"]
+    other = Fingerprint(image_shape=(1, 8, 8), training={}, test={}, validation=0)
+    assert not dataclasses.replace(job, content=other).saved(0)["curve"]  # under the same name
     assert len(job.saved(0)["curve"]) == 3
     shorter = dataclasses.replace(job, epochs=1)
     train_seed(shorter, task, 0)
