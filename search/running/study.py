@@ -127,8 +127,7 @@ def run_study(
         UserWarning: Fashion-MNIST is unavailable and no data set was named: digits stands in.
     """
     given = {**locals(), "data_dir": Path(data_dir or default_data_dir())}
-    for name in ("workers", "trials_per_device"):
-        check_count(name, given[name])
+    check_count("trials_per_device", trials_per_device)
     if stop_when_flat is not None:
         if not (isinstance(stop_when_flat, int | float) and 0 < stop_when_flat < math.inf):
             message = f"stop_when_flat must be a number above 0, but got {stop_when_flat!r}"
@@ -165,6 +164,7 @@ def choose_devices(request: Request) -> list[torch.device]:
     Raises:
         DeviceError: there is none such.
     """
+    check_count("workers", request.workers)
     chosen = choose_device(request.device)
     every_gpu = request.device in ("auto", "cuda") and chosen.type == "cuda"
     gpus = torch.cuda.device_count() if every_gpu else 1

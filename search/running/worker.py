@@ -32,6 +32,7 @@ from search.sampling.flat import make_flat
 from search.sampling.limits import limits_of
 from search.sampling.priors import prior_for
 from search.sampling.sampler import StudySampler
+from search.spec.domains import check_count
 from search.spec.space import check_space
 from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
@@ -87,6 +88,7 @@ def join_study(
         task: the study's, in place of what `data_dir` holds.
     """
     chosen = choose_device(device)
+    check_count("threads", threads)
     prepare_process(threads)
     with StopOnSignal() as stopping, stop_after(max_seconds, stopping.event):
         # A team of Ray starts a lost task again by itself.

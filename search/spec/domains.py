@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 ParameterValue = Value
+MOST_AT_ONCE = 10_000  # trainings, processes, threads: beyond that a number is a slip
 
 
 class SpecError(ValueError):
@@ -220,6 +221,7 @@ def plain_values(values: Mapping[str, Domain]) -> dict[str, Any]:
 
 
 def check_count(name: str, value: int | None) -> None:
-    """Raises SpecError for what is neither None nor a whole number from 1 up."""
-    if value is not None and (type(value) is not int or value < 1):
-        raise SpecError(name, f"{name} must be a whole number from 1 up, but got {value!r}")
+    """Raises SpecError for what is neither None nor a whole number of things to wait for."""
+    if value is not None and (type(value) is not int or not 1 <= value <= MOST_AT_ONCE):
+        known = f"a whole number from 1 to {MOST_AT_ONCE}"
+        raise SpecError(name, f"{name} must be {known}, but got {shown(value)}")

@@ -124,7 +124,7 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
     ("wrong", "said"),
     [
         ({"trials": 0}, "trials must be a whole number from 1 to 1000000, but got 0"),
-        ({"workers": True}, "workers must be a whole number from 1 up, but got True"),
+        ({"workers": True}, "workers must be a whole number from 1 to 10000, but got True"),
         ({"timeout": float("nan")}, "timeout must be seconds above 0, but got nan"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),
