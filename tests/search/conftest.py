@@ -34,7 +34,6 @@ from search.training.device import kept_threads
 from tests.search.blobs import bundle, network, task  # noqa: F401
 from tests.search.made_up_views import result_row, small_study  # noqa: F401
 from tests.search.workplaces import (  # noqa: F401
-    _report,
     db,
     end,
     filled,

@@ -18,15 +18,35 @@ import pytest
 from sqlalchemy import event, make_url
 
 from search.spec.config import StudySpec
+from search.store.claims import claim
 from search.store.database import Database
+from search.store.leases import Lease
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import StudyHandle
 from tests.search.long_studies import SPEC, Fill, fill
-from tests.search.worker_processes import report
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("worker_processes.py")
+OPEN_AT_ONCE = """
+import os, sys
+import optuna
+from search.store.opening import open_database
+from search.store.studies import StudyHandle
+
+url, *statements = sys.argv[1:]
+for _ in range(5):
+    if os.fork() == 0:
+        code = 1
+        try:
+            db = open_database(url)
+            exec("\\n".join(statements))
+            db.close()
+            code = 0
+        finally:
+            os._exit(code)
+sys.exit(any([os.wait()[1] for _ in range(5)]))
+"""
 
 
 @pytest.fixture
@@ -43,9 +63,20 @@ def study(db: Database) -> StudyHandle:
     return StudyHandle.of(db, made)
 
 
-@pytest.fixture(name="report")
-def _report() -> Callable[..., None]:
-    return report
+def take(study: StudyHandle, total: int = 10, **options: Any) -> Lease:
+    """A trial of the study, which must have one to give; options as of `claim`."""
+    claimed = claim(study, total=total, **options)
+    assert isinstance(claimed, Lease)
+    return claimed
+
+
+def open_at_once(url: str, *statements: str) -> list[str]:
+    """Five processes open a database and do the same with it, `db`; all words that they write."""
+    command = [sys.executable, "-c", OPEN_AT_ONCE, url, *statements]
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.split()
 
 
 @dataclass

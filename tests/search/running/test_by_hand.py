@@ -22,7 +22,6 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
-from search.store.claims import claim
 from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish
 from search.store.records import record_epoch
@@ -32,6 +31,7 @@ from search.store.views import view_study
 from tests.search.long_studies import INFO
 from tests.search.running.made_up import FedTraining, MadeUpTraining
 from tests.search.running.test_pausing import check_curves
+from tests.search.workplaces import take
 
 Make = Callable[..., Run]
 FED = FedTraining([])
@@ -48,8 +48,7 @@ def go_on(run: Run, *numbers: int) -> list[str]:
 
 def stop_one(study: StudyHandle, state: TrialState = TrialState.PRUNED) -> Lease:
     """A trial that begins, reports once, and is pruned or (RUNNING) laid aside."""
-    lease = claim(study, total=8, choose=lambda _: "new")
-    assert isinstance(lease, Lease)
+    lease = take(study, choose=lambda _: "new")
     record_epoch(study.db, lease, FED.report(0, 0.5), 0.5)
     finish(study, lease, state=state)
     return lease
@@ -95,9 +94,8 @@ def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
     assert view_study(study).trials[1].state == "interrupted"
     with pytest.raises(LostLeaseError):
         record_epoch(db, late, FED.report(1, 0.1), 0.1)
-    leases = [claim(study, total=8, choose=lambda _: "new") for _ in range(3)]
-    assert [it.trial_number for it in leases if isinstance(it, Lease)] == [1, 2, 3]
-    assert isinstance(leases[0], Lease)
+    leases = [take(study, total=8, choose=lambda _: "new") for _ in range(3)]
+    assert [it.trial_number for it in leases] == [1, 2, 3]
     record_epoch(db, leases[0], FED.report(1, 0.4), 0.4)
     finish(study, leases[0], state=TrialState.COMPLETE, value=0.4)
     assert view_study(study).trials[1].state == "complete"
@@ -111,18 +109,14 @@ def test_a_trial_of_a_copied_study_has_no_lease(make_run: Make) -> None:
     assert view_study(run.study).trials[0].state == "pruned"
     assert go_on(run, 0) == ["trial 0 starts over, as it has no whole epoch yet"]
     assert view_study(run.study).trials[0].state == "interrupted"
-    lease = claim(run.study, total=8)
-    assert isinstance(lease, Lease)
-    assert lease.trial_number == 0
+    assert take(run.study, total=8).trial_number == 0
 
 
 def test_what_cannot_be_continued(make_run: Make) -> None:
     run = small(make_run)
     stop_one(run.study)
     stop_one(run.study)
-    failing = claim(run.study, total=8, choose=lambda _: "new")
-    assert isinstance(failing, Lease)
-    finish(run.study, failing, state=TrialState.FAIL)
+    finish(run.study, take(run.study, choose=lambda _: "new"), state=TrialState.FAIL)
     before = view_study(run.study)
     for number, said in ((7, "no trial 7; its trials are 0 to 2"), (2, "failed, and only")):
         with pytest.raises(SpecError, match=said):

@@ -13,17 +13,18 @@ from sqlalchemy import event
 
 from search.store.claims import claim
 from search.store.database import Database
-from search.store.leases import Lease, finish, sample
+from search.store.leases import finish, sample
 from search.store.records import epochs_of
 from search.store.studies import StudyHandle
+from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 ATTRIBUTES = {"accuracy": 0.5}
 
 
-def live(db: Database, study: StudyHandle, report: Callable[..., None]) -> None:
+def live(db: Database, study: StudyHandle) -> None:
     """A trial from its claim to its end."""
-    lease = claim(study, total=1)
-    assert isinstance(lease, Lease)
+    lease = take(study, total=1)
     x = sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1))
     report(db, lease, 1, x)
     finish(study, lease, state=TrialState.COMPLETE, value=x, attributes=ATTRIBUTES)
@@ -61,7 +62,6 @@ class Countdown:
 def test_connection_lost_before_any_statement(
     db: Database,
     postgres: Any,
-    report: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     times: Callable[[int, int], int],
 ) -> None:
@@ -78,14 +78,14 @@ def test_connection_lost_before_any_statement(
     for statements in count(step=times(7, 1)):
         study = fresh_study(db)
         goes_off = Countdown(statements)
-        live(db, study, report)
+        live(db, study)
         if goes_off.left >= 0:
             break
         check(db, study)
     assert statements > 30
 
 
-def test_answer_to_any_commit_lost(db: Database, report: Callable[..., None]) -> None:
+def test_answer_to_any_commit_lost(db: Database) -> None:
     goes_off = Countdown(-1)
     commit = db.engine.dialect.do_commit
 
@@ -104,7 +104,7 @@ def test_answer_to_any_commit_lost(db: Database, report: Callable[..., None]) ->
     for commits in count():
         study = fresh_study(db)
         goes_off = Countdown(commits)
-        live(db, study, report)
+        live(db, study)
         if goes_off.left >= 0:
             break
         check(db, study)

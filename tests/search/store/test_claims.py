@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -38,18 +38,12 @@ from search.store.leases import (
 from search.store.opening import open_database
 from search.store.schema import leases
 from search.store.studies import StudyHandle
+from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 ROOT = Path(__file__).parents[3]
 SHORT = 0.3  # seconds of a lease that is to run out
 FAR = "far:1:1:scope"  # a worker of another host, of which nothing is known but its lease
-
-
-def take(
-    study: StudyHandle, total: int = 10, seconds: float = 60.0, worker: str | None = None
-) -> Lease:
-    claimed = claim(study, total=total, lease_seconds=seconds, worker=worker)
-    assert isinstance(claimed, Lease)
-    return claimed
 
 
 def end(study: StudyHandle, lease: Lease, state: TrialState) -> None:
@@ -90,7 +84,7 @@ def test_slots_are_counted(study: StudyHandle) -> None:
     end(study, third, TrialState.PRUNED)
     end(study, fourth, TrialState.COMPLETE)
     assert claim(study, total=3) == "done"
-    assert isinstance(claim(study, total=4), Lease)
+    take(study, total=4)
 
 
 def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
@@ -103,7 +97,7 @@ def test_queued_trials_come_first_and_take_a_slot(study: StudyHandle) -> None:
 
 
 def test_a_lease_that_ran_out(study: StudyHandle) -> None:
-    late = take(study, total=1, seconds=SHORT, worker=FAR)
+    late = take(study, total=1, lease_seconds=SHORT, worker=FAR)
     assert claim(study, total=1) == "wait"
     time.sleep(SHORT)
     lease = take(study, total=1)
@@ -117,7 +111,7 @@ def test_a_lease_that_ran_out(study: StudyHandle) -> None:
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_holder_that_comes_back_at_the_last_moment(db: Database, study: StudyHandle) -> None:
     """On SQLite the lock that a claim holds keeps renewals out; here it does not."""
-    lease = take(study, total=1, seconds=SHORT, worker=FAR)
+    lease = take(study, total=1, lease_seconds=SHORT, worker=FAR)
     time.sleep(SHORT)
 
     def come_back(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -159,7 +153,7 @@ def run_out(db: Database) -> None:
 
 
 def test_a_living_worker_of_this_host_may_renew_once_what_ran_out(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle
 ) -> None:
     lease = take(study, total=1)
     for epoch in (1, 2):
@@ -187,7 +181,7 @@ def test_a_trial_that_kills_its_workers(study: StudyHandle, dead: str) -> None:
 
 
 def test_workers_that_vanish_after_a_new_epoch_each_do_not_count(
-    db: Database, study: StudyHandle, report: Callable[..., None], dead: str
+    db: Database, study: StudyHandle, dead: str
 ) -> None:
     for epoch in range(6):
         lease = take(study, total=1, worker=dead)
@@ -223,7 +217,7 @@ def test_studies_do_not_mix(db: Database, study: StudyHandle) -> None:
 
 
 def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle
 ) -> None:
     """SQLite gives its ids to the next study and trial; trial 0's first token is 1 in both."""
     old = take(study)
@@ -249,9 +243,7 @@ def test_a_worker_of_a_deleted_study_writes_nothing_into_the_next(
     end(new_study, new, TrialState.COMPLETE)
 
 
-def test_numbers_stay_dense_with_a_sampler_that_reads_all(
-    db: Database, report: Callable[..., None]
-) -> None:
+def test_numbers_stay_dense_with_a_sampler_that_reads_all(db: Database) -> None:
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=3, constant_liar=True)
     study = StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))
     held = [take(study, total=8) for _ in range(3)]
@@ -298,25 +290,22 @@ def pause(study: StudyHandle, lease: Lease) -> None:
 
 
 def test_paused_trials_hold_their_places_and_end_with_the_study(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle
 ) -> None:
     first, second = take(study, total=3), take(study, total=3)
     for lease, loss in ((first, 0.5), (second, 0.25)):
         report(db, lease, 1, loss)
         pause(study, lease)
         pause(study, lease)  # twice is once
-    third = claim(study, total=3, choose=lambda _: "new")
-    assert isinstance(third, Lease)
+    third = take(study, total=3, choose=lambda _: "new")
     assert third.trial_number == 2
     assert claim(study, total=3, choose=lambda _: "new") == "wait"  # there is no room
     assert claim(study, total=3, choose=lambda _: None) == "wait"
-    again = claim(study, total=3, choose=lambda _: 1)
-    assert isinstance(again, Lease)
+    again = take(study, total=3, choose=lambda _: 1)
     assert (again.trial_id, again.attempt) == (second.trial_id, 1)
     end(study, again, TrialState.COMPLETE)
     end(study, third, TrialState.FAIL)
-    fourth = claim(study, total=3, choose=lambda _: None)  # it has failed, so there is room again
-    assert isinstance(fourth, Lease)
+    fourth = take(study, total=3, choose=lambda _: None)  # it has failed, so there is room again
     end(study, fourth, TrialState.COMPLETE)
     assert claim(study, total=3, choose=lambda _: None) == "done"
     assert claim(study, total=3) == "done"
@@ -346,7 +335,7 @@ def test_a_paused_trial_is_taken_by_one_alone(db: Database, study: StudyHandle) 
 
 
 def test_what_was_paused_when_the_study_ended_is_paused_again(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle
 ) -> None:
     held = [take(study, total=3) for _ in range(3)]
     for lease in held:
@@ -360,14 +349,12 @@ def test_what_was_paused_when_the_study_ended_is_paused_again(
     fresh = optuna.load_study(study_name="study", storage=db.optuna).trials
     assert [trial.state.name for trial in fresh] == ["RUNNING", "PRUNED", "RUNNING"]
     assert (fresh[0].values, fresh[0].datetime_complete) == (None, None)
-    lease = claim(study, total=3, choose=lambda _: 2)
-    assert isinstance(lease, Lease)
-    end(study, lease, TrialState.COMPLETE)
+    end(study, take(study, total=3, choose=lambda _: 2), TrialState.COMPLETE)
     assert claim(study, total=3, choose=lambda _: None) == "done"
 
 
 def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
-    db: Database, study: StudyHandle, report: Callable[..., None]
+    db: Database, study: StudyHandle
 ) -> None:
     late = take(study, total=1)
     report(db, late, 1)

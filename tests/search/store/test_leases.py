@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,19 @@ from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, releas
 from search.store.records import epochs_of
 from search.store.schema import leases
 from search.store.studies import StudyHandle
+from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 
 @pytest.fixture
 def lease(study: StudyHandle) -> Lease:
-    claimed = claim(study, total=1)
-    assert isinstance(claimed, Lease)
-    return claimed
+    return take(study)
 
 
 def take_over(db: Database, study: StudyHandle, lease: Lease) -> Lease:
     """Another holder, as after a stop that lasted too long."""
     release(db, lease)
-    claimed = claim(study, total=1)
-    assert isinstance(claimed, Lease)
-    return claimed
+    return take(study, total=1)
 
 
 def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
@@ -44,7 +41,7 @@ def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
 
 
 def test_finish_pruned_takes_the_last_report(
-    db: Database, study: StudyHandle, lease: Lease, report: Callable[..., None]
+    db: Database, study: StudyHandle, lease: Lease
 ) -> None:
     report(db, lease, 1, 0.25)
     report(db, lease, 2, 0.75)
@@ -66,9 +63,7 @@ def test_finish_refuses_a_value_that_does_not_fit(
     finish(study, lease, state=TrialState.FAIL)  # it is still ours
 
 
-def test_a_late_writer_writes_nothing(
-    db: Database, study: StudyHandle, lease: Lease, report: Callable[..., None]
-) -> None:
+def test_a_late_writer_writes_nothing(db: Database, study: StudyHandle, lease: Lease) -> None:
     report(db, lease, 1, 0.5)
     new = take_over(db, study, lease)
     with pytest.raises(LostLeaseError, match="trial 0 is in other hands"):
@@ -122,9 +117,7 @@ SECONDS = 0.5
 
 def take_short(study: StudyHandle, total: int = 1) -> Lease:
     # Of another host: one of this host that lives would have more than its lease.
-    claimed = claim(study, total=total, lease_seconds=SECONDS, worker="far:1:1:scope")
-    assert isinstance(claimed, Lease)
-    return claimed
+    return take(study, total=total, lease_seconds=SECONDS, worker="far:1:1:scope")
 
 
 def test_keeps_leases_while_the_block_runs(db: Database, study: StudyHandle) -> None:
@@ -141,9 +134,8 @@ def test_keeps_leases_while_the_block_runs(db: Database, study: StudyHandle) -> 
 def test_renews_at_once_when_the_host_wakes(
     db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed = claim(study, total=1, worker="far:1:1:scope")  # for a minute
-    assert isinstance(claimed, Lease)
-    with Heartbeat(db) as heartbeat, heartbeat.keep(claimed):
+    lease = take(study, worker="far:1:1:scope")  # for a minute
+    with Heartbeat(db) as heartbeat, heartbeat.keep(lease):
         with db.engine.begin() as connection:
             connection.execute(update(leases).values(expires_at=0))
         monkeypatch.setattr("search.store.leases._now", lambda: time.monotonic() + 1e9)

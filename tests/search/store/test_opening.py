@@ -1,8 +1,6 @@
 """Databases opened and made, others left alone, and no password shown."""
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ from search.store import StorageError
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.schema import OURS
-
-ROOT = Path(__file__).parents[3]
+from tests.search.workplaces import open_at_once
 
 
 def sqlite_url(path: Path) -> str:
@@ -42,23 +39,7 @@ def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:
 
 
 def test_many_processes_create_one_database(database_url: str) -> None:
-    program = """
-import os, sys
-from search.store.opening import open_database
-
-pids = []
-for _ in range(6):
-    pids.append(os.fork())
-    if pids[-1] == 0:
-        code = 1
-        try:
-            open_database(sys.argv[1]).close()
-            code = 0
-        finally:
-            os._exit(code)
-sys.exit(any([os.waitpid(pid, 0)[1] for pid in pids]))
-"""
-    subprocess.run([sys.executable, "-c", program, database_url], cwd=ROOT, check=True, timeout=60)
+    open_at_once(database_url)
     with closing(open_database(database_url)) as db, db.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
 

@@ -3,7 +3,6 @@
 import math
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ import optuna
 import pytest
 from sqlalchemy import select
 
-from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease
 from search.store.opening import open_database
@@ -26,19 +24,13 @@ from search.store.records import (
 from search.store.schema import epochs
 from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
-
-Report = Callable[..., None]
+from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 
 @pytest.fixture
 def lease(study: StudyHandle) -> Lease:
     return take(study)
-
-
-def take(study: StudyHandle) -> Lease:
-    claimed = claim(study, total=100)
-    assert isinstance(claimed, Lease)
-    return claimed
 
 
 def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Lease) -> None:
@@ -64,9 +56,7 @@ def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Le
     assert study.study.trials[0].intermediate_values == {3: 0.25}
 
 
-def test_the_first_report_stands(
-    db: Database, study: StudyHandle, lease: Lease, report: Report
-) -> None:
+def test_the_first_report_stands(db: Database, study: StudyHandle, lease: Lease) -> None:
     report(db, lease, 1, 0.5)
     report(db, lease, 1, 0.1)
     assert [row.validation_loss for row in epochs_of(db, study.study_id)] == [0.5]
@@ -75,7 +65,7 @@ def test_the_first_report_stands(
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_comes_back(
-    db: Database, study: StudyHandle, lease: Lease, report: Report, loss: float
+    db: Database, study: StudyHandle, lease: Lease, loss: float
 ) -> None:
     report(db, lease, 1, loss)
     (row,) = epochs_of(db, study.study_id)
@@ -84,7 +74,7 @@ def test_what_is_not_finite_comes_back(
         assert connection.scalar(select(epochs.c.best_validation_loss)) is None
 
 
-def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path, report: Report) -> None:
+def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path) -> None:
     path = tmp_path / "studies.db"
     with closing(open_database(f"sqlite:///{path}")) as db:
         study = StudyHandle.of(db, optuna.create_study(storage=db.optuna))

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,29 +11,16 @@ from optuna.trial import TrialState
 from sqlalchemy import inspect, select, text
 
 from search.store import StorageError
-from search.store.claims import claim
 from search.store.database import Database
-from search.store.leases import Lease, finish
+from search.store.leases import finish
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.schema import MIGRATIONS, OURS, schema
 from search.store.studies import StudyHandle
+from tests.search.worker_processes import report
+from tests.search.workplaces import open_at_once, take
 
 ROOT = Path(__file__).parents[3]
-OPEN = """
-import os, sys
-from search.store.opening import open_database
-
-for _ in range(5):
-    if os.fork() == 0:
-        code = 1
-        try:
-            open_database(sys.argv[1]).close()
-            code = 0
-        finally:
-            os._exit(code)
-sys.exit(any([os.wait()[1] for _ in range(5)]))
-"""
 KILLED = """
 import os, signal, sys
 from search.store import schema
@@ -82,16 +68,15 @@ def test_a_new_database_has_the_latest_version(db: Database) -> None:
 
 
 def test_an_earlier_database_is_migrated_and_loses_nothing(
-    db: Database, study: StudyHandle, database_url: str, report: Callable[..., None]
+    db: Database, study: StudyHandle, database_url: str
 ) -> None:
     """Five processes open it at once; the version that made it can go on with it, too."""
     new = shape(db)
-    lease = claim(study, total=1)
-    assert isinstance(lease, Lease)
+    lease = take(study)
     report(db, lease, 1, 0.5)
     age(db)
     db.close()
-    subprocess.run([sys.executable, "-c", OPEN, database_url], cwd=ROOT, check=True, timeout=60)
+    open_at_once(database_url)
     with closing(open_database(database_url)) as again:
         assert (version(again), shape(again)) == ([len(MIGRATIONS)], new)
         assert [row.validation_loss for row in epochs_of(again, study.study_id)] == [0.5]

@@ -1,9 +1,6 @@
 """Studies: made once, found again, held to what they were made with, and never mixed up."""
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,9 +12,7 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
-from search.store.claims import claim
 from search.store.database import Database, snapshot
-from search.store.leases import Lease
 from search.store.opening import forbid_writing
 from search.store.schema import epochs, identities, leases
 from search.store.studies import (
@@ -31,8 +26,9 @@ from search.store.studies import (
     set_total,
 )
 from tests.search.long_studies import INFO
+from tests.search.worker_processes import report
+from tests.search.workplaces import open_at_once, take
 
-ROOT = Path(__file__).parents[3]
 Make = Callable[..., StudyHandle]
 
 
@@ -128,12 +124,8 @@ def test_a_study_made_anew_under_the_same_name_is_another(db: Database, study: S
     new.check()
 
 
-def test_a_deleted_study_leaves_nothing(
-    db: Database, study: StudyHandle, report: Callable[..., None]
-) -> None:
-    lease = claim(study, total=1)
-    assert isinstance(lease, Lease)
-    report(db, lease, 1)
+def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> None:
+    report(db, take(study), 1)
     optuna.delete_study(study_name="study", storage=db.optuna)
     with snapshot(db) as connection:
         for table in (epochs, leases, identities):
@@ -157,22 +149,11 @@ def test_many_processes_give_an_older_study_one_identity(
 ) -> None:
     with db.engine.begin() as connection:
         connection.execute(delete(identities))
-    program = """
-import os, sys, optuna
-from search.store.opening import open_database
-from search.store.studies import StudyHandle
-
-for _ in range(5):
-    if os.fork() == 0:
-        db = open_database(sys.argv[1])
-        study = optuna.load_study(study_name="study", storage=db.optuna)
-        os.write(1, (StudyHandle.of(db, study).identity + "\\n").encode())
-        os._exit(0)
-sys.exit(any([os.wait()[1] for _ in range(5)]))
-"""
-    command = [sys.executable, "-c", program, database_url]
-    done = subprocess.run(command, cwd=ROOT, check=True, timeout=60, stdout=subprocess.PIPE)
-    found = done.stdout.decode().split()
+    found = open_at_once(
+        database_url,
+        'study = optuna.load_study(study_name="study", storage=db.optuna)',
+        'os.write(1, f"{StudyHandle.of(db, study).identity}\\n".encode())',
+    )
     assert len(found) == 5
     assert set(found) == {StudyHandle.of(db, study.study).identity} != {study.identity}
 

@@ -11,7 +11,6 @@ from sqlalchemy import update
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
-from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
 from search.store.schema import REASON, leases
@@ -21,6 +20,8 @@ from search.terminal.summary import status_text
 from tests.made_up_data import made_up_info
 from tests.search.long_studies import SPEC as LONG_SPEC
 from tests.search.long_studies import Fill
+from tests.search.worker_processes import report
+from tests.search.workplaces import take
 
 SPEC = StudySpec(
     dataset="noise",
@@ -37,8 +38,7 @@ def noise(db: Database) -> StudyHandle:
 
 
 def begin(study: StudyHandle, spec: StudySpec = SPEC, worker: str | None = None) -> Lease:
-    lease = claim(study, total=10**6, worker=worker)
-    assert isinstance(lease, Lease)
+    lease = take(study, total=10**6, worker=worker)
     sample(study, lease, lambda trial: suggest(trial, spec))
     return lease
 
@@ -47,9 +47,7 @@ def fresh(db: Database) -> StudyView:
     return view_study(require_study(db, "study"))
 
 
-def test_a_second_look_sees_what_a_first_one_would(
-    db: Database, noise: StudyHandle, report: Callable[..., None]
-) -> None:
+def test_a_second_look_sees_what_a_first_one_would(db: Database, noise: StudyHandle) -> None:
     assert view_study(noise) == fresh(db)
     first, second, third = (begin(noise) for _ in range(3))
     for epoch in range(3):

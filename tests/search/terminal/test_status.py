@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from search.store.schema import REASON
 from search.store.studies import StudyHandle, create_study
 from search.terminal.status import next_commands, quick_status
 from tests.search.long_studies import INFO
+from tests.search.worker_processes import report
 
-Report = Callable[..., None]
 SPEC = StudySpec(dataset="digits", trials=20, epochs=4)
 URL = "postgresql://me:***@host/db?sslmode=require"
 
@@ -38,7 +37,7 @@ def flat(text: str | None) -> str:
     return " ".join(text.split())
 
 
-def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report) -> None:
+def test_it_says_who_trains_what_and_what_was_found(db: Database) -> None:
     info: DatasetInfo = replace(INFO, title="Digits\x1b[2J")
     study = create_study(db, "s", SPEC, info, validation_count=287)
     assert "Study s: 0 of 20 trials finished (0 complete)" in flat(quick_status(db.url, "s"))
@@ -74,7 +73,7 @@ def test_it_says_who_trains_what_and_what_was_found(db: Database, report: Report
     assert "\x1b" not in told
 
 
-def test_paused_trials_and_the_time_that_a_budget_leaves(db: Database, report: Report) -> None:
+def test_paused_trials_and_the_time_that_a_budget_leaves(db: Database) -> None:
     spec = replace(SPEC, pruner="promotion", budget=0.5)
     study = create_study(db, "s", spec, INFO, validation_count=287)
     lease = begin(study, "red:12:1:2")
