@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,15 +95,31 @@ def test_no_url_shows_its_password(
     assert SECRET not in without_password(url)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_errors_do_not_show_it(form: str) -> None:
-    url = form.format(user="me", word=f"a{SECRET}b").replace("host", "127.0.0.1:1", 1)
+def refused(url: str) -> str:
+    """The line that it is refused with; nothing of the traceback shows the secret."""
     with pytest.raises(StorageError) as caught:
         open_database(url)
     error: BaseException | None = caught.value
     while error is not None:
         assert SECRET not in f"{error} {error!r}"
         error = error.__cause__
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_errors_do_not_show_it(form: str) -> None:
+    refused(form.format(user="me", word=f"a{SECRET}b").replace("host", "127.0.0.1:1", 1))
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_server_that_asks_for_a_password(postgres: Any) -> None:
+    postgres.execute("ALTER ROLE guarded PASSWORD 'right{%}@/word'")
+    wrong = postgres.url("guarded", user=f"guarded:{SECRET}")
+    assert "password authentication failed" in refused(wrong)
+    right = postgres.url("guarded", user="guarded:right%7B%25%7D%40%2Fword")
+    with closing(open_database(right)) as db:
+        assert "word" not in repr(db)
+        assert ":***@" in db.url
 
 
 def test_the_remedy_for_signs_in_a_password() -> None:
