@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from data.datasets import default_data_dir
 from search.running.request import read_request
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study, set_total
-from search.training.task import load_task
+from tests.search.long_studies import INFO
 
 MINE = """\
 [study]
@@ -45,8 +43,7 @@ def mine(tmp_path: Path) -> str:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[[StudySpec], StudyHandle]]:
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    info = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0).info
-    yield lambda spec: create_study(db, "s", spec, info, validation_count=287)
+    yield lambda spec: create_study(db, "s", spec, INFO, validation_count=287)
     db.close()
 
 
