@@ -75,11 +75,11 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
 
     from search.dashboard.artifacts import ArtifactStore
     from search.dashboard.guard import Guard, load_token
-    from search.store.folders import artifact_folder, runs_folder, usable
+    from search.store.folders import ARTIFACTS, runs_folder, usable
     from search.store.opening import forbid_writing, open_database
     from search.terminal.stopping import StopOnSignal
 
-    folder = usable(artifact_folder(runs_folder(args.storage, args.runs_dir)))
+    folder = usable(runs_folder(args.storage, args.runs_dir) / ARTIFACTS)
     token, secret = (None, "") if args.token_file is None else load_token(args.token_file)
     with StopOnSignal() as stopping:
         db = open_database(args.storage)

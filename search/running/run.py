@@ -25,7 +25,6 @@ from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
 from search.store import without_password
-from search.store.claims import LEASE_SECONDS
 from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
 from search.store.database import Database
 from search.store.folders import (
@@ -65,7 +64,6 @@ class Run:
         stop: set it to leave at the next training step; the running trials are laid aside.
         check: raises StudyGoneError where the folder was taken away; asked before each checkpoint.
         on_change: called after each trial that ended.
-        lease_seconds: how long a trial stays ours after we were last heard of.
         trials_at_a_time: trained in turn; None: as `search.running.worker.Slots` finds best.
         train: trains one configuration; tests put made-up curves in its place.
     """
@@ -77,7 +75,6 @@ class Run:
     stop: threading.Event
     check: Callable[[], None] = lambda: None
     on_change: Callable[[], None] = lambda: None
-    lease_seconds: float = LEASE_SECONDS
     trials_at_a_time: int | None = None
     elsewhere: Path | Remote | None = None
     train: Callable[..., Any] = train

@@ -38,7 +38,7 @@ from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place, load_study_task
 from search.store.database import optuna_warnings_only
-from search.store.folders import artifact_folder, runs_folder, sweep
+from search.store.folders import ARTIFACTS, runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
@@ -201,7 +201,7 @@ class Slots:
         usual = on_gpu if run.task.device.type == "cuda" else 1
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
-        self._pictures = TrialPictures(run.study, artifact_folder(run.folder.parent))
+        self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
         self._flat = make_flat(run.study, run.spec)
         self._chooser = make_chooser(run.study, run.spec, self._flat)
         self._resting_until = 0.0
@@ -226,7 +226,6 @@ class Slots:
                 counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
                 choose=self._chooser,
                 flat=self._flat,
-                lease_seconds=run.lease_seconds,
             ):
                 case Lease() as lease:
                     keeping = ExitStack()

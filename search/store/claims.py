@@ -142,11 +142,7 @@ def is_abandoned(row: Row[Any]) -> bool:
         return False
     if row.expires_at is None or (lives := exists(row.worker)) is False:
         return True
-    return _has_run_out(row) and (row.extended is not None or not lives)
-
-
-def _has_run_out(row: Row[Any]) -> bool:
-    return row.expires_at is not None and row.expires_at < row.now
+    return row.expires_at < row.now and (row.extended is not None or not lives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +176,7 @@ class _Claimant:
                 held += 1
                 if row.claim is None:
                     self._insert_lease(row.trial_id, token=0, worker="unknown", claim="")
-                elif _has_run_out(row):
+                elif row.expires_at < row.now:
                     self._update_lease(row, extended=1)
         # Counted after the running ones were read. A trial that ends in between, told by something
         # that does not heed our lock, thus counts twice and not never.
@@ -188,7 +184,7 @@ class _Claimant:
         count = select(func.count()).where(of_study, trials.c.state.in_(counted))
         finished = self.connection.scalar(count) or 0
         room = total - finished - held - len(paused)
-        if finished < total and abandoned and room > 0:
+        if abandoned and room > 0:
             # None: all their holders came back at this very moment.
             return next(filter(None, map(self._take_over, abandoned)), "wait")
         if finished < total and why is not None:

@@ -31,7 +31,8 @@ from search.store.studies import StudyHandle
 from search.training.files import Remote, delete_abandoned
 
 RUNS = Path("runs")
-ARTIFACTS = RUNS / "artifacts"  # pictures that the dashboard shows, by the database's own names
+# In that folder: the pictures that the dashboard shows. Their names are random: databases share it.
+ARTIFACTS = "artifacts"
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: leads to the network that was finished first
 MOST_OWNER_BYTES = 10_000
@@ -86,13 +87,8 @@ def folder_name(study_name: str) -> str:
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study_name[: 10 * LONGEST_NAME])
     name = plain.lstrip("-.")[:LONGEST_NAME].rstrip(".")
-    taken = name.lower() == ARTIFACTS.name or _DEVICES.fullmatch(name)
+    taken = name.lower() == ARTIFACTS or _DEVICES.fullmatch(name)
     return f"study-{name}" if taken or not name else name
-
-
-def artifact_folder(runs: Path) -> Path:
-    """Of the pictures that the dashboard shows: random ids, so that databases may share it."""
-    return runs / ARTIFACTS.name
 
 
 def usable(folder: Path) -> Path:

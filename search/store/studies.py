@@ -7,12 +7,11 @@ of its own. What is written to a study is written in a transaction that finds it
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -74,7 +73,7 @@ class StudyHandle:
         except KeyError as error:
             raise StudyGoneError(f"{db.url}: the study was deleted; start a new one") from error
         new = cls(db=db, study=study, study_id=study_id)
-        return dataclasses.replace(new, identity=with_retry(db, new._make_identity))
+        return replace(new, identity=with_retry(db, new._make_identity))
 
     @property
     def name(self) -> str:
@@ -229,7 +228,7 @@ def create_study(
                 study.set_metric_names([spec.value.label])
             study.set_user_attr(DATASET, asdict(DatasetFacts.of(info, validation_count)))
             if earlier:
-                study.set_user_attr(WARM_START, [*map(dataclasses.asdict, earlier)])
+                study.set_user_attr(WARM_START, [*map(asdict, earlier)])
             if has_baseline(spec, info.image_shape, len(info.class_names)):
                 db.optuna.create_new_trial(handle.study_id, queued_baseline(spec))
             for params in (it for one in earlier for it in one.configurations):
@@ -286,14 +285,14 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
                 "give another --study NAME, or leave it out to carry on",
             )
     changed = stored.with_total(given.get("trials", stored.trials))
-    return dataclasses.replace(changed, budget=given.get("budget", stored.budget))
+    return replace(changed, budget=given.get("budget", stored.budget))
 
 
 def set_total(study: StudyHandle, trials: int, budget: float | None = None) -> None:
     """Change the study's totals. If it may spend more, what was paused at its end is so again."""
     with study.transaction() as connection:
         old = load_spec(study, study.study.user_attrs)
-        new = dataclasses.replace(old.with_total(trials), budget=budget or old.budget)
+        new = replace(old.with_total(trials), budget=budget or old.budget)
         if new != old:
             study.study.set_user_attr(SPEC, new.to_dict())
         if new.trials > old.trials or new.budget > old.budget:

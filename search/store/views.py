@@ -264,7 +264,6 @@ def _trial_view(
     state = STATES[trial.state]
     if lease is not None and (is_paused(lease) or is_abandoned(lease)):
         state = "paused" if is_paused(lease) else "interrupted"
-    reason = trial.user_attrs.get(REASON)
     size, work = (
         found if type(found := trial.user_attrs.get(name)) is int and 0 <= found <= most else None
         for name, most in zip(SIZES, MOST, strict=True)
@@ -282,7 +281,7 @@ def _trial_view(
         early_look=next(iter(early), None),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
-        reason=_text(reason),
+        reason=_text(trial.user_attrs.get(REASON)),
         is_baseline=is_baseline(trial.user_attrs),
         worker=None if lease is None else lease.worker,
         attempt=1 if lease is None else (lease.abandonments or 0) + 1,

@@ -18,7 +18,6 @@ from search.store import StorageError, StudyGoneError
 from search.store.database import Database
 from search.store.folders import (
     OWNER,
-    artifact_folder,
     check_folder,
     folder_name,
     owner_of,
@@ -68,7 +67,6 @@ def test_of_a_server_it_is_where_a_person_says(monkeypatch: pytest.MonkeyPatch) 
     assert runs_folder(SERVER) == Path("/data/runs")
     assert runs_folder(SERVER, "given") == Path("given")
     assert runs_folder("sqlite:///studies.db", "given") == Path("given")
-    assert artifact_folder(Path("given")) == Path("given/artifacts")
 
 
 def test_usual_names_are_kept() -> None:
