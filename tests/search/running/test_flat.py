@@ -94,7 +94,7 @@ def test_a_gain_that_trials_still_have_ends_nothing(
     run = make_run(trials=8, epochs=2, pruner="none", sampler="random")
     view = train(run, 1e-12, 8)
     assert view.stop_when_flat == 1e-12
-    assert view.finished == 8 or view.stopped is not None
+    assert (view.finished, view.stopped) == (8, None)
 
 
 def test_what_no_gain_can_be() -> None:
