@@ -36,7 +36,7 @@ from search.store.leases import (
     sample,
 )
 from search.store.opening import open_database
-from search.store.schema import leases
+from search.store.schema import STOPPED, leases
 from search.store.studies import StudyHandle
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
@@ -351,6 +351,24 @@ def test_what_was_paused_when_the_study_ended_is_paused_again(
     assert (fresh[0].values, fresh[0].datetime_complete) == (None, None)
     end(study, take(study, total=3, choose=lambda _: 2), TrialState.COMPLETE)
     assert claim(study, total=3, choose=lambda _: None) == "done"
+
+
+def test_a_flat_study_ends_once_nobody_trains(db: Database, study: StudyHandle) -> None:
+    held, paused, lost = (take(study, total=9) for _ in range(3))
+    report(db, paused, 1)
+    pause(study, paused)
+    release(db, lost)
+    rules: dict[str, Any] = {"choose": lambda _: "new", "flat": lambda _: "it is flat"}
+    carried_on = take(study, total=9, **rules)
+    assert carried_on.trial_number == lost.trial_number
+    assert claim(study, total=9, **rules) == "wait"
+    assert STOPPED not in study.attributes
+    assert study.study.trials[paused.trial_number].state == TrialState.RUNNING
+    for lease in (held, carried_on):
+        end(study, lease, TrialState.COMPLETE)
+    assert claim(study, total=9, **rules) == "done"
+    assert study.attributes[STOPPED] == "it is flat"
+    assert [it.state.name for it in study.study.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 
 def test_a_late_writer_of_a_trial_that_was_paused_and_taken_writes_nothing(
