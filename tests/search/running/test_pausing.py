@@ -123,15 +123,26 @@ def test_a_raised_total_takes_paused_ones_up_again(make_run: Make) -> None:
     assert all(trial.state != "running" for trial in view.trials)
 
 
-def test_a_lost_checkpoint_costs_its_epochs_and_no_report(make_run: Make) -> None:
+def test_a_lost_checkpoint_costs_its_epochs_and_no_report(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It lies on another host, say: the trial starts over, and passes the rungs that it has."""
     run = begin(make_run)
     train_trials(run)
     for path in run.folder.rglob("*.pt"):
         path.unlink()
+    reported = [len(trial.curve) for trial in view_study(run.study).trials]
+    is_new, ask = list[bool](), Chooser.goes_on
+
+    def goes_on(self: Chooser, lease: Lease, epoch: int) -> bool:
+        is_new.append(epoch > reported[lease.trial_number])
+        return ask(self, lease, epoch)
+
+    monkeypatch.setattr(Chooser, "goes_on", goes_on)
     train_trials(more(run, 12, 1.0))
     view = view_study(run.study)
     assert view.count("complete") == 12
+    assert all(is_new)  # nor is the rule asked again about what it was told
     check_curves(view)
 
 

@@ -168,6 +168,8 @@ def test_a_living_worker_of_this_host_may_renew_once_what_ran_out(
     new = take(study, total=1)
     assert (new.trial_id, new.attempt) == (lease.trial_id, 2)
     assert not renew(db, lease)
+    run_out(db)
+    assert claim(study, total=1) == "wait"  # so may the new holder
 
 
 def test_a_trial_that_kills_its_workers(study: StudyHandle, dead: str) -> None:
@@ -303,6 +305,9 @@ def test_paused_trials_hold_their_places_and_end_with_the_study(
     assert claim(study, total=3, choose=lambda _: None) == "wait"
     again = take(study, total=3, choose=lambda _: 1)
     assert (again.trial_id, again.attempt) == (second.trial_id, 1)
+    release(db, again)  # taken up, it is paused no more: whoever is free carries it on
+    again = take(study, total=3, choose=lambda _: None)
+    assert again.trial_id == second.trial_id
     end(study, again, TrialState.COMPLETE)
     end(study, third, TrialState.FAIL)
     fourth = take(study, total=3, choose=lambda _: None)  # it has failed, so there is room again

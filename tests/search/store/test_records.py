@@ -44,7 +44,7 @@ def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Le
         "seconds": 12.5,
         "images": 50_000,
     }
-    epoch = Epoch(**values, metrics={"calibrated_loss": 0.25})  # type: ignore[arg-type]
+    epoch = Epoch(**values, metrics={"calibrated_loss": 0.25, "odd": math.nan})  # type: ignore[arg-type]
     record_epoch(db, lease, epoch, 0.25)
     (row,) = epochs_of(db, study.study_id, objective="calibrated_validation_loss")
     assert {name: getattr(row, name) for name in values} == values

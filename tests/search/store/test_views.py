@@ -11,6 +11,7 @@ from sqlalchemy import update
 from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
+from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish, release, sample
 from search.store.schema import REASON, leases
@@ -67,6 +68,17 @@ def test_a_second_look_sees_what_a_first_one_would(db: Database, noise: StudyHan
     assert view_study(noise).trials[0].state == "running"
     assert [len(trial.curve) for trial in seen.trials] == [3, 2, 2]
     assert seen.trials[2].reason == "because"
+
+
+def test_a_trial_that_ended_paused_is_seen_to_be_so_again(db: Database, noise: StudyHandle) -> None:
+    lease = begin(noise)
+    report(db, lease, 1)
+    finish(noise, lease, state=TrialState.RUNNING)
+    assert claim(noise, total=1, choose=lambda _: None) == "done"
+    assert view_study(noise).trials[0].state == "pruned"
+    set_total(noise, SPEC.trials + 1)
+    assert view_study(noise).trials[0].state == "paused"
+    assert repr(view_study(noise)) == repr(fresh(db))
 
 
 def test_a_copy_with_more_trials_than_its_total_has_them_for_its_total(
