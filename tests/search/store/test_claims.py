@@ -259,6 +259,10 @@ def test_numbers_stay_dense_with_a_sampler_that_reads_all(db: Database) -> None:
         values.append(x)
     assert [trial.number for trial in study.study.trials] == list(range(8))
     assert len(set(values)) == len(values) == 5
+    plain = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [plain.ask().suggest_float("x", 0, 1) for _ in values]
+    assert values[:3] == drawn[:3]
+    assert values[3:] != drawn[3:]  # from then on it goes by what the others have come to
 
 
 def test_living_and_dead_workers(other: tuple[subprocess.Popen[str], str]) -> None:
