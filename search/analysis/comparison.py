@@ -3,8 +3,8 @@ becomes of the journal's hypotheses.
 
 Arms share their seeds, so differences are taken seed by seed and tested by Student's paired t test
 (two-sided, normal differences assumed). Several tests are corrected after Holm (1979), which keeps
-the chance of any false finding below ALPHA. Intervals are not corrected: each is the usual 95 %
-confidence interval of one mean.
+the chance of any false finding below ALPHA. Their 95 % confidence intervals are widened to agree:
+0 lies outside of one where the corrected p is below ALPHA, and nowhere else.
 
 Of a hypothesis, "better" and "worse" hold if that test finds a difference in that direction, and
 are contradicted if it finds one in the other; "no different" holds if two one-sided t tests place
@@ -103,7 +103,8 @@ class Difference:
         p: of the test; None where none was made: of a number of parameters, say, or with fewer than
             two pairs of one seed, or with differences without any spread.
         p_holm: corrected over the tests that were made together.
-        low, high: 95 % confidence interval of the mean; None without a test.
+        low, high: confidence interval of the mean, 95 % or, to agree with `p_holm`, more; None
+            without a test.
     """
 
     arm: str
@@ -199,12 +200,22 @@ def judged(plain: Difference, largest: float, margin: float | None = None) -> Di
 
 
 def corrected(found: Iterable[Difference]) -> list[Difference]:
-    """With p after Holm, as tests that were made together."""
+    """With p after Holm, as tests that were made together, and intervals that agree with it."""
     found = list(found)
     p_values = iter(holm([one.p for one in found if one.p is not None]))
-    return [
-        one if one.p is None else dataclasses.replace(one, p_holm=next(p_values)) for one in found
-    ]
+    return [one if one.p is None else _widened(one, next(p_values)) for one in found]
+
+
+def _widened(one: Difference, p_holm: float) -> Difference:
+    from scipy import stats
+
+    assert one.p is not None
+    assert one.mean is not None
+    assert one.high is not None
+    level = ALPHA * one.p / p_holm if p_holm else ALPHA
+    usual, wider = stats.t.isf([ALPHA / 2, level / 2], one.pairs - 1)
+    half = float((one.high - one.mean) * wider / usual)
+    return dataclasses.replace(one, p_holm=p_holm, low=one.mean - half, high=one.mean + half)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -118,6 +118,20 @@ def test_arms_are_corrected_together() -> None:
     assert [a.p_holm, b.p_holm, lost.p_holm] == [*holm([a.p, b.p]), None]
 
 
+def test_an_interval_leaves_zero_out_where_the_corrected_test_finds_something() -> None:
+    rng, seen = np.random.default_rng(2), set()
+    for _ in range(100):
+        arms = {"base": list(rng.normal(0.5, 0.01, 3))}
+        arms |= {name: list(rng.normal(0.48, 0.01, 3)) for name in "abc"}
+        for one in against_base(comparison_view(arms), "validation_loss"):
+            assert one.p is not None
+            assert one.low is not None
+            assert one.high is not None
+            assert (one.low > 0 or one.high < 0) == one.is_certain
+            seen.add((one.is_certain, one.p < 0.05))
+    assert seen == {(False, False), (False, True), (True, True)}
+
+
 def test_false_findings_are_as_rare_as_promised() -> None:
     """Arms that differ from the base by chance alone, 200 studies of four arms and five seeds."""
     rng = np.random.default_rng(1)
