@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 ParameterValue = Value
+MOST_CHOICES = 1000  # of each a network is planned, and samplers weigh each at each draw
 MOST_AT_ONCE = 10_000  # trainings, processes, threads: beyond that a number is a slip
 
 
@@ -165,6 +166,9 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
         return tuple(written)
     if not written:
         raise SpecError(name, f"{name}: an empty list leaves no choice")
+    if len(written) > MOST_CHOICES:
+        most = f"{name}: a list has at most {MOST_CHOICES} choices, but got {len(written)}"
+        raise SpecError(name, f"{most}; give a range {{low = ..., high = ...}}")
     values = tuple(_value(value, name) for value in written)
     if len(set(map(repr, values))) < len(values):
         raise SpecError(name, f"{name}: a value appears twice in {shown(written)}")

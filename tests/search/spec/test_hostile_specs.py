@@ -60,6 +60,7 @@ def use_study_file(path: Path) -> None:
 @example(b"[space]\nwidth = { low = 1, high = 1000000000 }")
 @example(b"[space]\ndepth = 1000000000")
 @example(b"[space]\nchannels = [" + b"1, " * 100_000 + b"]")
+@example(b"[space]\nwidth = [" + b", ".join(b"%d" % n for n in range(1, 100_001)) + b"]")
 @example(b"[study]\ntitle = '\xe4'")
 @example(b"[study]\ntitle = 2024-13-45")
 def test_study_files(tmp_path: Path, content: bytes) -> None:

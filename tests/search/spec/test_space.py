@@ -65,6 +65,7 @@ def test_lists_and_channels(
         ("width", {"low": 8, "high": 20, "step": 8}, "a whole step"),
         ("depth", [], "no choice"),
         ("depth", [2, 2], "twice"),
+        ("width", list(range(1, 100_000)), "at most 1000 choices, but got 99999; give a range"),
     ],
 )
 def test_a_parameter_refuses(name: str, written: object, says: str) -> None:
