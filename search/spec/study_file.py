@@ -154,6 +154,8 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     fields |= {key: it for key, it in read_tables(plain).items() if it not in (None, ())}
     if "arm" in content:
         fields["arms"] = _in_order(fields, study)
+    elif "base" in study:
+        raise SpecError("base", "base is the name of an arm; leave it out of a search")
     if any(arm["reported"] for arm in arms):
         own = {key: study[key] for key in PUBLISHED if key in study}
         fields["published"] = content.get("published", own)

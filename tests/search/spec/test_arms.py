@@ -113,6 +113,7 @@ EXPECT = f'{ENTRY}expect = [ {{ arm = "a", than = "b", metric = "parameters", '
         (f"[study]\nbase = 'c'\n{ARMS}", "there are: a, b"),
         (f"[baseline]\ndropout = 0.1\n{ARMS}", "[[arm]]"),
         ("[study]\nsampler = 'grid'\n", "needs [[arm]] tables"),
+        ("[study]\nbase = 'a'\n", "base is the name of an arm"),
         (f"{ENTRY}result = 'r'\n", "'result'"),
         (f"{ARMS}\n[[journal]]\nobjective = 'o'\n", "[[journal]] 1: hypothesis must be a line"),
         (f"{ENTRY}expect = 'better'\n", "a list of"),
