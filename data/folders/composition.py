@@ -12,7 +12,7 @@ Levels are brightness in [0, 1]. Shapes: N images, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,12 +73,15 @@ class Composition:
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
         """What `asdict` gave; raises ValueError, TypeError or KeyError for what it never gives."""
         on_dark, size, level = bool(stored["on_dark"]), stored["size"], stored["level"]
-        return cls(
+        composition = cls(
             on_dark=on_dark,
             ground=float(stored["ground"]),
             level=float(on_dark if level is None else level),  # of an earlier version: it varied
             size=None if size is None else float(size),
         )
+        if not all(0 <= one <= 1 for one in astuple(composition) if one is not None):
+            raise ValueError("levels and size of a composition are numbers from 0 to 1")
+        return composition
 
 
 def find_figure(image_HW: Grey) -> Figure | None:

@@ -193,7 +193,12 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     if not mean_C.shape == std_C.shape == (channels,):
         raise ValueError("mean and std are not a number for each channel")
     temperature = float(stored.get("temperature", 1.0))
-    if not (is_plain(mean_C) and 0 < temperature < math.inf and bool((std_C > 0).all())):
+    if not (
+        is_plain(mean_C)
+        and is_plain(std_C)
+        and 0 < temperature < math.inf
+        and bool((std_C > 0).all())
+    ):
         raise ValueError("mean, std and temperature are not such as data have")
     composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):

@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save as to_safetensors
 
 from data.folders.composition import Composition
@@ -43,7 +44,10 @@ def _bounded_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
+    made = tmp_path_factory.mktemp("hostile")
+    with Image.open(PICTURE) as picture:
+        picture.convert("L").resize((40, 30)).save(made / "grey.png")  # its figure is placed anew
+    return made
 
 
 # Finished networks
@@ -68,7 +72,8 @@ PICTURE = Path(__file__).parents[3] / "docs" / "dashboard-light.png"
 def use_bundle(folder: Path) -> None:
     with refused_in_a_line(BundleError):
         bundle = read_bundle(folder)
-        found = predict(PICTURE, bundle=bundle, sheet=folder / "sheet.png")
+        pictures = [PICTURE, folder / "grey.png"]
+        found = predict(pictures, bundle=bundle, sheet=folder / "sheet.png")
         json.dumps(as_json(found, 3, folder), allow_nan=False)
 
 
@@ -92,6 +97,8 @@ def with_value(*path: Any, value: Any) -> Any:
 @example(with_value("std", value=[1e-320]))
 @example(with_value("mean", value=[10**400]))
 @example(with_value("composition", "size", value="big"))
+@example(with_value("composition", "size", value=math.nan))
+@example(with_value("composition", "size", value=-math.inf))
 @example(with_value("architecture", "hidden", value=[10**9]))
 @example(with_value("architecture", "hidden", value=[1] * 100_000))
 @example(with_value("architecture", "dropout_linear", value=10**400))
