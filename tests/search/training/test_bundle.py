@@ -51,6 +51,11 @@ def flip(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(content)
 
 
+def endless(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to("/dev/zero")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -58,6 +63,7 @@ def flip(folder: Path) -> None:
         (lambda folder: (folder / WEIGHTS).unlink(), "No such file"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "cannot be used (TypeError: "),
         (flip, "not the one that config.json"),
+        (endless, "it is no regular file"),
         (edit(lambda content: content.update(format=1)), "format 1"),
         (edit(lambda content: content.pop("mean")), "KeyError: 'mean'"),
         (edit(lambda content: content.update(mean=[0.1, 0.2])), "a number for each channel"),

@@ -1,6 +1,7 @@
 """Transfer: what is taken over, what is held fixed, and what is refused."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -95,6 +96,7 @@ def test_an_interrupted_one_goes_on_bit_for_bit(task: Task, source: Path) -> Non
     [
         (lambda _: None, "read from .*give 'imagenet', the folder"),
         (lambda file: file.write_bytes(b""), "no weights can be read from"),
+        (os.mkfifo, "it is no regular file"),
         (lambda file: torch.save({"a": 1}, file), "no table of named weights"),
         (lambda file: torch.save({"a": torch.ones(1)}, file), "another network: no 'conv1.weight'"),
         (
