@@ -77,9 +77,14 @@ def test_a_flat_study_ends_says_why_and_goes_on(
     assert train(run, ALL) == first  # the same command again does nothing
     more = train(run, ALL, 24)
     assert 1.5 * first.finished <= more.finished < 24
-    queue = [{"depth": 2}]
-    by_hand.enqueue(run.study, replace(run.spec, trials=24), queue)
-    assert train(run, ALL, 24).finished == more.finished + 1
+    spec = replace(run.spec, trials=24)
+    by_hand.enqueue(run.study, spec, [{"depth": 2}])
+    assert view_study(run.study).stopped is None
+    again = train(run, ALL, 24)
+    assert again.finished == more.finished + 1
+    by_hand.continue_trials(run.study, spec, [again.in_state("pruned")[-1].number])
+    assert again.stopped is not None
+    assert view_study(run.study).stopped is None
     last = train(run, None, 24)
     assert (last.finished, last.stopped) == (24, None)
     assert "Ended early" not in status_text(last)

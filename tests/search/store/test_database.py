@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event, exc, func, select, text
 from sqlalchemy.orm import scoped_session
 
-from search.store import StorageError
+from search.store import DatabaseGoneError, StorageError
 from search.store.database import Database, snapshot, transaction, with_retry
 from search.store.opening import open_database
 from search.store.schema import studies, trials
@@ -64,10 +64,10 @@ def test_optunas_storage_takes_its_sessions_from_where_we_bind_them(db: Database
 def test_transaction_is_not_seen_before_its_end(db: Database, study: StudyHandle) -> None:
     with transaction(db):
         study.study.ask()
-        with snapshot(db) as connection:  # and on SQLite, reading does not wait
-            seen = connection.execute(select(func.count()).select_from(trials)).scalar_one()
-        assert seen == 0
-    assert count_trials(db) == 1
+        assert count_trials(db) == 0  # and on SQLite, reading does not wait
+        study.study.ask()  # joins the transaction as before
+        assert count_trials(db) == 0
+    assert count_trials(db) == 2
 
 
 def test_study_lock_keeps_others_waiting(study: StudyHandle) -> None:
@@ -89,6 +89,15 @@ def test_study_lock_keeps_others_waiting(study: StudyHandle) -> None:
 def query(db: Database) -> None:
     with db.engine.begin() as connection:
         connection.execute(select(studies)).all()
+
+
+@sqlite_only
+def test_a_file_that_was_removed_is_not_made_again(db: Database, tmp_path: Path) -> None:
+    db.close()  # so that it would have to be opened anew
+    (tmp_path / "studies.db").unlink()
+    with pytest.raises(DatabaseGoneError, match="was removed or replaced"):
+        with_retry(db, lambda: query(db))
+    assert not (tmp_path / "studies.db").exists()
 
 
 @sqlite_only
