@@ -157,7 +157,8 @@ def test_a_pool_says_why_its_workers_die(
 ) -> None:
     (tmp_path / "torch.py").write_text(last_words)  # all that workers find of it
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
+    reports = iter([1, 2, 2, 2])  # the first two died after an epoch each, and do not count
+    monkeypatch.setattr("search.running.pool.count_reports", lambda *_: next(reports))
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 3)
     study = SimpleNamespace(name="s", study_id=1)
 
@@ -171,3 +172,4 @@ def test_a_pool_says_why_its_workers_die(
         run()
     assert "3 workers died and no epoch was finished" in str(caught.value)
     assert says in str(caught.value)
+    assert list(reports) == []
