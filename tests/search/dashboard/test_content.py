@@ -26,7 +26,7 @@ from search.store.views import StudyView
 from tests.search.dashboard.conftest import ask
 from tests.search.long_studies import INFO, SPEC
 from tests.search.made_up_views import big_study, study_view
-from tests.search.workplaces import report
+from tests.search.worker_processes import report
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from search.store.database import Database, read, transaction
 from search.store.leases import Lease, finish, run_again
 from search.store.studies import StudyHandle
 from tests.search.long_studies import SPEC, Fill
-from tests.search.workplaces import report
+from tests.search.worker_processes import report
 
 
 def chooser(study: StudyHandle) -> Chooser:

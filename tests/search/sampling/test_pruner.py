@@ -20,7 +20,7 @@ from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Lease, finish
 from search.store.studies import StudyHandle
-from tests.search.workplaces import report
+from tests.search.worker_processes import report
 
 
 def test_rungs_and_how_far_trials_get() -> None:
