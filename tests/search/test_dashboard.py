@@ -21,7 +21,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard import __main__ as dashboard
-from search.store.folders import ARTIFACTS
+from search.store.folders import ARTIFACTS, RUNS
 from search.store.opening import open_database
 from tests.search.conftest import Refused
 
@@ -57,7 +57,7 @@ def test_it_makes_what_is_missing_serves_what_comes_and_stops(make_site: Make) -
     site = make_site()
     process, url = start(site)
     assert url.startswith("http://127.0.0.1:")
-    assert (site.folder / ARTIFACTS).is_dir()
+    assert (site.folder / RUNS / ARTIFACTS).is_dir()
     status, body = fetch(f"{url}api/studies")
     assert (status, json.loads(body)) == (200, {"study_summaries": []})
     db = open_database(site.url, must_exist=True)
@@ -167,11 +167,11 @@ def furnish(folder: Path, names: tuple[str, ...]) -> list[str]:
     figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], text=[f"<img src=x onerror={PWN}>"] * 2))
     figure.update_layout(title=f"<b>x</b><script>{PWN}</script>")
     optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id="curves")
-    (folder / ARTIFACTS).mkdir(parents=True)
+    (folder / RUNS / ARTIFACTS).mkdir(parents=True)
     page = folder / f"<img src=x onerror={PWN}>.html"
     page.write_text(f"<script>{PWN}</script>hello")
     (folder / "run.js").write_text(PWN)
-    store = FileSystemArtifactStore(folder / ARTIFACTS)
+    store = FileSystemArtifactStore(folder / RUNS / ARTIFACTS)
     made = [
         upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
         for path in (page, folder / "run.js")
