@@ -160,6 +160,8 @@ class Workplace:
         pid, last_epoch = workers.pids[0], str(workers.epochs - 1)
         while True:
             os.kill(pid, signal.SIGSTOP)
+            while not _is_stopped(pid):  # a system call under way ends first, and may take a lock
+                time.sleep(0.01)
             number, epoch, *_ = self.lines(of=workers)[-1]
             if epoch != last_epoch and not self._locked():
                 return number
@@ -279,3 +281,9 @@ def rows_read() -> Callable[[Database], list[Any]]:
         return rows
 
     return start
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether each of its threads is."""
+    stats = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
