@@ -163,9 +163,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, nargs="+", default=[10_000, 30_000])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here as well")
-    parser.add_argument(
-        "--before", type=Path, metavar="FILE", help="result of an earlier version, to go beside it"
-    )
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # done in this process
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -189,8 +186,6 @@ def main() -> None:
         from benchmarks.record import environment, write_json
 
         result = {"studies": studies, **environment("scale", torch.device("cpu"))}
-        if args.before is not None:
-            result["before"] = json.loads(args.before.read_text(encoding="utf-8"))
         write_json(args.json, result)
 
 
