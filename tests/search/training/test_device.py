@@ -1,4 +1,8 @@
-"""Which device a name means."""
+"""Which device a name means, and how much of the machine a process takes for its own."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,3 +18,16 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch: pytest.MonkeyPat
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(DeviceError, match="no GPU 'cuda' of 0"):
         choose_device("cuda")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tie no process to a core")
+def test_a_process_counts_the_cores_that_it_may_use() -> None:
+    core = min(os.sched_getaffinity(0))
+    code = (
+        f"import os; os.sched_setaffinity(0, [{core}]); import torch; "
+        "from search.training.device import available_cores, prepare_process; "
+        "from search.running.pool import default_workers; prepare_process(); "
+        "print(available_cores(), default_workers('cpu'), torch.get_num_threads())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "1", "1"]
