@@ -31,7 +31,7 @@ from search.store.folders import sweep
 from search.store.views import StudyView, view_study
 from search.terminal.commands import console, log
 from search.terminal.progress import Progress
-from search.terminal.stopping import stop_after
+from search.terminal.stopping import interrupts_set, stop_after
 from search.terminal.summary import fallback_words
 from search.training.device import choose_device, kept_threads, prepare_process
 
@@ -151,7 +151,7 @@ def run_study(
             warnings.warn(fallback_words(plan.substitute), stacklevel=4)
 
     stop = stop or threading.Event()
-    with kept_threads():
+    with kept_threads(), interrupts_set(stop):
         found = search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
     from search.running.results import Study  # with all that draws
 

@@ -25,6 +25,33 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
         timer.cancel()
 
 
+@contextmanager
+def interrupts_set(event: threading.Event) -> Iterator[None]:
+    """Ctrl-C sets the event as well: a KeyboardInterrupt that falls into a destructor is lost.
+
+    One is then raised at the end. Does nothing where Ctrl-C has another meaning.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    is_interrupted = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        event.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if is_interrupted:
+        raise KeyboardInterrupt
+
+
 class StopOnSignal:
     """Context manager for the main thread.
 
