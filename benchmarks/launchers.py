@@ -30,13 +30,12 @@ from benchmarks.ray_tune import LOSS, ray_running
 from benchmarks.record import ROOT, environment, spread, write_json
 from search.running.trial import trial_seed
 from search.spec.config import StudySpec
-from search.store.data import load_study_task
 from search.store.opening import open_database
 from search.store.studies import require_study
 from search.store.views import view_study
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
-from search.training.task import Task
+from search.training.task import Task, load_study_task
 from search.training.train import train
 
 STUDY = """\

@@ -29,11 +29,10 @@ from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file
-from search.store.data import load_study_task
 from search.terminal.commands import Parser, run
 from search.training.device import choose_device
 from search.training.epoch import derived_seed
-from search.training.task import Task
+from search.training.task import Task, load_study_task
 
 
 def parser() -> Parser:

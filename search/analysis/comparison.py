@@ -4,7 +4,7 @@ becomes of the journal's hypotheses.
 Arms share their seeds, so differences are taken seed by seed and tested by Student's paired t test
 (two-sided, normal differences assumed). Several tests are corrected after Holm (1979), which keeps
 the chance of any false finding below ALPHA. Their 95 % confidence intervals are widened to agree:
-0 lies outside of one where the corrected p is below ALPHA, and nowhere else.
+one leaves 0 out where the corrected p of a paired t test is below ALPHA, and nowhere else.
 
 Of a hypothesis, "better" and "worse" hold if that test finds a difference in that direction, and
 are contradicted if it finds one in the other; "no different" holds if two one-sided t tests place

@@ -51,7 +51,7 @@ from search.training.device import (
 )
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job, TrainedRun
-from search.training.task import Task, load_task, stage_maps
+from search.training.task import Task, load_study_task, stage_maps
 
 
 @optuna_warnings_only()
@@ -156,7 +156,7 @@ def finalise(
             refuse_unfinished(view)
         reading = view.spec.reading
         source = find_place(found, dataset, images)
-        task = load_task(source, images, on, seed=None, reading=reading)
+        task = load_study_task(view.spec, images, on, place=source, final=True)
         keep_data(found, task)
         count_test(source, images, reading=reading)  # a damaged test file is noticed now
         folder = study_folder(found, runs_folder(storage, runs_dir))

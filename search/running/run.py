@@ -25,7 +25,7 @@ from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
 from search.store import without_password
-from search.store.data import check_data, find_place, is_folder, keep_data, load_study_task
+from search.store.data import check_data, find_place, is_folder, keep_data
 from search.store.database import Database
 from search.store.folders import (
     CHECKPOINTS,
@@ -50,7 +50,7 @@ from search.store.studies import (
 from search.store.views import load_earlier
 from search.training.device import describe_hardware, versions
 from search.training.files import Remote
-from search.training.task import Task
+from search.training.task import Task, load_study_task
 from search.training.train import train
 from search.training.weights import check_training
 

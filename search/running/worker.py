@@ -36,7 +36,7 @@ from search.spec.domains import check_count
 from search.spec.space import check_space
 from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
-from search.store.data import find_place, load_study_task
+from search.store.data import find_place
 from search.store.database import optuna_warnings_only
 from search.store.folders import ARTIFACTS, runs_folder, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
@@ -54,7 +54,7 @@ from search.training.device import (
 )
 from search.training.epoch import StoppedError
 from search.training.files import delete_checkpoint
-from search.training.task import Task
+from search.training.task import Task, load_study_task
 from search.training.weights import check_training
 
 WAIT_SECONDS = 0.5  # between looks for work while others train the last trials

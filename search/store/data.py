@@ -9,17 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data.datasets import FOLDER, canonical_name, find_dataset
 from data.errors import DataError
 from data.fingerprint import Fingerprint, differences
 from data.folders.held_out import keep
-from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.store.schema import FINGERPRINT
 from search.store.studies import StudyHandle, damage_in_a_line, load_facts, load_spec
-from search.training.task import Task, load_task
+from search.training.task import Task
 
 # System attributes of a study, which dashboards do not show.
 PLACES, HELD_OUT = "cnn_search:places", "cnn_search:held_out"
@@ -70,28 +67,6 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
 def _remembered(study: StudyHandle) -> dict[str, Any]:
     """Under PLACES where the data was found, the latest first; under HELD_OUT digests by name."""
     return study.db.optuna.get_study_system_attrs(study.study_id)
-
-
-def load_study_task(
-    spec: StudySpec, data_dir: Path, device: torch.device, *, place: str | None = None
-) -> Task:
-    """The images that a study trains and validates on, split as it prescribes.
-
-    Args:
-        place: the data set's name where it lies elsewhere now, see `find_place`.
-
-    Raises:
-        DataError: they cannot be had, or not be divided so.
-    """
-    return load_task(
-        place or spec.dataset,
-        data_dir,
-        device,
-        seed=spec.seed,
-        reading=spec.reading,
-        validation_count=spec.validation_count,
-        limit=spec.limit,
-    )
 
 
 def check_data(study: StudyHandle, task: Task) -> None:

@@ -24,7 +24,7 @@ from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.training.epoch import Epoch, RepeatError, Score, derived_seed
 from search.training.files import latest_checkpoint, save_checkpoint
-from search.training.task import Task, evaluate, load_task
+from search.training.task import Task, evaluate, load_study_task
 from search.training.train import train
 
 
@@ -60,15 +60,8 @@ class Job:
 
     def load(self, device: torch.device) -> Task:
         """The images to train on. Raises DataError."""
-        spec = self.spec
-        return load_task(
-            self.place or spec.dataset,
-            self.data_dir,
-            device,
-            seed=None if self.candidate is None else spec.seed,
-            reading=spec.reading,
-            validation_count=spec.validation_count,
-            limit=spec.limit,
+        return load_study_task(
+            self.spec, self.data_dir, device, place=self.place, final=self.candidate is None
         )
 
     def checkpoint(self, seed: int) -> Path:

@@ -21,6 +21,7 @@ from data.errors import DataError
 from data.examples import DatasetInfo, Examples, normalisation, split, thinned, to_unit
 from data.fingerprint import Fingerprint, fingerprint, in_order
 from data.folders.preparation import Reading
+from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
 from search.training.epoch import Score
 
@@ -109,6 +110,34 @@ def load_task(
         drawn=not info.has_own_validation,
     )
     return make_task(info, training, validation, device, content)
+
+
+def load_study_task(
+    spec: StudySpec,
+    data_dir: Path,
+    device: torch.device,
+    *,
+    place: str | None = None,
+    final: bool = False,
+) -> Task:
+    """The images that a study trains and validates on, split as it prescribes.
+
+    Args:
+        place: the data set's name where it lies elsewhere now, see `search.store.data.find_place`.
+        final: none are held out, nor left out.
+
+    Raises:
+        DataError: they cannot be had, or not be divided so.
+    """
+    return load_task(
+        place or spec.dataset,
+        data_dir,
+        device,
+        seed=None if final else spec.seed,
+        reading=spec.reading,
+        validation_count=spec.validation_count,
+        limit=spec.limit,
+    )
 
 
 def make_task(
