@@ -51,7 +51,7 @@ def parser() -> Parser:
     own.add_argument(
         "--figure", type=Path, metavar="FILE", help="forecasts and ends, as .html, .svg or .png"
     )
-    own.add_argument("--write", action="store_true", help="write those of the package")
+    own.add_argument("--write", action="store_true", help="write the priors of the package")
     return own
 
 
