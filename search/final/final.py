@@ -41,6 +41,7 @@ from search.store.opening import open_database
 from search.store.records import complete_result
 from search.store.studies import require_study
 from search.store.views import StudyView, view_study
+from search.terminal.stopping import interrupts_set
 from search.training.bundle import Bundle
 from search.training.device import (
     choose_device,
@@ -144,7 +145,8 @@ def finalise(
         )
     prepare_process(THREADS if on.type == "cpu" else None)
     images = default_data_dir() if data_dir is None else Path(data_dir)
-    with closing(open_database(storage, must_exist=True)) as db:
+    stop = stop or threading.Event()
+    with interrupts_set(stop), closing(open_database(storage, must_exist=True)) as db:
         found = require_study(db, study)
         view = view_study(found)
         chosen = choose_trial(view, trial, arm)
@@ -165,7 +167,7 @@ def finalise(
             announce(view, several, candidate_seeds)
         train = partial(
             train_all,
-            stop=stop or threading.Event(),
+            stop=stop,
             progress=progress,
             ray=ray,
             gpus=gpus_per_worker,

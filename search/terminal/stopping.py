@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ def stop_after(seconds: float | None, event: threading.Event) -> Iterator[None]:
 def interrupts_set(event: threading.Event) -> Iterator[None]:
     """Ctrl-C sets the event as well: a KeyboardInterrupt that falls into a destructor is lost.
 
-    One is then raised at the end. Does nothing where Ctrl-C has another meaning.
+    One is then raised at the end, whatever the event has ended otherwise. Does nothing where Ctrl-C
+    has another meaning.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -48,8 +50,8 @@ def interrupts_set(event: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if is_interrupted:
-        raise KeyboardInterrupt
+        if is_interrupted and not isinstance(error := sys.exception(), KeyboardInterrupt):
+            raise KeyboardInterrupt from error
 
 
 class StopOnSignal:

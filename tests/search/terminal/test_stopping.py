@@ -1,0 +1,44 @@
+"""Ctrl-C in a notebook, also where Python loses the exception that it raises."""
+
+import signal
+import threading
+
+import pytest
+
+from search.terminal.stopping import interrupts_set
+
+
+class Interrupted:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def lose_an_interrupt() -> None:
+    del [Interrupted()][0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("error", [None, RuntimeError("stopped")])
+def test_an_interrupt_that_a_destructor_swallows(error: Exception | None) -> None:
+    event = threading.Event()
+
+    def work() -> None:
+        with interrupts_set(event):
+            lose_an_interrupt()
+            assert event.is_set()
+            if error is not None:  # what work raises that was told to stop
+                raise error
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        work()
+    assert raised.value.__cause__ is error
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_as_usual_and_none() -> None:
+    event = threading.Event()
+    with pytest.raises(KeyboardInterrupt), interrupts_set(event):
+        signal.raise_signal(signal.SIGINT)
+    assert event.is_set()
+    with pytest.raises(ValueError, match="its own"), interrupts_set(threading.Event()):
+        raise ValueError("its own")
