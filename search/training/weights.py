@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -71,7 +70,6 @@ def fitting_weights(
     return {name: found[name] for name in own}
 
 
-@lru_cache(maxsize=2)
 def _read(source: str) -> Mapping[str, Tensor]:
     if source == IMAGENET:
         return _imagenet()

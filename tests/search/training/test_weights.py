@@ -60,6 +60,16 @@ def test_torchvisions_resnet(tmp_path: Path) -> None:
     assert torch.equal(found[name], theirs[name])
 
 
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    """As a notebook does that finalises a study twice."""
+    file, network = tmp_path / "model.pth", build(NET, SHAPE, 10)
+    for level in (0.0, 1.0):
+        torch.save(
+            {name: torch.full_like(it, level) for name, it in network.state_dict().items()}, file
+        )
+        assert all((it == level).all() for it in fitting_weights(network, NET, str(file)).values())
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_frozen_first_then_all_learn(task: Task, source: Path, optimizer: Any) -> None:
     recipe = Recipe(
