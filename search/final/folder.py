@@ -21,7 +21,7 @@ from rich.text import Text
 from data.reading import write_atomically
 from search.analysis.final_result import FinalResult, metrics
 from search.figures.final import save_pictures
-from search.final.export import ONNX, Exported, export_onnx
+from search.final.export import Exported, export_onnx
 from search.pages.final_page import final_page, final_text
 from search.store.folders import FINAL
 from search.terminal.progress import to_html
@@ -90,7 +90,6 @@ def write_all(
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"
     try:
-        (target / ONNX).unlink(missing_ok=True)  # an earlier network's
         write_bundle(bundle, target)
         save_pictures(result, target)
         write_atomically(target / "report.html", final_page(result).encode())

@@ -26,7 +26,7 @@ def note(text: str) -> None:
 def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
     """Say on standard error what will be compared first, and what should be known before."""
     unfinished = view.spec.trials - view.finished
-    if unfinished > 0 and not view.spec.is_comparison:
+    if unfinished > 0:
         note(f"the study still lacks {unfinished} of its trials.")
     if view.results:
         note(evaluated_before(view))

@@ -186,6 +186,9 @@ def test_another_trial_and_onnx(
     assert view().results[-1].trial_number == other.number
     assert "named by hand" in view().results[-1].figures["chosen"]
     assert read_bundle(made).trial == other.number
+    exported = (made / "model.onnx").read_bytes()
+    assert finalize.main(arguments) == 0  # of the same network, without a word of the file
+    assert (made / "model.onnx").read_bytes() == exported
     (made / "model.onnx").unlink()
     assert export.main(["--bundle", str(made)]) == 0
     assert (made / "model.onnx").exists()
