@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -140,6 +141,7 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
     """Training or test arrays of an archive; of the other part nothing is read but labels."""
     with _opened(path) as archive:
         keys = _keys(path, archive)
+        _check_memory(path, archive, [*keys[:2], *keys[4:]] if train else keys[1:4])
         count = min(int(archive[keys[1]].max(initial=0)) + 1, MAX_CLASSES)
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
         if not train:
@@ -195,6 +197,18 @@ def _keys(path: Path, archive: Any) -> list[str]:
             f"{', '.join(_PLAIN_KEYS[:4])}"
         )
     return keys
+
+
+def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
+    """Some kilobytes can unpack to any size. Raises DataError where these arrays have no room."""
+    sizes = {entry.filename: entry.file_size for entry in archive.zip.infolist()}
+    needed = sum(sizes.get(f"{key}.npy", 0) for key in keys)
+    if needed > (free := psutil.virtual_memory().available):
+        needed_gib, free_gib = (f"{count / 2**30:.3g} GiB" for count in (needed, free))
+        raise DataError(
+            f"{path} holds {needed_gib} of arrays, and {free_gib} of memory are free; give "
+            "fewer or smaller images, or use a machine with more memory"
+        )
 
 
 def _checked(found: Any, source: str) -> Part:

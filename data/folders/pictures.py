@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, features
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from data.errors import DataError, listed, shown
 from data.folders.preparation import Fit, Preparation, Range, common_range, extent, scale
@@ -37,6 +37,7 @@ _OURS = "apng avif bmp dib gif jfif jpe jpeg jpg pbm pfm pgm png pnm ppm tif tif
 _FOREIGN = "heic heif jp2 jxl psd svg tga dcm exr arw cr2 cr3 dng nef orf raf rw2"
 _FOREIGN_FORMAT = "is a format that is not supported"
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftypheim", b"ftyphevc")
+_TIFF = (b"II*\0", b"MM\0*")
 _REMEDY = f"put a whole picture of {', '.join(FORMATS)} in its place, or delete it"
 # Of macOS, Synology, QNAP, Windows and Linux; hidden ones are skipped anyway.
 _SYSTEM_FOLDERS = (
@@ -202,6 +203,8 @@ def decoded(path: Path, box: tuple[int, int], fit: Fit) -> Iterator[ImageFile.Im
     """The picture, upright; JPEGs at a fraction of their size, but twice what `box` takes."""
     with opened(path) as image:
         width, height = box if fit == "stretch" else inside(image.size, box)
+        if image.mode == "LAB":
+            raise PictureError(path, "is in Lab colours, which are not supported")
         image.draft(None, (2 * width, 2 * height))
         limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
         if limit is not None and pixels > limit:
@@ -252,6 +255,10 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise PictureError(path, why) from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         with path.open("rb") as file:
-            is_foreign = file.read(12)[4:] in _HEIC  # phones and mails call it .jpg
-        why = f": it is HEIC, which {_FOREIGN_FORMAT}" if is_foreign else " as a picture"
+            start = file.read(12)
+        why = " as a picture"
+        if start[4:] in _HEIC:  # phones and mails call it .jpg
+            why = f": it is HEIC, which {_FOREIGN_FORMAT}"
+        elif isinstance(error, UnidentifiedImageError) and start.startswith(_TIFF):
+            why = ": it is damaged, or a kind of TIFF that is not supported, as with 64 bits"
         raise PictureError(path, f"cannot be read{why}") from error

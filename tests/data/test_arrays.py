@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from data.datasets import find_dataset, load_test, load_training
@@ -147,6 +149,16 @@ def test_an_unfit_archive_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
     path.write_bytes(b"PK\3\4" + bytes(100))
     with pytest.raises(DataError, match=r"cannot be read as an .npz .* check the path"):
+        load_training(f"npz:{path}", path.parent)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused_unread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(path, **plain(x_train=np.zeros((30, 1000, 1000), np.uint8)))
+    assert path.stat().st_size < 2**16
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**24))
+    with pytest.raises(DataError, match=r"holds 0.0279 GiB of arrays, and 0.0156 GiB of memory"):
         load_training(f"npz:{path}", path.parent)
 
 

@@ -187,6 +187,7 @@ def test_of_networks_of_before_the_choice_and_levels_that_are_no_numbers(tmp_pat
         (b"just text", "cannot be read as a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n", "cannot be read as a picture"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC, .* not supported"),  # called .png
+        (b"II*\0\x08\0\0\0\0\0\0\0", "it is damaged, or a kind of TIFF"),
         (None, "there is no picture file"),
     ],
 )
@@ -200,6 +201,12 @@ def test_what_is_no_whole_picture_is_named(
         read_pictures([path], (1, 8, 8))
     assert r"a\nb.png" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tiff_that_pillow_reads_and_cannot_convert_is_named(tmp_path: Path) -> None:
+    Image.new("LAB", (4, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a.tif is in Lab colours, .* not supported; put a whole"):
+        read_pictures([tmp_path / "a.tif"], (3, 4, 4))
 
 
 @pytest.mark.parametrize("limit", [50, 20])  # Pillow itself refuses only twice as much
