@@ -189,6 +189,8 @@ class Guard:
             raise Forbidden("Not asked for by a page of this server.")
         if request.method not in ("GET", "HEAD"):
             self._require_change(request, host)
+        if not request.args.get("after", "0").isdecimal():
+            raise BadRequest("after must be a number of trials, from 0 up.")
         self.check()
         environ, body = request.environ, request.get_data()
         for key in [key for key in environ if key.startswith("HTTP_X_")]:

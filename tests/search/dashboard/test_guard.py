@@ -274,6 +274,14 @@ def test_a_table_holds_no_formula(cell: str, shown: str, place: Place) -> None:
     assert cell == shown or cell not in cells
 
 
+def test_trials_are_asked_for_from_a_number_on(place: Place) -> None:
+    def status(after: str) -> int:
+        code: int = ask(place.guard(), "GET", f"/api/studies/1?after={after}").status_code
+        return code
+
+    assert [status(after) for after in ("0", "1", "x", "-1", "", "1.5")] == 2 * [200] + 4 * [400]
+
+
 def test_a_body_must_be_an_object_in_json(place: Place) -> None:
     guard, before = place.guard(), place.content
     new = b'{"version": 2, "body": "n"}'
