@@ -89,7 +89,7 @@ def make(file: Path, trials: int) -> dict[str, float]:
 
 def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     """Processor seconds."""
-    from search.sampling.chooser import make_chooser
+    from search.sampling.chooser import Contenders, make_chooser
     from search.sampling.priors import prior_for
     from search.sampling.sampler import StudySampler
     from search.spec.space import suggest
@@ -102,8 +102,11 @@ def claim_and_draw(file: Path, _trials: int) -> dict[str, float]:
     db = open_database(f"sqlite:///{file}")
     study = require_study(db, None)
     spec = replace(load_spec(study), trials=10**6)
-    study.study.sampler = StudySampler(spec, prior_for(spec.dataset))
-    choose = make_chooser(study, spec)
+    contenders = Contenders(study, spec)
+    study.study.sampler = StudySampler(
+        spec, prior_for(spec.dataset), begun=lambda: contenders.begun(db.connection)
+    )
+    choose = make_chooser(contenders)
 
     def begin() -> Lease:
         lease = claim(study, total=spec.trials, choose=choose)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from optuna.trial import Trial, TrialState
+from sqlalchemy import select
 
 from models.checks import ArchitectureError, first_line, shown
 from models.summary import sizes
@@ -21,10 +22,10 @@ from search.sampling.pruner import should_prune
 from search.spec.config import TrialConfig
 from search.spec.space import share_of_limits, suggest
 from search.store import CheckpointUnwritableError, StorageError, StudyBrokenError
-from search.store.database import with_retry
+from search.store.database import read
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, sample
 from search.store.records import best_epoch, epochs_of_trial, record_epoch
-from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, REASON, SECONDS, trials
 from search.training.epoch import Epoch, derived_seed
 from search.training.files import Remote, latest_checkpoint, save_checkpoint
 
@@ -241,13 +242,17 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
 
 def give_up_if_broken(run: Run) -> None:
     """Raises StudyBrokenError where the last trials to end have all failed."""
-    trials = with_retry(run.db, lambda: run.study.study.get_trials(deepcopy=False))
-    ended = [trial for trial in trials if trial.state.is_finished()]
-    ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    latest = ended[-MAX_FAILURES_IN_A_ROW:]
-    if [trial.state for trial in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
-        reason = latest[-1].user_attrs.get(REASON, "no reason given")
+    ended = (
+        select(trials.c.trial_id, trials.c.number, trials.c.state)
+        .where(trials.c.study_id == run.study.study_id, trials.c.datetime_complete.is_not(None))
+        .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
+        .limit(MAX_FAILURES_IN_A_ROW)
+    )
+    latest = read(run.db, lambda connection: connection.execute(ended).all())
+    if [row.state for row in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
+        trial_id, number, _ = latest[0]
+        attributes = read(run.db, lambda _: run.db.optuna.get_trial_user_attrs(trial_id))
         raise StudyBrokenError(
-            f"the last {len(latest)} trials failed, so the study stops; trial "
-            f"{latest[-1].number}: {reason}; fix it, then run the same command again"
+            f"the last {len(latest)} trials failed, so the study stops; trial {number}: "
+            f"{attributes.get(REASON, 'no reason given')}; fix it, then run the same command again"
         )

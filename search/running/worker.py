@@ -27,7 +27,7 @@ from search.running.trial import (
     is_out_of_memory,
     train_trial,
 )
-from search.sampling.chooser import make_chooser
+from search.sampling.chooser import Contenders, make_chooser
 from search.sampling.flat import make_flat
 from search.sampling.limits import limits_of
 from search.sampling.priors import prior_for
@@ -151,11 +151,15 @@ def train_trials(run: Run) -> None:
         CheckpointUnwritableError: a finished epoch could not be saved.
         StudyGoneError: the study was deleted, or its database or folder taken away.
     """
-    limits = limits_of(run.spec, run.task.image_shape, run.task.classes)
-    # Optuna stores none with a study.
-    run.study.study.sampler = StudySampler(run.spec, prior_for(run.spec.dataset), limits)
+    spec, task, contenders = run.spec, run.task, Contenders(run.study, run.spec)
+    run.study.study.sampler = StudySampler(  # Optuna stores none with a study
+        spec,
+        prior_for(spec.dataset),
+        limits_of(spec, task.image_shape, task.classes),
+        begun=lambda: contenders.begun(run.db.connection),
+    )
     with Heartbeat(run.db) as heartbeat:
-        slots = Slots(run, heartbeat)
+        slots = Slots(run, heartbeat, contenders)
         try:
             while not run.stop.is_set():
                 slots.claim()
@@ -196,14 +200,14 @@ class Slots:
     trained alone.
     """
 
-    def __init__(self, run: Run, heartbeat: Heartbeat) -> None:
+    def __init__(self, run: Run, heartbeat: Heartbeat, contenders: Contenders) -> None:
         on_gpu = COMPARED_PER_GPU if run.spec.is_comparison else TRIALS_PER_GPU
         usual = on_gpu if run.task.device.type == "cuda" else 1
         self._limit = run.trials_at_a_time or usual
         self._run, self._heartbeat = run, heartbeat
         self._pictures = TrialPictures(run.study, run.folder.parent / ARTIFACTS)
-        self._flat = make_flat(run.study, run.spec)
-        self._chooser = make_chooser(run.study, run.spec, self._flat)
+        self._flat = make_flat(contenders)
+        self._chooser = make_chooser(contenders, self._flat)
         self._resting_until = 0.0
         self._alone = False
         self.running: list[Slot] = []

@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from optuna.distributions import json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Select, TableClause, and_, or_, select
+from sqlalchemy import Connection, and_, or_
 
 from search.sampling.forecast import Contender, State, fit, informative
 from search.sampling.priors import prior_for
 from search.sampling.promotion import Front
 from search.sampling.registry import Pruner, epoch_budget, find_pruner
 from search.spec.config import StudySpec
-from search.spec.space import runs_to_end
-from search.store.claims import Choice, is_paused
+from search.spec.space import lies_in_space, runs_to_end
+from search.store.claims import Choice, is_paused, running_trials
 from search.store.database import read
 from search.store.leases import Lease
-from search.store.schema import (
-    leases,
-    trial_intermediate_values,
-    trial_params,
-    trial_user_attributes,
-    trials,
-)
+from search.store.schema import trials
 from search.store.studies import StudyHandle
+from search.store.trials import read_trials
 
 KEPT = 20  # paused trials that keep their checkpoints
-# Of the trials that tell something: those that have begun and have not failed.
-STATES: Mapping[TrialState, State] = {
+STATES: Mapping[TrialState, State] = {  # of trials that have begun
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
 }
 
 
-def contender_of(trial: FrozenTrial) -> Contender:
+def contender_of(trial: FrozenTrial, spec: StudySpec) -> Contender:
     """A trial in one of STATES; Optuna cannot tell whether a running one is paused."""
+    size = trial.user_attrs.get(spec.minimize_also or "")
     return Contender(
         number=trial.number,
         state=STATES[trial.state],
         params=trial.params,
         curve=trial.intermediate_values,
+        size=math.log(size) if type(size) is int and size > 0 else 0.0,
+        in_space=lies_in_space(trial.params, trial.user_attrs, spec),
     )
 
 
@@ -111,75 +106,45 @@ class Chooser:
 
 @dataclass(slots=True)
 class Contenders:
-    """Reads what a study's trials have come to.
+    """Reads what a study's trials have come to, from the tables: Optuna would keep all of each.
 
     One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs.
     """
 
     study: StudyHandle
     spec: StudySpec
-    _ended: dict[int, Contender] = field(default_factory=dict)  # by trial id
-    _unended: set[int] = field(default_factory=set)  # ids that were there at the last look
-    _latest: int = -1  # id; a study's trials are made one after the other
+    _ended: dict[int, Contender] = field(default_factory=dict)  # by number, as all of these
+    _unended: set[int] = field(default_factory=set)  # those that were there at the last look
+    _latest: int = -1
 
     def __call__(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
-        """All trials that were begun and have not failed, by number; `asking`: see `Chooser`."""
-        unended = or_(trials.c.state == TrialState.RUNNING, trials.c.trial_id.in_(self._unended))
+        """Those that tell something: see `begun`, without the failed ones."""
+        return [it for it in self.begun(connection, asking=asking) if it.state != "failed"]
+
+    def begun(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
+        """All trials that have begun, by number; `asking`: see `Chooser`."""
+        unended = or_(trials.c.state == TrialState.RUNNING, trials.c.number.in_(self._unended))
         of_study = trials.c.study_id == self.study.study_id
-        new = and_(of_study, or_(unended, trials.c.trial_id > self._latest))
-        found = connection.execute(
-            select(trials.c.trial_id, trials.c.number, trials.c.state)
-            .add_columns(leases.c.paused, leases.c.expires_at)
-            .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-            .where(new)
-        ).all()
-        curves = defaultdict[int, dict[int, float]](dict)
-        for row in connection.execute(_of(trial_intermediate_values, new)):
-            value = row.intermediate_value
-            curves[row.trial_id][row.step] = math.nan if value is None else value
-        params = defaultdict[int, dict[str, Any]](dict)
-        for row in connection.execute(_of(trial_params, new)):
-            distribution = json_to_distribution(row.distribution_json)
-            params[row.trial_id][row.param_name] = distribution.to_external_repr(row.param_value)
-        sizes = self._read_sizes(connection, new) if self.spec.minimize_also else {}
-        running = []
-        for row in found:
-            self._ended.pop(row.trial_id, None)
-            if row.state not in STATES:
+        new = and_(of_study, or_(unended, trials.c.number > self._latest))
+        running = running_trials(connection, self.study.study_id)
+        paused = {asking, *(row.number for row in running if is_paused(row))}
+        found, open_ones = read_trials(connection, new), []
+        for trial in found:
+            self._ended.pop(trial.number, None)
+            if trial.state not in STATES:
                 continue
-            is_running = row.state == TrialState.RUNNING
-            paused = row.number == asking or (is_running and is_paused(row))
-            one = Contender(
-                number=row.number,
-                state="paused" if paused else STATES[row.state],
-                params=params[row.trial_id],
-                curve=dict(sorted(curves[row.trial_id].items())),
-                size=sizes.get(row.trial_id, 0.0),
-            )
-            if is_running:
-                running.append(one)
+            one = contender_of(trial, self.spec)
+            if one.state != "running":
+                self._ended[trial.number] = one
             else:
-                self._ended[row.trial_id] = one
-        self._unended = {row.trial_id for row in found if not row.state.is_finished()}
-        self._latest = max([self._latest, *(row.trial_id for row in found)])
-        return sorted([*self._ended.values(), *running], key=lambda one: one.number)
-
-    def _read_sizes(self, connection: Connection, new: ColumnElement[bool]) -> dict[int, float]:
-        """Logarithms."""
-        query = _of(trial_user_attributes, new)
-        query = query.where(trial_user_attributes.c.key == self.spec.minimize_also)
-        return {
-            row.trial_id: math.log(max(int(row.value_json), 1)) for row in connection.execute(query)
-        }
-
-
-def _of(table: TableClause, condition: ColumnElement[bool]) -> Select[Any]:
-    """Its rows of the trials that meet the condition."""
-    return select(table).join(trials, trials.c.trial_id == table.c.trial_id).where(condition)
+                open_ones.append(replace(one, state="paused") if one.number in paused else one)
+        self._unended = {trial.number for trial in found if not trial.state.is_finished()}
+        self._latest = max([self._latest, *(trial.number for trial in found)])
+        return sorted([*self._ended.values(), *open_ones], key=lambda one: one.number)
 
 
 def make_chooser(
-    study: StudyHandle, spec: StudySpec, flat: Callable[[Connection], str | None] | None = None
+    contenders: Contenders, flat: Callable[[Connection], str | None] | None = None
 ) -> Chooser | None:
     """None where the study's rule lays no trial aside.
 
@@ -189,7 +154,8 @@ def make_chooser(
     Raises:
         SpecError: there is no pruner of that name.
     """
+    study, spec = contenders.study, contenders.spec
     entry = find_pruner(spec.pruner)
     if entry.choose is None:
         return None
-    return Chooser(study, spec, entry, entry.choose, Contenders(study, spec), flat)
+    return Chooser(study, spec, entry, entry.choose, contenders, flat)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.chooser import STATES, contender_of
+from search.sampling.chooser import contender_of
 from search.sampling.forecast import fit
 from search.sampling.limits import Limits
 from search.sampling.priors import prior_for
@@ -16,13 +16,14 @@ from search.spec.config import StudySpec
 from search.spec.domains import Choice, ParameterValue, Range, SpecError, choice_label
 from search.spec.earlier import Earlier
 from search.spec.parameters import FAMILY
-from search.spec.space import base_values, lies_in_space, overrides_of, searched
+from search.spec.space import base_values, overrides_of, searched
 from search.store import without_password
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, load_facts, load_spec, require_study
 
 FIRST = 3  # of the best configurations, but at most a tenth of the new study's trials
+TELLING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 Params = Mapping[str, Any]  # as Optuna stores them
 
 
@@ -64,10 +65,10 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
     if old.is_comparison:
         problem = f"study {study.name!r} compares arms; a warm start needs one that searched"
         raise SpecError("warm_start", problem)
-    trials = [trial for trial in study.study.get_trials(deepcopy=False) if trial.state in STATES]
-    contenders = [contender_of(trial) for trial in trials]
+    trials = study.study.get_trials(deepcopy=False, states=TELLING)
+    contenders = [contender_of(trial, old) for trial in trials]
     forecast = fit(contenders, old.epochs, prior_for(old.dataset))
-    ends = [forecast.estimate_final(one) for one in contenders]
+    ends = [forecast.estimate_final(one) if one.in_space else None for one in contenders]
     # A young trial may end higher than it promises.
     by_end = sorted((sum(end), place) for place, end in enumerate(ends) if end is not None)
     first, left_out, clipped = list[Params](), 0, 0
@@ -102,9 +103,9 @@ def _taken_over(study: StudyHandle, source: str, spec: StudySpec, limits: Limits
 
 
 def _values_of(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue] | None:
-    """All values that a trial of a search trained with; None where it left its space."""
+    """All values that a trial of a search trained with; None where it has not all of them yet."""
     open_ones = searched(spec)
-    if not (open_ones.keys() <= trial.params.keys() and lies_in_space(trial, spec)):
+    if not open_ones.keys() <= trial.params.keys():
         return None
     values = {**base_values(spec), **overrides_of(trial.user_attrs, spec)}
     for name, domain in open_ones.items():

@@ -19,7 +19,6 @@ from search.sampling.chooser import Contenders
 from search.sampling.forecast import Contender, fit
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
-from search.spec.config import StudySpec
 from search.store.leases import revive
 from search.store.schema import FLAT, STOPPED, stored_flat, trials
 from search.store.studies import StudyHandle, load_spec
@@ -67,25 +66,26 @@ def why_flat(
     )
 
 
-def make_flat(study: StudyHandle, spec: StudySpec) -> Callable[[Connection], str | None] | None:
+def make_flat(contenders: Contenders) -> Callable[[Connection], str | None] | None:
     """A function that says why the study is to end now, or None where it is not.
 
     None where the study is to have its total in any case.
     """
+    study, spec = contenders.study, contenders.spec
     stored = stored_flat(study.attributes)
     if stored is None:
         return None
     gain, begun = stored
     fewest = max(FEWEST, 1.5 * begun)
-    read_contenders, prior = Contenders(study, spec), prior_for(spec.dataset)
+    prior = prior_for(spec.dataset)
     of_study = trials.c.study_id == study.study_id
     queued = select(func.count()).where(of_study, trials.c.state == TrialState.WAITING)
 
     def why(connection: Connection) -> str | None:
-        contenders = read_contenders(connection)
-        if len(contenders) < fewest or connection.scalar(queued):
+        found = contenders(connection)
+        if len(found) < fewest or connection.scalar(queued):
             return None
-        return why_flat(contenders, spec.epochs, gain, prior=prior, measure=spec.value.word)
+        return why_flat(found, spec.epochs, gain, prior=prior, measure=spec.value.word)
 
     return why
 

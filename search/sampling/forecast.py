@@ -23,7 +23,7 @@ from search.sampling import halving
 from search.sampling.priors import Array, features, read_prior
 from search.spec.recipe import EARLY_LOOK
 
-State = Literal["running", "paused", "complete", "pruned"]
+State = Literal["running", "paused", "complete", "pruned", "failed"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
 SPREAD_COUNTS = 5  # trials that the prior's spread counts as
 NOISES = np.geomspace(1 / 33, 33, 9)  # variances of the noise, as multiples of the prior's
@@ -34,12 +34,13 @@ MOST = 100  # best and latest trials of a long study
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """What is known of one trial that has not failed.
+    """What is known of one trial that has begun.
 
     Attributes:
         params: as Optuna stores them.
         curve: its objective by report; 0 is the partial-epoch validation. Empty before the first.
         size: logarithm of what its study lowers beside the objective; 0 where that is nothing.
+        in_space: what it trains with is of its study's space.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Contender:
     params: Mapping[str, Any]
     curve: Mapping[int, float]
     size: float = 0.0
+    in_space: bool = True
 
     @property
     def epochs(self) -> float:

@@ -14,8 +14,7 @@ with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,12 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.chooser import STATES, contender_of
-from search.sampling.forecast import best_and_latest, fit
+from search.sampling.forecast import Contender, best_and_latest, fit
 from search.sampling.limits import Limits
 from search.sampling.priors import promise
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
-from search.spec.space import ARM, REPEAT, distributions, lies_in_space
+from search.spec.space import ARM, REPEAT, distributions
 from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
@@ -50,33 +49,43 @@ class StudySampler(BaseSampler):
     Args:
         prior: see `search.sampling.priors.prior_for`; None: nothing is known of other data sets.
         limits: what no configuration exceeds; see `search.sampling.limits.limits_of`.
+        begun: reads the study's trials that have begun; None: Optuna does, all there is of them.
 
     Raises:
         SpecError: there is no sampler of that name.
     """
 
-    def __init__(self, spec: StudySpec, prior: Path | None, limits: Limits | None = None) -> None:
-        self._spec, self._prior, self._limits = spec, prior, limits
+    def __init__(
+        self,
+        spec: StudySpec,
+        prior: Path | None,
+        limits: Limits | None = None,
+        *,
+        begun: Callable[[], Sequence[Contender]] | None = None,
+    ) -> None:
+        self._spec, self._prior, self._limits, self._begun = spec, prior, limits, begun
         self._entry = find_sampler(spec.sampler)
         self._space = distributions(spec)
-        self._also = [spec.minimize_also] if spec.minimize_also else []
         self._current: tuple[int, BaseSampler] | None = None
 
-    def _known(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    def _others(self, study: optuna.Study, number: int) -> list[Contender]:
+        """The trials that have begun, but this one."""
+        if self._begun is not None:
+            return [one for one in self._begun() if one.number != number]
+        trials = study.get_trials(deepcopy=False, states=tuple(STATES))
+        return [contender_of(it, self._spec) for it in trials if it.number != number]
+
+    def _known(self, others: Sequence[Contender]) -> list[FrozenTrial]:
         """Those of the space, as complete ones by their estimated final losses.
 
         Of a long study the best, the latest, and those that begin now: so a draw's cost is bounded.
         """
-        others = {
-            trial.number: trial
-            for trial in trials
-            if trial.state in STATES and self._space.keys() <= trial.params.keys()
-        }
+        names = self._space.keys()
+        inside = [it for it in others if it.in_space and names <= it.params.keys()]
         told = best_and_latest(
-            [contender_of(trial) for trial in others.values()],
+            [one for one in inside if one.state != "failed"],
             lambda one: one.state == "running" and not one.curve,
         )
-        told = [one for one in told if lies_in_space(others[one.number], self._spec)]
         estimates = fit(told, self._spec.epochs, self._prior).estimates(told)
         logs = {number: mean for number, (mean, _) in estimates.items()}
         losses = [logs.get(one.number) for one in told]
@@ -87,8 +96,7 @@ class StudySampler(BaseSampler):
             if loss is None and one.state != "running":
                 continue  # stopped before its first report
             loss = None if loss is None else min(loss, float(highest))
-            attributes = others[one.number].user_attrs
-            sizes = [math.log(max(attributes.get(it, 1), 1)) for it in self._also]
+            sizes = [one.size] if self._spec.minimize_also else []
             with contextlib.suppress(ValueError):  # queued by hand, from outside the space
                 known.append(
                     create_trial(
@@ -123,7 +131,7 @@ class StudySampler(BaseSampler):
             return self._sampler(number).sample_relative(study, trial, search_space)
         from threadpoolctl import threadpool_limits
 
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != number]
+        others = self._others(study, number)
         taken = [other.params for other in others]
         # With more threads a draw took ten times as long: the matrices are tiny.
         with optuna_warnings_only(), threadpool_limits(1):
@@ -147,14 +155,15 @@ class StudySampler(BaseSampler):
             return params
 
     def _propose(
-        self, number: int, known: list[FrozenTrial], draw: Callable[[], dict[str, Any]]
+        self, number: int, known: Sequence[FrozenTrial], draw: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         """From what is known of the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
             return min(
                 (draw() for _ in range(PROMISED_OF)), key=lambda it: promise(it, self._prior)
             )
-        directions = [optuna.study.StudyDirection.MINIMIZE] * (1 + len(self._also))
+        lowered = 2 if self._spec.minimize_also else 1
+        directions = [optuna.study.StudyDirection.MINIMIZE] * lowered
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
         memory.add_trials(known)
         return memory.ask(self._space).params

@@ -266,23 +266,27 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     Studies made before `queued_baseline` have a baseline with others: the space's nearest ends, and
     choices drawn at random.
     """
-    trained = {name: choice_label(value) for name, value in _overrides(trial, spec).items()}
+    overrides = _overrides(trial.user_attrs, spec)
+    trained = {name: choice_label(value) for name, value in overrides.items()}
     return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
 
 
-def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
-    """Whether the trial tells something of the space: False for a baseline from outside."""
-    overrides = _overrides(trial, spec)
+def lies_in_space(
+    params: Mapping[str, Any], user_attributes: Mapping[str, Any], spec: StudySpec
+) -> bool:
+    """Whether a trial tells something of the space: False for a baseline from outside."""
+    if not (overrides := _overrides(user_attributes, spec)):
+        return True
     open_ones, usual = searched(spec), base_values(spec)
     inside = all(
         open_ones[name].contains(value) if name in open_ones else value == usual[name]
         for name, value in overrides.items()
     )
-    return not overrides or (inside and open_ones.keys() <= trial.params.keys())
+    return inside and open_ones.keys() <= params.keys()
 
 
-def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:
+def _overrides(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
     try:
-        return overrides_of(trial.user_attrs, spec)
+        return overrides_of(user_attributes, spec)
     except SpecError:  # then the trial makes no configuration, either
         return {}

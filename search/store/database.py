@@ -67,6 +67,13 @@ class Database:
         return self.optuna.engine
 
     @property
+    def connection(self) -> Connection:
+        """Of the transaction that is under way on this thread."""
+        found = self.optuna.scoped_session().get_bind()
+        assert isinstance(found, Connection)
+        return found
+
+    @property
     def patience(self) -> float:
         """Seconds that an outage is waited for now."""
         return min(1.0, self.patience_seconds) if self.leaving.is_set() else self.patience_seconds

@@ -68,7 +68,7 @@ trial_intermediate_values = _columns(
 )
 # A value is as the distribution stores it.
 trial_params = _columns(
-    "trial_params", "trial_id", "param_name", "param_value", "distribution_json"
+    "trial_params", "param_id", "trial_id", "param_name", "param_value", "distribution_json"
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, and_, or_, select
 
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.earlier import WARM_START, Earlier
@@ -39,6 +39,7 @@ from search.store.studies import (
     load_facts,
     load_spec,
 )
+from search.store.trials import read_trials
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -215,43 +216,35 @@ def _text(stored: object) -> str | None:
 
 
 def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
-    found, held = read(
-        study.db,
-        lambda connection: (
-            _frozen_trials(study, connection),
-            {row.number: row for row in running_trials(connection, study.study_id)},
-        ),
-    )
-    known = study.ended_views
-    unknown = [
-        trial
-        for trial in found
-        if trial.number not in known or known[trial.number].finished != trial.datetime_complete
-    ]
+    known, of_study = study.ended_views, trials.c.study_id == study.study_id
+    latest = max(known, default=-1)
+    unended = set(range(latest)) - known.keys()
+    again = select(trials.c.number, trials.c.datetime_complete).join(leases)
+    again = again.where(of_study, or_(leases.c.token > 1, leases.c.paused.is_not(None)))
+
+    def ask(connection: Connection) -> tuple[list[FrozenTrial], Mapping[int, Row[Any]]]:
+        changed = [
+            number
+            for number, ended in connection.execute(again)
+            if number in known and known[number].finished != ended
+        ]
+        new = or_(trials.c.number > latest, trials.c.number.in_([*unended, *changed]))
+        found = read_trials(connection, and_(of_study, new))
+        return found, {row.number: row for row in running_trials(connection, study.study_id)}
+
+    found, held = read(study.db, ask)
     # Read after the trials: one that had ended by then has all of its own.
     rows = defaultdict[int, list[EpochRow]](list)
-    numbers = [trial.number for trial in unknown]
+    numbers = [trial.number for trial in found]
     for row in epochs_of(study.db, study.study_id, trials=numbers, objective=spec.objective):
         rows[row.trial_number].append(row)
     views = dict(known)
-    for trial in unknown:
+    for trial in found:
         number = trial.number
         views[number] = _trial_view(trial, spec, tuple(rows[number]), held.get(number))
         if trial.state.is_finished():
             known[number] = views[number]
-    return tuple(views[trial.number] for trial in found)
-
-
-def _frozen_trials(study: StudyHandle, connection: Connection) -> list[FrozenTrial]:
-    """All as they are now. Optuna remembers for good those that it has seen ended."""
-    found = {trial.number: trial for trial in study.study.get_trials(deepcopy=False)}
-    again = select(trials.c.number, trials.c.trial_id, trials.c.datetime_complete).join(leases)
-    of_study = trials.c.study_id == study.study_id
-    again = again.where(of_study, or_(leases.c.token > 1, leases.c.paused.is_not(None)))
-    for number, trial_id, ended in connection.execute(again):
-        if number in found and found[number].datetime_complete != ended:
-            found[number] = study.db.optuna.get_trial(trial_id)
-    return list(found.values())
+    return tuple(views[number] for number in sorted(views))
 
 
 def _trial_view(

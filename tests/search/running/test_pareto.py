@@ -11,7 +11,7 @@ from search.analysis.findings import pareto_front
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.worker import train_trials
-from search.sampling.chooser import make_chooser
+from search.sampling.chooser import Contenders, make_chooser
 from search.store.database import read
 from search.store.views import view_study
 from tests.search.running.made_up import MadeUpTraining
@@ -22,7 +22,7 @@ FIELDS = {"pruner": "promotion", "sampler": "tpe", "trials": 12, "epochs": 4, "b
 def test_what_the_rule_knows_of_sizes(make_run: Callable[..., Run]) -> None:
     run = replace(make_run(minimize_also="multiply_adds", **FIELDS), train=MadeUpTraining)
     train_trials(run)
-    view, chooser = view_study(run.study), make_chooser(run.study, run.spec)
+    view, chooser = view_study(run.study), make_chooser(Contenders(run.study, run.spec))
     assert chooser is not None
     contenders = read(run.db, chooser.contenders)
     assert len(contenders) == view.finished == 12

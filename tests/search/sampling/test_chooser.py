@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search.sampling.chooser import Chooser, make_chooser
+from search.sampling.chooser import Chooser, Contenders, make_chooser
 from search.store.claims import claim
 from search.store.database import Database, read, transaction
 from search.store.leases import Lease, finish, run_again
@@ -16,7 +16,7 @@ from tests.search.worker_processes import report
 
 
 def chooser(study: StudyHandle) -> Chooser:
-    made = make_chooser(study, replace(SPEC, pruner="promotion"))
+    made = make_chooser(Contenders(study, replace(SPEC, pruner="promotion")))
     assert made is not None
     return made
 

@@ -10,7 +10,9 @@ import optuna
 import pytest
 from optuna.samplers import QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import insert
 
+from search.sampling.chooser import Contenders
 from search.sampling.priors import prior_for
 from search.sampling.registry import SAMPLERS, Sampler
 from search.sampling.sampler import StudySampler
@@ -19,7 +21,9 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import suggest
 from search.store.claims import claim
-from search.store.leases import Lease, release, sample
+from search.store.database import transaction
+from search.store.leases import Lease, finish, release, sample
+from search.store.schema import trial_user_attributes
 from search.store.studies import StudyHandle, find_study
 from tests.search.long_studies import SPEC, fill
 from tests.search.sampling.test_forecast import prior_file
@@ -206,11 +210,36 @@ def test_an_unknown_sampler_is_told_with_those_there_are() -> None:
         StudySampler(spec_of("best"), None)
 
 
-def begin(study: StudyHandle) -> Lease:
+def begin(study: StudyHandle, spec: StudySpec = SPEC) -> Lease:
     lease = claim(study, total=10**6)
     assert isinstance(lease, Lease)
-    sample(study, lease, lambda trial: suggest(trial, SPEC))
+    sample(study, lease, lambda trial: suggest(trial, spec))
     return lease
+
+
+@pytest.mark.parametrize("also", [None, "parameters"])
+def test_a_draw_by_our_tables_is_that_by_all_that_optuna_keeps(
+    tmp_path: Path, also: str | None
+) -> None:
+    spec = replace(SPEC, sampler="tpe", minimize_also=also)
+    drawn = []
+    for name in ("tables", "optuna"):
+        db, study = fill(tmp_path / f"{name}.db", 40, spec)
+        told = [(1, "parameters", "700"), (2, "overrides", '{"learning_rate": 0.5}')]
+        with transaction(db) as connection:  # of trials that have ended
+            columns = ("trial_id", "key", "value_json")
+            rows = [dict(zip(columns, row, strict=True)) for row in told]
+            connection.execute(insert(trial_user_attributes), rows)
+        failed = begin(study, spec)
+        finish(study, failed, state=TrialState.FAIL)
+        contenders = Contenders(study, spec)
+        by_tables = {"begun": lambda db=db, of=contenders: of.begun(db.connection)}
+        study.study.sampler = StudySampler(spec, None, **(by_tables if name == "tables" else {}))
+        leases = [begin(study, spec) for _ in range(3)]
+        drawn.append([db.optuna.get_trial(lease.trial_id).params for lease in leases])
+        db.close()
+    assert drawn[0] == drawn[1]
+    assert len({str(params) for params in drawn[0]}) == 3
 
 
 def test_trials_taken_over_without_parameters_and_queued_ones(tmp_path: Path) -> None:
