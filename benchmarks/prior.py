@@ -38,6 +38,7 @@ PROMISE_RIDGE = 10.0
 DRAWS = 8
 KNOWN = 5  # whole trainings, in the figure
 LEAST = 10  # trainings without which a record says nothing
+LEAST_DIFFERENCE = 0.1  # between data sets, in what a coefficient is
 OBJECTIVE = "calibrated_validation_loss"
 
 
@@ -76,16 +77,24 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
     """The prior: means over data sets, see `search.sampling.priors.Prior`."""
     epochs = max(records[0][0].curve)
     fitted = [[_regress(record, report) for record in records] for report in range(epochs)]
-    coefficients = np.array([[found for found, _ in row] for row in fitted]).mean(1)
-    variances = np.array([[variance for _, variance in row] for row in fitted])
+    found_RDF = np.array([[found for found, _ in row] for row in fitted])
+    variances_RD = np.array([[variance for _, variance in row] for row in fitted])
+    logs_D = np.log([_scale(record) for record in records])
+    mean_RF, differ_RF, width = found_RDF.mean(1), np.ones_like(found_RDF[:, 0]), 1.0
+    if len(records) > 1:  # of one nobody knows how others differ from it
+        differ_RF, width = found_RDF.var(1, ddof=1), logs_D.std(ddof=1)
     columns = {
+        "scale": np.array([logs_D.mean(), width]),
         "fractions": np.array([(report or EARLY_LOOK) / epochs for report in range(epochs)]),
-        "falls": coefficients[:, 0],
-        "level": coefficients[:, 1],
-        "noise": np.sqrt(np.exp(np.log(variances).mean(1))),
-        "promised": coefficients[:, 2:],
+        "falls": mean_RF[:, 0],
+        "level": mean_RF[:, 1],
+        "promised": mean_RF[:, 2:],
+        # Of few data sets: no difference is so small that it could not have been larger.
+        "falls_sd": np.maximum(np.sqrt(differ_RF[:, 0]), LEAST_DIFFERENCE),
+        "level_sd": np.maximum(np.sqrt(differ_RF[:, 1]), LEAST_DIFFERENCE),
+        "promised_sd": np.maximum(np.sqrt(differ_RF[:, 2:].mean(1)), LEAST_DIFFERENCE),
+        "noise": np.sqrt(np.exp(np.log(variances_RD).mean(1))),
         "ends": ends(records),
-        "spread": np.mean([_spread(record) for record in records]),
     }
     rounded = {name: np.round(column, 4).tolist() for name, column in columns.items()}
     return {"features": list(FEATURES), **rounded}
@@ -116,16 +125,16 @@ def _ridge(x: Array, y: Array, penalty: float) -> Array:
     return np.asarray(np.linalg.solve(x.T @ x + weights, x.T @ y))
 
 
-def _spread(record: Sequence[Contender]) -> float:
-    return float(np.std([one.level(0) for one in record]))
+def _scale(record: Sequence[Contender]) -> float:
+    return float(np.std([one.level() for one in record]))
 
 
 def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
     """Coefficients of the fall from a report to the end, and the variance of what they leave."""
     levels = np.array([one.level(report) for one in record])
-    spread = _spread(record)
-    falls = (np.array([one.level() for one in record]) - levels) / spread
-    relative = (levels - levels.mean()) / spread
+    scale = _scale(record)
+    falls = (np.array([one.level() for one in record]) - levels) / scale
+    relative = (levels - levels.mean()) / scale
     x = np.array(
         [[1.0, it, *features(one.params)] for it, one in zip(relative, record, strict=True)]
     )

@@ -1,10 +1,14 @@
 """Where a trial will end: its final objective, forecast from its curve and its parameters so far.
 
 For each rung, a Bayesian linear regression of the fall that is still to come (in the logarithm of
-the objective) on the level at the rung, and on what the trial's parameters promise: how fast such
-networks learn and how late regularised ones overtake, as learned on recorded curves of other data
-sets (`python -m benchmarks.prior`). How far the promises hold is learned from every trial of the
-study that went on from the rung, in closed form: a prior that is wrong here does not hurt for long.
+the objective) on the level at the rung and on the trial's parameters: how fast such networks learn
+and how late regularised ones overtake. It begins with what recorded curves of other data sets say
+(`python -m benchmarks.prior`) and how much those differ, and learns from every trial of the study
+that went on from the rung, in closed form. What no such trial has tried keeps the belief of before.
+
+Data sets differ most in scale: by how much configurations end apart. In units of that, what
+parameters do is much alike. The scale, the noise, and whether the prior holds at all are not known
+when a study begins: each rung weighs HYPOTHESES of them by how well they foretold its trials.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from heapq import nsmallest
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +31,13 @@ from search.spec.recipe import EARLY_LOOK
 
 State = Literal["running", "paused", "complete", "pruned", "failed"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
-SPREAD_COUNTS = 5  # trials that the prior's spread counts as
-NOISES = np.geomspace(1 / 33, 33, 9)  # variances of the noise, as multiples of the prior's
-# How much data sets differ in the mean fall, in what the level says, in how far promises hold.
-DIFFER = (1.5, 0.3, 0.7)
+# Scales (of the logarithm of a final objective), deviations of the noise as multiples of the
+# prior's, and how far its word on parameters holds: every combination of them is a hypothesis.
+SCALES = np.geomspace(0.05, 1.6, 8)
+NOISES = (0.25, 0.5, 1.0, 2.0)
+TRUSTS = {1.0: 0.9, 0.0: 0.1}  # and how likely each is beforehand
+HYPOTHESES = np.array(list(product(SCALES, NOISES, TRUSTS)))
+UNTOLD_SD = 0.5  # of what a parameter does, in scales, where the prior's word on it does not hold
 MOST = 100  # best and latest trials of a long study
 
 
@@ -84,13 +93,12 @@ def best_and_latest(
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Linear, with a normal belief about F coefficients under each of S variances of the noise.
-
-    How noisy a data set is differs far more between data sets than a conjugate prior grants it.
+    """Linear, with a normal belief about F coefficients under each of S hypotheses.
 
     Attributes:
         means, precisions: of the coefficients, (S, F) and (S, F, F).
-        variances, log_weights: of the noise, and how likely each is, (S,).
+        variances: of the noise, (S,).
+        log_weights: how likely each hypothesis is, (S,), but for a constant.
     """
 
     means: Array
@@ -99,31 +107,36 @@ class Regression:
     log_weights: Array
 
     @classmethod
-    def believed(cls, mean_F: Array, sd_F: Array, noise: float) -> Regression:
-        """Before the first observation, whose noise may have NOISES times the variance `noise`."""
-        means, precisions = (np.stack([it] * len(NOISES)) for it in (mean_F, np.diag(sd_F**-2.0)))
-        return cls(means, precisions, noise * NOISES, np.zeros(len(NOISES)))
+    def believed(cls, means: Array, sds: Array, variances: Array, weights: Array) -> Regression:
+        """Before the first observation: (S, F) twice, (S,) twice; weights add up to anything."""
+        precisions = np.stack([np.diag(sd_F**-2.0) for sd_F in sds])
+        return cls(means, precisions, variances, np.log(weights))
 
-    def updated(self, x_NF: Array, y_N: Array) -> Regression:
-        """After N more observations (Bishop 2006, "Pattern recognition", sections 3.3 and 3.5)."""
-        precisions = self.precisions + x_NF.T @ x_NF / self.variances[:, None, None]
-        pull = np.einsum("sfg,sg->sf", self.precisions, self.means)
-        pulled = pull + x_NF.T @ y_N / self.variances[:, None]
+    def updated(self, x_NF: Array, y_N: Array, sd_N: Array) -> Regression:
+        """After N more observations, known to within `sd_N` beside the noise.
+
+        Bishop 2006, "Pattern recognition", sections 3.3 and 3.5.
+        """
+        variance_SN = self.variances[:, None] + sd_N**2
+        weighted_SFN = x_NF.T / variance_SN[:, None]
+        precisions = self.precisions + weighted_SFN @ x_NF
+        pull = (self.precisions @ self.means[..., None])[..., 0]
+        pulled = pull + weighted_SFN @ y_N
         means = np.linalg.solve(precisions, pulled[..., None])[..., 0]
-        left = np.sum(self.means * pull - means * pulled, 1) + y_N @ y_N / self.variances
+        left = np.sum(self.means * pull - means * pulled, 1) + np.sum(y_N**2 / variance_SN, 1)
         narrowed = np.linalg.slogdet(precisions)[1] - np.linalg.slogdet(self.precisions)[1]
-        evidence = -(len(y_N) * np.log(self.variances) + narrowed + left) / 2
+        evidence = -(np.sum(np.log(variance_SN), 1) + narrowed + left) / 2
         return Regression(means, precisions, self.variances, self.log_weights + evidence)
 
     def predict(self, x_NF: Array) -> tuple[Array, Array]:
         """Mean and variance of each observation, (N,) both."""
-        weights = np.exp(self.log_weights - self.log_weights.max())
-        weights = weights / np.sum(weights)
+        weights_S = np.exp(self.log_weights - self.log_weights.max())
+        weights_S = weights_S / np.sum(weights_S)
         means_SN = self.means @ x_NF.T
-        mean_N = weights @ means_SN
-        uncertain_SN = np.einsum("nf,sfg,ng->sn", x_NF, np.linalg.inv(self.precisions), x_NF)
-        spread_SN = self.variances[:, None] + uncertain_SN
-        return mean_N, weights @ (spread_SN + (means_SN - mean_N) ** 2)
+        mean_N = weights_S @ means_SN
+        uncertain_SN = np.sum((x_NF @ np.linalg.inv(self.precisions)) * x_NF, 2)
+        variance_SN = self.variances[:, None] + uncertain_SN + (means_SN - mean_N) ** 2
+        return mean_N, weights_S @ variance_SN
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +144,11 @@ class Forecast:
     """Fitted to one study.
 
     Attributes:
-        spread: standard deviation of the levels at the first rung: the unit of the regressions.
         center: mean level at each rung.
-        promised: by rung, how the fall depends on the parameters elsewhere, (F,).
-        models: by rung, of the fall on 1, the level, and the promised fall.
+        models: by rung, of the fall on 1, the level, and the parameters' features.
     """
 
-    spread: float
     center: Mapping[int, float]
-    promised: Mapping[int, Array]
     models: Mapping[int, Regression]
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
@@ -158,20 +167,19 @@ class Forecast:
             elif past := [it for it in self.models if it <= max(one.curve)]:
                 at_rung[max(past)].append(one)
         for rung, there in at_rung.items():
-            x_N3, level_N = self.inputs(there, rung)
-            mean_N, variance_N = self.models[rung].predict(x_N3)
-            end_N = np.minimum([one.level() for one in there], level_N + mean_N * self.spread)
-            ends = zip(end_N.tolist(), (np.sqrt(variance_N) * self.spread).tolist(), strict=True)
+            x_NF, level_N = self.inputs(there, rung)
+            mean_N, variance_N = self.models[rung].predict(x_NF)
+            end_N = np.minimum([one.level() for one in there], level_N + mean_N)
+            ends = zip(end_N.tolist(), np.sqrt(variance_N).tolist(), strict=True)
             found |= zip((one.number for one in there), ends, strict=True)
         return found
 
     def inputs(self, trials: Sequence[Contender], rung: int) -> tuple[Array, Array]:
-        """Of the rung's regression, (N, 3), and the trials' levels there, (N,)."""
+        """Of the rung's regression, (N, F), and the trials' levels there, (N,)."""
         level_N = np.array([one.level(rung) for one in trials])
+        columns = np.ones(len(trials)), level_N - self.center[rung]
         features_NF = np.array([features(one.params) for one in trials])
-        relative_N = (level_N - self.center[rung]) / self.spread
-        columns = np.ones(len(trials)), relative_N, features_NF @ self.promised[rung]
-        return np.stack(columns, 1), level_N
+        return np.column_stack([*columns, features_NF]), level_N
 
 
 def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecast:
@@ -181,23 +189,14 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
         prior: see `read_prior`.
     """
     known = [one for one in trials if one.params and not math.isnan(one.level())]
-    table, rungs = read_prior(prior), halving.rungs(epochs)
-    firsts = [level for one in known if not math.isnan(level := one.level(rungs[0]))]
-    weight = len(firsts) / (len(firsts) + SPREAD_COUNTS)
-    observed = float(np.var(firsts)) if firsts else 0.0
-    spread = max(math.sqrt(weight * observed + (1 - weight) * table.spread**2), 1e-3)
+    rungs = halving.rungs(epochs)
     center: dict[int, float] = {}
-    promised: dict[int, Array] = {}
     models: dict[int, Regression] = {}
-    forecast = Forecast(spread, center, promised, models)
+    forecast = Forecast(center, models)
     for rung in reversed(rungs):
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
         center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
-        fraction = (rung or EARLY_LOOK) / epochs
-        promised[rung] = np.array([table.at(fraction, column) for column in table.promised.T])
-        start = [table.at(fraction, column) for column in (table.falls, table.level)]
-        noise = table.at(fraction, table.noise) ** 2
-        model = Regression.believed(np.array([*start, 1.0]), np.array(DIFFER), noise)
+        model = _believed(prior, (rung or EARLY_LOOK) / epochs)
         ended = [one for one in there if one.state == "complete"]
         later = min(models, default=math.inf)
         further = [it for it in there if it.state != "complete" and max(it.curve) >= later]
@@ -205,9 +204,27 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
             estimates = forecast.estimates(further)
             known_ends = [(one.level(), 0.0) for one in ended]  # an estimate counts less
             end_N, sd_N = np.array([*known_ends, *(estimates[it.number] for it in further)]).T
-            trust_N = np.sqrt(noise / (noise + (sd_N / spread) ** 2))
-            x_N3, level_N = forecast.inputs([*ended, *further], rung)
-            y_N = (end_N - level_N) / spread
-            model = model.updated(trust_N[:, None] * x_N3, trust_N * y_N)
+            x_NF, level_N = forecast.inputs([*ended, *further], rung)
+            model = model.updated(x_NF, end_N - level_N, sd_N)
         models[rung] = model
     return forecast
+
+
+@cache
+def _believed(prior: Path | None, fraction: float) -> Regression:
+    """What is expected, after that fraction of the training, of a data set that nobody knows."""
+    table = read_prior(prior)
+    at = partial(table.at, fraction)
+    scale_S, noise_S, trust_S = HYPOTHESES.T
+    one_S = np.ones(len(HYPOTHESES))
+    promised_F = np.array([at(column) for column in table.promised.T])
+    mean_SF = [scale_S * at(table.falls), one_S * at(table.level)]
+    sd_SF = [scale_S * at(table.falls_sd), one_S * at(table.level_sd)]
+    promised_sd_S = np.where(trust_S > 0, at(table.promised_sd), UNTOLD_SD)
+    mean_SF += list(np.outer(promised_F, scale_S * trust_S))
+    sd_SF += [scale_S * promised_sd_S] * len(promised_F)
+    center, width = table.scale
+    likely_S = np.exp(-(((np.log(scale_S) - center) / width) ** 2) / 2)
+    likely_S *= [TRUSTS[trust] for trust in trust_S]
+    variance_S = (scale_S * noise_S * at(table.noise)) ** 2
+    return Regression.believed(np.stack(mean_SF, 1), np.stack(sd_SF, 1), variance_S, likely_S)

@@ -63,22 +63,29 @@ def features(params: Mapping[str, Any]) -> list[float]:
 class Prior:
     """What recorded curves of other data sets say; R of their reports, F features.
 
+    The unit of all but `level` is a data set's scale: the standard deviation of the logarithms of
+    the objectives with which its configurations end.
+
     Attributes:
-        spread: usual standard deviation of the levels at the first report, the unit of the rest.
+        scale: mean and standard deviation of the scale's logarithm.
         fractions: of the training, at the reports, (R,).
-        falls: mean fall to the end, (R,).
+        falls: mean fall of the logarithm to the end, (R,).
         level: how the fall depends on the level, (R,).
-        noise: standard deviation of what remains, (R,).
         promised: how the fall depends on the parameters, (R, F).
-        ends: how the end depends on them, in standard deviations of all ends, (F,).
+        falls_sd, level_sd, promised_sd: how much data sets differ in these, (R,).
+        noise: standard deviation of what remains, (R,).
+        ends: how the end depends on the parameters, (F,).
     """
 
-    spread: float
+    scale: Array
     fractions: Array
     falls: Array
     level: Array
-    noise: Array
     promised: Array
+    falls_sd: Array
+    level_sd: Array
+    promised_sd: Array
+    noise: Array
     ends: Array
 
     def at(self, fraction: float, column: Array) -> float:
@@ -87,7 +94,18 @@ class Prior:
 
 
 # Without one: all trials fall alike, by how much and how unevenly the study must show.
-_NONE = Prior(0.3, *np.array([[0.0], [-1.0], [0.0], [0.5]]), *np.zeros((2, 1, len(FEATURES))))
+_NONE = Prior(
+    scale=np.array([-1.2, 1.0]),
+    fractions=np.zeros(1),
+    falls=np.array([-4.0]),
+    level=np.array([-0.3]),
+    promised=np.zeros((1, len(FEATURES))),
+    falls_sd=np.array([3.0]),
+    level_sd=np.array([0.5]),
+    promised_sd=np.array([0.5]),
+    noise=np.array([0.6]),
+    ends=np.zeros(len(FEATURES)),
+)
 
 
 @cache
@@ -106,8 +124,7 @@ def read_prior(file: Path | None) -> Prior:
     stored = json.loads(file.read_text()) if file is not None else {}
     if stored.pop("features", None) != list(FEATURES):
         return _NONE
-    spread = float(stored.pop("spread"))
-    return Prior(spread, **{name: np.array(value) for name, value in stored.items()})
+    return Prior(**{name: np.array(value) for name, value in stored.items()})
 
 
 def promise(params: Mapping[str, Any], prior: Path | None) -> float:

@@ -50,9 +50,10 @@ def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str =
     """One that is sure how a feature changes the fall, and the end."""
     promised = [slope if name == feature else 0.0 for name in FEATURES]
     file = folder / f"prior{slope}.json"
-    numbers = {"fractions": [0.5], "spread": 0.3, "noise": [noise], "falls": [-1.0], "level": [0.0]}
-    table = {"features": FEATURES, **numbers, "promised": [promised], "ends": promised}
-    file.write_text(json.dumps(table))
+    numbers = {"falls": -1.0, "level": 0.0, "falls_sd": 1.0, "level_sd": 0.3, "promised_sd": 0.1}
+    table = {name: [number] for name, number in {**numbers, "noise": noise}.items()}
+    table |= {"features": FEATURES, "scale": [-1.0, 0.5], "fractions": [0.5]}
+    file.write_text(json.dumps({**table, "promised": [promised], "ends": promised}))
     return file
 
 
@@ -62,7 +63,7 @@ def test_a_prior_of_other_data_sets_sees_who_falls_late_and_a_wrong_one_is_overr
     def rms(known: int, prior: Path | None) -> float:
         return float(np.sqrt(np.mean(errors(known, prior)[1] ** 2)))
 
-    right, inverted = prior_file(tmp_path, -0.6), prior_file(tmp_path, 0.6)
+    right, inverted = prior_file(tmp_path, -1.2), prior_file(tmp_path, 1.2)
     assert rms(3, right) < 0.6 * rms(3, None)
     assert rms(3, inverted) > 1.2 * rms(3, right)
     assert rms(25, inverted) < 1.15 * rms(25, None) < rms(3, None)
@@ -71,7 +72,7 @@ def test_a_prior_of_other_data_sets_sees_who_falls_late_and_a_wrong_one_is_overr
 @pytest.mark.parametrize("noise", [0.02, 0.2])
 def test_four_of_five_ends_lie_in_the_80_percent_interval(tmp_path: Path, noise: float) -> None:
     """Also where the prior expects less noise than another seed would make: ends are known."""
-    prior = prior_file(tmp_path, -0.6, noise)
+    prior = prior_file(tmp_path, -1.2, noise)
     off = np.concatenate([errors(30, prior, seed)[0] for seed in range(8)])
     assert 0.7 < np.mean(np.abs(off) < 1.2816) < 0.9
 
@@ -104,26 +105,55 @@ def test_beliefs_are_updated_as_by_bayes_rule() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(400, 3)), rng.normal(size=400)
     mean, sd = rng.normal(size=3), np.array([1.0, 0.5, 2.0])
-    prior = Regression.believed(mean, sd, 2.0)
-    four = prior.updated(x[:4], y[:4])
-    once, twice = prior.updated(x, y), four.updated(x[4:], y[4:])
+    variances, known_sd = np.geomspace(0.2, 5, 9), rng.uniform(0, 0.1, 400)
+    prior = Regression.believed(*(np.tile(it, (9, 1)) for it in (mean, sd)), variances, np.ones(9))
+    four = prior.updated(x[:4], y[:4], known_sd[:4])
+    once, twice = prior.updated(x, y, known_sd), four.updated(x[4:], y[4:], known_sd[4:])
     assert np.array(once.predict(x)) == pytest.approx(np.array(twice.predict(x)))
     assert once.means == pytest.approx(np.tile(np.linalg.lstsq(x, y)[0], (9, 1)), abs=0.15)
     assert once.predict(np.zeros((1, 3)))[1] == pytest.approx(1, rel=0.2)
     likelihoods = [
-        multivariate_normal(x[:4] @ mean, (x[:4] * sd**2) @ x[:4].T + variance * np.eye(4))
-        for variance in prior.variances
+        multivariate_normal(
+            x[:4] @ mean, (x[:4] * sd**2) @ x[:4].T + np.diag(variance + known_sd[:4] ** 2)
+        )
+        for variance in variances
     ]
     logs = np.array([it.logpdf(y[:4]) for it in likelihoods])
     assert np.ptp(four.log_weights - logs) < 1e-9
 
 
-def test_how_noisy_a_data_set_is_is_learned_however_wrong_the_prior() -> None:
-    rng = np.random.default_rng(0)
-    for noise in (0.01, 10.0):
-        x, y = rng.normal(size=(15, 3)), rng.normal(scale=math.sqrt(noise), size=15)
-        found = Regression.believed(np.zeros(3), np.ones(3), 0.3).updated(x, y)
-        assert found.predict(np.zeros((1, 3)))[1] == pytest.approx(noise, rel=0.6)
+@pytest.mark.parametrize("scale", [0.2, 1.0, 4.0])
+def test_by_how_much_configurations_differ_is_learned(tmp_path: Path, scale: float) -> None:
+    """All falls of a data set may be so much larger or smaller than those of others."""
+    prior = prior_file(tmp_path, -1.2)
+
+    def stretched(trial: Contender) -> Contender:
+        return replace(trial, curve={at: it**scale for at, it in trial.curve.items()})
+
+    trials = list(map(stretched, made_up(60, seed=1)))
+    young = [cut(trial, 1) for trial in trials[15:]]
+    found = fit([*trials[:15], *young], 4, prior).estimates(young)
+    off = np.array([found[it.number][0] - it.level() for it in trials[15:]])
+    assert np.sqrt(np.mean(off**2)) < 0.06 * scale
+    held = [abs(it) < 1.2816 * found[one.number][1] for it, one in zip(off, young, strict=True)]
+    assert np.mean(held) > 0.6
+
+
+def test_what_no_trial_has_tried_keeps_what_others_say(tmp_path: Path) -> None:
+    """Trained were deep networks alone, which fall by less the lower they start."""
+    prior = prior_file(tmp_path, -1.0, feature="depth")
+    known = []
+    for number in range(12):
+        level = 0.05 * (number % 6)
+        ends = (level, 0.6 * level - 0.9)
+        curve = {epoch: math.exp(log) for epoch, log in enumerate(np.linspace(*ends, 5))}
+        known.append(Contender(number=number, state="complete", params={"depth": 5}, curve=curve))
+    deep, flat = (
+        Contender(number=20 + depth, state="paused", params={"depth": depth}, curve={0: 1.0})
+        for depth in (5, 2)
+    )
+    found = fit([*known, deep, flat], 4, prior).estimates([deep, flat])
+    assert found[22][0] - found[25][0] > 0.15
 
 
 def test_parameters_that_are_not_searched_or_not_known_say_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from search.sampling.forecast import MOST, Contender, State, informative
 from search.sampling.promotion import NEW, Front, choose, expected_improvement
 from search.store.claims import Choice
@@ -62,8 +64,9 @@ def test_on_a_front_it_counts_what_others_of_the_size_have() -> None:
     assert front.improvement(2.0, -1.2, 0.1) == area
     assert front.improvement(2.0, -1.2, 0.1) > front.improvement(4.0, -1.2, 0.1)
 
-    whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
-    good, small = trial(2, 0.7, 0.6), trial(4, 0.9, 0.8)
+    falls = np.linspace(1, 0, 9)
+    whole = [trial(n, *(0.4 + n / 10 + falls / 2), state="complete") for n in (0, 1)]
+    good, small = trial(2, 0.8, 0.7), trial(4, 1.0, 0.95)
     assert chosen(*whole, good, small, budget=1e3) == 2
     whole = [replace(one, size=9.0) for one in whole]
     large, little = replace(good, size=9.0), replace(small, size=5.0)
