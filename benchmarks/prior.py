@@ -37,6 +37,7 @@ RIDGE = 3.0
 PROMISE_RIDGE = 10.0
 DRAWS = 8
 KNOWN = 5  # whole trainings, in the figure
+MOST, CHOSEN = 60, 8  # trials of which so many are trained to their ends
 LEAST = 10  # trainings without which a record says nothing
 LEAST_DIFFERENCE = 0.1  # between data sets, in what a coefficient is
 OBJECTIVE = "calibrated_validation_loss"
@@ -144,28 +145,41 @@ def _regress(record: Sequence[Contender], report: int) -> tuple[Array, float]:
 
 
 def forecasts(
-    record: Sequence[Contender], prior: Path | None, known: int, report: int, seed: int
+    record: Sequence[Contender],
+    prior: Path | None,
+    known: int,
+    report: int,
+    seed: int,
+    *,
+    chosen: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Of the N trials that stand at `report` while others, drawn at random, have ended.
+    """Of the N trials that stand at `report` while others have ended.
+
+    Args:
+        chosen: the others are those of MOST that promised most at first, as in a search; else they
+            are drawn at random.
 
     Returns:
         Logarithms of their levels (N,), of their forecast ends with standard deviations (N, 2), and
         of their ends (N,).
     """
-    order = np.random.default_rng(seed).permutation(len(record))
+    epochs, order = max(record[0].curve), np.random.default_rng(seed).permutation(len(record))
+    if chosen:
+        young = [_cut(record[index], 0) for index in order[:MOST]]
+        ends = fit(young, epochs, prior).estimates(young)
+        order = np.array(sorted(order[:MOST], key=lambda index: ends[record[index].number]))
     ended = [record[index] for index in order[:known]]
-    cut = [
-        replace(
-            record[index],
-            state="paused",
-            curve={at: it for at, it in record[index].curve.items() if at <= report},
-        )
-        for index in order[known:]
-    ]
-    forecast = fit([*ended, *cut], max(record[0].curve), prior)
+    cut = [_cut(record[index], report) for index in order[known:]]
+    forecast = fit([*ended, *cut], epochs, prior)
     found = np.array([forecast.estimate_final(one) for one in cut], dtype=float)
     truth = np.array([record[index].level() for index in order[known:]])
     return np.array([one.level() for one in cut]), found, truth
+
+
+def _cut(whole: Contender, report: int) -> Contender:
+    """The training as it stood then."""
+    curve = {at: it for at, it in whole.curve.items() if at <= report}
+    return replace(whole, state="paused", curve=curve)
 
 
 def draw_figure(records: Mapping[Path, Sequence[Contender]], report: int) -> go.Figure:
@@ -209,15 +223,23 @@ def written(prior: Mapping[str, Any]) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def judge(record: Sequence[Contender], prior: Path | None, known: int, report: int) -> list[float]:
+def judge(
+    record: Sequence[Contender],
+    prior: Path | None,
+    known: int,
+    report: int,
+    *,
+    chosen: bool = False,
+) -> list[float]:
     """Over DRAWS draws: rank correlation and error of forecast finals, share in 80 % intervals.
 
     Args:
         known: how many of the trials have ended; the others stand at `report`.
+        chosen: see `forecasts`.
     """
     scores = []
     for seed in range(DRAWS):
-        _, found, truth = forecasts(record, prior, known, report, seed)
+        _, found, truth = forecasts(record, prior, known, report, seed, chosen=chosen)
         inside = np.abs(truth - found[:, 0]) < 1.2816 * found[:, 1]
         scores.append(
             [
@@ -251,6 +273,9 @@ def main(argv: list[str] | None = None) -> int:
                             f"| {known} known, {label}: {found[0]:.3f} {found[1]:.3f} "
                             f"{found[2]:.2f}"
                         )
+                if len(record) > 2 * CHOSEN:
+                    found = judge(record, learned, CHOSEN, report, chosen=True)
+                    row.append("| {} chosen: {:.3f} {:.3f} {:.2f}".format(CHOSEN, *found))
                 print(*row)
     judged = [file for file in records if elsewhere(file, records)]
     if judged:
