@@ -5,8 +5,8 @@ trials: while a smaller share of it is spent than of the trials has begun, the p
 from which each further epoch promises most (by its forecast; expected improvement, in a study that
 looks for a Pareto front of the hypervolume); else a new one begins. So what is learned from whole
 trainings comes early, and the length of a study is known. As much as one whole trial takes is kept
-for when all have begun; and if the trial that promises most is paused then, it is trained to its
-end even if the budget is spent.
+for when all have begun; and if of those past half their epochs the one that promises most is paused
+then, it is trained to its end even if the budget is spent.
 """
 
 from __future__ import annotations
@@ -54,10 +54,9 @@ def choose(
         return NEW if begun < trials else None
     whole = sum(one.state == "complete" for one in contenders)
     if begun >= trials and spent >= budget and whole >= WHOLE:
-        favourite = min(
-            (one for one in known if one.state != "pruned"),
-            key=lambda one: estimates[one.number],
-        )
+        late = [it for it in known if it.state != "pruned" and it.epochs >= epochs / 2]
+        late += [one for one in known if one.state == "complete"]
+        favourite = min(late, key=lambda one: estimates[one.number])
         can_end = favourite.state == "paused" and spent < budget + epochs
         return favourite.number if can_end else None
     front = Front([(one.size, estimates[one.number][0]) for one in known])

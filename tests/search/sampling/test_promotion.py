@@ -43,11 +43,13 @@ def test_once_all_have_begun_the_budget_goes_to_those_that_promise_most() -> Non
 
 def test_the_one_that_promises_most_is_trained_to_its_end_over_the_budget_if_need_be() -> None:
     whole = [trial(n, *[0.4] * 9, state="complete") for n in (0, 1)]
-    ahead, behind = trial(2, 0.5, 0.4, 0.3), trial(3, 0.9, 0.8, 0.7)
-    assert chosen(*whole, ahead, behind, total=4, budget=20.0) == 2
+    ahead, behind = trial(2, 0.9, 0.7, 0.5, 0.4, 0.3), trial(3, 0.9, 0.8, 0.75, 0.72, 0.7)
+    assert chosen(*whole, ahead, behind, total=4, budget=22.0) == 2
+    young = replace(ahead, curve={0: 0.5, 1: 0.4, 2: 0.3})  # chasing such, it would go on and on
+    assert chosen(*whole, young, behind, total=4, budget=20.0) is None
     assert chosen(*whole, behind, total=3, budget=18.0) is None
     running = replace(ahead, state="running")
-    assert chosen(*whole, running, behind, total=4, budget=20.0) is None
+    assert chosen(*whole, running, behind, total=4, budget=22.0) is None
     assert chosen(*whole, ahead, behind, total=4, budget=10.0) is None  # far over it
 
 
