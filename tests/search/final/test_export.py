@@ -12,8 +12,7 @@ import torch
 
 from models import Architecture, ConvNetConfig, MLPConfig, build
 from search.final import export
-from search.final.export import export_onnx, require_onnx
-from search.final.folder import ONNX
+from search.final.export import ONNX, export_onnx, require_onnx
 from search.training.bundle import Bundle
 from search.training.epoch import BundleError
 

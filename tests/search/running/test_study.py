@@ -103,7 +103,7 @@ def test_it_goes_on_and_says_nothing_unasked(capfd: pytest.CaptureFixture[str]) 
 def test_a_space_is_that_of_a_file(here: Path) -> None:
     (here / "mine.toml").write_text(
         '[study]\ndataset = "digits"\ntrials = 1\nepochs = 1\npatience = 3\n'
-        'pruner = "promotion"\nbudget = 0.2\n[space]\ndepth = 1\n'
+        'pruner = "promotion"\nbudget = 0.13\n[space]\ndepth = 1\n'
         "width = [8, 16]\nhidden = [[32], [16, 16]]\n"
         "learning_rate = { low = 1e-3, high = 1e-2, log = true }\n"
     )

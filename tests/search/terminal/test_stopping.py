@@ -2,10 +2,19 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from search.terminal.stopping import interrupts_set
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_notebook() -> Iterator[None]:
+    """Tests before may have left Ctrl-C another meaning."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Interrupted:
