@@ -95,18 +95,22 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
         "level_sd": np.maximum(np.sqrt(differ_RF[:, 1]), LEAST_DIFFERENCE),
         "promised_sd": np.maximum(np.sqrt(differ_RF[:, 2:].mean(1)), LEAST_DIFFERENCE),
         "noise": np.sqrt(np.exp(np.log(variances_RD).mean(1))),
-        "ends": ends(records),
+        "starts": promised(records, report=0),
+        "ends": promised(records),
     }
     rounded = {name: np.round(column, 4).tolist() for name, column in columns.items()}
     return {"features": list(FEATURES), **rounded}
 
 
-def ends(records: Sequence[Sequence[Contender]]) -> Array:
-    """Coefficients, means over data sets, of where a configuration ends, (F,)."""
+def promised(records: Sequence[Sequence[Contender]], report: float = math.inf) -> Array:
+    """Coefficients, means over data sets, of a configuration's level at a report or its end, (F,).
+
+    In standard deviations of all configurations' levels.
+    """
     found = []
     for record in records:
         x = np.array([[1.0, *features(one.params)] for one in record])
-        levels = np.array([one.level() for one in record])
+        levels = np.array([one.level(report) for one in record])
         levels = (levels - levels.mean()) / levels.std()
         found.append(_ridge(x, levels, PROMISE_RIDGE)[1:])
     return np.asarray(np.mean(found, 0))
@@ -117,7 +121,7 @@ def judge_promise(file: Path, records: Mapping[Path, Sequence[Contender]]) -> st
     others = [records[other] for other in elsewhere(file, records)]
     x = np.array([features(one.params) for one in records[file]])
     levels = [one.level() for one in records[file]]
-    return f"{file.name}: {spearmanr(x @ ends(others), levels)[0]:.3f}"
+    return f"{file.name}: {spearmanr(x @ promised(others), levels)[0]:.3f}"
 
 
 def _ridge(x: Array, y: Array, penalty: float) -> Array:

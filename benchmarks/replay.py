@@ -154,7 +154,7 @@ def _prior(files: tuple[Path, ...], kind: str, kept: Path) -> Path | None:
         return None
     made = learn(records)
     if kind == "inverted":  # what the parameters promise
-        made |= {name: np.negative(made[name]).tolist() for name in ("promised", "ends")}
+        made |= {name: np.negative(made[name]).tolist() for name in ("promised", "starts", "ends")}
     text = json.dumps(made)
     file = kept / f"prior-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not file.exists():

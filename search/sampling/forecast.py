@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from heapq import nsmallest
 from itertools import product
@@ -38,6 +38,7 @@ NOISES = (0.25, 0.5, 1.0, 2.0)
 TRUSTS = {1.0: 0.9, 0.0: 0.1}  # and how likely each is beforehand
 HYPOTHESES = np.array(list(product(SCALES, NOISES, TRUSTS)))
 UNTOLD_SD = 0.5  # of what a parameter does, in scales, where the prior's word on it does not hold
+START_SD = 0.7  # of what the prior does not know of first levels, in their standard deviations
 MOST = 100  # best and latest trials of a long study
 
 
@@ -190,6 +191,7 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     """
     known = [one for one in trials if one.params and not math.isnan(one.level())]
     rungs = halving.rungs(epochs)
+    support_S = support(known, rungs[0], prior) * (HYPOTHESES[:, 2] > 0)
     center: dict[int, float] = {}
     models: dict[int, Regression] = {}
     forecast = Forecast(center, models)
@@ -197,6 +199,7 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
         center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
         model = _believed(prior, (rung or EARLY_LOOK) / epochs)
+        model = replace(model, log_weights=model.log_weights + support_S)
         ended = [one for one in there if one.state == "complete"]
         later = min(models, default=math.inf)
         further = [it for it in there if it.state != "complete" and max(it.curve) >= later]
@@ -208,6 +211,28 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
             model = model.updated(x_NF, end_N - level_N, sd_N)
         models[rung] = model
     return forecast
+
+
+def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float:
+    """By how much the trials' first levels speak for the prior's word on parameters, a logarithm.
+
+    By the slope of the levels on what the prior expects of them. How steep it is differs between
+    data sets; how far it stands out of the noise does not. Trials that are all alike say nothing.
+    """
+    there = [one for one in trials if one.in_space and not math.isnan(one.level(rung))]
+    starts_F, count = read_prior(prior).starts, len(there)
+    if count < 4:
+        return 0.0
+    expected_N = np.array([features(one.params) for one in there]) @ starts_F
+    level_N = np.array([one.level(rung) for one in there])
+    expected_N, level_N = expected_N - expected_N.mean(), level_N - level_N.mean()
+    width = math.sqrt(expected_N @ expected_N)
+    if width < 1e-6:
+        return 0.0
+    slope = expected_N @ level_N / width**2
+    left = math.sqrt(np.sum((level_N - slope * expected_N) ** 2) / (count - 2))
+    seen, foretold = slope * width / max(left, 1e-9), width / START_SD
+    return min(max(seen * foretold - foretold**2 / 2, -20.0), 20.0)
 
 
 @cache

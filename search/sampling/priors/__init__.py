@@ -74,6 +74,7 @@ class Prior:
         promised: how the fall depends on the parameters, (R, F).
         falls_sd, level_sd, promised_sd: how much data sets differ in these, (R,).
         noise: standard deviation of what remains, (R,).
+        starts: how the first level depends on the parameters, (F,), in its own deviations.
         ends: how the end depends on the parameters, (F,).
     """
 
@@ -86,6 +87,7 @@ class Prior:
     level_sd: Array
     promised_sd: Array
     noise: Array
+    starts: Array
     ends: Array
 
     def at(self, fraction: float, column: Array) -> float:
@@ -104,6 +106,7 @@ _NONE = Prior(
     level_sd=np.array([0.5]),
     promised_sd=np.array([0.5]),
     noise=np.array([0.6]),
+    starts=np.zeros(len(FEATURES)),
     ends=np.zeros(len(FEATURES)),
 )
 

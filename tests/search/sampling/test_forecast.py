@@ -53,7 +53,9 @@ def prior_file(folder: Path, slope: float, noise: float = 0.2, *, feature: str =
     numbers = {"falls": -1.0, "level": 0.0, "falls_sd": 1.0, "level_sd": 0.3, "promised_sd": 0.1}
     table = {name: [number] for name, number in {**numbers, "noise": noise}.items()}
     table |= {"features": FEATURES, "scale": [-1.0, 0.5], "fractions": [0.5]}
-    file.write_text(json.dumps({**table, "promised": [promised], "ends": promised}))
+    file.write_text(
+        json.dumps({**table, "promised": [promised], "starts": promised, "ends": promised})
+    )
     return file
 
 
