@@ -232,7 +232,7 @@ def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float
     slope = expected_N @ level_N / width**2
     left = math.sqrt(np.sum((level_N - slope * expected_N) ** 2) / (count - 2))
     seen, foretold = slope * width / max(left, 1e-9), width / START_SD
-    return min(max(seen * foretold - foretold**2 / 2, -20.0), 20.0)
+    return float(np.clip(seen * foretold - foretold**2 / 2, -20, 20))
 
 
 @cache

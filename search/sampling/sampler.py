@@ -25,7 +25,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.sampling.chooser import STATES, contender_of
-from search.sampling.forecast import Contender, best_and_latest, fit
+from search.sampling.forecast import Contender, best_and_latest, fit, support
+from search.sampling.halving import rungs
 from search.sampling.limits import Limits
 from search.sampling.priors import promise
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
@@ -145,7 +146,7 @@ class StudySampler(BaseSampler):
             if not self._entry.on_estimates:
                 params = self._draw_in(study, trial)
             else:
-                params = self._propose(number, self._known(others), draw)
+                params = self._propose(number, others, draw)
             if self._limits is not None:
                 params = self._limits.nearest(params, random)
             for _ in range(RETRIES):
@@ -155,17 +156,17 @@ class StudySampler(BaseSampler):
             return params
 
     def _propose(
-        self, number: int, known: Sequence[FrozenTrial], draw: Callable[[], dict[str, Any]]
+        self, number: int, others: Sequence[Contender], draw: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         """From what is known of the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
-            return min(
-                (draw() for _ in range(PROMISED_OF)), key=lambda it: promise(it, self._prior)
-            )
+            is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
+            few = (draw() for _ in range(1 if is_refuted else PROMISED_OF))
+            return min(few, key=lambda it: promise(it, self._prior))
         lowered = 2 if self._spec.minimize_also else 1
         directions = [optuna.study.StudyDirection.MINIMIZE] * lowered
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
-        memory.add_trials(known)
+        memory.add_trials(self._known(others))
         return memory.ask(self._space).params
 
     def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from search.sampling.forecast import SEED_SD, Contender, Regression, State, fit
+from search.sampling.forecast import SEED_SD, Contender, Regression, State, fit, support
 from search.sampling.priors import FEATURES, features
 
 
@@ -139,6 +139,23 @@ def test_by_how_much_configurations_differ_is_learned(tmp_path: Path, scale: flo
     assert np.sqrt(np.mean(off**2)) < 0.06 * scale
     held = [abs(it) < 1.2816 * found[one.number][1] for it, one in zip(off, young, strict=True)]
     assert np.mean(held) > 0.6
+
+
+def test_first_levels_speak_for_a_prior_or_against_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def first(number: int, dropout: float) -> Contender:
+        level = math.exp(0.1 * dropout + rng.normal(0, 0.01))  # the more dropout, the slower
+        params = {"dropout": dropout}
+        return Contender(number=number, state="paused", params=params, curve={0: level})
+
+    right, inverted = prior_file(tmp_path, 1.2), prior_file(tmp_path, -1.2)
+    ten = [first(number, rng.uniform(0, 0.5)) for number in range(10)]
+    assert support(ten, 0, right) > 1
+    assert support(ten, 0, inverted) < -3
+    alike = [first(number, 0.25 + rng.uniform(0, 0.01)) for number in range(10)]
+    for trials, prior in ((alike, inverted), (ten[:3], inverted), (ten, None)):
+        assert support(trials, 0, prior) == pytest.approx(0, abs=0.1)
 
 
 def test_what_no_trial_has_tried_keeps_what_others_say(tmp_path: Path) -> None:
