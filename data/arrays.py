@@ -17,7 +17,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from data.errors import DataError, is_text, listed
+from data.errors import DataError, is_text, listed, reason
 from data.examples import DatasetInfo, Examples, share
 from data.extensions import describe_error, load_function
 from data.folders.preparation import Preparation, Range, Reading, common_range, extent, scale, words
@@ -182,8 +182,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise
     except Exception as error:  # of many kinds, whatever damaged bytes make of NumPy
         raise DataError(
-            f"{path} cannot be read as an .npz archive of plain arrays ({error}); check the path, "
-            "or save it with numpy.savez"
+            f"{path} cannot be read as an .npz archive of plain arrays ({reason(error)}); check "
+            "the path, or save it with numpy.savez"
         ) from error
 
 
@@ -222,10 +222,9 @@ def _checked(found: Any, source: str) -> Part:
         images, labels = np.asarray(part.images), np.asarray(part.labels)
         names = [str(name) for name in part.class_names]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of its tensors
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{source} gave no (images, labels, class names) but {str(type(found))[:80]} "
-            f"({reason}); return these three"
+            f"({reason(error)}); return these three"
         ) from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

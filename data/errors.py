@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 MAX_LISTED = 20  # paths named one by one
+MAX_REASON = 200  # characters of a library's own message
 
 
 class DataError(ValueError):
@@ -17,6 +18,11 @@ def shown(path: str | Path) -> str:
     """The path on one line; bytes and characters that cannot be printed as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, on one line and cut short; it may quote a whole file."""
+    return shown(" ".join(str(error).split()))[:MAX_REASON] or type(error).__name__
 
 
 def grouped(number: int) -> str:

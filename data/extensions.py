@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data.errors import DataError
+from data.errors import DataError, reason
 from data.reading import read_regular
 
 MAX_BYTES = 2**22
@@ -94,5 +94,7 @@ def describe_error(path: Path, error: BaseException) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f", line {line}" if line is not None else ""
-    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return f"{path}{where}: {type(error).__name__}{f': {message}' if message else ''}"
+    kind, message = type(error).__name__, reason(error)
+    if isinstance(error, SyntaxError):
+        message = error.msg
+    return f"{path}{where}: {kind}{f': {message}' if message != kind else ''}"

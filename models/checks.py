@@ -10,6 +10,7 @@ class ArchitectureError(ValueError):
 MOST_LAYERS = 200  # convolutions, or hidden layers
 MOST_COUNT = 10**9
 LONGEST_SHOWN = 200  # characters of a wrong value, which a file may have made very long
+LONGEST_LINE = 300  # of a library's message
 
 
 def shown(value: object) -> str:
@@ -20,8 +21,8 @@ def shown(value: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Of the error's message; empty where it has none."""
-    return (str(error).splitlines() or [""])[0]
+    """Of the error's message, cut short: it may quote a whole file. Empty where it has none."""
+    return (str(error).splitlines() or [""])[0][:LONGEST_LINE]
 
 
 def by(sides: Sequence[int]) -> str:

@@ -86,7 +86,7 @@ def _anatomy(
         origin = f"{architecture.family}: " if isinstance(architecture, OwnConfig) else ""
         reason = str(error)
         if not isinstance(error, ArchitectureError):
-            told = first_line(error)[:300]
+            told = first_line(error)
             reason = f"{running[-1]} raised {type(error).__name__}: {told}"
             if "overflow" in told.lower():
                 reason = "the network fits no memory; use smaller images or fewer units"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
+from models.checks import first_line
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -59,7 +61,8 @@ class Figure(Generic[Source]):
         try:
             figure = self.make(source)
         except Exception as error:  # of any kind: one figure must not cost all others
-            figure, nothing = go.Figure(), f"It cannot be drawn: {type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {first_line(error)}"
+            figure, nothing = go.Figure(), f"It cannot be drawn: {why}"
         if not (figure.data or figure.layout.annotations):
             style.note_absence(figure, nothing)
         if figure.layout.title.subtitle.text is None:

@@ -201,7 +201,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """One line for people: the reason that a failed trial shows."""
-    text = first_line(error)[:300]
+    text = first_line(error)
     if is_out_of_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
     if isinstance(error, DivergedError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import optuna
 from sqlalchemy import Connection, bindparam, exc, func, insert, select
 
-from data.errors import did_you_mean
+from data.errors import did_you_mean, reason
 from models.checks import shown
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
@@ -260,9 +260,8 @@ def damage_in_a_line(study: StudyHandle) -> Iterator[None]:
     except ExtensionError as error:
         raise StorageError(f"study {study.name!r}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error)[:200] or type(error).__name__
         raise StorageError(
-            f"study {study.name!r} cannot be read ({reason}); give another --study"
+            f"study {study.name!r} cannot be read ({reason(error)}); give another --study"
         ) from error
 
 

@@ -178,7 +178,7 @@ def read_bundle(folder: Path) -> Bundle:
             f"cannot read {path} ({error.strerror}); name another bundle, or {REMEDY}"
         ) from error
     except Exception as error:  # whatever a file that others wrote makes of the code that reads it
-        reason = f"{type(error).__name__}: {first_line(error)}"[:200]
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise BundleError(f"{path} cannot be used ({reason}); {REMEDY}") from error
     bundle.network()  # before pictures are read in its size
     return bundle

@@ -176,5 +176,5 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
         with warnings.catch_warnings(action="ignore"):  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
-        reason = first_line(error)[:200] or type(error).__name__
+        reason = first_line(error) or type(error).__name__
         raise ValueError(reason) from error

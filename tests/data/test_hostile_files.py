@@ -135,6 +135,7 @@ CHANGES = st.dictionaries(
 @example(archive(x_train=np.full((12, 4, 5), 2**62)))
 @example(archive(x_train=np.full((12, 4, 5), np.longdouble("1e400"))))
 @example(archive(y_train=np.array([2**40] * 12)))
+@example(archive().replace(b"\x0b\x00\x14\x00x_train", b"\xff\xff\x14\x00x_train", 1))
 def test_archives(folder: Path, content: bytes) -> None:
     path = folder / "mine.npz"
     path.write_bytes(content)
