@@ -49,9 +49,11 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON in UTF-8, or ValueError."""
+    """JSON in UTF-8, or ValueError; also for a lone surrogate, which is no text."""
     try:
-        return json.loads(content)
+        found = json.loads(content)
+        json.dumps(found, ensure_ascii=False).encode()
+        return found
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
 

@@ -87,6 +87,7 @@ def with_value(*path: Any, value: Any) -> Any:
 
 
 @given(damaged(json.loads(TEXT)))
+@example(with_value("study", value="\ud800"))
 @example(with_value("trial", value=math.inf))
 @example(with_value("image_shape", value=[1, 10**9, 10**9]))
 @example(with_value("image_shape", value="888"))
