@@ -15,7 +15,7 @@ from models.family import compact
 from models.summary import anatomy
 from search.spec.domains import Domain, Range, SpecError
 from search.spec.parameters import read_parameter
-from search.spec.recipe import RECIPE
+from search.spec.recipe import RECIPE, idle
 from search.spec.space import limits, searched, share_of_limits, suggest
 from search.store.views import StudyView, TrialView
 
@@ -26,12 +26,6 @@ FAR = 0.5  # of the epochs, that a winner was trained for
 # Steps by which it is widened, the first that makes a network: of a range's length, or of half that
 # of its logarithm, which is a factor of 10 at most.
 BY = (1.0, 0.5, 0.25)
-# Without effect where another setting of the recipe has this value.
-IDLE = {
-    "weight_decay": ("weight_decay_kind", "none"),
-    "augmentation_strength": ("augmentation", "none"),
-    "momentum": ("optimizer", "adam"),
-}
 
 
 def edges_in_words(view: StudyView) -> list[str]:
@@ -97,10 +91,9 @@ def _holds(domain: Domain, trial: TrialView, name: str) -> bool:
 
 def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:
     assert trial.config is not None
-    switch, off = IDLE.get(name, ("epochs", None))
     position = domain.position(trial.params[name])
     near = (position if end == "low" else 1 - position) <= NEAR
-    return near and getattr(trial.config.recipe, switch) != off
+    return near and name not in idle(trial.config.recipe)
 
 
 def _wider(view: StudyView, best: TrialView, name: str, domain: Range, end: str) -> Iterator[Range]:

@@ -21,10 +21,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy import Connection
 
 from search.store import StorageError
-from search.store.database import with_retry
-from search.store.leases import Lease
+from search.store.database import with_retry, write
+from search.store.leases import Lease, LostLeaseError, fence
 from search.store.studies import StudyHandle
 from search.store.views import view_study
 
@@ -52,6 +53,7 @@ class TrialPictures:
 
         Raises:
             StorageError: the database was unavailable, or the study is gone.
+            LostLeaseError: the trial is in other hands.
         """
         started = time.monotonic()
         try:
@@ -67,7 +69,7 @@ class TrialPictures:
                     error.strerror,
                 )
             self._is_failing = True
-        except StorageError:
+        except (StorageError, LostLeaseError):
             raise  # the study's own trouble, which the worker deals with
         except Exception as error:  # of any kind: it is only a picture
             _log.warning("cannot draw the pictures of trial %d: %s", lease.trial_number, error)
@@ -84,15 +86,21 @@ class TrialPictures:
         self._folder.mkdir(exist_ok=True)
         if shutil.disk_usage(self._folder).free < LEAST_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        trial = optuna.trial.Trial(self._study.study, lease.trial_id)
-        there = {meta.filename for meta in get_all_artifact_meta(trial)}  # by a worker that died
+        pictures = trial_pictures(view, ours, confusion_KK)
         store = FileSystemArtifactStore(self._folder)
         with tempfile.TemporaryDirectory() as place:
-            pictures = trial_pictures(view, ours, confusion_KK)
-            for name in pictures.keys() - there:
-                path = Path(place) / name
-                path.write_bytes(pictures[name])
-                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+            for name, content in pictures.items():
+                (Path(place) / name).write_bytes(content)
+
+            def keep(connection: Connection) -> None:
+                fence(connection, lease)
+                trial = optuna.trial.Trial(self._study.study, lease.trial_id)
+                there = {meta.filename for meta in get_all_artifact_meta(trial)}  # of a dead worker
+                for name in pictures.keys() - there:
+                    path = str(Path(place) / name)
+                    upload_artifact(artifact_store=store, file_path=path, study_or_trial=trial)
+
+            write(self._study.db, keep, durable=False)
 
     def _is_best(self, lease: Lease) -> bool:
         """So far. A view would read all trials, of which few can be."""

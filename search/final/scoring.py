@@ -49,7 +49,7 @@ def begin_evaluation(
     result_id = hashlib.sha256(identity.encode()).hexdigest()[:32]
     seeds = [run.seed for run in runs]
     add_result(study, trial_number=trial.number, seeds=seeds, result_id=result_id)
-    rows = results_of(study.db, study.name)
+    rows = results_of(study)
     index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
     return rows[index], tuple(rows[:index])
 

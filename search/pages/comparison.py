@@ -67,7 +67,8 @@ def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
         return mean_in_words(arm, name) + count if values else trained_in_words(arm)
     measure, numbers = measure_of(name), {trial.number for trial in arm.complete}
     for evaluation in view.results:
-        if evaluation.trial_number in numbers and evaluation.figures is not None:
+        of_arm = evaluation.is_ours and evaluation.trial_number in numbers
+        if of_arm and evaluation.figures is not None:
             around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
             value = measure.bare(evaluation.figures[name.removeprefix("test_")])
             return value + (measure.of_seeds(around, len(evaluation.seeds)) or " (1 seed)")

@@ -26,7 +26,8 @@ def in_utc(when: datetime) -> str:
 def evaluation_in_words(result: ResultRow) -> str:
     """One test evaluation: when, which trial, what came out, with seeds and spread."""
     seeds = ", ".join(map(str, result.seeds))
-    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}, seeds {seeds}"
+    of = "" if result.is_ours else " of an earlier study of this name"
+    head = f"{in_utc(result.opened_at)}: trial {result.trial_number}{of}, seeds {seeds}"
     found = result.figures
     if found is None:
         return f"{head}: begun, but not ended"

@@ -98,7 +98,8 @@ def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, i
             if name != "epoch" and math.isfinite(value):
                 yield name, value, row.epoch, row.reported_at
     for number, result in enumerate(view.results, start=1):
-        if result.trial_number == trial.number and result.figures is not None:
+        is_its = result.is_ours and result.trial_number == trial.number
+        if is_its and result.figures is not None:
             for name in ("accuracy", "loss", "std"):
                 if (value := result.figures[name]) is not None:
                     yield f"test_{name}", value, number, result.opened_at.timestamp()

@@ -186,10 +186,10 @@ def _epochs_table(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _results_table(view: StudyView) -> list[dict[str, Any]]:
-    """A row for each test evaluation; None where it did not end."""
+    """A row for each test evaluation; None where it did not end, or the trial is no more."""
     return [
         {
-            "trial": result.trial_number,
+            "trial": result.trial_number if result.is_ours else None,
             "opened_at": result.opened_at,
             "seeds": ", ".join(map(str, result.seeds)),
             **{name: (result.figures or {}).get(name) for name in RESULTS[3:]},

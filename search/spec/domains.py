@@ -127,7 +127,9 @@ class Range:
         return not self.integer or (value - self.low) % self.step == 0
 
     def can_store(self, value: ParameterValue) -> bool:
-        return isinstance(value, int | float) and (value > 0 or not self.log)
+        if not isinstance(value, int | float) or (self.integer and value % 1):
+            return False
+        return value > 0 or not self.log
 
 
 Domain = ParameterValue | Choice | Range  # the first: fixed

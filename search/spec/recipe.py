@@ -99,3 +99,15 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `Recipe(**d)` gives the recipe back."""
         return dataclasses.asdict(self)
+
+
+def idle(recipe: Recipe) -> set[str]:
+    """Settings that change nothing in what the recipe does, as others switch them off."""
+    pairs = [("weight_decay_kind", "weight_decay"), ("augmentation", "augmentation_strength")]
+    found = {"momentum"} if recipe.optimizer == "adam" else set()
+    for kind, strength in pairs:
+        if getattr(recipe, kind) == "none":
+            found.add(strength)
+        elif getattr(recipe, strength) == 0:
+            found.add(kind)
+    return found

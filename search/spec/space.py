@@ -7,6 +7,7 @@ and a `FixedTrial`, so nothing needs a second parser.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from data.errors import grouped
@@ -25,14 +26,14 @@ from search.spec.domains import (
 )
 from search.spec.objectives import SIZES
 from search.spec.parameters import DEFAULT_FAMILY, FAMILY, read_values
-from search.spec.recipe import OPTIONAL, RECIPE, Recipe
+from search.spec.recipe import OPTIONAL, RECIPE, Recipe, idle
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial, FrozenTrial
 
 ARM, REPEAT = "arm", "repeat"  # what Optuna knows of a comparison's trial
-# User attributes of a trial: parameters that leave the study's space; what a person asked for
+# A trial's user attributes: parameters that leave the study's space; what a person asked for
 # (`--enqueue`); that it was asked to run to its end (`--continue`).
 OVERRIDES, ENQUEUED, CONTINUED = "overrides", "enqueued", "continued"
 
@@ -145,8 +146,7 @@ def has_baseline(spec: StudySpec, image_shape: tuple[int, int, int], classes: in
 
 def searched(spec: StudySpec) -> dict[str, Choice | Range]:
     """The parameters that Optuna is asked for."""
-    space = spec.space.items()
-    return {name: one for name, one in space if isinstance(one, Choice | Range)}
+    return {n: one for n, one in spec.space.items() if isinstance(one, Choice | Range)}
 
 
 def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
@@ -205,8 +205,8 @@ def check_space(
 
 
 # What Optuna is told of a trial's parameters: what it trains with, and nothing else. The baseline
-# need not lie in the space: a number outside its range is stored as it is, under the same
-# distribution as any trial's; a choice that the space does not offer cannot be stored.
+# need not lie in the space: a number outside its range is stored as it is, under the distribution
+# of all trials. Not stored: a choice not offered, and what only others of such values depend on.
 
 
 def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -217,8 +217,21 @@ def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
 def queued_baseline(spec: StudySpec) -> FrozenTrial:
     """Trial 0 of a search, to be claimed like any other: nothing of it is drawn."""
     values, open_ones = baseline_values(spec), searched(spec)
-    stored = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
+    told = {n: it for n, it in values.items() if n in open_ones and open_ones[n].can_store(it)}
+    seen = base_values(spec) | told  # as other trials of such values
+    false = [n for n in told if _matters(n, seen, spec) and not _matters(n, values, spec)]
+    stored = {name: it for name, it in told.items() if name not in false}
     return queued_trial(spec, stored, {OVERRIDES: plain_values(values)})
+
+
+def _matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -> bool:
+    """Whether what is trained depends on it: not on the depth of another family's network."""
+    others = [{**values, name: it} for it in corners(spec.space[name]) if it != values[name]]
+    with suppress(SpecError):
+        config = make_config(values, spec)
+        alike = bool(others) and all(make_config(it, spec) == config for it in others)
+        return not alike and name not in idle(config.recipe)
+    return True
 
 
 def queued_trial(
@@ -253,21 +266,16 @@ def is_baseline(user_attributes: Mapping[str, Any]) -> bool:
 
 
 def runs_to_end(user_attributes: Mapping[str, Any]) -> bool:
-    """Whether no rule stops the trial or lays it aside.
-
-    The baseline, with which everything is compared, and what a person asked to continue.
-    """
+    """Whether no rule stops or lays aside the trial: a baseline, or one asked to continue."""
     return is_baseline(user_attributes) or CONTINUED in user_attributes
 
 
 def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
     """The stored parameters that the trial trains with.
 
-    Studies made before `queued_baseline` have a baseline with others: the space's nearest ends, and
-    choices drawn at random.
+    An older study's baseline has others, too: the space's nearest ends, and choices at random.
     """
-    overrides = _overrides(trial.user_attrs, spec)
-    trained = {name: choice_label(value) for name, value in overrides.items()}
+    trained = {n: choice_label(it) for n, it in _overrides(trial.user_attrs, spec).items()}
     return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
 
 

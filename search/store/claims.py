@@ -10,8 +10,8 @@ of them PRUNED, and the mark stays: a study that is to spend more takes them up 
 
 A worker's name is `host:pid:start:scope`. Start (seconds since boot, times 100) tells a process
 from a later one with the same number. Scope (boot id and process namespace) tells apart hosts and
-containers that call themselves alike; where there is no /proc to read it from it is `?`, and a dead
-worker is noticed only when its lease runs out.
+containers that call themselves alike; where there is no /proc to read it from it is `?`, a process
+of that number passes for the worker, and a dead one is noticed only when its lease runs out.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def exists(worker: str) -> bool | None:
     """Whether the process of that name lives, running or stopped; None where that is not known."""
     found = re.fullmatch(r"([^:]*):([0-9]{1,9}):([^:]*):([^:]*)", worker, re.ASCII)
     host, scope = this_host()
-    if found is None or (found[1], found[4]) != (host, scope) or scope == "?":
+    if found is None or (found[1], found[4]) != (host, scope):
         return None
+    if scope == "?":  # it may be another host of this name; and boot is not told exactly
+        return psutil.pid_exists(int(found[2])) or None
     return _start(int(found[2])) == found[3]
 
 

@@ -66,7 +66,8 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
 
 def _remembered(study: StudyHandle) -> dict[str, Any]:
     """Under PLACES where the data was found, the latest first; under HELD_OUT digests by name."""
-    return study.db.optuna.get_study_system_attrs(study.study_id)
+    with study.told_if_gone():
+        return study.db.optuna.get_study_system_attrs(study.study_id)
 
 
 def check_data(study: StudyHandle, task: Task) -> None:

@@ -228,7 +228,7 @@ def sweep(study: StudyHandle, folder: Path) -> None:
         if not written:
             return
         kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))
-        results = [row for row in results_of(study.db, study.name) if row.figures is not None]
+        results = [row for row in results_of(study) if row.figures is not None]
         tested = max((row.opened_at.timestamp() for row in results), default=0.0)
         for path, kind, number, at in written:
             is_done = number not in kept if kind == "trial" else at < tested - FORGOTTEN

@@ -42,6 +42,7 @@ class ResultRow:
     Attributes:
         opened_at: when it was begun, by the database's clock, UTC.
         figures: its metrics; None if it did not end.
+        is_ours: else of an earlier study of the name, whose trial it was.
     """
 
     result_id: str
@@ -50,6 +51,7 @@ class ResultRow:
     opened_at: datetime
     seeds: tuple[int, ...]
     figures: Mapping[str, Any] | None
+    is_ours: bool = True
 
 
 _earlier = select(func.max(epochs.c.epoch), func.min(epochs.c.best_validation_loss)).where(
@@ -148,13 +150,18 @@ def add_result(
     Before and not after: a process that dies while it scores has seen the test set, too.
 
     Args:
-        result_id: at most 32 characters; one that is on record already changes nothing.
+        result_id: at most 32 characters; one that is on record already changes nothing, but that of
+            an earlier study of the name becomes this one's.
     """
 
     def add(connection: Connection) -> None:
-        there = select(results.c.result_id).where(results.c.result_id == result_id)
-        if connection.scalar(there) is None:
-            row = {"result_id": result_id, "study_name": study.name, "trial_number": trial_number}
+        mine = {"trial_number": trial_number, "identity": study.identity}
+        of_it = results.c.result_id == result_id
+        there = connection.execute(select(results.c.identity).where(of_it)).first()
+        if there is not None and there.identity not in (None, study.identity):
+            connection.execute(update(results).where(of_it).values(mine))
+        elif there is None:
+            row = {"result_id": result_id, "study_name": study.name, **mine}
             opened = insert(results).values(**row, seeds=list(seeds), opened_at=DatabaseClock())
             connection.execute(opened)
 
@@ -168,12 +175,13 @@ def complete_result(db: Database, result_id: str, figures: Mapping[str, Any]) ->
     write(db, lambda connection: connection.execute(added))
 
 
-def results_of(db: Database, study_name: str) -> list[ResultRow]:
-    """Every test evaluation under that study's name, the earliest first."""
-    query = select(results).where(results.c.study_name == study_name)
+def results_of(study: StudyHandle) -> list[ResultRow]:
+    """Every test evaluation under the study's name, the earliest first."""
+    query = select(results).where(results.c.study_name == study.name)
     query = query.order_by(results.c.opened_at, results.c.result_id)
     rows = []
-    for found in read(db, lambda connection: connection.execute(query).mappings().all()):
-        opened_at = datetime.fromtimestamp(found["opened_at"], UTC)
-        rows.append(ResultRow(**{**found, "opened_at": opened_at, "seeds": tuple(found["seeds"])}))
+    for found in read(study.db, lambda connection: connection.execute(query).mappings().all()):
+        values = {**found, "opened_at": datetime.fromtimestamp(found["opened_at"], UTC)}
+        is_ours = values.pop("identity") in (None, study.identity)
+        rows.append(ResultRow(**{**values, "seeds": tuple(found["seeds"]), "is_ours": is_ours}))
     return rows

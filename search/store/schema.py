@@ -127,6 +127,7 @@ results = sa.Table(
     sa.Column("opened_at", sa.Double, nullable=False),
     sa.Column("seeds", sa.JSON, nullable=False),
     sa.Column("figures", sa.JSON),  # its metrics; NULL: the evaluation was begun and did not end
+    sa.Column("identity", sa.String(32)),  # the study's; NULL: an earlier version made it
 )
 
 # In a table of its own and not among the study's attributes, which `optuna.copy_study` copies.
@@ -282,6 +283,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _add(leases.c.extended),
     _add(epochs.c.metrics),
     _add(leases.c.paused),
+    _add(results.c.identity),
 )
 
 

@@ -81,8 +81,8 @@ class StudyHandle:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Those of the user's kind, as they are in the database now."""
-        with snapshot(self.db):
+        """Those of the user's kind, as they are now; raises `StudyGoneError` if it was deleted."""
+        with self.told_if_gone(), snapshot(self.db):
             return self.study.user_attrs
 
     @contextmanager

@@ -182,7 +182,7 @@ def view_study(study: StudyHandle) -> StudyView:
         hardware=_text(attributes.get(HARDWARE)) or "unknown",
         versions={name: found for name, found in stored if isinstance(found, str)},
         trials=_trial_views(study, spec),
-        results=tuple(results_of(study.db, study.name)),
+        results=tuple(results_of(study)),
         earlier=load_earlier(study, attributes),
         stop_when_flat=None if flat is None else flat[0],
         stopped=_text(attributes.get(STOPPED)),

@@ -18,8 +18,9 @@ from search.dashboard.artifacts import ArtifactStore, TrialPictures
 from search.dashboard.content import write_content
 from search.figures import dashboard_figures
 from search.pages.note import placed, study_note
+from search.store import StudyGoneError
 from search.store.claims import claim
-from search.store.leases import Lease, finish
+from search.store.leases import Lease, LostLeaseError, finish, release
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study
 from search.store.views import StudyView
@@ -132,6 +133,25 @@ def test_a_complete_trial_has_pictures_and_only_once(study: StudyHandle, tmp_pat
     assert ask(app, "DELETE", "/api/studies/1", {}).status_code == 204
     assert [path.name for path in tmp_path.iterdir() if path.name == "precious"]
     assert not list((tmp_path / "artifacts").iterdir())
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_late_worker_has_no_pictures_in_what_another_trains(
+    study: StudyHandle, tmp_path: Path, deleted: bool
+) -> None:
+    """Where its study was made anew, SQLite has given that one's trial the id of its own."""
+    late, now = train(study, [1.0]), study
+    pictures = TrialPictures(study, tmp_path / "artifacts")
+    if deleted:
+        optuna.delete_study(study_name=study.name, storage=study.db.optuna)
+        now = create_study(study.db, study.name, SPEC, INFO, validation_count=287)
+    else:
+        release(study.db, late)
+    lease = train(now, [2.0, 1.0])
+    with pytest.raises(StudyGoneError if deleted else LostLeaseError):
+        pictures.upload(late, np.eye(10, dtype=np.int64))
+    assert not list((tmp_path / "artifacts").iterdir())
+    assert complete(now, lease, 1.0) == []
 
 
 def test_where_time_is_short_only_the_best_have_pictures(

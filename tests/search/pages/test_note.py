@@ -89,11 +89,13 @@ def test_evaluations_of_the_test_set_carry_date_seeds_and_spread(result_row: Res
     unfinished = dataclasses.replace(result_row, figures=None)
     alone = {**(result_row.figures or {}), "std": None, "loss_std": None, "seeds": 1}
     single = dataclasses.replace(result_row, seeds=(5,), figures=alone)
-    note = study_note(study_view(results=[result_row, unfinished, single]))
+    other = dataclasses.replace(result_row, is_ours=False)
+    note = study_note(study_view(results=[result_row, unfinished, single, other]))
     assert (
         "- 2026-03-02 10:30 UTC: trial 3, seeds 0, 1, 2: accuracy 93.12 % ± 0.25 (sampling) ± 0.12 "
         "(3 seeds), loss 0.2101 ± 0.0030 (3 seeds), on 10 000 images"
     ) in note
+    assert "trial 3 of an earlier study of this name, seeds 0, 1, 2: accuracy 93.12 %" in note
     assert "seeds 0, 1, 2: begun, but not ended" in note
     assert "seeds 5: accuracy 93.12 % ± 0.25 (sampling), loss 0.2101, on 10 000 images" in note
 

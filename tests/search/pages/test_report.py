@@ -87,13 +87,15 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
     assert rows[2]["ours"] == "test set not evaluated"
     assert rows[4]["ours"] == "0 of 3, 3 diverged"
     assert "do not repeat" not in text_of(compared)
-    # The first evaluation of this arm's trials counts, not another arm's and not a later one.
+    # The first evaluation of this arm's trials counts, not another arm's, not a later one, and none
+    # of a study of the name that is no more.
     trial = next(t.number for t in compared.trials if t.arm == "low")
     later = {**(result_row.figures or {}), "accuracy": 0.99}
     opened = dataclasses.replace(
         compared,
         results=(
             dataclasses.replace(result_row, trial_number=0, figures=later),
+            dataclasses.replace(result_row, trial_number=trial, figures=later, is_ours=False),
             dataclasses.replace(result_row, trial_number=trial),
             dataclasses.replace(result_row, trial_number=trial, figures=later),
         ),

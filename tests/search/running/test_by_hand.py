@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import delete
@@ -22,12 +24,15 @@ from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
+from search.store import StudyGoneError
 from search.store.database import Database, transaction
 from search.store.leases import Lease, LostLeaseError, finish
+from search.store.opening import open_database
 from search.store.records import record_epoch
 from search.store.schema import leases
-from search.store.studies import StudyHandle, create_study
+from search.store.studies import StudyHandle, create_study, require_study
 from search.store.views import view_study
+from search.training.task import load_study_task
 from tests.search.long_studies import INFO
 from tests.search.running.made_up import FedTraining, MadeUpTraining
 from tests.search.running.test_pausing import check_curves
@@ -198,3 +203,38 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = run_study(**options, trials=2, continue_trials=[trial.number for trial in view.trials])
     assert (again.count("complete"), again.finished) == (2, 2)
     assert all(len(again.trials[trial.number].curve) == 2 for trial in stopped)
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+def test_nothing_is_asked_of_a_study_that_is_deleted_while_its_images_are_loaded(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
+) -> None:
+    small: dict[str, Any] = {
+        "dataset": "digits",
+        "limit": 400,
+        "epochs": 1,
+        "trials": 2,
+        "study": "s",
+        "storage": database_url,
+        "runs_dir": tmp_path,
+        "workers": 1,
+        "progress": False,
+    }
+    run_study(**small)
+
+    def load(*given: Any, **options: Any) -> Any:
+        with closing(open_database(database_url)) as db:
+            optuna.delete_study(study_name="s", storage=db.optuna)
+            monkeypatch.undo()
+            if made_anew:
+                run_study(**small)
+        return load_study_task(*given, **options)
+
+    monkeypatch.setattr("search.running.run.load_study_task", load)
+    with pytest.raises(StudyGoneError, match="study 's' was deleted while this ran"):
+        run_study(**{**small, "trials": 4, "enqueue": "dropout=0.5", "continue_trials": 1})
+    with closing(open_database(database_url)) as db:
+        assert optuna.get_all_study_names(db.optuna) == ["s"] * made_anew
+        if made_anew:
+            view = view_study(require_study(db, "s"))
+            assert (view.spec.trials, view.finished, view.count()) == (2, 2, 2)

@@ -19,6 +19,7 @@ from search.spec.space import (
     distributions,
     lies_in_space,
     queued_baseline,
+    searched,
     suggest,
     true_params,
 )
@@ -70,7 +71,9 @@ def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> No
     assert (config.recipe.schedule, config.recipe.augmentation) == ("constant", "none")
     assert trial.params["learning_rate"] == 3e-4  # below the range, and true
     assert trial.params["weight_decay_kind"] == "none"
-    assert "augmentation" not in trial.params  # Optuna has no word for it
+    # Optuna has no word for no augmentation; nor has what is not there a strength.
+    left = {"augmentation", "augmentation_strength"}
+    assert left == distributions(default).keys() - trial.params.keys()
     # Optuna's importances take the parameters that all trials have under one distribution.
     assert trial.distributions.items() <= distributions(default).items()
 
@@ -85,6 +88,59 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
     )
     assert queued_baseline(spec).params == {"dropout": 0.0}  # the default, which it trains with
     assert suggest(queued_baseline(spec), spec).recipe.weight_decay == 0.0
+
+
+@pytest.mark.parametrize(
+    ("baseline", "stored"),
+    [
+        ({"depth": 5}, {"depth": 5, "width": 32}),
+        ({"depth": 2, "optimizer": "sgd"}, {"depth": 2, "width": 32, "momentum": 0.9}),
+        ({"channels": (8, 8)}, {}),
+        ({"family": "mlp"}, {}),
+        ({"family": "resnet18"}, {}),
+        (
+            {"channels": (8,), "weight_decay": 3e-3},
+            {"weight_decay": 3e-3, "weight_decay_kind": "decoupled"},
+        ),
+        ({"channels": (8,), "gradient_clip": 0.5}, {}),
+        ({"channels": (8,), "gradient_clip": 3.0}, {"gradient_clip": 3}),
+        ({"channels": (8,), "augmentation_strength": 0.5}, {}),
+        (
+            {"channels": (8,), "augmentation": "flip-crop"},
+            {"augmentation": "flip-crop", "augmentation_strength": 0.0},
+        ),
+    ],
+)
+def test_what_the_baseline_does_not_have_is_left_out(
+    baseline: dict[str, object], stored: dict[str, object]
+) -> None:
+    """Depths of another family, decay of no strength; and half a whole number."""
+    none = {"weight_decay": 0.0, "augmentation_strength": 0.0, "gradient_clip": 7.5}
+    spec = spec_of(
+        {"optimizer": "adam"} | none | baseline,
+        optimizer="sgd",
+        depth={"low": 1, "high": 3},
+        width={"low": 4, "high": 12},
+        momentum={"low": 0.2, "high": 0.9},
+        gradient_clip={"low": 1, "high": 5},
+        weight_decay={"low": 1e-5, "high": 1e-2, "log": True},
+        weight_decay_kind=["coupled", "decoupled"],
+        augmentation=["flip-crop", "flip-rotate-crop"],
+        augmentation_strength={"low": 0.2, "high": 1.0},
+    )
+    assert queued_baseline(spec).params == stored
+
+
+def test_what_any_trial_of_such_values_does_not_depend_on_is_told() -> None:
+    """So that Optuna can say how important it is: it looks at parameters that all trials have."""
+    spec = spec_of(
+        {"family": "mlp", "weight_decay_kind": "none"},
+        family=["cnn", "mlp"],
+        depth={"low": 1, "high": 3},
+        weight_decay_kind=["none", "coupled"],
+        weight_decay={"low": 1e-5, "high": 1e-2, "log": True},
+    )
+    assert queued_baseline(spec).params.keys() == searched(spec).keys()
 
 
 def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(

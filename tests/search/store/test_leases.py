@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
-from search.store.claims import claim
+from search.store.claims import claim, exists
 from search.store.database import Database
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, release, renew, sample
 from search.store.records import epochs_of
@@ -152,6 +152,19 @@ def test_renews_at_once_when_the_host_wakes(
             connection.execute(update(leases).values(expires_at=0))
         monkeypatch.setattr("search.store.leases._now", lambda: time.monotonic() + 1e9)
         wait_until(is_renewed)
+
+
+def test_a_living_worker_may_renew_once_also_where_there_is_no_proc(
+    db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where of a process that is no more nothing is known."""
+    monkeypatch.setattr("search.store.claims.this_host", lambda: ("mac", "?"))
+    assert exists("mac:999999999:1:?") is None
+    lease = take(study, total=1)
+    with db.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=0))
+    assert claim(study, total=1) == "wait"
+    assert renew(db, lease)
 
 
 def test_tells_a_lost_lease(db: Database, study: StudyHandle) -> None:

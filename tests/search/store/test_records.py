@@ -85,7 +85,7 @@ def test_deleted_by_a_client_that_ignores_foreign_keys(tmp_path: Path) -> None:
 
 
 def test_results_tell_when_the_test_set_was_opened(db: Database, study: StudyHandle) -> None:
-    assert results_of(db, "study") == []
+    assert results_of(study) == []
     other = StudyHandle.of(db, optuna.create_study(study_name="other", storage=db.optuna))
     for opened_by, number, seeds in ((study, 7, [1, 2, 3]), (study, 8, [4]), (other, 1, [])):
         add_result(opened_by, trial_number=number, seeds=seeds, result_id=f"of trial {number}")
@@ -93,10 +93,24 @@ def test_results_tell_when_the_test_set_was_opened(db: Database, study: StudyHan
     figures = {"accuracy": 0.93, "confusion": [[1, 0], [0, 1]], "text": "Größe"}
     complete_result(db, "of trial 8", figures)
     complete_result(db, "of trial 8", {})  # what was added first stands
-    rows = results_of(db, "study")
+    rows = results_of(study)
     assert rows == sorted(rows, key=lambda row: row.opened_at)  # SQLite's clock has milliseconds
     opened, scored = sorted(rows, key=lambda row: row.trial_number)
     assert (opened.result_id, opened.seeds) == ("of trial 7", (1, 2, 3))
     assert opened.figures is None  # it was opened, whatever became of it
     assert (scored.trial_number, scored.seeds, scored.figures) == (8, (4,), figures)
     assert abs((datetime.now(UTC) - scored.opened_at).total_seconds()) < 5
+
+
+def test_a_study_made_anew_has_no_test_evaluations_of_its_trials(
+    db: Database, study: StudyHandle
+) -> None:
+    """The test set was seen all the same; an evaluation of the very same weights is its own."""
+    for number in (7, 8):
+        add_result(study, trial_number=number, seeds=[1], result_id=f"of trial {number}")
+    optuna.delete_study(study_name="study", storage=db.optuna)
+    new = StudyHandle.of(db, optuna.create_study(study_name="study", storage=db.optuna))
+    complete_result(db, "of trial 7", {"accuracy": 0.93})  # by whoever had begun it
+    assert [row.is_ours for row in results_of(new)] == [False, False]
+    add_result(new, trial_number=3, seeds=[1], result_id="of trial 8")
+    assert {row.trial_number: row.is_ours for row in results_of(new)} == {7: False, 3: True}

@@ -132,6 +132,8 @@ def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> Non
             assert connection.scalar(select(func.count()).select_from(table)) == 0
     with pytest.raises(StudyGoneError):
         StudyHandle.of(db, study.study)
+    with pytest.raises(StudyGoneError):
+        assert study.attributes
 
 
 def test_a_copy_has_an_identity_of_its_own(db: Database, study: StudyHandle) -> None:
