@@ -20,7 +20,7 @@ KIND_WORDS: Mapping[type, str] = {
     float: "a number",
     tuple: "a list of whole numbers",
     bool: "true or false",
-    str: "a text",
+    str: "one line of text",
 }
 
 
@@ -71,8 +71,8 @@ class Parameter:
             fits = (fits or float in self.kinds) and self._within(value)
         elif isinstance(value, tuple):
             fits = fits and all(type(one) is int and self._within(one) for one in value)
-        elif isinstance(value, str) and self.options:
-            fits = value in self.options
+        elif isinstance(value, str):
+            fits = value in self.options if self.options else fits and value.isprintable()
         if fits:
             return None
         if self.options and self.kinds == (str,):

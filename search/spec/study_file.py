@@ -196,8 +196,6 @@ def _check(key: str, value: Any) -> None:
         check_fields({key: value}, KEYS)
     elif not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise SpecError(key, f"{key} is a list of texts, but got {shown(value)}")
-    if key in ("title", "source") and not value.isprintable():
-        raise SpecError(key, f"{key} must be one line of printable text")
 
 
 def write_study_file(spec: StudySpec) -> str:

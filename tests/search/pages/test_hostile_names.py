@@ -56,7 +56,8 @@ def names(hostile_names: tuple[str, ...]) -> list[str]:
 
 def called(name: str) -> list[StudyView]:
     """A search and a comparison in which all that people name is called so."""
-    line = "".join(sign if sign.isprintable() else "?" for sign in name[:150]).strip() or "?"
+    printable = "".join(sign if sign.isprintable() else "?" for sign in name)
+    line = printable[:150].strip() or "?"
     other = f"{line} other"
     expect = (
         Expectation(arm=other, than=line, metric="validation_loss", outcome="better"),
@@ -64,7 +65,7 @@ def called(name: str) -> list[StudyView]:
     )
     entry = JournalEntry(objective=line, hypothesis=line, methodology=line, expect=expect)
     titles = {
-        "title": name,
+        "title": printable,
         "data_title": name,
         "class_names": (name, f"{name} ", "Pullover", "Dress", "Coat"),
     }

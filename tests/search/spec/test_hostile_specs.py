@@ -80,10 +80,13 @@ FACTS = {"name": "digits", "title": "Digits", "class_names": ["0", "1"], "image_
 
 
 @given(st.one_of(*map(damaged, STORED)))
+@example({**STORED[0], "title": "\ud800"})
 def test_stored_specifications(stored: Any) -> None:
     study: Any = SimpleNamespace(name="s", attributes={SPEC: stored})
     with refused_in_a_line(StorageError, SpecError):
-        check_space(load_spec(study), SHAPE, CLASSES)
+        spec = load_spec(study)
+        check_space(spec, SHAPE, CLASSES)
+        write_study_file(spec).encode()  # reports show it; UnicodeEncodeError is a ValueError
 
 
 WRITTEN = [None, True, -1, 10**30, 0.5, math.inf, "", "a\nb", "x" * 1500, [], [[1]], {}, {"x": 1},
