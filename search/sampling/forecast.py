@@ -147,10 +147,12 @@ class Forecast:
     Attributes:
         center: mean level at each rung.
         models: by rung, of the fall on 1, the level, and the parameters' features.
+        untrained: what is believed of an end, in which 0 is the mean, on 1 and the features.
     """
 
     center: Mapping[int, float]
     models: Mapping[int, Regression]
+    untrained: Regression
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
         """See `estimates`; None as long as no finite objective was reported."""
@@ -175,6 +177,26 @@ class Forecast:
             found |= zip((one.number for one in there), ends, strict=True)
         return found
 
+    def untried(
+        self,
+        params: Sequence[Mapping[str, Any]],
+        known: Mapping[int, tuple[float, float]],
+        trials: Iterable[Contender],
+    ) -> Array:
+        """Mean logarithms of the final objectives of N configurations that none trains, (N,).
+
+        Args:
+            known: `estimates` of these trials.
+        """
+        there = [one for one in trials if one.number in known]
+        end_N, sd_N = np.array([known[one.number] for one in there]).T
+        x_NF, new_NF = (
+            np.array([[1.0, *features(it)] for it in many])
+            for many in ([one.params for one in there], params)
+        )
+        model = self.untrained.updated(x_NF, end_N - end_N.mean(), sd_N)
+        return np.asarray(end_N.mean() + model.predict(new_NF)[0])
+
     def inputs(self, trials: Sequence[Contender], rung: int) -> tuple[Array, Array]:
         """Of the rung's regression, (N, F), and the trials' levels there, (N,)."""
         level_N = np.array([one.level(rung) for one in trials])
@@ -194,12 +216,16 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     support_S = support(known, rungs[0], prior) * (HYPOTHESES[:, 2] > 0)
     center: dict[int, float] = {}
     models: dict[int, Regression] = {}
-    forecast = Forecast(center, models)
+
+    def believed(fraction: float | None) -> Regression:
+        model = _believed(prior, fraction)
+        return replace(model, log_weights=model.log_weights + support_S)
+
+    forecast = Forecast(center, models, believed(None))
     for rung in reversed(rungs):
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
         center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
-        model = _believed(prior, (rung or EARLY_LOOK) / epochs)
-        model = replace(model, log_weights=model.log_weights + support_S)
+        model = believed((rung or EARLY_LOOK) / epochs)
         ended = [one for one in there if one.state == "complete"]
         later = min(models, default=math.inf)
         further = [it for it in there if it.state != "complete" and max(it.curve) >= later]
@@ -236,15 +262,21 @@ def support(trials: Sequence[Contender], rung: int, prior: Path | None) -> float
 
 
 @cache
-def _believed(prior: Path | None, fraction: float) -> Regression:
-    """What is expected, after that fraction of the training, of a data set that nobody knows."""
+def _believed(prior: Path | None, fraction: float | None) -> Regression:
+    """What is expected, after that fraction of the training, of a data set that nobody knows.
+
+    None: before any training, of the ends themselves.
+    """
     table = read_prior(prior)
-    at = partial(table.at, fraction)
+    at = partial(table.at, fraction or 0.0)
     scale_S, noise_S, trust_S = HYPOTHESES.T
     one_S = np.ones(len(HYPOTHESES))
-    promised_F = np.array([at(column) for column in table.promised.T])
-    mean_SF = [scale_S * at(table.falls), one_S * at(table.level)]
-    sd_SF = [scale_S * at(table.falls_sd), one_S * at(table.level_sd)]
+    if fraction is None:
+        promised_F, mean_SF, sd_SF = table.ends, [0 * one_S], [scale_S]
+    else:
+        promised_F = np.array([at(column) for column in table.promised.T])
+        mean_SF = [scale_S * at(table.falls), one_S * at(table.level)]
+        sd_SF = [scale_S * at(table.falls_sd), one_S * at(table.level_sd)]
     promised_sd_S = np.where(trust_S > 0, at(table.promised_sd), UNTOLD_SD)
     mean_SF += list(np.outer(promised_F, scale_S * trust_S))
     sd_SF += [scale_S * promised_sd_S] * len(promised_F)

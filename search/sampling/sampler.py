@@ -14,7 +14,7 @@ with the process and 0.015 s with TPE: where trials take a second, choose TPE.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from search.sampling.chooser import STATES, contender_of
 from search.sampling.forecast import Contender, best_and_latest, fit, support
 from search.sampling.halving import rungs
 from search.sampling.limits import Limits
-from search.sampling.priors import promise
+from search.sampling.priors import PARAMETERS, promise
 from search.sampling.registry import STARTUP_TRIALS, find_sampler
 from search.spec.config import StudySpec
 from search.spec.space import ARM, REPEAT, distributions
@@ -36,6 +36,7 @@ from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 PROMISED_OF = 8  # half the first trials: the most promising of so many random ones
+UNTRIED = 30  # configurations of which the sampler is shown what other data sets say
 RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
 
@@ -76,10 +77,13 @@ class StudySampler(BaseSampler):
         trials = study.get_trials(deepcopy=False, states=tuple(STATES))
         return [contender_of(it, self._spec) for it in trials if it.number != number]
 
-    def _known(self, others: Sequence[Contender]) -> list[FrozenTrial]:
+    def _known(
+        self, others: Sequence[Contender], untried: Sequence[Mapping[str, Any]]
+    ) -> list[FrozenTrial]:
         """Those of the space, as complete ones by their estimated final losses.
 
         Of a long study the best, the latest, and those that begin now: so a draw's cost is bounded.
+        Beside them configurations that none trains, by what is expected of them.
         """
         names = self._space.keys()
         inside = [it for it in others if it.in_space and names <= it.params.keys()]
@@ -87,23 +91,28 @@ class StudySampler(BaseSampler):
             [one for one in inside if one.state != "failed"],
             lambda one: one.state == "running" and not one.curve,
         )
-        estimates = fit(told, self._spec.epochs, self._prior).estimates(told)
+        forecast = fit(told, self._spec.epochs, self._prior)
+        estimates = forecast.estimates(told)
         logs = {number: mean for number, (mean, _) in estimates.items()}
-        losses = [logs.get(one.number) for one in told]
-        finite = [loss for loss in losses if loss is not None]
-        highest = np.mean(finite) + HIGHEST * np.std(finite) if finite else 0.0
+        finite = list(logs.values())
+        highest = float(np.mean(finite) + HIGHEST * np.std(finite)) if finite else 0.0
+        rows = [
+            (one.params, logs.get(one.number), one.size)
+            for one in told
+            if one.number in logs or one.state == "running"  # not stopped before its first report
+        ]
+        if finite and untried:
+            expected = forecast.untried(untried, estimates, told).tolist()
+            rows += [(params, loss, 0.0) for params, loss in zip(untried, expected, strict=True)]
         known = []
-        for one, loss in zip(told, losses, strict=True):
-            if loss is None and one.state != "running":
-                continue  # stopped before its first report
-            loss = None if loss is None else min(loss, float(highest))
-            sizes = [one.size] if self._spec.minimize_also else []
+        for params, loss, size in rows:
+            sizes = [size] if self._spec.minimize_also else []
             with contextlib.suppress(ValueError):  # queued by hand, from outside the space
                 known.append(
                     create_trial(
                         state=TrialState.RUNNING if loss is None else TrialState.COMPLETE,
-                        values=None if loss is None else [loss, *sizes],
-                        params={name: one.params[name] for name in self._space},
+                        values=None if loss is None else [min(loss, highest), *sizes],
+                        params={name: params[name] for name in self._space},
                         distributions=self._space,
                     )
                 )
@@ -146,7 +155,7 @@ class StudySampler(BaseSampler):
             if not self._entry.on_estimates:
                 params = self._draw_in(study, trial)
             else:
-                params = self._propose(number, others, draw)
+                params = self._propose(number, others, draw, random)
             if self._limits is not None:
                 params = self._limits.nearest(params, random)
             for _ in range(RETRIES):
@@ -156,7 +165,11 @@ class StudySampler(BaseSampler):
             return params
 
     def _propose(
-        self, number: int, others: Sequence[Contender], draw: Callable[[], dict[str, Any]]
+        self,
+        number: int,
+        others: Sequence[Contender],
+        draw: Callable[[], dict[str, Any]],
+        random: optuna.Study,
     ) -> dict[str, Any]:
         """From what is known of the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
@@ -166,7 +179,10 @@ class StudySampler(BaseSampler):
         lowered = 2 if self._spec.minimize_also else 1
         directions = [optuna.study.StudyDirection.MINIMIZE] * lowered
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
-        memory.add_trials(self._known(others))
+        # Of a parameter that it does not know, or of size, the prior would say: no difference.
+        is_told = lowered == 1 and self._space.keys() <= PARAMETERS and number >= STARTUP_TRIALS
+        untried = [random.ask(self._space).params for _ in range(UNTRIED if is_told else 0)]
+        memory.add_trials(self._known(others, untried))
         return memory.ask(self._space).params
 
     def _draw_in(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:

@@ -24,6 +24,10 @@ POLICIES = (
     *("flip-crop", "flip-rotate-crop", "rotate-jitter-erase", "zoom-translate-flip"),
     "flip-crop-erase",
 )
+PARAMETERS = frozenset({  # which they are of
+    *("depth", "width", "residual", "learning_rate", "dropout", "label_smoothing"),
+    *("weight_decay_kind", "weight_decay", "augmentation", "augmentation_strength"),
+})  # fmt: skip
 FEATURES = (
     *("depth", "width", "residual", "learning_rate", "learning_rate_squared"),
     *("dropout", "label_smoothing", "coupled", "coupled_decay", "decoupled", "decoupled_decay"),

@@ -14,8 +14,8 @@ from sqlalchemy import insert
 
 from search.sampling.chooser import Contenders
 from search.sampling.priors import prior_for
-from search.sampling.registry import SAMPLERS, Sampler
-from search.sampling.sampler import StudySampler
+from search.sampling.registry import SAMPLERS, STARTUP_TRIALS, Sampler
+from search.sampling.sampler import UNTRIED, StudySampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
@@ -189,6 +189,38 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(
     assert ended == pytest.approx(math.log(0.6))
     assert stopped < math.log(0.7)  # each is expected to fall as the one that has ended did
     assert running < math.log(0.8)
+
+
+@pytest.mark.parametrize(("also", "shown"), [({}, UNTRIED), ({"batch_size": [32, 64]}, 0)])
+def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, also: dict[str, object], shown: int
+) -> None:
+    """Only where they know all parameters: of others they would say that they do not matter."""
+    seen: list[FrozenTrial] = []
+
+    class Watching(RandomSampler):
+        def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
+            seen[:] = [other for other in study.trials if other.number != trial.number]
+            return {}
+
+    monkeypatch.setitem(
+        SAMPLERS, "watching", Sampler(description="", make=lambda _, seed: Watching(seed=seed))
+    )
+    space = {name: read_parameter(name, written) for name, written in (SPACE | also).items()}
+    spec = replace(spec_of("watching"), space=space)
+    study = optuna.create_study(
+        sampler=StudySampler(spec, prior_file(tmp_path, -1.0, feature="depth"))
+    )
+    for _ in range(STARTUP_TRIALS + 1):
+        study.enqueue_trial({"depth": 2})
+        trial = study.ask()
+        suggest(trial, spec)
+        trial.report(0.5, spec.epochs)
+        study.tell(trial, 0.5)
+    assert len(seen) == STARTUP_TRIALS + shown
+    if untried := seen[STARTUP_TRIALS:]:
+        depths, values = zip(*((one.params["depth"], one.value) for one in untried), strict=True)
+        assert np.corrcoef(depths, values)[0, 1] < -0.8
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
