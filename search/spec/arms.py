@@ -28,6 +28,7 @@ REPORTED: Mapping[str, Parameter] = {  # metrics that a published report may giv
     **dict.fromkeys(_SHARES, number(0.0, "share", most=1)),
     "parameters": count(0, "trained weights and biases", least=0),
 }
+PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 EXPECTED = (*OBJECTIVES, "validation_accuracy", "train_loss", "parameters")
 EXPECT: Mapping[str, Parameter] = {  # keys of an entry of `expect`
     "arm": TEXT,

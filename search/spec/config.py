@@ -16,12 +16,13 @@ from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
 from models.checks import shown
 from models.family import choice, count, number
-from search.spec.arms import TEXT, Arm, JournalEntry
+from search.spec.arms import PUBLISHED, TEXT, Arm, JournalEntry
 from search.spec.domains import (
     Domain,
     ParameterValue,
     SpecError,
     check_fields,
+    check_keys,
     corners,
     parameters_of,
     plain_values,
@@ -131,6 +132,8 @@ class StudySpec:
     def __post_init__(self) -> None:
         optional = {one.name for one in dataclasses.fields(self) if one.default is None}
         check_fields({name: getattr(self, name) for name in FIELDS}, FIELDS, optional)
+        check_keys(self.published, PUBLISHED, "key", " in [published]")
+        check_fields(self.published, FIELDS)
         if self.arms:
             total = len(self.arms) * self.repeats
             for name, value in {"sampler": "grid", "pruner": "none", "trials": total}.items():
@@ -210,18 +213,15 @@ class StudySpec:
         """The same study, to end with so many trials: of a comparison, a multiple of its arms."""
         if not self.is_comparison:
             return dataclasses.replace(self, trials=trials)
-        repeats, rest = divmod(trials, len(self.arms))
+        repeats, rest = divmod(trials, arms := len(self.arms))
         if rest:
-            arms = len(self.arms)
-            message = f"the trials of {arms} arms must be a multiple of {arms}, but got {trials}"
-            raise SpecError("trials", message)
+            raise SpecError("trials", f"{arms} arms need a multiple of {arms} trials, not {trials}")
         return dataclasses.replace(self, repeats=repeats)
 
     def to_dict(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["space"] = plain_values(self.space)
-        plain["published"] = dict(self.published)
-        plain["metrics"] = list(self.metrics)
+        plain |= {"published": dict(self.published), "metrics": list(self.metrics)}
         if self.baseline is not None:
             plain["baseline"] = plain_values(self.baseline)
         for name in ("arms", "journal", "extensions"):

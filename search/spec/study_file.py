@@ -15,7 +15,7 @@ from data.errors import did_you_mean
 from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
-from search.spec.arms import TEXT, Arm
+from search.spec.arms import PUBLISHED, TEXT, Arm
 from search.spec.config import FIELDS, StudySpec, read_tables
 from search.spec.domains import Range, SpecError, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
@@ -24,7 +24,6 @@ from search.spec.parameters import families_in
 READY_MADE = Path(__file__).parent.parent / "studies"
 ARRAYS = ("arm", "journal")  # sections of which there may be several
 SECTIONS = ("study", "space", "baseline", *ARRAYS, "published")
-PUBLISHED = ("limit", "epochs", "repeats")  # keys of [study] that a start may change by flag
 LISTS = ("extensions", "metrics")
 KEYS = {"base": TEXT, **{key: one for key, one in FIELDS.items() if key != "reading_version"}}
 # Settings of a search, and the only value that each may have in a comparison.
@@ -159,8 +158,6 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if any(arm["reported"] for arm in arms):
         own = {key: study[key] for key in PUBLISHED if key in study}
         fields["published"] = content.get("published", own)
-        check_keys(fields["published"], PUBLISHED, "key", " in [published]")
-        check_fields(fields["published"], FIELDS)
     return fields
 
 
