@@ -39,7 +39,7 @@ TRUSTS = {1.0: 0.9, 0.0: 0.1}  # and how likely each is beforehand
 HYPOTHESES = np.array(list(product(SCALES, NOISES, TRUSTS)))
 UNTOLD_SD = 0.5  # of what a parameter does, in scales, where the prior's word on it does not hold
 START_SD = 0.7  # of what the prior does not know of first levels, in their standard deviations
-MOST = 50  # best and latest trials of a long study
+MOST = 40  # best and latest trials of a long study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,8 @@ what other data sets say of the whole space.
 
 Measured on whole studies of 30 trials, 10 seeds each (benchmarks/results/samplers.json): the lowest
 loss by the Gaussian process is 0.91 +- 0.03 times random search's on Fashion-MNIST and 0.90 +- 0.07
-on digits, by TPE 0.93 +- 0.03 and 0.81 +- 0.12. Beside 50 trials a draw takes 0.3 s of one core
-with the process and 0.015 s with TPE: where trials take a second, choose TPE.
+on digits, by TPE 0.93 +- 0.03 and 0.81 +- 0.12. A draw takes 0.1 to 0.3 s of one core with
+the process and 0.02 s with TPE: where trials take a second, choose TPE.
 """
 
 from __future__ import annotations
