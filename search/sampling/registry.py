@@ -38,11 +38,14 @@ class Sampler:
         on_estimates: whether it draws from a study in memory that holds all trials as complete, by
             their estimated final losses (see `search.sampling.forecast`). False: it is given the
             study itself, for samplers that keep what they know in the study.
+        untried: how many configurations that nobody trained stand beside those trials, by what is
+            expected of them; none where a study searches a parameter that recorded curves lack.
     """
 
     description: str
     make: Callable[[StudySpec, int], BaseSampler]
     on_estimates: bool = True
+    untried: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +110,7 @@ def _promotion(contenders: Sequence[Contender], **limits: Any) -> Choice:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "gp": Sampler(description="a Gaussian process on estimated final losses", make=_gp),
+    "gp": Sampler(description="a Gaussian process on estimated final losses", make=_gp, untried=30),
     "tpe": Sampler(
         description="a tree-structured Parzen estimator (TPE) on estimated final losses", make=_tpe
     ),

@@ -38,7 +38,6 @@ from search.store.database import optuna_warnings_only
 from search.training.epoch import derived_seed
 
 PROMISED_OF = 8  # half the first trials: the most promising of so many random ones
-UNTRIED = 30  # configurations of which the sampler is shown what other data sets say
 RETRIES = 20  # random draws in place of a configuration that the study has; small spaces run out
 HIGHEST = 2.5  # standard deviations above the mean: how bad the worst trials are is of no interest
 
@@ -183,7 +182,8 @@ class StudySampler(BaseSampler):
         memory = optuna.create_study(directions=directions, sampler=self._sampler(number))
         # Of a parameter that it does not know, or of size, the prior would say: no difference.
         is_told = lowered == 1 and self._space.keys() <= PARAMETERS and number >= STARTUP_TRIALS
-        untried = [random.ask(self._space).params for _ in range(UNTRIED if is_told else 0)]
+        count = self._entry.untried if is_told else 0
+        untried = [random.ask(self._space).params for _ in range(count)]
         memory.add_trials(self._known(others, untried))
         return memory.ask(self._space).params
 

@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from search.sampling.chooser import Contenders
 from search.sampling.priors import prior_for
 from search.sampling.registry import SAMPLERS, STARTUP_TRIALS, Sampler
-from search.sampling.sampler import UNTRIED, StudySampler
+from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.parameters import read_parameter
@@ -191,7 +191,7 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(
     assert running < math.log(0.8)
 
 
-@pytest.mark.parametrize(("also", "shown"), [({}, UNTRIED), ({"batch_size": [32, 64]}, 0)])
+@pytest.mark.parametrize(("also", "shown"), [({}, 25), ({"batch_size": [32, 64]}, 0)])
 def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, also: dict[str, object], shown: int
 ) -> None:
@@ -204,7 +204,9 @@ def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
             return {}
 
     monkeypatch.setitem(
-        SAMPLERS, "watching", Sampler(description="", make=lambda _, seed: Watching(seed=seed))
+        SAMPLERS,
+        "watching",
+        Sampler(description="", make=lambda _, seed: Watching(seed=seed), untried=25),
     )
     space = {name: read_parameter(name, written) for name, written in (SPACE | also).items()}
     spec = replace(spec_of("watching"), space=space)
