@@ -147,12 +147,12 @@ class Forecast:
     Attributes:
         center: mean level at each rung.
         models: by rung, of the fall on 1, the level, and the parameters' features.
-        untrained: what is believed of an end, in which 0 is the mean, on 1 and the features.
+        ends: of an end, less the mean of those that are known, on 1 and the features alone.
     """
 
     center: Mapping[int, float]
     models: Mapping[int, Regression]
-    untrained: Regression
+    ends: Regression
 
     def estimate_final(self, trial: Contender) -> tuple[float, float] | None:
         """See `estimates`; None as long as no finite objective was reported."""
@@ -194,7 +194,7 @@ class Forecast:
             np.array([[1.0, *features(it)] for it in many])
             for many in ([one.params for one in there], params)
         )
-        model = self.untrained.updated(x_NF, end_N - end_N.mean(), sd_N)
+        model = self.ends.updated(x_NF, end_N - end_N.mean(), sd_N)
         return np.asarray(end_N.mean() + model.predict(new_NF)[0])
 
     def inputs(self, trials: Sequence[Contender], rung: int) -> tuple[Array, Array]:
