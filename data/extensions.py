@@ -94,7 +94,6 @@ def describe_error(path: Path, error: BaseException) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f", line {line}" if line is not None else ""
-    kind, message = type(error).__name__, reason(error)
-    if isinstance(error, SyntaxError):
-        message = error.msg
+    kind = type(error).__name__
+    message = error.msg if isinstance(error, SyntaxError) else reason(error)
     return f"{path}{where}: {kind}{f': {message}' if message != kind else ''}"

@@ -54,10 +54,9 @@ def choose(
         return NEW if begun < trials else None
     whole = sum(one.state == "complete" for one in contenders)
     if begun >= trials and spent >= budget and whole >= WHOLE:
-        late = [one for one in known if one.state == "complete" or one.epochs >= epochs / 2]
-        favourite = min(
-            (one for one in late if one.state != "pruned"), key=lambda one: estimates[one.number]
-        )
+        unpruned = [one for one in known if one.state != "pruned"]
+        late = [it for it in unpruned if it.state == "complete" or it.epochs >= epochs / 2]
+        favourite = min(late, key=lambda one: estimates[one.number])
         can_end = favourite.state == "paused" and spent < budget + epochs
         return favourite.number if can_end else None
     front = Front([(one.size, estimates[one.number][0]) for one in known])

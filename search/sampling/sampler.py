@@ -148,34 +148,30 @@ class StudySampler(BaseSampler):
         with optuna_warnings_only(), threadpool_limits(1):
             chance = optuna.samplers.RandomSampler(seed=self._seed(number))
             random = optuna.create_study(sampler=chance)
-
-            def draw() -> dict[str, Any]:
-                limits = self._limits
-                return random.ask(self._space).params if limits is None else limits.draw(random)
-
             if not self._entry.on_estimates:
                 params = self._draw_in(study, trial)
             else:
-                params = self._propose(number, others, draw, random)
+                params = self._propose(number, others, random)
             if self._limits is not None:
                 params = self._limits.nearest(params, random)
             for _ in range(RETRIES):
                 if params not in taken:
                     break
-                params = draw()
+                params = self._draw(random)
             return params
 
+    def _draw(self, random: optuna.Study) -> dict[str, Any]:
+        """At random, within the limits."""
+        limits = self._limits
+        return random.ask(self._space).params if limits is None else limits.draw(random)
+
     def _propose(
-        self,
-        number: int,
-        others: Sequence[Contender],
-        draw: Callable[[], dict[str, Any]],
-        random: optuna.Study,
+        self, number: int, others: Sequence[Contender], random: optuna.Study
     ) -> dict[str, Any]:
         """From what is known of the study's trials."""
         if number < STARTUP_TRIALS and number % 2 == 1:
             is_refuted = support(others, rungs(self._spec.epochs)[0], self._prior) < 0
-            few = (draw() for _ in range(1 if is_refuted else PROMISED_OF))
+            few = (self._draw(random) for _ in range(1 if is_refuted else PROMISED_OF))
             return min(few, key=lambda it: promise(it, self._prior))
         lowered = 2 if self._spec.minimize_also else 1
         directions = [optuna.study.StudyDirection.MINIMIZE] * lowered

@@ -142,7 +142,7 @@ class StudySpec:
             raise SpecError("budget", "budget must be above 0, but got 0")
         self._check_arms()
         listed = isinstance(self.metrics, list | tuple)
-        if not listed or not all(isinstance(name, str) for name in self.metrics):
+        if not listed or any(map(TEXT.fault, self.metrics)):
             raise SpecError("metrics", f"metrics is a list of names, but got {shown(self.metrics)}")
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         extensions = needed(self.extensions, self.families, self.dataset)

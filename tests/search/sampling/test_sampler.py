@@ -148,16 +148,22 @@ def test_nothing_is_drawn_where_another_trial_runs() -> None:
     assert first != second
 
 
-def test_the_study_in_memory_holds_what_is_known_of_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[FrozenTrial] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[FrozenTrial]:
+    """What the sampler "watching" was shown for its latest draw."""
+    found: list[FrozenTrial] = []
 
     class Watching(RandomSampler):
         def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
-            seen[:] = [other for other in study.trials if other.number != trial.number]
+            found[:] = [other for other in study.trials if other.number != trial.number]
             return {}
 
+    watching = Sampler(description="", make=lambda _, seed: Watching(seed=seed), untried=25)
+    monkeypatch.setitem(SAMPLERS, "watching", watching)
+    return found
+
+
+def test_the_study_in_memory_holds_what_is_known_of_the_others(seen: list[FrozenTrial]) -> None:
     spec = spec_of("watching")
     study = optuna.create_study(sampler=RandomSampler(seed=0))
 
@@ -179,8 +185,6 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(
     add("RUNNING", {1: 0.8})
     add("COMPLETE", {1: 0.9, 2: 0.6}, overrides={"learning_rate": 2.0})  # not of the space
     add("FAIL", {})
-    watching = Sampler(description="", make=lambda _, seed: Watching(seed=seed))
-    monkeypatch.setitem(SAMPLERS, "watching", watching)
     study.sampler = StudySampler(spec, None)
     suggest(study.ask(), spec)
     assert [trial.params for trial in seen] == [study.trials[n].params for n in (0, 1, 3, 5)]
@@ -193,21 +197,9 @@ def test_the_study_in_memory_holds_what_is_known_of_the_others(
 
 @pytest.mark.parametrize(("also", "shown"), [({}, 25), ({"batch_size": [32, 64]}, 0)])
 def test_the_sampler_is_shown_what_other_data_sets_say_of_what_none_trained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, also: dict[str, object], shown: int
+    seen: list[FrozenTrial], tmp_path: Path, also: dict[str, object], shown: int
 ) -> None:
     """Only where they know all parameters: of others they would say that they do not matter."""
-    seen: list[FrozenTrial] = []
-
-    class Watching(RandomSampler):
-        def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
-            seen[:] = [other for other in study.trials if other.number != trial.number]
-            return {}
-
-    monkeypatch.setitem(
-        SAMPLERS,
-        "watching",
-        Sampler(description="", make=lambda _, seed: Watching(seed=seed), untried=25),
-    )
     space = {name: read_parameter(name, written) for name, written in (SPACE | also).items()}
     spec = replace(spec_of("watching"), space=space)
     study = optuna.create_study(

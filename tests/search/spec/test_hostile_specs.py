@@ -81,6 +81,7 @@ FACTS = {"name": "digits", "title": "Digits", "class_names": ["0", "1"], "image_
 
 @given(st.one_of(*map(damaged, STORED)))
 @example({**STORED[0], "title": "\ud800"})
+@example({**STORED[0], "metrics": ["\ud800"]})
 @example({**STORED[0], "published": None})
 @example({**STORED[0], "published": "x"})
 def test_stored_specifications(stored: Any) -> None:
