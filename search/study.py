@@ -18,7 +18,7 @@ from search.spec.config import StudySpec, check_study_name
 from search.spec.extensions import Extension, load_extension
 from search.spec.objectives import OBJECTIVES
 from search.spec.schedules import SCHEDULES
-from search.spec.study_file import find_study_file, listing, read_study_file
+from search.spec.study_file import find_study_file, read_study_file, ready_made
 from search.terminal.command_line import same_command
 from search.terminal.commands import (
     LOADING,
@@ -240,6 +240,17 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return stopping.exit_code
+
+
+def listing() -> str:
+    """`name  title: what runs` of each ready-made study, in columns."""
+    from search.analysis.wording import in_columns, size_in_words
+
+    rows = []
+    for file in ready_made():
+        spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
+        rows.append((file.stem, f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"))
+    return "\n".join(in_columns(rows))
 
 
 def how_it_stands(storage: str, name: str | None) -> str:

@@ -10,6 +10,7 @@ from data.errors import grouped
 from search.spec.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
+    from search.spec.config import StudySpec
     from search.spec.earlier import Earlier
     from search.store.views import State, StudyView
 
@@ -143,3 +144,12 @@ def data_in_words(view: StudyView) -> str:
         f"{printable(view.dataset.title)}, {grouped(training_count(view))} training and "
         f"{grouped(view.dataset.validation_count)} validation images"
     )
+
+
+def size_in_words(spec: StudySpec) -> str:
+    """`4 arms x 3 repeats of up to 100 epochs`, `50 trials of up to 12 epochs`."""
+    what = counted(spec.trials, "trial")
+    if spec.is_comparison:
+        what = f"{counted(len(spec.arms), 'arm')} x {counted(spec.repeats, 'repeat')}"
+    limit = "" if spec.limit is None else f" on {spec.limit} images"
+    return f"{what} of up to {counted(spec.epochs, 'epoch')}{limit}"

@@ -10,7 +10,7 @@ from data.errors import grouped
 from models.family import compact
 from search.analysis import comparison, comparison_words, describe, findings, measures, wording
 from search.figures.style import axis
-from search.spec.space import arm_config
+from search.spec.space import make_config
 from search.spec.study_file import write_study_file
 from search.store.records import ResultRow
 from search.store.views import StudyView, TrialView
@@ -69,7 +69,7 @@ _MODULES = (
     *(measures, summary, wording),
 )
 _OURS = (in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed)
-_OTHERS = (arm_config, axis, compact, write_study_file)
+_OTHERS = (make_config, axis, compact, write_study_file)
 WORDS: dict[str, Any] = {
     **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
     **{function.__name__: function for function in (*_OURS, *_OTHERS)},

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.datasets import canonical_name, default_data_dir
-from search.spec.config import StudySpec, check_study_name, read_tables, study_name_for
+from search.spec.config import StudySpec, check_study_name, study_name_for
 from search.spec.domains import SpecError
 from search.spec.extensions import Extension, register_families
-from search.spec.parameters import families_in
+from search.spec.parameters import families_in, read_tables
 from search.spec.study_file import (
     StudyFileError,
     find_study_file,

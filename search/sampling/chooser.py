@@ -40,7 +40,7 @@ def contender_of(trial: FrozenTrial, spec: StudySpec) -> Contender:
         params=trial.params,
         curve=trial.intermediate_values,
         size=math.log(size) if type(size) is int and size > 0 else 0.0,
-        in_space=lies_in_space(trial.params, trial.user_attrs, spec),
+        in_space=lies_in_space(trial, spec),
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, get_type_hints
 
 from data.folders.preparation import Reading
 from models import Architecture, Parameter, to_dict
@@ -24,7 +24,6 @@ from search.spec.domains import (
     check_fields,
     check_keys,
     corners,
-    parameters_of,
     plain_values,
 )
 from search.spec.extensions import Extension, needed, require
@@ -34,8 +33,7 @@ from search.spec.parameters import (
     FAMILY,
     families_in,
     known_parameters,
-    read_parameter,
-    read_values,
+    read_tables,
 )
 from search.spec.recipe import Recipe
 
@@ -46,7 +44,6 @@ FORMAT = 1  # of the stored specification
 _NUMBER = count(1, "number", most=10**6)
 _EXAMPLES = count(1, "number of examples")
 _LIMIT = count(1, "size of a network", most=10**15)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,19 +131,20 @@ class StudySpec:
         check_fields({name: getattr(self, name) for name in FIELDS}, FIELDS, optional)
         check_keys(self.published, PUBLISHED, "key", " in [published]")
         check_fields(self.published, FIELDS)
-        if self.arms:
-            total = len(self.arms) * self.repeats
-            for name, value in {"sampler": "grid", "pruner": "none", "trials": total}.items():
-                object.__setattr__(self, name, value)
         if self.budget == 0:
             raise SpecError("budget", "budget must be above 0, but got 0")
-        self._check_arms()
-        listed = isinstance(self.metrics, list | tuple)
-        if not listed or any(map(TEXT.fault, self.metrics)):
+        if not isinstance(self.metrics, list | tuple) or any(map(TEXT.fault, self.metrics)):
             raise SpecError("metrics", f"metrics is a list of names, but got {shown(self.metrics)}")
-        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
-        extensions = needed(self.extensions, self.families, self.dataset)
-        object.__setattr__(self, "extensions", extensions)
+        self._check_arms()
+        follows: dict[str, Any] = {
+            "metrics": tuple(dict.fromkeys(self.metrics)),
+            "extensions": needed(self.extensions, self.families, self.dataset),
+        }
+        if self.arms:
+            total = len(self.arms) * self.repeats
+            follows |= {"sampler": "grid", "pruner": "none", "trials": total}
+        for name, value in follows.items():
+            object.__setattr__(self, name, value)
 
     def _check_arms(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -159,10 +157,8 @@ class StudySpec:
             raise SpecError("baseline", "[baseline] is of a search; make it the first [[arm]]")
         if not names and (self.repeats != 1 or self.sampler == "grid"):
             key = "repeats" if self.repeats != 1 else "sampler"
-            given = getattr(self, key)
-            raise SpecError(
-                key, f"{key} = {given!r} needs [[arm]] tables; leave it out of a search"
-            )
+            needs = f"{key} = {getattr(self, key)!r} needs [[arm]] tables"
+            raise SpecError(key, f"{needs}; leave it out of a search")
         for expected in (one for entry in self.journal for one in entry.expect):
             for name in {expected.arm, expected.than} - {*names}:
                 there = f"there are: {', '.join(names)}" if names else "there is no [[arm]]"
@@ -248,34 +244,11 @@ class StudySpec:
         return cls(**{**plain, **read_tables(plain)})
 
 
-FIELDS = parameters_of(StudySpec)  # what a field may be, where it is a single value
-
-
-def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `StudySpec` that are tables, from the form that they have in JSON.
-
-    Raises:
-        SpecError: unknown parameters, or values that cannot be; of arms and entries, says which.
-    """
-    known = known_parameters(families_in(tables))
-    space, baseline = tables["space"], tables.get("baseline")
-
-    def each(name: str, read: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
-        found = []
-        for place, table in enumerate(tables.get(name, ()), start=1):
-            try:
-                found.append(read(table))
-            except SpecError as error:
-                message = f"[[{name.removesuffix('s')}]] {place}: {error}"
-                raise SpecError(name, message) from error
-        return tuple(found)
-
-    return {
-        "space": {name: read_parameter(name, it, known) for name, it in space.items()},
-        "baseline": None if baseline is None else read_values(baseline, known),
-        "arms": each("arms", lambda it: Arm(**{**it, "values": read_values(it["values"], known)})),
-        "journal": each("journal", JournalEntry.from_dict),
-    }
+FIELDS = {  # what a field may be, where it is a single value
+    name: one
+    for name, hint in get_type_hints(StudySpec, include_extras=True).items()
+    for one in getattr(hint, "__metadata__", ())
+}
 
 
 def check_study_name(name: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from data.errors import did_you_mean
 from models import Parameter
 from models.checks import shown
-from models.family import Value
+from models.family import Value, count
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -40,12 +40,6 @@ def check_keys(written: Iterable[str], known: Collection[str], what: str, where:
             hint = did_you_mean(key, known)
             message = f"unknown {what} {shown(key)}{where}{hint} (known: {', '.join(known)})"
             raise SpecError(key, message)
-
-
-def parameters_of(config: type) -> dict[str, Parameter]:
-    """What the annotations of a dataclass say that its fields may be."""
-    hints = get_type_hints(config, include_extras=True).items()
-    return {name: one for name, hint in hints for one in getattr(hint, "__metadata__", ())}
 
 
 def check_fields(
@@ -180,13 +174,13 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
 def _range(written: dict[str, Any], name: str) -> Range:
     usual: dict[str, Any] = {"low": None, "high": None, "log": False, "step": 1}
     low, high, log, step = (written.get(key, one) for key, one in usual.items())
-    numbers = (low, high, step)
+    in_steps = not log and _are_whole((low, high, step)) and step > 0 and (high - low) % step == 0
     if (
         written.keys() <= usual.keys()
-        and all(type(one) in (int, float) for one in numbers)
+        and all(type(one) in (int, float) for one in (low, high, step))
         and isinstance(log, bool)
         and (0 < low <= high if log else low <= high)
-        and (step == 1 or (not log and _steps_fit(*numbers)))
+        and (step == 1 or in_steps)
     ):
         return Range(low=low, high=high, log=log, step=step)
     raise SpecError(
@@ -194,10 +188,6 @@ def _range(written: dict[str, Any], name: str) -> Range:
         f"{name}: a range is {{low = ..., high = ...}} with low <= high, and log = true above 0 or "
         f"a whole step = ... from low to high; but got {shown(written)}",
     )
-
-
-def _steps_fit(low: float, high: float, step: float) -> bool:
-    return _are_whole([low, high, step]) and step > 0 and (high - low) % step == 0
 
 
 def _value(written: Any, name: str) -> ParameterValue:
@@ -210,7 +200,7 @@ def _value(written: Any, name: str) -> ParameterValue:
     )
 
 
-def _are_whole(written: list[Any]) -> bool:
+def _are_whole(written: Iterable[Any]) -> bool:
     return all(type(one) is int for one in written)
 
 
@@ -228,6 +218,4 @@ def plain_values(values: Mapping[str, Domain]) -> dict[str, Any]:
 
 def check_count(name: str, value: int | None) -> None:
     """Raises SpecError for what is neither None nor a whole number of things to wait for."""
-    if value is not None and (type(value) is not int or not 1 <= value <= MOST_AT_ONCE):
-        known = f"a whole number from 1 to {MOST_AT_ONCE}"
-        raise SpecError(name, f"{name} must be {known}, but got {shown(value)}")
+    check_fields({name: value}, {name: count(1, name, most=MOST_AT_ONCE)}, optional=[name])

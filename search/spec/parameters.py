@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from data.extensions import is_reference
 from models import FAMILIES, Parameter
 from models.checks import shown
 from models.family import choice
+from search.spec.arms import Arm, JournalEntry
 from search.spec.domains import (
     Domain,
     ParameterValue,
@@ -22,6 +23,7 @@ from search.spec.recipe import RECIPE
 
 FAMILY = "family"
 DEFAULT_FAMILY = "cnn"
+T = TypeVar("T")
 
 
 def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
@@ -68,11 +70,10 @@ def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | Non
 def families_in(spec: Mapping[str, Any]) -> list[str]:
     """The families that a specification names, in the form of JSON, as they are written."""
     arms = [arm["values"] for arm in spec.get("arms", ())]
-    found: list[Any] = []
-    for table in (spec["space"], spec.get("baseline") or {}, *arms):
-        written = table.get(FAMILY, ())
-        found += written if isinstance(written, list) else [written]
-    return [name for name in found if isinstance(name, str)]
+    tables = (spec["space"], spec.get("baseline") or {}, *arms)
+    found = (table.get(FAMILY, ()) for table in tables)
+    names = [name for one in found for name in (one if isinstance(one, list) else [one])]
+    return [name for name in names if isinstance(name, str)]
 
 
 def read_values(
@@ -93,3 +94,30 @@ def read_values(
             raise SpecError(name, f"{name}: one value is wanted here, but got {shown(one)}")
         (found[name],) = corners(domain)
     return found
+
+
+def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `StudySpec` that are tables, from the form that they have in JSON.
+
+    Raises:
+        SpecError: unknown parameters, or values that cannot be; of arms and entries, says which.
+    """
+    known = known_parameters(families_in(tables))
+    space, baseline = tables["space"], tables.get("baseline")
+
+    def each(name: str, read: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
+        found = []
+        for place, table in enumerate(tables.get(name, ()), start=1):
+            try:
+                found.append(read(table))
+            except SpecError as error:
+                message = f"[[{name.removesuffix('s')}]] {place}: {error}"
+                raise SpecError(name, message) from error
+        return tuple(found)
+
+    return {
+        "space": {name: read_parameter(name, it, known) for name, it in space.items()},
+        "baseline": None if baseline is None else read_values(baseline, known),
+        "arms": each("arms", lambda it: Arm(**{**it, "values": read_values(it["values"], known)})),
+        "journal": each("journal", JournalEntry.from_dict),
+    }

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from data.errors import grouped
 from models import FAMILIES, Architecture, ArchitectureError
 from models.checks import shown
-from search.spec.arms import Arm
 from search.spec.config import MAX_REPEATS, StudySpec, TrialConfig
 from search.spec.domains import (
     Choice,
@@ -41,10 +40,8 @@ OVERRIDES, ENQUEUED, CONTINUED = "overrides", "enqueued", "continued"
 def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
     """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
 
-    Parameters that the trial carries in its user attribute `overrides` replace the study's, and
-    Optuna is not asked for them (so the baseline can be a network that the space does not hold).
-
-    Of a comparison, Optuna is asked for the arm's name and the repeat alone.
+    Of a comparison, it asks for the arm's name and the repeat alone. It does not ask for what the
+    trial carries in its attribute `overrides`, so the baseline need not lie in the space.
 
     Raises:
         SpecError: the values make no network or recipe.
@@ -53,7 +50,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
         by_name = {arm.name: arm for arm in spec.arms}
         arm = by_name[trial.suggest_categorical(ARM, list(by_name))]
         trial.suggest_int(REPEAT, 0, MAX_REPEATS - 1)  # one range, as repeats may be raised later
-        return arm_config(spec, arm)
+        return make_config(arm.values, spec)
     overrides, open_ones = overrides_of(trial.user_attrs, spec), searched(spec)
     drawn = {
         name: open_ones[name].suggest(trial, name)
@@ -75,19 +72,10 @@ def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[st
     return read_values(written, spec.parameters) if written else {}
 
 
-def arm_config(spec: StudySpec, arm: Arm) -> TrialConfig:
-    """What a comparison trains for one of its arms.
-
-    Raises:
-        SpecError: the values make no network or recipe.
-    """
-    return make_config(arm.values, spec)
-
-
 def limits(spec: StudySpec) -> dict[str, int]:
     """What a network of the study may not exceed, by name."""
-    named = {name: getattr(spec, name) for name in (f"max_{size}" for size in SIZES)}
-    return {name: most for name, most in named.items() if most is not None}
+    names = (f"max_{size}" for size in SIZES)
+    return {name: most for name in names if (most := getattr(spec, name)) is not None}
 
 
 def share_of_limits(
@@ -153,6 +141,9 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
     """A configuration from values of parameters.
 
     Those left out are as the space fixes them, the first of several, or have their defaults.
+
+    Raises:
+        SpecError: the values make no network or recipe.
     """
     given: Mapping[str, Any] = {**_named(spec), **values}
     recipe = {name: given.get(name, one.default) for name, one in RECIPE.items()}
@@ -275,26 +266,23 @@ def true_params(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
 
     An older study's baseline has others, too: the space's nearest ends, and choices at random.
     """
-    trained = {n: choice_label(it) for n, it in _overrides(trial.user_attrs, spec).items()}
+    trained = {n: choice_label(it) for n, it in _overrides(trial, spec).items()}
     return {n: value for n, value in trial.params.items() if trained.get(n, value) == value}
 
 
-def lies_in_space(
-    params: Mapping[str, Any], user_attributes: Mapping[str, Any], spec: StudySpec
-) -> bool:
+def lies_in_space(trial: FrozenTrial, spec: StudySpec) -> bool:
     """Whether a trial tells something of the space: False for a baseline from outside."""
-    if not (overrides := _overrides(user_attributes, spec)):
+    if not (overrides := _overrides(trial, spec)):
         return True
     open_ones, usual = searched(spec), base_values(spec)
     inside = all(
         open_ones[name].contains(value) if name in open_ones else value == usual[name]
         for name, value in overrides.items()
     )
-    return inside and open_ones.keys() <= params.keys()
+    return inside and open_ones.keys() <= trial.params.keys()
 
 
-def _overrides(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
-    try:
-        return overrides_of(user_attributes, spec)
-    except SpecError:  # then the trial makes no configuration, either
-        return {}
+def _overrides(trial: FrozenTrial, spec: StudySpec) -> dict[str, ParameterValue]:
+    with suppress(SpecError):  # then the trial makes no configuration, either
+        return overrides_of(trial.user_attrs, spec)
+    return {}

@@ -16,10 +16,10 @@ from data.extensions import is_reference
 from data.reading import read_regular
 from models.checks import shown
 from search.spec.arms import PUBLISHED, TEXT, Arm
-from search.spec.config import FIELDS, StudySpec, read_tables
+from search.spec.config import FIELDS, StudySpec
 from search.spec.domains import Range, SpecError, check_fields, check_keys, corners
 from search.spec.extensions import file_of, load_extension, register_families
-from search.spec.parameters import families_in
+from search.spec.parameters import families_in, read_tables
 
 READY_MADE = Path(__file__).parent.parent / "studies"
 ARRAYS = ("arm", "journal")  # sections of which there may be several
@@ -133,8 +133,11 @@ def _arguments(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise SpecError(section, f"{section!r} is a table, headed {head}")
     study, tables = content.get("study", {}), content.get("arm", [])
     check_keys(study, (*KEYS, *LISTS), "key", " in [study]")
-    for key, value in study.items():
-        _check(key, value)
+    check_fields({key: value for key, value in study.items() if key in KEYS}, KEYS)
+    for key in LISTS:
+        listed = study.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise SpecError(key, f"{key} is a list of texts, but got {shown(listed)}")
     arms = [
         {
             "name": table.get("name", ""),
@@ -188,13 +191,6 @@ def _in_order(fields: dict[str, Any], study: dict[str, Any]) -> tuple[Arm, ...]:
     return tuple(sorted(arms, key=lambda arm: arm.name != base))
 
 
-def _check(key: str, value: Any) -> None:
-    if key in KEYS:
-        check_fields({key: value}, KEYS)
-    elif not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise SpecError(key, f"{key} is a list of texts, but got {shown(value)}")
-
-
 def write_study_file(spec: StudySpec) -> str:
     """The specification in TOML: `read_study_file` gives it back."""
     plain = spec.to_dict()
@@ -223,25 +219,3 @@ def write_study_file(spec: StudySpec) -> str:
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     """Without tables and texts that are empty."""
     return {name: value for name, value in values.items() if value not in ({}, "", [])}
-
-
-def listing() -> str:
-    """`name  title: what runs` of each ready-made study, in columns."""
-    files = ready_made()
-    widest = max(len(file.stem) for file in files)
-    lines = []
-    for file in files:
-        spec = StudySpec(**{"dataset": "fashion_mnist", **read_study_file(file)})
-        what = f"{spec.title}: {size_in_words(spec)}, {spec.dataset}"
-        lines.append(f"{file.stem:<{widest}}  {what}")
-    return "\n".join(lines)
-
-
-def size_in_words(spec: StudySpec) -> str:
-    """`4 arms x 3 repeats of up to 100 epochs`, `50 trials of up to 12 epochs`."""
-    what = f"{spec.trials} trial{'s' if spec.trials > 1 else ''}"
-    if spec.is_comparison:
-        arms = f"{len(spec.arms)} arm{'s' if len(spec.arms) > 1 else ''}"
-        what = f"{arms} x {spec.repeats} repeat{'s' if spec.repeats > 1 else ''}"
-    limit = "" if spec.limit is None else f" on {spec.limit} images"
-    return f"{what} of up to {spec.epochs} epoch{'s' if spec.epochs > 1 else ''}{limit}"

@@ -67,7 +67,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
         # Ours of this kind say on one line what is wrong and what to do.
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        print(_error_line(as_called(str(error))), file=sys.stderr)
+        print(f"error: {one_line(as_called(str(error)))}", file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -86,13 +86,10 @@ def leave(code: int | None) -> NoReturn:
     os._exit(code or 0)
 
 
-def _error_line(message: str) -> str:
-    return f"error: {one_line(hide_passwords(message))}"
-
-
 def one_line(text: str) -> str:
-    """Lines joined by spaces; signs that would steer a terminal written as escapes (`\\x1b`)."""
-    return shown(" ".join(text.split()))
+    """Lines joined by spaces, without this process's passwords; signs that would steer a terminal
+    are written as escapes (`\\x1b`)."""
+    return shown(" ".join(hide_passwords(text).split()))
 
 
 def log(text: str) -> None:
@@ -156,14 +153,15 @@ def duration(text: str) -> float:
     return total
 
 
-SHARED: dict[str, dict[str, Any]] = {  # options of several commands
+SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults may be functions
     "study": {"metavar": "NAME", "help": "which (default: worked on last)"},
     "storage": {
+        "default": default_storage,
         "metavar": "URL",
         "help": f"the database (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE}); a password is "
         "best left to ~/.pgpass",
     },
-    "device": {"help": "auto, cpu, cuda or cuda:N"},
+    "device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N"},
     "dataset": {
         "metavar": "folder:PATH",
         "help": "where the study's pictures lie here, if not where they lay before",
@@ -181,16 +179,19 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         "by themselves; each node needs cnn-search[ray]. See docs/clusters.md",
     },
     "cpus-per-worker": {
+        "default": 1.0,
         "type": positive_number,
         "metavar": "C",
         "help": "a worker's share of a node, with --ray; fractions are allowed",
     },
     "gpus-per-worker": {
+        "default": 0.0,
         "type": positive_number,
         "metavar": "G",
         "help": "the same of GPUs: 0.5 puts two workers on each (default: 0.0, they train on CPUs)",
     },
     "data-dir": {
+        "default": default_data_dir,
         "type": Path,
         "metavar": "DIR",
         "help": "where data sets are kept (default: %(default)s; $SEARCH_DATA_DIR changes it)",
@@ -202,19 +203,12 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         f"${RUNS_VARIABLE}, or runs/ beside an SQLite file, or else ./runs)",
     },
     "checkpoints": {
+        "default": lambda: os.environ.get(CHECKPOINTS_VARIABLE) or None,
         "metavar": "URL",
         "help": "a folder or URL that every machine reaches, file:///shared/folder or "
         "s3://BUCKET/FOLDER, for the checkpoints of running trials; without it, one that another "
         f"machine takes over starts over (default: ${CHECKPOINTS_VARIABLE}, or the study's folder)",
     },
-}
-DEFAULTS: dict[str, Callable[[], object]] = {
-    "storage": default_storage,
-    "data-dir": default_data_dir,
-    "device": lambda: "auto",
-    "checkpoints": lambda: os.environ.get(CHECKPOINTS_VARIABLE) or None,
-    "cpus-per-worker": lambda: 1.0,
-    "gpus-per-worker": lambda: 0.0,
 }
 
 
@@ -238,8 +232,9 @@ class Parser(argparse.ArgumentParser):
     def add(self, *names: str) -> None:
         """Options that several commands have; see SHARED."""
         for name in names:
-            default = DEFAULTS[name]() if name in DEFAULTS else None
-            self.add_argument(f"--{name}", default=default, **SHARED[name])
+            default = SHARED[name].get("default")
+            given = {**SHARED[name], "default": default() if callable(default) else default}
+            self.add_argument(f"--{name}", **given)
 
     def add_network(self) -> None:
         which = self.add_mutually_exclusive_group()
@@ -273,7 +268,7 @@ class Parser(argparse.ArgumentParser):
         return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{_error_line(message)} (--help shows all options)\n")
+        self.exit(BAD_INPUT, f"error: {one_line(message)} (--help shows all options)\n")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

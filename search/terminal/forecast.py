@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from statistics import fmean
@@ -17,12 +17,18 @@ from models import ArchitectureError
 from models.summary import count_parameters
 from search.analysis.describe import describe_config
 from search.analysis.time_left import GUESS_VARIATION, expected_epochs, spread
-from search.analysis.wording import counted, data_in_words, duration, percent, printable
+from search.analysis.wording import (
+    counted,
+    data_in_words,
+    duration,
+    percent,
+    printable,
+    size_in_words,
+)
 from search.sampling.registry import epoch_budget
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError
-from search.spec.space import arm_config, searched, share_of_limits, suggest
-from search.spec.study_file import size_in_words
+from search.spec.space import make_config, searched, share_of_limits, suggest
 from search.store.schema import DatasetFacts
 from search.store.views import StudyView
 from search.terminal.status import wrap
@@ -34,8 +40,6 @@ MEASURED = 8  # networks at most
 SECONDS = 1.0  # that the steps of one are measured for
 DRAWS_AT_MOST = 1000  # until so many make a network
 NO_END = 1_000_000_000  # epochs
-
-Timer = Callable[[TrialConfig, Task], float]
 
 
 def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> float:
@@ -64,15 +68,7 @@ def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> 
     return of_one * max(1, len(task.training) // config.recipe.batch_size)
 
 
-def forecast(
-    name: str,
-    spec: StudySpec,
-    task: Task,
-    *,
-    begun: int = 0,
-    workers: int = 1,
-    timer: Timer = epoch_seconds,
-) -> str:
+def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers: int = 1) -> str:
     """The study in words: what it would train, and how long from a few steps of that, done now.
 
     Args:
@@ -84,7 +80,7 @@ def forecast(
     view = StudyView(
         name=name, storage="", spec=spec, dataset=facts, hardware=hardware, versions={}, trials=()
     )
-    configs = [arm_config(spec, arm) for arm in spec.arms] or _drawn(spec, task)
+    configs = [make_config(arm.values, spec) for arm in spec.arms] or _drawn(spec, task)
     sizes = [count_parameters(c.architecture, task.image_shape, task.classes) for c in configs]
     total = f": {grouped(spec.trials)} trials in total" if spec.is_comparison else ""
     if (budget := epoch_budget(spec)) is not None:
@@ -99,7 +95,7 @@ def forecast(
         *_contents(spec, sizes),
         f"{for_instance}: {describe_config(configs[0])}",
         "",
-        _estimate(spec, configs, task, max(0, spec.trials - begun), workers, timer),
+        _estimate(spec, configs, task, max(0, spec.trials - begun), workers),
     ]
     return "\n".join(line for text in paragraphs for line in wrap(text, "", "  ") or [""])
 
@@ -115,18 +111,13 @@ def _contents(spec: StudySpec, sizes: Sequence[int]) -> Iterator[str]:
 
 
 def _estimate(
-    spec: StudySpec,
-    configs: Sequence[TrialConfig],
-    task: Task,
-    trials: int,
-    workers: int,
-    timer: Timer,
+    spec: StudySpec, configs: Sequence[TrialConfig], task: Task, trials: int, workers: int
 ) -> str:
     """From a few of the configurations; of arms, some from the first to the last."""
     costs = []
     for config in configs[:: -(-len(configs) // MEASURED)]:
         with suppress(MemoryError, torch.OutOfMemoryError):
-            costs.append(timer(config, task))
+            costs.append(epoch_seconds(config, task))
     if not costs:
         return "No estimate: there was not enough memory to measure any network."
     # A budget goes to the best trials, and these are mostly among the larger networks.
@@ -161,9 +152,9 @@ def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
     for _ in range(DRAWS_AT_MOST):
         with suppress(SpecError, ArchitectureError):  # a failed trial
             config = suggest(study.ask(), spec)
-            shape, classes = task.image_shape, task.classes
-            count_parameters(config.architecture, shape, classes)
-            if share_of_limits(config.architecture, spec, shape, classes)[0] <= 1:
+            images = (task.image_shape, task.classes)
+            count_parameters(config.architecture, *images)
+            if share_of_limits(config.architecture, spec, *images)[0] <= 1:
                 found.append(config)
         if len(found) == MEASURED:
             break

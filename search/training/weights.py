@@ -18,7 +18,7 @@ from models import Architecture, build, family_of
 from models.checks import by
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import SpecError, corners
-from search.spec.space import arm_config, make_config
+from search.spec.space import make_config
 from search.training.epoch import WeightsError
 from search.training.files import MOST_BYTES, WEIGHTS, is_plain, load_tensors
 from search.training.metrics import METRICS
@@ -123,7 +123,7 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
             raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
     configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
     if spec.is_comparison:
-        configs = [arm_config(spec, arm) for arm in spec.arms]
+        configs = [make_config(arm.values, spec) for arm in spec.arms]
     elif PARAMETER in spec.space:
         sources = corners(spec.space[PARAMETER])
         configs = [make_config({PARAMETER: source}, spec) for source in sources]

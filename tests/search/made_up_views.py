@@ -18,7 +18,7 @@ from search.spec.arms import Arm, JournalEntry
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Range
 from search.spec.recipe import Recipe
-from search.spec.space import arm_config
+from search.spec.space import make_config
 from search.store.records import EpochRow, ResultRow
 from search.store.schema import DatasetFacts
 from search.store.views import State, StudyView, TrialView
@@ -281,7 +281,7 @@ def comparison_view(
     shape, classes = view.dataset.image_shape, len(view.dataset.class_names)
     trials = []
     for column, arm in enumerate(arms):
-        config = arm_config(spec, arm)
+        config = make_config(arm.values, spec)
         for repeat, loss in enumerate(losses[arm.name]):
             number = repeat * len(arms) + column
             trial = trial_view(

@@ -17,9 +17,9 @@ import pytest
 from optuna_dashboard import get_note
 
 from search.running.study import run_study
-from search.spec.study_file import listing
 from search.store.opening import open_database
 from search.store.views import StudyView
+from search.study import listing
 from tests.search.conftest import children_of
 
 SHORT = ("--dataset", "digits", "--epochs", "2", "--limit", "200", "--workers", "1")

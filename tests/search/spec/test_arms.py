@@ -18,7 +18,7 @@ from search.sampling.sampler import StudySampler
 from search.spec.arms import Arm, Expectation
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.space import arm_config, suggest
+from search.spec.space import make_config, suggest
 from search.spec.study_file import StudyFileError, read_study_file, write_study_file
 from search.store.opening import open_database
 from search.store.studies import create_study
@@ -77,7 +77,7 @@ def test_a_whole_comparison(tmp_path: Path) -> None:
     assert spec.arms[0].values == {"dropout": 0.2, "padding": (1, 1)}
     assert spec.arms[1].reported == {"validation_loss": 0.2383, "parameters": 221_950}
     assert spec.published == {"epochs": 3, "repeats": 2}
-    assert arm_config(spec, spec.arms[1]).architecture.padding == (2, 0)  # type: ignore[union-attr]
+    assert make_config(spec.arms[1].values, spec).architecture.padding == (2, 0)  # type: ignore[union-attr]
     (entry,) = spec.journal
     assert entry.objective == "Find out."
     assert entry.expect[0] == Expectation(

@@ -174,7 +174,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
     left = stored.keys() - true_params(trial, default).keys()
     assert left == {"learning_rate", "augmentation"}
     assert view_study(study).trials[-1].params == true_params(trial, default)
-    assert not lies_in_space(trial.params, trial.user_attrs, default)
+    assert not lies_in_space(trial, default)
 
 
 def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
@@ -182,7 +182,7 @@ def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
         {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
     )
     trial = first_trial(db, inside).study.trials[0]
-    assert lies_in_space(trial.params, trial.user_attrs, inside)
+    assert lies_in_space(trial, inside)
 
 
 @pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)

@@ -12,9 +12,10 @@ import torch
 
 from models import FAMILIES, build
 from search.analysis.describe import describe_network
-from search.spec.config import StudySpec, read_tables
+from search.spec.config import StudySpec
 from search.spec.domains import Choice, SpecError
 from search.spec.extensions import register_families, restore_family
+from search.spec.parameters import read_tables
 from search.spec.schedules import SCHEDULES
 from search.spec.space import check_space, make_config, queued_baseline, suggest
 from search.spec.study_file import StudyFileError, read_study_file, write_study_file

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from models.summary import count_parameters
+from search.analysis.wording import size_in_words
 from search.sampling.limits import limits_of
 from search.spec.config import StudySpec
-from search.spec.space import arm_config, check_space
+from search.spec.space import check_space, make_config
 from search.spec.study_file import (
     find_study_file,
-    listing,
     read_study_file,
     ready_made,
-    size_in_words,
     write_study_file,
 )
+from search.study import listing
 
 SHAPES = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -57,8 +57,8 @@ def test_a_file_can_be_run_and_written_again(file: Path, tmp_path: Path) -> None
 )
 def test_networks_have_the_size_that_their_report_gives(name: str, arm: str, count: int) -> None:
     spec = spec_of(name)
-    config = arm_config(spec, next(each for each in spec.arms if each.name == arm))
-    assert count_parameters(config.architecture, *SHAPES[spec.dataset]) == count
+    values = next(each.values for each in spec.arms if each.name == arm)
+    assert count_parameters(make_config(values, spec).architecture, *SHAPES[spec.dataset]) == count
 
 
 def test_the_list_has_a_line_for_each_study() -> None:

@@ -3,7 +3,6 @@
 import re
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from models.summary import count_parameters
 from search.spec.arms import Arm
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Range
-from search.spec.space import arm_config
+from search.spec.space import make_config
 from search.terminal.forecast import epoch_seconds, forecast
 from search.training.task import Task, load_task
 from search.training.train import train
@@ -37,14 +36,23 @@ COMPARISON = StudySpec(
 )
 
 
-def said(spec: StudySpec, task: Task, **given: Any) -> str:
-    return " ".join(forecast("mine", spec, task, **{"timer": by_width, **given}).split())
-
-
 def by_width(config: TrialConfig, *_: object) -> float:
     """An epoch takes as many seconds as the first convolution has channels."""
     assert isinstance(config.architecture, ConvNetConfig)
     return float(config.architecture.channels[0])
+
+
+def full(*_: object) -> float:
+    raise MemoryError
+
+
+@pytest.fixture(autouse=True)
+def _measured_by_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.terminal.forecast.epoch_seconds", by_width)
+
+
+def said(spec: StudySpec, task: Task, **given: int) -> str:
+    return " ".join(forecast("mine", spec, task, **given).split())
 
 
 def test_a_comparison_in_words(task: Task) -> None:
@@ -52,7 +60,7 @@ def test_a_comparison_in_words(task: Task) -> None:
     assert "Study mine: Widths" in text
     assert "3 arms x 2 repeats of up to 10 epochs on 500 images: 6 trials in total" in text
     assert "500 training and 287 validation images" in text
-    network = arm_config(COMPARISON, ARMS[2]).architecture
+    network = make_config(ARMS[2].values, COMPARISON).architecture
     size = f"{count_parameters(network, (1, 8, 8), 10):,}".replace(",", " ")
     assert f"narrow, faster: learning_rate = 0.1; {size} parameters" in text
     assert "width = 8, hidden = [120, 84]" in text
@@ -86,7 +94,7 @@ def test_a_search_in_words(task: Task) -> None:
         "hidden": Choice(values=((), (32,))),
     }
     spec = StudySpec(dataset="digits", trials=20, epochs=4, space=space, pruner="none")
-    text = forecast("mine", spec, task, timer=by_width)
+    text = forecast("mine", spec, task)
     assert "Searched: width, learning_rate, augmentation, hidden" in text.splitlines()
     assert re.search(r"About \d+ min with 1 worker, give or take \d+ %\.", text)
     more = said(replace(spec, pruner="halving", patience=2), task)
@@ -94,20 +102,19 @@ def test_a_search_in_words(task: Task) -> None:
     assert "less where trials stop 2 epochs after their best" in more
 
 
-def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(task: Task) -> None:
+def test_few_of_many_arms_are_measured_and_no_memory_is_no_crash(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arms = tuple(Arm(name=str(width), values={"width": width}) for width in range(1, 31))
     many = replace(COMPARISON, arms=arms)
     assert "8 of 30 arms, 1 to 29 s an epoch" in said(many, task)
-
-    def full(*_: object) -> float:
-        raise MemoryError
-
-    assert "No estimate" in said(COMPARISON, task, timer=full)
+    monkeypatch.setattr("search.terminal.forecast.epoch_seconds", full)
+    assert "No estimate" in said(COMPARISON, task)
 
 
 def test_an_epoch_is_extrapolated_from_single_steps(task: Task) -> None:
     """Loosely, as other work on the machine comes and goes; torch's randomness is left alone."""
-    config = arm_config(COMPARISON, ARMS[0])
+    config = make_config(ARMS[0].values, COMPARISON)
     state = torch.get_rng_state()
     estimated = epoch_seconds(config, task, 0.2)
     assert torch.equal(torch.get_rng_state(), state)
