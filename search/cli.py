@@ -20,14 +20,15 @@ COMMANDS = {
     "anatomy": ("models.anatomy", "print a network layer by layer: sizes, parameters"),
     "prepare": ("data.prepare", "fetch a data set and verify it"),
 }
-HELP = """\
+_LINES = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
+HELP = f"""\
 usage: cnn-search COMMAND [OPTIONS]
 
 Hyperparameter search for image classifiers. Every command carries on where it
 stopped: Ctrl-C loses nothing.
 
 commands:
-{commands}
+{_LINES}
 
 a first study, and what comes after it:
   cnn-search study --dataset digits --trials 20    # or folder:PATH
@@ -49,26 +50,17 @@ def main() -> None:
         sys.argv = [f"cnn-search {name}", *rest]
         runpy.run_module(COMMANDS[name][0], run_name="__main__")
     elif name in ("-h", "--help", "help"):
-        print(help_text(), end="")
+        print(HELP, end="")
     elif name in ("-V", "--version"):
         print(f"cnn-search {search.__version__}")
     else:
-        print(complaint(name) if name else help_text(), end="", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-
-
-def help_text() -> str:
-    lines = (f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
-    return HELP.format(commands="\n".join(lines))
-
-
-def complaint(name: str) -> str:
-    if name.startswith("-"):
-        option = name.partition("=")[0]  # its value may be a URL with a password
-        problem = f"the command comes before its options: cnn-search study {option} ..."
-    else:
         problem = f"unknown command {name!r}{did_you_mean(name, COMMANDS)}"
-    return f"error: {problem} (--help shows all commands)\n"
+        if name.startswith("-"):
+            option = name.partition("=")[0]  # its value may be a URL with a password
+            problem = f"the command comes before its options: cnn-search study {option} ..."
+        told = f"error: {problem} (--help shows all commands)\n"
+        print(told if name else HELP, end="", file=sys.stderr)
+        sys.exit(BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from search.terminal.commands import LOADING, Parser, log, positive_int, run
 
 if TYPE_CHECKING:
-    from search.final.predict import Predictions
     from search.training.bundle import Skipped
 
 SHEET = "predictions.png"
@@ -59,7 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     found = predict(args.pictures, bundle=folder, sheet=sheet)
     tell_skipped(found.skipped)
     if args.json:
-        print(json.dumps(as_json(found, args.top, sheet), indent=2))
+        skipped = [{"file": str(one.path), "reason": one.reason} for one in found.skipped]
+        of_bundle = ("study", "trial", "seed", "dataset")
+        told = {name: getattr(found.bundle, name) for name in of_bundle}
+        told |= {"pictures": found.table(args.top), "skipped": skipped, "sheet": str(sheet)}
+        print(json.dumps(told, indent=2))
     else:
         print(as_text(found.table(args.top)))
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
@@ -72,9 +75,8 @@ def tell_skipped(skipped: Sequence[Skipped]) -> None:
 
     for one in skipped[:MOST_SKIPPED]:
         print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
-    if len(skipped) > MOST_SKIPPED:
-        more = counted(len(skipped) - MOST_SKIPPED, "more file")
-        print(f"Skipped {more}", file=sys.stderr)
+    if (more := len(skipped) - MOST_SKIPPED) > 0:
+        print(f"Skipped {counted(more, 'more file')}", file=sys.stderr)
 
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:
@@ -90,19 +92,6 @@ def as_text(table: Sequence[Mapping[str, Any]]) -> str:
         file = printable(str(from_here(Path(row["file"]))))
         lines.append((file, first, ", ".join(others), "; ".join(row["prepared"])))
     return "\n".join(in_columns(lines))
-
-
-def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
-    bundle = found.bundle
-    return {
-        "study": bundle.study,
-        "trial": bundle.trial,
-        "seed": bundle.seed,
-        "dataset": bundle.dataset,
-        "pictures": found.table(top),
-        "skipped": [{"file": str(one.path), "reason": one.reason} for one in found.skipped],
-        "sheet": str(sheet),
-    }
 
 
 if __name__ == "__main__":
