@@ -12,8 +12,8 @@ from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.sampler import StudySampler
 from search.spec.config import StudySpec
-from search.spec.domains import choice_label
-from search.spec.parameters import read_parameter
+from search.spec.domains import choice_label, plain_values
+from search.spec.parameters import read_tables
 from search.spec.space import (
     OVERRIDES,
     distributions,
@@ -23,25 +23,25 @@ from search.spec.space import (
     suggest,
     true_params,
 )
-from search.spec.study_file import read_study_file, ready_made
+from search.spec.study_file import find_study_file, ready_made
 from search.store.database import Database
 from search.store.opening import open_database
 from search.store.studies import StudyHandle, create_study
 from search.store.views import view_study
 from tests.search.long_studies import INFO
+from tests.search.spec.reading import read
 
 FASHION = ((1, 28, 28), 10)
-DEFAULT = next(path for path in ready_made() if path.stem == "default")
 
 
 def spec_of(baseline: dict[str, object], **space: object) -> StudySpec:
-    read = {name: read_parameter(name, written) for name, written in space.items()}
-    return StudySpec(dataset="digits", space=read, baseline=baseline)
+    space = read_tables({"space": space})["space"]
+    return StudySpec(dataset="digits", space=space, baseline=baseline)
 
 
 @pytest.fixture
 def default() -> StudySpec:
-    return StudySpec(**{**read_study_file(DEFAULT), "dataset": "fashion_mnist"})
+    return read(find_study_file("default"))
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
     """It was stored with the space's nearest ends, and with choices drawn at random."""
     study = create_study(db, "s", default, INFO, validation_count=287)
     assert default.baseline is not None
-    overrides = {k: list(v) if isinstance(v, tuple) else v for k, v in default.baseline.items()}
+    overrides = plain_values(default.baseline)
     stored = {
         "depth": 2,
         "width": 32,
@@ -188,7 +188,7 @@ def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
 @pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)
 def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
     """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
-    spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
+    spec = read(path)
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(sampler=StudySampler(spec, None), storage=storage)
     if spec.baseline is not None:

@@ -18,7 +18,8 @@ from search.spec.extensions import register_families, restore_family
 from search.spec.parameters import read_tables
 from search.spec.schedules import SCHEDULES
 from search.spec.space import check_space, make_config, queued_baseline, suggest
-from search.spec.study_file import StudyFileError, read_study_file, write_study_file
+from search.spec.study_file import StudyFileError, write_study_file
+from tests.search.spec.reading import read
 
 NET = """\
 from torch import nn
@@ -75,9 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def spec_of(folder: Path, text: str = STUDY) -> StudySpec:
-    file = folder / "mine.toml"
-    file.write_text(text)
-    return StudySpec(**{"dataset": "digits", **read_study_file(file)})
+    return read(folder / "mine.toml", text)
 
 
 def stored(spec: StudySpec) -> Any:
@@ -166,8 +165,7 @@ def test_an_extension_adds_entries_to_registries(folder: Path) -> None:
     del FAMILIES["tiny"]
     restore_family("tiny", MINE)
     assert FAMILIES["tiny"].description == "two linear layers"
-    (folder / "again.toml").write_text(write_study_file(spec))
-    assert StudySpec(**read_study_file(folder / "again.toml")) == spec
+    assert spec_of(folder, write_study_file(spec)) == spec
 
 
 def test_a_family_is_restored_from_its_code_alone(folder: Path) -> None:

@@ -20,18 +20,14 @@ from search.pages.note import study_note
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.space import OVERRIDES, base_values, check_space, make_config
-from search.spec.study_file import (
-    StudyFileError,
-    find_study_file,
-    read_study_file,
-    write_study_file,
-)
+from search.spec.study_file import StudyFileError, find_study_file, write_study_file
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.schema import DATASET, HARDWARE, PARAMETERS, REASON, SPEC, VERSIONS
 from search.store.studies import StudyHandle, load_spec
 from search.store.views import view_study
 from tests.hostile import damaged, edited, refused_in_a_line
+from tests.search.spec.reading import read
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
@@ -44,13 +40,12 @@ ARMS = find_study_file("d_lenet").read_text()
 def use_study_file(path: Path) -> None:
     """As a command uses it, up to the first trial; and once more from its own page."""
     with refused_in_a_line(StudyFileError, SpecError):
-        spec = StudySpec(**{"dataset": "digits", **read_study_file(path)})
+        spec = read(path)
         check_space(spec, SHAPE, CLASSES)
         make_config(base_values(spec), spec)
         stored = json.loads(json.dumps(spec.to_dict(), allow_nan=False))
         assert StudySpec.from_dict(stored) == spec
-        path.write_text(write_study_file(spec))
-        assert StudySpec(**{"dataset": "digits", **read_study_file(path)}) == spec
+        assert read(path, write_study_file(spec)) == spec
 
 
 @given(edited((STUDY + ARMS[:400]).encode()))
@@ -72,8 +67,7 @@ def test_study_files(tmp_path: Path, content: bytes) -> None:
 # Specifications in a database that others may write to
 
 STORED = [
-    json.loads(json.dumps(StudySpec(**{"dataset": "digits", **read_study_file(path)}).to_dict()))
-    for path in map(find_study_file, ("default", "d_lenet"))
+    json.loads(json.dumps(read(find_study_file(name)).to_dict())) for name in ("default", "d_lenet")
 ]
 FACTS = {"name": "digits", "title": "Digits", "class_names": ["0", "1"], "image_shape": [1, 8, 8],
          "training_count": 9, "validation_count": 3}  # fmt: skip

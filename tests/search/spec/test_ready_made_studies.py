@@ -11,11 +11,11 @@ from search.spec.config import StudySpec
 from search.spec.space import check_space, make_config
 from search.spec.study_file import (
     find_study_file,
-    read_study_file,
     ready_made,
     write_study_file,
 )
 from search.study import listing
+from tests.search.spec.reading import read
 
 SHAPES = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -25,21 +25,15 @@ SHAPES = {
 }
 
 
-def spec_of(name: str) -> StudySpec:
-    fields = read_study_file(find_study_file(name))
-    return StudySpec(**{"dataset": "fashion_mnist", **fields})
-
-
 @pytest.mark.parametrize("file", ready_made(), ids=lambda file: file.stem)
 def test_a_file_can_be_run_and_written_again(file: Path, tmp_path: Path) -> None:
-    spec = spec_of(file.stem)
+    spec = read(file, dataset="fashion_mnist")
     check_space(spec, *SHAPES[spec.dataset])
     assert StudySpec.from_dict(spec.to_dict()) == spec
     assert spec.title
     assert len(spec.title) <= 85
     assert file.read_text(encoding="utf-8").startswith("# ")
-    (tmp_path / "again.toml").write_text(write_study_file(spec), encoding="utf-8")
-    assert StudySpec(**read_study_file(tmp_path / "again.toml")) == spec
+    assert read(tmp_path / "again.toml", write_study_file(spec)) == spec
 
 
 @pytest.mark.parametrize(
@@ -56,7 +50,7 @@ def test_a_file_can_be_run_and_written_again(file: Path, tmp_path: Path) -> None
     ],
 )
 def test_networks_have_the_size_that_their_report_gives(name: str, arm: str, count: int) -> None:
-    spec = spec_of(name)
+    spec = read(find_study_file(name))
     values = next(each.values for each in spec.arms if each.name == arm)
     assert count_parameters(make_config(values, spec).architecture, *SHAPES[spec.dataset]) == count
 
@@ -72,6 +66,6 @@ def test_the_list_has_a_line_for_each_study() -> None:
 
 
 def test_a_good_part_of_the_small_networks_fit_its_limit() -> None:
-    limits = limits_of(spec_of("small"), *SHAPES["fashion_mnist"])
+    limits = limits_of(read(find_study_file("small")), *SHAPES["fashion_mnist"])
     assert limits is not None
     assert int(limits.check().partition(" of 100 ")[0]) >= 30

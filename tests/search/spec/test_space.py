@@ -1,4 +1,7 @@
+"""What a parameter and a recipe refuse, configurations of a space, schedules at known points."""
+
 import math
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -7,32 +10,31 @@ from optuna.trial import FixedTrial
 
 from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.parameters import read_parameter
+from search.spec.parameters import read_parameter, read_tables
+from search.spec.recipe import Recipe
+from search.spec.schedules import SCHEDULES
 from search.spec.space import check_space, suggest
-from search.spec.study_file import READY_MADE, read_study_file
+from search.spec.study_file import find_study_file
+from tests.search.spec.reading import read
 
 FASHION = ((1, 28, 28), 10)
-
-
-@pytest.fixture
-def spec() -> StudySpec:
-    return StudySpec(**read_study_file(READY_MADE / "default.toml"), dataset="fashion_mnist")
+DEFAULT = read(find_study_file("default"))
+RECIPE = Recipe(epochs=2, learning_rate=0.05)
 
 
 def space(**parameters: object) -> StudySpec:
-    read = {name: read_parameter(name, written) for name, written in parameters.items()}
-    return StudySpec(dataset="digits", space=read)
+    return StudySpec(dataset="digits", **read_tables({"space": parameters}))
 
 
-def test_live_stored_and_fixed_trials_give_the_same_configuration(spec: StudySpec) -> None:
+def test_live_stored_and_fixed_trials_give_the_same_configuration() -> None:
     study = optuna.create_study()
     for _ in range(5):
         trial = study.ask()
-        live = suggest(trial, spec)
+        live = suggest(trial, DEFAULT)
         study.tell(trial, 1.0)
         stored = study.trials[-1]
-        assert suggest(stored, spec) == live
-        assert suggest(FixedTrial(stored.params), spec) == live
+        assert suggest(stored, DEFAULT) == live
+        assert suggest(FixedTrial(stored.params), DEFAULT) == live
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,22 @@ def test_a_parameter_refuses(name: str, written: object, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("momentum", 1.0),
+        ("weight_decay", math.nan),
+        ("optimizer", "lion"),
+        ("gradient_clip", 0.0),
+        ("frozen_epochs", 1),  # random layers would stay random
+    ],
+)
+def test_a_recipe_refuses(field: str, value: object) -> None:
+    with pytest.raises(SpecError, match=field):
+        replace(RECIPE, **{field: value})
+
+
+@pytest.mark.parametrize(
     ("name", "written", "more"),
     [
         ("depth", {"low": 0, "high": 3}, {}),
@@ -91,6 +109,20 @@ def test_values_that_make_no_network_are_found_before_any_trial(
     assert caught.value.key == name
 
 
-def test_the_default_space_fits_every_data_set(spec: StudySpec) -> None:
+def test_the_default_space_fits_every_data_set() -> None:
     for shape, classes in (FASHION, ((1, 8, 8), 10), ((3, 32, 32), 100)):
-        check_space(spec, shape, classes)
+        check_space(DEFAULT, shape, classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", {0.7: 1}),
+        ("step", {0: 1, 0.49: 1, 0.5: 0.1, 0.75: 0.01}),
+        ("cosine", {0: 1, 0.5: 0.5, 1: 0}),
+        ("one-cycle", {0: 0.05, 0.2: 1, 0.6: 0.5, 1: 0}),
+    ],
+)
+def test_schedules_at_known_points(name: str, expected: dict[float, float]) -> None:
+    found = {progress: SCHEDULES[name].factor(progress) for progress in expected}
+    assert found == pytest.approx(expected)
