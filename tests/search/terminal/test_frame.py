@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from search.analysis.time_left import time_left
-from search.store.views import StudyView
+from search.store.views import State, StudyView
 from search.terminal.frame import epochs_done, frame, outcome
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import status_text
@@ -18,10 +18,10 @@ from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 
 def shown(view: StudyView, *, width: int = 80, height: int = 24) -> str:
-    console = Console(file=io.StringIO(), width=width, height=height)
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height)
     console.print(frame(view, height=height - 1, elapsed=492))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
@@ -40,13 +40,10 @@ def test_a_frame_says_how_it_stands(small_study: StudyView) -> None:
 
 def test_who_is_ahead_stands_apart_from_the_table() -> None:
     running, complete = trial_view(1, [0.5], state="running"), trial_view(0, [0.6])
-    alone = shown(study_view([running])).splitlines()
-    assert alone[-3].split() == []
-    assert alone[-2].startswith("ahead   trial 1: loss 0.5000")
-    both = shown(study_view([complete, running])).splitlines()
-    assert both[-4].split() == []
-    assert both[-3].startswith("best    trial 0: loss 0.6000")
-    assert both[-2].startswith("ahead   trial 1: loss 0.5000")
+    ahead, best = "ahead   trial 1: loss 0.5000", "best    trial 0: loss 0.6000"
+    for trials, lines in (([running], ["", ahead]), ([complete, running], ["", best, ahead])):
+        printed = shown(study_view(trials)).splitlines()[-len(lines) - 1 : -1]
+        assert [line[: len(ahead)].strip() for line in printed] == lines
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24), (200, 50)])
@@ -76,15 +73,19 @@ def test_frames_of_studies_in_every_state_can_be_drawn(small_study: StudyView) -
     assert "\x1b" not in text
 
 
-def test_outcomes() -> None:
-    assert outcome(trial_view(0, [1.0, 1.0], state="pruned")) == "pruned at epoch 2"
-    assert outcome(trial_view(0, early=1.0, state="pruned")) == "pruned in epoch 1"
-    assert outcome(trial_view(0, [1.0], state="paused")) == "paused at epoch 1"
-    assert outcome(trial_view(0, [1.0])) == "complete"
-    view = study_view([])
-    assert epochs_done(trial_view(0, state="running"), view) == "0/12"
-    assert epochs_done(trial_view(0, early=1.0, state="running"), view) == "0.3/12"
-    assert epochs_done(trial_view(0, [1.0] * 3, early=1.0, state="running"), view) == "3/12"
+@pytest.mark.parametrize(
+    ("state", "losses", "early", "words", "done"),
+    [
+        ("pruned", [1.0, 1.0], None, "pruned at epoch 2", "2/12"),
+        ("pruned", [], 1.0, "pruned in epoch 1", "0.3/12"),
+        ("paused", [1.0], None, "paused at epoch 1", "1/12"),
+        ("complete", [1.0] * 3, 1.0, "complete", "3/12"),
+        ("running", [], None, "running", "0/12"),
+    ],
+)
+def test_outcomes(state: State, losses: list[float], early: float, words: str, done: str) -> None:
+    trial = trial_view(0, losses, early=early, state=state)
+    assert (outcome(trial), epochs_done(trial, study_view([]))) == (words, done)
 
 
 def test_arms_are_shown_as_they_stand_the_best_first() -> None:

@@ -28,18 +28,20 @@ def test_summary_says_what_was_found(small_study: StudyView) -> None:
     for line in status_text(small_study).splitlines():
         assert len(line) <= WIDTH
         assert not line.endswith(("±", " 10", " 50"))
-    text = flat(status_text(small_study))
-    assert "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed, " in text
-    assert "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores" in text
-    assert "Best: trial 3" in text
-    assert "cnn, channels 32, 64" in text
-    assert "300 000 parameters" in text
-    assert "validation loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2 of 3" in text
-    assert "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), epoch 3 of 3, trial 0" in text
-    assert "gained loss 0.1500 lower and accuracy 5.00 points higher" in text
-    assert "± (sampling) is one binomial standard error of 10 000 images" in text
-    assert "The best of 4 complete trials" in text
-    assert "python -m search.finalize --study fashion" in text
+    for said in (
+        "Study fashion: 6 of 50 trials finished (4 complete, 2 pruned, 2 failed, ",
+        "Fashion-MNIST, 50 000 training and 10 000 validation images. 2 cores",
+        "Best: trial 3",
+        "cnn, channels 32, 64",
+        "300 000 parameters",
+        "validation loss 0.2500, accuracy 91.67 % ± 0.28 (sampling), epoch 2 of 3",
+        "baseline loss 0.4000, accuracy 86.67 % ± 0.34 (sampling), epoch 3 of 3, trial 0",
+        "gained loss 0.1500 lower and accuracy 5.00 points higher",
+        "± (sampling) is one binomial standard error of 10 000 images",
+        "The best of 4 complete trials",
+        "python -m search.finalize --study fashion",
+    ):
+        assert said in flat(status_text(small_study))
 
 
 def test_the_gain_over_the_baseline_is_said_as_it_is() -> None:
