@@ -150,9 +150,7 @@ def domain_from_json(written: Any, name: str, *, is_list: bool = False) -> Domai
     A table `{low, high, log, step}` is a range, a list a choice, anything else one fixed value. For
     parameters that are lists of numbers themselves (`is_list`), `[120, 84]` is one value and
     `[[128], [120, 84]]` a choice; `[[]]` is the choice of no layer, and `[]` that value fixed.
-
-    Raises:
-        SpecError: not of one of these forms.
+    Raises SpecError for any other form.
     """
     if isinstance(written, dict):
         return _range(written, name)

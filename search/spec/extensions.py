@@ -53,8 +53,7 @@ def file_of(reference: str) -> str:
 def load_extension(name: str, path: Path) -> Extension:
     """Run the file at `path`, which may add entries to registries; once for each version of it.
 
-    Raises:
-        SpecError: it cannot be read, or raises.
+    Raises SpecError where it cannot be read, or raises.
     """
     before = dict(FAMILIES)
     try:
@@ -70,11 +69,8 @@ def load_extension(name: str, path: Path) -> Extension:
 def register_families(references: Iterable[str], folder: Path | None = None) -> None:
     """Make entries of `FAMILIES` of those that are "FILE.py:FUNCTION".
 
-    Args:
-        folder: where their files are; None: where they have been loaded, or else the present one.
-
-    Raises:
-        SpecError: a file or a function cannot be used.
+    Their files are in `folder`; None: where they were loaded from, or else the present one. Raises
+    SpecError where a file or a function cannot be used.
     """
     for reference in filter(is_reference, references):
         name = file_of(reference)
@@ -163,8 +159,8 @@ def require(extensions: Iterable[Extension], families: Iterable[str], dataset: s
 
 def contents(extensions: Iterable[Extension]) -> dict[str, bytes]:
     """The files that this process has loaded, by the names that studies have for them."""
-    loaded = {one.name: _loaded[one.name] for one in extensions if one.name in _loaded}
-    return {name: one.path.read_bytes() for name, one in loaded.items()}
+    names = (one.name for one in extensions if one.name in _loaded)
+    return {name: _loaded[name].path.read_bytes() for name in names}
 
 
 @contextmanager

@@ -48,11 +48,8 @@ def known_parameters(families: Collection[str] = ()) -> dict[str, Parameter]:
 def read_parameter(name: str, written: Any, known: Mapping[str, Parameter] | None = None) -> Domain:
     """A parameter's domain as written in a study file, checked by type.
 
-    Args:
-        known: from `known_parameters`; None: of all families that are registered.
-
-    Raises:
-        SpecError: unknown name, or a value of the wrong type.
+    `known` is from `known_parameters`, or None for all families that are registered. Raises
+    SpecError for an unknown name or a value of the wrong type.
     """
     known = known_parameters() if known is None else known
     check_keys([name], known, "parameter")
@@ -79,11 +76,7 @@ def families_in(spec: Mapping[str, Any]) -> list[str]:
 def read_values(
     written: Mapping[str, Any], known: Mapping[str, Parameter]
 ) -> dict[str, ParameterValue]:
-    """A table's parameters, where there can be no choice.
-
-    Raises:
-        SpecError: unknown name, several values, or one of the wrong type.
-    """
+    """A table's parameters, where there can be no choice; raises SpecError as above, or for one."""
     found: dict[str, ParameterValue] = {}
     for name, one in written.items():
         # Here a list of numbers is no choice; what is a list by nature needs no second bracket.
@@ -99,8 +92,7 @@ def read_values(
 def read_tables(tables: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `StudySpec` that are tables, from the form that they have in JSON.
 
-    Raises:
-        SpecError: unknown parameters, or values that cannot be; of arms and entries, says which.
+    Raises SpecError for unknown parameters and values that cannot be; of arms it says which.
     """
     known = known_parameters(families_in(tables))
     space, baseline = tables["space"], tables.get("baseline")

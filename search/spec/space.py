@@ -41,10 +41,8 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
     """The trial's configuration: asks Optuna for what is open, takes the rest as fixed.
 
     Of a comparison, it asks for the arm's name and the repeat alone. It does not ask for what the
-    trial carries in its attribute `overrides`, so the baseline need not lie in the space.
-
-    Raises:
-        SpecError: the values make no network or recipe.
+    trial carries in its attribute `overrides`, so the baseline need not lie in the space. Raises
+    SpecError where the values make no network or recipe.
     """
     if spec.is_comparison:
         by_name = {arm.name: arm for arm in spec.arms}
@@ -61,11 +59,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
-    """The parameters in which a trial leaves its study's space.
-
-    Raises:
-        SpecError: others than ours have written them.
-    """
+    """In which a trial leaves its study's space. Raises SpecError where others wrote them."""
     written = user_attributes.get(OVERRIDES, {})
     if not isinstance(written, dict):
         raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
@@ -83,10 +77,8 @@ def share_of_limits(
 ) -> tuple[float, str]:
     """How much of the tightest limit a network takes, 0.0 without limits; and the same in words.
 
-    Above 1 it is too large: `has 221 950 parameters, and max_parameters is 50 000`.
-
-    Raises:
-        ArchitectureError: see `anatomy`.
+    Above 1 it is too large: `has 221 950 parameters, and max_parameters is 50 000`. Raises
+    ArchitectureError, see `anatomy`.
     """
     if not (most := limits(spec)):
         return 0.0, ""
@@ -109,10 +101,7 @@ def base_values(spec: StudySpec) -> dict[str, ParameterValue]:
 
 
 def baseline_values(spec: StudySpec) -> dict[str, ParameterValue]:
-    """What the baseline trains with where the study does not fix it: as named, else the default.
-
-    Empty where the study has none.
-    """
+    """What the baseline, if any, trains with where the study does not fix it."""
     if spec.baseline is None:
         return {}
     known = spec.parameters
@@ -141,9 +130,7 @@ def make_config(values: Mapping[str, Any], spec: StudySpec) -> TrialConfig:
     """A configuration from values of parameters.
 
     Those left out are as the space fixes them, the first of several, or have their defaults.
-
-    Raises:
-        SpecError: the values make no network or recipe.
+    Raises SpecError where they make no network or recipe.
     """
     given: Mapping[str, Any] = {**_named(spec), **values}
     recipe = {name: given.get(name, one.default) for name, one in RECIPE.items()}
@@ -166,12 +153,8 @@ def check_space(
 ) -> None:
     """Try each parameter's extremes, and the baseline or the arms, before any trial runs.
 
-    Args:
-        queue: what is to be trained beside.
-
-    Raises:
-        SpecError: with the parameter as its key, where a value is out of range or its network
-            does not fit.
+    `queue` holds what is to be trained beside. Raises SpecError, with the parameter as its key,
+    where a value is out of range or its network does not fit.
     """
     from models.summary import anatomy  # takes torch
 
@@ -228,11 +211,8 @@ def _matters(name: str, values: Mapping[str, ParameterValue], spec: StudySpec) -
 def queued_trial(
     spec: StudySpec, stored: Mapping[str, ParameterValue], attributes: dict[str, Any]
 ) -> FrozenTrial:
-    """To be claimed like any other trial.
-
-    Args:
-        stored: what is not to be drawn; values outside the space that Optuna can keep are allowed.
-    """
+    """To be claimed like any other trial. `stored`, which Optuna must be able to keep but which may
+    lie outside the space, is not drawn."""
     from optuna.trial import FrozenTrial, TrialState
 
     params = {name: choice_label(value) for name, value in stored.items()}

@@ -43,11 +43,7 @@ def ready_made() -> list[Path]:
 
 
 def find_study_file(name_or_path: str) -> Path:
-    """A ready-made study by its name, or a file by its path.
-
-    Raises:
-        StudyFileError: there is neither.
-    """
+    """A ready-made study by its name, or a file by its path; raises StudyFileError for neither."""
     known = {file.stem: file for file in ready_made()}
     if name_or_path in known:
         return known[name_or_path]
@@ -62,10 +58,9 @@ def find_study_file(name_or_path: str) -> Path:
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
-    """The file as arguments of `StudySpec`; all optional but what the file names.
+    """What the file names, as arguments of `StudySpec`.
 
-    Raises:
-        StudyFileError: unreadable, not TOML, an unknown key, a wrong type or value.
+    Raises StudyFileError for what is unreadable or not TOML, an unknown key, a wrong value.
     """
     try:
         return _arguments(_read_toml(path), path.parent)
@@ -88,13 +83,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def read_configurations(given: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Configurations of one's own: tables of parameters, whose values are yet to be checked.
 
-    Args:
-        given: tables; text such as `"learning_rate=3e-3, depth=4"`; TOML files with [[trial]]
-            tables, `"mine.toml"`.
-
-    Raises:
-        StudyFileError: a file cannot be read.
-        SpecError: neither text nor file holds parameters.
+    Given as tables; as text, `"learning_rate=3e-3, depth=4"`; as TOML files with [[trial]] tables,
+    `"mine.toml"`. Raises StudyFileError or SpecError where that holds no parameters.
     """
     found: list[dict[str, Any]] = []
     for one in given:

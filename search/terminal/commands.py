@@ -213,12 +213,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands; defaults m
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of a command: defaults are shown, examples keep their lines, errors take one.
-
-    Args:
-        description: what the command does.
-        examples: command lines with comments, for the end of --help.
-    """
+    """Arguments of a command: defaults are shown, examples keep their lines, errors take one."""
 
     def __init__(self, *, description: str, examples: str) -> None:
         super().__init__(

@@ -43,11 +43,9 @@ NO_END = 1_000_000_000  # epochs
 
 
 def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> float:
-    """Of one epoch with its validation, extrapolated from single steps.
+    """Of one epoch with its validation, extrapolated from single steps, measured for `seconds`.
 
-    Args:
-        seconds: how long to measure. One step is measured in any case, after one that is not: it
-            takes memory from the system and chooses kernels.
+    One is measured in any case, after one that is not: it takes memory and chooses kernels.
     """
     batch = min(config.recipe.batch_size, len(task.training))
     scored = max(1, round(batch * len(task.validation) / len(task.training)))
@@ -71,9 +69,7 @@ def epoch_seconds(config: TrialConfig, task: Task, seconds: float = SECONDS) -> 
 def forecast(name: str, spec: StudySpec, task: Task, *, begun: int = 0, workers: int = 1) -> str:
     """The study in words: what it would train, and how long from a few steps of that, done now.
 
-    Args:
-        begun: trials that the study has already.
-        workers: how many trials are trained at a time.
+    begun: trials that the study has already. workers: how many trials are trained at a time.
     """
     facts = DatasetFacts.of(task.info, len(task.validation))
     hardware = describe_hardware(task.device)
@@ -142,11 +138,7 @@ def _estimate(
 
 
 def _drawn(spec: StudySpec, task: Task) -> list[TrialConfig]:
-    """A few configurations of the space that make a network for such images.
-
-    Raises:
-        SpecError: none does.
-    """
+    """A few configurations that make a network for such images; raises SpecError if none does."""
     found: list[TrialConfig] = []
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(DRAWS_AT_MOST):

@@ -41,11 +41,8 @@ STYLES: dict[State, str] = {"complete": "green", "failed": "red"}
 
 
 def frame(view: StudyView, *, height: int, elapsed: float) -> RenderableType:
-    """The study as it stands, in at most `height` lines (if that is 14 or more).
-
-    Args:
-        elapsed: seconds since this command began.
-    """
+    """The study as it stands, in at most `height` lines (if that is 14 or more), so many seconds
+    after this command began."""
     running, rest = view.in_state("running"), ended_or_paused(view)
     room = height - OTHER_LINES - (view.ahead is not None)
     arms = standing_of_arms(view)[: max(0, room - LEAST_TRIALS)]

@@ -79,11 +79,8 @@ BEST = """
 
 
 def quick_status(url: str, name: str | None = None) -> str | None:
-    """The text; None where the database or the study has to be opened to tell what is wrong.
-
-    Args:
-        name: of the study; None: the one begun last.
-    """
+    """The text, of the study begun last if none is named; None where the database or the study
+    has to be opened to tell what is wrong."""
     address = read_url(url)
     if address is None or (is_sqlite(address) and not Path(address.database or "").is_file()):
         return None
@@ -203,10 +200,7 @@ def _state(row: Any) -> State:
 
 def time_left_in_words(left: TimeLeft | None, *, idle: bool = False) -> str:
     """`about 14 min left, give or take 40 %`, `no estimate yet`, `done`; one standard deviation.
-
-    Args:
-        idle: nobody trains now; the estimate is of one worker.
-    """
+    idle: nobody trains now; the estimate is of one worker."""
     if left is None:
         return "no estimate yet"
     if left == TimeLeft(0.0, 0.0):
