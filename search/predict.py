@@ -6,12 +6,9 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.terminal.commands import LOADING, Parser, log, positive_int, run
-
-if TYPE_CHECKING:
-    from search.training.bundle import Skipped
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly
@@ -49,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     log(LOADING)
     # Not needed for --help, and with torch they take seconds to import.
+    from search.analysis.wording import counted, printable
     from search.figures.images import MOST
     from search.final.predict import bundle_folder, predict
     from search.store.folders import from_here
@@ -56,7 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = bundle_folder(args.bundle, args.study, args.runs_dir)
     sheet = folder / SHEET if args.sheet is None else args.sheet
     found = predict(args.pictures, bundle=folder, sheet=sheet)
-    tell_skipped(found.skipped)
+    for one in found.skipped[:MOST_SKIPPED]:
+        print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
+    if (rest := len(found.skipped) - MOST_SKIPPED) > 0:
+        print(f"Skipped {counted(rest, 'more file')}", file=sys.stderr)
     if args.json:
         skipped = [{"file": str(one.path), "reason": one.reason} for one in found.skipped]
         of_bundle = ("study", "trial", "seed", "dataset")
@@ -68,15 +69,6 @@ def main(argv: list[str] | None = None) -> int:
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
         print(f"Contact sheet{more}: {from_here(sheet)}", file=sys.stderr)
     return 0
-
-
-def tell_skipped(skipped: Sequence[Skipped]) -> None:
-    from search.analysis.wording import counted, printable
-
-    for one in skipped[:MOST_SKIPPED]:
-        print(f"Skipped: {printable(one.reason)}", file=sys.stderr)
-    if (more := len(skipped) - MOST_SKIPPED) > 0:
-        print(f"Skipped {counted(more, 'more file')}", file=sys.stderr)
 
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:

@@ -147,11 +147,17 @@ class Site:
         self._started.append(process)
         return process
 
-    def run(self, *words: str) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error of a module with its arguments."""
-        process = self.start(*words, stderr=subprocess.PIPE)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
+    def run(self, *words: str, code: int = 0) -> tuple[str, str]:
+        """What a module with its arguments prints; see `output_of`."""
+        return self.output_of(self.start(*words, stderr=subprocess.PIPE), code, seconds=300)
+
+    def output_of(
+        self, process: subprocess.Popen[str], code: int = 0, *, seconds: float = 120
+    ) -> tuple[str, str]:
+        """Standard output and standard error, if piped, of a process that ends with this code."""
+        out, err = process.communicate(timeout=seconds)
+        assert process.returncode == code, (process.returncode, out, err)
+        return out, err
 
     def search(
         self, trials: int, *words: str, pruner: str = "halving", **options: Any

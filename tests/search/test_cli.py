@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -15,29 +16,31 @@ from search import cli
 ROOT = Path(__file__).parents[2]
 
 
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> tuple[int | str | None, str, str]:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/cnn-search", *words])
-    code: int | str | None = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
+Call = Callable[..., tuple[object, str, str]]
 
 
-@pytest.mark.parametrize("word", ["--help", "help"])
-def test_help(
-    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, capsys, "--version") == (0, f"cnn-search {search.__version__}\n", "")
-    assert call(monkeypatch, capsys)[:2] == (2, "")
-    code, out, err = call(monkeypatch, capsys, word)
-    assert (code, err) == (0, "")
-    for name in cli.COMMANDS:
-        assert f"\n  {name} " in out
-    assert max(map(len, out.splitlines())) <= 80
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs the command with these words; gives its exit code, and what it has printed."""
+
+    def run(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["/somewhere/bin/cnn-search", *words])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_help(call: Call) -> None:
+    assert call("--version") == (0, f"cnn-search {search.__version__}\n", "")
+    assert call() == (2, "", cli.HELP)
+    assert call("help") == call("--help") == (0, cli.HELP, "")
+    assert all(f"\n  {name} " in cli.HELP for name in cli.COMMANDS)
+    assert max(map(len, cli.HELP.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -50,10 +53,8 @@ def test_help(
         ("--storage=postgresql://me:secret@host/db", "cnn-search study --storage ..."),
     ],
 )
-def test_what_is_no_command(
-    word: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = call(monkeypatch, capsys, word)
+def test_what_is_no_command(word: str, says: str, call: Call) -> None:
+    code, out, err = call(word)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
     assert "secret" not in err

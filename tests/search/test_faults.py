@@ -46,9 +46,8 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
     site = make_site("killed")
     dice = random.Random(0)
     reports = whole.reports()
-    site.search(
-        trials, "--workers", "1", "--timeout", "1s", pruner=pruner
-    ).communicate()  # makes the study
+    # makes the study
+    site.output_of(site.search(trials, "--workers", "1", "--timeout", "1s", pruner=pruner))
     for number in range(kills):
         process = site.start("search.worker", "--study", "s", "--threads", "1")
         site.wait_for_reports(1 + number * (reports - 4) // kills)
@@ -103,8 +102,7 @@ def test_workers_of_a_team_killed_at_random(
         with suppress(psutil.NoSuchProcess):
             dice.choice(children).kill()
         time.sleep(dice.uniform(0.0, 0.5))
-    out, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, out
+    site.output_of(process, seconds=600)
     for total in (trials, trials + 4):
         if total > trials:
             site.finish(total, "promotion")
@@ -116,16 +114,13 @@ def test_workers_of_a_team_killed_at_random(
 
 
 def test_no_room_for_checkpoints(make_site: Callable[..., Any], small_disk: SmallDisk) -> None:
-    disk = small_disk.folder
-    whole = make_site("whole")
+    whole, site = make_site("whole"), make_site("full")
     whole.finish(6)
-    site = make_site("full")
-    (site.folder / "runs").symlink_to(disk)
+    (site.folder / "runs").symlink_to(small_disk.folder)
     process = site.search(6, "--workers", "1")
     site.wait_for_reports(3)
     small_disk.fill()
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 2, out
+    out, _ = site.output_of(process, 2)
     assert "No space left" in out
     assert "run the same command again" in out
     assert "Traceback" not in out
@@ -149,9 +144,7 @@ def test_no_room_for_pictures_of_trials(
     before = pictures()
     assert before
     small_disk.fill()
-    process = site.search(6, "--workers", "1", pruner="none")
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    out, _ = site.output_of(site.search(6, "--workers", "1", pruner="none"))
     assert site.view().finished == 6
     assert out.count("cannot write pictures of trials into runs/artifacts (No space left") == 1
     assert "Traceback" not in out

@@ -60,13 +60,12 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     process = site.search(8, "--workers", "2", **options)
     site.wait_for_reports(4)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    _, err = site.output_of(process, 130)
     assert "Traceback" not in err
     before = site.view()
     assert all(row.worker.endswith(":?") for one in before.trials for row in one.reports)
     assert site.held() == 0  # the workers have laid all aside
 
-    out, err = site.search(8, "--workers", "1", **options).communicate(timeout=120)
-    assert "8 of 8 trials" in out, err
+    out, _ = site.output_of(site.search(8, "--workers", "1", **options))
+    assert "8 of 8 trials" in out
     assert not site.view().in_state("running", "interrupted")

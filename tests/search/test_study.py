@@ -35,9 +35,7 @@ def losses(view: StudyView) -> dict[int, list[float]]:
 
 
 def test_a_study_from_nothing_and_its_status(site: Any) -> None:
-    process = site.search(6, stderr=subprocess.PIPE)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    out, err = site.output_of(site.search(6, stderr=subprocess.PIPE))
     assert "6 of 6 trials" in out
     assert "search.finalize" in out
     assert "6/6 trials" in err  # the progress
@@ -49,9 +47,7 @@ def test_a_study_from_nothing_and_its_status(site: Any) -> None:
     assert "6 of 6 trials finished" in get_note(study)
     left = {path.name for path in site.folder.iterdir()}
     assert left - {"studies.db-wal", "studies.db-shm"} == {"runs", "small.toml", "studies.db"}
-    code, out, _ = site.run("search.study", "--status")
-    assert code == 0
-    assert "6 of 6" in out
+    assert "6 of 6" in site.run("search.study", "--status")[0]
 
 
 def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
@@ -59,17 +55,16 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     site.wait_for_reports(14)  # both have drawn their first pictures, which takes a second
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = site.output_of(process, 130)
     assert time.monotonic() - asked < 5
-    assert process.returncode == 130
     assert "nothing is lost" in err
     assert "--trials 16" in err  # how to go on
     before = site.view()
     assert before.finished < 16
 
-    out, _ = site.search(16, "--workers", "1").communicate(timeout=300)
+    site.output_of(site.search(16, "--workers", "1"), seconds=300)
     after = site.view()
-    assert after.finished == 16, out
+    assert after.finished == 16
     assert not after.in_state("running", "interrupted")
     for old, new in zip(before.trials, after.trials, strict=False):
         assert new.reports[: len(old.reports)] == old.reports
@@ -81,17 +76,14 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     site.wait_for_reports(9)
     asked = time.monotonic()
     process.terminate()
-    out, _ = process.communicate(timeout=30)
+    out, _ = site.output_of(process, 128 + signal.SIGTERM)
     assert time.monotonic() - asked < 5
-    assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in out
     assert [trial.state for trial in site.view().trials] == ["interrupted"] * 3
     assert site.held() == 0
     before = losses(site.view())
 
-    process = site.search(5, *words, "--trials-per-device", "2", pruner="none")
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    site.output_of(site.search(5, *words, "--trials-per-device", "2", pruner="none"))
     view = site.view()
     assert view.finished == len(view.trials) == 5
     assert site.held() == 0
@@ -101,16 +93,13 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
 
 
 def test_a_time_limit_is_no_loss_and_a_worker_joins_with_the_url_alone(site: Any) -> None:
-    process = site.search(4000, "--timeout", "3s", "--workers", "1")
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    site.output_of(site.search(4000, "--timeout", "3s", "--workers", "1"))
     finished = site.view().finished
     assert 0 < finished < 4000
     with closing(open_database(site.url)) as db:
         study = optuna.load_study(study_name="s", storage=db.optuna)
         study.set_user_attr("spec", {**study.user_attrs["spec"], "trials": finished + 2})
-    code, _, err = site.run("search.worker", "--storage", site.url, "--study", "s")
-    assert code == 0, err
+    site.run("search.worker", "--storage", site.url, "--study", "s")
     assert site.view().finished == finished + 2
 
 
@@ -128,9 +117,7 @@ def test_no_worker_is_left_behind(site: Any) -> None:
     """By a mistake, for they are started before the study is planned; or by a sudden death, while
     one trains and another loads its libraries. The study goes on."""
     mistake = ("--study", "t", "--dataset", "npz:none.npz", "--workers", "2")
-    code, _, err = site.run("search.study", *mistake)
-    assert code == 2
-    assert "none.npz" in err
+    assert "none.npz" in site.run("search.study", *mistake, code=2)[1]
     assert processes_in(site.folder) == set()
     process = site.search(4000, "--workers", "2")
     site.wait_for_reports(3)
@@ -153,10 +140,8 @@ def test_without_data_and_network_it_runs_on_digits_and_says_so(
 ) -> None:
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    words = ("--trials", "1", "--epochs", "1", "--workers", "1")
-    words += ("--data-dir", str(site.folder / "none"))
-    code, out, err = site.run("search.study", *words)
-    assert code == 0, err
+    small = ("--trials", "1", "--epochs", "1", "--workers", "1")
+    out, err = site.run("search.study", *small, "--data-dir", str(site.folder / "none"))
     assert "digits" in out
     assert "Fashion-MNIST is unavailable" in err
     assert "Fashion-MNIST is unavailable" in out
@@ -169,8 +154,7 @@ def test_a_comparison_and_more_repeats_of_it(site: Any) -> None:
     run_study("c_optimizers", repeats=1, storage=site.url, progress=False, **small)
     first = site.view(name)
     assert first.finished == 2
-    code, out, err = site.run("search.study", "--study", name, "--repeats", "3", "--workers", "1")
-    assert code == 0, err
+    out, _ = site.run("search.study", "--study", name, "--repeats", "3", "--workers", "1")
     assert "6 of 6 trials" in out
     view = site.view(name)
     assert [(trial.arm, trial.repeat) for trial in view.trials] == [
@@ -183,16 +167,14 @@ def test_a_comparison_and_more_repeats_of_it(site: Any) -> None:
 
 
 def test_a_dry_run_and_the_list_write_nothing(site: Any) -> None:
-    code, out, err = site.run("search.study", "--config", "c_networks", *SHORT, "--dry-run")
-    assert (code, len(err.splitlines())) == (0, 1)  # that it loads PyTorch
+    out, err = site.run("search.study", "--config", "c_networks", *SHORT, "--dry-run")
+    assert len(err.splitlines()) == 1  # that it loads PyTorch
     assert "c_networks-digits-limit200" in out
     assert "3 arms x 3 repeats of up to 2 epochs" in out
     for arm in ("MLP", "CNN", "CNN, batch norm"):
         assert f"\n{arm}: " in out
     assert 'family = "mlp", hidden = [256, 128], dropout = 0.2' in out
-    code, out, err = site.run("search.study", "--list")
-    assert (code, err) == (0, "")
-    assert out == f"{listing()}\n"
+    assert site.run("search.study", "--list") == (f"{listing()}\n", "")
     assert list(site.folder.iterdir()) == []
 
 
@@ -207,14 +189,10 @@ DATASETS["mine"] = dataclasses.replace(DATASETS["digits"], description="digits o
 def test_an_extension_is_in_the_help_and_in_every_worker(site: Any) -> None:
     (site.folder / "mine.py").write_text(EXTENSION)
     words = ("search.study", "--extension", "mine.py")
-    code, out, _ = site.run(*words, "--help")
-    assert code == 0
-    assert "digits of my own" in out
+    assert "digits of my own" in site.run(*words, "--help")[0]
     small = ("--dataset", "mine", "--study", "s", "--epochs", "1", "--workers", "2")
-    code, _, err = site.run(*words, *small, "--trials", "2")
-    assert code == 0, err
+    site.run(*words, *small, "--trials", "2")
     assert site.view().finished == 2
     (site.folder / "mine.py").write_text(EXTENSION + "\n")
-    code, _, err = site.run("search.study", "--study", "s", "--trials", "4")
-    assert (code, len(err.splitlines())) == (2, 2)
-    assert re.match(r"\d\d:\d\d:\d\d Loading PyTorch \.\.\.\nerror: .*mine.py has changed", err)
+    _, err = site.run("search.study", "--study", "s", "--trials", "4", code=2)
+    assert re.fullmatch(r"[\d:]{8} Loading PyTorch \.{3}\nerror: .*mine.py has changed.*\n", err)
