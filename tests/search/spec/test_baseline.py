@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from models import ConvNetConfig
 from models.summary import count_parameters
 from search.sampling.sampler import StudySampler
-from search.spec.config import StudySpec
+from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import choice_label, plain_values
 from search.spec.parameters import read_tables
 from search.spec.space import (
@@ -24,14 +23,14 @@ from search.spec.space import (
     true_params,
 )
 from search.spec.study_file import find_study_file, ready_made
-from search.store.database import Database
 from search.store.opening import open_database
-from search.store.studies import StudyHandle, create_study
+from search.store.studies import create_study
 from search.store.views import view_study
 from tests.search.long_studies import INFO
 from tests.search.spec.reading import read
 
 FASHION = ((1, 28, 28), 10)
+DEFAULT = read(find_study_file("default"))
 
 
 def spec_of(baseline: dict[str, object], **space: object) -> StudySpec:
@@ -39,33 +38,22 @@ def spec_of(baseline: dict[str, object], **space: object) -> StudySpec:
     return StudySpec(dataset="digits", space=space, baseline=baseline)
 
 
-@pytest.fixture
-def default() -> StudySpec:
-    return read(find_study_file("default"))
+def first_trial(spec: StudySpec) -> tuple[FrozenTrial, TrialConfig]:
+    """Trial 0, sampled as the loop samples it, and completed."""
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(sampler=StudySampler(spec, None), storage=storage)
+    if spec.baseline is not None:
+        study_id = storage.get_study_id_from_name(study.study_name)
+        storage.create_new_trial(study_id, queued_baseline(spec))
+    trial = study.ask()
+    config = suggest(trial, spec)
+    study.tell(trial, 0.5)
+    assert suggest(study.trials[0], spec) == config
+    return study.trials[0], config
 
 
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    """One kind is enough here."""
-    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    yield db
-    db.close()
-
-
-def first_trial(db: Database, spec: StudySpec) -> StudyHandle:
-    """A study whose trial 0 was sampled as the loop samples it, and completed."""
-    study = create_study(db, "s", spec, INFO, validation_count=287)
-    trial = study.study.ask()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        suggest(trial, spec)
-    study.study.tell(trial, 0.5)
-    return study
-
-
-def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> None:
-    trial = first_trial(db, default).study.get_trials(deepcopy=False)[0]
-    config = suggest(trial, default)
+def test_trial_0_is_the_reports_baseline() -> None:
+    trial, config = first_trial(DEFAULT)
     assert count_parameters(config.architecture, *FASHION) == 221_950
     assert (config.recipe.learning_rate, config.recipe.batch_size) == (3e-4, 64)
     assert (config.recipe.schedule, config.recipe.augmentation) == ("constant", "none")
@@ -73,9 +61,9 @@ def test_trial_0_is_the_reports_baseline(db: Database, default: StudySpec) -> No
     assert trial.params["weight_decay_kind"] == "none"
     # Optuna has no word for no augmentation; nor has what is not there a strength.
     left = {"augmentation", "augmentation_strength"}
-    assert left == distributions(default).keys() - trial.params.keys()
+    assert left == distributions(DEFAULT).keys() - trial.params.keys()
     # Optuna's importances take the parameters that all trials have under one distribution.
-    assert trial.distributions.items() <= distributions(default).items()
+    assert trial.distributions.items() <= distributions(DEFAULT).items()
 
 
 def test_what_has_no_place_on_a_logarithmic_axis_is_left_out() -> None:
@@ -143,13 +131,9 @@ def test_what_any_trial_of_such_values_does_not_depend_on_is_told() -> None:
     assert queued_baseline(spec).params.keys() == searched(spec).keys()
 
 
-def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
-    db: Database, default: StudySpec
-) -> None:
+def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(tmp_path: Path) -> None:
     """It was stored with the space's nearest ends, and with choices drawn at random."""
-    study = create_study(db, "s", default, INFO, validation_count=287)
-    assert default.baseline is not None
-    overrides = plain_values(default.baseline)
+    assert DEFAULT.baseline is not None
     stored = {
         "depth": 2,
         "width": 32,
@@ -160,42 +144,34 @@ def test_an_older_studys_baseline_is_read_without_what_it_did_not_have(
         "augmentation": "flip-crop",
         "augmentation_strength": 0.5,
     }
-    study.study.add_trial(
-        create_trial(
-            state=TrialState.COMPLETE,
-            value=0.5,
-            params=stored,
-            distributions=distributions(default),
-            user_attrs={OVERRIDES: overrides},
-        )
+    trial = create_trial(
+        value=0.5,
+        params=stored,
+        distributions=distributions(DEFAULT),
+        user_attrs={OVERRIDES: plain_values(DEFAULT.baseline)},
     )
-    trial = study.study.get_trials(deepcopy=False)[-1]
-    assert suggest(trial, default).recipe.learning_rate == 3e-4
-    left = stored.keys() - true_params(trial, default).keys()
-    assert left == {"learning_rate", "augmentation"}
-    assert view_study(study).trials[-1].params == true_params(trial, default)
-    assert not lies_in_space(trial, default)
+    assert suggest(trial, DEFAULT).recipe.learning_rate == 3e-4
+    true = true_params(trial, DEFAULT)
+    assert stored.keys() - true.keys() == {"learning_rate", "augmentation"}
+    assert not lies_in_space(trial, DEFAULT)
+    with closing(open_database(f"sqlite:///{tmp_path / 'studies.db'}")) as db:
+        study = create_study(db, "s", DEFAULT, INFO, validation_count=287)
+        study.study.add_trial(trial)
+        assert view_study(study).trials[-1].params == true
 
 
-def test_a_baseline_of_the_space_is_learnt_from(db: Database) -> None:
+def test_a_baseline_of_the_space_is_learnt_from() -> None:
     inside = spec_of(
         {"depth": 2, "dropout": 0.25}, depth={"low": 1, "high": 3}, dropout=[0.25, 0.5]
     )
-    trial = first_trial(db, inside).study.trials[0]
-    assert lies_in_space(trial, inside)
+    assert lies_in_space(first_trial(inside)[0], inside)
 
 
 @pytest.mark.parametrize("path", ready_made(), ids=lambda path: path.stem)
 def test_what_is_stored_of_trial_0_is_what_was_trained(path: Path) -> None:
     """For each ready-made study: no parameter that Optuna knows differs from the configuration."""
     spec = read(path)
-    storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(sampler=StudySampler(spec, None), storage=storage)
-    if spec.baseline is not None:
-        study_id = storage.get_study_id_from_name(study.study_name)
-        storage.create_new_trial(study_id, queued_baseline(spec))
-    trial = study.ask()
-    config = suggest(trial, spec)
+    trial, config = first_trial(spec)
     if spec.is_comparison:
         assert trial.params == {"arm": spec.arms[0].name, "repeat": 0}
         return
