@@ -28,10 +28,18 @@ Times = Callable[[int, int], int]
 MANY = 500  # trials: more than there is time for
 
 
-def errors_of(process: "subprocess.Popen[str]", children: list[psutil.Process]) -> list[str]:
+def begun(site: Any, workers: int) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """A study with some reports, and its workers."""
+    process = site.search(MANY, "--workers", str(workers), pruner="none")
+    site.wait_for_reports(3)
+    return process, children_of(process)
+
+
+def errors_of(
+    site: Any, process: "subprocess.Popen[str]", children: list[psutil.Process]
+) -> list[str]:
     """The lines that say an error; and that the study and its workers are gone."""
-    out, _ = process.communicate(timeout=90)
-    assert process.returncode == 2, out
+    out, _ = site.output_of(process, 2)
     assert "Traceback" not in out
     assert "nothing is lost" not in out
     assert not any(child.is_running() for child in children)
@@ -44,16 +52,14 @@ def test_the_database_file_taken_away(
     make_site: Callable[..., Any], workers: int, replaced: bool
 ) -> None:
     site = make_site()
-    process = site.search(MANY, "--workers", str(workers), pruner="none")
-    site.wait_for_reports(3)
-    children = children_of(process)
+    process, children = begun(site, workers)
     database = site.folder / "studies.db"
     if replaced:
         shutil.copy(database, site.folder / "other.db")
         (site.folder / "other.db").replace(database)
     else:
         database.unlink()
-    (line,) = errors_of(process, children)
+    (line,) = errors_of(site, process, children)
     assert line == (
         f"error: sqlite:///{database}: the file was removed or replaced while this "
         "ran, and nothing more can be stored; put it back, or run the command again to start anew"
@@ -74,16 +80,12 @@ def test_the_dashboard_says_that_the_file_was_taken_away(make_site: Callable[...
 
 @pytest.mark.parametrize(("workers", "renamed"), [(1, True), (2, False)])
 def test_the_runs_folder_taken_away(
-    make_site: Callable[..., Any],
-    times: Times,
-    workers: int,
-    renamed: bool,
+    make_site: Callable[..., Any], times: Times, workers: int, renamed: bool
 ) -> None:
     if not times(workers == 1, True):
         pytest.skip("only with --all-faults")
     site = make_site()
-    process = site.search(MANY, "--workers", str(workers), pruner="none")
-    site.wait_for_reports(3)
+    process, _ = begun(site, workers)
     while len({row.worker for trial in site.view().trials for row in trial.curve}) < workers:
         time.sleep(0.1)  # one that began now would make the folder anew
     children = children_of(process)
@@ -92,7 +94,7 @@ def test_the_runs_folder_taken_away(
     else:
         while (site.folder / "runs" / "s" / "study.json").exists():  # they write there meanwhile
             shutil.rmtree(site.folder / "runs", ignore_errors=True)
-    (line,) = errors_of(process, children)
+    (line,) = errors_of(site, process, children)
     assert "runs/s was removed or renamed while the study ran" in line
     assert "run the same command again to go on" in line
     total = len(site.view().trials) + 1
@@ -117,19 +119,14 @@ def delete(url: str, *, rename: bool = False) -> None:
 
 @pytest.mark.parametrize("rename", [False, True])
 def test_the_study_deleted_or_renamed_in_a_dashboard(
-    make_site: Callable[..., Any],
-    database_url: str,
-    times: Times,
-    rename: bool,
+    make_site: Callable[..., Any], database_url: str, times: Times, rename: bool
 ) -> None:
     if not times(rename and not database_url.startswith("sqlite"), True):
         pytest.skip("only with --all-faults")
     site = make_site(url=database_url)
-    process = site.search(MANY, "--workers", "1", pruner="none")
-    site.wait_for_reports(3)
-    children = children_of(process)
+    process, children = begun(site, 1)
     delete(database_url, rename=rename)
-    (line,) = errors_of(process, children)
+    (line,) = errors_of(site, process, children)
     assert "study 's' was deleted while this ran" in line
     assert line.endswith("run the command again to start anew")
     with closing(open_database(database_url)) as db:
@@ -153,19 +150,17 @@ def test_deleted_and_made_anew_under_living_workers(
     make_site: Callable[..., Any], database_url: str, times: Times
 ) -> None:
     """Stopped while it happens, they go on when the new study's trials have the ids of theirs."""
-    workers = str(times(1, 2))  # one is the command itself
+    workers = times(1, 2)  # one is the command itself
     for number in range(times(int(database_url.startswith("sqlite")), 20)):
         old_site, new_site = (make_site(f"{age}{number}", database_url) for age in ("old", "new"))
-        old = old_site.search(MANY, "--workers", workers, pruner="none")
-        old_site.wait_for_reports(3)
-        children = children_of(old)
+        old, children = begun(old_site, workers)
         processes = (*children, psutil.Process(old.pid))
         stop_and_delete(processes, database_url)
-        new = new_site.search(6, "--workers", workers, pruner="none")
+        new = new_site.search(6, "--workers", str(workers), pruner="none")
         new_site.wait_for_reports(3)
         for process in processes:
             process.resume()
-        (line,) = errors_of(old, children)
+        (line,) = errors_of(old_site, old, children)
         assert "study 's' was deleted while this ran" in line
         new_site.output_of(new)
         view = new_site.view()  # nothing reported to it is missing

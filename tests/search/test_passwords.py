@@ -28,8 +28,7 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.found: dict[int, str] = {}
-        self.lines: dict[int, str] = {}  # the latest of each process
+        self.lines: set[tuple[int, str]] = set()  # of each process
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -37,9 +36,7 @@ class Watch(threading.Thread):
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):
                     line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    self.lines[int(process.name)] = line
-                    if SECRET in line:
-                        self.found[int(process.name)] = line
+                    self.lines.add((int(process.name), line))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -52,17 +49,15 @@ def test_nobody_sees_it(make_site: Callable[..., Any], guarded: str) -> None:
     workers = children_of(process)
     workers[0].kill()  # a fresh one takes its place
     deadline = time.monotonic() + 90
-    while not any(
-        "bootstrap" in watch.lines.get(child.pid, "")
-        for child in children_of(process)
-        if child not in workers
-    ):
+    fresh: set[int] = set()
+    while not any(pid in fresh and "bootstrap" in line for pid, line in watch.lines.copy()):
+        fresh = {child.pid for child in children_of(process) if child not in workers}
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, _ = site.output_of(process, 130)
     watch.over.set()
-    assert watch.found == {}
+    assert not [line for _, line in watch.lines.copy() if SECRET in line]
     assert SECRET not in out
     again = "python -m search.study --config small.toml --study s --storage 'postgresql://guarded@"
     assert f"Go on with: {again}/guarded?host=/" in out

@@ -145,25 +145,21 @@ def comparison(repeats: int = 2) -> StudySpec:
 PLACES = [(name, repeat) for repeat in range(2) for name in ("plain", "dropout", "plain again")]
 
 
-def test_arms_take_turns_and_share_their_seeds() -> None:
-    spec = comparison()
+def test_arms_take_turns_and_share_their_seeds_and_the_total_follows_the_repeats() -> None:
+    spec, search = comparison(), StudySpec(dataset="digits")
     places = [spec.place_of(number) for number in range(spec.trials)]
     assert [(arm.name, repeat) for arm, repeat in places] == PLACES
     assert [spec.seed_number(number) for number in range(6)] == [0, 0, 0, 1, 1, 1]
-    search = StudySpec(dataset="digits")
     assert [search.seed_number(number) for number in range(4)] == [0, 1, 2, 3]
-
-
-def test_the_total_follows_the_repeats() -> None:
-    assert comparison(repeats=2).with_total(15) == comparison(repeats=5)
+    assert spec.with_total(15) == comparison(repeats=5)
     with pytest.raises(SpecError, match="trials"):
-        comparison().with_total(7)
-    assert StudySpec(dataset="digits").with_total(7).trials == 7
+        spec.with_total(7)
+    assert search.with_total(7).trials == 7
 
 
 def test_live_stored_and_fixed_trials_give_the_arms_configuration() -> None:
     spec = comparison()
-    study = optuna.create_study(sampler=StudySampler(spec, None))
+    study = optuna.create_study()
     for number in range(spec.trials):
         study.sampler = StudySampler(spec, None)  # as after a restart
         trial = study.ask()
