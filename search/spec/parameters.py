@@ -76,7 +76,7 @@ def families_in(spec: Mapping[str, Any]) -> list[str]:
 def read_values(
     written: Mapping[str, Any], known: Mapping[str, Parameter]
 ) -> dict[str, ParameterValue]:
-    """A table's parameters, where there can be no choice; raises SpecError as above, or for one."""
+    """A table's parameters, one value each; raises SpecError as above, and for a choice."""
     found: dict[str, ParameterValue] = {}
     for name, one in written.items():
         # Here a list of numbers is no choice; what is a list by nature needs no second bracket.

@@ -59,7 +59,7 @@ def suggest(trial: BaseTrial, spec: StudySpec) -> TrialConfig:
 
 
 def overrides_of(user_attributes: Mapping[str, Any], spec: StudySpec) -> dict[str, ParameterValue]:
-    """In which a trial leaves its study's space. Raises SpecError where others wrote them."""
+    """Parameters in which a trial leaves the space; raises SpecError where others wrote them."""
     written = user_attributes.get(OVERRIDES, {})
     if not isinstance(written, dict):
         raise SpecError(OVERRIDES, f"{OVERRIDES} is a table, but got {shown(written)}")
