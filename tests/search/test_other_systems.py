@@ -60,7 +60,7 @@ def test_ctrl_c_and_the_same_command_again(make_site: Callable[..., Any], tmp_pa
     process = site.search(8, "--workers", "2", **options)
     site.wait_for_reports(4)
     process.send_signal(signal.SIGINT)
-    _, err = site.output_of(process, 130)
+    _, err = site.output_of(process, 130, seconds=30)
     assert "Traceback" not in err
     before = site.view()
     assert all(row.worker.endswith(":?") for one in before.trials for row in one.reports)
