@@ -33,11 +33,7 @@ Values = Mapping[str, ParameterValue]
 def read_queue(
     written: Sequence[Mapping[str, Any]], spec: StudySpec
 ) -> list[dict[str, ParameterValue]]:
-    """Configurations that a person asks for, checked by type.
-
-    Raises:
-        SpecError: the study searches no space; an unknown name, or a value of the wrong type.
-    """
+    """Configurations that a person asks for; raises SpecError for wrong names and types."""
     if written and spec.is_comparison:
         arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
         raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
@@ -78,12 +74,9 @@ def check_wishes(
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
-    """Have stopped trials taken to their ends, by whichever worker is free first.
+    """Have stopped trials taken to their ends; a line for each: from where it goes on.
 
     They are the first that anybody claims, as those that a worker has abandoned.
-
-    Returns:
-        A line for each: from where it goes on.
 
     Raises:
         SpecError: there is no such trial, or it cannot be continued; nothing was written.

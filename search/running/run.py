@@ -84,9 +84,7 @@ def begin_run(
 ) -> Run:
     """Take part in a study: store what is known of its data, claim its folder.
 
-    Raises:
-        DataError: the study was made with other data.
-        StorageError: the folder cannot be used, or the database was unavailable.
+    Raises DataError where the study was made with other data.
     """
     keep_data(study, task)
     folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))

@@ -158,11 +158,7 @@ def run_study(
 
 
 def choose_devices(request: Request) -> list[torch.device]:
-    """The device of each process that is to train; the first one's is where images are checked.
-
-    Raises:
-        DeviceError: there is none such.
-    """
+    """The device of each process that is to train; the first one's is where images are checked."""
     check_count("workers", request.workers)
     chosen = choose_device(request.device)
     devices = [chosen]
@@ -200,8 +196,7 @@ def search_study(
     Args:
         timeout: seconds; None: no limit.
         progress: show it on standard error.
-        on_substitute: told, before anything is written, why another data set stands in for the
-            usual one, if so.
+        on_substitute: told, before anything is written, why digits stand in for the usual data set.
 
     Raises:
         ValueError: see `make_plan` and `train_trials`.
