@@ -168,7 +168,7 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
 @pytest.mark.parametrize("at_a_time", [1, 4, None])
 def test_on_a_gpu(make_run: Make, watch: Watch, at_a_time: int | None) -> None:
     task = load_task("digits", default_data_dir(), torch.device("cuda:0"), seed=0)
-    space = {"width": {"low": 4, "high": 32}, "batch_size": 16}
+    space = {"width": {"low": 4, "high": 32}, "depth": {"low": 1, "high": 2}, "batch_size": 16}
     fields = {"trials": 12, "epochs": 15, "pruner": "none"}
     run = make_run(at_a_time=at_a_time, train=watch, task=task, space=space, **fields)
     train_trials(run)
