@@ -37,7 +37,6 @@ from search.training.metrics import METRICS
 # What trains is imported where it is needed: to load torch takes longer than all of --status.
 if TYPE_CHECKING:
     from search.running.request import Request
-    from search.running.run import Plan
 
 COUNTS = {  # options that count something
     "trials": "total number of finished trials, complete or pruned (default: the study file's; "
@@ -221,15 +220,12 @@ def main(argv: list[str] | None = None) -> int:
 
     notices = []
 
-    def tell_substitute(plan: Plan) -> None:
-        if plan.substitute is not None:
-            notices.append(fallback_notice(plan.substitute))
-            print(notices[0], file=sys.stderr)
+    def tell(substitute: str) -> None:
+        notices.append(fallback_notice(substitute))
+        print(notices[0], file=sys.stderr)
 
     with StopOnSignal() as stopping:
-        view = search_study(
-            request, stop=stopping.event, timeout=args.timeout, on_plan=tell_substitute
-        )
+        view = search_study(request, stop=stopping.event, timeout=args.timeout, on_substitute=tell)
     if stopping.signal is None:
         print(status_text(view), *notices, sep="\n")
     else:

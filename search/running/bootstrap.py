@@ -16,29 +16,23 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-HOME = Path(__file__).parents[2]
-
 
 def stop_with_parent() -> None:
-    """Stop when standard input ends, which the starting process holds open until it wants that.
+    """Wait for the end of standard input, which the parent holds open until we are to stop.
 
     It is closed also when that process is killed, and on any system; a signal would end a process
     of Windows at once.
     """
-
-    def wait() -> None:
-        os.read(0, 1)
-        if callable(signal.getsignal(signal.SIGTERM)):
-            signal.raise_signal(signal.SIGTERM)
-            time.sleep(30)  # to lay its trials aside, where nobody ends it sooner
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
+    os.read(0, 1)
+    if callable(signal.getsignal(signal.SIGTERM)):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(30)  # to lay its trials aside, where nobody ends it sooner
+    os._exit(128 + signal.SIGTERM)
 
 
 def main() -> None:
     path, command = json.loads(sys.argv[2])
-    sys.path[:] = [str(HOME), *path]
+    sys.path[:] = [str(Path(__file__).parents[2]), *path]
     import_module("search")
     sys.path[:] = path
     module, _, function = sys.argv[1].partition(":")
@@ -50,7 +44,7 @@ def main() -> None:
         arguments = pickle.load(sys.stdin.buffer)  # by the process that started this one
     except EOFError:
         return  # there is nothing to do after all
-    stop_with_parent()
+    threading.Thread(target=stop_with_parent, daemon=True).start()
     run(lambda _: called(*arguments))
 
 

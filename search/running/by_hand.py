@@ -15,17 +15,11 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from models.checks import shown
 from search.sampling.flat import unstop
+from search.spec import space
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError, plain_values
 from search.spec.parameters import read_values
-from search.spec.space import (
-    CONTINUED,
-    ENQUEUED,
-    OVERRIDES,
-    base_values,
-    queued_trial,
-    searched,
-)
+from search.spec.space import CONTINUED, ENQUEUED, OVERRIDES
 from search.store.claims import COUNTED, is_paused
 from search.store.database import read
 from search.store.leases import run_again
@@ -39,11 +33,7 @@ Values = Mapping[str, ParameterValue]
 def read_queue(
     written: Sequence[Mapping[str, Any]], spec: StudySpec
 ) -> list[dict[str, ParameterValue]]:
-    """Configurations that a person asks for, checked by type.
-
-    Raises:
-        SpecError: the study searches no space; an unknown name, or a value of the wrong type.
-    """
+    """Configurations that a person asks for; raises SpecError for wrong names and types."""
     if written and spec.is_comparison:
         arms = f"this study compares {len(spec.arms)} arms; add an [[arm]] to its file"
         raise SpecError("enqueue", f"enqueue is for a search, but {arms}")
@@ -69,31 +59,24 @@ def check_wishes(
     """Raises SpecError for what `continue_trials` and `enqueue` cannot do, before any writing.
 
     Args:
-        study: None: it is to be made.
-        first: trials that it begins with then: its baseline, and those of a warm start.
+        first: trials that a study begins with that is yet to be made (None).
     """
     if study is None and numbers:
-        raise SpecError(
-            "continue",
-            f"trial {shown(numbers[0])} cannot be continued: there is no such study yet; name one "
-            "with --study and --storage",
-        )
+        why = "there is no such study yet; name one with --study and --storage"
+        raise SpecError("continue", f"trial {shown(numbers[0])} cannot be continued: {why}")
     if study is None:
-        _sort([queued_trial(spec, {}, {})] * first, spec, queue)
+        _missing([space.queued_trial(spec, {}, {})] * first, spec, queue)
         return
     if numbers:
         read(study.db, lambda connection: _find(connection, study, spec, numbers))
     if queue:
-        _sort(read(study.db, lambda _: _trials_of(study)), spec, queue)
+        _missing(read(study.db, lambda _: _trials_of(study)), spec, queue)
 
 
 def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int]) -> list[str]:
-    """Have stopped trials taken to their ends, by whichever worker is free first.
+    """Have stopped trials taken to their ends; a line for each: from where it goes on.
 
     They are the first that anybody claims, as those that a worker has abandoned.
-
-    Returns:
-        A line for each: from where it goes on.
 
     Raises:
         SpecError: there is no such trial, or it cannot be continued; nothing was written.
@@ -104,22 +87,22 @@ def continue_trials(study: StudyHandle, spec: StudySpec, numbers: Sequence[int])
         if any(map(_is_stopped, rows)):
             unstop(study)
         run_again(connection, [it.trial_id for it in rows if it.state == TrialState.PRUNED])
+        free: dict[str, Any] = {"paused": None, "expires_at": None, "abandonments": 0}
         for row in rows:
-            if row.state == TrialState.COMPLETE:
+            if row.state != TrialState.COMPLETE:
+                study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
+            if not _is_stopped(row):
                 continue
-            study.db.optuna.set_trial_user_attr(row.trial_id, CONTINUED, True)
             # What the token counts tells a process that has seen the trial end to look again.
-            free = {"paused": None, "expires_at": None, "abandonments": 0}
-            if row.claim is None and row.state == TrialState.PRUNED:  # of another program
+            if row.claim is None:  # of another program
                 fresh = {"trial_id": row.trial_id, "worker": "unknown", "claim": "", "token": 2}
                 connection.execute(insert(leases).values(**free, **fresh))
-            elif _is_stopped(row):
+            else:
                 of_trial = update(leases).where(leases.c.trial_id == row.trial_id)
                 connection.execute(of_trial.values(**free, token=leases.c.token + 1))
         return rows
 
-    rows = study.write(go_on)
-    return [_told(study, spec, row) for row in rows]
+    return [f"trial {row.number} {_told(study, spec, row)}" for row in study.write(go_on)]
 
 
 def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> list[str]:
@@ -130,19 +113,22 @@ def enqueue(study: StudyHandle, spec: StudySpec, queue: Sequence[Values]) -> lis
     """
 
     def add(_connection: Connection) -> list[str]:
-        known, new = _sort(_trials_of(study), spec, queue)
+        there = _trials_of(study)
+        new = _missing(there, spec, queue)
         lines = [
-            f"trial {it.number} is this configuration already ({it.state.name.lower()}): "
-            f"{_in_words(it.user_attrs[ENQUEUED])}"
-            for it in known
+            f"trial {it.number} is this configuration already ({it.state.name.lower()})"
+            f"{_in_words(it)}"
+            for values in queue
+            for it in there
+            if _is_of(it, values)
         ]
         if new:
             unstop(study)
         for one in new:
             trial_id = study.db.optuna.create_new_trial(study.study_id, one)
             number = study.db.optuna.get_trial(trial_id).number
-            lines.append(f"trial {number} is queued: {_in_words(one.user_attrs[ENQUEUED])}")
-        return lines
+            lines.append(f"trial {number} is queued{_in_words(one)}")
+        return list(dict.fromkeys(lines))
 
     return study.write(add)
 
@@ -151,33 +137,26 @@ def _find(
     connection: Connection, study: StudyHandle, spec: StudySpec, numbers: Sequence[int]
 ) -> Sequence[Row[Any]]:
     """Trials and their leases, by number; raises SpecError if one of them cannot be continued."""
-    of_study = trials.c.study_id == study.study_id
     columns = (trials.c.trial_id, trials.c.number, trials.c.state)
     query = (
         select(*columns, leases.c.claim, leases.c.paused, leases.c.expires_at)
         .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
-        .where(of_study)
+        .where(trials.c.study_id == study.study_id)
     )
     found: dict[int, Any] = {row.number: row for row in connection.execute(query)}
+    name = f"study {study.name!r}"
     for number in numbers:
         if type(number) is not int or number not in found:
             there = f"its trials are 0 to {max(found)}" if found else "it has none yet"
-            raise SpecError(
-                "continue", f"study {study.name!r} has no trial {shown(number)}; {there}"
-            )
+            raise SpecError("continue", f"{name} has no trial {shown(number)}; {there}")
         if found[number].state == TrialState.FAIL:
-            raise SpecError(
-                "continue",
-                f"trial {number} failed, and only a paused or pruned trial can be continued; "
-                "--enqueue tries a configuration anew",
-            )
+            only = "only a paused or pruned trial can be continued"
+            other = "--enqueue tries a configuration anew"
+            raise SpecError("continue", f"trial {number} failed, and {only}; {other}")
     counted = sum(row.state in COUNTED for row in found.values())
     if counted > spec.trials:
-        raise SpecError(
-            "continue",
-            f"study {study.name!r} has {counted} finished trials, more than its total of "
-            f"{spec.trials}; give --trials {counted}, too",
-        )
+        more = f"more than its total of {spec.trials}; give --trials {counted}, too"
+        raise SpecError("continue", f"{name} has {counted} finished trials, {more}")
     return [found[number] for number in sorted(set(numbers))]
 
 
@@ -186,58 +165,52 @@ def _is_stopped(row: Row[Any]) -> bool:
 
 
 def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
-    head = f"trial {row.number}"
     if row.state == TrialState.COMPLETE:
-        return f"{head} is at its end already"
+        return "is at its end already"
     if not _is_stopped(row):
-        return f"{head} is under way, and now goes on to its end"
+        return "is under way, and now goes on to its end"
     rows = epochs_of(study.db, study.study_id, trials=[row.number])
-    epoch = max((it.epoch for it in rows), default=0)
-    if epoch == 0:
-        return f"{head} starts over, as it has no whole epoch yet"
-    return f"{head} goes on after epoch {epoch} of {spec.epochs}, if its checkpoint is left"
+    if epoch := max((it.epoch for it in rows), default=0):
+        return f"goes on after epoch {epoch} of {spec.epochs}, if its checkpoint is left"
+    return "starts over, as it has no whole epoch yet"
 
 
 def _trials_of(study: StudyHandle) -> list[FrozenTrial]:
     return study.db.optuna.get_all_trials(study.study_id, deepcopy=False)
 
 
-def _sort(
+def _is_of(trial: FrozenTrial, values: Values) -> bool:
+    return trial.user_attrs.get(ENQUEUED) == plain_values(values)
+
+
+def _missing(
     there: Sequence[FrozenTrial], spec: StudySpec, queue: Sequence[Values]
-) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """The trials that a queue's configurations have already, and those to be made."""
-    known, new = list[FrozenTrial](), list[FrozenTrial]()
+) -> list[FrozenTrial]:
+    """Trials to be made, where none is of a configuration; raises SpecError without room."""
+    new = list[FrozenTrial]()
     for values in queue:
-        wanted = plain_values(values)
-        same = [it for it in (*there, *new) if it.user_attrs.get(ENQUEUED) == wanted]
-        if not same:
+        if not any(_is_of(it, values) for it in (*there, *new)):
             new.append(_queued(spec, values))
-        elif same[0] not in (*known, *new):
-            known.append(same[0])
     taken = sum(it.state != TrialState.FAIL for it in there)
     if new and taken + len(new) > spec.trials:
-        raise SpecError(
-            "enqueue",
-            f"of {spec.trials} trials {taken} have begun or are queued, which leaves no room for "
-            f"{len(new)} more; give --trials {taken + len(new)}, too",
-        )
-    return known, new
+        begun = f"of {spec.trials} trials {taken} have begun or are queued"
+        remedy = f"no room for {len(new)} more; give --trials {taken + len(new)}, too"
+        raise SpecError("enqueue", f"{begun}, which leaves {remedy}")
+    return new
 
 
 def _queued(spec: StudySpec, values: Values) -> FrozenTrial:
     """A configuration that a person asks for: what it leaves out is drawn."""
-    open_ones, usual = searched(spec), base_values(spec)
+    open_ones, usual = space.searched(spec), space.base_values(spec)
     inside = {n: it for n, it in values.items() if n in open_ones and open_ones[n].contains(it)}
-    outside = {
-        name: value
-        for name, value in values.items()
-        if name not in inside and (name in open_ones or value != usual[name])
-    }
+    rest = {n: it for n, it in values.items() if n not in inside}
+    outside = {n: it for n, it in rest.items() if n in open_ones or it != usual[n]}
     attributes = {ENQUEUED: plain_values(values)}
     if outside:
         attributes[OVERRIDES] = plain_values(outside)
-    return queued_trial(spec, inside, attributes)
+    return space.queued_trial(spec, inside, attributes)
 
 
-def _in_words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {shown(value)}" for name, value in values.items())
+def _in_words(trial: FrozenTrial) -> str:
+    values = trial.user_attrs[ENQUEUED]
+    return ": " + ", ".join(f"{name} = {shown(value)}" for name, value in values.items())

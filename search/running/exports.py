@@ -58,8 +58,8 @@ def export_study(
         StorageError: no such database or study.
     """
     if format not in FORMATS:
-        names = ", ".join(FORMATS)
-        raise SpecError("format", f"format must be one of {names}, but got {format!r}")
+        known = f"one of {', '.join(FORMATS)}"
+        raise SpecError("format", f"format must be {known}, but got {format!r}")
     view = load_study(study, storage=storage)
     try:
         return FORMATS[format](view, str(to))
@@ -72,9 +72,10 @@ def export_study(
 
 def _in_files(study: Study, to: str, format: str) -> str:
     Path(to).mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        write_atomically(Path(to) / f"{name}.{format}", encoded(study.to_pandas(name), format))
-    return f"{', '.join(f'{name}.{format}' for name in FILES)} in {to}"
+    files = {f"{name}.{format}": study.to_pandas(name) for name in FILES}
+    for file, table in files.items():
+        write_atomically(Path(to) / file, encoded(table, format))
+    return f"{', '.join(files)} in {to}"
 
 
 def encoded(table: pandas.DataFrame, format: str) -> bytes:
@@ -99,10 +100,9 @@ def _measured(view: StudyView, trial: TrialView) -> Iterator[tuple[str, float, i
                 yield name, value, row.epoch, row.reported_at
     for number, result in enumerate(view.results, start=1):
         is_its = result.is_ours and result.trial_number == trial.number
-        if is_its and result.figures is not None:
-            for name in ("accuracy", "loss", "std"):
-                if (value := result.figures[name]) is not None:
-                    yield f"test_{name}", value, number, result.opened_at.timestamp()
+        for name in ("accuracy", "loss", "std") if is_its else ():
+            if (value := (result.figures or {}).get(name)) is not None:
+                yield f"test_{name}", value, number, result.opened_at.timestamp()
 
 
 def _tensorboard(view: StudyView, to: str) -> str:
@@ -113,10 +113,8 @@ def _tensorboard(view: StudyView, to: str) -> str:
         folder = Path(to) / f"trial_{trial.number:04}"
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        params = {
-            name: it if isinstance(it, bool | int | float) else str(it)
-            for name, it in trial.params.items()
-        }
+        plain = {n: it for n, it in trial.params.items() if isinstance(it, bool | int | float)}
+        params = {name: plain.get(name, str(it)) for name, it in trial.params.items()}
         with SummaryWriter(str(folder)) as writer:
             for name, value, step, when in _measured(view, trial):
                 writer.add_scalar(name, value, step, when)
@@ -150,23 +148,21 @@ def _mlflow(view: StudyView, to: str) -> str:
             ]
             whose = f"{trial.number}, begun {trial.started}"  # a study of this name has others
             told = f"{trial.state}, {len(metrics)} values"
-            if whose in known:
-                if known[whose].data.tags.get(TOLD) == told:
+            if (old := known.get(whose)) is not None:
+                if old.data.tags.get(TOLD) == told:
                     continue
-                client.delete_run(known[whose].info.run_id)
+                client.delete_run(old.info.run_id)
             tags = {TRIAL: whose, "arm": trial.arm, "reason": trial.reason}
-            run = client.create_run(
-                experiment,
-                start_time=_milliseconds(trial.started),
-                tags={name: text for name, text in tags.items() if text is not None},
-                run_name=f"trial {trial.number}",
-            ).info.run_id
+            given = {name: text for name, text in tags.items() if text is not None}
+            begin, end = map(_milliseconds, (trial.started, trial.finished))
+            named = f"trial {trial.number}"
+            run = client.create_run(experiment, begin, given, named).info.run_id
             params = [Param(name, str(value)) for name, value in trial.params.items()]
             client.log_batch(run, params=params)
             for first in range(0, len(metrics), MOST_METRICS):
                 client.log_batch(run, metrics[first : first + MOST_METRICS])
-            if trial.finished is not None:
-                client.set_terminated(run, ENDS[trial.state], _milliseconds(trial.finished))
+            if end is not None:
+                client.set_terminated(run, ENDS[trial.state], end)
             client.set_tag(run, TOLD, told)
     except MlflowException as error:
         raise SpecError("to", f"MLflow cannot use {to}: {first_line(error)}") from error

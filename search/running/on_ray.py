@@ -38,16 +38,16 @@ except ImportError as error:
 LOCAL = "local"
 JOIN_SECONDS = 5.0  # until a cluster must answer
 LONGEST_BACKOFF = 30.0  # seconds before a task that died is started again
-
-
-# What tasks need, as one object in Ray's store: no log and no dashboard shows what is in it.
-# Arguments of `join_study`, the database's URL and the study's images among them; and a person's
-# own Python files, by the study's names for them.
 Handed = tuple[Mapping[str, Any], Mapping[str, bytes]]
 
 
 def hand(run: Run, arguments: Mapping[str, Any]) -> Handed:
-    """What tasks need to work on this study, beside these arguments."""
+    """What tasks need to work on this study, beside these arguments.
+
+    One object in Ray's store: no log and no dashboard shows what is in it. Arguments of
+    `join_study`, the database's URL and the study's images among them; and a person's own Python
+    files, by the study's names for them.
+    """
     here = {"task": run.task, "runs_dir": run.folder.parent.absolute()}
     return {**arguments, **here}, contents(run.spec.extensions)
 
@@ -61,8 +61,7 @@ def work(handed: Handed, study: str, device: str) -> tuple[int, str]:
     except ValueError as error:
         if type(error).__module__.partition(".")[0] not in OURS:
             raise
-        is_away = is_transient(error.__cause__)  # the database
-        code = START_AGAIN if is_away else BAD_INPUT
+        code = START_AGAIN if is_transient(error.__cause__) else BAD_INPUT  # the database is away
         return code, f"on {ray.util.get_node_ip_address()}: {one_line(str(error))}"
 
 
@@ -79,12 +78,9 @@ def joined(address: str) -> Iterator[None]:
                     socket.create_connection((host, int(port)), JOIN_SECONDS).close()
                 ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
             except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it comes
-                reason = one_line(first_line(error))
-                raise SpecError(
-                    "ray",
-                    f"cannot join Ray at {address!r} ({reason}); start it with ray start --head, "
-                    "or give --ray local",
-                ) from error
+                problem = f"cannot join Ray at {address!r} ({one_line(first_line(error))})"
+                remedy = "start it with ray start --head, or give --ray local"
+                raise SpecError("ray", f"{problem}; {remedy}") from error
             leaving.callback(ray.shutdown)
         # Ray prints there what becomes of its nodes; standard output is for results.
         leaving.enter_context(redirect_stdout(sys.stderr))
@@ -104,8 +100,7 @@ class RayTask:
     def __init__(self, remote: Any, delay: float) -> None:
         self._remote, self._due = remote, time.monotonic() + delay
         self._arguments: Mapping[str, Any] = {}
-        self._cause = ""
-        self.ref: Any = None
+        self._cause, self.ref = "", None
 
     def call(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
@@ -142,14 +137,12 @@ class RayPool(WorkerPool):
         threads = max(1, int(request.cpus_per_worker))
         super().__init__([], {**arguments, "threads": threads})
         self._request = request
-        self._leaving = ExitStack()
 
     def __enter__(self) -> RayPool:
         request = self._request
         address = request.ray or LOCAL
-        self._leaving.enter_context(joined(address))
-        with ExitStack() as undo:
-            undo.callback(self._leaving.close)
+        with ExitStack() as leaving:
+            leaving.enter_context(joined(address))
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             url, several = read_url(request.storage), len(nodes) > 1 or "://" in address
             if url is not None and is_sqlite(url) and several:
@@ -157,7 +150,7 @@ class RayPool(WorkerPool):
                     f"{request.storage} serves one machine, but Ray at {address} has {len(nodes)} "
                     "nodes; give --storage postgresql://USER@HOST/NAME"
                 )
-            undo.pop_all()
+            self._leaving = leaving.pop_all()
         share = {"CPU": request.cpus_per_worker, "GPU": request.gpus_per_worker}
         places = sum(
             int(min(node.get(kind, 0.0) / each for kind, each in share.items() if each))
@@ -169,12 +162,9 @@ class RayPool(WorkerPool):
         self.words = [f"workers on Ray: {count}, on nodes: {len(nodes)}"]
         if places < count:
             self.words.append(f"{count - places} of them wait until there is room")
-        self._task = ray.remote(
-            num_cpus=request.cpus_per_worker,
-            num_gpus=request.gpus_per_worker,
-            max_retries=0,  # watch() starts it again
-            max_calls=1,  # a process each, as a local worker
-        )(work)
+        once = {"max_calls": 1, "max_retries": 0}  # a process each; watch() starts another
+        shares = {"num_cpus": request.cpus_per_worker, "num_gpus": request.gpus_per_worker}
+        self._task = ray.remote(**once, **shares)(work)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -195,9 +185,8 @@ class RayPool(WorkerPool):
     @staticmethod
     def _stop(children: Iterable[RayTask]) -> None:
         """Cancelling interrupts a task as Ctrl-C does, and it lays its trials aside."""
-        refs = [child.ref for child in children if child.ref is not None]
-        for ref in refs:
-            ray.cancel(ref, force=False)
-        if refs:
+        if refs := [child.ref for child in children if child.ref is not None]:
+            for ref in refs:
+                ray.cancel(ref, force=False)
             for ref in ray.wait(refs, num_returns=len(refs), timeout=LEAVE_SECONDS)[1]:
                 ray.cancel(ref, force=True)

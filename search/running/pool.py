@@ -67,11 +67,11 @@ class ChildProcess:
     """
 
     def __init__(self, function: str, on_line: Callable[[bytes], object] = lambda _: None) -> None:
-        self.last_line = ""  # of standard error
-        self.called = False
-        path = list(map(str, sys.path))
+        self._last_line = "it said nothing"  # of standard error
+        self._is_called = False
+        given = json.dumps([list(map(str, sys.path)), sys.argv[0]])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), function, json.dumps([path, sys.argv[0]])],
+            [sys.executable, "-P", str(SCRIPT), function, given],
             # Ctrl-C is not for it; of the two, Windows knows the latter.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -89,7 +89,7 @@ class ChildProcess:
     def call(self, *arguments: object) -> None:
         """Send the function its arguments."""
         assert self.process.stdin is not None
-        self.called = True
+        self._is_called = True
         with suppress(BrokenPipeError):  # it has died: whoever waits for it sees to that
             self.process.stdin.write(pickle.dumps(arguments))
             self.process.stdin.flush()
@@ -99,15 +99,14 @@ class ChildProcess:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
-        if not self.called:
+        if not self._is_called:
             self.process.kill()
 
     def _pass_on(self, line: bytes) -> None:
         text = line.decode(errors="replace")
         sys.stderr.write(text)
         sys.stderr.flush()
-        if text.strip():
-            self.last_line = text.strip()[:MOST_QUOTED]
+        self._last_line = text.strip()[:MOST_QUOTED] or self._last_line
 
     def poll(self) -> int | None:
         """Its exit code, or minus the signal that ended it, once all that it said was heard."""
@@ -115,9 +114,7 @@ class ChildProcess:
         if code is not None:
             for thread in self._threads:
                 thread.join(1.0)
-            assert self.process.stdin is not None
-            with suppress(BrokenPipeError):
-                self.process.stdin.close()
+            self.ask_to_stop()  # closes what led to it
         return code
 
     def cause_of_death(self) -> str:
@@ -126,7 +123,7 @@ class ChildProcess:
         if code == KILLED:
             return "SIGKILL: is there enough memory?"
         ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return f"{ending}: {self.last_line or 'it said nothing'}"
+        return f"{ending}: {self._last_line}"
 
 
 def _listen(stream: IO[bytes], heard: Callable[[bytes], object]) -> None:
@@ -168,8 +165,7 @@ class WorkerPool:
         self._arguments = dict(arguments)
         self._running: list[tuple[str, Any]] = []
         self._run: Run | None = None
-        self._reports = 0
-        self._deaths = 0  # since an epoch was reported
+        self._reports = self._deaths = 0  # the latter since an epoch was reported
 
     def __enter__(self) -> WorkerPool:
         for device in self.devices:
@@ -205,8 +201,7 @@ class WorkerPool:
                 person must fix (it has said so on standard error).
         """
         for device, child in list(self._running):
-            code = child.poll()
-            if code is not None:
+            if (code := child.poll()) is not None:
                 self._running.remove((device, child))
             if code == BAD_INPUT:
                 raise StudyBrokenError(
@@ -225,12 +220,10 @@ class WorkerPool:
         self._deaths = self._deaths + 1 if reports == self._reports else 1
         self._reports = reports
         if self._deaths >= MAX_DEATHS:
+            died = f"{MAX_DEATHS} workers died and no epoch was finished between"
             cause = child.cause_of_death()
             remedy = " try fewer --workers" if cause.startswith("SIGKILL") else ""
-            raise StudyBrokenError(
-                f"{MAX_DEATHS} workers died and no epoch was finished between, the last with "
-                f"{cause}{remedy}"
-            )
+            raise StudyBrokenError(f"{died}, the last with {cause}{remedy}")
 
     def stop(self) -> None:
         """Ask every worker to lay its trials aside; kill those that do not leave in time."""

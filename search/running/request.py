@@ -34,25 +34,15 @@ OF_ITS_DATASET = ("validation_count", "image_size", "mirror_changes_class", "sou
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a person asks for: a study file, options over it, where to work; see `read_request`.
+    """What a person asks for; made by `read_request`.
 
     Attributes:
         fields: the study file's, as arguments of `StudySpec`.
         options: fields of `StudySpec` that were given beside the file, in place of its own.
         file: the study file, for messages and for the study's name.
         names_file: whether the person named it; a study that exists must then agree with it.
-        study: its name, if the person gives it one.
-        storage, data_dir, runs_dir, checkpoints, device: as the options of `search.study`.
-        workers: processes that train at a time; None: one a core, at most 8, or one a GPU.
-        trials_per_device: that each trains at a time; None: four on a GPU, or 16 where arms are
-            compared, one on a CPU.
-        continue_trials: numbers of stopped trials to take to their ends.
-        enqueue: configurations to train before the sampler's, as `read_configurations` gives them.
-        warm_start: earlier studies that a new one starts from, see `read_earlier`.
-        stop_when_flat: gain below which the study ends, see `search.sampling.flat`; None: it has
-            its total.
-        ray: address of the Ray cluster whose nodes train; None: this process and its children do.
-        cpus_per_worker, gpus_per_worker: a worker's share of a node of that cluster.
+
+    The others are arguments of `run_study`. Of `enqueue` there is what `read_configurations` gives.
     """
 
     fields: Mapping[str, Any]
@@ -82,11 +72,7 @@ class Request:
         return name
 
     def study_name(self, dataset: str) -> str:
-        """The study's name: if nobody gave one, its file's, and what sets it apart from that.
-
-        Raises:
-            SpecError: it would be too long.
-        """
+        """The study's name: if nobody gave one, its file's, and what sets it apart from that."""
         if self.study is not None:
             return self.study
         name = study_name_for(dataset)
@@ -106,18 +92,18 @@ class Request:
             place: what the person calls the data set, if an existing study calls it otherwise.
 
         Raises:
-            SpecError: values or options that do not go together, or that the existing study
-                differs in.
+            SpecError: values that do not go together, or that the existing study differs in.
         """
         from search.store.studies import load_spec, resumed_spec
 
-        stored = None if existing is None else load_spec(existing)
         fields = self._fields_on(place or dataset)
-        if stored is not None and not self.names_file:
-            fields = {one.name: getattr(stored, one.name) for one in dataclasses.fields(StudySpec)}
+        if existing is not None:
+            stored = load_spec(existing)
+            if not self.names_file:
+                fields = {it.name: getattr(stored, it.name) for it in dataclasses.fields(stored)}
         options = self._options_over(fields)
         wanted = StudySpec(**{**fields, **options, "dataset": dataset})
-        if existing is None or stored is None:
+        if existing is None:
             return wanted
         named = {*options, *(self.fields if self.names_file else ())}
         if "trials" not in options and wanted.trials < stored.trials:
@@ -126,11 +112,9 @@ class Request:
 
     def _fields_on(self, dataset: str) -> dict[str, Any]:
         """The file's fields; on another data set, without what is true of the file's own alone."""
-        fields = dict(self.fields)
-        if fields.get("dataset") is None or self._is_of(dataset):
-            return fields
-        for name in OF_ITS_DATASET:
-            fields.pop(name, None)
+        if self.fields.get("dataset") is None or self._is_of(dataset):
+            return dict(self.fields)
+        fields = {name: it for name, it in self.fields.items() if name not in OF_ITS_DATASET}
         if "arms" in fields:
             fields["arms"] = tuple(replace(arm, reported={}) for arm in fields["arms"])
         return fields
@@ -141,30 +125,29 @@ class Request:
         return own is not None and canonical_name(own) == canonical_name(dataset)
 
     def _options_over(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that go with these fields; of a comparison, the total follows from `repeats`."""
         options, arms = dict(self.options), len(fields.get("arms", ()))
-        misplaced = {
+        of_other_kind = {
             "trials": f"--trials is for a search, but this study compares {arms} arms; give "
             f"--repeats R, which makes {arms} x R trials",
             "space": f"this study compares {arms} arms, whose base is its file's own [space]",
+            "repeats": "--repeats is for a study with [[arm]] tables, but this one searches a "
+            "space; give --trials N",
         }
-        if not arms:
-            misplaced = {
-                "repeats": "--repeats is for a study with [[arm]] tables, but this one searches a "
-                "space; give --trials N"
-            }
-        for name, problem in misplaced.items():
+        for name in ("trials", "space") if arms else ("repeats",):
             if name in options:
-                raise SpecError(name, problem)
+                raise SpecError(name, of_other_kind[name])
         if "repeats" in options:
             options["trials"] = arms * options["repeats"]
         return options
 
     def with_file(self, error: SpecError) -> ValueError:
         """The error with the study file that it stems from, if it stems from one."""
-        in_file = error.key in self.fields or error.key in self.fields["space"]
-        if not in_file or error.key in {*self.options, *self.options.get("space", ())}:
-            return error
-        return StudyFileError(f"{self.file}: {error}")
+        of_file, of_options = (
+            {*fields, *fields.get("space", ())} for fields in (self.fields, self.options)
+        )
+        is_of_file = error.key in of_file - of_options
+        return StudyFileError(f"{self.file}: {error}") if is_of_file else error
 
 
 # Attributes of a Request that are given by their names.
@@ -182,8 +165,8 @@ def read_request(
 
     Args:
         config: name or path of a study file; None for the default one.
-        given: values of OPTIONS, which replace the file's fields where they are not None, and of
-            WHERE, by name; others are ignored.
+        given: values of OPTIONS, where they are not None, and of WHERE, by name; others are
+            ignored.
         space: in place of the file's, written as its [space]; there is no baseline then.
         extensions: files that the study needs, beside those that its file names.
 
@@ -200,19 +183,17 @@ def read_request(
         check_study_name(where["study"])
     if "dataset" in options:
         canonical_name(options["dataset"])
-    configurations = read_configurations(where.get("enqueue", ()))
-    where["enqueue"] = [{key: _as_toml(it) for key, it in one.items()} for one in configurations]
-    file = find_study_file(config or DEFAULT_FILE)
-    fields = read_study_file(file)
+    where["enqueue"] = list(map(_as_toml, read_configurations(where.get("enqueue", ()))))
     if "seed" in options and where.get("trials_per_device") is None:
         where["trials_per_device"] = 1
+    file = find_study_file(config or DEFAULT_FILE)
+    fields = read_study_file(file)
     if extensions:
         options["extensions"] = (*fields.get("extensions", ()), *extensions)
     if space is not None:
-        written = {name: _as_toml(value) for name, value in space.items()}
-        register_families(families_in({"space": written}))
-        options["space"] = read_tables({"space": written})["space"]
-        options["baseline"] = None
+        written = {"space": _as_toml(space)}
+        register_families(families_in(written))
+        options |= {"space": read_tables(written)["space"], "baseline": None}
         if config is None:
             options["title"] = ""  # what the default file says of its own space
     return Request(
@@ -221,5 +202,7 @@ def read_request(
 
 
 def _as_toml(value: Any) -> Any:
-    """With lists for tuples."""
+    """With lists for tuples, in the values of tables too."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(it) for key, it in value.items()}
     return list(map(_as_toml, value)) if isinstance(value, tuple | list) else value

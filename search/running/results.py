@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     import pandas
 
 MEASURED = tuple(name for name in MEASURES if not name.startswith("test"))
-RESULTS = (
-    *("trial", "opened_at", "seeds", "images"),
-    *("accuracy", "error", "loss", "std", "loss_std"),
-)
+TESTED = ("images", "accuracy", "error", "loss", "std", "loss_std")
+RESULTS = ("trial", "opened_at", "seeds", *TESTED)
 TOP, LINES = 10, 14  # trials that a notebook shows, below so many lines of how they stand
 WORDS = ("state", "arm", "verdict", "configuration")  # columns that are read from the left
 EPOCH = tuple(field.name for field in fields(Epoch) if field.name != "metrics")
@@ -92,6 +90,7 @@ class Study(StudyView):
     def standings(self, top: int | None = None) -> Table:
         """Trials or arms by rank, for rich to print; `top`: at most so many, None: all."""
         objective, error = self.spec.objective, "validation_error"
+        images = self.dataset.validation_count
         if self.spec.is_comparison:
             columns = ["rank", "arm", "seeds", "failed", objective, error, "verdict"]
             base = printable(self.spec.arms[0].name)
@@ -101,13 +100,14 @@ class Study(StudyView):
             columns.append("configuration")
             meaning = (
                 f"At each trial's epoch of the lowest {self.spec.value.label}; only complete "
-                f"trials have a rank. {legend(self.dataset.validation_count)}"
+                f"trials have a rank. {legend(images)}"
             )
+        columns = list(dict.fromkeys(columns))  # the error may be the objective
         table = Table(title=Text(printable(self.name)), box=None, pad_edge=False)
         table.expand = not self.spec.is_comparison
         table.caption = Text(f"{meaning} {data_in_words(self)}.", "dim", justify="left")
         heads = {objective: self.spec.value.word.split()[-1], error: "error (%)"}
-        for name in dict.fromkeys(columns):
+        for name in columns:
             cut = name == "configuration"  # to what the others leave
             table.add_column(
                 heads.get(name, name),
@@ -117,9 +117,9 @@ class Study(StudyView):
                 overflow="ellipsis" if cut else "fold",
             )
         for row in _leaderboard(self)[:top]:
-            if row.get("trial") is not None and row[error] is not None:
-                row[f"{error}_std"] = sampling_error(row[error], self.dataset.validation_count)
-            table.add_row(*(_cell(row, name) for name in dict.fromkeys(columns)))
+            if "trial" in row and row[error] is not None:
+                row[f"{error}_std"] = sampling_error(row[error], images)
+            table.add_row(*(_cell(row, name) for name in columns))
         return table
 
 
@@ -192,7 +192,7 @@ def _results_table(view: StudyView) -> list[dict[str, Any]]:
             "trial": result.trial_number if result.is_ours else None,
             "opened_at": result.opened_at,
             "seeds": ", ".join(map(str, result.seeds)),
-            **{name: (result.figures or {}).get(name) for name in RESULTS[3:]},
+            **{name: (result.figures or {}).get(name) for name in TESTED},
         }
         for result in view.results
     ]
@@ -202,24 +202,22 @@ def _leaderboard(view: StudyView) -> list[dict[str, Any]]:
     """A row for each trial of a search, or each arm of a comparison, best first."""
     if view.spec.is_comparison:
         return _arms(view)
-    rows, found = {row["trial"]: row for row in _trials_table(view)}, list[dict[str, Any]]()
-    for rank, trial in enumerate(view.ranking, start=1):
+    rows = {row["trial"]: row for row in _trials_table(view)}
+    found = list[dict[str, Any]]()
+    for place, trial in enumerate(view.ranking, start=1):
+        rank = place if trial.state == "complete" else None
         words = trial.reason if trial.config is None else short_config(trial.config)
-        row = {"rank": rank if trial.state == "complete" else None, **rows[trial.number]}
-        found.append({**row, "configuration": f"{'baseline: ' * trial.is_baseline}{words or ''}"})
+        what = f"{'baseline: ' * trial.is_baseline}{words or ''}"
+        found.append({"rank": rank, **rows[trial.number], "configuration": what})
     return found
 
 
 def _cell(row: Mapping[str, Any], name: str) -> Text:
     value, around = row[name], row.get(f"{name}_std")
-    if value is None:
-        return Text()
-    if name not in MEASURES:
-        return Text(printable(str(value)))
+    if value is None or name not in MEASURES:
+        return Text("" if value is None else printable(str(value)))
     bare = MEASURES[name].bare
-    return Text(
-        f"{bare(value)} ± {bare(around)}" if around and name != "parameters" else bare(value)
-    )
+    return Text(bare(value) + (f" ± {bare(around)}" if around and name != "parameters" else ""))
 
 
 def _arms(view: StudyView) -> list[dict[str, Any]]:
@@ -238,12 +236,8 @@ def _arms(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _whose(trial: TrialView) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        "arm": trial.arm,
-        "repeat": trial.repeat,
-    }
+    who = {name: getattr(trial, name) for name in ("state", "arm", "repeat")}
+    return {"trial": trial.number, **who}
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:

@@ -24,29 +24,12 @@ from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue, SpecError
 from search.spec.earlier import Earlier
 from search.spec.space import check_space, has_baseline
-from search.store import without_password
+from search.store import folders, studies, without_password
 from search.store.data import check_data, find_place, is_folder, keep_data
 from search.store.database import Database
-from search.store.folders import (
-    CHECKPOINTS,
-    check_folder,
-    find_checkpoints,
-    runs_folder,
-    study_folder,
-    study_folders,
-    sweep,
-    usable,
-)
 from search.store.opening import database_exists, open_database
 from search.store.schema import HARDWARE, VERSIONS
-from search.store.studies import (
-    StudyHandle,
-    create_study,
-    find_study,
-    load_facts,
-    load_spec,
-    set_total,
-)
+from search.store.studies import StudyHandle
 from search.store.views import load_earlier
 from search.training.device import describe_hardware, versions
 from search.training.files import Remote
@@ -85,35 +68,39 @@ class Run:
 
     @property
     def checkpoints(self) -> Path | Remote:
-        return self.elsewhere or self.folder / CHECKPOINTS
+        return self.elsewhere or self.folder / folders.CHECKPOINTS
 
 
 def begin_run(
     study: StudyHandle,
     spec: StudySpec,
     task: Task,
+    stop: threading.Event,
     *,
-    runs: Path,
-    checkpoints: str | None = None,
-    **options: Any,
+    storage: str,
+    runs_dir: Path | None,
+    checkpoints: str | None,
+    trials_per_device: int | None,
 ) -> Run:
     """Take part in a study: store what is known of its data, claim its folder.
 
-    Args:
-        runs: where the study has its folder.
-        checkpoints: a folder or URL for those of all studies, in place of that folder.
-        options: further attributes of the Run.
-
-    Raises:
-        DataError: the study was made with other data.
-        StorageError: the folder cannot be used, or the database was unavailable.
+    Raises DataError where the study was made with other data.
     """
     keep_data(study, task)
-    folder = study_folder(study, runs)
-    check = partial(check_folder, study, folder)
+    folder = folders.study_folder(study, folders.runs_folder(storage, runs_dir))
+    elsewhere = None
     if checkpoints is not None:
-        options["elsewhere"] = find_checkpoints(checkpoints) / str(study.identity)
-    return Run(study=study, spec=spec, task=task, folder=folder, check=check, **options)
+        elsewhere = folders.find_checkpoints(checkpoints) / str(study.identity)
+    return Run(
+        study=study,
+        spec=spec,
+        task=task,
+        folder=folder,
+        stop=stop,
+        check=partial(folders.check_folder, study, folder),
+        trials_at_a_time=trials_per_device,
+        elsewhere=elsewhere,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,38 +123,27 @@ class Plan:
     notes: tuple[str, ...]
     db: Database | None
     existing: StudyHandle | None
-    queue: Sequence[Mapping[str, ParameterValue]] = ()
-    earlier: tuple[Earlier, ...] = ()
+    queue: Sequence[Mapping[str, ParameterValue]]
+    earlier: tuple[Earlier, ...]
 
     def begin(self, stop: threading.Event) -> Run:
         """Make the study, or take it up again; from here on it is in the database."""
         request, spec, task = self.request, self.spec, self.task
         db = self.db or open_database(request.storage)
         db.leaving = stop
-        study = self.existing or create_study(
-            db,
-            self.name,
-            spec,
-            task.info,
-            validation_count=len(task.validation),
-            content=task.content,
-            earlier=self.earlier,
+        new: dict[str, Any] = {"content": task.content, "earlier": self.earlier}
+        study = self.existing or studies.create_study(
+            db, self.name, spec, task.info, validation_count=len(task.validation), **new
         )
-        run = begin_run(
-            study,
-            spec,
-            task,
-            runs=runs_folder(request.storage, request.runs_dir),
-            stop=stop,
-            trials_at_a_time=request.trials_per_device,
-            checkpoints=request.checkpoints,
-        )
+        same = ("storage", "runs_dir", "checkpoints", "trials_per_device")
+        where = {name: getattr(request, name) for name in same}
+        run = begin_run(study, spec, task, stop, **where)
         set_flat(study, request.stop_when_flat, spec.trials)
-        set_total(study, spec.trials, spec.budget)
+        studies.set_total(study, spec.trials, spec.budget)
         with study.transaction():  # it may have been deleted while images were loaded
             study.study.set_user_attr(HARDWARE, describe_hardware(task.device))
             study.study.set_user_attr(VERSIONS, versions())
-        sweep(study, run.folder)
+        folders.sweep(study, run.folder)
         return run
 
 
@@ -185,37 +161,27 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             undo.callback(db.close)
         dataset, substitute = _choose_dataset(request, db)
         name = request.study_name(dataset)
-        existing = None if db is None else find_study(db, name)
+        existing = None if db is None else studies.find_study(db, name)
         place = dataset
         try:
             if existing is not None:
                 named = None if request.dataset is None else dataset
                 place = find_place(existing, named, request.data_dir)
                 if is_folder(place):
-                    dataset = load_spec(existing).dataset  # the same, as the study calls it
+                    dataset = studies.load_spec(existing).dataset  # the same, as the study calls it
             spec = request.spec(dataset, existing, place)
             task = load_study_task(spec, request.data_dir, device, place=place)
             limits = limits_of(spec, task.image_shape, task.classes)
             earlier = _earlier(request, spec, db, existing, limits)
             queue = read_queue(request.enqueue, spec)
             check_space(spec, task.image_shape, task.classes, queue)
-            if request.stop_when_flat is not None and (spec.is_comparison or spec.minimize_also):
-                what = "compares arms" if spec.is_comparison else "looks for a Pareto front"
-                problem = f"stop_when_flat is for a search of one best, but this study {what}"
-                raise SpecError("stop_when_flat", problem)
-            find_sampler(spec.sampler)
-            stops = find_pruner(spec.pruner)
-            if spec.minimize_also and stops.choose is None and spec.pruner != "none":
-                what = f"minimize_also and pruner {spec.pruner!r}, which stops small networks"
-                other = 'write pruner = "promotion" or "none"'
-                raise SpecError("minimize_also", f"{what}, do not go together; {other}")
+            _check_rules(request, spec)
             check_training(spec, task.image_shape, task.classes)
-            first = has_baseline(spec, task.image_shape, task.classes) + sum(
-                len(one.configurations) for one in earlier
-            )
+            first = sum(len(one.configurations) for one in earlier)
+            first += has_baseline(spec, task.image_shape, task.classes)
             check_wishes(existing, spec, request.continue_trials, queue, first=first)
-            notes = (*task.info.notes, *([limits.check()] if limits is not None else []))
-            notes += tuple(map(warm_start_in_words, earlier))
+            of_limits = () if limits is None else (limits.check(),)
+            notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
             if existing is None and dataset.startswith(FOLDER):
                 size, mirror = task.image_shape[1], task.info.mirror_changes_class
                 spec = replace(spec, image_size=size, mirror_changes_class=mirror)
@@ -224,10 +190,25 @@ def make_plan(request: Request, device: torch.device) -> Plan:
         if existing is not None:
             check_data(existing, task)
         if request.checkpoints is not None:
-            find_checkpoints(request.checkpoints)
-        usable(next(study_folders(runs_folder(request.storage, request.runs_dir), name)))
+            folders.find_checkpoints(request.checkpoints)
+        runs = folders.runs_folder(request.storage, request.runs_dir)
+        folders.usable(next(folders.study_folders(runs, name)))
         undo.pop_all()
         return Plan(request, name, spec, task, substitute, notes, db, existing, queue, earlier)
+
+
+def _check_rules(request: Request, spec: StudySpec) -> None:
+    """Whether sampler, pruner and end of the study are known, and go together."""
+    if request.stop_when_flat is not None and (spec.is_comparison or spec.minimize_also):
+        what = "compares arms" if spec.is_comparison else "looks for a Pareto front"
+        problem = f"stop_when_flat is for a search of one best, but this study {what}"
+        raise SpecError("stop_when_flat", problem)
+    find_sampler(spec.sampler)
+    stops = find_pruner(spec.pruner)
+    if spec.minimize_also and stops.choose is None and spec.pruner != "none":
+        what = f"minimize_also and pruner {spec.pruner!r}, which stops small networks"
+        other = 'write pruner = "promotion" or "none"'
+        raise SpecError("minimize_also", f"{what}, do not go together; {other}")
 
 
 def _earlier(
@@ -245,11 +226,9 @@ def _earlier(
     for named in map(without_password, request.warm_start):
         if not any(source in (named, f"{named}#{source.rpartition('#')[2]}") for source in has):
             made = f"a warm start from {', '.join(sorted(has))}" if has else "no warm start"
-            raise SpecError(
-                "warm_start",
-                f"study {existing.name!r} was made with {made}, but got --warm-start {named}; give "
-                "another --study NAME, or leave it out to carry on",
-            )
+            differs = f"was made with {made}, but got --warm-start {named}"
+            remedy = "give another --study NAME, or leave it out to carry on"
+            raise SpecError("warm_start", f"study {existing.name!r} {differs}; {remedy}")
     return kept
 
 
@@ -257,8 +236,8 @@ def _choose_dataset(request: Request, db: Database | None) -> tuple[str, str | N
     """(data set, why it is a substitute or None)."""
     dataset, reason = request.dataset, None
     if dataset is None and request.study is not None and db is not None:
-        found = find_study(db, request.study)
-        dataset = None if found is None else load_facts(found).name
+        found = studies.find_study(db, request.study)
+        dataset = None if found is None else studies.load_facts(found).name
     if dataset is None:
         dataset, reason = choose_dataset(request.data_dir)
     return canonical_name(dataset), reason

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from search.analysis.wording import printable
 from search.running import by_hand
 from search.running.pool import WATCH_SECONDS, WorkerPool, default_workers, threads_for
 from search.running.request import Request, read_request
-from search.running.run import Plan, Run, make_plan
+from search.running.run import Run, make_plan
 from search.running.worker import TRIALS_PER_GPU, train_trials
 from search.spec.domains import SpecError, check_count
 from search.spec.extensions import load_extension
@@ -139,57 +140,44 @@ def run_study(
         given["enqueue"] = [enqueue]
     if timeout is not None and not timeout > 0:
         raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
-    request = read_request(
-        None if config is None else str(config),
-        given,
-        space=space,
-        extensions=[load_extension(str(file), Path(file)) for file in extensions],
-    )
+    added = [load_extension(str(file), Path(file)) for file in extensions]
+    file = None if config is None else str(config)
+    request = read_request(file, given, space=space, extensions=added)
 
-    def warn(plan: Plan) -> None:
-        if plan.substitute is not None:
-            warnings.warn(fallback_words(plan.substitute), stacklevel=4)
+    def warn(substitute: str) -> None:
+        warnings.warn(fallback_words(substitute), stacklevel=4)
 
     stop = stop or threading.Event()
     with kept_threads(), interrupts_set(stop):
-        found = search_study(request, stop=stop, timeout=timeout, progress=progress, on_plan=warn)
+        found = search_study(
+            request, stop=stop, timeout=timeout, progress=progress, on_substitute=warn
+        )
     from search.running.results import Study  # with all that draws
 
     return Study.of(found)
 
 
 def choose_devices(request: Request) -> list[torch.device]:
-    """The device of each process that is to train; the first one's is where images are checked.
-
-    Raises:
-        DeviceError: there is none such.
-    """
+    """The device of each process that is to train; the first one's is where images are checked."""
     check_count("workers", request.workers)
     chosen = choose_device(request.device)
-    every_gpu = request.device in ("auto", "cuda") and chosen.type == "cuda"
-    gpus = torch.cuda.device_count() if every_gpu else 1
+    devices = [chosen]
+    if request.device in ("auto", "cuda") and chosen.type == "cuda":
+        devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     # Several workers would race for the sampler's draws, which a seed decides.
-    default = 1 if "seed" in request.options else default_workers(chosen.type, gpus)
-    count = request.workers or default
-    if every_gpu:
-        return [torch.device("cuda", number % gpus) for number in range(count)]
-    return [chosen] * count
+    default = 1 if "seed" in request.options else default_workers(chosen.type, len(devices))
+    return list(islice(cycle(devices), request.workers or default))
 
 
 def what_a_seed_costs(request: Request, device: torch.device) -> list[str]:
     """That trials are trained one at a time, and what changes it, where more would be usual."""
-    if "seed" not in request.options:
+    flag, given, usual = "trials-per-device", request.trials_per_device, TRIALS_PER_GPU
+    if device.type == "cpu":
+        flag, given, usual = "workers", request.workers or 1, default_workers("cpu")
+    if "seed" not in request.options or usual == 1 or given != 1:
         return []
-    on_cpu = device.type == "cpu"
-    given = (request.workers or 1) if on_cpu else request.trials_per_device
-    usual = default_workers("cpu") if on_cpu else TRIALS_PER_GPU
-    flag = "workers" if on_cpu else "trials-per-device"
-    if usual == 1 or given != 1:
-        return []
-    return [
-        f"one trial at a time, so that the same --seed gives the same study; with --{flag} {usual} "
-        "it takes less time"
-    ]
+    why = "one trial at a time, so that the same --seed gives the same study"
+    return [f"{why}; with --{flag} {usual} it takes less time"]
 
 
 @optuna_warnings_only()
@@ -199,7 +187,7 @@ def search_study(
     stop: threading.Event,
     timeout: float | None = None,
     progress: bool = True,
-    on_plan: Callable[[Plan], None] = lambda _: None,
+    on_substitute: Callable[[str], None] = lambda _: None,
 ) -> StudyView:
     """Make a study or take it up again, and train until its total, the time limit or `stop`.
 
@@ -208,7 +196,7 @@ def search_study(
     Args:
         timeout: seconds; None: no limit.
         progress: show it on standard error.
-        on_plan: told what is to be done, before anything is written.
+        on_substitute: told, before anything is written, why digits stand in for the usual data set.
 
     Raises:
         ValueError: see `make_plan` and `train_trials`.
@@ -217,7 +205,8 @@ def search_study(
     pool, device = _make_pool(request)
     with pool:
         plan = make_plan(request, device)
-        on_plan(plan)
+        if plan.substitute is not None:
+            on_substitute(plan.substitute)
         run = plan.begin(stop)
         with run.study.told_if_gone():
             told = by_hand.enqueue(run.study, run.spec, plan.queue) if plan.queue else []
@@ -257,8 +246,8 @@ def _train(run: Run, pool: WorkerPool, timeout: float | None, *, progress: bool)
 
     content = ContentWriter(run.study)
     read = run.study.told_if_gone()(partial(view_study, run.study))
+    shown = Progress(read, console=console()) if progress else nullcontext()
     try:
-        shown = Progress(read, console=console()) if progress else nullcontext()
         with stop_after(timeout, run.stop), shown:
             if pool.devices:
                 _oversee(run, pool, content.write_if_due)

@@ -39,16 +39,12 @@ class DivergedError(Exception):
 
 
 def trial_seed(study_seed: int, trial_number: int) -> int:
-    """A trial's seed: a function of the study's seed and the trial's number alone."""
+    """A function of the study's seed and the trial's number alone."""
     return derived_seed(study_seed, "trial", trial_number)
 
 
 def checkpoint_path(folder: Path | Remote, trial_number: int) -> Path | Remote:
-    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too.
-
-    Raises:
-        StorageError: the database gives it a number that is none.
-    """
+    """Where a trial's checkpoint lies. SQLite keeps any text as a number, `../../x` too."""
     if not isinstance(trial_number, int) or trial_number < 0:
         raise StorageError(f"a trial of the database has the number {shown(trial_number)}")
     return folder / f"trial-{trial_number}.pt"
@@ -61,7 +57,7 @@ class TrialCheckpoint:
         self, run: Run, lease: Lease, started: datetime | None, config: TrialConfig
     ) -> None:
         content = run.task.content
-        self._run, self._lease = run, lease
+        self._run, self._trial_id = run, lease.trial_id
         self._path = checkpoint_path(run.checkpoints, lease.trial_number)
         # What the file must agree with, as it may stem from a study since deleted. The order of the
         # images is part of it: on it depends which of them are for validation.
@@ -78,27 +74,21 @@ class TrialCheckpoint:
         if saved is None:
             return None
         state: dict[str, Any] = saved["training"]
-        reported = epochs_of_trial(self._run.db, self._lease.trial_id)
-        if state["epoch"] > max((row.epoch for row in reported), default=0):
-            return None  # a power cut undid reports (see `transaction`): they are to be made again
-        return state
+        reported = epochs_of_trial(self._run.db, self._trial_id)
+        # Ahead of them if a power cut undid reports (see `transaction`): they are to be made again.
+        is_ahead = state["epoch"] > max((row.epoch for row in reported), default=0)
+        return None if is_ahead else state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was there.
-
-        Raises:
-            StudyGoneError: the study's folder was taken away.
-            CheckpointUnwritableError: no room, or no right to write.
-        """
+        """Replace what was there; an error says that it cannot be, or that the folder is gone."""
         self._run.check()
         try:
             save_checkpoint(self._path, {"identity": self._identity, "training": state})
         except OSError as error:
             self._run.check()  # the folder may have been taken away at this very moment
-            raise CheckpointUnwritableError(
-                f"cannot write {self._path} ({error.strerror}); nothing is lost: make room, "
-                "then run the same command again"
-            ) from error
+            problem = f"cannot write {self._path} ({error.strerror})"
+            remedy = "nothing is lost: make room, then run the same command again"
+            raise CheckpointUnwritableError(f"{problem}; {remedy}") from error
 
 
 def train_trial(
@@ -117,15 +107,12 @@ def train_trial(
         StoppedError: the run was asked to stop.
         LostLeaseError: another worker took the trial over.
         StudyGoneError, StorageError, CheckpointUnwritableError: the study cannot go on.
-        Exception: whatever else the configuration does to its training is its own fault.
+        Exception: anything else is the configuration's own fault.
     """
     if lease.exhausted:
-        return TrialState.FAIL, (
-            f"abandoned {lease.attempt - 1} times without a new epoch: each time its worker was "
-            "gone"
-        )
-    db, spec = run.db, run.spec
-    task = run.task
+        times = f"{lease.attempt - 1} times without a new epoch"
+        return TrialState.FAIL, f"abandoned {times}: each time its worker was gone"
+    db, spec, task = run.db, run.spec, run.task
 
     def begin(trial: Trial) -> tuple[TrialConfig, datetime | None]:
         config = suggest(trial, spec)
@@ -136,13 +123,23 @@ def train_trial(
         return config, trial.datetime_start
 
     config, started = sample(run.study, lease, begin)
-    network = config.architecture
-    share, words = share_of_limits(network, spec, task.image_shape, task.classes)
+    share, words = share_of_limits(config.architecture, spec, task.image_shape, task.classes)
     if share > 1:  # others than our sampler have queued it
         return TrialState.FAIL, f"too large: it {words}"
+    # Of what earlier holders reported they were told whether to go on; but one that vanished may
+    # have died before it asked.
+    reported = epochs_of_trial(db, lease.trial_id) if chooser else []
+    decided = max((row.epoch for row in reported), default=-1) - (lease.attempt > 1)
+
+    def ending_after(epoch: int) -> Ending | None:
+        if should_prune(run.study, spec, lease, epoch):
+            return TrialState.PRUNED, None
+        goes_on = chooser is None or epoch <= decided or chooser.goes_on(lease, epoch)
+        return None if goes_on else (TrialState.RUNNING, None)
+
     checkpoint = TrialCheckpoint(run, lease, started, config)
     training = run.train(
-        network,
+        config.architecture,
         config.recipe,
         task,
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
@@ -152,21 +149,9 @@ def train_trial(
         metrics=spec.metrics,
         objective=spec.objective,
     )
-
     with closing(training):
-        # Of what earlier holders reported they were told whether to go on; but one that vanished
-        # may have died before it asked.
-        reported = epochs_of_trial(db, lease.trial_id) if chooser else []
-        decided = max((row.epoch for row in reported), default=-1) - (lease.attempt > 1)
-
-        def is_laid_aside(epoch: int) -> bool:
-            return chooser is not None and epoch > decided and not chooser.goes_on(lease, epoch)
-
-        if training.epoch > 0:
-            if should_prune(run.study, spec, lease, training.epoch):
-                return TrialState.PRUNED, None
-            if is_laid_aside(training.epoch):
-                return TrialState.RUNNING, None
+        if training.epoch > 0 and (ending := ending_after(training.epoch)):
+            return ending
         for epoch in training.slices():
             if epoch is not None:
                 if heartbeat.lost(lease):
@@ -175,10 +160,8 @@ def train_trial(
                 record_epoch(db, lease, epoch, spec.value.of(epoch))
                 if epoch.epoch > 0:
                     checkpoint.save(training.state())
-                if should_prune(run.study, spec, lease, epoch.epoch):
-                    return TrialState.PRUNED, None
-                if is_laid_aside(epoch.epoch):
-                    return TrialState.RUNNING, None
+                if ending := ending_after(epoch.epoch):
+                    return ending
             yield
         pictures.upload(lease, training.confusion().numpy())
     return TrialState.COMPLETE, None
@@ -204,40 +187,26 @@ def describe(error: Exception) -> str:
     text = first_line(error)
     if is_out_of_memory(error):
         return f"out of memory: {text}" if text else "out of memory"
-    if isinstance(error, DivergedError):
-        return text
-    return f"{type(error).__name__}: {text}"
+    return text if isinstance(error, DivergedError) else f"{type(error).__name__}: {text}"
 
 
 def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> None:
     """Tell Optuna of a trial's end, with what its dashboard shows of it, and give the lease up.
 
-    One that is laid aside (RUNNING) only gets the latter.
-
-    Raises:
-        LostLeaseError, StorageError: see `finish`.
+    One that is laid aside (RUNNING) only gets the latter. For errors see `finish`.
     """
     rows = epochs_of_trial(run.db, lease.trial_id, run.spec.objective)
-    best = best_epoch(rows)
-    attributes: dict[str, Any] = {
-        EPOCHS: max((row.epoch for row in rows), default=0),
-        SECONDS: round(sum(row.seconds for row in rows), 2),
-    }
-    if best is not None:
-        attributes |= {
-            BEST_EPOCH: best.epoch,
-            ERROR: round(best.validation_error, 6),
-            ACCURACY: round(1 - best.validation_error, 6),
-        }
+    seconds = round(sum(row.seconds for row in rows), 2)
+    epochs = max((row.epoch for row in rows), default=0)
+    attributes: dict[str, Any] = {EPOCHS: epochs, SECONDS: seconds}
+    value = None
+    if (best := best_epoch(rows)) is not None:
+        attributes |= {BEST_EPOCH: best.epoch, ERROR: round(best.validation_error, 6)}
+        attributes[ACCURACY] = round(1 - best.validation_error, 6)
+        value = best.value if state == TrialState.COMPLETE else None
     if reason is not None:
         attributes[REASON] = reason
-    finish(
-        run.study,
-        lease,
-        state=state,
-        value=best.value if state == TrialState.COMPLETE and best is not None else None,
-        attributes=attributes,
-    )
+    finish(run.study, lease, state=state, value=value, attributes=attributes)
 
 
 def give_up_if_broken(run: Run) -> None:
@@ -252,7 +221,8 @@ def give_up_if_broken(run: Run) -> None:
     if [row.state for row in latest] == [TrialState.FAIL] * MAX_FAILURES_IN_A_ROW:
         trial_id, number, _ = latest[0]
         attributes = read(run.db, lambda _: run.db.optuna.get_trial_user_attrs(trial_id))
+        reason = attributes.get(REASON, "no reason given")
         raise StudyBrokenError(
-            f"the last {len(latest)} trials failed, so the study stops; trial {number}: "
-            f"{attributes.get(REASON, 'no reason given')}; fix it, then run the same command again"
+            f"the last {len(latest)} trials failed, so the study stops; trial {number}: {reason}; "
+            "fix it, then run the same command again"
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from search.store import CheckpointUnwritableError, StorageError, StudyGoneError
 from search.store.claims import COUNTED, COUNTED_OF_ARMS, claim
 from search.store.data import find_place
 from search.store.database import optuna_warnings_only
-from search.store.folders import ARTIFACTS, runs_folder, sweep
+from search.store.folders import ARTIFACTS, sweep
 from search.store.leases import Heartbeat, Lease, LostLeaseError, drop, release
 from search.store.opening import open_database
 from search.store.studies import load_spec, require_study
@@ -96,12 +97,11 @@ def join_study(
         db.leaving = stopping.event
         found = require_study(db, study)
         with found.told_if_gone():
-            runs, spec = runs_folder(storage, runs_dir), load_spec(found)
+            spec = load_spec(found)
             if task is None:
                 place = find_place(found, dataset, data_dir)
                 task = load_study_task(spec, data_dir, chosen, place=place)
-            else:
-                task = task.to(chosen)
+            task = task.to(chosen)
             # Whoever made the study has checked it; whoever can write to the database may have not.
             check_space(spec, task.image_shape, task.classes)
             check_training(spec, task.image_shape, task.classes)
@@ -109,29 +109,31 @@ def join_study(
                 found,
                 spec,
                 task,
-                runs=runs,
-                stop=stopping.event,
-                trials_at_a_time=trials_per_device,
+                stopping.event,
+                storage=storage,
+                runs_dir=runs_dir,
                 checkpoints=checkpoints,
+                trials_per_device=trials_per_device,
             )
             if quiet:
                 train_trials(run)
-                return _exit_code(stopping)
-            sweep(found, run.folder)
-            log(f"{describe_hardware(chosen)} joins study {found.name}")
-            read = found.told_if_gone()(partial(view_study, found))
-            with Progress(read, console=console()):
-                train_trials(run)
-            # Workers that a study command starts are spared the libraries for pictures.
-            from search.dashboard.content import ContentWriter
-
-            ContentWriter(found).write()
-            sweep(found, run.folder)
-    return _exit_code(stopping)
+            else:
+                _train_shown(run)
+    again = stopping.event.is_set() and not stopping.signal
+    return START_AGAIN if again else stopping.exit_code
 
 
-def _exit_code(stopping: StopOnSignal) -> int:
-    return START_AGAIN if stopping.event.is_set() and not stopping.signal else stopping.exit_code
+def _train_shown(run: Run) -> None:
+    sweep(run.study, run.folder)
+    log(f"{describe_hardware(run.task.device)} joins study {run.study.name}")
+    read = run.study.told_if_gone()(partial(view_study, run.study))
+    with Progress(read, console=console()):
+        train_trials(run)
+    # Workers that a study command starts are spared the libraries for pictures.
+    from search.dashboard.content import ContentWriter
+
+    ContentWriter(run.study).write()
+    sweep(run.study, run.folder)
 
 
 def work_for_study(arguments: Mapping[str, Any]) -> int:
@@ -170,27 +172,18 @@ def train_trials(run: Run) -> None:
             pass
         finally:
             unreachable = isinstance(sys.exception(), StorageError)
-            for slot in [*slots.running, *slots.crowded_out]:
-                slot.close()
+            for slot in (*slots.running, *slots.crowded_out):
+                slot.held.close()
                 if not unreachable:  # else the lease runs out by itself
                     release(run.db, slot.lease)
 
 
 class Slot(NamedTuple):
-    """One trial that is held and trained here; see `train_trial`.
-
-    Attributes:
-        keeping: keeps its lease alive until it is closed.
-    """
+    """One trial that is trained here; until `held` is closed its lease is kept alive."""
 
     lease: Lease
     training: Generator[None, None, Ending]
-    keeping: ExitStack
-
-    def close(self) -> None:
-        """Let go of the trial."""
-        self.training.close()
-        self.keeping.close()
+    held: ExitStack
 
 
 class Slots:
@@ -210,31 +203,31 @@ class Slots:
         self._chooser = make_chooser(contenders, self._flat)
         self._resting_until = 0.0
         self._alone = False
-        self.running: list[Slot] = []
-        self.crowded_out: list[Slot] = []
+        self.running, self.crowded_out = deque[Slot](), deque[Slot]()
 
     def claim(self) -> None:
         """Fill the free places. On return none is filled only if there is nothing to do, ever."""
         run, running = self._run, self.running
         if self.crowded_out and not running:
-            running.append(self.crowded_out.pop(0))
+            running.append(self.crowded_out.popleft())
             self._alone = True
         if self.crowded_out or self._alone:
             return
+        counted = COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED
         while len(running) < self._limit and not run.stop.is_set():
             if time.monotonic() < self._resting_until:
                 return
             match claim(
                 run.study,
                 total=run.spec.trials,
-                counted=COUNTED_OF_ARMS if run.spec.is_comparison else COUNTED,
+                counted=counted,
                 choose=self._chooser,
                 flat=self._flat,
             ):
                 case Lease() as lease:
-                    keeping = ExitStack()
-                    keeping.enter_context(self._heartbeat.keep(lease))
-                    running.append(Slot(lease, self._train(lease), keeping))
+                    held = ExitStack()
+                    held.enter_context(self._heartbeat.keep(lease))
+                    running.append(self._begin(lease, held))
                 case "wait" if not running:
                     run.stop.wait(WAIT_SECONDS)
                 case "done" if not running:
@@ -260,14 +253,13 @@ class Slots:
             crowded = is_out_of_memory(error) and len(self.running) > 1
             ending = TrialState.FAIL, describe(error)
         else:
-            self.running.remove(slot)
-            self.running.append(slot)
+            self.running.rotate(-1)
             return
         # Out here no error holds on to tensors any more.
         if crowded:
             self.running.remove(slot)
-            self.crowded_out.append(slot._replace(training=self._train(slot.lease)))
-            self._limit = max(1, min(len(self.running), self._limit))  # from now on
+            self.crowded_out.append(self._begin(slot.lease, slot.held))
+            self._limit = min(len(self.running), self._limit)  # from now on
             return_memory()
             return
         try:
@@ -286,11 +278,12 @@ class Slots:
             give_up_if_broken(run)
         run.on_change()
 
-    def _train(self, lease: Lease) -> Generator[None, None, Ending]:
-        return train_trial(self._run, lease, self._heartbeat, self._pictures, self._chooser)
+    def _begin(self, lease: Lease, held: ExitStack) -> Slot:
+        training = train_trial(self._run, lease, self._heartbeat, self._pictures, self._chooser)
+        return Slot(lease, held.enter_context(closing(training)), held)
 
     def _let_go(self, slot: Slot) -> None:
         """Its place is free at once."""
         self.running.remove(slot)
-        slot.close()
+        slot.held.close()
         self._alone, self._resting_until = False, 0.0

@@ -124,17 +124,21 @@ class Workplace:
         words += ["--acknowledged", str(self.notes)]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
+        command = [sys.executable, str(PROGRAM), *words]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *words],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
+            command, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True
         )
         self._all.append(process)
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
         return WorkerProcesses(process=process, pids=pids, epochs=epochs)
+
+    def finish(self, workers: WorkerProcesses, total: int, *, undisturbed: bool = False) -> None:
+        """All end well; `undisturbed`: and none has lost a lease meanwhile."""
+        assert workers.wait() == 0
+        self.check(total)
+        assert not undisturbed or all(line[0] != "lost" for line in self.lines())
 
     def lines(self, of: WorkerProcesses | None = None) -> list[list[str]]:
         """What the workers noted, in words: all, or those of one start."""
@@ -151,6 +155,12 @@ class Workplace:
         while len(self.lines()) < reports:
             assert time.monotonic() < deadline, f"{reports} reports did not come"
             time.sleep(0.01)
+
+    def attempts(self) -> set[int]:
+        """Of all reports: 1 where no trial was ever taken over."""
+        with closing(open_database(self.url)) as db:
+            study_id = db.optuna.get_study_id_from_name("study")
+            return {row.attempt for row in epochs_of(db, study_id)}
 
     def stop_in_mid_trial(self, workers: WorkerProcesses) -> str:
         """Stop a single worker before its trial's last report. Returns the trial's number.
@@ -181,21 +191,19 @@ class Workplace:
 
     def check(self, total: int) -> None:
         """What must hold when all is over: exact totals, and nothing acknowledged lost."""
-        database = open_database(self.url)
-        study = optuna.load_study(study_name="study", storage=database.optuna)
-        trials = study.get_trials(deepcopy=False)
+        with closing(open_database(self.url)) as db:
+            study_id = db.optuna.get_study_id_from_name("study")
+            trials, rows = db.optuna.get_all_trials(study_id), epochs_of(db, study_id)
         states = [trial.state.name for trial in trials]
         assert states.count("COMPLETE") == total
         assert set(states) <= {"COMPLETE", "FAIL"}
         assert [trial.number for trial in trials] == list(range(len(trials)))
-        rows = epochs_of(database, database.optuna.get_study_id_from_name("study"))
         stored = {(row.trial_number, row.epoch): row.validation_loss for row in rows}
         for number, epoch, loss in (line for line in self.lines() if line[0] != "lost"):
             assert stored[int(number), int(epoch)] == float(loss)
         for trial in trials:  # and Optuna's table agrees with ours, report for report
             ours = {key[1]: loss for key, loss in stored.items() if key[0] == trial.number}
             assert trial.intermediate_values == ours
-        database.close()
 
     def close(self) -> None:
         end(self._all)

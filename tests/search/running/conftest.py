@@ -1,9 +1,9 @@
-"""Fixtures of the trial loop: a small study on digits, and fed curves in place of training."""
+"""Fixtures of the trial loop: a small study on digits, whose trainings may be made up."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from search.spec.parameters import read_parameter
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
 from search.training.task import Task, load_task
-from tests.search.running.made_up import FedTraining
+from search.training.train import train as real
 
 SPACE = {
     "width": {"low": 4, "high": 12},
@@ -27,6 +27,13 @@ SPACE = {
     "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "dropout": {"low": 0.0, "high": 0.4},
 }
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the present one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -42,36 +49,27 @@ def make_run(
     opened = []
     monkeypatch.setattr(TrialPictures, "upload", lambda *_: None)  # they take most of the time
 
-    def make(name: str = "study", at_a_time: int | None = None, **fields: Any) -> Run:
-        space = {key: read_parameter(key, written) for key, written in SPACE.items()}
-        spec = StudySpec(
-            **{"dataset": "digits", "trials": 4, "epochs": 3, "space": space, **fields}
-        )
+    def make(
+        name: str = "study",
+        at_a_time: int | None = None,
+        *,
+        space: Mapping[str, Any] = SPACE,
+        task: Task = small_task,
+        train: Any = real,
+        **fields: Any,
+    ) -> Run:
+        read = {key: read_parameter(key, written) for key, written in space.items()}
+        usual = {"dataset": "digits", "trials": 4, "epochs": 3, "space": read}
+        spec, count = StudySpec(**{**usual, **fields}), len(task.validation)
         db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
         opened.append(db)
         study = find_study(db, name) or create_study(
-            db, name, spec, small_task.info, validation_count=len(small_task.validation)
+            db, name, spec, task.info, validation_count=count
         )
-        return Run(
-            study=study,
-            spec=spec,
-            task=small_task,
-            folder=tmp_path / name,
-            stop=threading.Event(),
-            trials_at_a_time=at_a_time,
-        )
+        options: dict[str, Any] = {"trials_at_a_time": at_a_time, "train": train}
+        folder, stop = tmp_path / name, threading.Event()
+        return Run(study=study, spec=spec, task=task, folder=folder, stop=stop, **options)
 
     yield make
     for db in opened:
         db.close()
-
-
-@pytest.fixture
-def fed() -> Callable[[list[list[Any]]], Callable[..., Any]]:
-    """`train` of a Run: its n-th start goes through the n-th curve; 0 is inside the first epoch."""
-
-    def make(curves: list[list[Any]]) -> Callable[..., Any]:
-        remaining = iter(curves)
-        return lambda *_, **__: FedTraining(next(remaining))
-
-    return make

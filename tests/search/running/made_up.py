@@ -1,17 +1,30 @@
-"""Trainings that compute nothing, and a rule that pauses."""
+"""Trainings that compute nothing or are stopped, what they report, and a rule that pauses."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from search.running.run import Run
+from search.running.trial import trial_seed
 from search.sampling.forecast import Contender
 from search.sampling.registry import PRUNERS, Pruner
+from search.store.views import StudyView
 from search.training.epoch import Epoch, StoppedError
+
+TINY: dict[str, Any] = {  # what `run_study` trains in a moment
+    "dataset": "digits",
+    "limit": 100,
+    "epochs": 1,
+    "seed": 0,
+    "space": {"depth": 1, "width": {"low": 4, "high": 8}, "hidden": []},
+    "progress": False,
+}
 
 
 class FedTraining:
@@ -45,21 +58,42 @@ class FedTraining:
         pass
 
 
+def fed(*curves: list[Any]) -> Callable[..., FedTraining]:
+    """`train` of a Run: its n-th start goes through the n-th curve; 0 is inside the first epoch."""
+    remaining = iter(curves)
+    return lambda *_, **__: FedTraining(next(remaining))
+
+
+def stopping_after(run: Run, reports: int) -> Run:
+    """The same, asked to stop when so many epochs were reported."""
+    left = reports
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        training = run.train(*arguments, **options)
+        slices = training.slices
+
+        def count() -> Iterator[Epoch | None]:
+            nonlocal left
+            for epoch in slices():
+                yield epoch
+                left -= epoch is not None
+                if left == 0:
+                    run.stop.set()
+
+        training.slices = count
+        return training
+
+    return replace(run, train=watched)
+
+
 class MadeUpTraining(FedTraining):
     """Its curve depends on its seed alone; carried on from a wrong state, it differs."""
 
     def __init__(
-        self,
-        _architecture: object,
-        recipe: Any,
-        _task: object,
-        *,
-        seed: int,
-        state: dict[str, Any] | None = None,
-        stop: threading.Event,
-        **_: Any,
+        self, _architecture: object, recipe: Any, _task: object, *, seed: int, **options: Any
     ) -> None:
-        self.seed, self._stop, self._epochs = seed, stop, recipe.epochs
+        self.seed, self._stop, self._epochs = seed, options["stop"], recipe.epochs
+        state = options.get("state")
         self.epoch = 0 if state is None else state["epoch"]
         self._loss = random.Random(seed).uniform(1.0, 3.0) if state is None else state["loss"]
 
@@ -83,6 +117,14 @@ def curve(seed: int, epochs: int) -> dict[int, float]:
     recipe = type("Recipe", (), {"epochs": epochs})
     training = MadeUpTraining(None, recipe, None, seed=seed, stop=threading.Event())
     return {row.epoch: row.validation_loss for row in training.slices() if row is not None}
+
+
+def check_curves(view: StudyView) -> None:
+    """Every trial's curve is that of a training that was never interrupted, without a gap."""
+    for trial in view.trials:
+        whole = curve(trial_seed(view.spec.seed, trial.number), view.spec.epochs)
+        reported = {row.epoch: row.validation_loss for row in trial.reports}
+        assert reported == {epoch: whole[epoch] for epoch in sorted(whole)[: len(reported)]}
 
 
 def choose(

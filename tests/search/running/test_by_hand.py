@@ -19,9 +19,7 @@ from search.running.by_hand import read_queue
 from search.running.run import Run
 from search.running.study import run_study
 from search.running.worker import train_trials
-from search.spec.config import StudySpec
 from search.spec.domains import SpecError
-from search.spec.parameters import read_parameter
 from search.spec.space import check_space
 from search.spec.study_file import StudyFileError, read_configurations
 from search.store import StudyGoneError
@@ -33,9 +31,8 @@ from search.store.schema import leases
 from search.store.studies import StudyHandle, create_study, require_study
 from search.store.views import view_study
 from search.training.task import load_study_task
-from tests.search.long_studies import INFO
-from tests.search.running.made_up import FedTraining, MadeUpTraining
-from tests.search.running.test_pausing import check_curves
+from tests.search.long_studies import INFO, SPEC
+from tests.search.running.made_up import TINY, FedTraining, MadeUpTraining, check_curves
 from tests.search.workplaces import take
 
 Make = Callable[..., Run]
@@ -44,7 +41,7 @@ FIELDS = {"pruner": "promotion", "sampler": "random", "trials": 8, "epochs": 8, 
 
 
 def small(make_run: Make, **fields: Any) -> Run:
-    return replace(make_run(**{**FIELDS, **fields}), train=MadeUpTraining)
+    return make_run(train=MadeUpTraining, **{**FIELDS, **fields})
 
 
 def go_on(run: Run, *numbers: int) -> list[str]:
@@ -86,8 +83,7 @@ def test_a_stopped_trial_goes_on_to_its_end_and_counts_once(make_run: Make, prun
 def test_a_stopped_trial_is_taken_up_first_and_by_one_alone(
     db: Database, state: TrialState
 ) -> None:
-    space = {"depth": read_parameter("depth", {"low": 1, "high": 2})}
-    spec = StudySpec(dataset="digits", trials=8, space=space)
+    spec = replace(SPEC, trials=8)
     study = create_study(db, "s", spec, INFO, validation_count=287)
     stop_one(study)
     late = stop_one(study, state)
@@ -123,12 +119,14 @@ def test_what_cannot_be_continued(make_run: Make) -> None:
     stop_one(run.study)
     finish(run.study, take(run.study, choose=lambda _: "new"), state=TrialState.FAIL)
     before = view_study(run.study)
-    for number, said in ((7, "no trial 7; its trials are 0 to 2"), (2, "failed, and only")):
-        with pytest.raises(SpecError, match=said):
-            go_on(run, 1, number)
     lowered = replace(run, spec=replace(run.spec, trials=1))
-    with pytest.raises(SpecError, match="give --trials 2, too"):
-        go_on(lowered, 1)
+    for it, number, said in (
+        (run, 7, "no trial 7; its trials are 0 to 2"),
+        (run, 2, "failed, and only"),
+        (lowered, 1, "give --trials 2, too"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            go_on(it, 1, number)
     assert view_study(run.study) == before
 
 
@@ -149,7 +147,7 @@ def test_own_configurations_come_first_and_count(make_run: Make) -> None:
     assert inside.params.keys() == view.trials[3].params.keys()  # the rest was drawn
     assert outside.config is not None
     assert outside.config.recipe.batch_size == 32
-    assert len(outside.config.to_dict()["architecture"]["channels"]) == 4
+    assert len(outside.config.architecture.values()["channels"]) == 4
     assert outside.params["dropout"] == 0.1
     assert "depth" not in outside.params
     assert by_hand.enqueue(run.study, run.spec, queue)[0].startswith("trial 1 is this")
@@ -187,15 +185,13 @@ def test_what_cannot_be_queued(make_run: Make, written: Any, said: str) -> None:
         read_queue(read_configurations([written]), make_run().spec)
 
 
-def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    options: dict[str, Any] = {"dataset": "digits", "epochs": 2, "limit": 200, "seed": 0}
-    options |= {"space": {"depth": [1, 2], "width": 4}, "progress": False}
+def test_from_python(here: Path) -> None:
+    options = {**TINY, "epochs": 2, "space": {"depth": [1, 2], "width": 4}}
     with pytest.raises(SpecError, match="no such study yet"):
         run_study(**options, trials=2, continue_trials=1)
     with pytest.raises(SpecError, match="give --trials 2, too"):
         run_study(**options, trials=1, enqueue=["depth=1", {"depth": 4}])
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())
     view = run_study(**options, trials=2, enqueue={"depth": 4})
     assert (view.count(), view.finished) == (2, 2)
     assert "depth" not in view.trials[0].params
@@ -209,17 +205,7 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_asked_of_a_study_that_is_deleted_while_its_images_are_loaded(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
 ) -> None:
-    small: dict[str, Any] = {
-        "dataset": "digits",
-        "limit": 400,
-        "epochs": 1,
-        "trials": 2,
-        "study": "s",
-        "storage": database_url,
-        "runs_dir": tmp_path,
-        "workers": 1,
-        "progress": False,
-    }
+    small = {**TINY, "trials": 2, "study": "s", "storage": database_url, "runs_dir": tmp_path}
     run_study(**small)
 
     def load(*given: Any, **options: Any) -> Any:

@@ -21,11 +21,9 @@ from search.store.views import StudyView
 @pytest.fixture
 def view(small_study: StudyView, result_row: ResultRow) -> Study:
     """With a test evaluation of trial 3, and a choice between values of two types."""
-    mixed = [
-        replace(trial, params={**trial.params, "pool": "max" if trial.number % 2 else 2})
-        for trial in small_study.trials
-    ]
-    return Study.of(replace(small_study, results=(result_row,), trials=tuple(mixed)))
+    pools = ((trial, "max" if trial.number % 2 else 2) for trial in small_study.trials)
+    mixed = tuple(replace(it, params={**it.params, "pool": pool}) for it, pool in pools)
+    return Study.of(replace(small_study, results=(result_row,), trials=mixed))
 
 
 def test_tables_as_files(view: Study, tmp_path: Path) -> None:
@@ -70,33 +68,30 @@ def test_mlflow_reads_its_runs(view: Study, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     def runs() -> dict[str, Any]:
-        client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("fashion")
         assert experiment is not None
         found = client.search_runs([experiment.experiment_id])
-        return {run.info.run_name: (client, run) for run in found}
+        return {run.info.run_name: run for run in found}
 
     told = FORMATS["mlflow"](view, str(tmp_path))
     assert told.startswith("10 runs in MLflow's experiment fashion at sqlite:///")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     before = runs()
     assert len(before) == 10
-    client, run = before["trial 3"]
+    run = before["trial 3"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"depth": "3", "learning_rate": "0.00213", "pool": "max"}
     history = client.get_metric_history(run.info.run_id, "validation_loss")
     assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.25), (3, 0.28)]
     assert run.data.metrics["test_accuracy"] == 0.9312
-    assert before["trial 4"][1].data.tags["reason"] == "out of memory: <b>GPU</b>"
+    assert before["trial 4"].data.tags["reason"] == "out of memory: <b>GPU</b>"
     # Once more, a trial further: it alone is told anew.
     more = replace(view.trials[6], curve=view.trials[3].curve, state="complete")
-    FORMATS["mlflow"](
-        replace(view, trials=(*view.trials[:6], more, *view.trials[7:])), str(tmp_path)
-    )
+    later = replace(view, trials=(*view.trials[:6], more, *view.trials[7:]))
+    FORMATS["mlflow"](later, str(tmp_path))
     after = runs()
-    ids = {
-        name: (before[name][1].info.run_id, after[name][1].info.run_id) for name in before | after
-    }
-    assert {name for name, (old, new) in ids.items() if old != new} == {"trial 6"}
+    changed = [n for n in before | after if before[n].info.run_id != after[n].info.run_id]
+    assert changed == ["trial 6"]
 
 
 @pytest.mark.usefixtures("place")
@@ -105,19 +100,17 @@ def test_the_command_and_the_function(
 ) -> None:
     assert export.main(["--format", "csv", "--to", str(tmp_path / "new" / "tables")]) == 0
     assert "Written: trials.csv, epochs.csv, results.csv in" in capsys.readouterr().out
-    for words in (
-        ["--format", "csv"],
-        ["--to", "x"],
-        ["--format", "csv", "--to", "x", "--bundle", "y"],
-    ):
+    for words in ("--format csv", "--to x", "--format csv --to x --bundle y"):
         with pytest.raises(SystemExit) as refused:
-            export.main(words)
+            export.main(words.split())
         assert refused.value.code == 2
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write .*file .*; give another --to"):
-        export_study("digits", to=tmp_path / "file")
-    with pytest.raises(ValueError, match="one of csv, json, parquet, tensorboard, mlflow, but got"):
-        export_study("digits", to=tmp_path, format="xlsx")
+    file = tmp_path / "file"
+    file.touch()
     monkeypatch.setitem(sys.modules, "mlflow.entities", None)
-    with pytest.raises(ValueError, match=r"mlflow needs .*; pip install 'cnn-search\[export\]'"):
-        export_study("digits", to=tmp_path, format="mlflow")
+    for to, format, said in (
+        (file, "csv", r"cannot write .*file .*; give another --to"),
+        (tmp_path, "xlsx", "one of csv, json, parquet, tensorboard, mlflow, but got"),
+        (tmp_path, "mlflow", r"mlflow needs .*; pip install 'cnn-search\[export\]'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            export_study("digits", to=to, format=format)

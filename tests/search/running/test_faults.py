@@ -29,8 +29,7 @@ Times = Callable[[int, int], int]
 def test_workers_take_each_trial_once(workplace: Any, times: Times) -> None:
     on_sqlite = workplace.url.startswith("sqlite")
     total, processes = times(40, 1600 if on_sqlite else 800), times(8, 4 if on_sqlite else 16)
-    assert workplace.start(total=total, processes=processes, epochs=1).wait() == 0
-    workplace.check(total)
+    workplace.finish(workplace.start(total=total, processes=processes, epochs=1), total)
     assert len(workplace.lines()) == total  # each trial was trained by one of them, once
 
 
@@ -51,8 +50,7 @@ def test_killed_at_random_moments(workplace: Any, times: Times) -> None:
         time.sleep(chance.uniform(0.0, 0.1))
         workers.kill(chance.choice(workers.pids))
         workers.await_successor()
-    assert workers.wait() == 0
-    workplace.check(total)
+    workplace.finish(workers, total)
 
 
 def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
@@ -65,8 +63,7 @@ def test_restarts_end_at_the_total(workplace: Any, times: Times) -> None:
             for pid in list(workers.pids):
                 workers.kill(pid)
             assert workers.wait() != 0
-        assert workplace.start(total=total, processes=processes, epochs=2).wait() == 0
-        workplace.check(total)
+        workplace.finish(workplace.start(total=total, processes=processes), total)
 
 
 def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
@@ -84,10 +81,10 @@ def test_stopped_beyond_its_lease(workplace: Any, times: Times) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(sleeper.pids[0], signal.SIGCONT)
-        assert (sleeper.wait(), other.wait()) == (0, 0)
+        assert sleeper.wait() == 0
+        workplace.finish(other, total)
         losses = [line for line in workplace.lines() if line[0] == "lost"]
         assert len(losses) == number + 1  # the late writer was fenced, and then went on
-        workplace.check(total)
 
 
 @pytest.mark.skipif(POOLER is None, reason="no pgbouncer (Debian: apt-get install pgbouncer)")
@@ -106,15 +103,7 @@ def test_workers_share_a_connection(postgres: Any, make_workplace: Any) -> None:
                 assert epochs_of(reader, study_id)
                 with pytest.raises(StorageInternalError):
                     reader.optuna.set_study_user_attr(study_id, "forbidden", 1)
-        assert workers.wait() == 0
-        workplace.check(12)
-
-
-def attempts(url: str) -> set[int]:
-    """Of all reports: 1 where no trial was ever taken over."""
-    with closing(open_database(url)) as db:
-        study_id = db.optuna.get_study_id_from_name("study")
-        return {row.attempt for row in epochs_of(db, study_id)}
+        workplace.finish(workers, 12)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -127,10 +116,8 @@ def test_a_host_that_sleeps(workplace: Any, times: Times) -> None:
         os.killpg(workers.process.pid, signal.SIGSTOP)
         time.sleep(2.0)
         os.killpg(workers.process.pid, signal.SIGCONT)
-    assert workers.wait() == 0
-    assert all(line[0] != "lost" for line in workplace.lines())
-    workplace.check(6 * sleeps)
-    assert attempts(workplace.url) == {1}
+    workplace.finish(workers, 6 * sleeps, undisturbed=True)
+    assert workplace.attempts() == {1}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -140,21 +127,15 @@ def test_a_clock_set_forward(workplace: Any, times: Times) -> None:
     A lease is extended once until its holder renews it, half a second later here. At fifty jumps in
     half a minute another jump would fall into that time now and then.
     """
-    jump = (
-        update(leases)
-        .where(leases.c.extended.is_(None))
-        .values(expires_at=leases.c.expires_at - 3600)
-    )
+    jump = update(leases).where(leases.c.extended.is_(None))
     jumps = times(2, 50)
     workers = workplace.start(total=12 * jumps, processes=3, epochs=3, seconds=0.05, lease=1.5)
     for number in range(jumps):
         workplace.wait_for(3 + 30 * number)
         with closing(open_database(workplace.url)) as db, db.engine.begin() as connection:
-            connection.execute(jump)
-    assert workers.wait() == 0
-    assert all(line[0] != "lost" for line in workplace.lines())
-    workplace.check(12 * jumps)
-    assert attempts(workplace.url) == {1}
+            connection.execute(jump.values(expires_at=leases.c.expires_at - 3600))
+    workplace.finish(workers, 12 * jumps, undisturbed=True)
+    assert workplace.attempts() == {1}
 
 
 def make_anew(url: str) -> None:
@@ -185,9 +166,8 @@ def test_a_study_deleted_and_made_anew_under_living_workers(
         make_anew(database_url)
         new = place.start(total=12, processes=3, epochs=5, seconds=0.02)
         assert old.wait() == 1
-        assert new.wait() == 0
-        place.check(12)
-        assert attempts(database_url) == {1}
+        place.finish(new, 12)
+        assert place.attempts() == {1}
         with closing(open_database(database_url)) as db:
             rows = epochs_of(db, db.optuna.get_study_id_from_name("study"))
             writers = {int(row.worker.split(":")[1]) for row in rows}
@@ -207,8 +187,7 @@ def test_sqlite_locked_by_another_process(workplace: Any, tmp_path: Path, times:
         time.sleep(seconds)
         other.execute("ROLLBACK")
         other.close()
-    assert workers.wait() == 0
-    workplace.check(20 * len(locks))
+    workplace.finish(workers, 20 * len(locks))
 
 
 def test_disk_full(
@@ -220,9 +199,8 @@ def test_disk_full(
     small_disk.fill()
     time.sleep(2.0)
     small_disk.empty()
-    assert workers.wait() == 0
+    workplace.finish(workers, 30)
     assert "its disk is full; free some space; trying again" in capfd.readouterr().err
-    workplace.check(30)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -234,9 +212,7 @@ def test_postgresql_connections_terminated(workplace: Any, postgres: Any, times:
     for _ in range(terminations):
         time.sleep(random.uniform(0.02, 0.2))
         postgres.terminate_connections()
-    assert workers.wait() == 0
-    workplace.check(total)
-    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.finish(workers, total, undisturbed=True)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -249,6 +225,4 @@ def test_postgresql_stopped(workplace: Any, postgres: Any, times: Times, crash: 
         postgres.stop(crash=crash)
         time.sleep(seconds)
         postgres.start()
-    assert workers.wait() == 0
-    workplace.check(30 * len(outages))
-    assert all(line[0] != "lost" for line in workplace.lines())
+    workplace.finish(workers, 30 * len(outages), undisturbed=True)

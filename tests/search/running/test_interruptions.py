@@ -42,20 +42,27 @@ def check(db: Database, study: StudyHandle) -> None:
     db.optuna.delete_study(study.study_id)
 
 
-def fresh_study(db: Database) -> StudyHandle:
-    sampler = optuna.samplers.RandomSampler()
-    return StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))
-
-
 class Countdown:
     """Goes off once, when it has been called `left` times before."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    left = -1
 
     def __call__(self) -> bool:
         self.left -= 1
         return self.left == -1
+
+
+def cut_off_each(db: Database, goes_off: Countdown, step: int = 1) -> int:
+    """Live and check trial after trial, each cut off later than the one before; the last place."""
+    for place in count(step=step):
+        sampler = optuna.samplers.RandomSampler()
+        study = StudyHandle.of(db, optuna.create_study(storage=db.optuna, sampler=sampler))
+        goes_off.left = place
+        live(db, study)
+        if goes_off.left >= 0:
+            return place
+        check(db, study)
+    raise AssertionError
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -67,7 +74,7 @@ def test_connection_lost_before_any_statement(
 ) -> None:
     # Optuna waits up to 2 s before it tries to create a trial on the lost connection again.
     monkeypatch.setattr("optuna.storages._rdb.storage.random.random", lambda: 0.0)
-    goes_off = Countdown(-1)
+    goes_off = Countdown()
 
     def before(_connection: Any, cursor: Any, *_arguments: Any) -> None:
         if goes_off():
@@ -75,18 +82,11 @@ def test_connection_lost_before_any_statement(
             postgres.execute(f"SELECT pg_terminate_backend({backend}, 5000)")
 
     event.listen(db.engine, "before_cursor_execute", before)
-    for statements in count(step=times(7, 1)):
-        study = fresh_study(db)
-        goes_off = Countdown(statements)
-        live(db, study)
-        if goes_off.left >= 0:
-            break
-        check(db, study)
-    assert statements > 30
+    assert cut_off_each(db, goes_off, step=times(7, 1)) > 30
 
 
 def test_answer_to_any_commit_lost(db: Database) -> None:
-    goes_off = Countdown(-1)
+    goes_off = Countdown()
     commit = db.engine.dialect.do_commit
 
     def do_commit(connection: Any) -> None:
@@ -101,11 +101,4 @@ def test_answer_to_any_commit_lost(db: Database) -> None:
         raise error
 
     db.engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
-    for commits in count():
-        study = fresh_study(db)
-        goes_off = Countdown(commits)
-        live(db, study)
-        if goes_off.left >= 0:
-            break
-        check(db, study)
-    assert commits > 4
+    assert cut_off_each(db, goes_off) > 4

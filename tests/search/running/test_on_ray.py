@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.datasets import load_digits
 
 from search.running.request import Request, read_request
 from search.running.run import make_plan
-from search.store import StorageError, StudyBrokenError
+from search.store import StudyBrokenError
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import require_study
@@ -182,13 +183,14 @@ def request_for(cluster: Any, **options: Any) -> Request:
 
 def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path) -> None:
     request = request_for(cluster, storage=f"sqlite:///{tmp_path / 'studies.db'}")
-    with pytest.raises(StorageError, match="has 2 nodes; give --storage postgresql"):
-        on_ray.RayPool(request, {}).__enter__()
-    assert not ray.is_initialized()
-    with pytest.raises(ValueError, match="cannot join Ray at"):
-        on_ray.RayPool(replace(request, ray="nonsense"), {}).__enter__()
-    with pytest.raises(ValueError, match="--gpus-per-worker"):
-        on_ray.RayPool(replace(request, device="cuda:1"), {})
+    for wrong, said in (
+        (request, "has 2 nodes; give --storage postgresql"),
+        (replace(request, ray="nonsense"), "cannot join Ray at"),
+        (replace(request, device="cuda:1"), "--gpus-per-worker"),
+    ):
+        with pytest.raises(ValueError, match=said), on_ray.RayPool(wrong, {}):
+            pass
+        assert not ray.is_initialized()
 
 
 def die(**_: object) -> None:
@@ -203,10 +205,9 @@ def test_tasks_that_keep_dying_end_the_study_with_their_reason(
     monkeypatch.setattr(on_ray, "hand", lambda *_: None)
     monkeypatch.setattr("search.running.pool.count_reports", lambda *_: 0)
     monkeypatch.setattr("search.running.pool.MAX_DEATHS", 2)
-    run = cast(Any, type("Run", (), {"db": None}))
-    run.study = type("Study", (), {"name": "s", "study_id": 1})
-    run.study.study = type("Optuna", (), {"get_trials": staticmethod(lambda **_: [])})
-    run.spec = type("Spec", (), {"trials": 1})
+    of_optuna = SimpleNamespace(get_trials=lambda **_: [])
+    study = SimpleNamespace(name="s", study_id=1, study=of_optuna)
+    run: Any = SimpleNamespace(db=None, study=study, spec=SimpleNamespace(trials=1))
 
     def watch() -> None:
         with on_ray.RayPool(request_for(cluster, storage="postgresql://h/x"), {}) as pool:

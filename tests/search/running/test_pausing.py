@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,21 +13,21 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import update
 
+from search.analysis.findings import pareto_front
 from search.running.run import Run
-from search.running.trial import checkpoint_path, trial_seed
+from search.running.trial import checkpoint_path
 from search.running.worker import train_trials
 from search.sampling import chooser
-from search.sampling.chooser import Chooser
+from search.sampling.chooser import Chooser, Contenders
 from search.sampling.registry import PRUNERS, Pruner
 from search.store import StorageError
-from search.store.database import transaction
+from search.store.database import read, transaction
 from search.store.folders import sweep
 from search.store.leases import Lease
 from search.store.schema import leases
 from search.store.studies import set_total
 from search.store.views import StudyView, view_study
-from search.training.epoch import Epoch
-from tests.search.running.made_up import MadeUpTraining, curve, register
+from tests.search.running.made_up import MadeUpTraining, check_curves, register, stopping_after
 
 Make = Callable[..., Run]
 FIELDS = {"pruner": "laying-aside", "sampler": "random", "trials": 12, "epochs": 8, "budget": 0.4}
@@ -40,21 +41,13 @@ def _rule() -> Iterator[None]:
 
 
 def begin(make_run: Make, name: str = "study", **fields: Any) -> Run:
-    return replace(make_run(name, **{**FIELDS, **fields}), train=MadeUpTraining)
+    return make_run(name, train=MadeUpTraining, **{**FIELDS, **fields})
 
 
 def more(run: Run, trials: int, budget: float) -> Run:
     """The same study, started again with higher totals."""
     set_total(run.study, trials, budget)
     return replace(run, spec=replace(run.spec, trials=trials, budget=budget))
-
-
-def check_curves(view: StudyView) -> None:
-    """Every trial's curve is that of a training that was never interrupted, without a gap."""
-    for trial in view.trials:
-        whole = curve(trial_seed(view.spec.seed, trial.number), view.spec.epochs)
-        reported = {row.epoch: row.validation_loss for row in trial.reports}
-        assert reported == {epoch: whole[epoch] for epoch in sorted(whole)[: len(reported)]}
 
 
 def outcome(view: StudyView) -> list[Any]:
@@ -90,8 +83,7 @@ def test_trials_are_paused_go_on_and_are_pruned_at_the_end(make_run: Make) -> No
     assert view.count("complete") >= 2
     budget = 0.4 * 12 * 8
     assert budget <= spent(view) < budget + 4  # the budget, and what began within it
-    trials = run.study.db.optuna.get_all_trials(run.study.study_id)
-    for trial in trials:
+    for trial in run.study.study.get_trials():
         reports = trial.intermediate_values
         last = max(reports)
         assert trial.user_attrs["epochs"] == last
@@ -177,18 +169,7 @@ def test_an_interrupted_study_ends_as_if_it_had_not_been(make_run: Make, stop_af
     whole = begin(make_run, "whole")
     train_trials(whole)
     run = begin(make_run, "stopped")
-    left = stop_after
-
-    class Stopping(MadeUpTraining):
-        def slices(self) -> Iterator[Epoch | None]:
-            nonlocal left
-            for epoch in super().slices():
-                left -= epoch is not None
-                yield epoch
-                if left == 0:
-                    run.stop.set()
-
-    train_trials(replace(run, train=Stopping))
+    train_trials(stopping_after(run, stop_after))
     assert view_study(run.study).count("running") == 0
     train_trials(begin(make_run, "stopped"))
     view = view_study(run.study)
@@ -227,13 +208,23 @@ def test_whoever_vanishes_between_a_report_and_its_consequence(
     assert outcome(view) == outcome(view_study(whole.study))
 
 
-def test_the_projects_own_rule(make_run: Make) -> None:
-    run = begin(make_run, pruner="promotion")
+@pytest.mark.parametrize("minimize_also", [None, "multiply_adds"])
+def test_the_projects_own_rule(make_run: Make, minimize_also: str | None) -> None:
+    run = begin(make_run, pruner="promotion", minimize_also=minimize_also)
     train_trials(run)
     view = view_study(run.study)
     check_curves(view)
     assert view.finished == view.count("complete", "pruned") == view.count() == 12
     assert 0 < spent(view) < 0.4 * 12 * 8 + 8
+    if minimize_also is None:
+        return
+    asked = chooser.make_chooser(Contenders(run.study, run.spec))
+    assert asked is not None
+    sizes = [one.size for one in read(run.db, asked.contenders)]
+    assert sizes == [math.log(trial.multiply_adds or 0) for trial in view.trials]
+    front = pareto_front(view)
+    assert front[-1] == view.best
+    assert {trial.state for trial in front} == {"complete"}
 
 
 def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
@@ -251,9 +242,10 @@ def test_a_rule_of_ones_own_may_say_nothing_of_use(make_run: Make) -> None:
         assert (view.finished, view.count(), spent(view)) == (5, 5, 0)
 
 
+@pytest.mark.parametrize("pruner", ["laying-aside", "halving"])
 @pytest.mark.parametrize("at_a_time", [2, 5])
-def test_several_trials_in_one_process(make_run: Make, at_a_time: int) -> None:
-    run = replace(begin(make_run), trials_at_a_time=at_a_time)
+def test_several_trials_in_one_process(make_run: Make, at_a_time: int, pruner: str) -> None:
+    run = begin(make_run, at_a_time=at_a_time, pruner=pruner)
     train_trials(run)
     view = view_study(run.study)
     assert view.finished == view.count() == 12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,15 +11,7 @@ from search.final.final import finalise
 from search.final.predict import bundle_folder
 from search.running.study import run_study
 from search.store import StorageError
-
-TINY: dict[str, Any] = {
-    "dataset": "digits",
-    "limit": 100,
-    "epochs": 1,
-    "seed": 0,
-    "space": {"depth": 1, "width": 4, "hidden": [], "learning_rate": [1e-3, 2e-3]},
-    "progress": False,
-}
+from tests.search.running.made_up import TINY
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +15,7 @@ from data.datasets import default_data_dir
 from search.running.run import Run
 from search.running.trial import trial_seed
 from search.running.worker import TRIALS_PER_GPU, train_trials
-from search.spec.config import StudySpec
-from search.spec.parameters import read_parameter
-from search.store.opening import open_database
 from search.store.schema import leases
-from search.store.studies import create_study
 from search.store.views import view_study
 from search.training.epoch import Epoch
 from search.training.task import load_task
@@ -75,33 +68,19 @@ def watch() -> Watch:
 def check_curves(run: Run) -> None:
     """Every report of every trial is what training its configuration alone gives."""
     for trial in view_study(run.study).trials:
-        assert trial.config is not None
-        alone = train(
-            trial.config.architecture,
-            trial.config.recipe,
-            run.task,
-            seed=trial_seed(run.spec.seed, trial.number),
-            early_look=True,
-        )
+        config, seed = trial.config, trial_seed(run.spec.seed, trial.number)
+        assert config is not None
+        alone = train(config.architecture, config.recipe, run.task, seed=seed, early_look=True)
         curve = {epoch.epoch: epoch for epoch in alone}
         for row in trial.reports:
             assert row.train_loss == curve[row.epoch].train_loss
             assert row.validation_loss == curve[row.epoch].validation_loss
 
 
-def held(run: Run) -> list[int]:
+def held(run: Run) -> Sequence[int]:
     """Leases that are held by somebody."""
     with run.db.engine.connect() as connection:
-        return list(connection.scalars(select(leases.c.trial_id).where(leases.c.expires_at > 0)))
-
-
-def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch) -> None:
-    run = replace(make_run(at_a_time=3, trials=6), train=watch)
-    train_trials(run)
-    view = view_study(run.study)
-    assert view.finished == len(view.trials) == 6
-    assert max(map(len, watch.together)) == 3
-    check_curves(run)
+        return connection.scalars(select(leases.c.trial_id).where(leases.c.expires_at > 0)).all()
 
 
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
@@ -111,27 +90,29 @@ CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cubl
 @pytest.mark.parametrize(
     ("fault", "also_alone", "reason", "starts"),
     [
+        (None, False, None, 1),
         (OUT, False, None, 2),
         (CUBLAS, False, None, 2),
         (OUT, True, "out of memory: CUDA out of memory. Tried to allocate 9 GiB", 2),
         (ZeroDivisionError("oh"), True, "ZeroDivisionError: oh", 1),
     ],
-    ids=["crowded", "crowded cublas", "even alone", "faulty"],
+    ids=["good", "crowded", "crowded cublas", "even alone", "faulty"],
 )
 def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
-    make_run: Make, watch: Watch, fault: Exception, also_alone: bool, reason: str, starts: int
+    make_run: Make, watch: Watch, fault: Any, also_alone: bool, reason: str | None, starts: int
 ) -> None:
     def refuse(number: int, slices: int) -> None:
-        if number == 1 and slices == 5 and (also_alone or len(watch.now) > 1):
+        if fault and number == 1 and slices == 5 and (also_alone or len(watch.now) > 1):
             raise fault
 
     watch.before_slice = refuse
-    run = replace(make_run(at_a_time=3, trials=6, pruner="none"), train=watch)
+    run = make_run(at_a_time=3, trials=6, pruner="none", train=watch)
     train_trials(run)
     view = view_study(run.study)
     assert (view.finished, view.count("failed")) == (6, int(also_alone))
     assert view.trials[1].reason == reason
     assert watch.started.count(1) == starts
+    assert max(map(len, watch.together)) == 3
     if starts == 2:
         assert watch.started[:4] == [0, 1, 2, 1]  # before any new one
         again = max(n for n, now in enumerate(watch.together) if now == {1})
@@ -141,7 +122,7 @@ def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
 
 
 def test_stopping_lays_all_trials_aside(make_run: Make, watch: Watch) -> None:
-    run = replace(make_run(at_a_time=3, trials=6, pruner="none"), train=watch)
+    run = make_run(at_a_time=3, trials=6, pruner="none", train=watch)
 
     def stop(number: int, slices: int) -> None:
         if number == 1 and slices == 9:
@@ -160,7 +141,7 @@ def test_stopping_lays_all_trials_aside(make_run: Make, watch: Watch) -> None:
 
 
 def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> None:
-    run = replace(make_run(at_a_time=3, trials=3, pruner="none"), train=watch)
+    run = make_run(at_a_time=3, trials=3, pruner="none", train=watch)
     changes = {
         (1, 5): {"token": 99, "claim": "elsewhere", "worker": "elsewhere:1:1:x"},
         (2, 9): {"expires_at": None},  # the other worker hands it back
@@ -169,12 +150,10 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
     def take(number: int, slices: int) -> None:
         change = changes.pop((number, slices), None)
         if change is not None:
-            of_one = select(leases.c.trial_id).order_by(leases.c.trial_id).offset(1).limit(1)
+            of_second = select(leases.c.trial_id).order_by(leases.c.trial_id).offset(1).limit(1)
+            wanted = leases.c.trial_id == of_second.scalar_subquery()
             with run.db.engine.begin() as connection:
-                trial_id = connection.scalar(of_one)
-                connection.execute(
-                    update(leases).where(leases.c.trial_id == trial_id).values(change)
-                )
+                connection.execute(update(leases).where(wanted).values(change))
 
     watch.before_slice = take
     train_trials(run)
@@ -187,26 +166,13 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("at_a_time", [1, 4, None])
-def test_on_a_gpu(tmp_path: Path, watch: Watch, at_a_time: int | None) -> None:
+def test_on_a_gpu(make_run: Make, watch: Watch, at_a_time: int | None) -> None:
     task = load_task("digits", default_data_dir(), torch.device("cuda:0"), seed=0)
-    written = {"width": {"low": 4, "high": 32}, "depth": {"low": 1, "high": 2}, "batch_size": 16}
-    space = {name: read_parameter(name, value) for name, value in written.items()}
-    spec = StudySpec(dataset="digits", trials=12, epochs=15, pruner="none", space=space)
-    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
-    study = create_study(db, "s", spec, task.info, validation_count=len(task.validation))
-    train_trials(
-        Run(
-            study=study,
-            spec=spec,
-            task=task,
-            folder=tmp_path,
-            stop=threading.Event(),
-            trials_at_a_time=at_a_time,
-            train=watch,
-        )
-    )
-    view = view_study(study)
-    db.close()
+    space = {"width": {"low": 4, "high": 32}, "depth": {"low": 1, "high": 2}, "batch_size": 16}
+    fields = {"trials": 12, "epochs": 15, "pruner": "none"}
+    run = make_run(at_a_time=at_a_time, train=watch, task=task, space=space, **fields)
+    train_trials(run)
+    view = view_study(run.study)
     assert view.finished == len(view.trials) == 12
     assert max(map(len, watch.together)) == (at_a_time or TRIALS_PER_GPU)
     assert view.best is not None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from search.running.study import run_study, what_a_seed_costs
 from search.spec.domains import SpecError
 from search.spec.study_file import StudyFileError
 from search.store import StorageError
-from search.store.views import StudyView
 
 SMALL: dict[str, Any] = {"dataset": "digits", "trials": 3, "epochs": 2, "seed": 0}
 SPACE: dict[str, Any] = {
@@ -54,12 +54,6 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def learned(view: Study) -> list[dict[str, Any]]:
@@ -125,11 +119,12 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
     [
         ({"trials": 0}, "trials must be a whole number from 1 to 1000000, but got 0"),
         ({"workers": True}, "workers must be a whole number from 1 to 10000, but got True"),
-        ({"timeout": float("nan")}, "timeout must be seconds above 0, but got nan"),
+        ({"timeout": math.nan}, "timeout must be seconds above 0, but got nan"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),
         ({"space": SPACE, "config": "a4_dropout"}, "this study compares"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
+        *(({"stop_when_flat": it}, "a number above 0") for it in (0, -1.0, math.nan, "much")),
     ],
 )
 def test_bad_arguments_end_before_anything_is_written(
@@ -140,6 +135,25 @@ def test_bad_arguments_end_before_anything_is_written(
     assert len(str(refused.value).splitlines()) == 1
     assert not isinstance(refused.value, StudyFileError)  # it stems from no file
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "flat", "said"),
+    [
+        ('"parameters"\npruner = "halving"', None, "minimize_also and pruner 'halving', which"),
+        ('"parameters"\npruner = "promotion"', 0.01, "stop_when_flat is for a search of one best"),
+        ('"parameters"\n[[arm]]\nname = "a"', None, "minimize_also is of a search"),
+        ('"seconds"', None, "minimize_also .*parameters"),
+    ],
+)
+def test_what_no_search_for_a_pareto_front_can_be(
+    written: str, flat: float | None, said: str, here: Path
+) -> None:
+    space = "[space]\ndepth = { low = 1, high = 2 }\n"
+    (here / "mine.toml").write_text(f"[study]\nminimize_also = {written}\n{space}")
+    with pytest.raises(ValueError, match=said):
+        run_study("mine.toml", dataset="digits", stop_when_flat=flat)
+    assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
 @pytest.mark.usefixtures("here")
@@ -154,26 +168,20 @@ def test_a_substitute_for_the_data_is_a_warning(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("here")
 def test_stopped_from_another_thread() -> None:
     """In a thread of its own, where no signal handler could be installed."""
-    stop, views = threading.Event(), list[StudyView]()
-
-    def search() -> None:
-        views.append(run_study(**{**SMALL, "epochs": 200}, stop=stop, progress=False))
-
-    thread = threading.Thread(target=search)
-    thread.start()
-    time.sleep(0.5)
-    stop.set()
-    thread.join(60)
-    assert views
-    assert views[0].finished < 3
+    stop = threading.Event()
+    with ThreadPoolExecutor() as threads:
+        options = {**SMALL, "epochs": 200, "stop": stop, "progress": False}
+        found = threads.submit(run_study, **options)
+        time.sleep(0.5)
+        stop.set()
+        assert found.result(60).finished < 3
 
 
 def test_interrupted_it_lays_aside_and_goes_on(here: Path) -> None:
     """From a script without a guard, whose workers do not run it once more."""
     command = [sys.executable, "-u", "-c", INTERRUPTED]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}, text=True
-    ) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as process:
         deadline = time.monotonic() + 100
         while not ((here / "runs/digits/checkpoints").exists() or time.monotonic() > deadline):
             time.sleep(0.05)
@@ -203,9 +211,7 @@ def test_tables_are_those_of_the_view() -> None:
         assert (row["state"], row["parameters"]) == (trial.state, trial.parameters)
         assert row["arm"] is row["repeat"] is None
         assert row["baseline"] == (trial.number == 0)
-        assert {f"params_{name}": value for name, value in trial.params.items()}.items() <= (
-            row.items()
-        )
+        assert all(row[f"params_{name}"] == value for name, value in trial.params.items())
         own = [epoch for epoch in epochs if epoch["trial"] == row["trial"]]
         assert [epoch["epoch"] for epoch in own] == list(range(1, row["epochs"] + 1))
         if trial.best is None:
@@ -231,10 +237,9 @@ def test_figures_are_those_of_the_report(place: Path) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_what_is_not_there() -> None:
-    with pytest.raises(StorageError, match="no study 'digit'"):
-        load_study("digit")
-    with pytest.raises(SpecError, match="not usable"):
-        load_study("../digits")
+    for name, said in (("digit", "no study 'digit'"), ("../digits", "not usable")):
+        with pytest.raises(ValueError, match=said):
+            load_study(name)
     with pytest.raises(StorageError, match="no such file"):
         load_study(storage="sqlite:///nowhere.db")
     assert not Path("nowhere.db").exists()

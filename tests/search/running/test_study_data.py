@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 def stored() -> list[Any]:
     """All that a study consists of, in the database and beside it."""
-    with sqlite3.connect("studies.db") as connection:
-        tables = [
-            row[0]
-            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        ]
-        rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in sorted(tables)]
-    return [rows, sorted(Path("runs").rglob("*"))]
+    with closing(sqlite3.connect("studies.db")) as connection:
+        return [list(connection.iterdump()), sorted(Path("runs").rglob("*"))]
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -138,8 +134,7 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
 
     # Another host: other folder, other data directory, a worker that is told.
     shutil.move(moved, tmp_path / "host/pets")
-    database = open_database("sqlite:///studies.db")
-    try:
+    with closing(open_database("sqlite:///studies.db")) as database:
         study = require_study(database, "pets")
         study.study.set_user_attr("spec", {**study.attributes["spec"], "trials": 5})
         words = ["--study", "pets", "--quiet", "--data-dir", str(tmp_path / "host/data")]
@@ -148,19 +143,17 @@ def test_moved_data_are_found_where_they_are_named_and_remembered(
         assert worker.main([*words, "--dataset", f"folder:{tmp_path / 'host/pets'}"]) == 0
         places = database.optuna.get_study_system_attrs(study.study_id)[PLACES]
         assert places == [f"folder:{tmp_path / 'host/pets'}", f"folder:{moved}"]
-    finally:
-        database.close()
     assert load_study("pets").finished == 5
 
 
 @pytest.mark.usefixtures("place")
 def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
-    other = make_pets(tmp_path / "pets", first_seed=900)
+    other = f"folder:{make_pets(tmp_path / 'pets', first_seed=900)}"
     before = stored()
     with pytest.raises(DataError, match=r"other data than folder:.* holds: .* pictures in"):
-        search(trials=3, dataset=f"folder:{other}")
+        search(trials=3, dataset=other)
     with pytest.raises(DataError, match="pictures in 'cat'"):
-        finalise("pets", dataset=f"folder:{other}", seeds=1)
+        finalise("pets", dataset=other, seeds=1)
     with pytest.raises(SpecError, match="but got 'digits'"):
         finalise("pets", dataset="digits", seeds=1)
     assert stored() == before
@@ -168,8 +161,7 @@ def test_a_moved_folder_with_other_data_is_refused(tmp_path: Path) -> None:
 
 def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
     """Of an earlier version's study no more is known than the classes and how many pictures."""
-    database = open_database("sqlite:///studies.db")
-    try:
+    with closing(open_database("sqlite:///studies.db")) as database:
         study = require_study(database, "pets")
         before = study.attributes[FINGERPRINT]
         with sqlite3.connect("studies.db") as connection:
@@ -181,8 +173,6 @@ def test_an_older_study_gets_its_fingerprint(place: Path) -> None:
         rename_class(place / "pets", "zebra", "cat")
         assert search(trials=2).finished == 2
         assert study.attributes[FINGERPRINT] == before
-    finally:
-        database.close()
 
 
 def test_changed_while_training_the_test_set_stays_closed(
