@@ -38,14 +38,13 @@ class Architecture:
 class Parameter:
     """One thing that a study can fix, choose or search.
 
-    Attributes:
-        kinds: the types that its values may have; `float` admits whole numbers.
-        default: its value where a study does not name it.
-        description: one line, also shown for a wrong value.
-        options: the only texts it may be, such as a registry; empty for any.
-        least, most, below: of a number, or of each in a list; None: no bound, but MOST_COUNT for
-            whole numbers.
-        required: has no default; a study must name it.
+    kinds: the types that its values may have; `float` admits whole numbers.
+    default: its value where a study does not name it.
+    description: one line.
+    options: the only texts it may be, such as a registry; empty for any.
+    least, most, below: of a number, or of each in a list; None: no bound, but MOST_COUNT for whole
+        numbers.
+    required: has no default; a study must name it.
     """
 
     kinds: tuple[type, ...]
@@ -114,27 +113,24 @@ def counts(default: tuple[int, ...], description: str) -> Parameter:
 def check_fields(values: Mapping[str, object], parameters: Mapping[str, Parameter]) -> None:
     """Raises ArchitectureError that names the first value which its parameter cannot have."""
     for name, value in values.items():
-        expected = parameters[name].fault(value)
-        if expected is not None:
+        if expected := parameters[name].fault(value):
             raise ArchitectureError(f"{name} must be {expected}, but got {shown(value)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Family:
-    """A kind of network. What has a default can be left out.
+    """A kind of network.
 
-    Attributes:
-        description: one line.
-        config: its configuration, a frozen dataclass of plain values that checks them.
-        build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K).
-            Its last layer is called `output` if it is to be made anew where training starts from
-            trained weights. Imports torch inside.
-        parameters: what a study can say of it in [space].
-        renamed: fields of `config` whose parameter has another name.
-        configure: a value for each parameter -> config. By default each field takes the
-            parameter of its name.
-        imagenet_name: what torchvision's ImageNet weights call an entry of our `state_dict`.
-        source: Python code, for one that came from a person's own file.
+    config: its configuration, a frozen dataclass of plain values that checks them.
+    build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K). Its
+        last layer is called `output` if it is to be made anew where training starts from trained
+        weights. Imports torch inside.
+    parameters: what a study can say of it in [space].
+    renamed: fields of `config` whose parameter has another name.
+    configure: a value for each parameter -> config. By default each field takes the parameter of
+        its name.
+    imagenet_name: what torchvision's ImageNet weights call an entry of our `state_dict`.
+    source: Python code, for one that came from a person's own file.
     """
 
     description: str
@@ -147,10 +143,7 @@ class Family:
     source: str | None = None
 
     def configured(self, values: Mapping[str, Any]) -> Architecture:
-        """The configuration that the values of parameters make; those left out have defaults.
-
-        Raises ArchitectureError.
-        """
+        """Of the values of parameters; those left out have defaults. Raises ArchitectureError."""
         complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
         if self.configure is not None:
             return self.configure(complete)
