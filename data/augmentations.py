@@ -23,10 +23,8 @@ class Policy:
     shift_fraction: whole pixels along each axis, up to this fraction of the side, 0 to 0.5. The
         same as a random crop after padding by as much.
     rotate_degrees: either way, 0 to 180.
-    crop_area: the smallest part of the area that a crop, enlarged to the full size, may have;
-        0 (exclusive) to 1, which is no crop.
-    crop_aspect: the largest ratio of the crop's sides to each other, relative to the image's; 1
-        and up.
+    crop_area: smallest part of the area that a crop, then enlarged, may have; above 0 to 1.
+    crop_aspect: largest ratio of the crop's sides, relative to the image's; 1 and up.
     brightness, contrast: factors from 1 - value to 1 + value, 0 to 1; torchvision's ColorJitter.
     erase_probability: of blanking one box, 0 to 1; torchvision's RandomErasing, value 0 (Zhong et
         al., Random Erasing Data Augmentation, arXiv:1708.04896).
@@ -93,7 +91,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def policy(name: str, strength: float, *, mirror_changes_class: bool) -> Policy:
     """The policy called `name` at that strength; it flips none where `mirror_changes_class`."""
-    entry = AUGMENTATIONS[name]
-    assert entry.policy is not None
-    found = entry.policy(strength)
+    made = AUGMENTATIONS[name].policy
+    assert made is not None
+    found = made(strength)
     return replace(found, flip_probability=0.0) if mirror_changes_class else found
