@@ -48,17 +48,13 @@ _MEDMNIST_KEYS = [f"{p}_{it}" for p in ("train", "test", "val") for it in ("imag
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Training or test examples; a person's function may give a tuple of the first three.
+    """Training or test examples; a person's function may give a tuple of the first three."""
 
-    images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
-    (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
-    some are drawn. test_digests, test_is_drawn, preparation, notes: see `DatasetInfo`.
-    """
-
-    images: Any
-    labels: Any
+    images: Any  # (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range
+    labels: Any  # integers (N,) or (N, 1), 0 to K - 1
     class_names: Iterable[Any]
-    validation: int = 0
+    validation: int = 0  # so many, the last of them, serve for validation; 0: some are drawn
+    # As in `DatasetInfo`.
     test_digests: Mapping[str, str] = field(default_factory=dict)
     test_is_drawn: bool = False
     preparation: Preparation = field(default_factory=Preparation)

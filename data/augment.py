@@ -114,20 +114,15 @@ def _draw_boxes(probability: float, uniform_5N: Tensor, height: int, width: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Draws:
-    """What is to happen to each of N samples; None: nothing of the kind to any.
+    """What is to happen to each of N samples; None: nothing of the kind to any."""
 
-    flip_N: bool. shift_N2: int64 pixels to the right and down. angle_N: radians, clockwise.
-    crop_N4: left, top, width and height in pixels, to be enlarged to the full image.
-    brightness_N, contrast_N: factors. erase_N4: int64 left, top, width, height in pixels.
-    """
-
-    flip_N: Tensor | None = None
-    shift_N2: Tensor | None = None
-    angle_N: Tensor | None = None
-    crop_N4: Tensor | None = None
-    brightness_N: Tensor | None = None
+    flip_N: Tensor | None = None  # bool
+    shift_N2: Tensor | None = None  # int64, pixels to the right and down
+    angle_N: Tensor | None = None  # radians, clockwise
+    crop_N4: Tensor | None = None  # left, top, width, height in pixels, enlarged to the full image
+    brightness_N: Tensor | None = None  # factors
     contrast_N: Tensor | None = None
-    erase_N4: Tensor | None = None
+    erase_N4: Tensor | None = None  # int64 left, top, width, height in pixels
 
 
 def transform(images_NCHW: Tensor, draws: Draws) -> Tensor:

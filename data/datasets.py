@@ -41,27 +41,19 @@ class Dataset:
         Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range, which is
         then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the test examples,
         which are not asked for before the final test.
-    title: for people: "Fashion-MNIST". description: one line for --help, of a registered one.
-    licence: of the images, as their makers state it; empty: unknown.
-    mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
-        classes' names.
-    validation_count: how many serve for validation by default; None: a fifth.
-    has_same_test: (info, data_dir) -> whether classes and test images are still those of `info`;
-        decodes none.
-    path: the person's file or folder, which may be moved; None for a registered one.
-    name: what stays right in another folder; filled by `find_dataset`.
     """
 
     load: Callable[[bool, Path], Any]
     _: KW_ONLY
-    title: str
-    description: str = ""
-    licence: str = ""
-    mirror_changes_class: bool | None = None
-    validation_count: int | None = None
+    title: str  # for people: "Fashion-MNIST"
+    description: str = ""  # one line for --help, of a registered one
+    licence: str = ""  # of the images, as their makers state it; empty: unknown
+    mirror_changes_class: bool | None = None  # see `DatasetInfo`; None: guessed from their names
+    validation_count: int | None = None  # how many serve for validation by default; None: a fifth
+    # (info, data_dir) -> whether classes and test images are still those of `info`; decodes none.
     has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
-    path: Path | None = None
-    name: str = ""
+    path: Path | None = None  # a person's file or folder, which may be moved
+    name: str = ""  # what stays right in another folder; filled by `find_dataset`
 
 
 from_arrays = Dataset  # what extensions call it

@@ -19,13 +19,10 @@ from data.folders.preparation import Preparation
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Examples:
-    """Images and their labels, in the order of the source.
+    """Images and their labels, in the order of the source, on one device."""
 
-    images_NCHW: uint8, 0 to 255. labels_N: int64, 0 to K - 1, on the same device.
-    """
-
-    images_NCHW: Tensor
-    labels_N: Tensor
+    images_NCHW: Tensor  # uint8, 0 to 255
+    labels_N: Tensor  # int64, 0 to K - 1
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -43,35 +40,22 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
-    """What is fixed about a data set.
+    """What is fixed about a data set. Names and notes may be anyone's: escape them."""
 
-    name: canonical, as `load_training` takes it: "mnist", "folder:/absolute/path".
-    title: for people: "Fashion-MNIST".
-    class_names: label k is class_names[k]. They may be anyone's: escape them.
-    image_shape: C, H, W.
-    mirror_changes_class: a mirrored image may belong to another class (digits, letters).
-    training_count: all training examples; validation_count of them serve for validation by default.
-    test_digests: of a folder's test images, by "<split>/<class>/<file>", or of an archive's test
-        arrays; empty for data sets whose test images are verified otherwise.
-    test_is_drawn: the test images were held out of the training images.
-    has_own_validation: the last `validation_count` of the training examples are its validation
-        part; otherwise one is drawn.
-    preparation: how its pictures became images; pictures to be classified are prepared alike.
-    notes: what was done to make a data set of it, a sentence each; escape them, too.
-    """
-
-    name: str
-    title: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    mirror_changes_class: bool
-    validation_count: int
-    training_count: int
+    name: str  # canonical, as `load_training` takes it: "mnist", "folder:/absolute/path"
+    title: str  # for people: "Fashion-MNIST"
+    class_names: tuple[str, ...]  # label k is class_names[k]
+    image_shape: tuple[int, int, int]  # C, H, W
+    mirror_changes_class: bool  # a mirrored image may belong to another class (digits, letters)
+    validation_count: int  # how many of the training examples serve for validation by default
+    training_count: int  # all of them, those for validation among them
+    # Digests of a folder's test images, by "<split>/<class>/<file>", or of an archive's test
+    # arrays; empty for data sets whose test images are verified otherwise.
     test_digests: Mapping[str, str] = field(default_factory=dict)
-    test_is_drawn: bool = False
-    has_own_validation: bool = False
-    preparation: Preparation = field(default_factory=Preparation)
-    notes: tuple[str, ...] = ()
+    test_is_drawn: bool = False  # the test images were held out of the training images
+    has_own_validation: bool = False  # the last `validation_count`; otherwise they are drawn
+    preparation: Preparation = field(default_factory=Preparation)  # of pictures to classify, too
+    notes: tuple[str, ...] = ()  # what was done to make a data set of it, a sentence each
 
 
 def split(

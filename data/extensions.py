@@ -24,12 +24,12 @@ _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedFile:
-    """path: absolute. sha256: of the file's bytes, hexadecimal. module: what it defined."""
+    """A person's file, and what came of it."""
 
-    path: Path
-    sha256: str
+    path: Path  # absolute
+    sha256: str  # of its bytes, hexadecimal
     source: str
-    module: ModuleType
+    module: ModuleType  # what it defined
 
 
 def load_file(path: str | Path) -> LoadedFile:

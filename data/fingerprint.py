@@ -27,16 +27,14 @@ Pictures = tuple[int, str]  # how many a class has, and a digest that their orde
 class Fingerprint:
     """What makes two data sets the same.
 
-    image_shape: C, H, W.
-    training: by class, in the order of the labels; those for validation among them.
     test: by class; empty for data sets whose test images are verified whenever they are read.
     validation: how many of `training`, the last ones in order, the data set has for validation
         itself; 0 where they are drawn.
     validated: a digest of which these are; empty without any, and of studies of before it.
     """
 
-    image_shape: tuple[int, int, int]
-    training: Mapping[str, Pictures]
+    image_shape: tuple[int, int, int]  # C, H, W
+    training: Mapping[str, Pictures]  # by class, in the order of the labels; with the validation's
     test: Mapping[str, Pictures]
     validation: int
     validated: str = ""

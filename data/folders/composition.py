@@ -40,15 +40,11 @@ AS_IT_IS = "as it is"
 
 
 class Figure(NamedTuple):
-    """What stands out from the ground of one image.
+    """What stands out from the ground of one image."""
 
-    ground: median level of the outermost pixels. level: of the figure, at the farther end of the
-    scale. ink_HW: how much of it is in each pixel of the smallest box around it, 0 to 1.
-    """
-
-    ground: float
-    level: float
-    ink_HW: Grey
+    ground: float  # median level of the outermost pixels
+    level: float  # of the figure, at the end of the scale that is farther from the ground
+    ink_HW: Grey  # how much of it is in each pixel of the smallest box around it, 0 to 1
 
     @property
     def on_dark(self) -> bool:
@@ -57,16 +53,12 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
-    """What at least nine in ten training images have in common.
+    """What at least nine in ten training images have in common."""
 
-    on_dark: the figure is lighter than the ground. ground, level: median levels of both. size:
-    longer side of the figure's box as a share of the image's side; None where it varies.
-    """
-
-    on_dark: bool
-    ground: float
+    on_dark: bool  # the figure is lighter than the ground
+    ground: float  # median levels of both
     level: float
-    size: float | None
+    size: float | None  # longer side of its box as a share of the image's; None where it varies
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
