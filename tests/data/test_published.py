@@ -43,11 +43,10 @@ def test_a_set_in_idx_files_reads_as_torchvision_reads_it(small_fashion: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "classes"),
-    [("cifar100", "fine_labels", 100), ("cifar100_coarse", "coarse_labels", 20)],
+    ("name", "kind", "classes"), [("cifar100", "fine", 100), ("cifar100_coarse", "coarse", 20)]
 )
 def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
-    small_cifar100: Path, name: str, key: str, classes: int
+    small_cifar100: Path, name: str, kind: str, classes: int
 ) -> None:
     info, training = load_training(name, small_cifar100)
     test = load_test(name, small_cifar100)
@@ -56,9 +55,8 @@ def test_a_set_in_pickled_batches_reads_as_torchvision_reads_it(
     assert torch.equal(training.images_NCHW, torch.from_numpy(reference.data).permute(0, 3, 1, 2))
     for split, examples in (("train", training), ("test", test)):
         batch = pickle.loads((small_cifar100 / "cifar-100-python" / split).read_bytes())
-        assert examples.labels_N.tolist() == batch[key]
-    assert len(info.class_names) == classes
-    assert info.class_names[3] == f"{'fine' if classes == 100 else 'coarse'} 3"
+        assert examples.labels_N.tolist() == batch[f"{kind}_labels"]
+    assert (len(info.class_names), info.class_names[3]) == (classes, f"{kind} 3")
     archive = small_cifar100 / CIFAR100.filename
     archive.write_bytes(archive.read_bytes() + b"\0")
     with pytest.raises(DataError, match="damaged"):  # a pickle of another MD5 is never loaded

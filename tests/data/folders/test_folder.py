@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -146,9 +147,9 @@ def test_the_size_is_that_of_half_the_pictures_as_far_as_time_allows(
 
 def test_a_study_of_before_the_choice_reads_its_pictures_as_it_did(tmp_path: Path) -> None:
     """As commit 3bc7fe6: stretched to 32 x 32; `val` was no split."""
-    for name in ("train/left", "train/right", "test/left", "test/right", "val/left"):
-        for index in range(5):
-            save(tmp_path / f"p/{name}/{index}.png", Image.new("L", (120, 70), 40 * index))
+    names = ("train/left", "train/right", "test/left", "test/right", "val/left")
+    for name, index in product(names, range(5)):
+        save(tmp_path / f"p/{name}/{index}.png", Image.new("L", (120, 70), 40 * index))
     reading = Reading(version=1)
     info, training = load_training(f"folder:{tmp_path / 'p'}", tmp_path, reading=reading)
     assert (info.image_shape, info.training_count) == ((1, 32, 32), 10)
@@ -180,9 +181,8 @@ def test_colour_in_one_training_image_makes_all_rgb_and_in_a_test_image_none(
     tmp_path: Path,
 ) -> None:
     grey, red = Image.new("RGB", (9, 9), (7, 7, 7)), Image.new("RGB", (9, 9), (200, 0, 0))
-    for name in ("a", "b"):
-        for index in range(3):
-            save(tmp_path / f"p/train/{name}/{index}.png", grey)
+    for name, index in product("ab", range(3)):
+        save(tmp_path / f"p/train/{name}/{index}.png", grey)
     save(tmp_path / "p/test/a/red.png", red)
     assert load(tmp_path / "p")[0].image_shape == (1, 9, 9)
     save(tmp_path / "p/train/a/red.png", red)

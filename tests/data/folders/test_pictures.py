@@ -30,9 +30,8 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(
     tmp_path: Path, mode: str, kind: str
 ) -> None:
     values = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
-    picture = Image.fromarray(values).convert(mode if mode != "I;16" else "L")
-    if mode == "I;16":
-        picture = Image.fromarray(values[:, :, 0].astype(np.uint16) * 257)
+    deep = Image.fromarray(values[:, :, 0].astype(np.uint16) * 257)
+    picture = deep if mode == "I;16" else Image.fromarray(values).convert(mode)
     path = tmp_path / f"a.{kind}"
     try:
         picture.save(path)
@@ -111,11 +110,9 @@ def test_one_scale_is_found_in_training_kept_for_test_and_told(
     tmp_path: Path, top: float, kind: str, ending: str
 ) -> None:
     levels = np.linspace(0, top, 64).reshape(8, 8)
-    for part, share in (("train", 1.0), ("test", 0.25)):
-        for name in ("a", "b"):
-            for index in range(3):
-                picture = Image.fromarray((levels * share).astype(kind))
-                save(tmp_path / f"p/{part}/{name}/{index}.{ending}", picture)
+    for (part, share), name, index in product((("train", 1.0), ("test", 0.25)), "ab", range(3)):
+        picture = Image.fromarray((levels * share).astype(kind))
+        save(tmp_path / f"p/{part}/{name}/{index}.{ending}", picture)
     info, training = load_training(f"folder:{tmp_path / 'p'}", tmp_path)
     test = load_test(f"folder:{tmp_path / 'p'}", tmp_path)
     assert int(training.images_NCHW.max()) == 255
@@ -144,9 +141,8 @@ def test_colours_of_16_bits_are_taken_as_declared_or_refused(
     tmp_path: Path, top: int, said: str
 ) -> None:
     levels = np.linspace(0, top, 192).reshape(8, 8, 3).astype("<u2")
-    for part, name in product(("train", "test"), ("a", "b")):
-        for index in range(3):
-            tiff(tmp_path / f"p/{part}/{name}/{index}.tif", levels)
+    for part, name, index in product(("train", "test"), "ab", range(3)):
+        tiff(tmp_path / f"p/{part}/{name}/{index}.tif", levels)
     if top < 65535:
         with pytest.raises(DataError, match=said):
             load_training(f"folder:{tmp_path / 'p'}", tmp_path)
