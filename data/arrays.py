@@ -48,17 +48,13 @@ _MEDMNIST_KEYS = [f"{p}_{it}" for p in ("train", "test", "val") for it in ("imag
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Training or test examples; a person's function may give a tuple of the first three.
+    """Training or test examples; a person's function may give a tuple of the first three."""
 
-    images: (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range. labels: integers
-    (N,) or (N, 1), 0 to K - 1. validation: so many, the last of them, serve for validation; 0:
-    some are drawn. test_digests, test_is_drawn, preparation, notes: see `DatasetInfo`.
-    """
-
-    images: Any
-    labels: Any
+    images: Any  # (N, H, W) or (N, H, W, C): uint8, or integers or floats of any range
+    labels: Any  # integers (N,) or (N, 1), 0 to K - 1
     class_names: Iterable[Any]
-    validation: int = 0
+    validation: int = 0  # so many, the last of them, serve for validation; 0: some are drawn
+    # As in `DatasetInfo`.
     test_digests: Mapping[str, str] = field(default_factory=dict)
     test_is_drawn: bool = False
     preparation: Preparation = field(default_factory=Preparation)
@@ -66,25 +62,25 @@ class Part:
 
 
 def load_training(
-    dataset: Dataset, name: str, data_dir: Path, reading: Reading
+    dataset: Dataset, data_dir: Path, reading: Reading
 ) -> tuple[DatasetInfo, Examples]:
     """See `data.datasets.load_training`."""
-    part = _checked(dataset.load(True, data_dir), name)
+    part = _loaded(dataset, True, data_dir)
     levels, notes, preparation = _levels(part.images), list(part.notes), part.preparation
     examples = _examples(part, levels)
     if levels is not None:
         notes.append(f"{words(levels)}, as found in the training images")
         preparation = Preparation(levels=levels)
     classes = tuple(part.class_names)
-    said = (reading.mirror_changes_class, dataset.mirror_changes_class)
     guess = mirror_changes_class(classes, version=reading.version)
-    mirrors = next((it for it in said if it is not None), guess)
+    said = (reading.mirror_changes_class, dataset.mirror_changes_class, guess)
+    mirrors = next(it for it in said if it is not None)
     if mirrors or dataset.path is not None:
         notes.append(_MIRRORING[mirrors])
     usual = dataset.validation_count or share(len(examples) - part.validation, len(classes))
     channels, height, width = examples.images_NCHW.shape[1:]
     info = DatasetInfo(
-        name=name,
+        name=dataset.name,
         title=dataset.title,
         class_names=classes,
         image_shape=(channels, height, width),
@@ -100,27 +96,26 @@ def load_training(
     return info, examples
 
 
-def load_test(dataset: Dataset, name: str, data_dir: Path) -> Examples:
+def load_test(dataset: Dataset, data_dir: Path) -> Examples:
     """The test examples, with the levels of the training images where either are not uint8."""
-    part = learned = _checked(dataset.load(False, data_dir), name)
+    part = learned = _loaded(dataset, False, data_dir)
     is_own = dataset.path is not None and dataset.path.is_file()
     if is_own or part.images.dtype != np.uint8:
-        learned = _checked(dataset.load(True, data_dir), name)
-    kinds = [it.images.dtype for it in (learned, part)]
-    if (kinds[0].kind == "f") != (kinds[1].kind == "f"):
+        learned = _loaded(dataset, True, data_dir)
+    trained, tested = learned.images.dtype, part.images.dtype
+    if (trained.kind == "f") != (tested.kind == "f"):
         raise DataError(
-            f"{name}: training images are {kinds[0]} and test images {kinds[1]}, so their levels "
-            "cannot be compared; give both as integers or both as floats"
+            f"{dataset.name}: training images are {trained} and test images {tested}, so their "
+            "levels cannot be compared; give both as integers or both as floats"
         )
     levels = _levels(learned.images)
-    return _examples(part, (0, 255) if levels is None and kinds[1] != np.uint8 else levels)
+    return _examples(part, (0, 255) if levels is None and tested != np.uint8 else levels)
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
     """Whether a mirrored picture may belong to another class, guessed from the classes' names.
 
-    True for what looks like signs, or for sides: classes called by a letter, a digit or a number,
-    with or without a word for it, and classes that tell left from right.
+    So it is where all are signs (letters, digits, numbers) or some tell left from right.
     """
     names = [name.casefold() for name in class_names]
     if version == 1:
@@ -146,22 +141,21 @@ def load(path: Path, train: bool, _data_dir: Path) -> Part:
         names = archive["class_names"] if "class_names" in archive else np.arange(count)
         if not train:
             return Part(archive[keys[2]], archive[keys[3]], names)
-        images, labels, digests = archive[keys[0]], archive[keys[1]], _test_digests(path, archive)
+        digests = _test_digests(path, archive)
+        part = Part(archive[keys[0]], archive[keys[1]], names, test_digests=digests)
         if not {*keys[4:]} <= {*archive.files}:
-            return Part(images, labels, names, test_digests=digests)
+            return part
         own = archive[keys[5]]
-        return Part(
-            np.concatenate([images, archive[keys[4]]]),
-            np.concatenate([labels, own]),
-            names,
+        return replace(
+            part,
+            images=np.concatenate([part.images, archive[keys[4]]]),
+            labels=np.concatenate([part.labels, own]),
             validation=len(own),
-            test_digests=digests,
             notes=(f"validation: {len(own)} images of their own",),
         )
 
 
 def has_same_test(path: Path, info: DatasetInfo, _data_dir: Path) -> bool:
-    """See `data.datasets.Dataset`."""
     with _opened(path) as archive:
         return _test_digests(path, archive) == info.test_digests
 
@@ -211,19 +205,19 @@ def _check_memory(path: Path, archive: Any, keys: Iterable[str]) -> None:
         )
 
 
-def _checked(found: Any, source: str) -> Part:
+def _loaded(dataset: Dataset, train: bool, data_dir: Path) -> Part:
     """With images and labels as arrays of the right shape and type, and class names as text."""
+    found = dataset.load(train, data_dir)
     try:
-        if isinstance(found, Part):
-            part = found
-        else:
+        part: Part = found
+        if not isinstance(found, Part):
             images, labels, names = found
             part = Part(images, labels, names)
         images, labels = np.asarray(part.images), np.asarray(part.labels)
         names = [str(name) for name in part.class_names]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of its tensors
         raise DataError(
-            f"{source} gave no (images, labels, class names) but {str(type(found))[:80]} "
+            f"{dataset.name} gave no (images, labels, class names) but {str(type(found))[:80]} "
             f"({reason(error)}); return these three"
         ) from error
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -231,15 +225,15 @@ def _checked(found: Any, source: str) -> Part:
     if images.dtype == bool:
         images = images * np.uint8(255)
     if fault := _fault(images, labels, names):
-        raise DataError(f"{source}: {fault}")
+        raise DataError(f"{dataset.name}: {fault}")
     return replace(part, images=images, labels=labels, class_names=names)
 
 
 def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> str:
     """What is wrong, and the remedy; empty where nothing is."""
-    is_shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
-    is_typed = images.dtype.kind in "uif" and images.dtype.itemsize <= 8
-    if not is_shaped or not is_typed or 0 in images.shape:
+    fits = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+    fits = fits and images.dtype.kind in "uif" and images.dtype.itemsize <= 8
+    if not fits or 0 in images.shape:
         return (
             f"the images have shape {images.shape} and type {images.dtype}; give numbers of shape "
             "(N, H, W) or (N, H, W, C) with 1 or 3 channels"
@@ -249,8 +243,8 @@ def _fault(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str]) -> 
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(is_text, names)):
         some = listed([name[:40] for name in names], 10)
         return f"class names {some} cannot be used; give at least two, each once"
-    is_shaped = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
-    if not is_shaped or labels.min() < 0 or labels.max() >= len(names):
+    fits = labels.shape == images.shape[:1] and labels.dtype.kind in "ui"
+    if not fits or labels.min() < 0 or labels.max() >= len(names):
         values = listed(sorted({str(label) for label in labels.flat}), 5)
         return (
             f"the labels have shape {labels.shape}, type {labels.dtype} and values {values}; give "

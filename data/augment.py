@@ -36,12 +36,10 @@ def make_augment(
         return lambda images_NCHW, generator: augment(images_NCHW, found, generator)
 
     def own(images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
-        if strength == 0:
-            return images_NCHW
-        varied = apply(images_NCHW, generator, strength)
-        if varied.shape != images_NCHW.shape:
+        varied = apply(images_NCHW, generator, strength) if strength > 0 else images_NCHW
+        if (shape := tuple(varied.shape)) != tuple(images_NCHW.shape):
             raise ValueError(
-                f"augmentation {name!r} made images of shape {tuple(varied.shape)} of "
+                f"augmentation {name!r} made images of shape {shape} of "
                 f"{tuple(images_NCHW.shape)}; keep the shape"
             )
         return varied
@@ -65,13 +63,9 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
     """Draws for `count` images of `height` x `width` pixels, on the generator's device."""
     # All uniforms in one call, needed or not: one kernel, and the same numbers for every policy.
     uniform = torch.rand(15, count, generator=generator, device=generator.device)
-    u_flip, u_right, u_down, u_angle = uniform[:4]
-    u_area, u_aspect, u_left, u_top = uniform[4:8]
+    u_flip, u_right, u_down, u_angle, u_area, u_aspect, u_left, u_top = uniform[:8]
     u_brightness, u_contrast = uniform[8:10]
-    u_erase = uniform[10:]
-
-    right = round(policy.shift_fraction * width)
-    down = round(policy.shift_fraction * height)
+    right, down = (round(policy.shift_fraction * side) for side in (width, height))
     drawn: dict[str, Tensor] = {}
     if policy.flip_probability > 0:
         drawn["flip_N"] = u_flip < policy.flip_probability
@@ -94,7 +88,7 @@ def draw(policy: Policy, count: int, height: int, width: int, generator: torch.G
     if policy.contrast > 0:
         drawn["contrast_N"] = 1 + (2 * u_contrast - 1) * policy.contrast
     if policy.erase_probability > 0:
-        drawn["erase_N4"] = _draw_boxes(policy.erase_probability, u_erase, height, width)
+        drawn["erase_N4"] = _draw_boxes(policy.erase_probability, uniform[10:], height, width)
     return Draws(**drawn)
 
 
@@ -120,20 +114,15 @@ def _draw_boxes(probability: float, uniform_5N: Tensor, height: int, width: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Draws:
-    """What is to happen to each of N samples; None: nothing of the kind to any.
+    """What is to happen to each of N samples; None: nothing of the kind to any."""
 
-    flip_N: bool. shift_N2: int64 pixels to the right and down. angle_N: radians, clockwise.
-    crop_N4: left, top, width and height in pixels, to be enlarged to the full image.
-    brightness_N, contrast_N: factors. erase_N4: int64 left, top, width, height in pixels.
-    """
-
-    flip_N: Tensor | None = None
-    shift_N2: Tensor | None = None
-    angle_N: Tensor | None = None
-    crop_N4: Tensor | None = None
-    brightness_N: Tensor | None = None
+    flip_N: Tensor | None = None  # bool
+    shift_N2: Tensor | None = None  # int64, pixels to the right and down
+    angle_N: Tensor | None = None  # radians, clockwise
+    crop_N4: Tensor | None = None  # left, top, width, height in pixels, enlarged to the full image
+    brightness_N: Tensor | None = None  # factors
     contrast_N: Tensor | None = None
-    erase_N4: Tensor | None = None
+    erase_N4: Tensor | None = None  # int64 left, top, width, height in pixels
 
 
 def transform(images_NCHW: Tensor, draws: Draws) -> Tensor:
@@ -166,8 +155,7 @@ def _mean_luma(images_NCHW: Tensor) -> Tensor:
 def _kept(box_N4: Tensor, height: int, width: int) -> Tensor:
     """float N1HW: 0 in each sample's box, 1 elsewhere."""
     left, top, box_width, box_height = box_N4[:, :, None].unbind(1)
-    rows = torch.arange(height, device=box_N4.device)
-    columns = torch.arange(width, device=box_N4.device)
+    rows, columns = (torch.arange(side, device=box_N4.device) for side in (height, width))
     in_rows_NH = (rows >= top) & (rows < top + box_height)
     in_columns_NW = (columns >= left) & (columns < left + box_width)
     return 1 - in_rows_NH.float()[:, None, :, None] * in_columns_NW.float()[:, None, None, :]
@@ -225,10 +213,4 @@ def _resampled(images_NCHW: Tensor, draws: Draws) -> Tensor:
     along_x_N2W = by_x_N2[:, :, None] * x_W + start_N2[:, :, None]
     along_y_N2H = by_y_N2[:, :, None] * y_H
     grid_N2HW = along_x_N2W[:, :, None, :] + along_y_N2H[:, :, :, None]
-    return grid_sample(
-        images_NCHW,
-        grid_N2HW.permute(0, 2, 3, 1),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    )
+    return grid_sample(images_NCHW, grid_N2HW.permute(0, 2, 3, 1), align_corners=False)

@@ -17,28 +17,20 @@ ERASE_AREA, ERASE_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """How far a sample may be varied; the defaults leave it as it is.
+    """How far a sample may be varied; the defaults leave it as it is."""
 
-    flip_probability: of mirroring left and right, 0 to 1.
-    shift_fraction: whole pixels along each axis, up to this fraction of the side, 0 to 0.5. The
-        same as a random crop after padding by as much.
-    rotate_degrees: either way, 0 to 180.
-    crop_area: the smallest part of the area that a crop, enlarged to the full size, may have;
-        0 (exclusive) to 1, which is no crop.
-    crop_aspect: the largest ratio of the crop's sides to each other, relative to the image's; 1
-        and up.
-    brightness, contrast: factors from 1 - value to 1 + value, 0 to 1; torchvision's ColorJitter.
-    erase_probability: of blanking one box, 0 to 1; torchvision's RandomErasing, value 0 (Zhong et
-        al., Random Erasing Data Augmentation, arXiv:1708.04896).
-    """
-
-    flip_probability: float = 0.0
+    flip_probability: float = 0.0  # of mirroring left and right, 0 to 1
+    # Whole pixels along each axis, up to this fraction of the side, 0 to 0.5. The same as a random
+    # crop after padding by as much.
     shift_fraction: float = 0.0
-    rotate_degrees: float = 0.0
-    crop_area: float = 1.0
-    crop_aspect: float = 1.0
+    rotate_degrees: float = 0.0  # either way, 0 to 180
+    crop_area: float = 1.0  # smallest part of the area that a crop, then enlarged, has; above 0
+    crop_aspect: float = 1.0  # largest ratio of the crop's sides, relative to the image's; 1 and up
+    # Factors from 1 - value to 1 + value, 0 to 1; torchvision's ColorJitter.
     brightness: float = 0.0
     contrast: float = 0.0
+    # Of blanking one box, 0 to 1; torchvision's RandomErasing, value 0 (Zhong et al., Random
+    # Erasing Data Augmentation, arXiv:1708.04896).
     erase_probability: float = 0.0
 
 
@@ -46,15 +38,13 @@ class Policy:
 class Augmentation:
     """One entry of AUGMENTATIONS. At strength 0, which never calls it, images stay as they are.
 
-    description: one line for --help.
-    policy: the policy of a strength, which is 1 by custom and at most MAX_STRENGTH.
-    apply: in its place a function of one's own, `apply(images_NCHW, generator, strength)`, from
-        float images in [0, 1] to as many of the same shape. It draws from `generator` alone, which
-        is on the images' device, and has no shapes that depend on data: CUDA graphs hold it.
+    apply: in place of a policy a function of one's own, `apply(images_NCHW, generator, strength)`,
+        from float images in [0, 1] to as many of the same shape. It draws from `generator` alone,
+        which is on the images' device, and has no shapes that depend on data: CUDA graphs hold it.
     """
 
-    description: str
-    policy: Callable[[float], Policy] | None = None
+    description: str  # one line for --help
+    policy: Callable[[float], Policy] | None = None  # of a strength, 1 by custom
     apply: Callable[[Tensor, torch.Generator, float], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +83,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 def policy(name: str, strength: float, *, mirror_changes_class: bool) -> Policy:
     """The policy called `name` at that strength; it flips none where `mirror_changes_class`."""
-    entry = AUGMENTATIONS[name]
-    assert entry.policy is not None
-    found = entry.policy(strength)
+    made = AUGMENTATIONS[name].policy
+    assert made is not None
+    found = made(strength)
     return replace(found, flip_probability=0.0) if mirror_changes_class else found

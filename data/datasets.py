@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -37,33 +37,23 @@ _CIFAR = "none stated (Krizhevsky, 2009)"
 class Dataset:
     """One data set: an entry of DATASETS, or what `find_dataset` makes of a name.
 
-    Attributes:
-        load: (train, data_dir) -> (images, labels, class names), or a `data.arrays.Part` of them.
-            Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range,
-            which is then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the
-            test examples, which are not asked for before the final test.
-        title: for people: "Fashion-MNIST".
-        description: one line for --help, of a registered one.
-        licence: of the images, as their makers state it; empty: unknown.
-        mirror_changes_class: a mirrored image may belong to another class; None: guessed from the
-            classes' names.
-        validation_count: how many serve for validation by default; None: a fifth.
-        has_same_test: (info, data_dir) -> whether classes and test images are still those of
-            `info`; decodes none.
-        path: the person's file or folder, which may be moved; None for a registered one.
-        name: with that path; empty for a registered one.
+    load: (train, data_dir) -> (images, labels, class names), or a `data.arrays.Part` of them.
+        Images are (N, H, W) or (N, H, W, C) with C 1 or 3, uint8 or numbers of any range, which is
+        then scaled to 0 to 255; labels integers (N,), 0 up. With `train` false the test examples,
+        which are not asked for before the final test.
     """
 
     load: Callable[[bool, Path], Any]
     _: KW_ONLY
-    title: str
-    description: str = ""
-    licence: str = ""
-    mirror_changes_class: bool | None = None
-    validation_count: int | None = None
+    title: str  # for people: "Fashion-MNIST"
+    description: str = ""  # one line for --help, of a registered one
+    licence: str = ""  # of the images, as their makers state it; empty: unknown
+    mirror_changes_class: bool | None = None  # see `DatasetInfo`; None: guessed from their names
+    validation_count: int | None = None  # how many serve for validation by default; None: a fifth
+    # (info, data_dir) -> whether classes and test images are still those of `info`; decodes none.
     has_same_test: Callable[[DatasetInfo, Path], bool] = lambda *_: True
-    path: Path | None = None
-    name: str = ""
+    path: Path | None = None  # a person's file or folder, which may be moved
+    name: str = ""  # what stays right in another folder; filled by `find_dataset`
 
 
 from_arrays = Dataset  # what extensions call it
@@ -139,7 +129,7 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
     Raises DataError for an unknown name, and a path that can be none.
     """
     if name in DATASETS:
-        return DATASETS[name]
+        return replace(DATASETS[name], name=name)
     for prefix, module, first in ((FOLDER, "folders.folder", [reading]), (NPZ, "arrays", [])):
         if name.startswith(prefix):
             path = _absolute(name, name.removeprefix(prefix))
@@ -153,16 +143,15 @@ def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
     if is_reference(name):
         file, _, function = name.rpartition(":")
         path = _absolute(name, file)
-        canonical = f"{path}:{function}"
-        load = _lazily("data.arrays:call", canonical)
-        return Dataset(load, title=path.stem, path=path, name=canonical)
+        name = f"{path}:{function}"
+        return Dataset(_lazily("data.arrays:call", name), title=path.stem, path=path, name=name)
     hint = did_you_mean(name, (*DATASETS, *FORMS))
     raise DataError(f"unknown data set {name!r}{hint} (choose {dataset_choices()})")
 
 
 def canonical_name(name: str) -> str:
-    """The name that stays right in another folder: with an absolute path. Raises as above."""
-    return find_dataset(name).name or name
+    """The name that stays right in another folder: with an absolute path. Raises DataError."""
+    return find_dataset(name).name
 
 
 def _absolute(name: str, given: str) -> Path:
@@ -192,16 +181,14 @@ def load_training(
         raise DataError(
             f"{name} has its own image size; leave out {reading.image_size} or use folder:PATH"
         )
-    return arrays.load_training(
-        find_dataset(name, reading), canonical_name(name), data_dir, reading
-    )
+    return arrays.load_training(find_dataset(name, reading), data_dir, reading)
 
 
 def load_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> Examples:
     """All test examples of data set `name`, as `load_training`. For search.finalize alone."""
     from data import arrays
 
-    return arrays.load_test(find_dataset(name, reading), canonical_name(name), data_dir)
+    return arrays.load_test(find_dataset(name, reading), data_dir)
 
 
 def count_test(name: str, data_dir: Path, *, reading: Reading = _READING) -> int:

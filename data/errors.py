@@ -49,8 +49,7 @@ def is_text(name: str) -> bool:
 
 def refuse_names(paths: Sequence[str | Path]) -> None:
     """Raises DataError for paths that can neither be shown nor stored."""
-    bad = [path for path in paths if not is_text(str(path))]
-    if bad:
+    if bad := [path for path in paths if not is_text(str(path))]:
         raise DataError(
             f"{listed(bad)}: the name has control characters or is no text in UTF-8; rename it"
         )

@@ -19,13 +19,10 @@ from data.folders.preparation import Preparation
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Examples:
-    """Images and their labels, in the order of the source.
+    """Images and their labels, in the order of the source, on one device."""
 
-    images_NCHW: uint8, 0 to 255. labels_N: int64, 0 to K - 1, on the same device.
-    """
-
-    images_NCHW: Tensor
-    labels_N: Tensor
+    images_NCHW: Tensor  # uint8, 0 to 255
+    labels_N: Tensor  # int64, 0 to K - 1
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -43,36 +40,22 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
-    """What is fixed about a data set.
+    """What is fixed about a data set. Names and notes may be anyone's: escape them."""
 
-    name: canonical, as `load_training` takes it: "mnist", "folder:/absolute/path".
-    title: for people: "Fashion-MNIST".
-    class_names: label k is class_names[k]. They may be anyone's: escape them.
-    image_shape: C, H, W.
-    mirror_changes_class: a mirrored image may belong to another class (digits, letters).
-    validation_count: how many of the training examples serve for validation by default.
-    training_count: all training examples, those for validation among them.
-    test_digests: digests of a folder's test images, by "<split>/<class>/<file>", or of an archive's
-        test arrays; empty for data sets whose test images are verified otherwise.
-    test_is_drawn: the test images were held out of the training images.
-    has_own_validation: the last `validation_count` of the training examples are its validation
-        part; otherwise one is drawn.
-    preparation: how its pictures became images; pictures to be classified are prepared alike.
-    notes: what was done to make a data set of it, a sentence each; escape them, too.
-    """
-
-    name: str
-    title: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    mirror_changes_class: bool
-    validation_count: int
-    training_count: int
+    name: str  # canonical, as `load_training` takes it: "mnist", "folder:/absolute/path"
+    title: str  # for people: "Fashion-MNIST"
+    class_names: tuple[str, ...]  # label k is class_names[k]
+    image_shape: tuple[int, int, int]  # C, H, W
+    mirror_changes_class: bool  # a mirrored image may belong to another class (digits, letters)
+    validation_count: int  # how many of the training examples serve for validation by default
+    training_count: int  # all of them, those for validation among them
+    # Digests of a folder's test images, by "<split>/<class>/<file>", or of an archive's test
+    # arrays; empty for data sets whose test images are verified otherwise.
     test_digests: Mapping[str, str] = field(default_factory=dict)
-    test_is_drawn: bool = False
-    has_own_validation: bool = False
-    preparation: Preparation = field(default_factory=Preparation)
-    notes: tuple[str, ...] = ()
+    test_is_drawn: bool = False  # the test images were held out of the training images
+    has_own_validation: bool = False  # the last `validation_count`; otherwise they are drawn
+    preparation: Preparation = field(default_factory=Preparation)  # of pictures to classify, too
+    notes: tuple[str, ...] = ()  # what was done to make a data set of it, a sentence each
 
 
 def split(
@@ -129,10 +112,7 @@ def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tu
 
 
 def thinned(examples: Examples, share: float) -> Examples:
-    """That share of the examples, rounded up, with the classes' proportions; always the same ones.
-
-    Evenly spaced, class by class, in the order of the source.
-    """
+    """That share of the examples, rounded up, evenly spaced in each class: always the same ones."""
     by_class_N = examples.labels_N.argsort(stable=True)
     count = math.ceil(len(examples) * share)
     spaced_M = torch.arange(count, device=by_class_N.device) * len(examples) // max(count, 1)
@@ -145,10 +125,9 @@ def normalisation(examples: Examples) -> tuple[Tensor, Tensor]:
     Counted from each channel's 256 values, which is exact and needs no float copy of the images.
     A constant channel is given the deviation 1, so that dividing by it stays finite.
     """
-    images_NCHW = examples.images_NCHW
-    levels = torch.linspace(0, 1, 256, dtype=torch.float64, device=images_NCHW.device)
+    levels = torch.linspace(0, 1, 256, dtype=torch.float64, device=examples.images_NCHW.device)
     means, deviations = [], []
-    for channel_NHW in images_NCHW.unbind(1):
+    for channel_NHW in examples.images_NCHW.unbind(1):
         share = channel_NHW.flatten().bincount(minlength=256).double() / channel_NHW.numel()
         mean = (share * levels).sum()
         variance = (share * (levels - mean) ** 2).sum()
@@ -171,8 +150,8 @@ def batch_indices(count: int, batch_size: int, generator: torch.Generator) -> Te
 def gather(images_NCHW: Tensor, indices_B: Tensor) -> Tensor:
     """The images at `indices_B` in the memory format of `images_NCHW` (contiguous, channels_last).
 
-    `index_select` copies whole images, about 20 times as fast as `images_NCHW[indices_B]` on a
-    CPU, but on its own would lay channels_last images out anew.
+    `index_select` is about 20 times as fast as `images_NCHW[indices_B]` on a CPU, but on its own
+    would lay channels_last images out anew.
     """
     if images_NCHW.is_contiguous(memory_format=torch.channels_last):
         return images_NCHW.permute(0, 2, 3, 1).index_select(0, indices_B).permute(0, 3, 1, 2)

@@ -24,19 +24,18 @@ _loaded: dict[tuple[Path, str], LoadedFile] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedFile:
-    """path: absolute. sha256: of the file's bytes, hexadecimal. module: what it defined."""
+    """A person's file, and what came of it."""
 
-    path: Path
-    sha256: str
+    path: Path  # absolute
+    sha256: str  # of its bytes, hexadecimal
     source: str
-    module: ModuleType
+    module: ModuleType  # what it defined
 
 
 def load_file(path: str | Path) -> LoadedFile:
-    """Run the Python file once per process; a later call returns the same module.
+    """Run the Python file once per process; one that has changed since anew, as another module.
 
-    A file that has changed since is run anew, as another module. Nothing is written beside it.
-    Raises DataError (a ValueError, one line) for a file that is missing or that raises.
+    Nothing is written beside it. Raises DataError for a file that is missing or that raises.
     """
     try:
         absolute = Path(path).expanduser().resolve()
@@ -74,10 +73,7 @@ def load_function(reference: str) -> tuple[LoadedFile, Callable[..., Any]]:
 
 
 def run_source(path: Path, source: str, name: str) -> ModuleType:
-    """Run the code as a module of that name; `path`, for messages, need not exist.
-
-    Raises DataError.
-    """
+    """Run the code as a module; `path`, for messages, need not exist. Raises DataError."""
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up there
@@ -91,9 +87,9 @@ def run_source(path: Path, source: str, name: str) -> ModuleType:
 
 def describe_error(path: Path, error: BaseException) -> str:
     """`mydata.py, line 3: NameError: name 'x' is not defined`, on one line."""
+    kind, message = type(error).__name__, reason(error)
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    where = f", line {line}" if line is not None else ""
-    kind = type(error).__name__
-    message = error.msg if isinstance(error, SyntaxError) else reason(error)
+    if isinstance(error, SyntaxError):
+        lines, message = [error.lineno], error.msg
+    where = f", line {lines[-1]}" if lines and lines[-1] is not None else ""
     return f"{path}{where}: {kind}{f': {message}' if message != kind else ''}"

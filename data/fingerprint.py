@@ -27,17 +27,14 @@ Pictures = tuple[int, str]  # how many a class has, and a digest that their orde
 class Fingerprint:
     """What makes two data sets the same.
 
-    Attributes:
-        image_shape: C, H, W.
-        training: by class, in the order of the labels; those for validation among them.
-        test: by class; empty for data sets whose test images are verified whenever they are read.
-        validation: how many of `training`, the last ones in order, the data set has for validation
-            itself; 0 where they are drawn.
-        validated: a digest of which these are; empty without any, and of studies of before it.
+    test: by class; empty for data sets whose test images are verified whenever they are read.
+    validation: how many of `training`, the last ones in order, the data set has for validation
+        itself; 0 where they are drawn.
+    validated: a digest of which these are; empty without any, and of studies of before it.
     """
 
-    image_shape: tuple[int, int, int]
-    training: Mapping[str, Pictures]
+    image_shape: tuple[int, int, int]  # C, H, W
+    training: Mapping[str, Pictures]  # by class, in the order of the labels; with the validation's
     test: Mapping[str, Pictures]
     validation: int
     validated: str = ""
@@ -79,14 +76,14 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
         training[info.class_names[label]].append(digest)
     own = digests[-info.validation_count :] if info.has_own_validation else []
     test: dict[str, list[bytes]] = {}
-    for file, file_digest in sorted(info.test_digests.items(), key=lambda it: class_of(it[0])):
-        test.setdefault(class_of(file), []).append(file_digest.encode())
+    for file in sorted(info.test_digests, key=class_of):
+        test.setdefault(class_of(file), []).append(info.test_digests[file].encode())
     return Fingerprint(
         image_shape=info.image_shape,
-        training={name: _pictures(found) for name, found in training.items()},
-        test={name: _pictures(found) for name, found in test.items()},
+        training={name: (len(found), _digest(found)) for name, found in training.items()},
+        test={name: (len(found), _digest(found)) for name, found in test.items()},
         validation=len(own),
-        validated=_digest(sorted(own)) if own else "",
+        validated=_digest(own) if own else "",
     )
 
 
@@ -106,12 +103,8 @@ def _of_images(examples: Examples) -> list[bytes]:
     return [hashlib.sha256(image).digest() for image in pixels_ND]
 
 
-def _pictures(digests: list[bytes]) -> Pictures:
-    return len(digests), _digest(sorted(digests))
-
-
 def _digest(parts: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:DIGEST_DIGITS]
+    return hashlib.sha256(b"".join(sorted(parts))).hexdigest()[:DIGEST_DIGITS]
 
 
 def differences(old: Fingerprint, new: Fingerprint) -> str:

@@ -35,10 +35,10 @@ MAX_BYTES = 2**32  # the largest archive has 170 MB
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
-    """A .gz or .tar.gz as published; `path` is below the data directory, as torchvision has it."""
+class _Archive:
+    """A .gz or .tar.gz as published, and where it lies, as torchvision has it."""
 
-    path: str
+    path: Path
     md5: str
     urls: Sequence[str]
 
@@ -63,13 +63,13 @@ def load_idx(
 
 def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
     """The verified archives of one part of a set in IDX files."""
-    published = _torchvision(source)
+    published, folder = _torchvision(source), data_dir / source / "raw"
     archives = [
-        Archive(f"{source}/raw/{name}", md5, [mirror + name for mirror in published.mirrors])
+        _Archive(folder / name, md5, [mirror + name for mirror in published.mirrors])
         for name, md5 in published.resources
     ]
     wanted, others = (archives[:2], archives[2:]) if train else (archives[2:], archives[:2])
-    return read_archives(source, wanted, data_dir, companions=others)
+    return _read(source, wanted, others, data_dir, "good copies there")
 
 
 def load_cifar(
@@ -84,10 +84,10 @@ def load_cifar(
     if cifar.stand_in(source, data_dir):
         return cifar.load(source, kind, train, data_dir)
     published = _torchvision(source)
-    archive = Archive(published.filename, published.tgz_md5, [published.url])
+    archive = _Archive(data_dir / published.filename, published.tgz_md5, [published.url])
     folder = data_dir / source.lower()
     put = f"good copies there, or pictures into {folder}/train/<class>/ and test/<class>/"
-    [content] = read_archives(source, [archive], data_dir, put=put)
+    [content] = _read(source, [archive], [], data_dir, put)
     members = [name for name, _ in (published.train_list if train else published.test_list)]
     # A pickle runs code, so it is only read behind torchvision's MD5.
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -116,37 +116,32 @@ def load_digits(train: bool, _data_dir: Path) -> tuple[Any, Any, Sequence[str]]:
     return pixels.reshape(-1, 8, 8), labels[chosen], "0123456789"
 
 
-def read_archives(
-    title: str,
-    wanted: Sequence[Archive],
-    data_dir: Path,
-    *,
-    companions: Sequence[Archive] = (),
-    put: str = "good copies there",
+def _read(
+    title: str, wanted: Sequence[_Archive], others: Sequence[_Archive], data_dir: Path, put: str
 ) -> list[bytes]:
     """The verified contents of `wanted`, which belong to the data set called `title`.
 
-    Where one is missing or damaged it is fetched, and with it those of `companions` that are
-    missing: a later reader of them then needs no network. Companions are not opened. Raises
-    DataError where an archive can be had neither way, which says what to `put` where.
+    Where one is missing or damaged it is fetched, and with it those of the `others` that are
+    missing: a later reader of them then needs no network. They are not opened. Raises DataError
+    where an archive can be had neither way, which says what to `put` where.
     """
     from filelock import FileLock
 
-    contents = [_verified(archive, data_dir) for archive in wanted]
+    contents = [_verified(archive) for archive in wanted]
     if None in contents:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(data_dir / ".lock"):
                 # Another process may have fetched some meanwhile.
-                contents = [_verified(a, data_dir) or _fetch(a, data_dir) for a in wanted]
+                contents = [_verified(archive) or _fetch(archive) for archive in wanted]
                 with contextlib.suppress(OSError):
-                    for archive in companions:
-                        if not (data_dir / archive.path).exists():
-                            _fetch(archive, data_dir)
+                    for archive in others:
+                        if not archive.path.exists():
+                            _fetch(archive)
         except OSError as error:
             raise DataError(
-                f"{title} cannot be read from {(data_dir / wanted[0].path).parent}: {error}; put "
-                f"{put}, name their folder (--data-dir DIR), or run again with a network"
+                f"{title} cannot be read from {wanted[0].path.parent}: {error}; put {put}, name "
+                "their folder (--data-dir DIR), or run again with a network"
             ) from error
     return [content for content in contents if content is not None]
 
@@ -157,44 +152,44 @@ def _torchvision(source: str) -> Any:
     return getattr(datasets, source)
 
 
-def _verified(archive: Archive, data_dir: Path) -> bytes | None:
+def _verified(archive: _Archive) -> bytes | None:
     """The archive's bytes; None where there is no file or its MD5 is another."""
-    path = data_dir / archive.path
     try:
-        content = read_regular(path, MAX_BYTES)
+        content = read_regular(archive.path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}; make it readable, or give another --data-dir"
+            f"cannot read {archive.path}: {error.strerror}; make it readable, or give another "
+            "--data-dir"
         ) from error
     return content if archive.is_content(content) else None
 
 
-def _fetch(archive: Archive, data_dir: Path) -> bytes:
+def _fetch(archive: _Archive) -> bytes:
     """Puts a verified copy of `archive` in its place, whole or not at all; shows progress.
 
     From the first of its addresses that has it. Raises OSError.
     """
-    target = data_dir / archive.path
     reasons = []
     for url in archive.urls:
+        why: object = "sent something else"
         try:
-            content = _download(url, target.name)
+            content = _download(url, archive.path.name)
+            if archive.is_content(content):
+                break
         except (OSError, HTTPException) as error:
             why = error.reason if type(error) is URLError else error
-            reasons.append(f"{urlparse(url).netloc}: {why}")
             if isinstance(error, HTTPError):
                 error.close()  # it is the response
-            continue
-        if archive.is_content(content):
-            write_atomically(target, content)
-            return content
-        reasons.append(f"{urlparse(url).netloc}: sent something else")
-    raise OSError(
-        f"{target.name} is missing or damaged, by its MD5, and was not fetched "
-        f"({' '.join('; '.join(reasons).split())})"
-    )
+        reasons.append(f"{urlparse(url).netloc}: {why}")
+    else:
+        raise OSError(
+            f"{archive.path.name} is missing or damaged, by its MD5, and was not fetched "
+            f"({' '.join('; '.join(reasons).split())})"
+        )
+    write_atomically(archive.path, content)
+    return content
 
 
 def _download(url: str, name: str) -> bytes:

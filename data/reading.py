@@ -25,8 +25,7 @@ TEMPORARY = ".partial.tmp"
 def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
     """A regular file, or a link to one, of at most so many bytes; a pipe is not waited for.
 
-    Raises OSError, with `strerror` in words: missing, not readable, not a regular file, too large,
-    or a name that no file can have.
+    Raises OSError, with `strerror` in words, also for a name that no file can have.
     """
     try:
         facts = path.stat()  # before it is opened, which can start a device
@@ -43,7 +42,7 @@ def open_regular(path: Path, most_bytes: int) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of `open_regular`'s file. Raises what it raises."""
+    """The content of `open_regular`'s file; raises alike."""
     with open_regular(path, most_bytes) as file:
         return file.read()
 

@@ -2,10 +2,17 @@
 
 from models.checks import ArchitectureError
 from models.convnet import ConvNetConfig
-from models.families import FAMILIES, build, family_of, from_dict, to_dict
+from models.families import (
+    FAMILIES,
+    OwnConfig,
+    build,
+    family_from_function,
+    family_of,
+    from_dict,
+    to_dict,
+)
 from models.family import Architecture, Family, Parameter
 from models.mlp import MLPConfig
-from models.own import OwnConfig, family_from_function
 from models.resnet import ResNetConfig
 
 __all__ = [

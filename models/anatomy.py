@@ -39,8 +39,7 @@ values for less work. Multiply-adds are those of one image.
 """
 
 
-def table(rows: Sequence[LayerRow]) -> Table:
-    """The rows for people, with the totals below."""
+def _table(rows: Sequence[LayerRow]) -> Table:
     view = Table(
         box=box.SIMPLE_HEAD, show_footer=True, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
@@ -76,19 +75,17 @@ class _Parser(argparse.ArgumentParser):
 
 def _image(text: str) -> tuple[int, ...]:
     sides = text.lower().split("x")
-    if len(sides) != 3 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(
-            f"must be channels x height x width like 3x32x32, but got {text!r}"
-        )
-    return tuple(map(int, sides))
+    if len(sides) == 3 and all(side.isdecimal() and int(side) > 0 for side in sides):
+        return tuple(map(int, sides))
+    wanted = "must be channels x height x width like 3x32x32"
+    raise argparse.ArgumentTypeError(f"{wanted}, but got {text!r}")
 
 
-def add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]:
+def _add_family_options(parser: argparse.ArgumentParser) -> dict[str, Parameter]:
     """--family, and an option for each field of each family's configuration, which it returns."""
     descriptions = "; ".join(f"{name}: {family.description}" for name, family in FAMILIES.items())
-    parser.add_argument(
-        "--family", choices=tuple(FAMILIES), default="cnn", help=f"{descriptions} (default: cnn)"
-    )
+    told = f"{descriptions} (default: cnn)"
+    parser.add_argument("--family", choices=tuple(FAMILIES), default="cnn", help=told)
     # Without a default: only what was given is handed on, and the family says what it knows.
     group = parser.add_argument_group("the network", argument_default=argparse.SUPPRESS)
     options: dict[str, Parameter] = {}
@@ -143,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--json", action="store_true", help="the same for programs")
-    parameters = add_family_options(parser)
+    parameters = _add_family_options(parser)
     options = vars(parser.parse_args(arguments))
     image, classes, as_json, family = map(options.pop, ("image", "classes", "json", "family"))
     if classes < 1:
@@ -156,17 +153,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     # Both ways through the console, which leaves quietly when `| head` has read enough.
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    if as_json:
-        report = {
-            "architecture": to_dict(architecture),
-            "image": image,
-            "classes": classes,
-            **sizes(architecture, image, classes),
-            "layers": [asdict(row) for row in rows],
-        }
-        console.out(json.dumps(report, indent=2), highlight=False)
-    else:
-        console.print(table(rows))
+    if not as_json:
+        console.print(_table(rows))
+        return
+    report = {"architecture": to_dict(architecture), "image": image, "classes": classes}
+    report |= {**sizes(architecture, image, classes), "layers": [asdict(row) for row in rows]}
+    console.out(json.dumps(report, indent=2), highlight=False)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ class ArchitectureError(ValueError):
 MOST_LAYERS = 200  # convolutions, or hidden layers
 MOST_COUNT = 10**9
 LONGEST_SHOWN = 200  # characters of a wrong value, which a file may have made very long
-LONGEST_LINE = 300  # of a library's message
+LONGEST_LINE = 300  # characters of a library's message
 
 
 def shown(value: object) -> str:
-    """A value as its owner wrote it, cut short: in TOML, JSON and on the command line lists are
-    lists."""
+    """A value as its owner wrote it, in TOML, JSON or on the command line, cut short."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 

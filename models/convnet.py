@@ -64,10 +64,7 @@ class ConvNetConfig(Architecture):
     """A stack of convolutions (stride 1), each followed by its activation and, where said, by
     batch norm and 2x2 pooling; then the head and the linear layers. Layers count from 1.
 
-    channels: feature maps of each convolution.
-    kernel_sizes: one for each convolution, or one for all.
-    padding: zeros on each side: a number for all, one for each convolution, or "same", which
-        keeps the size and needs odd kernels.
+    padding: zeros on each side; "same" keeps the size and needs odd kernels.
     batch_norm: for all convolutions or for those listed.
     batch_norm_place: "conv", between convolution and activation (Ioffe & Szegedy 2015), or
         "pool", after the pooling; there True means after every pooling.
@@ -80,7 +77,6 @@ class ConvNetConfig(Architecture):
         where F ends in one. A pooling within F is done in the shortcut as well, ahead of W.
         Needs convolutions that keep the size; a single convolution has no shortcut.
     head: "flatten" or "global", the mean of each map (Lin et al. 2013).
-    hidden: units of the linear layers before the output.
     dropout_conv: rate after the last convolution (its activation, pooling, batch norm).
     dropout_linear: rate before every linear layer but the first, and before the output.
     """
@@ -120,12 +116,12 @@ class ConvNetConfig(Architecture):
                     f"{name} must name convolutions from 1 to {depth}, each once and in rising "
                     f"order, but got {shown(value)}"
                 )
-        for place, kernel in zip(self.numbers, self.kernels, strict=True):
-            if self.padding == "same" and kernel % 2 == 0:
-                raise ArchitectureError(
-                    f"padding 'same' needs odd kernels, but got {kernel} for convolution "
-                    f"{place}; use an odd kernel size or give the padding as a number"
-                )
+        even = [place for place in self.numbers if self.kernels[place - 1] % 2 == 0]
+        if self.padding == "same" and even:
+            raise ArchitectureError(
+                f"padding 'same' needs odd kernels, but got {self.kernels[even[0] - 1]} for "
+                f"convolution {even[0]}; use an odd kernel size or give the padding as a number"
+            )
 
     @property
     def numbers(self) -> range:
@@ -155,7 +151,7 @@ def _build(config: ConvNetConfig, image_shape: ImageShape, classes: int) -> nn.M
 
     pools: Collection[int] = config.numbers
     if config.pool_after == "auto":
-        pools = automatic(min(image_shape[1:]), config.kernels, config.paddings)
+        pools = _automatic(min(image_shape[1:]), config.kernels, config.paddings)
     elif isinstance(config.pool_after, tuple):
         pools = config.pool_after
     norms = _norms(config, pools)
@@ -254,14 +250,12 @@ def _final_size(
     return sides
 
 
-def automatic(side: int, kernels: Sequence[int], paddings: Sequence[int]) -> tuple[int, ...]:
+def _automatic(side: int, kernels: Sequence[int], paddings: Sequence[int]) -> tuple[int, ...]:
     """As many poolings as leave the map at least `SMALLEST_MAP` wide and room for what follows.
 
-    `side` is the image's shorter side, `kernels` and `paddings` have one entry for each
-    convolution. The result holds layer numbers from 1. With fewer poolings than convolutions the
-    first comes after the first convolution, since the full-size maps cost most, and the
-    others follow evenly; for 8 convolutions on 28x28 these are 1, 4, 7. Where not even the
-    convolutions alone fit, there is nothing to place and the result is empty.
+    `side` is the image's shorter side. Of fewer poolings than convolutions the first comes after
+    the first convolution, since the full-size maps cost most, and the others follow evenly; for 8
+    convolutions on 28x28 these are 1, 4, 7. Empty where not even the convolutions alone fit.
     """
     layers = len(kernels)
     for most in range(layers, 0, -1):

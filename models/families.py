@@ -6,14 +6,14 @@ project, enter one from a file that a study names, see `search.spec.extensions`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from models import convnet, mlp, resnet
 from models.checks import ArchitectureError, shown
-from models.family import Architecture, Family, ImageShape
-from models.own import OwnConfig
+from models.family import Architecture, Family, ImageShape, Parameter, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 FAMILIES: dict[str, Family] = {"cnn": convnet.FAMILY, "mlp": mlp.FAMILY, "resnet18": resnet.FAMILY}
+# Annotations of a person's function, and the kind of value that each asks for.
+_KINDS: Mapping[str, type] = {
+    **{kind.__name__: kind for kind in (int, float, bool, str)},
+    **dict.fromkeys(("list[int]", "tuple[int, ...]"), tuple),
+}
 
 
 def family_name(architecture: Architecture) -> str:
@@ -39,11 +44,11 @@ def family_of(architecture: Architecture) -> Family:
 def build(architecture: Architecture, image_shape: ImageShape, classes: int) -> nn.Module:
     """A fresh module from images (N, *image_shape) to logits (N, classes).
 
-    `image_shape` is (channels, height, width). The whole architecture is checked before anything
-    is allocated; ArchitectureError names the layer and the size that do not fit. The weights are
-    drawn from torch's global generator, which the caller seeds. Modules are named as in
-    `models.anatomy`: `conv1` is the first convolution. Where max pooling runs before the
-    activation, the finished feature map is what the activation gives, not the pooling.
+    The whole architecture is checked before anything is allocated; ArchitectureError names the
+    layer and the size that do not fit. The weights are drawn from torch's global generator, which
+    the caller seeds. Modules are named as in `models.anatomy`: `conv1` is the first convolution.
+    Where max pooling runs before the activation, the finished feature map is what the activation
+    gives, not the pooling.
     """
     import torch
     from torch.nn.parameter import is_lazy
@@ -72,18 +77,18 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
     """
     if not isinstance(values, Mapping):
         raise ArchitectureError(f"an architecture must be a table of keys, but got {shown(values)}")
-    name = values.get("family")
+    given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
+    name: Any = values.get("family")
     if name not in tuple(FAMILIES):
         names = ", ".join(FAMILIES)
         raise ArchitectureError(f"family must be one of {names}, but got {shown(name)}")
-    family = FAMILIES[str(name)]
+    del given["family"]
+    family = FAMILIES[name]
     own = family.config is OwnConfig
     required = {key: one.required for key, one in family.parameters.items()}
     if not own:
         known: Any = fields(family.config)  # type: ignore[arg-type]
         required = {one.name: MISSING is one.default is one.default_factory for one in known}
-    given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
-    del given["family"]
     if unknown := given.keys() - required:
         told = f"unknown key {shown(min(unknown))} for family {name!r}"
         raise ArchitectureError(f"{told}; known: {', '.join(required)}")
@@ -92,3 +97,69 @@ def from_dict(values: Mapping[str, JSON]) -> Architecture:
             raise ArchitectureError(f"key {key!r} is missing for family {name!r}")
     # What each value may be is checked in one place, the configuration itself.
     return family.configured(given) if own else family.config(**given)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnConfig(Architecture):
+    """The name of a family made of one function, and what that is called with."""
+
+    family: str
+    arguments: tuple[tuple[str, Value], ...]
+
+    def values(self) -> dict[str, Value]:
+        return dict(self.arguments)
+
+
+def family_from_function(
+    name: str, function: Callable[..., nn.Module], *, source: str | None = None
+) -> Family:
+    """The family that `FAMILIES[name]` is to hold: `build(image_shape, classes, *, depth=3, ...)`.
+
+    The function gets (channels, height, width), the number of classes, and its keyword arguments,
+    which become parameters, by name. A default or an annotation (int, float, bool, str,
+    tuple[int, ...]) says what kind of value an argument takes; lists arrive as tuples. `source` is
+    the code it came from, to be kept with trained networks. Raises ArchitectureError where it
+    cannot be called so.
+    """
+    try:
+        signature = inspect.signature(function)
+        parameters = {
+            one.name: _parameter(one)
+            for one in list(signature.parameters.values())[2:]
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        }
+        signature.bind((1, 1, 1), 2, **dict.fromkeys(parameters))
+    except (TypeError, ValueError) as error:
+        raise ArchitectureError(
+            f"{name} must be a function build(image_shape, classes, *, ...), but {error}"
+        ) from error
+
+    def configure(values: Mapping[str, Any]) -> OwnConfig:
+        missing = [key for key, one in parameters.items() if one.required and values[key] is None]
+        if missing:
+            raise ArchitectureError(f"{name} needs {', '.join(missing)}; give it in [space]")
+        return OwnConfig(family=name, arguments=tuple((key, values[key]) for key in parameters))
+
+    return Family(
+        description=(inspect.getdoc(function) or f"network of {name}").splitlines()[0],
+        config=OwnConfig,
+        build=lambda config, *images: function(*images, **config.values()),
+        parameters=parameters,
+        configure=configure,
+        source=source,
+    )
+
+
+def _parameter(one: inspect.Parameter) -> Parameter:
+    required = one.default is one.empty
+    default = None if required else one.default
+    if isinstance(default, list):
+        default = tuple(default)
+    kinds = tuple(dict.fromkeys(_KINDS.values())) if default is None else (type(default),)
+    if (annotation := inspect.formatannotation(one.annotation).strip("\"'")) in _KINDS:
+        kinds = (_KINDS[annotation],)
+    if not set(kinds) <= set(_KINDS.values()):
+        raise TypeError(f"its argument {one.name} = {default!r} is no number, text or list")
+    return Parameter(
+        kinds=kinds, default=default, description=f"argument {one.name}", required=required
+    )

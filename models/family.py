@@ -36,26 +36,17 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
-    """One thing that a study can fix, choose or search.
+    """One thing that a study can fix, choose or search."""
 
-    Attributes:
-        kinds: the types that its values may have; `float` admits whole numbers.
-        default: its value where a study does not name it.
-        description: one line, also shown for a wrong value.
-        options: the only texts it may be, such as a registry; empty for any.
-        least, most, below: of a number, or of each in a list; None: no bound, but MOST_COUNT for
-            whole numbers.
-        required: has no default; a study must name it.
-    """
-
-    kinds: tuple[type, ...]
-    default: Value
-    description: str
-    options: Collection[str] = ()
+    kinds: tuple[type, ...]  # the types that its values may have; `float` admits whole numbers
+    default: Value  # its value where a study does not name it
+    description: str  # one line
+    options: Collection[str] = ()  # the only texts it may be, such as a registry; empty for any
+    # Of a number, or of each in a list; None: no bound, but MOST_COUNT for whole numbers.
     least: float | None = None
     most: float | None = None
     below: float | None = None
-    required: bool = False
+    required: bool = False  # has no default; a study must name it
 
     @property
     def is_list(self) -> bool:
@@ -114,43 +105,33 @@ def counts(default: tuple[int, ...], description: str) -> Parameter:
 def check_fields(values: Mapping[str, object], parameters: Mapping[str, Parameter]) -> None:
     """Raises ArchitectureError that names the first value which its parameter cannot have."""
     for name, value in values.items():
-        expected = parameters[name].fault(value)
-        if expected is not None:
+        if expected := parameters[name].fault(value):
             raise ArchitectureError(f"{name} must be {expected}, but got {shown(value)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Family:
-    """A kind of network. What has a default can be left out.
+    """A kind of network.
 
-    Attributes:
-        description: one line.
-        config: its configuration, a frozen dataclass of plain values that checks them.
-        build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K).
-            Its last layer is called `output` if it is to be made anew where training starts from
-            trained weights. Imports torch inside.
-        parameters: what a study can say of it in [space].
-        renamed: fields of `config` whose parameter has another name.
-        configure: a value for each parameter -> config. By default each field takes the
-            parameter of its name.
-        imagenet_name: what torchvision's ImageNet weights call an entry of our `state_dict`.
-        source: Python code, for one that came from a person's own file.
+    build: (config, image shape, classes) -> module from images (N, C, H, W) to logits (N, K). Its
+        last layer is called `output` if it is to be made anew where training starts from trained
+        weights. Imports torch inside.
+    configure: a value for each parameter -> config. By default each field takes the parameter of
+        its name.
     """
 
-    description: str
-    config: type[Architecture]
+    description: str  # one line
+    config: type[Architecture]  # a frozen dataclass of plain values that checks them
     build: Callable[[Any, ImageShape, int], nn.Module]
-    parameters: Mapping[str, Parameter]
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter]  # what a study can say of it in [space]
+    renamed: Mapping[str, str] = field(default_factory=dict)  # field -> its parameter's other name
     configure: Callable[[Mapping[str, Any]], Architecture] | None = None
+    # What torchvision's ImageNet weights call an entry of our `state_dict`.
     imagenet_name: Callable[[str], str] | None = None
-    source: str | None = None
+    source: str | None = None  # Python code, for one that came from a person's own file
 
     def configured(self, values: Mapping[str, Any]) -> Architecture:
-        """The configuration that the values of parameters make; those left out have defaults.
-
-        Raises ArchitectureError.
-        """
+        """Of the values of parameters; those left out have defaults. Raises ArchitectureError."""
         complete = {name: one.default for name, one in self.parameters.items()} | dict(values)
         if self.configure is not None:
             return self.configure(complete)

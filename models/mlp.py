@@ -34,8 +34,8 @@ PARAMETERS = {
     "batch_norm": Parameter(
         kinds=(bool, tuple),
         default=True,
-        description="in all layers, or the listed convolutions",
         least=1,
+        description="in all layers, or the listed convolutions",
     ),
     "activation": choice(ACTIVATIONS, "relu", "nonlinearity"),
     "hidden": counts((128,), "units of the hidden layers"),
@@ -46,10 +46,9 @@ BATCH_NORM = Parameter(kinds=(bool,), default=False, description="in all layers"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig(Architecture):
-    """Hidden layers of `hidden` units each, then one output for each class.
+    """Hidden layers (linear, batch norm if wanted, activation, dropout), then the output.
 
-    A hidden layer is linear, batch norm if wanted, activation, dropout. Without hidden layers
-    this is softmax regression, and dropout acts on the pixels.
+    Without hidden layers this is softmax regression, and dropout acts on the pixels.
     """
 
     hidden: tuple[int, ...]
@@ -61,14 +60,13 @@ class MLPConfig(Architecture):
         check_fields(self.values(), {**PARAMETERS, "batch_norm": BATCH_NORM})
 
 
-def build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:
-    """From images of shape (channels, height, width) to logits."""
+def _build(config: MLPConfig, image_shape: ImageShape, classes: int) -> nn.Module:
     from torch import nn
 
     from models.blocks import sequence
 
-    features = prod(image_shape)
-    return sequence([("flatten", nn.Flatten()), *linear_layers(config, features, classes)])
+    layers = linear_layers(config, prod(image_shape), classes)
+    return sequence([("flatten", nn.Flatten()), *layers])
 
 
 def activation(name: str) -> nn.Module:
@@ -84,7 +82,6 @@ def linear_layers(
 ) -> list[tuple[str, nn.Module]]:
     """The layers from a flat input of `features` values to the logits.
 
-    Dropout comes before every linear layer but the first, and before the output in any case.
     Activations are numbered on from those of the `convolutions`.
     """
     from torch import nn
@@ -107,7 +104,7 @@ def linear_layers(
 FAMILY = Family(
     description="fully connected network",
     config=MLPConfig,
-    build=build,
+    build=_build,
     parameters=PARAMETERS,
     configure=lambda values: MLPConfig(
         **{name: values[name] for name in PARAMETERS} | {"batch_norm": bool(values["batch_norm"])}

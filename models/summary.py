@@ -5,23 +5,19 @@ The network runs on torch's `meta` device, which has shapes and no values.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models.checks import ArchitectureError, by, first_line
-from models.families import family_of
+from models.families import OwnConfig, family_of
 from models.family import Architecture, Family, ImageShape
-from models.own import OwnConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (features,)
 MOST_PARAMETERS = 10**9  # 4 GB, and as much again for each of gradient and moments
 MOST_VALUES = 10**8  # that one layer gives for one image: 400 MB, times the batch
 BATCH = 2
@@ -33,7 +29,7 @@ class LayerRow:
 
     name: str
     kind: str  # of module: "Conv2d"
-    output: Shape
+    output: tuple[int, ...]  # (channels, height, width) or (features,)
     parameters: int
     computed: str  # e.g. "64*32*3*3 + 64"
     multiply_adds: int  # of convolutions, linear layers and attention
@@ -76,10 +72,8 @@ def _anatomy(
         with torch.device("meta"):
             network = family.build(architecture, image_shape, classes)
         if not isinstance(network, nn.Module):
-            got = type(network).__name__
-            raise ArchitectureError(
-                f"its function must return a torch.nn.Module, but returned {got}"
-            )
+            got = f"returned {type(network).__name__}"
+            raise ArchitectureError(f"its function must return a torch.nn.Module, but {got}")
         rows = _observe(network.to("meta").eval(), image_shape, classes, running)
         _check_size(rows)
     except Exception as error:  # of any kind: the code may be a person's own
@@ -102,7 +96,7 @@ def _observe(
     from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
 
-    names = dict(_names(network))
+    names = _names(network)
     rows: dict[str, LayerRow] = {}
     counter, counted = FlopCounterMode(display=False), 0
 
@@ -114,13 +108,11 @@ def _observe(
         flops, counted = counter.get_total_flops() - counted, counter.get_total_flops()
         name, adds = names[module], flops // 2 // BATCH
         if name in rows:  # it runs once more
-            adds += rows[name].multiply_adds
-            rows[name] = dataclasses.replace(rows[name], multiply_adds=adds)
+            rows[name] = replace(rows[name], multiply_adds=rows[name].multiply_adds + adds)
             return
-        after = output if isinstance(output, Tensor) else None
-        row = _row(module, name, after, adds)
-        plain = isinstance(module, nn.Sequential) or module is network
-        if not plain or row.parameters or row.multiply_adds:
+        row = _row(module, name, output, adds)
+        is_frame = isinstance(module, nn.Sequential) or module is network
+        if not is_frame or row.parameters or row.multiply_adds:
             rows[name] = row
 
     for module in names:
@@ -134,32 +126,33 @@ def _observe(
     if not isinstance(output, Tensor) or output.shape[:1] != (BATCH,):
         raise ArchitectureError("the network must give one tensor of logits (N, classes)")
     if output.shape[1:] != (classes,):
-        wanted, gave = f"(N, {classes})", by(output.shape[1:])
-        raise ArchitectureError(f"the network must give logits of shape {wanted}, but gave {gave}")
+        gave = f"(N, {classes}), but gave {by(output.shape[1:])}"
+        raise ArchitectureError(f"the network must give logits of shape {gave}")
     if not any(row.parameters for row in rows.values()):
         raise ArchitectureError("the network has no parameters to train; give it a layer")
     return list(rows.values())
 
 
-def _names(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _names(network: nn.Module) -> dict[nn.Module, str]:
     """Each module's name: the last part of its path, where that tells all of them apart."""
     from torch import nn
 
     paths = {module: path for path, module in network.named_modules()}
     shown = [path for module, path in paths.items() if not isinstance(module, nn.Sequential)]
-    short = len({path.rpartition(".")[2] for path in shown}) == len(shown)
-    for module, path in paths.items():
-        yield module, (path.rpartition(".")[2] if short else path) or type(module).__name__
+    if len({path.rpartition(".")[2] for path in shown}) == len(shown):
+        paths = {module: path.rpartition(".")[2] for module, path in paths.items()}
+    return {module: path or type(module).__name__ for module, path in paths.items()}
 
 
-def _row(module: nn.Module, name: str, after: Any, multiply_adds: int) -> LayerRow:
+def _row(module: nn.Module, name: str, output: object, multiply_adds: int) -> LayerRow:
+    import torch
+
     own = list(module.parameters(recurse=False))
     sides = [tuple(t.shape[::-1] if t.ndim == 2 else t.shape) for t in own]
-    output = () if after is None else tuple(after.shape[1:])
     return LayerRow(
         name=name,
         kind=type(module).__name__,
-        output=output,
+        output=tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else (),
         parameters=sum(tensor.numel() for tensor in own),
         computed=" + ".join("*".join(map(str, shape)) or "1" for shape in sides),
         multiply_adds=multiply_adds,

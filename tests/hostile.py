@@ -1,11 +1,16 @@
-"""Values, trees and bytes that somebody may put into a file or a database; made by hypothesis."""
+"""Values, trees and bytes that somebody may put into a file or a database; made by hypothesis.
+
+And a bound on memory: a small file that unpacks into a large one ends as a MemoryError.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,6 +27,18 @@ def refused_in_a_line(*kinds: type[Exception]) -> Iterator[None]:
         fits = 0 < len(str(error)) <= LONGEST_LINE and len(str(error).splitlines()) == 1
         if not fits:
             raise AssertionError(f"{len(str(error))} characters: {error}") from error
+
+
+@contextmanager
+def bounded_memory(bytes_more: int) -> Iterator[None]:
+    """So much address space beyond what is mapped now."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + bytes_more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 NUMBERS = st.sampled_from(

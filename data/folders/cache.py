@@ -29,10 +29,8 @@ WORTH = 10_000_000  # bytes of picture files, about a second's decoding: from th
 def cached(name: str, depends: Sequence[Path], data_dir: Path, make: Callable[[], Part]) -> Part:
     """What `make` gives, or gave when all in `depends`, files or folders, was the same.
 
-    Raises what `make` raises. Without the right to write, or room, nothing is kept.
-
-    Args:
-        name: of this reading of these folders; one that changed takes the place of the one before.
+    `name`: of this reading of them; one that changed takes the place of the one before. Raises what
+    `make` raises. Without the right to write, or room, nothing is kept.
     """
     if _state(depends)[1] < WORTH:
         return make()

@@ -40,16 +40,11 @@ AS_IT_IS = "as it is"
 
 
 class Figure(NamedTuple):
-    """What stands out from the ground of one image.
+    """What stands out from the ground of one image."""
 
-    ground: median level of the outermost pixels. level: of the figure, at the end of the scale
-    that is farther from the ground. ink_HW: how much of the figure is in each pixel of the smallest
-    box around it, 0 to 1.
-    """
-
-    ground: float
-    level: float
-    ink_HW: Grey
+    ground: float  # median level of the outermost pixels
+    level: float  # of the figure, at the end of the scale that is farther from the ground
+    ink_HW: Grey  # how much of it is in each pixel of the smallest box around it, 0 to 1
 
     @property
     def on_dark(self) -> bool:
@@ -58,16 +53,12 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
-    """What at least nine in ten training images have in common.
+    """What at least nine in ten training images have in common."""
 
-    on_dark: the figure is lighter than the ground. ground, level: median levels of both. size:
-    longer side of the figure's box as a share of the image's side; None where it varies.
-    """
-
-    on_dark: bool
-    ground: float
+    on_dark: bool  # the figure is lighter than the ground
+    ground: float  # median levels of both
     level: float
-    size: float | None
+    size: float | None  # longer side of its box as a share of the image's; None where it varies
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Composition:
@@ -100,7 +91,7 @@ def find_figure(image_HW: Grey) -> Figure | None:
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
     """What grey images have in common; None where it is no figure on a plain ground.
 
-    Always None of images in colour, which are taken for natural ones.
+    Images in colour are taken for natural ones: None.
     """
     if images_NCHW.shape[1] != 1:
         return None
@@ -134,14 +125,8 @@ def read_alike(
 
     One that has that size and the training images' polarity already is taken as it is. One whose
     figure has their ground, size and place is resized only: cropping would move it by some pixels,
-    and an enlarged training image must become the image that it was made from.
-
-    Args:
-        composition: of the training images; None, as for natural images: resized only.
-        preparation: of the training images.
-
-    Raises:
-        DataError: not a picture that can be read.
+    and an enlarged training image must become the image that it was made from. Without a
+    `composition`, as of natural images, it is resized only. Raises DataError.
     """
     channels, height, width = image_shape
     with pictures.HUSHED(), pictures.opened(path) as image:
@@ -150,6 +135,7 @@ def read_alike(
             notes.append(pictures.UPPER_BITS)
         elif pictures.is_deep(image):
             notes.append(words(pictures.levels_of(image, preparation)))
+    keeps_shape = given[0] * height == given[1] * width
     is_sharp = preparation == Preparation()  # the training images were no files, made small
     [picture_HWC] = pictures.read_pictures([path], image_shape, preparation, is_sharp=is_sharp)
     if composition is not None and channels == 1:
@@ -160,16 +146,14 @@ def read_alike(
             if figure.on_dark != composition.on_dark:
                 picture_HWC = 255 - picture_HWC
                 notes.append(f"{'light on dark' if figure.on_dark else 'dark on light'}, inverted")
-            keeps_shape = given[0] * height == given[1] * width
-            if composition.size is not None and not (
-                keeps_shape and _is_composed(picture_HWC[..., 0], figure, composition)
-            ):
+            is_composed = keeps_shape and _is_composed(picture_HWC[..., 0], figure, composition)
+            if composition.size is not None and not is_composed:
                 image_HW = _recompose(figure.ink_HW, composition, (height, width))
                 notes.append("cropped, scaled, centred by its mass")
                 return torch.from_numpy(image_HW)[None], notes
     if given != (width, height):
         notes.append(f"resized from {given[0]}x{given[1]}")
-        if preparation.fit == "pad" and given[0] * height != given[1] * width:
+        if preparation.fit == "pad" and not keeps_shape:
             notes.append("padded at its sides")
     return torch.from_numpy(picture_HWC).permute(2, 0, 1), notes or [AS_IT_IS]
 
@@ -217,8 +201,7 @@ def _recompose(ink_HW: Grey, composition: Composition, size: tuple[int, int]) ->
     top = min(max(round(size[0] / 2 - y - 0.5), 0), size[0] - height)  # never over the edge
     left = min(max(round(size[1] / 2 - x - 0.5), 0), size[1] - width)
     image_HW = np.full(size, composition.ground, dtype=np.float32)
-    image_HW[top : top + height, left : left + width] += ink_HW * (
-        composition.level - composition.ground
-    )
+    ink_HW = ink_HW * (composition.level - composition.ground)
+    image_HW[top : top + height, left : left + width] += ink_HW
     levels_HW: NDArray[np.uint8] = np.rint(255 * image_HW.clip(0, 1)).astype(np.uint8)
     return levels_HW

@@ -29,31 +29,26 @@ VALIDATION = ("val", "valid", "validation")
 
 def load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
     """Raises DataError for files that are no pictures, all at once."""
-    return cached(
-        f"{root} {train} {reading.image_size} {reading.version}",
-        [root, record_path(root, data_dir)],
-        data_dir,
-        lambda: _load(root, reading, train, data_dir),
-    )
 
+    def make() -> Part:
+        found = read_layout(root, data_dir, version=reading.version)
+        image_shape, preparation, notes = prepare([root / file for file in found.images], reading)
+        files = found.images if train else list(found.test_digests)
+        label_of = {name: label for label, name in enumerate(found.class_names)}
+        return replace(
+            found,
+            images=read_pictures([root / file for file in files], image_shape, preparation),
+            labels=[label_of[class_of(file)] for file in files],
+            validation=found.validation if train else 0,
+            preparation=preparation,
+            notes=(*notes, *found.notes),
+        )
 
-def _load(root: Path, reading: Reading, train: bool, data_dir: Path) -> Part:
-    found = read_layout(root, data_dir, version=reading.version)
-    image_shape, preparation, notes = prepare([root / file for file in found.images], reading)
-    files = found.images if train else list(found.test_digests)
-    label_of = {name: label for label, name in enumerate(found.class_names)}
-    return replace(
-        found,
-        images=read_pictures([root / file for file in files], image_shape, preparation),
-        labels=[label_of[class_of(file)] for file in files],
-        validation=found.validation if train else 0,
-        preparation=preparation,
-        notes=(*notes, *found.notes),
-    )
+    name = f"{root} {train} {reading.image_size} {reading.version}"
+    return cached(name, [root, record_path(root, data_dir)], data_dir, make)
 
 
 def has_same_test(root: Path, reading: Reading, info: DatasetInfo, data_dir: Path) -> bool:
-    """See `data.datasets.Dataset`."""
     layout = read_layout(root, data_dir, version=reading.version)
     return (layout.class_names, layout.test_digests) == (info.class_names, info.test_digests)
 
@@ -64,15 +59,14 @@ def read_layout(root: Path, data_dir: Path, *, version: int = 3) -> Part:
     In place of images it has "train/<class>/<file>", or "<class>/<file>" without such a folder: for
     training, then those for validation.
 
-    `version`: see `data.folders.preparation.Reading`. Raises DataError for a folder that is no data
-    set, with all that is wrong of one kind at once.
+    `version`: see `Reading`. Raises DataError for a folder that is no data set, with all that is
+    wrong of one kind at once.
     """
     try:
         return _read(root, data_dir, version)
     except OSError as error:
-        raise DataError(
-            f"cannot read {root}: {error}; check the path and its permissions"
-        ) from error
+        told = f"cannot read {root}: {error}; check the path and its permissions"
+        raise DataError(told) from error
 
 
 def _read(root: Path, data_dir: Path, version: int) -> Part:
@@ -151,23 +145,18 @@ def _scan(
     known: the classes that there may be.
     """
     above = sorted((root / split).iterdir())
+    links = [path for path in above if not is_system_folder(path.name)]
     # A study of these pictures may have its own folder beside them.
-    classes = [
-        path
-        for path in above
-        if path.is_dir() and not is_system_folder(path.name) and not [*path.glob(f"*/{STUDY_MARK}")]
-    ]
+    classes = [it for it in links if it.is_dir() and not [*it.glob(f"*/{STUDY_MARK}")]]
     refuse_names(classes)
     below = [path for folder in classes for path in sorted(folder.iterdir())]
-    links = [path for path in above if not is_system_folder(path.name)]
     links += [path for path in below if is_picture(path)]
     if lost := [path for path in links if path.is_symlink() and not path.exists()]:
         raise DataError(f"{listed(lost)}: a link that leads nowhere; mend or delete it")
     files = [path for path in below if path.is_file() and is_picture(path)]
     refuse_names(files)
     skipped += sorted({*above, *below} - {*classes, *files})
-    filled = {file.parent for file in files}
-    if empty := [folder for folder in classes if folder not in filled]:
+    if empty := sorted({*classes} - {file.parent for file in files}):
         raise DataError(f"{listed(empty)} has no images; give it some or delete it")
     if not files:
         raise DataError(f"{shown(root / split)} has no folders of images; make one for each class")

@@ -10,16 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import DataError
-from data.folders.pictures import (
-    UPPER_BITS,
-    channels_of,
-    decoded,
-    each,
-    is_deep,
-    is_deep_colour,
-    opened,
-    samples,
-)
+from data.folders import pictures
 from data.folders.preparation import FIRST, Preparation, Range, Reading, common_range, extent, words
 
 SIZES = (28, 32, 48, 64, 96, 128)  # sides in pixels that are chosen from
@@ -33,21 +24,17 @@ MAX_PIXELS = 1 << 26  # of all training images: a little more than Fashion-MNIST
 def prepare(
     paths: Sequence[Path], reading: Reading
 ) -> tuple[tuple[int, int, int], Preparation, list[str]]:
-    """How the training pictures, and all later ones, are prepared.
+    """(C, H, W) and preparation of these and all later pictures, and what that is in sentences.
 
-    Grey where all of them are; damaged ones are passed over. Those of up to 8 bits are opened
-    only, others decoded.
-
-    Returns:
-        (C, H, W), the preparation, and what was decided, a sentence each.
+    Grey where all are; damaged ones are passed over. Those of up to 8 bits are only opened.
     """
     size = reading.image_size
     if size is not None and not 1 <= size <= LARGEST:
         raise DataError(f"image size {size} is not between 1 and {LARGEST} pixels")
     if reading.version == 1:
         side = size or FIRST_SIZE
-        return (channels_of(paths, side), side, side), FIRST, []
-    looks = [look for look in each(_look, paths) if not isinstance(look, DataError)]
+        return (pictures.channels_of(paths, side), side, side), FIRST, []
+    looks = [look for look in pictures.each(_look, paths) if not isinstance(look, DataError)]
     sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
     side = size or choose_size(sizes)
     levels = common_range(
@@ -61,7 +48,7 @@ def prepare(
             f"{8 + max(in_colour).bit_length()} of them, so they would come out dark; save them "
             "with 8 bits, or scaled to all 16"
         )
-    channels = channels_of(paths, side)
+    channels = pictures.channels_of(paths, side)
     between = " to ".join(dict.fromkeys(f"{w}x{h}" for w, h in (sizes[:1] + sizes[-1:])))
     kind = "grey" if channels == 1 else "RGB"
     notes = [f"pictures of {between} as they are, {kind}"]
@@ -74,7 +61,7 @@ def prepare(
     if levels is not None:
         notes.append(f"pictures of more than 8 bits: {words(levels)}")
     if in_colour:
-        notes.append(f"pictures of {UPPER_BITS}")
+        notes.append(f"pictures of {pictures.UPPER_BITS}")
     return (channels, side, side), Preparation(fit="pad", levels=levels), notes
 
 
@@ -91,13 +78,14 @@ class _Look(NamedTuple):
 
 
 def _look(_index: int, path: Path) -> _Look:
-    with opened(path) as image:
-        size, mode, deep, in_colour = image.size, image.mode, is_deep(image), is_deep_colour(image)
+    with pictures.opened(path) as image:
+        size, mode = image.size, image.mode
+        deep, in_colour = pictures.is_deep(image), pictures.is_deep_colour(image)
     if not deep and not in_colour:
         return _Look(size)
-    with decoded(path, (1, 1), "pad") as image:
+    with pictures.decoded(path, (1, 1), "pad") as image:
         if deep:
-            return _Look(size, extent(samples(image)), mode != "F")
+            return _Look(size, extent(pictures.samples(image)), mode != "F")
         return _Look(size, highest=int(np.asarray(image.convert("RGB")).max()))
 
 

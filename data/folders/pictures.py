@@ -67,9 +67,9 @@ def is_system_folder(name: str) -> bool:
 
 def is_picture(path: Path) -> bool:
     """Whether the file is meant to be a picture, by its name, readable or not."""
-    # ._photo.jpg is macOS's note on photo.jpg
-    endings = f"{_OURS} {_FOREIGN}".split()
-    return path.suffix.lower()[1:] in endings and not path.name.startswith(".")
+    if path.name.startswith("."):  # ._photo.jpg is macOS's note on photo.jpg
+        return False
+    return path.suffix.lower()[1:] in f"{_OURS} {_FOREIGN}".split()
 
 
 def pictures_below(folder: Path, skipped: list[Path]) -> Iterator[Path]:
@@ -100,12 +100,10 @@ def read_pictures(
 ) -> NDArray[np.uint8]:
     """The image files as uint8 NHWC of `image_shape` (C, H, W), in their order.
 
-    Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8 (see
-    `data.folders.preparation`), resized to H x W (antialiased) as `preparation` says. Colour
-    profiles are not applied. Raises DataError, one for all faults, the first 20 by name.
-
-    Where `is_sharp`, a pixel of one made smaller is the mean over its area: an enlarged image comes
-    out as it was.
+    Turned upright by their EXIF tags, transparent parts white, more than 8 bits scaled to 8, then
+    resized (antialiased) as `preparation` says; where `is_sharp`, a pixel of one made smaller is
+    the mean over its area: an enlarged image comes out as it was. Colour profiles are not applied.
+    Raises DataError, one for all faults, the first 20 by name.
     """
     channels, height, width = image_shape
     pictures_NHWC = np.empty((len(paths), height, width, channels), dtype=np.uint8)
@@ -120,8 +118,8 @@ def read_pictures(
     faults = [error.fault for error in errors if isinstance(error, PictureError)]
     if len(faults) > 1:
         raise DataError(f"{len(faults)} files: {listed(faults)}; {_REMEDY}") from errors[0]
-    for error in errors:
-        raise error
+    if errors:
+        raise errors[0]
     return pictures_NHWC
 
 

@@ -58,15 +58,13 @@ FIRST = Preparation(fit="stretch", levels=(0, 65535))
 class Reading:
     """What a study fixes of how a data set is read, so that each of its workers reads it alike.
 
-    image_size: side in pixels of a folder's images; None: chosen from the pictures.
-    mirror_changes_class: overrides what the data set says of itself; None: it is believed.
     version: 1, of studies made before proportions were kept: pictures are stretched, to 32 pixels
     if not told otherwise, and `val` is no split. 2: of before what is divided into training
     and validation stood in the order of its content; there renaming files divides it otherwise.
     """
 
-    image_size: int | None = None
-    mirror_changes_class: bool | None = None
+    image_size: int | None = None  # side in pixels of a folder's images; None: chosen from them
+    mirror_changes_class: bool | None = None  # in place of what the data set says of itself
     version: int = 3
 
 

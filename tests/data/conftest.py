@@ -9,8 +9,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +73,13 @@ def small_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallFashi
 def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with a cifar-100-python.tar.gz of 40 training and 30 test images."""
     random = np.random.default_rng(0)
-    kinds = (("fine", 100), ("coarse", 20))
-    members: dict[str, dict[str, object]] = {
-        "meta": {f"{kind}_label_names": [f"{kind} {k}" for k in range(n)] for kind, n in kinds}
-    }
+    kinds = {"fine": 100, "coarse": 20}
+    names = {f"{it}_label_names": [f"{it} {k}" for k in range(n)] for it, n in kinds.items()}
+    members: dict[str, dict[str, object]] = {"meta": {**names}}
     for name, count in (("train", 40), ("test", 30)):
-        pixels = {"data": random.integers(0, 256, (count, 3072), dtype=np.uint8)}
-        labels = {f"{kind}_labels": random.integers(0, n, count).tolist() for kind, n in kinds}
-        members[name] = {**pixels, **labels}
+        labels = {f"{it}_labels": random.integers(0, n, count).tolist() for it, n in kinds.items()}
+        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        members[name] = {"data": pixels, **labels}
     stream, digests = io.BytesIO(), {}
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, value in members.items():
@@ -90,48 +88,42 @@ def small_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             header = tarfile.TarInfo(f"cifar-100-python/{name}")
             header.size = len(content)
             tar.addfile(header, io.BytesIO(content))
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    (data_dir / CIFAR100.filename).write_bytes(stream.getvalue())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / CIFAR100.filename).write_bytes(stream.getvalue())
     monkeypatch.setattr(CIFAR100, "tgz_md5", md5(stream.getvalue()))
-    monkeypatch.setattr(CIFAR100, "train_list", [["train", digests["train"]]])
-    monkeypatch.setattr(CIFAR100, "test_list", [["test", digests["test"]]])
+    for name in ("train", "test"):
+        monkeypatch.setattr(CIFAR100, f"{name}_list", [[name, digests[name]]])
     monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digests["meta"]})
-    return data_dir
-
-
-@dataclass
-class Server:
-    """got: the names that were asked for."""
-
-    url: str
-    got: list[str]
+    return tmp_path / "data"
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], Server]]:
-    """Starts a web server on this machine that serves the given contents by name."""
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes]], list[str]]]:
+    """Serves the given contents by name, as Fashion-MNIST's second mirror; what was asked for."""
     running: list[ThreadingHTTPServer] = []
 
-    def start(content: dict[str, bytes]) -> Server:
-        folder = tmp_path / f"served{len(running)}"
-        folder.mkdir()
-        for name, body in content.items():
-            (folder / name).write_bytes(body)
+    def start(contents: dict[str, bytes]) -> list[str]:
         got: list[str] = []
 
-        class Handler(SimpleHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 got.append(self.path.strip("/"))
-                super().do_GET()
+                if (content := contents.get(got[-1])) is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         running.append(http)
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-        return Server(f"http://127.0.0.1:{http.server_port}/", got)
+        mirrors = [REFUSED, f"http://127.0.0.1:{http.server_port}/"]
+        monkeypatch.setattr(FashionMNIST, "mirrors", mirrors)
+        return got
 
     yield start
     for http in running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,13 @@ def draw(path: Path, seed: int) -> None:
     save(path, Image.fromarray(pixels))
 
 
-def make_pets(root: Path, *, split: str = "train", first_seed: int = 0) -> Path:
-    """`root`/`split`/<class>/<number>.png for each class of SIZES."""
-    seed = first_seed
-    for name, count in SIZES.items():
-        for index in range(count):
-            draw(root / split / name / f"{index}.png", seed)
-            seed += 1
+def make_pets(root: Path, *splits: str, first_seed: int = 0) -> Path:
+    """`root`/<split>/<class>/<number>.png for each class of SIZES; by default of "train" alone."""
+    for split in splits or ("train",):
+        seeds = count(first_seed + {"train": 0, "test": 500, "val": 900}[split])
+        for name, size in SIZES.items():
+            for index in range(size):
+                draw(root / split / name / f"{index}.png", next(seeds))
     return root
 
 
@@ -41,8 +42,8 @@ def save(path: Path, picture: Image.Image, **how: object) -> None:
     picture.save(path, **how)
 
 
-def fill(folder: Path, seed: int, count: int = EACH) -> None:
-    for index in range(count):
+def fill(folder: Path, seed: int, pictures: int = EACH) -> None:
+    for index in range(pictures):
         save(folder / f"{index:03d}.png", colour(seed + index))
 
 

@@ -25,8 +25,8 @@ def batch(count: int = 64, channels: int = 1) -> Tensor:
     return torch.rand(count, channels, HEIGHT, WIDTH, generator=generator(99))
 
 
-@pytest.fixture(params=[1, 3], ids=["grey", "rgb"], name="images_NCHW")
-def images_of_either_kind(request: pytest.FixtureRequest) -> Tensor:
+@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+def images_NCHW(request: pytest.FixtureRequest) -> Tensor:  # noqa: N802
     return batch(6, request.param)
 
 
@@ -98,17 +98,6 @@ def test_an_augmentation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         Augmentation(description="neither")
 
 
-def affine(image_CHW: Tensor, degrees: float, right: int, down: int, scale: float) -> Tensor:
-    return reference.affine(
-        image_CHW,
-        angle=degrees,
-        translate=[right, down],
-        scale=scale,
-        shear=[0.0],
-        interpolation=InterpolationMode.BILINEAR,
-    )
-
-
 def test_flip_and_shift_equal_hflip_and_a_crop_after_padding_exactly(images_NCHW: Tensor) -> None:
     flip_N, shift_N2 = torch.tensor(FLIPS), torch.tensor(SHIFTS)
     result = transform(images_NCHW, Draws(flip_N=flip_N, shift_N2=shift_N2))
@@ -138,20 +127,15 @@ def test_resampling_equals_hflip_and_affine(images_NCHW: Tensor) -> None:
     result = transform(images_NCHW, draws)
     for i, image in enumerate(images_NCHW):
         flipped = reference.hflip(image) if FLIPS[i] else image
-        expected = affine(flipped, degrees[i], *SHIFTS[i], zooms[i])
+        how = {"shear": [0.0], "interpolation": InterpolationMode.BILINEAR}
+        expected = reference.affine(flipped, degrees[i], list(SHIFTS[i]), zooms[i], **how)
         torch.testing.assert_close(result[i], expected, atol=2e-5, rtol=0)
 
 
 def test_brightness_contrast_and_erasing_equal_torchvisions(images_NCHW: Tensor) -> None:
     factors = [0.0, 0.5, 0.9, 1.0, 1.3, 2.0]
-    boxes = [
-        (0, 0, 5, 9),
-        (3, 4, 1, 1),
-        (25, 19, 1, 1),
-        (7, 7, 0, 0),
-        (0, 0, 26, 20),
-        (9, 2, 17, 3),
-    ]
+    boxes = [(0, 0, 5, 9), (3, 4, 1, 1), (25, 19, 1, 1), (7, 7, 0, 0)]
+    boxes += [(0, 0, WIDTH, HEIGHT), (9, 2, 17, 3)]
     factor_N, box_N4 = torch.tensor(factors), torch.tensor(boxes)
     draws = Draws(brightness_N=factor_N, contrast_N=factor_N, erase_N4=box_N4)
     result = transform(images_NCHW, draws)
@@ -171,18 +155,19 @@ def test_crops_and_erased_boxes_are_distributed_as_torchvisions() -> None:
     assert draws.crop_N4 is not None
     assert draws.erase_N4 is not None
     torch.manual_seed(0)
-    theirs = [
-        RandomResizedCrop.get_params(square, [0.5, 1.0], [3 / 4, 4 / 3]) for _ in range(count)
-    ]
+    cropped, erased = (
+        torch.tensor([kind.get_params(square, *ranges)[:4] for _ in range(count)])
+        for kind, *ranges in (
+            (RandomResizedCrop, [0.5, 1.0], [3 / 4, 4 / 3]),
+            (RandomErasing, (0.02, 0.33), (0.3, 3.3), [0.0]),
+        )
+    )
     whole_N = (draws.crop_N4[:, 2:] < side).all(1)  # torchvision draws the others again
-    erased = [
-        RandomErasing.get_params(square, (0.02, 0.33), (0.3, 3.3), [0.0]) for _ in range(count)
-    ]
     there_N = draws.erase_N4[:, 2] > 0
     assert there_N.float().mean().item() == pytest.approx(0.5, abs=0.03)
     for ours_N4, expected in (
-        (draws.crop_N4[whole_N], torch.tensor(theirs)),
-        (draws.erase_N4[there_N].float(), torch.tensor([box[:4] for box in erased])),
+        (draws.crop_N4[whole_N], cropped),
+        (draws.erase_N4[there_N].float(), erased),
     ):
         left_N, top_N, width_N, height_N = ours_N4.unbind(1)
         assert ((left_N >= 0) & (left_N + width_N <= side + 1e-4)).all()

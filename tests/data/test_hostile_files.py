@@ -24,8 +24,7 @@ from data.datasets import load_test, load_training
 from data.errors import DataError
 from data.folders.composition import Composition, read_alike
 from data.folders.preparation import Preparation
-from tests.bounded import bounded_memory
-from tests.hostile import edited, refused_in_a_line
+from tests.hostile import bounded_memory, edited, refused_in_a_line
 
 COMPOSED = Composition(on_dark=True, ground=0, level=1, size=20 / 28)
 

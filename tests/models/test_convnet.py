@@ -1,10 +1,15 @@
-"""The convolutional family: what it holds, its layers in order, and its forward pass.
+"""The convolutional family: what it holds, its layers in order, its table and its forward pass.
 
-The built forward pass is checked against one written down naively.
+Both are checked on random networks, drawn so that every field takes every kind of value: the table
+against the built modules, the forward pass against one written down naively.
 """
 
-from collections.abc import Callable, Iterator
+import json
+import math
+import random
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,18 +19,62 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import Architecture, ArchitectureError, ConvNetConfig, MLPConfig, build
+from models import (
+    Architecture,
+    ArchitectureError,
+    ConvNetConfig,
+    MLPConfig,
+    build,
+    from_dict,
+    to_dict,
+)
+from models.convnet import PARAMETERS
 from models.summary import anatomy
-from tests.models.random_networks import random_cases
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
+
+def random_cases(
+    count: int, seed: int
+) -> Iterator[tuple[ConvNetConfig, tuple[int, int, int], int]]:
+    """That many architectures that fit their images, with these and the number of classes."""
+
+    def cases(rng: random.Random) -> Iterator[Any]:
+        while True:
+            side = rng.choice([1, 5, 8, 14, 28, 32])
+            image = (rng.choice([1, 3]), side, rng.choice([side, side + 3]))
+            classes = rng.choice([2, 10, 100])
+            try:
+                architecture = random_network(rng)
+                anatomy(architecture, image, classes)
+            except ArchitectureError:
+                continue
+            yield architecture, image, classes
+
+    return islice(cases(random.Random(seed)), count)
+
+
+def random_network(rng: random.Random) -> ConvNetConfig:
+    depth = rng.randint(1, 9)
+
+    def some() -> tuple[int, ...]:
+        return tuple(number for number in range(1, depth + 1) if rng.random() < 0.4)
+
+    padding: Any = rng.choice(["same", "same", 0, 2, tuple(rng.choices([0, 1, 2], k=depth))])
+    chosen: dict[str, Any] = {
+        name: rng.choice(list(PARAMETERS[name].options))
+        for name in ("batch_norm_place", "activation", "pool", "head")
+    }
+    return ConvNetConfig(
+        channels=tuple(rng.choices([2, 3, 8], k=depth)),  # neighbours are often alike
+        kernel_sizes=tuple(rng.choices([1, 3, 5], k=rng.choice([1, depth]))),
+        padding=padding,
+        batch_norm=rng.choice([True, False, some()]),
+        pool_after=rng.choice(["auto", "every", some()]),
+        residual=rng.random() < 0.5,
+        hidden=tuple(rng.choices([2, 3, 8], k=rng.randint(0, 2))),
+        dropout_conv=rng.choice([0.0, 0.3]),
+        dropout_linear=rng.choice([0.0, 0.3]),
+        **chosen,
+    )
 
 
 def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) -> Tensor:
@@ -33,13 +82,12 @@ def naive_logits(config: ConvNetConfig, weights: Iterator[Tensor], x: Tensor) ->
 
     `weights` are those of the module in its own order: main path, then shortcut.
     """
-    activation = ACTIVATIONS[config.activation]
+    activation = getattr(F, config.activation)
     pool = F.max_pool2d if config.pool == "max" else F.avg_pool2d
-    depth = len(config.channels)
+    depth, place = len(config.channels), config.batch_norm_place
     every = range(1, depth + 1)
     assert config.pool_after != "auto"
     pooled = every if config.pool_after == "every" else config.pool_after
-    place = config.batch_norm_place
     normed = every if place == "conv" else pooled
     if not isinstance(config.batch_norm, bool):
         normed = config.batch_norm
@@ -84,11 +132,10 @@ def agrees_with_naive(config: ConvNetConfig, image: tuple[int, int, int]) -> Non
     images = torch.randn(4, *image, dtype=torch.float64)
     target = torch.randn(4, 10, dtype=torch.float64)
     built = model(images.to(memory_format=torch.channels_last))
-    weights = iter(model.parameters())
-    naive = naive_logits(config, weights, images)
+    parameters = list(model.parameters())
+    naive = naive_logits(config, weights := iter(parameters), images)
     assert next(weights, None) is None
     torch.testing.assert_close(built, naive)
-    parameters = list(model.parameters())
     torch.testing.assert_close(
         torch.autograd.grad((built * target).sum(), parameters),
         torch.autograd.grad((naive * target).sum(), parameters),
@@ -96,12 +143,39 @@ def agrees_with_naive(config: ConvNetConfig, image: tuple[int, int, int]) -> Non
 
 
 def test_random_networks_equal_the_naive_order() -> None:
-    checked = 0
-    for architecture, image, _ in random_cases(30, 4):
-        if architecture.pool_after != "auto":
-            agrees_with_naive(replace(architecture, dropout_conv=0.0, dropout_linear=0.0), image)
-            checked += 1
-    assert checked > 10
+    cases = [it for it in random_cases(30, 4) if it[0].pool_after != "auto"]
+    assert len(cases) > 10
+    for architecture, image, _ in cases:
+        agrees_with_naive(replace(architecture, dropout_conv=0.0, dropout_linear=0.0), image)
+
+
+def test_the_baseline_layer_by_layer_as_report_a_counts_by_hand() -> None:
+    lenet = ConvNetConfig(channels=(32, 64), padding=0, hidden=(120, 84), pool_after="every")
+    rows = {row.name: row for row in anatomy(lenet, (1, 28, 28), 10)}
+    sizes = [rows[name].output for name in ("conv1", "pool1", "conv2", "pool2", "flatten")]
+    assert sizes == [(32, 26, 26), (32, 13, 13), (64, 11, 11), (64, 5, 5), (1600,)]
+    counted = {"conv1": 320, "conv2": 18_496, "linear1": 192_120, "linear2": 10_164, "output": 850}
+    assert {name: row.parameters for name, row in rows.items() if row.parameters} == counted
+    assert rows["conv2"].computed == "64*32*3*3 + 64"
+    assert rows["conv2"].multiply_adds == 18_432 * 11 * 11
+
+
+def test_tables_and_formulas_are_those_of_the_built_network() -> None:
+    for architecture, image, classes in random_cases(40, 1):
+        assert from_dict(json.loads(json.dumps(to_dict(architecture)))) == architecture
+        rows = {row.name: row for row in anatomy(architecture, image, classes)}
+        model = build(architecture, image, classes).eval()
+        modules = {path.rpartition(".")[2]: module for path, module in model.named_modules()}
+        for name, row in rows.items():
+            module, expected = modules[name], 0
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                # Each output value is a sum over one filter, or row, of the weights.
+                expected = module.weight[0].numel() * math.prod(row.output)
+            assert row.multiply_adds == expected
+            assert row.parameters == sum(p.numel() for p in module.parameters(recurse=False))
+            assert eval(row.computed or "0") == row.parameters
+        total = sum(row.parameters for row in rows.values())
+        assert total == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(

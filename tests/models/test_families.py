@@ -1,12 +1,17 @@
-"""The registry: to JSON and back, what is refused before anything is built, and built modules."""
+"""The registry: to JSON and back, what is refused before anything is built, and built modules.
+
+The convolutional family has a file of its own.
+"""
 
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 
 from models import FAMILIES, ArchitectureError, ConvNetConfig, build, family_of, from_dict, to_dict
 from models.family import KIND_WORDS
+from models.resnet import torchvision_name
 
 DEEP = ConvNetConfig(
     channels=(8, 8, 8, 16, 16), batch_norm=True, residual=True, hidden=(16,), dropout_linear=0.1
@@ -39,6 +44,9 @@ def test_every_family_is_complete(name: str) -> None:
         ({"family": "cnn", "channels": [[8]]}, r"channels must be a list .* got \[\[8\]\]"),
         ({"family": "mlp", "hidden": [], "dropout": None}, "dropout must be a number .* None"),
         ({"family": "mlp", "hidden": [], "batch_norm": [1]}, "batch_norm must be true or false"),
+        ({"family": "resnet18", "side": 8}, "side must be a whole number from 32 up, but got 8"),
+        ({"family": "resnet18", "dropout": 1}, "dropout must be a number from 0 up and below 1"),
+        ({"family": "resnet18", "dropout": None}, "dropout must be a number from 0 up and below"),
     ],
 )
 def test_from_dict_names_the_key(values: Any, message: str) -> None:
@@ -77,6 +85,28 @@ def test_what_does_not_fit_is_refused_before_memory_is_taken(
     with pytest.raises(ArchitectureError, match=message) as caught:
         build(ConvNetConfig(**{"channels": (8, 8), **config}), (1, 28, 28), 10)
     assert "\n" not in str(caught.value)
+
+
+def test_resnet18_is_torchvisions_layer_for_layer() -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=10).eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # else its numbers would not tell
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    config = FAMILIES["resnet18"].configured({})
+    ours = build(config, (3, 64, 64), 10).eval()
+    weights = theirs.state_dict()
+    ours.load_state_dict({name: weights[torchvision_name(name)] for name in ours.state_dict()})
+    assert {torchvision_name(name) for name in ours.state_dict()} == set(weights)
+    images_NCHW = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(ours(images_NCHW), theirs(images_NCHW))
+    for shape, message in (
+        ((3, 28, 28), "needs images of 32x32 or more, but got 28x28; give a side"),
+        ((4, 32, 32), "images of 1 or 3 channels, but got 4"),
+    ):
+        with pytest.raises(ArchitectureError, match=message):
+            build(config, shape, 10)
 
 
 def test_modules_have_the_names_that_checkpoints_know() -> None:

@@ -34,7 +34,7 @@ def test_a_second_start_decodes_nothing_and_finds_the_same(
     root = make_pets(tmp_path / "pets")
     save(root / "train/cat/coloured.png", colour(7, 9, 5))
     if not drawn:
-        make_pets(root, split="test", first_seed=500)
+        make_pets(root, "test")
     info, training, test = load(root)
     assert decoded
     decoded.clear()
@@ -97,8 +97,7 @@ def test_what_was_changed_is_read_anew(
 def test_small_folders_leave_nothing_behind_and_nothing_need_be_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_pets(tmp_path / "pets")
-    make_pets(root, split="test", first_seed=500)
+    root = make_pets(tmp_path / "pets", "train", "test")
     load(root)
     assert not (tmp_path / "data/pictures").exists()
     monkeypatch.setattr(cache, "WORTH", 1)
@@ -107,8 +106,7 @@ def test_small_folders_leave_nothing_behind_and_nothing_need_be_kept(
 
 
 def test_readers_that_start_together_decode_once(tmp_path: Path, decoded: list[int]) -> None:
-    root = make_pets(tmp_path / "pets")
-    make_pets(root, split="test", first_seed=500)
+    root = make_pets(tmp_path / "pets", "train", "test")
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: load_training(f"folder:{root}", tmp_path / "data"), "ab"))
     assert len(decoded) == 1

@@ -56,19 +56,15 @@ def copy(root: Path) -> Path:
     return shutil.copytree(root, root.with_name("copy"))
 
 
-def grow(root: Path) -> Path:
-    for seed in range(1000, 1020):
-        draw(root / f"train/dog/0{seed}.png", seed)
-    return root
-
-
 @pytest.mark.parametrize("change", [change_classes, move_and_rename, copy])
 def test_it_is_known_again_here_and_where_a_study_takes_its_record(
     change: Callable[[Path], Path], root: Path, tmp_path: Path, held: set[bytes]
 ) -> None:
     assert len(held) == round(0.2 * sum(SIZES.values()))
     record = load_training(f"folder:{root}", tmp_path / "data")[0].test_digests
-    changed = grow(change(root))
+    changed = change(root)
+    for seed in range(1000, 1020):
+        draw(changed / f"train/dog/0{seed}.png", seed)
     for _ in range(2):
         check(changed, tmp_path / "data", held)
     keep(changed, record, tmp_path / "other")

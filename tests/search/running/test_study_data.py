@@ -38,7 +38,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     live = folder / "live"
     make_pets(live / "pets")
     if request.param == "own":
-        make_pets(live / "pets", split="test", first_seed=500)
+        make_pets(live / "pets", "test")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(live)
         search(dataset="folder:pets", trials=2, epochs=1, seed=0, space=SPACE, data_dir="data")

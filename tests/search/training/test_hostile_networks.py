@@ -30,8 +30,7 @@ from search.training.bundle import CONFIG, Bundle, read_bundle, write_bundle
 from search.training.epoch import BundleError, WeightsError
 from search.training.files import MAGIC, WEIGHTS, latest_checkpoint
 from search.training.weights import fitting_weights
-from tests.bounded import bounded_memory
-from tests.hostile import damaged, edited, refused_in_a_line
+from tests.hostile import bounded_memory, damaged, edited, refused_in_a_line
 
 NETWORK = ConvNetConfig(channels=(2, 3), batch_norm=True, hidden=(4,))
 
