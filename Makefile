@@ -42,7 +42,6 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.dashboard --trials 1000 10000 --json $(RESULTS)/dashboard.json
 	$(BIN)/python -m benchmarks.memory --json $(RESULTS)/memory.json
 	$(BIN)/python -m benchmarks.ranking --json $(RESULTS)/ranking.json
-	$(BIN)/python -m benchmarks.compiled --json $(RESULTS)/compiled.json
 	$(BIN)/python -m benchmarks.search --json $(RESULTS)/search.json
 
 test: $(VENV)/installed-test

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import read
+from benchmarks.record import BenchmarkParser
 from search.terminal.commands import run
 
 LOOKED_AT = "calibrated_validation_loss"
@@ -29,12 +29,9 @@ By = Mapping[int, Mapping[int, list[dict[str, Any]]]]  # reports by configuratio
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="What choosing among candidates by fresh seeds gains over the single best.",
-        examples="python -m benchmarks.candidates benchmarks/results/curves/digits.jsonl.gz",
-    )
+    own = BenchmarkParser(__doc__)
     own.add_argument("record", type=Path, metavar="FILE", help="from benchmarks.curves, with seeds")
-    own.add_counts((("draws", 100, "studies"), ("trials", 30, "configurations of each")))
+    own.add_counts(("draws", 100, "studies"), ("trials", 30, "configurations of each"))
     return own
 
 

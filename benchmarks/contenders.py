@@ -10,13 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from benchmarks.dataloader import LoaderTraining
-from benchmarks.workload import (
-    NETWORKS,
-    Job,
-    few_batches,
-    recipe,
-    without_validation,
-)
+from benchmarks.workload import NETWORKS, Job, few_batches, recipe, without_validation
 from search.running.pool import default_workers, threads_for
 from search.training.device import available_cores
 from search.training.epoch import Epoch, Score
@@ -61,59 +55,31 @@ def contenders(device: torch.device) -> list[Contender]:
     """All that make sense on this machine, ours first."""
     crew = default_workers("cpu")
     threads = threads_for(crew)
-    side_by_side: dict[str, Any] = {"processes": crew, "threads": threads}
-    chosen = [Contender(name="ours_alone", title="ours, one trial", style="ours")]
+    found: list[Contender] = []
+
+    def add(name: str, title: str, *, parallel: bool = False, **fields: Any) -> None:
+        style: Any = name.partition("_")[0]
+        if parallel:
+            fields |= {"processes": crew, "threads": threads}
+        found.append(Contender(name=name, title=title, style=style, **fields))
+
+    add("ours_alone", "ours, one trial")
     if device.type == "cpu":
-        title = f"ours, {crew} workers of {threads} threads, the default"
-        chosen.append(Contender(name="ours", title=title, style="ours", **side_by_side))
+        add("ours", f"ours, {crew} workers of {threads} threads, the default", parallel=True)
     else:
-        chosen += [
-            Contender(
-                name=f"ours_packed_{packed}",
-                title=f"ours, {packed} trials packed",
-                style="ours",
-                packed=packed,
-            )
-            for packed in PACKED
-        ]
-    chosen += [
-        Contender(
-            name=f"dataloader_{loaders}",
-            title=f"DataLoader, one trial, {loaders} loader processes",
-            style="dataloader",
-            loaders=loaders,
-        )
-        for loaders in sorted({0, 2, available_cores()} - {1})
-    ]
-    return [
-        *chosen,
-        Contender(
-            name="dataloader_bfloat16",
-            title="DataLoader, one trial, 2 loader processes, bfloat16 as ours",
-            style="dataloader",
-            loaders=2,
-            bfloat16=True,
-        ),
-        Contender(
-            name="dataloader_parallel",
-            title=f"DataLoader, {crew} processes of {threads} threads",
-            style="dataloader",
-            **side_by_side,
-        ),
-        Contender(
-            name="ray_dataloader",
-            title=f"Ray Tune, ASHA, DataLoader, {crew} trials at a time",
-            style="ray",
-            **side_by_side,
-        ),
-        Contender(
-            name="ray_ours",
-            title=f"Ray Tune, ASHA, our trainer, {crew} trials at a time",
-            style="ray",
-            inner="ours",
-            **side_by_side,
-        ),
-    ]
+        for packed in PACKED:
+            add(f"ours_packed_{packed}", f"ours, {packed} trials packed", packed=packed)
+    one = "DataLoader, one trial"
+    for loaders in sorted({0, 2, available_cores()} - {1}):
+        add(f"dataloader_{loaders}", f"{one}, {loaders} loader processes", loaders=loaders)
+    title = f"{one}, 2 loader processes, bfloat16 as ours"
+    add("dataloader_bfloat16", title, loaders=2, bfloat16=True)
+    title = f"DataLoader, {crew} processes of {threads} threads"
+    add("dataloader_parallel", title, parallel=True)
+    ray, at_once = "Ray Tune, ASHA", f"{crew} trials at a time"
+    add("ray_dataloader", f"{ray}, DataLoader, {at_once}", parallel=True)
+    add("ray_ours", f"{ray}, our trainer, {at_once}", parallel=True, inner="ours")
+    return found
 
 
 class Runner(Protocol):

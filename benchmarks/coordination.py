@@ -20,11 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.arguments import BenchmarkParser
+from benchmarks import record
 from benchmarks.coordinators import (
     EPOCHS,
     Ends,
@@ -35,10 +32,9 @@ from benchmarks.coordinators import (
     run_ours,
     run_ray,
 )
-from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
 from benchmarks.trials_present import distributions_of, make_up_trials
-from search.terminal.commands import positive_int, run
-from search.training.device import choose_device, prepare_process
+from search.terminal.commands import run
+from search.training.device import prepare_process
 
 OURS, RAY = "ours", "ray_asha"
 TITLES = {
@@ -53,28 +49,16 @@ PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
         optuna.pruners.HyperbandPruner, min_resource=1, max_resource=EPOCHS, reduction_factor=3
     ),
 }
-PRESENT, TRIALS, ROUNDS = (100, 1000, 10_000), 12, 3
+PRESENT, TRIALS, ROUNDS = [100, 1000, 10_000], 12, 3
+MEASURED = ("milliseconds", "cpu_milliseconds", "start_seconds")
 WARM_UP = 2  # trials that are not counted: they read what is present
 
 Rounds = dict[str, dict[int, list[Ends]]]  # by contender and number of trials present
 
 
-def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Milliseconds a trial beside its training: ours, Optuna's own loop, Ray Tune.",
-        examples="""
-python -m benchmarks.coordination --trials 100 1000      # leaves out the long part
-""",
-    )
-    own.add_argument(
-        "--trials",
-        type=positive_int,
-        nargs="+",
-        default=list(PRESENT),
-        metavar="N",
-        help=f"how many are present (default: {' '.join(map(str, PRESENT))})",
-    )
-    own.add_counts([("rounds", ROUNDS, "of all")])
+def parser() -> record.BenchmarkParser:
+    own = record.BenchmarkParser(__doc__)
+    own.add_counts(("trials", PRESENT, "that are present"), ("rounds", ROUNDS, "of all"))
     own.add("json")
     return own
 
@@ -109,11 +93,11 @@ def _one_round(name: str, present: int, folder: Path) -> Ends:
 def figures(rounds: Sequence[Ends]) -> dict[str, Any]:
     """Of one contender beside so many trials: each round's median over its trials."""
     found = {
-        "milliseconds": spread([_milliseconds(ends.seconds) for ends in rounds]),
-        "start_seconds": spread([ends.seconds[0] - ends.started for ends in rounds]),
+        "milliseconds": record.spread([_milliseconds(ends.seconds) for ends in rounds]),
+        "start_seconds": record.spread([ends.seconds[0] - ends.started for ends in rounds]),
     }
     if rounds[0].cpu_seconds:
-        found["cpu_milliseconds"] = spread([_milliseconds(e.cpu_seconds) for e in rounds])
+        found["cpu_milliseconds"] = record.spread([_milliseconds(e.cpu_seconds) for e in rounds])
     return found
 
 
@@ -129,7 +113,7 @@ def summary(found: Rounds) -> dict[str, Any]:
     }
     ratios = {
         name: {
-            present: spread(
+            present: record.spread(
                 [
                     theirs / ours
                     for theirs, ours in zip(
@@ -149,45 +133,27 @@ def summary(found: Rounds) -> dict[str, Any]:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    table = Table(
-        "contender",
-        "present",
-        "ms a trial",
-        "CPU ms",
-        "start s",
-        "ours is faster by",
-        box=box.SIMPLE_HEAD,
-        title=f"{result['parameters']} parameters, {EPOCHS} reports; median of "
-        f"{result['rounds']} rounds (lowest to highest)",
-        title_justify="left",
-    )
+    rows = []
     for name, by_present in result["contenders"].items():
         for present, of in by_present.items():
             ratio = result["ratio_to_ours"].get(name, {}).get(present)
-            table.add_row(
-                TITLES[name],
-                present,
-                _cell(of["milliseconds"]),
-                _cell(of["cpu_milliseconds"]) if "cpu_milliseconds" in of else "-",
-                _cell(of["start_seconds"]),
-                "" if ratio is None else f"{_cell(ratio)} x",
-            )
-    console = Console(width=None if Console().is_terminal else 140)
-    console.print(table)
-    for line in result["skipped"]:
-        console.print(f"skipped: {line}", markup=False)
-    console.print(f"{result['hardware']}", markup=False)
-
-
-def _cell(of: Mapping[str, Any]) -> str:
-    return f"{of['median']:.1f} ({of['min']:.1f} to {of['max']:.1f})"
+            cells = [record.in_words(of[it], ".1f") if it in of else "-" for it in MEASURED]
+            factor = "" if ratio is None else f"{record.in_words(ratio, '.1f')} x"
+            rows.append((TITLES[name], present, *cells, factor))
+    record.show_table(
+        f"{result['parameters']} parameters, {EPOCHS} reports; median of {result['rounds']} rounds "
+        "(lowest to highest)",
+        ("contender", "present", "ms a trial", "CPU ms", "start s", "ours is faster by"),
+        rows,
+        [*(f"skipped: {line}" for line in result["skipped"]), result["hardware"]],
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     args: argparse.Namespace = parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     prepare_process(threads=1)  # as our workers begin; so all contenders have it
-    with_ray = ray_version() is not None
+    with_ray = record.ray_version() is not None
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args.trials, args.rounds, Path(folder), with_ray=with_ray)
     result = {
@@ -196,12 +162,11 @@ def main(argv: list[str] | None = None) -> int:
         "reports": EPOCHS,
         "trials_a_round": TRIALS - WARM_UP,
         "rounds": args.rounds,
-        "skipped": [] if with_ray else [NO_RAY],
-        **environment("coordination", choose_device("cpu")),
+        "skipped": [] if with_ray else [record.NO_RAY],
+        **record.environment("coordination"),
     }
     show(result)
-    if args.json:
-        write_json(args.json, result)
+    record.write_json(args.json, result)
     return 0
 
 

@@ -10,15 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.record import ROOT
+from search import load_study
 from search.spec.study_file import find_study_file
-from search.store.opening import open_database
-from search.store.studies import require_study
-from search.store.views import view_study
 
 OURS, UNAVERAGED, RAY, OPTUNA = "ours", "ours_unaveraged", "ray", "optuna"
 ALL_IMAGES = 50_000  # from here on the validation images are the data set's usual number
@@ -115,8 +112,7 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> C
 
 def our_losses(folder: Path) -> list[tuple[float, float]]:
     """(moment, validation loss) of each finished epoch, from the study's database."""
-    with closing(open_database(f"sqlite:///{folder}/studies.db", must_exist=True)) as db:
-        view = view_study(require_study(db, "benchmark"))
+    view = load_study("benchmark", storage=f"sqlite:///{folder}/studies.db")
     return [(row.reported_at, row.validation_loss) for trial in view.trials for row in trial.curve]
 
 

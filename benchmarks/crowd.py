@@ -1,6 +1,9 @@
 """Many workers on one study in PostgreSQL: how fast they claim and report, and how that grows.
 
     python -m benchmarks.crowd --workers 64 --trials 1000 10000
+    python -m benchmarks.crowd --workers 8 --trials 200           # a minute
+    python -m benchmarks.crowd --workers 500 --trials 1000 --seconds 30 --pool 20
+    python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
 
 Each worker is a process (a fork of this one, or the machine's memory would not hold 64 of them)
 that runs the loop of `python -m search.worker`: claims, samples, reports, saves checkpoints and
@@ -31,9 +34,8 @@ import optuna
 import psutil
 from sqlalchemy import text
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.coordinators import NoTraining, few_digits, make_spec
-from benchmarks.record import environment, write_json
+from benchmarks.record import BenchmarkParser, environment, write_json
 from search.dashboard.artifacts import TrialPictures
 from search.running import trial as trial_loop
 from search.running import worker as worker_loop
@@ -43,8 +45,8 @@ from search.store.opening import open_database
 from search.store.records import count_reports
 from search.store.studies import create_study, load_spec, require_study
 from search.store.views import view_study
-from search.terminal.commands import positive_int, run
-from search.training.device import choose_device, prepare_process
+from search.terminal.commands import run
+from search.training.device import prepare_process
 from search.training.task import Task
 from tests.postgres import PostgresServer, postgres_binaries
 
@@ -62,35 +64,16 @@ Call = tuple[str, float, float]  # what, when it began (CLOCK_MONOTONIC), second
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Claims and reports a second of many workers on one study in PostgreSQL, and "
-        "how they grow with the number of trials. Nothing is trained: trials sleep.",
-        examples="""
-python -m benchmarks.crowd --workers 8 --trials 200           # a minute
-python -m benchmarks.crowd --workers 500 --trials 1000 --seconds 30 --pool 20
-python -m benchmarks.crowd --storage postgresql://me@host/an_empty_database
-""",
+    own = BenchmarkParser(__doc__)
+    own.add_counts(
+        ("trials", [1000, 10_000], "of each study"),
+        ("workers", 64, "processes that work on it"),
+        ("pool", None, "reach the private server through pgbouncer, with so many connections"),
     )
-    own.add_argument(
-        *("--trials", "-n"),
-        type=positive_int,
-        nargs="+",
-        default=[1000, 10_000],
-        metavar="N",
-        help="trials of each study (default: 1000 10000)",
-    )
-    own.add_counts([("workers", 64, "processes that work on it")])
-    own.add_argument(
-        "--seconds", type=float, default=0.5, help=f"an epoch of {EPOCHS} sleeps (default: 0.5)"
-    )
+    sleep = f"an epoch of {EPOCHS} sleeps (default: 0.5)"
+    own.add_argument("--seconds", type=float, default=0.5, help=sleep)
     own.add_argument("--pruners", nargs="+", default=["none", "promotion"], metavar="NAME")
     own.add_argument("--storage", metavar="URL", help="an empty database; default: a private one")
-    own.add_argument(
-        "--pool",
-        type=positive_int,
-        metavar="N",
-        help="reach the private one through pgbouncer, in transaction mode with N connections",
-    )
     own.add("json")
     return own
 
@@ -271,18 +254,12 @@ def main(argv: list[str] | None = None) -> int:
                 open_database(url).close()  # only making its tables takes two connections
                 url = server.enter_context(own.pooled("postgres", args.pool))
         studies = list[dict[str, Any]]()
-        scale = {
-            "workers": args.workers,
-            "pool": args.pool,
-            "seconds_an_epoch": args.seconds,
-            "epochs": EPOCHS,
-        }
-        result = {**scale, "studies": studies, **environment("crowd", choose_device("cpu"))}
+        scale = {"workers": args.workers, "pool": args.pool, "seconds_an_epoch": args.seconds}
+        result = {**scale, "epochs": EPOCHS, "studies": studies, **environment("crowd")}
         for pruner, trials in product(args.pruners, args.trials):
             studies.append(measure(url, trials, pruner, args.workers, args.seconds, pid))
             print(show(studies[-1]), flush=True)
-            if args.json:
-                write_json(args.json, result)
+            write_json(args.json, result)
     return 0
 
 

@@ -34,15 +34,14 @@ from typing import Any, Literal
 import optuna
 import torch
 
-from benchmarks.arguments import BenchmarkParser
-from benchmarks.record import environment
+from benchmarks.record import BenchmarkParser, environment
 from data.examples import Examples, split, thinned
 from models.summary import anatomy
 from search.running.pool import default_workers, threads_for
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.space import suggest
 from search.spec.study_file import read_study_file
-from search.terminal.commands import positive_int, run
+from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.epoch import Epoch, derived_seed
 from search.training.metrics import fit_temperature, loss_at
@@ -57,23 +56,15 @@ Recording = Generator[None, None, dict[str, Any]]
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Train random configurations to their ends and record every epoch. Carries on "
-        "where it stopped.",
-        examples="python -m benchmarks.curves mnist.jsonl.gz --dataset mnist --configs 150",
-    )
+    own = BenchmarkParser(__doc__)
     own.add_argument("file", type=Path, metavar="FILE", help="the record, ending in .jsonl.gz")
     own.add_counts(
-        (
-            ("configs", 150, "configurations, from number 0 on"),
-            ("seeds", 1, "trainings of each"),
-            ("epochs", 10, "of each training"),
-            ("limit", 8000, "training images"),
-            ("held-out", 5000, "images in each of the two parts held out"),
-        ),
-    )
-    own.add_argument(
-        "--workers", type=positive_int, metavar="W", help="processes (default: one a core)"
+        ("configs", 150, "configurations, from number 0 on"),
+        ("seeds", 1, "trainings of each"),
+        ("epochs", 10, "of each training"),
+        ("limit", 8000, "training images"),
+        ("held-out", 5000, "images in each of the two parts held out"),
+        ("workers", None, "processes (default: one a core)"),
     )
     own.add("dataset", "device", "data-dir")
     return own
@@ -127,13 +118,8 @@ def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
     task, holdout = _task(args.dataset, args.data_dir, args.device, args.limit, args.held_out)
     params, config = draw(number, args.epochs)
     rows = anatomy(config.architecture, task.image_shape, task.classes)
-    training = train(
-        config.architecture,
-        config.recipe,
-        task,
-        seed=derived_seed(seed, "curves", number),
-        early_look=True,
-    )
+    seeded = derived_seed(seed, "curves", number)
+    training = train(config.architecture, config.recipe, task, seed=seeded, early_look=True)
     clean = thinned(task.training, min(1.0, CLEAN / len(task.training)))
     reports, cpu_seconds = [], 0.0
     before = time.process_time()
@@ -162,15 +148,9 @@ def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
 
 def _seen(epoch: Epoch, cpu_seconds: float) -> dict[str, Any]:
     """What the training itself reports; seconds include validation, as in a study."""
-    return {
-        "epoch": epoch.epoch,
-        "train_loss": _rounded(epoch.train_loss),
-        "train_error": _rounded(epoch.train_error),
-        "learning_rate": _rounded(epoch.learning_rate),
-        "images": epoch.images,
-        "seconds": _rounded(epoch.seconds),
-        "cpu_seconds": _rounded(cpu_seconds),
-    }
+    names = ("epoch", "train_loss", "train_error", "learning_rate", "images", "seconds")
+    found = {name: _rounded(getattr(epoch, name)) for name in names}
+    return {**found, "cpu_seconds": _rounded(cpu_seconds)}
 
 
 def _measured(training: Training, task: Task, clean: Examples, holdout: Examples) -> dict[str, Any]:
@@ -201,14 +181,8 @@ def _task(
     dataset: str, data_dir: Path, device: str, limit: int, held_out: int
 ) -> tuple[Task, Examples]:
     """Once a process: the task that a search would have, and the second part held out."""
-    whole = load_task(
-        dataset,
-        data_dir,
-        choose_device(device),
-        seed=0,
-        limit=limit,
-        validation_count=2 * held_out,
-    )
+    part: dict[str, Any] = {"limit": limit, "validation_count": 2 * held_out}
+    whole = load_task(dataset, data_dir, choose_device(device), seed=0, **part)
     validation, holdout = split(whole.validation, validation_count=held_out, seed=0)
     return make_task(whole.info, whole.training, validation, whole.device), holdout
 

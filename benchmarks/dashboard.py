@@ -10,7 +10,6 @@ time (the note and all figures), and the two pictures that a complete trial gets
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import statistics
 import tempfile
@@ -24,11 +23,10 @@ from typing import Any
 import numpy as np
 import optuna
 import optuna_dashboard
-import torch
 from optuna.artifacts import FileSystemArtifactStore
 from waitress import create_server
 
-from benchmarks.record import environment, spread, write_json
+from benchmarks.record import BenchmarkParser, environment, spread, write_json
 from benchmarks.trials_present import make_up_study
 from search.dashboard.content import INTERVAL_SECONDS, SHARE, write_content
 from search.dashboard.guard import Guard
@@ -124,10 +122,9 @@ def latency(app: Any, port: int, path: str, requests: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--trials", type=int, nargs="+", default=[1000], help="of the studies")
-    parser.add_argument("--requests", type=int, default=40, help="of each kind (default: 40)")
-    parser.add_argument("--json", type=Path, help="write the result here as well")
+    parser = BenchmarkParser(__doc__)
+    parser.add_counts(("trials", [1000], "of the studies"), ("requests", 40, "of each kind"))
+    parser.add("json")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     studies = []
@@ -143,9 +140,7 @@ def main() -> None:
         for name, value in found["content"].items():
             figure = value["median"] if isinstance(value, dict) else value
             print(f"  {name}: {figure:.3f}")
-    if args.json:
-        environs = environment("dashboard", torch.device("cpu"))
-        write_json(args.json, {"studies": studies, **environs})
+    write_json(args.json, {"studies": studies, **environment("dashboard")})
 
 
 if __name__ == "__main__":

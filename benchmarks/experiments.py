@@ -11,27 +11,23 @@ and scored on the test set, once. What came out is kept in benchmarks/results/ex
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from statistics import mean
 from typing import Any
 
-from benchmarks.record import ROOT, commit, write_json
+from benchmarks.record import ROOT, BenchmarkParser, commit, write_json
+from search import load_study
 from search.analysis.comparison import ArmRuns, against_base, evaluate_journal, runs_by_arm
 from search.analysis.comparison_words import trained_in_words, verdict_in_words
 from search.analysis.measures import busy_seconds, measure_of
 from search.analysis.wording import duration, spread
 from search.pages.comparison import conclusion, differing_setup
 from search.spec.study_file import read_study_file, ready_made
-from search.store import DEFAULT_STORAGE
-from search.store.opening import open_database
-from search.store.studies import find_study
-from search.store.views import StudyView, view_study
-from search.terminal.commands import positive_int, run
+from search.store.views import StudyView
+from search.terminal.commands import run
 
 RESULTS = ROOT / "benchmarks/results/experiments"
 PAGE = ROOT / "docs/experiments.md"
@@ -47,7 +43,7 @@ def experiments() -> list[str]:
 def run_whole(name: str, storage: str, seeds: int) -> None:
     """Run the study and the test evaluations that its report asks for; goes on where it was."""
     _command("study", "--config", name, "--storage", storage)
-    view = _view(name, storage)
+    view = load_study(name, storage=storage)
     evaluated = {one.trial_number for one in view.results if one.figures}
     for arm in runs_by_arm(view).values() if view.spec.is_comparison else ():
         numbers = {trial.number for trial in arm.complete}
@@ -63,14 +59,6 @@ def _command(module: str, *flags: str) -> None:
     subprocess.run([sys.executable, "-m", f"search.{module}", *flags], check=True)
 
 
-def _view(name: str, storage: str) -> StudyView:
-    with closing(open_database(storage, must_exist=True)) as db:
-        study = find_study(db, name)
-        if study is None:
-            raise SystemExit(f"error: no study {name!r} in {db.url}; add --run")
-        return view_study(study)
-
-
 def collect(view: StudyView) -> dict[str, Any]:
     """What came out, as it is kept."""
     spec = view.spec
@@ -82,14 +70,14 @@ def collect(view: StudyView) -> dict[str, Any]:
             for arm in runs_by_arm(view).values()
         ]
     elif view.best is not None and (row := view.best.best) is not None:
-        values = {"validation_loss": row.validation_loss}
-        values["validation_accuracy"] = 1 - row.validation_error
+        params = (f"{name.replace('_', ' ')} {it}" for name, it in view.best.params.items())
+        losses, accuracies = [row.validation_loss], [1 - row.validation_error]
         arms = [
             {
-                "name": f"best of {view.finished}: {_params(view.best.params)}",
+                "name": f"best of {view.finished}: {', '.join(params)}",
                 "reported": {},
                 "trained": "1",
-                "values": {metric: [value] for metric, value in values.items()},
+                "values": {"validation_loss": losses, "validation_accuracy": accuracies},
                 "parameters": view.best.parameters,
                 "test": _test(view, {view.best.number}),
                 "verdict": None,
@@ -110,10 +98,6 @@ def collect(view: StudyView) -> dict[str, Any]:
         "hardware": view.hardware,
         "versions": dict(view.versions),
     }
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in params.items())
 
 
 def _arm(view: StudyView, runs: ArmRuns) -> dict[str, Any]:
@@ -228,24 +212,18 @@ def written() -> str:
     return page(kept(), json.loads(REMARKS.read_text(encoding="utf-8")))
 
 
-def parser() -> argparse.ArgumentParser:
-    own = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    own.add_argument("--run", nargs="*", metavar="NAME", help="run these, or all, first")
-    own.add_argument("--keep", nargs="*", metavar="NAME", default=[], help="only collect these")
-    own.add_argument("--storage", default=DEFAULT_STORAGE, help="database URL")
-    own.add_argument("--seeds", type=positive_int, default=3, help="of each test evaluation")
-    return own
-
-
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    parser = BenchmarkParser(__doc__)
+    parser.add_argument("--run", nargs="*", metavar="NAME", help="run these, or all, first")
+    parser.add_argument("--keep", nargs="*", metavar="NAME", default=[], help="only collect these")
+    parser.add("storage")
+    parser.add_counts(("seeds", 3, "of each test evaluation"))
+    args = parser.parse_args(argv)
     names = experiments() if args.run == [] else args.run or []
     for name in [*names, *args.keep]:
         if name in names:
             run_whole(name, args.storage, args.seeds)
-        result = collect(_view(name, args.storage))
+        result = collect(load_study(name, storage=args.storage))
         write_json(RESULTS / f"{name}.json", {**result, "commit": commit()})
     PAGE.write_text(written(), encoding="utf-8")
     print(f"Written: {PAGE.relative_to(ROOT)}")

@@ -19,22 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.ray_tune import LOSS, ray_running
-from benchmarks.record import ROOT, environment, spread, write_json
+from benchmarks.record import ROOT, BenchmarkParser, environment, spread, write_json
+from search import load_study
 from search.running.trial import trial_seed
 from search.spec.config import StudySpec
-from search.store.opening import open_database
-from search.store.studies import require_study
-from search.store.views import view_study
 from search.terminal.commands import run
-from search.training.device import choose_device, prepare_process
+from search.training.device import prepare_process
 from search.training.task import Task, load_study_task
 from search.training.train import train
 
@@ -54,17 +50,14 @@ Curve = list[tuple[int, float]]  # (epoch, validation loss)
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="The same study on local processes, on Ray and under Ray Tune: wall time and "
-        "overhead of a trial.",
-        examples="""
-python -m benchmarks.launchers --rounds 1
-python -m benchmarks.launchers --dataset digits --limit 1000 --trials 60
-""",
+    own = BenchmarkParser(__doc__)
+    own.add_counts(
+        ("trials", 24, "of the study"),
+        ("epochs", 2, "of a trial"),
+        ("limit", 4000, "images"),
+        ("workers", 2, "trials at a time"),
+        ("rounds", 3, "each contender once in each"),
     )
-    counts = [("trials", 24, "of the study"), ("epochs", 2, "of a trial")]
-    counts += [("limit", 4000, "images"), ("workers", 2, "trials at a time")]
-    own.add_counts([*counts, ("rounds", 3, "each contender once in each")])
     own.add("dataset", "json", "data-dir")
     own.add_argument("--tune", type=Path, help=argparse.SUPPRESS)  # be Ray Tune; log to this file
     own.add_argument("--reuse", action="store_true", help=argparse.SUPPRESS)
@@ -104,8 +97,7 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> tuple[dict[str
         words = ["search.study", "--config", "study.toml", "--workers", str(args.workers), *data]
         words += ["--study", "same", *(["--ray", "local"] if name == ON_RAY else [])]
         began, seconds = timed(words, folder)
-        with closing(open_database(f"sqlite:///{folder}/studies.db")) as db:
-            trials = view_study(require_study(db, "same")).trials
+        trials = load_study("same", storage=f"sqlite:///{folder}/studies.db").trials
         rows = [
             {
                 "trial": row.trial_number,
@@ -130,8 +122,7 @@ def tune(args: argparse.Namespace) -> None:
     """The study `same` once more, by Ray Tune."""
     from ray import tune
 
-    with closing(open_database("sqlite:///studies.db")) as db:
-        view = view_study(require_study(db, "same"))
+    view = load_study("same", storage="sqlite:///studies.db")
     task = load_study_task(view.spec, args.data_dir, torch.device("cpu"))
     configs = {trial.number: trial.config for trial in view.trials}
 
@@ -195,18 +186,16 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"round {number + 1}, {name}: {figures}", flush=True)
             assert all(curves == seen[0] for curves in seen), "the curves differ"
             assert len(seen[0]) == args.trials
-    scale = {name: getattr(args, name) for name in ("dataset", "trials", "epochs", "limit")}
+    scale = ("dataset", "trials", "epochs", "limit", "workers")
     result = {
-        **scale,
-        "workers": args.workers,
+        **{name: getattr(args, name) for name in scale},
         "contenders": {
             name: {what: spread([one[what] for one in rounds]) for what in rounds[0]}
             for name, rounds in contenders.items()
         },
-        **environment("launchers", choose_device("cpu")),
+        **environment("launchers"),
     }
-    if args.json:
-        write_json(args.json, result)
+    write_json(args.json, result)
     return 0
 
 

@@ -5,6 +5,7 @@ a CPU the process's peak is its resident set; on a GPU what torch's tensors took
 torch had reserved for them.
 
     python -m benchmarks.memory --json benchmarks/results/memory.json
+    python -m benchmarks.memory --packed 1 2 8 --network small
 """
 
 from __future__ import annotations
@@ -20,26 +21,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.contenders import OurRunner
-from benchmarks.record import environment, write_json
+from benchmarks.record import BenchmarkParser, environment, write_json
 from benchmarks.workload import NETWORKS, Job
-from search.terminal.commands import positive_int, run
+from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 
-PACKED = (1, 4, 16)
 MEBIBYTE = 2**20
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage(2) counts in
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Peak memory of 1, 4 and 16 trials that one process trains in turn.",
-        examples="python -m benchmarks.memory --packed 1 2 8 --network small",
-    )
-    own.add_argument(
-        "--packed", type=positive_int, nargs="+", metavar="K", default=list(PACKED), help="trials"
-    )
+    own = BenchmarkParser(__doc__)
+    own.add_counts(("packed", [1, 4, 16], "trials"))
     own.add_argument("--network", choices=NETWORKS, default="typical", help="default: typical")
     own.add("dataset", "limit", "json", "device", "data-dir")
     return own
@@ -97,11 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     for packed in args.packed:
         bytes_of[str(packed)] = found = measure(job, packed)
         print(line(packed, found))
-    if args.json:
-        write_json(
-            args.json,
-            {"bytes": bytes_of, "network": args.network, **environment("memory", device)},
-        )
+    made = environment("memory", device)
+    write_json(args.json, {"bytes": bytes_of, "network": args.network, **made})
     return 0
 
 

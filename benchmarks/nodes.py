@@ -33,16 +33,25 @@ import torch
 from ray.cluster_utils import Cluster
 
 from benchmarks.crowd import private_server
-from benchmarks.kills import STUDY, seen_report
-from benchmarks.record import ROOT, environment, write_json
+from benchmarks.record import ROOT, BenchmarkParser, environment, write_json
+from search import load_study
 from search.store import StorageError
 from search.store.opening import open_database
 from search.store.records import EpochRow, epochs_of
-from search.store.studies import require_study
-from search.store.views import view_study
-from search.training.device import choose_device
 
-NODES, EPOCHS = 4, 12  # epochs as in STUDY
+NODES, EPOCHS = 4, 12
+STUDY = f"""\
+[study]
+trials = {{trials}}
+epochs = {EPOCHS}
+pruner = "none"
+
+[space]
+depth = 3
+width = 24
+learning_rate = {{{{ low = 1e-3, high = 1e-2, log = true }}}}
+augmentation = "flip-crop-erase"
+"""
 
 
 class Watch(threading.Thread):
@@ -129,6 +138,10 @@ class Hosts:
         self._ip(f"link del {self.BRIDGE}")
 
 
+def seen_report(row: EpochRow) -> tuple[int, int, float]:
+    return row.trial_number, row.epoch, row.validation_loss
+
+
 def reports(url: str) -> list[EpochRow]:
     with suppress(StorageError, KeyError), closing(open_database(url)) as db:
         return epochs_of(db, db.optuna.get_study_id_from_name("s"))
@@ -136,13 +149,11 @@ def reports(url: str) -> list[EpochRow]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--removals", type=int, default=10, help="of nodes (default: 10)")
-    parser.add_argument("--trials", type=int, default=120, help="of the study (default: 120)")
-    parser.add_argument(
-        "--namespaces", action="store_true", help="give each node a network of its own"
-    )
-    parser.add_argument("--json", type=Path, help="write the result here as well")
+    parser = BenchmarkParser(__doc__)
+    parser.add_counts(("removals", 10, "of nodes"), ("trials", 120, "of the study"))
+    words = "give each node a network of its own"
+    parser.add_argument("--namespaces", action="store_true", help=words)
+    parser.add("json")
     args = parser.parse_args()
     with ExitStack() as leaving:
         cluster: Any = None
@@ -154,8 +165,7 @@ def main() -> None:
         leaving.callback(cluster.shutdown)
         result = measure(cluster, args)
     print(result)
-    if args.json:
-        write_json(args.json, result)
+    write_json(args.json, result)
 
 
 def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
@@ -218,8 +228,7 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
         command = start()
         assert command.wait() == 0
         rows = reports(url)
-        with closing(open_database(url)) as db:
-            view = view_study(require_study(db, "s"))
+        view = load_study("s", storage=url)
     assert [trial.state for trial in view.trials] == ["complete"] * args.trials
     assert [(row.trial_number, row.epoch) for row in rows] == [
         (number, epoch) for number in range(args.trials) for epoch in range(EPOCHS + 1)
@@ -236,7 +245,7 @@ def measure(cluster: Any, args: argparse.Namespace) -> dict[str, Any]:
         "began_before_the_last_checkpoint": watch.steps_back,
         "ctrl_c_seconds": interrupted,
         "seconds": time.monotonic() - began,
-        **environment("nodes", choose_device("cpu")),
+        **environment("nodes"),
     }
 
 

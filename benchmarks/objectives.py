@@ -9,26 +9,17 @@ judged by its error on images that were held out of the search (see `benchmarks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.curves import title
+from benchmarks.record import BenchmarkParser
 from benchmarks.replay_simulation import SEEN, Run
 from benchmarks.replay_worlds import read_runs
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 
 DRAWS = 2000
-
-
-def parser() -> Parser:
-    own = Parser(
-        description="Compare what a search could lower, by the held-out error of what it chooses.",
-        examples="python -m benchmarks.objectives benchmarks/results/curves/*.jsonl.gz",
-    )
-    own.add_argument("records", nargs="+", type=Path, metavar="FILE", help="from benchmarks.curves")
-    return own
 
 
 def judge(runs: Sequence[Run], objective: str) -> tuple[float, float, float]:
@@ -50,10 +41,12 @@ def judge(runs: Sequence[Run], objective: str) -> tuple[float, float, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    parser = BenchmarkParser(__doc__)
+    parser.add_records()
+    args = parser.parse_args(argv)
     print("| record | trainings | lowered | rank correlation with held-out error | chosen: error |")
     print("|---|---|---|---|---|")
-    for file in args.records:
+    for file in args.files:
         runs = read_runs(file)
         if len(runs) < 10:
             continue

@@ -27,10 +27,9 @@ import optuna
 import torch
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from benchmarks.arguments import REPLAYS, BenchmarkParser
 from benchmarks.curves import data_set
 from benchmarks.prior import elsewhere, learn, load, written
-from benchmarks.record import environment, write_json
+from benchmarks.record import REPLAYS, BenchmarkParser, environment, write_json
 from benchmarks.replay_simulation import CALIBRATED, Run
 from benchmarks.replay_surrogate import Surrogate, make_world
 from models.summary import count_parameters
@@ -52,22 +51,15 @@ OTHERS: dict[str, Callable[[int], BaseSampler]] = {
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Replay searches for a Pareto front of calibrated loss and parameters on "
-        "recorded curves: ours-NAME with the product's sampler NAME, and Optuna's samplers "
-        f"without pausing: {', '.join(OTHERS)}.",
-        examples="python -m benchmarks.pareto a.jsonl.gz b.jsonl.gz --strategies ours-tpe nsga2",
-    )
-    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
+    own = BenchmarkParser(__doc__)
+    own.add_records()
     known = ["ours-gp", "ours-tpe", *OTHERS]
     own.add_argument("--strategies", nargs="+", choices=known, default=known, metavar="NAME")
     own.add_argument("--budget", type=float, default=0.2, help="of ours (default: 0.2)")
     own.add_counts(
-        (
-            ("repeats", 10, "seeds"),
-            ("trials", 100, "of each search"),
-            ("workers-cpu", 1, "processes of this command"),
-        ),
+        ("repeats", 10, "seeds"),
+        ("trials", 100, "of each search"),
+        ("workers-cpu", 1, "processes of this command"),
     )
     own.add("learn-from", "json")
     return own
@@ -145,15 +137,8 @@ def ours(
             trial.set_user_attr("parameters", size)
             begun.append(trial)
             runs.append(found)
-            known.append(
-                Contender(
-                    number=number,
-                    state="paused",
-                    params=found.params,
-                    curve={},
-                    size=math.log(size),
-                )
-            )
+            new: Any = {"number": number, "params": found.params, "size": math.log(size)}
+            known.append(Contender(state="paused", curve={}, **new))
         found, curve = runs[number], dict(known[number].curve)
         while True:
             epoch = found.epochs[len(curve)]
@@ -244,9 +229,7 @@ def main(argv: list[str] | None = None) -> int:
             }
             told = "  ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in shares.values())
             print(f"  {name:9} {told}  {median:.0f}")
-    if args.json:
-        made = environment("pareto", torch.device("cpu"))
-        write_json(args.json, {"results": results, **made})
+    write_json(args.json, {"results": results, **environment("pareto")})
     return 0
 
 

@@ -1,13 +1,12 @@
 """The README's picture: the live view of a real study, stopped in its midst.
 
-python -m benchmarks.picture --limit 10000
+    python -m benchmarks.picture --limit 10000
 
 Takes about 10 minutes on 2 cores. Nothing of the run is kept; its seed is 0, two workers race.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.datasets import default_data_dir
+from benchmarks.record import BenchmarkParser
 from search import load_study, run_study
 from search.store import StorageError
 from search.store.views import StudyView
@@ -36,14 +35,14 @@ def draw(view: StudyView, elapsed: float, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", default="fashion_mnist")
-    parser.add_argument("--limit", type=int, help="training images (default: all)")
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--begun", type=int, default=25, help="trials before the picture is made")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--data-dir", type=Path, default=default_data_dir())
-    parser.add_argument("--out", type=Path, default=Path("docs/live.svg"))
+    parser = BenchmarkParser(__doc__)
+    parser.add_counts(
+        ("trials", 50, "of the study"),
+        ("begun", 25, "trials before the picture is made"),
+        ("workers", 2, "that train"),
+    )
+    parser.add("dataset", "limit", "data-dir")
+    parser.add_argument("--out", type=Path, default=Path("docs/live.svg"), help="the picture")
     options = parser.parse_args()
     stop = threading.Event()
     with tempfile.TemporaryDirectory() as folder:

@@ -26,12 +26,12 @@ from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
 
 from benchmarks.curves import data_set, read, title
-from benchmarks.record import write_figure
+from benchmarks.record import BenchmarkParser, write_figure
 from search.figures.style import line_style
 from search.sampling.forecast import Contender, fit
 from search.sampling.priors import FEATURES, FOLDER, Array, features
 from search.spec.recipe import EARLY_LOOK
-from search.terminal.commands import Parser, run
+from search.terminal.commands import run
 
 RIDGE = 3.0
 PROMISE_RIDGE = 10.0
@@ -43,16 +43,10 @@ LEAST_DIFFERENCE = 0.1  # between data sets, in what a coefficient is
 OBJECTIVE = "calibrated_validation_loss"
 
 
-def parser() -> Parser:
-    own = Parser(
-        description="Learn the forecast's prior from recorded curves, and judge it on data sets "
-        "that it was not learned from.",
-        examples="python -m benchmarks.prior benchmarks/curves/*.jsonl.gz --write",
-    )
-    own.add_argument("records", nargs="+", type=Path, metavar="FILE", help="from benchmarks.curves")
-    own.add_argument(
-        "--figure", type=Path, metavar="FILE", help="forecasts and ends, as .html, .svg or .png"
-    )
+def parser() -> BenchmarkParser:
+    own = BenchmarkParser(__doc__)
+    own.add_records()
+    own.add("figure")
     own.add_argument("--write", action="store_true", help="write the priors of the package")
     return own
 
@@ -257,7 +251,7 @@ def judge(
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    loaded = {file: load(file) for file in args.records}
+    loaded = {file: load(file) for file in args.files}
     records = {file: record for file, record in loaded.items() if len(record) >= LEAST}
     print("rank correlation / error of the logarithm / share within 80 % intervals")
     for file, record in records.items():

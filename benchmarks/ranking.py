@@ -20,12 +20,9 @@ from typing import Any
 
 import numpy as np
 import optuna
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import spearmanr
 
-from benchmarks.arguments import BenchmarkParser
-from benchmarks.record import environment, write_json
+from benchmarks.record import BenchmarkParser, environment, show_table, write_json
 from benchmarks.workload import default_study
 from search.running.pool import default_workers, threads_for
 from search.spec.space import suggest
@@ -40,17 +37,11 @@ TOP = 5  # of the configurations whose places are shown
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="How well validation losses of early epochs rank configurations. About ten "
-        "minutes on two cores.",
-        examples="python -m benchmarks.ranking --configs 60 --limit 50000",
-    )
+    own = BenchmarkParser(__doc__)
     own.add_counts(
-        (
-            ("configs", 24, "drawn at random from the default study's space"),
-            ("epochs", 12, "of each"),
-            ("limit", 20_000, "training images; validation: a quarter of that"),
-        ),
+        ("configs", 24, "drawn at random from the default study's space"),
+        ("epochs", 12, "of each"),
+        ("limit", 20_000, "training images; validation: a quarter of that"),
     )
     own.add("dataset", "json", "device", "data-dir")
     return own
@@ -80,14 +71,8 @@ def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
 
 
 def _task(args: argparse.Namespace) -> Task:
-    return load_task(
-        args.dataset,
-        args.data_dir,
-        choose_device(args.device),
-        seed=0,
-        limit=args.limit,
-        validation_count=args.limit // 4,
-    )
+    part: Any = {"limit": args.limit, "validation_count": args.limit // 4}
+    return load_task(args.dataset, args.data_dir, choose_device(args.device), seed=0, **part)
 
 
 def compare(curves: Sequence[Curves]) -> dict[str, Any]:
@@ -115,16 +100,17 @@ def compare(curves: Sequence[Curves]) -> dict[str, Any]:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    table = Table(title=f"{result['configs']} configurations, {result['training_images']} images")
-    headings = ("epoch", "weights", "mean", f"places of the best {TOP}: weights", "mean")
-    for heading in headings:
-        table.add_column(heading, justify="right")
     weights, mean = (result["ranking"][kind] for kind in (WEIGHTS, MEAN))
+    rows = []
     for epoch, rho in enumerate(weights["spearman"]):
         places = (" ".join(map(str, kind["places"][epoch])) for kind in (weights, mean))
         name = str(epoch) if epoch else "a third"
-        table.add_row(name, f"{rho:.2f}", f"{mean['spearman'][epoch]:.2f}", *places)
-    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(table)
+        rows.append((name, f"{rho:.2f}", f"{mean['spearman'][epoch]:.2f}", *places))
+    show_table(
+        f"{result['configs']} configurations, {result['training_images']} images",
+        ("epoch", "weights", "mean", f"places of the best {TOP}: weights", "mean"),
+        rows,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -146,8 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         **environment("ranking", device),
     }
     show(result)
-    if args.json:
-        write_json(args.json, result)
+    write_json(args.json, result)
     return 0
 
 

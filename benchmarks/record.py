@@ -1,4 +1,4 @@
-"""What every benchmark writes down beside its figures, and how repeated figures are summed up."""
+"""What every benchmark takes as arguments, writes down beside its figures, and sums up."""
 
 from __future__ import annotations
 
@@ -7,20 +7,79 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import torch
+from platformdirs import user_cache_path
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from search.figures import Kind
 from search.figures.files import write_pictures
+from search.terminal.commands import Parser, positive_int
 from search.training.device import available_cores, describe_hardware, versions
 
 ROOT = Path(__file__).parents[1]
 NO_RAY = "Ray Tune is not installed: pip install -e '.[bench]'"  # why it takes no part
+CPU = torch.device("cpu")
+REPLAYS = user_cache_path("cnn-search") / "replay"  # where replays and surrogates are kept
+SHARED: dict[str, dict[str, Any]] = {  # options of several benchmarks
+    "dataset": {"metavar": "NAME", "default": "fashion_mnist", "help": "data set"},
+    "limit": {"type": positive_int, "metavar": "N", "help": "training images (default: all)"},
+    "json": {"type": Path, "metavar": "FILE", "help": "write the result here as well"},
+    "figure": {"type": Path, "metavar": "FILE", "help": "draw it, as .html, .svg or .png"},
+    "learn-from": {
+        "nargs": "+",
+        "type": Path,
+        "default": [],
+        "metavar": "FILE",
+        "help": "further records for the prior, on which nothing is replayed",
+    },
+    "sampler": {"default": "gp", "help": "of ours: gp (default), or tpe, which is fast"},
+    "cache": {
+        "type": Path,
+        "metavar": "DIR",
+        "default": REPLAYS,
+        "help": "where replays and surrogates are kept",
+    },
+}
+
+
+class BenchmarkParser(Parser):
+    """The arguments of a benchmark, whose docstring says what it does and gives examples."""
+
+    def __init__(self, doc: str | None) -> None:
+        first, *others = (doc or "").split("\n\n")
+        examples = "\n".join(part for part in others if part.startswith("    "))
+        super().__init__(description=first, examples=examples)
+
+    def add(self, *names: str) -> None:
+        """Options that several benchmarks have, or several commands."""
+        for name in names:
+            if name in SHARED:
+                self.add_argument(f"--{name}", **SHARED[name])
+            else:
+                super().add(name)
+
+    def add_counts(self, *counts: tuple[str, int | list[int] | None, str]) -> None:
+        """`--NAME N` for each (name, default, help text): a whole number from 1 up, or several."""
+        for name, default, text in counts:
+            more: Any = {"nargs": "+"} if isinstance(default, list) else {}
+            if default is not None:
+                text += f" (default: {str(default).strip('[]').replace(',', '')})"
+            self.add_argument(
+                f"--{name}", type=positive_int, metavar="N", default=default, help=text, **more
+            )
+
+    def add_records(self) -> None:
+        """`files`: one or more records."""
+        what = "a record of benchmarks.curves"
+        self.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -33,7 +92,27 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def environment(name: str, device: torch.device) -> dict[str, Any]:
+def in_words(of: Mapping[str, Any], form: str = ".3g") -> str:
+    """What `spread` has found."""
+    return f"{of['median']:{form}} ({of['min']:{form}} to {of['max']:{form}})"
+
+
+def show_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()
+) -> None:
+    """On standard output; numbers, all but the first column, to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False)
+
+
+def environment(name: str, device: torch.device = CPU) -> dict[str, Any]:
     """Where and how the benchmark `name` ran: hardware, cores, versions, command, commit."""
     return {
         "hardware": describe_hardware(device),
@@ -73,6 +152,9 @@ def write_figure(path: Path, figure: go.Figure) -> None:
         write_pictures({path.stem: figure}, path.parent, [kind])
 
 
-def write_json(path: Path, result: dict[str, Any]) -> None:
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Where a person named a file."""
+    if path is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

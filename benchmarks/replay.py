@@ -30,15 +30,14 @@ import numpy as np
 import optuna
 import torch
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import title
 from benchmarks.prior import LEAST, elsewhere, learn, load
-from benchmarks.record import environment, write_figure, write_json
+from benchmarks.record import BenchmarkParser, environment, write_figure, write_json
 from benchmarks.replay_results import compare, draw_figure, markdown
 from benchmarks.replay_simulation import BUDGET, HORIZON, Point, simulate
 from benchmarks.replay_strategies import STRATEGIES, find_strategy
 from benchmarks.replay_surrogate import WORLDS, make_world
-from search.terminal.commands import positive_int, run
+from search.terminal.commands import run
 
 HERE = Path(__file__).parent
 BASELINE = "random"  # what the others are compared with
@@ -58,21 +57,9 @@ class Job(NamedTuple):
 
 
 def parser() -> BenchmarkParser:
-    listed = "; ".join(f"{name}: {one.description}" for name, one in STRATEGIES.items())
-    own = BenchmarkParser(
-        description="Replay search strategies on recorded curves, in simulated time: how much "
-        "compute each needs to come within 0.1 and 0.3 points of the best, and its regret after "
-        "10 to 100 whole trainings. Replays are kept and not repeated, unless the record or the "
-        "code has changed. The prior of the product's forecast is learned on the other records "
-        f"named. Strategies: {listed}. NAME@raw, NAME@calibrated, NAME@error: with another "
-        "objective.",
-        examples="""
-python -m benchmarks.replay digits.jsonl.gz --sampler tpe --repeats 20    # a quick look
-python -m benchmarks.replay *.jsonl.gz --worlds pool surrogate --strategies random ours ours@raw
-python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/replay.json
-""",
-    )
-    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
+    own = BenchmarkParser(__doc__)
+    own.add_records()
+    own.add_registry("strategies; NAME@raw, NAME@calibrated, NAME@error: on that", STRATEGIES)
     own.add_argument(
         "--strategies",
         nargs="+",
@@ -80,46 +67,18 @@ python -m benchmarks.replay *.jsonl.gz --trials 50 --json benchmarks/results/rep
         default=[*STRATEGIES, *(f"{name}@calibrated" for name in ("random", "asha"))],
         help="default: all, random and asha also with our objective",
     )
-    own.add_argument(
-        "--worlds",
-        nargs="+",
-        choices=WORLDS,
-        default=["pool"],
-        help="pool: recorded configurations alone; surrogate: a model fitted to them",
-    )
-    own.add_argument(
-        "--workers",
-        nargs="+",
-        type=positive_int,
-        default=[1, 4, 8],
-        metavar="W",
-        help="that train at once (default: 1 4 8)",
-    )
+    worlds = "pool: recorded configurations alone; surrogate: a model fitted to them"
+    own.add_argument("--worlds", nargs="+", choices=WORLDS, default=["pool"], help=worlds)
     own.add_counts(
-        (
-            ("repeats", 100, "seeds"),
-            ("horizon", int(HORIZON), "compute of each search, in whole trainings"),
-            ("workers-cpu", 1, "processes of this command"),
-        ),
+        ("workers", [1, 4, 8], "that train at once"),
+        ("repeats", 100, "seeds"),
+        ("horizon", int(HORIZON), "compute of each search, in whole trainings"),
+        ("workers-cpu", 1, "processes of this command"),
+        ("trials", None, "of strategies that know their total (default: to fill the horizon)"),
     )
-    own.add_argument(
-        "--trials",
-        type=positive_int,
-        metavar="N",
-        help="of strategies that know their total, as the product's do (default: as many as fill "
-        "the horizon)",
-    )
-    own.add_argument(
-        "--budget",
-        type=float,
-        metavar="B",
-        default=BUDGET,
-        help=f"share of trials x epochs that they may spend (default: {BUDGET})",
-    )
-    own.add("learn-from", "sampler", "json", "cache")
-    own.add_argument(
-        "--figure", type=Path, metavar="FILE", help="regret against compute, as .html, .svg or .png"
-    )
+    share = f"share of trials x epochs that they may spend (default: {BUDGET})"
+    own.add_argument("--budget", type=float, metavar="B", default=BUDGET, help=share)
+    own.add("learn-from", "sampler", "json", "cache", "figure")
     return own
 
 
@@ -264,11 +223,9 @@ def main(argv: list[str] | None = None) -> int:
     print(markdown(results))
     if args.figure:
         write_figure(args.figure, draw_figure(results))
-    if args.json:
-        names = ("repeats", "horizon", "trials", "budget", "sampler")
-        scale = {name: getattr(args, name) for name in names}
-        made = environment("replay", torch.device("cpu"))
-        write_json(args.json, {"worlds": results, "scale": scale, **made})
+    names = ("repeats", "horizon", "trials", "budget", "sampler")
+    scale = {name: getattr(args, name) for name in names}
+    write_json(args.json, {"worlds": results, "scale": scale, **environment("replay")})
     return 0
 
 

@@ -111,12 +111,8 @@ class Entry:
 
     def contender(self) -> Contender:
         assert self.state != "failed"
-        return Contender(
-            number=self.trial.number,
-            state=self.state,
-            params=self.params,
-            curve=self.curve,
-        )
+        number = self.trial.number
+        return Contender(number=number, state=self.state, params=self.params, curve=self.curve)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from benchmarks.replay_simulation import (
@@ -24,20 +24,14 @@ from benchmarks.replay_simulation import (
     Progress,
     Strategy,
     Verdict,
-    go,
 )
 from search.sampling import promotion
 from search.sampling.registry import find_pruner
 from search.sampling.sampler import StudySampler
-from search.spec.config import StudySpec
 from search.store.claims import Choice
 
 ONE_EPOCH = 100  # trials that are given one epoch before any goes on
 OBJECTIVES = {"raw": RAW, "calibrated": CALIBRATED, "error": ERROR}
-
-
-def _optunas_pruner(_progress: Progress, entry: Entry) -> Verdict:
-    return "stop" if entry.trial.should_prune() else "go"
 
 
 def asha(reduction_factor: float, grace_period: int = 1) -> Callable[[Progress, Entry], Verdict]:
@@ -111,21 +105,13 @@ def _random(progress: Progress) -> BaseSampler:
     return RandomSampler(seed=progress.spec.seed)
 
 
-def _tpe(progress: Progress) -> BaseSampler:
-    return TPESampler(seed=progress.spec.seed)
-
-
-def _product(name: str) -> Callable[[Progress], BaseSampler]:
-    return lambda progress: StudySampler(
-        dataclasses.replace(progress.spec, sampler=name), progress.prior
-    )
-
-
 def ours(sampler: str = "gp", **changes: Any) -> Strategy:
     """The product's search, with parts of it changed."""
     made = Strategy(
         description="ours",
-        sampler=_product(sampler),
+        sampler=lambda progress: StudySampler(
+            dataclasses.replace(progress.spec, sampler=sampler), progress.prior
+        ),
         objective=CALIBRATED,
         early=True,
         after=_at_rungs,
@@ -137,17 +123,6 @@ def ours(sampler: str = "gp", **changes: Any) -> Strategy:
 
 def _all(sampler: str) -> dict[str, Strategy]:
     """`sampler`: the one of the product's that ours use."""
-    halved = {"after": _our_pruner, "choose": _up_to_total}
-
-    def hyperband(spec: StudySpec) -> BasePruner:
-        return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
-
-    def successive(_spec: StudySpec) -> BasePruner:
-        return SuccessiveHalvingPruner(min_resource=1)
-
-    def optunas(name: str, pruner: Callable[[StudySpec], BasePruner]) -> Strategy:
-        return Strategy(description=name, sampler=_tpe, pruner=pruner, after=_optunas_pruner)
-
     return {
         "random": Strategy(description="random search, no stopping", sampler=_random),
         "one-epoch": Strategy(
@@ -156,20 +131,23 @@ def _all(sampler: str) -> dict[str, Strategy]:
             after=_one_epoch,
             choose=_all_then_the_best,
         ),
-        "tpe": Strategy(description="Optuna's TPE, no stopping", sampler=_tpe),
-        "tpe-median": optunas("Optuna's TPE and MedianPruner", lambda _spec: MedianPruner()),
-        "tpe-hyperband": optunas("Optuna's TPE and HyperbandPruner", hyperband),
-        "tpe-halving": optunas("Optuna's TPE and SuccessiveHalvingPruner", successive),
+        "tpe-hyperband": Strategy(
+            description="Optuna's TPE and HyperbandPruner",
+            sampler=lambda progress: TPESampler(seed=progress.spec.seed),
+            pruner=lambda spec: HyperbandPruner(min_resource=1, max_resource=spec.epochs),
+            after=lambda _progress, entry: "stop" if entry.trial.should_prune() else "go",
+        ),
         "asha": Strategy(
             description="Ray Tune's ASHA, defaults (reduction factor 4)",
             sampler=_random,
             after=asha(4),
         ),
-        "asha-2": Strategy(
-            description="Ray Tune's ASHA, reduction factor 2", sampler=_random, after=asha(2)
-        ),
         "3bc7fe6": ours(
-            sampler, description="the rule at 3bc7fe6: halving on raw loss", objective=RAW, **halved
+            sampler,
+            description="the rule at 3bc7fe6: halving on raw loss",
+            objective=RAW,
+            after=_our_pruner,
+            choose=_up_to_total,
         ),
         "ours": ours(sampler),
         "ours-raw": ours(sampler, description="ours on raw loss", objective=RAW),
@@ -178,10 +156,6 @@ def _all(sampler: str) -> dict[str, Strategy]:
             sampler, description="ours, the learned prior inverted", prior="inverted"
         ),
         "ours-random": ours("random", description="ours, configurations drawn at random"),
-        "ours-halving": ours(sampler, description="ours, halving for promotion", **halved),
-        "ours-whole": ours(
-            sampler, description="ours, nothing stopped", after=go, choose=_up_to_total
-        ),
     }
 
 
@@ -196,6 +170,6 @@ def find_strategy(name: str, sampler: str = "gp") -> Strategy:
     """
     name, _, objective = name.partition("@")
     strategy = _all(sampler)[name]
-    return dataclasses.replace(
-        strategy, objective=OBJECTIVES[objective] if objective else strategy.objective
-    )
+    if not objective:
+        return strategy
+    return dataclasses.replace(strategy, objective=OBJECTIVES[objective])

@@ -16,14 +16,12 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from benchmarks.arguments import BenchmarkParser
-from benchmarks.record import environment, spread, write_json
+from benchmarks.record import BenchmarkParser, environment, spread, write_json
 from search.running.trial import trial_seed
 from search.sampling import halving
 from search.sampling.priors import prior_for
@@ -54,26 +52,15 @@ class Outcome(NamedTuple):
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="The lowest validation loss of whole studies that differ in their sampler "
-        f"alone: {', '.join(NAMES)}; by default {TRIALS} trials of at most {EPOCHS} epochs on "
-        f"{LIMIT} images.",
-        examples="""
-python -m benchmarks.samplers --rounds 10            # ten seeds
-python -m benchmarks.samplers --samplers tpe random
-""",
-    )
+    own = BenchmarkParser(__doc__)
     own.add_counts(
-        (
-            ("trials", TRIALS, "finished trials of each study"),
-            ("epochs", EPOCHS, "maximum epochs per trial"),
-            ("limit", LIMIT, "training images; a third as many for validation"),
-            ("rounds", 1, "seeds, of each sampler one study"),
-        ),
+        ("trials", TRIALS, "finished trials of each study"),
+        ("epochs", EPOCHS, "maximum epochs per trial"),
+        ("limit", LIMIT, "training images; a third as many for validation"),
+        ("rounds", 1, "seeds, of each sampler one study"),
     )
     own.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(NAMES))
-    own.add_argument("--json", type=Path, metavar="FILE", help="written after each round")
-    own.add("dataset", "device", "data-dir")
+    own.add("dataset", "json", "device", "data-dir")
     return own
 
 
@@ -87,13 +74,8 @@ def search(spec: StudySpec, task: Task) -> Outcome:
         trial = study.ask()
         config = suggest(trial, spec)
         drawing += time.perf_counter() - asked
-        training = train(
-            config.architecture,
-            config.recipe,
-            task,
-            seed=trial_seed(spec.seed, number),
-            early_look=True,
-        )
+        seed = trial_seed(spec.seed, number)
+        training = train(config.architecture, config.recipe, task, seed=seed, early_look=True)
         lowest, state = float("inf"), TrialState.COMPLETE
         for epoch in training.slices():
             if epoch is None:
@@ -101,12 +83,10 @@ def search(spec: StudySpec, task: Task) -> Outcome:
             epochs += epoch.epoch > 0
             trial.report(epoch.validation_loss, epoch.epoch)
             lowest = min(lowest, epoch.validation_loss)
-            rivals = at_rungs.get(epoch.epoch)
-            if rivals is None:
-                continue
-            goes_on = not halving.rule(epoch.epoch, lowest, rivals)
+            rivals = at_rungs.get(epoch.epoch, [])
+            stops = epoch.epoch in at_rungs and halving.rule(epoch.epoch, lowest, rivals)
             rivals.append(lowest)
-            if not goes_on:
+            if stops:
                 state = TrialState.PRUNED
                 break
         training.close()
@@ -123,14 +103,10 @@ def compare(rounds: Sequence[Mapping[str, Outcome]]) -> dict[str, Any]:
     for name in rounds[0]:
         studies = [outcomes[name] for outcomes in rounds]
         best = [study.best for study in studies]
-        found[name] = {
-            "best_validation_loss": spread(best),
-            "mean": statistics.fmean(best),
-            "best_trial": spread([study.best_number for study in studies]),
-            "epochs": spread([study.epochs for study in studies]),
-            "train_seconds": spread([study.train_seconds for study in studies]),
-            "draw_seconds": spread([study.draw_seconds for study in studies]),
-        }
+        found[name] = {"best_validation_loss": spread(best), "mean": statistics.fmean(best)}
+        found[name]["best_trial"] = spread([study.best_number for study in studies])
+        for figure in ("epochs", "train_seconds", "draw_seconds"):
+            found[name][figure] = spread([getattr(study, figure) for study in studies])
         if "random" in rounds[0] and name != "random":
             ratios = [outcomes[name].best / outcomes["random"].best for outcomes in rounds]
             found[name]["loss_to_random"] = spread(ratios)
@@ -170,28 +146,16 @@ def main(argv: list[str] | None = None) -> int:
     space = read_study_file(find_study_file("default"))["space"]
 
     def spec(name: str, seed: int) -> StudySpec:
-        return StudySpec(
-            dataset=args.dataset,
-            space=space,
-            sampler=name,
-            seed=seed,
-            trials=args.trials,
-            epochs=args.epochs,
-        )
+        size = {"trials": args.trials, "epochs": args.epochs}
+        return StudySpec(dataset=args.dataset, space=space, sampler=name, seed=seed, **size)
 
     rounds: list[dict[str, Outcome]] = []
     with optuna_warnings_only():
         costs = {name: draw_seconds(spec(name, 0)) for name in args.samplers}
         print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
         for seed in range(args.rounds):
-            task = load_task(
-                args.dataset,
-                args.data_dir,
-                device,
-                limit=args.limit,
-                validation_count=args.limit // 3,
-                seed=seed,
-            )
+            part = {"limit": args.limit, "validation_count": args.limit // 3}
+            task = load_task(args.dataset, args.data_dir, device, seed=seed, **part)
             rounds.append({name: search(spec(name, seed), task) for name in args.samplers})
             text = ", ".join(f"{name} {study.best:.4f}" for name, study in rounds[-1].items())
             print(f"seed {seed}: {text}", file=sys.stderr, flush=True)
@@ -202,14 +166,9 @@ def main(argv: list[str] | None = None) -> int:
                 "training_images": args.limit,
                 "rounds": len(rounds),
             }
-            result = {
-                "samplers": compare(rounds),
-                "draw_cpu_seconds": costs,
-                "scale": scale,
-                **environment("samplers", device),
-            }
-            if args.json:
-                write_json(args.json, result)
+            result = {"samplers": compare(rounds), "draw_cpu_seconds": costs, "scale": scale}
+            result |= environment("samplers", device)
+            write_json(args.json, result)
     for name, measured in result["samplers"].items():
         loss = measured["best_validation_loss"]
         print(f"{name}: {measured['mean']:.4f} ({loss['min']:.4f} to {loss['max']:.4f})")

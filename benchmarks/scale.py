@@ -184,11 +184,9 @@ def main() -> None:
                     f"{of['peak_bytes'] / 2**20:.0f} MiB  {inside}"
                 )
     if args.json:
-        import torch
-
         from benchmarks.record import environment, write_json
 
-        result = {"studies": studies, **environment("scale", torch.device("cpu"))}
+        result = {"studies": studies, **environment("scale")}
         write_json(args.json, result)
 
 

@@ -7,9 +7,12 @@ every round; a round has its own seed.
 
 Ours is measured twice: as it is, and without the mean of the weights, which the peers' loops do not
 have either. What counts is how long a study takes to an equal validation loss, the best that both
-of a pair reached; and how long ours takes to the best loss of the peer's whole study.
+of a pair reached; and how long ours takes to the best loss of the peer's whole study. As it is,
+that is about half an hour on two cores.
 
     python -m benchmarks.search --json benchmarks/results/search.json
+    python -m benchmarks.search --rounds 3                    # three seeds
+    python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real study
 """
 
 from __future__ import annotations
@@ -18,20 +21,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.arguments import BenchmarkParser
+from benchmarks import record
 from benchmarks.contenders import contenders
 from benchmarks.courses import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, Course, run_study
-from benchmarks.crew import Crew
-from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
-from benchmarks.speed import speed
+from benchmarks.crew import Crew, speed
 from benchmarks.workload import Job
 from search.terminal.commands import run
 from search.training.device import choose_device
@@ -45,31 +42,18 @@ TITLES = {
 TRIALS, EPOCHS, LIMIT = 50, 6, 6000
 
 
-def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Wall time of a whole study to its best validation loss: ours, Ray Tune with "
-        f"ASHA, Optuna's own loop. The default, {TRIALS} trials of at most {EPOCHS} epochs on "
-        f"{LIMIT} images of Fashion-MNIST, takes about half an hour on two cores.",
-        examples="""
-python -m benchmarks.search --rounds 3                    # three seeds
-python -m benchmarks.search --epochs 12 --limit 50000     # as large as a real study
-""",
-    )
+def parser() -> record.BenchmarkParser:
+    own = record.BenchmarkParser(__doc__)
     own.add_counts(
-        (
-            ("trials", TRIALS, "finished trials of each study"),
-            ("epochs", EPOCHS, "maximum epochs per trial"),
-            ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
-            ("rounds", 1, "studies of each contender, a seed each"),
-        ),
+        ("trials", TRIALS, "finished trials of each study"),
+        ("epochs", EPOCHS, "maximum epochs per trial"),
+        ("limit", LIMIT, f"training images; validation: a third, or from {ALL_IMAGES} all"),
+        ("rounds", 1, "studies of each contender, a seed each"),
     )
     own.add_argument(
         "--contenders", nargs="+", choices=TITLES, default=list(TITLES), help="default: all"
     )
-    own.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the result here as well, after each round"
-    )
-    own.add("dataset", "device", "data-dir")
+    own.add("dataset", "json", "device", "data-dir")
     return own
 
 
@@ -88,15 +72,15 @@ def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
 def compare(rounds: Sequence[dict[str, Course]]) -> dict[str, Any]:
     """The rounds as they stand in the JSON: each contender's figures, and ours against theirs."""
     names = list(rounds[0])
-    contenders = {
-        name: {
+    contenders = {}
+    for name in names:
+        courses = [one[name] for one in rounds]
+        contenders[name] = {
             "title": TITLES[name],
-            "seconds": spread([courses[name].seconds for courses in rounds]),
-            "best_validation_loss": spread([courses[name].best for courses in rounds]),
-            "epochs": spread([courses[name].epochs for courses in rounds]),
+            "seconds": record.spread([one.seconds for one in courses]),
+            "best_validation_loss": record.spread([one.best for one in courses]),
+            "epochs": record.spread([one.epochs for one in courses]),
         }
-        for name in names
-    }
     against = {
         f"{own}_vs_{peer}": versus([(courses[own], courses[peer]) for courses in rounds])
         for own in (OURS, UNAVERAGED)
@@ -124,11 +108,11 @@ def versus(pairs: Sequence[tuple[Course, Course]]) -> dict[str, Any]:
         peers_best.append(None if seconds is None else peer.seconds / seconds)
     reached = [ratio for ratio in peers_best if ratio is not None]
     return {
-        "whole_study": spread([peer.seconds / ours.seconds for ours, peer in pairs]),
-        "to_equal_loss": spread(equal),
+        "whole_study": record.spread([peer.seconds / ours.seconds for ours, peer in pairs]),
+        "to_equal_loss": record.spread(equal),
         "to_the_peers_best": {
             "reached": len(reached),
-            **(spread(reached) if reached else {}),
+            **(record.spread(reached) if reached else {}),
             "rounds": peers_best,
         },
     }
@@ -136,48 +120,41 @@ def versus(pairs: Sequence[tuple[Course, Course]]) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """The result as a table on standard output."""
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     scale = result["scale"]
-    table = Table(
-        title=f"{scale['trials']} trials of at most {scale['epochs']} epochs, "
+    record.show_table(
+        f"{scale['trials']} trials of at most {scale['epochs']} epochs, "
         f"{scale['training_images']:,} images of {scale['dataset']}, {scale['rounds']} seeds",
-        box=box.SIMPLE_HEAD,
+        ("", "seconds", "best loss", "epochs"),
+        [
+            (
+                of["title"],
+                record.in_words(of["seconds"], ",.0f"),
+                record.in_words(of["best_validation_loss"], ".4f"),
+                f"{of['epochs']['median']:g}",
+            )
+            for of in result["contenders"].values()
+        ],
     )
-    for heading in ("", "seconds", "min - max", "best loss", "min - max", "epochs"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for contender in result["contenders"].values():
-        seconds, loss = contender["seconds"], contender["best_validation_loss"]
-        table.add_row(
-            contender["title"],
-            f"{seconds['median']:,.0f}",
-            f"{seconds['min']:,.0f} - {seconds['max']:,.0f}",
-            f"{loss['median']:.4f}",
-            f"{loss['min']:.4f} - {loss['max']:.4f}",
-            f"{contender['epochs']['median']:g}",
-        )
-    console.print(table)
     for name, ratios in result["against"].items():
-        console.print(f"{name}, times as fast:")
+        print(f"{name}, times as fast:")
         for kind, of in ratios.items():
             reached = of.get("reached", scale["rounds"])
-            text = f"  {kind}: "
-            if reached:
-                text += f"{of['median']:.3g} ({of['min']:.3g} to {of['max']:.3g})"
+            text = record.in_words(of) if reached else ""
             if reached < scale["rounds"]:
                 text += f" reached in {reached} of {scale['rounds']} studies"
-            console.print(text)
+            print(f"  {kind}: {text}")
     for reason in result["skipped"]:
-        console.print(f"skipped: {reason}")
-    console.print(f"{result['hardware']}; commit {result['commit']}")
+        print(f"skipped: {reason}")
+    print(f"{result['hardware']}; commit {result['commit']}")
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     device = choose_device(args.device)
     names, skipped = [name for name in TITLES if name in args.contenders], []
-    if RAY in names and ray_version() is None:
+    if RAY in names and record.ray_version() is None:
         names.remove(RAY)
-        skipped.append(NO_RAY)
+        skipped.append(record.NO_RAY)
     loaders = faster_loaders(args, device) if OPTUNA in names else 0
     rounds = []
     for seed in range(args.rounds):
@@ -202,10 +179,9 @@ def main(argv: list[str] | None = None) -> int:
             },
             "loaders": loaders,
             "skipped": skipped,
-            **environment("search", device),
+            **record.environment("search", device),
         }
-        if args.json:
-            write_json(args.json, result)  # a round takes many minutes: nothing of it is lost
+        record.write_json(args.json, result)  # a round takes many minutes: nothing of it is lost
     show(result)
     return 0
 

@@ -13,18 +13,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import closing
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
-
-from benchmarks.arguments import BenchmarkParser
-from benchmarks.record import environment, write_json
-from search.store.opening import open_database
+from benchmarks.record import BenchmarkParser, environment, write_json
+from search import load_study
 from search.store.records import EpochRow
-from search.store.studies import require_study
-from search.store.views import view_study
 from search.terminal.commands import run
 
 
@@ -64,22 +58,17 @@ def share(rows: Iterable[EpochRow]) -> Share:
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="What share of its workers' time a study spent beside training.",
-        examples="python -m benchmarks.share --study fashion_mnist",
-    )
+    own = BenchmarkParser(__doc__)
     own.add("study", "storage", "json")
     return own
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    with closing(open_database(args.storage, must_exist=True)) as db:
-        view = view_study(require_study(db, args.study))
+    view = load_study(args.study, storage=args.storage)
     found = share(row for trial in view.trials for row in trial.reports)
     print(found)
-    if args.json:
-        write_json(args.json, {**found._asdict(), **environment("share", torch.device("cpu"))})
+    write_json(args.json, {**found._asdict(), **environment("share")})
     return 0
 
 

@@ -4,9 +4,11 @@ Every contender trains the same network with the same recipe on the same images.
 of them have their turn, then the next round begins, so that what else the machine does meets all
 alike; reported are medians over the rounds, with the smallest and the largest. A turn is a whole
 epoch or more, then one validation, timed apart; making the network, starting loaders and recording
-CUDA graphs are not timed.
+CUDA graphs are not timed. With all images a round takes about ten minutes on two cores.
 
     python -m benchmarks.throughput --json benchmarks/results/throughput.json
+    python -m benchmarks.throughput --quick         # a look: fewer images, two rounds
+    python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_2
 """
 
 from __future__ import annotations
@@ -14,24 +16,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.arguments import BenchmarkParser
+from benchmarks import record
 from benchmarks.bound import Rates, measured_rates, training_cost
 from benchmarks.contenders import Contender, contenders
-from benchmarks.crew import Crew
+from benchmarks.crew import Crew, Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.ray_tune import time_ray
-from benchmarks.record import NO_RAY, environment, ray_version, spread, write_json
-from benchmarks.speed import Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
 from models.summary import count_parameters
-from search.terminal.commands import positive_int, run
+from search.terminal.commands import run
 from search.training.device import choose_device
 from search.training.task import Task
 
@@ -40,8 +37,7 @@ ROUNDS = 5
 QUICK_LIMIT, QUICK_ROUNDS = 6400, 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """What is trained in one table of the result."""
 
     name: str
@@ -52,44 +48,21 @@ class Column:
 
 # The first is the one that `ratio_vs_dataloader` is about.
 COLUMNS = (
+    Column("small_augmented", f"[32, 64], {AUGMENTATION}", "small", augmented=True),
+    Column("small_plain", "[32, 64], no augmentation", "small", augmented=False),
     Column(
-        name="small_augmented",
-        title=f"[32, 64], {AUGMENTATION}",
-        network="small",
-        augmented=True,
-    ),
-    Column(name="small_plain", title="[32, 64], no augmentation", network="small", augmented=False),
-    Column(
-        name="typical_augmented",
-        title=f"[24, 48, 96], batch norm, {AUGMENTATION}",
-        network="typical",
-        augmented=True,
+        "typical_augmented", f"[24, 48, 96], batch norm, {AUGMENTATION}", "typical", augmented=True
     ),
 )
 
 
-def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Images a second and epoch-trials an hour: ours, the DataLoader style of "
-        "Optuna's PyTorch example, and Ray Tune with ASHA; one run, alternating rounds. With all "
-        "images a round takes about ten minutes on two cores.",
-        examples="""
-python -m benchmarks.throughput                 # the whole measurement
-python -m benchmarks.throughput --quick         # a look: fewer images, two rounds
-python -m benchmarks.throughput --contenders ours_alone dataloader_0 dataloader_2
-""",
-    )
-    own.add_argument("--rounds", type=positive_int, metavar="N", help=f"default: {ROUNDS}")
-    own.add_argument(
-        "--contenders",
-        nargs="+",
-        metavar="NAME",
-        help="only these, as the JSON calls them, for instance ours_alone dataloader_2 (default: "
-        "all that make sense on this machine)",
-    )
-    own.add_argument(
-        "--quick", action="store_true", help=f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
-    )
+def parser() -> record.BenchmarkParser:
+    own = record.BenchmarkParser(__doc__)
+    own.add_counts(("rounds", None, f"of all (default: {ROUNDS})"))
+    only = "only these, as the JSON calls them (default: all that make sense on this machine)"
+    own.add_argument("--contenders", nargs="+", metavar="NAME", help=only)
+    quick = f"--limit {QUICK_LIMIT} --rounds {QUICK_ROUNDS}"
+    own.add_argument("--quick", action="store_true", help=quick)
     own.add("dataset", "limit", "json", "device", "data-dir")
     return own
 
@@ -138,18 +111,11 @@ def bound_fractions(
     rounds: Rounds, rates: Sequence[Rates], column: Column, task: Task
 ) -> dict[str, Any]:
     """Our images a second times the least seconds that one takes at the rates of that round."""
-    cost = training_cost(
-        NETWORKS[column.network],
-        task.image_shape,
-        task.classes,
-        batch_size=recipe(augmented=column.augmented).batch_size,
-    )
+    batch_size, network = recipe(augmented=column.augmented).batch_size, NETWORKS[column.network]
+    cost = training_cost(network, task.image_shape, task.classes, batch_size=batch_size)
     return {
-        name: spread(
-            [
-                speed.images_per_second * cost.seconds(rate)
-                for speed, rate in zip(speeds, rates, strict=True)
-            ]
+        name: record.spread(
+            [s.images_per_second * cost.seconds(r) for s, r in zip(speeds, rates, strict=True)]
         )
         for name, speeds in rounds.items()
         if name.startswith("ours") and rates
@@ -186,36 +152,29 @@ def summary(
 
 def show(result: dict[str, Any]) -> None:
     """The result as tables on standard output, one for each column."""
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    data = result["data"]
+    data, kinds = result["data"], {"ratios": "ratio", "fraction_of_bound": "fraction of the bound"}
     for column in result["columns"].values():
-        table = Table(
-            title=f"{column['title']}: {column['parameters']:,} parameters, "
+        record.show_table(
+            f"{column['title']}: {column['parameters']:,} parameters, "
             f"{data['training_images']:,} images of {data['dataset']}",
-            box=box.SIMPLE_HEAD,
-        )
-        for heading in ("", "images/s", "min - max", "epoch-trials/h"):
-            table.add_column(heading, justify="right" if heading else "left")
-        for name, images in column["images_per_second"].items():
-            table.add_row(
-                result["contenders"][name]["title"],
-                f"{images['median']:,.0f}",
-                f"{images['min']:,.0f} - {images['max']:,.0f}",
-                f"{column['epoch_trials_per_hour'][name]['median']:,.0f}",
-            )
-        console.print(table)
-        for title, figures in (
-            ("ratio", column["ratios"]),
-            ("fraction of the bound", column["fraction_of_bound"]),
-        ):
-            for name, figure in figures.items():
-                console.print(
-                    f"{title}, {name}: {figure['median']:.3g} "
-                    f"({figure['min']:.3g} to {figure['max']:.3g}, {len(figure['rounds'])} rounds)"
+            ("", "images/s", "epoch-trials/h"),
+            [
+                (
+                    result["contenders"][name]["title"],
+                    record.in_words(images, ",.0f"),
+                    f"{column['epoch_trials_per_hour'][name]['median']:,.0f}",
                 )
+                for name, images in column["images_per_second"].items()
+            ],
+            [
+                f"{title}, {name}: {record.in_words(of)}, {len(of['rounds'])} rounds"
+                for kind, title in kinds.items()
+                for name, of in column[kind].items()
+            ],
+        )
     for reason in result["skipped"]:
-        console.print(f"skipped: {reason}")
-    console.print(f"{result['hardware']}; commit {result['commit']}")
+        print(f"skipped: {reason}")
+    print(f"{result['hardware']}; commit {result['commit']}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -236,18 +195,14 @@ def main(argv: list[str] | None = None) -> int:
         )
     if args.contenders:
         who = [contender for contender in who if contender.name in args.contenders]
-    if ray_version() is None:
+    if record.ray_version() is None:
         who = [contender for contender in who if contender.style != "ray"]
-        skipped.append(NO_RAY)
+        skipped.append(record.NO_RAY)
     speeds, rates = measure(who, jobs, rounds=rounds, least_seconds=LEAST_SECONDS)
-    result = {
-        **summary(speeds, rates, who, task),
-        "skipped": skipped,
-        **environment("throughput", device),
-    }
+    made = record.environment("throughput", device)
+    result = {**summary(speeds, rates, who, task), "skipped": skipped, **made}
     show(result)
-    if args.json:
-        write_json(args.json, result)
+    record.write_json(args.json, result)
     return 0
 
 

@@ -124,52 +124,35 @@ def _rows(
     for number, trial in enumerate(made_up):
         trial_id = number + 1
         start = STARTED + timedelta(seconds=SECONDS_AN_EPOCH * number)
-        best = min(trial.losses)
+        mine, last = {"trial_id": trial_id}, len(trial.losses) - 1
+        times = {
+            "datetime_start": start,
+            "datetime_complete": start + timedelta(seconds=SECONDS_AN_EPOCH),
+        }
         rows[tables["trials"]].append(
-            {
-                "trial_id": trial_id,
-                "study_id": study_id,
-                "number": number,
-                "state": trial.state,
-                "datetime_start": start,
-                "datetime_complete": start + timedelta(seconds=SECONDS_AN_EPOCH),
-            }
+            {**mine, "study_id": study_id, "number": number, "state": trial.state, **times}
         )
         rows[tables["trial_params"]] += [
-            {
-                "trial_id": trial_id,
-                "param_name": name,
-                "param_value": value,
-                "distribution_json": written[name],
-            }
-            for name, value in trial.params.items()
+            {**mine, "param_name": name, "param_value": it, "distribution_json": written[name]}
+            for name, it in trial.params.items()
         ]
-        value = best if trial.state == TrialState.COMPLETE else trial.losses[-1]
+        value = min(trial.losses) if trial.state == TrialState.COMPLETE else trial.losses[-1]
         rows[tables["trial_values"]].append(
-            {"trial_id": trial_id, "objective": 0, "value": value, "value_type": value_kind}
+            {**mine, "objective": 0, "value": value, "value_type": value_kind}
         )
+        attributes = {EPOCHS: last, SECONDS: SECONDS_AN_EPOCH, BEST_EPOCH: last}
+        attributes |= {ERROR: 0.1, ACCURACY: 0.9}
         rows[tables["trial_user_attributes"]] += [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
-            for key, attribute in {
-                EPOCHS: len(trial.losses) - 1,
-                SECONDS: SECONDS_AN_EPOCH,
-                BEST_EPOCH: len(trial.losses) - 1,
-                ERROR: 0.1,
-                ACCURACY: 0.9,
-            }.items()
+            {**mine, "key": key, "value_json": json.dumps(it)} for key, it in attributes.items()
         ]
+        reported = {"intermediate_value_type": report_kind}
         rows[tables["trial_intermediate_values"]] += [
-            {
-                "trial_id": trial_id,
-                "step": epoch,
-                "intermediate_value": loss,
-                "intermediate_value_type": report_kind,
-            }
+            {**mine, "step": epoch, "intermediate_value": loss, **reported}
             for epoch, loss in enumerate(trial.losses)
         ]
         rows[epochs] += [
             {
-                "trial_id": trial_id,
+                **mine,
                 "epoch": epoch,
                 "study_id": study_id,
                 "trial_number": number,

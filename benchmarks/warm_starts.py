@@ -22,10 +22,9 @@ import optuna
 import torch
 from optuna.samplers import BaseSampler
 
-from benchmarks.arguments import BenchmarkParser
 from benchmarks.curves import title
 from benchmarks.prior import elsewhere, learn, load, written
-from benchmarks.record import environment, write_json
+from benchmarks.record import BenchmarkParser, environment, write_json
 from benchmarks.replay_simulation import Point, Progress, Run, Source, World, simulate
 from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
@@ -40,13 +39,9 @@ KINDS = ("cold", "warm", "misled")
 
 
 def parser() -> BenchmarkParser:
-    own = BenchmarkParser(
-        description="Replay warm starts between recorded data sets, and from the worst of the "
-        "earlier study. Counts epochs, whatever they cost.",
-        examples="python -m benchmarks.warm_starts a.jsonl.gz b.jsonl.gz --learn-from c.jsonl.gz",
-    )
-    own.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of benchmarks.curves")
-    own.add_counts((("repeats", 10, "seeds"), ("trials", 50, "trials of each search")))
+    own = BenchmarkParser(__doc__)
+    own.add_records()
+    own.add_counts(("repeats", 10, "seeds"), ("trials", 50, "trials of each search"))
     own.add("learn-from", "sampler", "json", "cache")
     return own
 
@@ -92,18 +87,10 @@ def search(
         seen.append(progress)
         return ours.sampler(progress)
 
-    points = simulate(
-        replace(ours, sampler=sampler),
-        world,
-        seed,
-        WORKERS,
-        trials=args.trials,
-        budget=BUDGET,
-        horizon=1.5 * BUDGET * args.trials,
-        prior=prior,
-        first=first,
-    )
-    return points, seen[0]
+    strategy, scale = replace(ours, sampler=sampler), {"trials": args.trials, "budget": BUDGET}
+    horizon = 1.5 * BUDGET * args.trials
+    told: dict[str, Any] = {"horizon": horizon, "prior": prior, "first": first}
+    return simulate(strategy, world, seed, WORKERS, **scale, **told), seen[0]
 
 
 def found_by(progress: Progress, prior: Path) -> list[Mapping[str, Any]]:
@@ -161,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
             results[pair][kind] = row
             print(f"  {kind:13} ", *(f"{mean:+.2f} ± {error:.2f}" for mean, error in row))
     if args.json:
-        made = environment("warm_starts", torch.device("cpu"))
+        made = environment("warm_starts")
         write_json(args.json, {"results": results, "targets": TARGETS, **made})
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,23 +65,10 @@ class Job:
     limit: int | None
 
     @classmethod
-    def of(
-        cls,
-        args: argparse.Namespace,
-        device: torch.device,
-        network: str,
-        *,
-        augmented: bool = True,
-    ) -> Job:
+    def of(cls, args: Any, device: torch.device, network: str, *, augmented: bool = True) -> Job:
         """With the images that a command's arguments name."""
-        return cls(
-            network=network,
-            augmented=augmented,
-            device=str(device),
-            dataset=args.dataset,
-            data_dir=args.data_dir,
-            limit=args.limit,
-        )
+        images = {name: getattr(args, name) for name in ("dataset", "data_dir", "limit")}
+        return cls(network=network, augmented=augmented, device=str(device), **images)
 
     def task(self, device: torch.device) -> Task:
         """The images, on that device.

@@ -58,7 +58,7 @@ def test_run_again_it_evaluates_nothing_twice(
         experiments.run_whole("z", storage, 2)
     assert ran == ["study", "finalize", "study"]
 
-    found: dict[str, Any] = experiments.collect(experiments._view("z", storage))
+    found: dict[str, Any] = experiments.collect(experiments.load_study("z", storage=storage))
     narrow, wide = found["arms"]
     assert narrow["test"]["seeds"] == 2
     assert wide["test"] is None
