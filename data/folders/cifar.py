@@ -5,8 +5,6 @@ order (Krizhevsky 2009, "Learning multiple layers of features from tiny images")
 the order of class and file name, which is not the archive's.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path

@@ -7,8 +7,6 @@ PATH/test a fifth of the images is held out for the test, by class, for good (se
 decide holds for all others.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace

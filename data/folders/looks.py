@@ -1,7 +1,5 @@
 """What a folder's training pictures are made into: their sizes and levels are looked at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
