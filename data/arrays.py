@@ -113,10 +113,7 @@ def load_test(dataset: Dataset, data_dir: Path) -> Examples:
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
-    """Whether a mirrored picture may belong to another class, guessed from the classes' names.
-
-    So it is where all are signs (letters, digits, numbers) or some tell left from right.
-    """
+    """Guessed: all names are signs (letters, digits, numbers), or some tell left from right."""
     names = [name.casefold() for name in class_names]
     if version == 1:
         return all(len(name) == 1 and name.isalnum() for name in names)

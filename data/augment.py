@@ -26,10 +26,7 @@ _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale
 def make_augment(
     name: str, strength: float, *, mirror_changes_class: bool
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """The augmentation called `name`, as a function of a batch and a generator; see `augment`.
-
-    The function raises ValueError where a person's own one gives images of another shape.
-    """
+    """As `augment`, by name; ValueError where a person's own one gives images of another shape."""
     apply = AUGMENTATIONS[name].apply
     if apply is None:
         found = policy(name, strength, mirror_changes_class=mirror_changes_class)
@@ -50,8 +47,8 @@ def make_augment(
 def augment(images_NCHW: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
     """`images_NCHW` (float, 0 to 1), each sample varied by `policy`; the argument stays as it is.
 
-    `generator` is on the images' device; how much is drawn from it depends on the policy and N
-    alone. The identity returns the argument itself, else the layout may be a contiguous one.
+    `generator` is on the images' device; the identity draws nothing and returns the argument, all
+    others draw as much for N images, and the layout may become a contiguous one.
     """
     if policy == Policy():
         return images_NCHW

@@ -124,10 +124,7 @@ def dataset_choices() -> str:
 
 
 def find_dataset(name: str, reading: Reading = _READING) -> Dataset:
-    """The data set called `name`, registered or of one of the FORMS; nothing is read of it.
-
-    Raises DataError for an unknown name, and a path that can be none.
-    """
+    """The data set, registered or of one of the FORMS; nothing is read of it. Raises DataError."""
     if name in DATASETS:
         return replace(DATASETS[name], name=name)
     for prefix, module, first in ((FOLDER, "folders.folder", [reading]), (NPZ, "arrays", [])):
@@ -172,8 +169,7 @@ def load_training(
     """All training examples of data set `name`; no test image is opened.
 
     Files that are missing or damaged in `data_dir` are fetched where there are published ones.
-    `reading`: what a study has fixed. Raises DataError for an unknown name, and for files that are
-    absent, damaged or unfit.
+    Raises DataError for an unknown name, and for files that are absent, damaged or unfit.
     """
     from data import arrays
 

@@ -92,10 +92,7 @@ def share(count: int, classes: int) -> int:
 
 
 def stratified(labels: Sequence[object], count: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
-    """Ascending indices of (the rest, `count` examples drawn by class for `part`).
-
-    Raises DataError as `split`.
-    """
+    """Ascending indices of (the rest, `count` drawn by class for `part`). Raises as `split`."""
     from sklearn.model_selection import train_test_split  # a second to import
 
     try:

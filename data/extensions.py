@@ -33,10 +33,7 @@ class LoadedFile:
 
 
 def load_file(path: str | Path) -> LoadedFile:
-    """Run the Python file once per process; one that has changed since anew, as another module.
-
-    Nothing is written beside it. Raises DataError for a file that is missing or that raises.
-    """
+    """Run the file once per process; a changed one anew, as another module. Raises DataError."""
     try:
         absolute = Path(path).expanduser().resolve()
         content = read_regular(absolute, MAX_BYTES)

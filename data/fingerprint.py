@@ -88,10 +88,7 @@ def fingerprint(info: DatasetInfo, examples: Examples) -> Fingerprint:
 
 
 def in_order(examples: Examples, validation: int) -> Examples:
-    """By label and content, the last so many, for validation, among themselves.
-
-    So files may be renamed, and a function may list them as it likes: a split falls alike.
-    """
+    """By label and content, the last `validation` apart: renamed files are divided alike."""
     digests, labels = _of_images(examples), examples.labels_N.tolist()
     first = len(labels) - validation
     order = sorted(range(len(labels)), key=lambda it: (it >= first, labels[it], digests[it]))

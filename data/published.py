@@ -75,10 +75,7 @@ def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
 def load_cifar(
     source: str, kind: str, train: bool, data_dir: Path
 ) -> tuple[Any, Any, Sequence[str]] | Part:
-    """(images, labels, class names) of CIFAR's pickled batches; kind: "", "fine_", "coarse_".
-
-    Of its pictures where the archive is absent, see `data.folders.cifar`.
-    """
+    """Of CIFAR's pickled batches, or pictures where those are absent; kind: "", fine_, coarse_."""
     from data.folders import cifar
 
     if cifar.stand_in(source, data_dir):
@@ -167,10 +164,7 @@ def _verified(archive: _Archive) -> bytes | None:
 
 
 def _fetch(archive: _Archive) -> bytes:
-    """Puts a verified copy of `archive` in its place, whole or not at all; shows progress.
-
-    From the first of its addresses that has it. Raises OSError.
-    """
+    """Puts a verified copy in its place, whole, from the first address with one. Raises OSError."""
     reasons = []
     for url in archive.urls:
         why: object = "sent something else"

@@ -3,8 +3,6 @@
 Those from elsewhere may be a device, a pipe, or without end.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -4,8 +4,6 @@ python -m models.anatomy --family cnn --channels 32 64 --kernel-sizes 3 3 --padd
     --hidden 120 84 --image 1x28x28 --classes 10
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

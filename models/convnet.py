@@ -64,8 +64,6 @@ class ConvNetConfig(Architecture):
     """A stack of convolutions (stride 1), each followed by its activation and, where said, by
     batch norm and 2x2 pooling; then the head and the linear layers. Layers count from 1.
 
-    padding: zeros on each side; "same" keeps the size and needs odd kernels.
-    batch_norm: for all convolutions or for those listed.
     batch_norm_place: "conv", between convolution and activation (Ioffe & Szegedy 2015), or
         "pool", after the pooling; there True means after every pooling.
     pool_after: "every" convolution, those listed (none for an empty list), or "auto": as many as
@@ -77,14 +75,12 @@ class ConvNetConfig(Architecture):
         where F ends in one. A pooling within F is done in the shortcut as well, ahead of W.
         Needs convolutions that keep the size; a single convolution has no shortcut.
     head: "flatten" or "global", the mean of each map (Lin et al. 2013).
-    dropout_conv: rate after the last convolution (its activation, pooling, batch norm).
-    dropout_linear: rate before every linear layer but the first, and before the output.
     """
 
     channels: tuple[int, ...]
     kernel_sizes: tuple[int, ...] = (3,)
-    padding: int | str | tuple[int, ...] = "same"
-    batch_norm: bool | tuple[int, ...] = False
+    padding: int | str | tuple[int, ...] = "same"  # keeps the size and needs odd kernels
+    batch_norm: bool | tuple[int, ...] = False  # for all convolutions or for those listed
     batch_norm_place: str = "conv"
     activation: str = "relu"
     pool: str = "max"
@@ -92,8 +88,8 @@ class ConvNetConfig(Architecture):
     residual: bool = False
     head: str = "flatten"
     hidden: tuple[int, ...] = ()
-    dropout_conv: float = 0.0
-    dropout_linear: float = 0.0
+    dropout_conv: float = 0.0  # after the last convolution, its activation, pooling, batch norm
+    dropout_linear: float = 0.0  # before every linear layer but the first, and before the output
 
     def __post_init__(self) -> None:
         values = self.values()

@@ -71,10 +71,7 @@ def to_dict(architecture: Architecture) -> dict[str, JSON]:
 
 
 def from_dict(values: Mapping[str, JSON]) -> Architecture:
-    """The configuration that `to_dict` wrote, or a person; fields with defaults may be left out.
-
-    Raises ArchitectureError that names the key which is unknown, missing or holds a wrong value.
-    """
+    """From `to_dict`, or a person, who may leave out defaults. ArchitectureError names the key."""
     if not isinstance(values, Mapping):
         raise ArchitectureError(f"an architecture must be a table of keys, but got {shown(values)}")
     given = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}

@@ -80,10 +80,7 @@ def activation(name: str) -> nn.Module:
 def linear_layers(
     config: MLPConfig, features: int, classes: int, convolutions: int = 0
 ) -> list[tuple[str, nn.Module]]:
-    """The layers from a flat input of `features` values to the logits.
-
-    Activations are numbered on from those of the `convolutions`.
-    """
+    """From `features` flat values to the logits; activations are numbered after `convolutions`."""
     from torch import nn
 
     layers: list[tuple[str, nn.Module]] = []

@@ -17,17 +17,14 @@ LEAST_SIDE = 32  # the last maps are 1/32 of the image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResNetConfig(Architecture):
-    """ResNet-18, layer for layer as torchvision's, so that its weights fit.
-
-    Grey images are repeated in three channels.
+    """ResNet-18, layer for layer as torchvision's, so that its weights fit; grey is repeated.
 
     side: images are scaled to side x side first, bilinearly; None: taken as they are. It was
         trained on 224; small images gain from 64 or more, at a cost that grows with the square.
-    dropout: rate before the output.
     """
 
     side: int | None = None
-    dropout: float = 0.0
+    dropout: float = 0.0  # rate before the output
 
     def __post_init__(self) -> None:
         values = self.values()

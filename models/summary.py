@@ -40,8 +40,7 @@ def anatomy(
 ) -> tuple[LayerRow, ...]:
     """One row for each layer in running order; a block's row follows those of its parts.
 
-    `image_shape` is (channels, height, width). Raises ArchitectureError like `models.build`,
-    whose modules bear the same names.
+    Raises ArchitectureError like `models.build`, whose modules bear the same names.
     """
     return _anatomy(family_of(architecture), architecture, image_shape, classes)
 

@@ -3,8 +3,6 @@
 And a bound on memory: a small file that unpacks into a large one ends as a MemoryError.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import resource

@@ -1,7 +1,5 @@
 """Descriptions of data sets that only tests have."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from data.examples import DatasetInfo

@@ -4,8 +4,6 @@ What is kept holds while every file has the name, the size and the times that it
 start together decode once and share it; it can be deleted at any time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -5,8 +5,6 @@ order (Krizhevsky 2009, "Learning multiple layers of features from tiny images")
 the order of class and file name, which is not the archive's.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -53,10 +51,7 @@ SHA256 = {
 
 
 def stand_in(source: str, data_dir: Path) -> bool:
-    """Whether the pictures are to be read: the archive is absent, and they are there.
-
-    source: "CIFAR10" or "CIFAR100", as torchvision says it.
-    """
+    """Whether the archive of `source` ("CIFAR10", "CIFAR100") is absent, and pictures are there."""
     archive = source.replace("CIFAR", "cifar-") + "-python.tar.gz"
     return not (data_dir / archive).exists() and (data_dir / source.lower() / "train").is_dir()
 

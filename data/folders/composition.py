@@ -89,10 +89,7 @@ def find_figure(image_HW: Grey) -> Figure | None:
 
 
 def measure(images_NCHW: NDArray[np.uint8]) -> Composition | None:
-    """What grey images have in common; None where it is no figure on a plain ground.
-
-    Images in colour are taken for natural ones: None.
-    """
+    """What grey images have in common; None of others, and where there is no plain ground."""
     if images_NCHW.shape[1] != 1:
         return None
     images_NHW = images_NCHW[:: max(1, len(images_NCHW) // MAX_MEASURED), 0]

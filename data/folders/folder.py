@@ -7,8 +7,6 @@ PATH/test a fifth of the images is held out for the test, by class, for good (se
 decide holds for all others.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -140,10 +138,7 @@ def _holds_folders_alone(folder: Path) -> bool:
 def _scan(
     root: Path, split: str, skipped: list[Path], known: Sequence[str] | None = None
 ) -> list[str]:
-    """The pictures in root/split/<class>/, sorted, as "split/<class>/<file>"; split may be "".
-
-    known: the classes that there may be.
-    """
+    """The pictures as "split/<class>/<file>", sorted; split may be "". known: possible classes."""
     above = sorted((root / split).iterdir())
     links = [path for path in above if not is_system_folder(path.name)]
     # A study of these pictures may have its own folder beside them.

@@ -5,8 +5,6 @@ by which the picture is known again when it, its class or the whole folder was r
 test picture is never trained on later. No picture is decoded for it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

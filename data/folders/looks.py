@@ -1,7 +1,5 @@
 """What a folder's training pictures are made into: their sizes and levels are looked at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -66,15 +64,12 @@ def prepare(
 
 
 class _Look(NamedTuple):
-    """What is seen of a picture; the last three only of more than 8 bits.
-
-    highest: of its colours, as 8 bits.
-    """
+    """What is seen of a picture; the last three only of more than 8 bits."""
 
     size: tuple[int, int]
     levels: Range | None = None
     is_whole: bool = True
-    highest: int | None = None
+    highest: int | None = None  # of its colours, as 8 bits
 
 
 def _look(_index: int, path: Path) -> _Look:

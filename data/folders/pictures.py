@@ -6,8 +6,6 @@ cameras and systems leave in a folder is skipped.
 Shapes: N images, C channels (1 grey, 3 RGB), H x W pixels.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Folders of generated pictures, no two of which are alike, and what is read of them."""
 
-from __future__ import annotations
-
 import io
 from itertools import count
 from pathlib import Path

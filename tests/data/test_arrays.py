@@ -1,7 +1,5 @@
 """Data sets that come as arrays: .npz archives, and functions in a person's own file."""
 
-from __future__ import annotations
-
 import zipfile
 from itertools import product
 from pathlib import Path

@@ -4,8 +4,6 @@ Made up by hypothesis, a few examples at each run; `pytest --hypothesis-profile=
 looks for more, for some minutes. What it has found stands as an example.
 """
 
-from __future__ import annotations
-
 import io
 import shutil
 import warnings

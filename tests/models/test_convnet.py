@@ -236,9 +236,30 @@ def test_automatic_pooling_fits_any_image(
         ({"padding": (1, 1, 1)}, "padding must have 2 entries for 2 convolutions, but has 3"),
         ({"batch_norm": (3,)}, r"batch_norm must name convolutions from 1 to 2, .* got \[3\]"),
         ({"pool_after": (2, 1)}, r"pool_after .* in rising order, but got \[2, 1\]"),
+        (
+            {"channels": (8,) * 4, "padding": 0, "pool_after": "every"},
+            r"convolution 4 \(3x3, padding 0\) does not fit its input of 1x1; use padding 'same'",
+        ),
+        (
+            {"channels": (8,) * 5, "pool_after": "every"},
+            "pooling after convolution 5 does not fit its input of 1x1; .* pool_after 'auto'",
+        ),
+        (
+            {"channels": (8, 8), "padding": 0, "residual": True},
+            r"convolution 2 \(3x3, padding 0\) turns 13x13 into 11x11, but a shortcut needs",
+        ),
+        (
+            {"batch_norm": (2,), "batch_norm_place": "pool", "pool_after": (1,)},
+            r"pooling of convolution 2, but pooling is only after \[1\]",
+        ),
+        ({"hidden": (10**9,)}, "linear1 would give 1000000000"),
+        ({"hidden": (10**6,) * 2}, "more than .*, from linear"),
+        ({"channels": (8,), "padding": 10**9}, "fits no memory"),
     ],
 )
-def test_wrong_values_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_or_does_not_fit_is_refused_before_memory_is_taken(
+    fields: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ArchitectureError, match=message) as caught:
-        ConvNetConfig(**{"channels": (8, 8), **fields})
+        build(ConvNetConfig(**{"channels": (8, 8), **fields}), (1, 28, 28), 10)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,5 @@
 """What training images have in common, and a picture made like them: no more than is needed."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

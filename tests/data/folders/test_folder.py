@@ -3,8 +3,6 @@
 Every case starts from twelve pictures each of ants and bees, which a function changes.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

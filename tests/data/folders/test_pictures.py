@@ -1,7 +1,5 @@
 """Picture files of all modes, sizes and turns, against values worked out by hand."""
 
-from __future__ import annotations
-
 import struct
 from dataclasses import asdict
 from itertools import product
