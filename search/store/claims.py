@@ -4,9 +4,9 @@ A trial is claimed in one transaction under a lock on its study: slots are count
 paused trial is taken over or a new one asked of Optuna, and its lease is written. At no moment does
 a trial run without a lease, or count twice; there is no state between asking and holding to die in.
 
-A paused trial is one of Optuna's RUNNING ones that was laid aside at a rung (`leases.finish`). It
-holds its place in the total. When nothing is worth training any more, whoever finds that tells all
-of them PRUNED, and the mark stays: a study that is to spend more takes them up again.
+A paused trial is one of Optuna's RUNNING ones that was laid aside at a rung (`leases.finish`), and
+holds its place in the total. Once nothing is worth training any more, all of them are told PRUNED,
+and their marks stay: a study that is to spend more takes them up again.
 
 A worker's name is `host:pid:start:scope`. Start (seconds since boot, times 100) tells a process
 from a later one with the same number. Scope (boot id and process namespace) tells apart hosts and
@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
@@ -29,7 +30,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from data.reading import this_host
-from search.store.database import snapshot, with_retry
+from search.store.database import read
 from search.store.leases import Lease, tell
 from search.store.schema import STOPPED, DatabaseClock, leases, trials
 
@@ -102,20 +103,15 @@ def claim(
     Raises:
         StudyGoneError: the study was deleted.
     """
-    name = uuid.uuid4().hex
+    claimant = _Claimant(study, worker or this_worker(), lease_seconds, uuid.uuid4().hex)
 
-    def attempt() -> Lease | Nothing:
-        foreseen: Choice = None
-        why = None
-        if choose is not None or flat is not None:
-            with snapshot(study.db) as connection:
-                why = None if flat is None else flat(connection)
-                foreseen = None if choose is None or why else choose(connection)
-        with study.transaction(durable=False) as connection:
-            claimant = _Claimant(connection, study, worker or this_worker(), lease_seconds, name)
-            return claimant.claim(total, counted, choose, foreseen, why)
+    def foresee(connection: Connection) -> tuple[Choice, str | None]:
+        why = flat(connection) if flat else None
+        return choose(connection) if choose and not why else None, why
 
-    return with_retry(study.db, attempt)
+    foreseen = read(study.db, foresee) if choose or flat else (None, None)
+    give = partial(claimant.claim, total=total, counted=counted, choose=choose, foreseen=foreseen)
+    return study.write(give, durable=False)
 
 
 def running_trials(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
@@ -149,9 +145,8 @@ def is_abandoned(row: Row[Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Claimant:
-    """One call of `claim`, in a transaction under the study's lock."""
+    """One call of `claim`; each method in a transaction under the study's lock."""
 
-    connection: Connection
     study: StudyHandle
     worker: str
     seconds: float
@@ -159,15 +154,15 @@ class _Claimant:
 
     def claim(
         self,
+        connection: Connection,
+        *,
         total: int,
         counted: Sequence[TrialState],
         choose: Callable[[Connection], Choice] | None,
-        choice: Choice,
-        why: str | None,
+        foreseen: tuple[Choice, str | None],
     ) -> Lease | Nothing:
-        running = running_trials(self.connection, self.study.study_id)
         paused, abandoned, held = dict[int, Row[Any]](), list[Row[Any]](), 0
-        for row in running:
+        for row in running_trials(connection, self.study.study_id):
             if row.claim == self.name:  # by this very call, and the answer was lost
                 return self._lease(row.trial_id, row.number, row.abandonments)
             if choose is not None and is_paused(row):
@@ -184,11 +179,12 @@ class _Claimant:
         # that does not heed our lock, thus counts twice and not never.
         of_study = trials.c.study_id == self.study.study_id
         count = select(func.count()).where(of_study, trials.c.state.in_(counted))
-        finished = self.connection.scalar(count) or 0
+        finished = connection.scalar(count) or 0
         room = total - finished - held - len(paused)
         if abandoned and room > 0:
             # None: all their holders came back at this very moment.
             return next(filter(None, map(self._take_over, abandoned)), "wait")
+        choice, why = foreseen
         if finished < total and why is not None:
             if held:
                 return "wait"
@@ -200,7 +196,7 @@ class _Claimant:
             elif not (
                 choice in paused or (choice == "new" and room > 0) or (choice is None and held)
             ):
-                choice = choose(self.connection)  # the first answer has been overtaken
+                choice = choose(connection)  # the first answer has been overtaken
             if choice in paused:
                 return self._take_over(paused[choice]) or "wait"
             if room > 0 and (choice == "new" or not held):
@@ -208,7 +204,7 @@ class _Claimant:
             if held:
                 return "wait"
         for row in paused.values():
-            tell(self.connection, self.study.db, row.trial_id, TrialState.PRUNED)
+            tell(connection, self.study.db, row.trial_id, TrialState.PRUNED)
         return "done"
 
     def _take_over(self, row: Row[Any]) -> Lease | None:
@@ -221,21 +217,21 @@ class _Claimant:
 
     def _begin(self) -> Lease:
         """What `study.ask` does, which would read all trials: a queued trial, or a new one."""
-        storage, of_study = self.study.db.optuna, trials.c.study_id == self.study.study_id
+        db, of_study = self.study.db, trials.c.study_id == self.study.study_id
         queued = select(trials.c.trial_id).where(of_study, trials.c.state == TrialState.WAITING)
-        trial_id = self.connection.scalar(queued.order_by(trials.c.number).limit(1))
+        trial_id = db.connection.scalar(queued.order_by(trials.c.number).limit(1))
         if trial_id is None:
-            trial_id = storage.create_new_trial(self.study.study_id)
+            trial_id = db.optuna.create_new_trial(self.study.study_id)
         else:
-            storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+            db.optuna.set_trial_state_values(trial_id, state=TrialState.RUNNING)
         self._insert_lease(trial_id, token=1, worker=self.worker, claim=self.name)
         number = select(trials.c.number).where(trials.c.trial_id == trial_id)
-        return self._lease(trial_id, self.connection.execute(number).scalar_one(), 0)
+        return self._lease(trial_id, db.connection.execute(number).scalar_one(), 0)
 
     def _insert_lease(self, trial_id: int, **values: Any) -> None:
         values |= {"trial_id": trial_id, "abandonments": 0}
-        new = insert(leases).values(**values, expires_at=DatabaseClock() + self.seconds)
-        self.connection.execute(new)
+        values["expires_at"] = DatabaseClock() + self.seconds
+        self.study.db.connection.execute(insert(leases).values(values))
 
     def _update_lease(self, row: Row[Any], **values: Any) -> bool:
         """False if it is not as it was read: on PostgreSQL its holder may have renewed it since."""
@@ -245,7 +241,8 @@ class _Claimant:
             leases.c.expires_at.is_not_distinct_from(row.expires_at),
         )
         values["expires_at"] = DatabaseClock() + self.seconds
-        return self.connection.execute(update(leases).where(unchanged).values(values)).rowcount == 1
+        renewed = update(leases).where(unchanged).values(values)
+        return self.study.db.connection.execute(renewed).rowcount == 1
 
     def _lease(self, trial_id: int, number: int, abandonments: int) -> Lease:
         return Lease(

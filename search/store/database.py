@@ -1,10 +1,8 @@
 """An open database: its transactions, shared with Optuna, and how outages are outlasted.
 
 The one place that relies on how Optuna is made: the sessions of `RDBStorage` come from its
-`scoped_session`, so that they can be bound to a connection of ours.
-
-Whatever in this package goes to the database raises `StorageError` where it was unavailable for
-longer than `Database.patience_seconds`.
+`scoped_session`, so that they can be bound to a connection of ours. Whatever in this package goes
+to the database raises `StorageError` where it was away for longer than `patience_seconds`.
 """
 
 import logging
@@ -88,10 +86,8 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
     """Run an operation, and run it again while the database is unavailable, locked or full.
 
     The operation must make its own transactions and be idempotent: where the answer to a commit is
-    lost on its way back, it runs again although it was done.
-
-    Raises:
-        StorageError: it did not succeed within `db.patience`, or never can.
+    lost on its way back, it runs again although it was done. Raises `StorageError` if it did not
+    succeed within `db.patience`, or never can.
     """
     started = time.monotonic()
     delay = 0.05
@@ -100,7 +96,7 @@ def with_retry(db: Database, operation: Callable[[], T]) -> T:
             return operation()
         except (exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_transient(error):
-                if isinstance(error, exc.OperationalError) or _is_of_the_file(error):
+                if isinstance(error, exc.OperationalError) or _sqlite_code(error) in _REASONS:
                     raise StorageError(f"{db.url}: {explain(error)}") from error
                 raise  # a bug of ours, not an outage
             waited = time.monotonic() - started
@@ -124,9 +120,8 @@ def transaction(db: Database, **options: bool) -> Iterator[Connection]:
     with what is written through the connection, or not at all: Optuna's sessions join it as
     savepoints. Not to be nested.
 
-    Args:
-        options: `durable=False` for one that outlives every kill, but perhaps not a power cut of
-            the next second; else it is on disk when this returns. `read_only=True`: see `snapshot`.
+    Options are `durable=False` for one that outlives every kill, but perhaps not a power cut of the
+    next second (else it is on disk when this returns), and `read_only=True`, see `snapshot`.
     """
     sessions = db.optuna.scoped_session
     outer = sessions.registry() if sessions.registry.has() else None
@@ -174,50 +169,45 @@ def optuna_warnings_only() -> Iterator[None]:
 
 def is_transient(error: BaseException | None) -> bool:
     """Whether the same transaction, begun anew, may succeed: an outage, a lock, a full disk."""
-    error = _cause(error)
-    if isinstance(error, exc.DBAPIError) and isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) in _TRANSIENT
+    error, code = _cause(error), _sqlite_code(error)
+    if code is not None:
+        return code in _TRANSIENT
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
     passing = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.PendingRollbackError)
     return isinstance(error, passing)
 
 
-def _is_of_the_file(error: BaseException) -> bool:
-    """Whether SQLite's file is damaged, overwritten in its place perhaps."""
-    cause = _cause(error)
-    return isinstance(cause, exc.DBAPIError) and _sqlite_code(cause.orig) in _REASONS
-
-
 def forbids_writing(error: exc.DBAPIError) -> bool:
     """Whether what was tried failed only because we may read and not write."""
-    if isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) == sqlite3.SQLITE_READONLY
-    # A read-only transaction, or insufficient privilege.
-    return getattr(error.orig, "sqlstate", None) in ("25006", "42501")
+    # On a server a read-only transaction, or insufficient privilege.
+    is_refused = getattr(error.orig, "sqlstate", None) in ("25006", "42501")
+    return is_refused or _sqlite_code(error) == sqlite3.SQLITE_READONLY
 
 
 def explain(error: BaseException | None) -> str:
     """Reason and remedy in one line: the driver's own words, or better ones where we know them."""
-    error = _cause(error)
-    driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
-    first_line = next(iter(str(driver_error).splitlines()), "no reason given")
-    if isinstance(driver_error, sqlite3.Error):
-        return _REASONS.get(_sqlite_code(driver_error), f"{first_line}; check the file")
+    cause = _cause(error)
+    first_line = next(iter(str(getattr(cause, "orig", cause)).splitlines()), "no reason given")
+    if (code := _sqlite_code(error)) is not None:
+        return _REASONS.get(code, f"{first_line}; check the file")
     return f"{first_line}; check the server and the URL"
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
     """What Optuna wrapped, or what came before a failure that says only "roll back first"."""
     while isinstance(error, StorageInternalError | exc.PendingRollbackError):
-        earlier = error.__cause__ or error.__context__
-        if earlier is None:
+        if (earlier := error.__cause__ or error.__context__) is None:
             break
         error = earlier
     return error
 
 
-def _sqlite_code(error: BaseException | None) -> int:
+def _sqlite_code(error: BaseException | None) -> int | None:
+    """SQLite's primary result code; None for what is not SQLite's."""
+    found = getattr(_cause(error), "orig", None)
+    if not isinstance(found, sqlite3.Error):
+        return None
     # Extended codes (SQLITE_IOERR_WRITE) hold the primary one in their low byte. Errors that
     # Python's own layer raises have none.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return getattr(found, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
