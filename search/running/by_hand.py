@@ -169,7 +169,7 @@ def _told(study: StudyHandle, spec: StudySpec, row: Row[Any]) -> str:
         return "is at its end already"
     if not _is_stopped(row):
         return "is under way, and now goes on to its end"
-    rows = epochs_of(study.db, study.study_id, trials=[row.number])
+    rows = epochs_of(study.db, study.study_id, numbers=[row.number])
     if epoch := max((it.epoch for it in rows), default=0):
         return f"goes on after epoch {epoch} of {spec.epochs}, if its checkpoint is left"
     return "starts over, as it has no whole epoch yet"

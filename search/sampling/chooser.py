@@ -18,9 +18,9 @@ from search.spec.space import lies_in_space, runs_to_end
 from search.store.claims import Choice, is_paused, running_trials
 from search.store.database import read
 from search.store.leases import Lease
+from search.store.records import read_trials
 from search.store.schema import trials
 from search.store.studies import StudyHandle
-from search.store.trials import read_trials
 
 KEPT = 20  # paused trials that keep their checkpoints
 STATES: Mapping[TrialState, State] = {  # of trials that have begun

@@ -63,8 +63,8 @@ def read_url(url: str) -> URL | None:
         return None
     if is_sqlite(parts):
         return None if "://" in (parts.database or "") else parts
-    # An @ ends user and password, and nothing else. SQLAlchemy takes a bare one for part of a
-    # host or a database's name where the password has signs that must be written as %2F.
+    # An @ ends user and password, and nothing else: SQLAlchemy takes a bare one for part of a host
+    # or a database's name where the password has signs that must be written as %2F.
     ambiguous = url.count("@") != (parts.username is not None)
     ambiguous |= ":" in (parts.database or "") or bool(re.search("[:/]", parts.username or ""))
     return None if ambiguous else parts

@@ -35,9 +35,7 @@ def find_place(study: StudyHandle, named: str | None, data_dir: Path) -> str:
         named: by a person; None: where it was found before, the latest such place first.
         data_dir: gets to know which pictures the study holds out for the test.
 
-    Raises:
-        SpecError: the named one cannot be the study's.
-        DataError: its folder is nowhere to be found.
+    Raises `SpecError` if the named one cannot be the study's, `DataError` if it is nowhere.
     """
     own = load_spec(study).dataset
     place = own if named is None else canonical_name(named)
@@ -71,11 +69,7 @@ def _remembered(study: StudyHandle) -> dict[str, Any]:
 
 
 def check_data(study: StudyHandle, task: Task) -> None:
-    """Refuse other data than the study was made with.
-
-    Raises:
-        DataError: says what has changed.
-    """
+    """Refuse other data than the study was made with: a `DataError` says what has changed."""
     if task.content is None:
         return
     stored = study.attributes.get(FINGERPRINT)
@@ -97,11 +91,8 @@ def check_data(study: StudyHandle, task: Task) -> None:
 
 
 def keep_data(study: StudyHandle, task: Task) -> None:
-    """Check the data once more, and store what is not stored of them yet.
-
-    Raises:
-        DataError: another start has made the study with other data; nothing was written.
-    """
+    """Check the data once more (another start may just have made the study with other data), and
+    store what is not stored of them yet."""
     check_data(study, task)
     info, remembered = task.info, _remembered(study)
     places = remembered.get(PLACES, [])

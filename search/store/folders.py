@@ -31,8 +31,7 @@ from search.store.studies import StudyHandle
 from search.training.files import Remote, delete_abandoned
 
 RUNS = Path("runs")
-# In that folder: the pictures that the dashboard shows. Their names are random: databases share it.
-ARTIFACTS = "artifacts"
+ARTIFACTS = "artifacts"  # there: the dashboard's pictures, named at random, as databases share it
 CHECKPOINTS = "checkpoints"  # in a study's folder
 FINAL = "final"  # there, too: leads to the network that was finished first
 MOST_OWNER_BYTES = 10_000
@@ -47,18 +46,12 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECA
 
 
 def runs_folder(storage: str, given: str | Path | None = None) -> Path:
-    """Where the files of a database's studies are kept. It need not exist yet.
+    """Where the files of a database's studies are kept, see `from_here`. It need not exist yet.
 
-    Args:
-        storage: the database's URL.
-        given: by a person, in place of $SEARCH_RUNS_DIR. Without both it lies beside an SQLite
-            file, and for a server in the present folder.
-
-    Returns:
-        A relative path where it lies in the present folder.
+    It is `given` by a person, or by $SEARCH_RUNS_DIR. Without both it lies beside an SQLite file,
+    and for a server in the present folder.
     """
-    chosen = given or os.environ.get(RUNS_VARIABLE)
-    if chosen:
+    if chosen := given or os.environ.get(RUNS_VARIABLE):
         return Path(chosen)
     url = read_url(storage)
     if url is None or not is_sqlite(url) or not url.database:
@@ -92,11 +85,7 @@ def folder_name(study_name: str) -> str:
 
 
 def usable(folder: Path) -> Path:
-    """The folder, which need not exist yet, but can be made and written.
-
-    Raises:
-        StorageError: it cannot.
-    """
+    """The folder, which need not exist yet; a `StorageError` if it cannot be made or written."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
@@ -114,10 +103,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
     """The study's folder below `runs`, made and claimed if it had none.
 
     A folder that an earlier version left, which bears no identity, is taken over by a study that
-    has begun; an empty one by anybody.
-
-    Raises:
-        StorageError: it cannot be made or written, or the database was unavailable.
+    has begun; an empty one by anybody. Raises `StorageError` if it cannot be used.
     """
     folders = study_folders(runs, study.name)
     if study.identity is None:  # in a database that cannot be written: only its report can be made
@@ -145,11 +131,7 @@ def study_folder(study: StudyHandle, runs: Path) -> Path:
 
 
 def find_checkpoints(url: str) -> Path | Remote:
-    """Where checkpoints are kept by this URL, or the path of a folder.
-
-    Raises:
-        StorageError: it cannot be used.
-    """
+    """Where checkpoints are kept by this URL, or a folder's path; raises `StorageError`."""
     import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
@@ -170,11 +152,7 @@ def find_checkpoints(url: str) -> Path | Remote:
 
 
 def check_folder(study: StudyHandle, folder: Path) -> None:
-    """Whether it is still the study's.
-
-    Raises:
-        StudyGoneError: it was removed, renamed, or has become another study's.
-    """
+    """Raises `StudyGoneError` if it was removed, renamed, or has become another study's."""
     if owner_of(folder) != study.identity:
         raise StudyGoneError(
             f"{folder} was removed or renamed while the study ran; what was reported is in the "
@@ -221,10 +199,11 @@ def sweep(study: StudyHandle, folder: Path) -> None:
     try:
         delete_abandoned(folder)
         # First the files and then the states: whatever has written one was in the database before.
-        named = (
-            (path, _CHECKPOINT.fullmatch(path.name)) for path in (folder / CHECKPOINTS).glob("*.pt")
-        )
-        written = [(path, it[1], int(it[2]), path.stat().st_mtime) for path, it in named if it]
+        written = [
+            (path, it[1], int(it[2]), path.stat().st_mtime)
+            for path in (folder / CHECKPOINTS).glob("*.pt")
+            if (it := _CHECKPOINT.fullmatch(path.name))
+        ]
         if not written:
             return
         kept = set(read(study.db, lambda connection: connection.scalars(of_use).all()))

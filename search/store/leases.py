@@ -61,7 +61,7 @@ _finished = (
     )
 )
 _give_up = update(leases).where(_held).values(expires_at=None)
-_lay_aside, _unmark = _give_up.values(paused=1), update(leases).values(paused=None)
+_lay_aside = _give_up.values(paused=1)
 _renew = (
     update(leases)
     .where(_held, select(trials.c.trial_id).where(_running).exists())
@@ -112,8 +112,7 @@ class Lease:
 def fence(connection: Connection, lease: Lease) -> None:
     """Lock lease and trial until the transaction ends: what follows is written by the holder.
 
-    Raises:
-        LostLeaseError: the trial was claimed by another, released, or has ended.
+    Raises `LostLeaseError` if the trial was claimed by another, released, or has ended.
     """
     if connection.execute(_fence, lease.key).first() is None:
         raise LostLeaseError(f"trial {lease.trial_number} is in other hands or has ended")
@@ -122,10 +121,7 @@ def fence(connection: Connection, lease: Lease) -> None:
 def sample(study: StudyHandle, lease: Lease, suggest: Callable[[Trial], T]) -> T:
     """What `suggest` makes of the trial. Either all its parameters are stored, or none.
 
-    Parameters that are there already stand: a trial carried on samples nothing anew.
-
-    Raises:
-        LostLeaseError: see `fence`.
+    Parameters that are there already stand: a trial carried on samples nothing anew. See `fence`.
     """
 
     def ask(connection: Connection) -> T:
@@ -162,10 +158,10 @@ def finish(
     """
 
     def is_done(connection: Connection) -> bool:
-        done = connection.execute(_finished, lease.key).first() is not None  # the answer was lost
-        if not done:
-            fence(connection, lease)
-        return done
+        if connection.execute(_finished, lease.key).first() is not None:  # the answer was lost
+            return True
+        fence(connection, lease)
+        return False
 
     def describe(connection: Connection) -> None:
         if not is_done(connection):
@@ -214,26 +210,24 @@ def run_again(connection: Connection, trial_ids: Sequence[int]) -> None:
 
 def drop(study: StudyHandle, numbers: Collection[int]) -> Sequence[int]:
     """End paused trials for good; returns which: those taken up in the meantime go on."""
-    wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers), _running)
-    paused = (leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
+    paused = (_running, leases.c.paused.is_not(None), leases.c.expires_at.is_(None))
+    wanted = (trials.c.study_id == study.study_id, trials.c.number.in_(numbers))
     query = select(trials.c.trial_id, trials.c.number).where(*wanted, *paused)
 
     def prune(connection: Connection) -> Sequence[int]:
         found = {row.trial_id: row.number for row in connection.execute(query)}
         for trial_id in found:
             tell(connection, study.db, trial_id, TrialState.PRUNED)
-        connection.execute(_unmark.where(leases.c.trial_id.in_(found)))
+        unmark = update(leases).where(leases.c.trial_id.in_(found)).values(paused=None)
+        connection.execute(unmark)
         return list(found.values())
 
     return study.write(prune, durable=False) if numbers else []
 
 
 def release(db: Database, lease: Lease) -> None:
-    """Hand the trial back unfinished, to be claimed at once. A lost lease does no harm.
-
-    Raises:
-        StorageError: the database was unavailable; the lease then runs out by itself.
-    """
+    """Hand the trial back unfinished, to be claimed at once. A lost lease does no harm, and one
+    that cannot be handed back, as the database is away, runs out by itself."""
     write(db, lambda connection: connection.execute(_give_up, lease.key))
 
 
@@ -247,8 +241,7 @@ def renew(db: Database, lease: Lease) -> bool:
 class Heartbeat:
     """Context manager that renews each lease three times in its duration, from its own thread.
 
-    No database error ends it. A lease is given up only on the database's own word that it is in
-    other hands: until then it is good, run out or not.
+    No database error ends it: a lease is lost only on the database's word that others have it.
     """
 
     def __init__(self, db: Database) -> None:
@@ -281,12 +274,11 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            for lease, due in self._due.copy().items():
-                if due <= _now():
-                    next_due = self._renew(lease)
-                    with self._lock:
-                        if lease in self._due:  # not given up meanwhile
-                            self._due[lease] = next_due
+            for lease in [lease for lease, due in self._due.copy().items() if due <= _now()]:
+                next_due = self._renew(lease)
+                with self._lock:
+                    if lease in self._due:  # not given up meanwhile
+                        self._due[lease] = next_due
 
     def _renew(self, lease: Lease) -> float:
         """When it is due again."""

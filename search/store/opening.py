@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,17 @@ from search.store.database import PATIENCE_SECONDS, Database, explain, is_transi
 from search.store.schema import SchemaError, is_current, migrate
 
 # SQLite waits for its lock inside C, where no signal is handled: for a short while, repeatedly.
-_SQLITE: dict[str, Any] = {"connect_args": {"timeout": 1.0}}
+_SQLITE = {"timeout": 1.0}
 _LOCK_SECONDS = 30.0  # in all; after that, Optuna's own calls give up and ours are retried
 _UNSYNCED_SECONDS = 1.0  # for so long a commit that is not durable need not be on disk
-_POSTGRESQL: dict[str, Any] = {
-    "pool_pre_ping": True,
-    "pool_size": 3,
-    "connect_args": {
-        "connect_timeout": 5,
-        "application_name": "cnn-search",
-        # A server that vanished without a word is noticed within a minute, not within two hours.
-        "keepalives_idle": 15,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-    },
+_POSTGRESQL = {
+    "connect_timeout": 5,
+    "application_name": "cnn-search",
+    # A server that vanished without a word is noticed within a minute, not within two hours.
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
 }
 # A worker stopped in the middle of a transaction must not hold its locks against all the others.
 _SESSION = "SET idle_in_transaction_session_timeout = '30s'; SET lock_timeout = '30s'"
@@ -65,9 +62,7 @@ def open_database(url: str, *, must_exist: bool = False, patient: bool = False) 
         must_exist: refuse a database without studies, and create nothing.
         patient: the URL is known to be right: wait for a server that cannot be reached.
 
-    Raises:
-        StorageError: malformed, unreachable, unwritable, not a database, another program's, or of
-            another version.
+    Raises `StorageError` if it cannot be used, whatever the reason.
     """
     name = mask_password(url)
     address = _address(url, name)
@@ -110,7 +105,6 @@ def _address(url: str, name: str) -> URL:
 
 def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
     path = Path(address.database or "")
-    problem = None
     if address.database in (None, "", ":memory:") or "uri" in address.query:
         problem = "it names no file; write sqlite:///FILE.db"
     elif path.is_dir():
@@ -119,16 +113,19 @@ def _check_file(address: URL, name: str, *, must_exist: bool) -> None:
         problem = "no such file; run python -m search.study first"
     elif not path.parent.is_dir():
         problem = f"there is no folder {path.parent}; create it first"
-    if problem is not None:
-        raise StorageError(f"cannot open {name}: {problem}")
+    else:
+        return
+    raise StorageError(f"cannot open {name}: {problem}")
 
 
 def _open(address: URL, name: str, *, must_exist: bool) -> Database:
-    options = dict(_SQLITE if is_sqlite(address) else _POSTGRESQL)
-    arguments = {k: v for k, v in options.pop("connect_args").items() if k not in address.query}
+    options: Mapping[str, Any] = _SQLITE if is_sqlite(address) else _POSTGRESQL
+    arguments = {name: value for name, value in options.items() if name not in address.query}
     unpooled: dict[str, Any] = {"poolclass": NullPool, "connect_args": arguments}
+    pooled: dict[str, Any] = {"connect_args": arguments}
     if not is_sqlite(address):
         unpooled["connect_args"] = {**arguments, "prepare_threshold": None}  # see _set_up_session
+        pooled |= {"pool_pre_ping": True, "pool_size": 3}
 
     with create_engine(address, **unpooled).connect() as connection:
         _refuse_others(connection, must_exist=must_exist)
@@ -140,10 +137,7 @@ def _open(address: URL, name: str, *, must_exist: bool) -> Database:
     if not current:  # creates what is missing, on a connection inside a transaction of another
         RDBStorage(place, engine_kwargs=unpooled)
     storage = RDBStorage(
-        place,
-        engine_kwargs={**options, "connect_args": arguments},
-        skip_compatibility_check=True,
-        skip_table_creation=True,
+        place, engine_kwargs=pooled, skip_compatibility_check=True, skip_table_creation=True
     )
     db = Database(url=name, optuna=storage)
     fits = storage.get_current_version() == storage.get_head_version()
@@ -241,11 +235,9 @@ def _set_up_sqlite(db: Database) -> None:
 
 def _file(path: Path) -> tuple[int, int] | None:
     """What tells the file from every other, whatever its name; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    with suppress(OSError):
+        return (found := path.stat()).st_dev, found.st_ino
+    return None
 
 
 def forbid_writing(db: Database) -> None:

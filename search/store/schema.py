@@ -1,5 +1,4 @@
-"""Our tables beside Optuna's, their version and migrations, what we read of Optuna's
-tables, and what a study's and a trial's attributes are called and hold.
+"""Our tables and their migrations, what we read of Optuna's, and a study's and trial's attributes.
 
 Times are seconds since 1970 (UTC) by the database's own clock, never by a worker's: hosts disagree.
 A missing or NaN measurement is stored as NULL, since SQLite has no NaN and PostgreSQL's sorts high.
@@ -41,8 +40,8 @@ def _columns(table: str, *names: str) -> sa.TableClause:
     return sa.table(table, *map(sa.column, names))
 
 
-# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them; but what it has
-# no word for, that a pruned trial goes on, we write (`search.store.leases.run_again`).
+# Optuna's, as far as we read them. Optuna alone creates, migrates and writes them, but for what it
+# has no word for, that a pruned trial goes on (`search.store.leases.run_again`).
 studies = sa.Table(
     "studies",
     metadata,
@@ -62,12 +61,10 @@ trials = sa.Table(
 study_user_attributes = _columns("study_user_attributes", "study_id", "key")
 trial_user_attributes = _columns("trial_user_attributes", "trial_id", "key", "value_json")
 trial_values = _columns("trial_values", "trial_id", "value")
-# A value is NULL where it is not finite.
-trial_intermediate_values = _columns(
+trial_intermediate_values = _columns(  # values are NULL where they are not finite
     "trial_intermediate_values", "trial_id", "step", "intermediate_value"
 )
-# A value is as the distribution stores it.
-trial_params = _columns(
+trial_params = _columns(  # values are as the distribution stores them
     "trial_params", "param_id", "trial_id", "param_name", "param_value", "distribution_json"
 )
 
@@ -138,10 +135,8 @@ identities = sa.Table(
     sa.Column("identity", sa.String(32), nullable=False),
 )
 
-# One row, see MIGRATIONS.
 _VERSION = sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
-schema = sa.Table("cnn_search_schema", metadata, _VERSION)
-
+schema = sa.Table("cnn_search_schema", metadata, _VERSION)  # one row, see MIGRATIONS
 OURS = (epochs, leases, results, identities, schema)
 
 # SQLite gives a deleted row's id to the next one, and heeds foreign keys only where each client
@@ -157,10 +152,9 @@ for _table in (epochs, leases, identities):
 
 
 class DatabaseClock(FunctionElement[float]):
-    """The present time in an SQL expression, in seconds since 1970, by the database's clock.
+    """In an SQL expression: seconds since 1970 by the database's clock, to 1 ms or better.
 
-    On PostgreSQL the time of the statement and not of the transaction, which may have waited long
-    for a lock. Resolution: 1 ms or better.
+    On PostgreSQL of the statement and not of the transaction, which may have waited for a lock.
     """
 
     type = sa.Double()
@@ -204,8 +198,9 @@ class DatasetFacts:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DatasetFacts:
-        lists = ("class_names", "image_shape", "notes")  # JSON has no tuples
-        values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in stored.items()}
+        values: dict[str, Any] = {  # JSON has no tuples
+            name: tuple(it) if isinstance(it, list) else it for name, it in stored.items()
+        }
         return cls(**values)
 
 
@@ -214,13 +209,8 @@ class SchemaError(RuntimeError):
 
 
 def is_current(connection: sa.Connection) -> bool:
-    """Whether our tables need no migration.
-
-    Raises:
-        SchemaError: a later version of this project made them.
-    """
-    found = _version(connection)
-    if found > len(MIGRATIONS):
+    """Whether our tables need no migration; `SchemaError`: a later version of ours made them."""
+    if (found := _version(connection)) > len(MIGRATIONS):
         raise SchemaError(
             f"a later version of cnn-search made it (schema {found}, this one knows "
             f"{len(MIGRATIONS)}); install that version"
@@ -231,9 +221,7 @@ def is_current(connection: sa.Connection) -> bool:
 def migrate(engine: sa.Engine) -> None:
     """Bring our tables to this version, in one transaction; any number of processes may do so.
 
-    Raises:
-        SchemaError: one of the tables is another program's.
-        SQLAlchemyError: the database is unavailable, or we may not write.
+    Raises `SchemaError` if one of the tables is another program's, else SQLAlchemy's errors.
     """
     with engine.begin() as connection:  # on SQLite it holds the one lock
         if engine.dialect.name == "postgresql":
@@ -275,9 +263,9 @@ def _add(column: sa.Column[Any]) -> Callable[[sa.Connection], None]:
     return add
 
 
-# In order; a database's version is how many of them it has seen. Never change one that was
-# released: append another. A step may add tables, indexes, and columns that can be NULL, so that
-# earlier versions, which know nothing of it, can go on with the database.
+# In order; a database's version is how many of them it has seen. Never change one: append another,
+# which may add tables, indexes, and columns that can be NULL, so that earlier versions can go on
+# with the database.
 MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
     _add(leases.c.extended),

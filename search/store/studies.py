@@ -131,8 +131,8 @@ class StudyHandle:
         )
 
     def _found_identity(self) -> str | None:
+        found = select(identities.c.identity).where(identities.c.study_id == self.study_id)
         with snapshot(self.db) as connection:
-            found = select(identities.c.identity).where(identities.c.study_id == self.study_id)
             return connection.scalar(found)
 
     def _make_identity(self) -> str | None:
@@ -144,8 +144,8 @@ class StudyHandle:
                 found = connection.scalar(_LOCK, {"of_study": self.study_id})
                 if found is None:
                     found = uuid.uuid4().hex
-                    new = insert(identities).values(study_id=self.study_id, identity=found)
-                    connection.execute(new)
+                    new = {"study_id": self.study_id, "identity": found}
+                    connection.execute(insert(identities).values(new))
                 return found
         except exc.DBAPIError as error:
             if not forbids_writing(error):
@@ -164,11 +164,7 @@ _LOCK = (
 
 
 def find_study(db: Database, name: str) -> StudyHandle | None:
-    """The study of that name; None where there is none.
-
-    Raises:
-        StorageError: a study of that name was made by something else.
-    """
+    """The study of that name; None where there is none. `StorageError`: something else made it."""
     try:
         study = with_retry(db, lambda: optuna.load_study(study_name=name, storage=db.optuna))
     except KeyError:
@@ -272,8 +268,7 @@ def resumed_spec(study: StudyHandle, wanted: StudySpec, named: Collection[str]) 
         wanted: what this start would make of its flags and its file.
         named: the fields that the person gave, by flag or by file; others follow the study.
 
-    Raises:
-        SpecError: a named field differs from what the study was made with.
+    Raises `SpecError` if a named field differs from what the study was made with.
     """
     stored, given = load_spec(study), {name: getattr(wanted, name) for name in named}
     for name, new in given.items():

@@ -21,7 +21,14 @@ from search.spec.space import CONTINUED, is_baseline, suggest, true_params
 from search.store import StorageError
 from search.store.claims import is_abandoned, is_paused, running_trials
 from search.store.database import Database, read
-from search.store.records import EpochRow, ResultRow, best_epoch, epochs_of, results_of
+from search.store.records import (
+    EpochRow,
+    ResultRow,
+    best_epoch,
+    epochs_of,
+    read_trials,
+    results_of,
+)
 from search.store.schema import (
     HARDWARE,
     REASON,
@@ -39,7 +46,6 @@ from search.store.studies import (
     load_facts,
     load_spec,
 )
-from search.store.trials import read_trials
 
 State = Literal["running", "paused", "interrupted", "complete", "pruned", "failed", "waiting"]
 STATES: Mapping[TrialState, State] = {
@@ -69,7 +75,6 @@ class TrialView:
         is_baseline: the hand-made model that the study starts with.
         worker: who holds it or held it last, as `search.store.claims` names processes; None of
             one that has ended.
-        attempt: see `search.store.leases.Lease`.
         continued: a person has asked to take it to its end.
         arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
     """
@@ -86,7 +91,6 @@ class TrialView:
     reason: str | None
     is_baseline: bool
     worker: str | None = None
-    attempt: int = 1
     continued: bool = False
     multiply_adds: int | None = None
     arm: str | None = None
@@ -171,8 +175,7 @@ def view_study(study: StudyHandle) -> StudyView:
     """Read the study as it is now. Trials that have ended are read once for each handle."""
     attributes = study.attributes
     spec, facts = load_spec(study, attributes), load_facts(study, attributes)
-    versions = attributes.get(VERSIONS)
-    flat = stored_flat(attributes)
+    versions, flat = attributes.get(VERSIONS), stored_flat(attributes)
     stored = versions.items() if isinstance(versions, dict) else ()
     view = StudyView(
         name=study.name,
@@ -236,7 +239,7 @@ def _trial_views(study: StudyHandle, spec: StudySpec) -> tuple[TrialView, ...]:
     # Read after the trials: one that had ended by then has all of its own.
     rows = defaultdict[int, list[EpochRow]](list)
     numbers = [trial.number for trial in found]
-    for row in epochs_of(study.db, study.study_id, trials=numbers, objective=spec.objective):
+    for row in epochs_of(study.db, study.study_id, numbers=numbers, objective=spec.objective):
         rows[row.trial_number].append(row)
     views = dict(known)
     for trial in found:
@@ -277,7 +280,6 @@ def _trial_view(
         reason=_text(trial.user_attrs.get(REASON)),
         is_baseline=is_baseline(trial.user_attrs),
         worker=None if lease is None else lease.worker,
-        attempt=1 if lease is None else (lease.abandonments or 0) + 1,
         continued=CONTINUED in trial.user_attrs,
         arm=None if arm is None else arm.name,
         repeat=repeat,

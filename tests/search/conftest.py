@@ -37,6 +37,7 @@ from tests.search.workplaces import (  # noqa: F401
     db,
     end,
     filled,
+    lease,
     make_workplace,
     rows_read,
     small_disk,

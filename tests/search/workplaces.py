@@ -70,6 +70,11 @@ def take(study: StudyHandle, total: int = 10, **options: Any) -> Lease:
     return claimed
 
 
+@pytest.fixture
+def lease(study: StudyHandle) -> Lease:
+    return take(study)
+
+
 def open_at_once(url: str, *statements: str) -> list[str]:
     """Five processes open a database and do the same with it, `db`; all words that they write."""
     command = [sys.executable, "-c", OPEN_AT_ONCE, url, *statements]

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import optuna
@@ -23,7 +22,6 @@ from search.store.folders import (
     owner_of,
     runs_folder,
     study_folder,
-    study_folders,
     sweep,
 )
 from search.store.opening import open_database
@@ -41,39 +39,28 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEARCH_RUNS_DIR", raising=False)
 
 
-def test_beside_an_sqlite_file_from_wherever_it_is_named(
+def test_beside_an_sqlite_file_or_where_a_person_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sub = tmp_path / "sub"
+    sub, absolute = tmp_path / "sub", f"sqlite:///{tmp_path}/studies.db"
     sub.mkdir()
-    for url in ("sqlite:///studies.db", f"sqlite:///{tmp_path}/studies.db"):
+    (sub / "studies.db").touch()
+    (tmp_path / "link.db").symlink_to(sub / "studies.db")  # a link to a database is that database
+    for url in ("sqlite:///studies.db", absolute, SERVER):
         assert runs_folder(url) == Path("runs")  # short, as people and scripts see it
-    assert runs_folder("sqlite:///sub/studies.db") == Path("sub/runs")
+    for url in ("sqlite:///sub/studies.db", "sqlite:///link.db"):
+        assert runs_folder(url) == Path("sub/runs")
     monkeypatch.chdir(sub)
-    for url in ("sqlite:///../studies.db", f"sqlite:///{tmp_path}/studies.db"):
+    for url in ("sqlite:///../studies.db", absolute):
         assert runs_folder(url) == tmp_path / "runs"
-
-
-def test_a_link_to_a_database_is_that_database(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "studies.db").touch()
-    (tmp_path / "link.db").symlink_to(tmp_path / "other" / "studies.db")
-    assert runs_folder("sqlite:///link.db") == Path("other/runs")
-
-
-def test_of_a_server_it_is_where_a_person_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runs_folder(SERVER) == Path("runs")
     monkeypatch.setenv("SEARCH_RUNS_DIR", "/data/runs")
     assert runs_folder(SERVER) == Path("/data/runs")
-    assert runs_folder(SERVER, "given") == Path("given")
-    assert runs_folder("sqlite:///studies.db", "given") == Path("given")
+    assert runs_folder(SERVER, "given") == runs_folder(absolute, "given") == Path("given")
 
 
 def test_usual_names_are_kept() -> None:
     for name in ("fashion_mnist", "a-2", "A.b_c", "x" * 100, "_x", "console", "nullable"):
         assert folder_name(name) == name
-    found = list(islice(study_folders(Path("runs"), "digits"), 3))
-    assert found == [Path("runs/digits"), Path("runs/digits-2"), Path("runs/digits-3")]
 
 
 def test_any_name_is_that_of_one_folder_below(
@@ -166,38 +153,27 @@ def test_two_databases_with_a_study_of_one_name(
     assert study_folder(make("a.db"), runs) == runs / "digits-4"  # the name was given again
 
 
-@pytest.mark.parametrize("damage", [b"{", b'{"identity": 7}', b"[" * 9_000, b"\xff"], ids=range(4))
-def test_a_damaged_identity_is_somebodys(make: Make, runs: Path, damage: bytes) -> None:
-    (runs / "digits").mkdir(parents=True)
-    (runs / "digits" / OWNER).write_bytes(damage)
-    study = make()
-    study.study.ask()  # one that has begun would take a folder that bears none
-    assert study_folder(study, runs) == runs / "digits-2"
-    assert (runs / "digits" / OWNER).read_bytes() == damage
-
-
-@pytest.mark.parametrize("target", ["/dev/zero", "gone", "pipe"])
-def test_an_identity_that_is_no_file_is_somebodys(make: Make, runs: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b'{"identity": 7}', b"[" * 9_000, b"\xff", "/dev/zero", "gone", "pipe"],
+    ids=range(7),
+)
+def test_a_damaged_identity_or_one_that_is_no_file_is_somebodys(
+    make: Make, runs: Path, damage: bytes | str
+) -> None:
     (runs / "digits").mkdir(parents=True)
     os.mkfifo(runs / "digits" / "pipe")
-    (runs / "digits" / OWNER).symlink_to(target)
+    owner = runs / "digits" / OWNER
+    owner.write_bytes(damage) if isinstance(damage, bytes) else owner.symlink_to(damage)
     study = make()
     study.study.ask()  # one that has begun would take a folder that bears none
     assert study_folder(study, runs) == runs / "digits-2"
+    assert not isinstance(damage, bytes) or owner.read_bytes() == damage
 
 
 def test_an_empty_folder_or_a_link_to_another_disk_is_taken(
     make: Make, runs: Path, tmp_path: Path
 ) -> None:
-    runs.mkdir()
-    (tmp_path / "disk").mkdir()
-    (runs / "digits").symlink_to(tmp_path / "disk")
-    study = make()
-    assert study_folder(study, runs) == runs / "digits"
-    assert owner_of(tmp_path / "disk") == study.identity
-
-
-def test_a_folder_that_cannot_be_had_is_one_line(make: Make, runs: Path) -> None:
     runs.touch()
     with pytest.raises(StorageError, match="runs is not a folder"):
         study_folder(make(), runs)
@@ -205,6 +181,13 @@ def test_a_folder_that_cannot_be_had_is_one_line(make: Make, runs: Path) -> None
     runs.symlink_to("gone")
     with pytest.raises(StorageError, match=r"cannot use .*--runs-dir"):
         study_folder(make(), runs)
+    runs.unlink()
+    (tmp_path / "disk").mkdir()
+    runs.mkdir()
+    (runs / "digits").symlink_to(tmp_path / "disk")
+    study = make()
+    assert study_folder(study, runs) == runs / "digits"
+    assert owner_of(tmp_path / "disk") == study.identity
 
 
 def test_a_folder_of_an_earlier_version_is_taken_by_a_study_that_has_begun(
@@ -229,10 +212,8 @@ def test_processes_that_start_at_once_agree(make: Make, runs: Path) -> None:
     """Three of each of two studies of one name: one folder for each study, whoever is first."""
     urls = [make(name).db.url for name in ("a.db", "b.db")]
     context = multiprocessing.get_context("fork")
-    barrier, found = context.Barrier(6), context.Queue()
-    processes = [
-        context.Process(target=claim_at_once, args=(url, runs, barrier, found)) for url in urls * 3
-    ]
+    shared = (runs, context.Barrier(6), found := context.Queue())
+    processes = [context.Process(target=claim_at_once, args=(url, *shared)) for url in urls * 3]
     for process in processes:
         process.start()
     answers = {found.get(timeout=60) for _ in processes}

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select, update
 
-from search.store.claims import claim, exists
+from search.store.claims import claim
 from search.store.database import Database
 from search.store.leases import Heartbeat, Lease, LostLeaseError, finish, release, renew, sample
 from search.store.records import epochs_of
@@ -19,11 +19,6 @@ from search.store.schema import leases
 from search.store.studies import StudyHandle
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
-
-
-@pytest.fixture
-def lease(study: StudyHandle) -> Lease:
-    return take(study)
 
 
 def take_over(db: Database, study: StudyHandle, lease: Lease) -> Lease:
@@ -35,19 +30,15 @@ def take_over(db: Database, study: StudyHandle, lease: Lease) -> Lease:
 def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
     finish(study, lease, state=TrialState.COMPLETE, value=0.5, attributes={"a": 1, "b": "text"})
     finish(study, lease, state=TrialState.COMPLETE, value=0.7)  # twice is once
-    (trial,) = study.study.trials
-    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.5)
-    assert trial.user_attrs == {"a": 1, "b": "text"}
+    pruned = take(study)
+    report(db, pruned, 1, 0.25)
+    report(db, pruned, 2, 0.75)
+    finish(study, pruned, state=TrialState.PRUNED)  # takes the last report
+    first, second = study.study.trials
+    assert (first.state, first.value) == (TrialState.COMPLETE, 0.5)
+    assert first.user_attrs == {"a": 1, "b": "text"}
     assert not renew(db, lease)
-
-
-def test_finish_pruned_takes_the_last_report(
-    db: Database, study: StudyHandle, lease: Lease
-) -> None:
-    report(db, lease, 1, 0.25)
-    report(db, lease, 2, 0.75)
-    finish(study, lease, state=TrialState.PRUNED)
-    assert (study.study.trials[0].state, study.study.trials[0].value) == (TrialState.PRUNED, 0.75)
+    assert (second.state, second.value) == (TrialState.PRUNED, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +71,7 @@ def test_a_late_writer_writes_nothing(db: Database, study: StudyHandle, lease: L
     assert len(epochs_of(db, study.study_id)) == 1
     report(db, new, 2, 0.2)
     finish(study, new, state=TrialState.COMPLETE, value=0.2)
-
-
-def test_a_late_finish_does_not_pass_for_the_new_holders(
-    db: Database, study: StudyHandle, lease: Lease
-) -> None:
-    new = take_over(db, study, lease)
-    finish(study, new, state=TrialState.COMPLETE, value=0.2)
-    with pytest.raises(LostLeaseError):
+    with pytest.raises(LostLeaseError):  # it does not pass for the new holder's
         finish(study, lease, state=TrialState.COMPLETE, value=0.1)
 
 
@@ -99,13 +83,22 @@ def test_renew_sees_that_the_trial_was_ended_elsewhere(
     assert not renew(db, lease)
 
 
-def test_sample_keeps_what_is_stored(db: Database, study: StudyHandle, lease: Lease) -> None:
+def test_sample_stores_all_or_nothing_and_keeps_what_is_stored(
+    db: Database, study: StudyHandle, lease: Lease
+) -> None:
+    def broken(trial: optuna.Trial) -> None:
+        trial.suggest_float("x", 0, 1)
+        raise RuntimeError("no such architecture")
+
     def first(trial: optuna.Trial) -> float:
         return trial.suggest_float("x", 0, 1)
 
     def both(trial: optuna.Trial) -> tuple[float, int]:
         return trial.suggest_float("x", 0, 1), trial.suggest_int("n", 0, 1000)
 
+    with pytest.raises(RuntimeError, match="no such architecture"):
+        sample(study, lease, broken)
+    assert study.study.trials[0].params == {}
     x = sample(study, lease, first)
     assert sample(study, lease, first) == x
     again = sample(study, take_over(db, study, lease), both)
@@ -152,19 +145,6 @@ def test_renews_at_once_when_the_host_wakes(
             connection.execute(update(leases).values(expires_at=0))
         monkeypatch.setattr("search.store.leases._now", lambda: time.monotonic() + 1e9)
         wait_until(is_renewed)
-
-
-def test_a_living_worker_may_renew_once_also_where_there_is_no_proc(
-    db: Database, study: StudyHandle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on macOS, where of a process that is no more nothing is known."""
-    monkeypatch.setattr("search.store.claims.this_host", lambda: ("mac", "?"))
-    assert exists("mac:999999999:1:?") is None
-    lease = take(study, total=1)
-    with db.engine.begin() as connection:
-        connection.execute(update(leases).values(expires_at=0))
-    assert claim(study, total=1) == "wait"
-    assert renew(db, lease)
 
 
 def test_tells_a_lost_lease(db: Database, study: StudyHandle) -> None:
@@ -216,14 +196,3 @@ def test_ends_while_the_database_is_locked(
     assert time.monotonic() - started < 2.0
     other.close()
     db.patience_seconds = 0.0  # so that its thread, which is still waiting, leaves the database
-
-
-def test_sample_stores_all_or_nothing(study: StudyHandle, lease: Lease) -> None:
-    def broken(trial: optuna.Trial) -> None:
-        trial.suggest_float("x", 0, 1)
-        raise RuntimeError("no such architecture")
-
-    with pytest.raises(RuntimeError, match="no such architecture"):
-        sample(study, lease, broken)
-    assert study.study.trials[0].params == {}
-    assert sample(study, lease, lambda trial: trial.suggest_float("x", 0, 1)) >= 0

@@ -86,34 +86,26 @@ def test_bad_urls(url: str, hint: str) -> None:
     assert "secret" not in line
 
 
-def test_must_exist_creates_nothing(tmp_path: Path) -> None:
-    line = message(sqlite_url(tmp_path / "none.db"), must_exist=True)
-    assert "no such file; run python -m search.study first" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_must_exist_refuses_an_empty_database(database_url: str, tmp_path: Path) -> None:
+def test_must_exist_creates_nothing_and_refuses_an_empty_database(
+    database_url: str, tmp_path: Path
+) -> None:
     if database_url.startswith("sqlite"):
+        line = message(database_url, must_exist=True)
+        assert "no such file; run python -m search.study first" in line
+        assert list(tmp_path.iterdir()) == []
         (tmp_path / "studies.db").touch()
     assert "empty; run python -m search.study first" in message(database_url, must_exist=True)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_bytes(b"not a database, and long enough to have a header " * 20)
-    before = path.read_bytes()
-    assert "not an SQLite database; name another one" in message(sqlite_url(path))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "places.db"
-    with closing(sqlite3.connect(path)) as connection:
+def test_what_is_no_database_or_another_programs_is_left_alone(tmp_path: Path) -> None:
+    notes, places = tmp_path / "notes.txt", tmp_path / "places.db"
+    notes.write_bytes(b"not a database, and long enough to have a header " * 20)
+    with closing(sqlite3.connect(places)) as connection:
         connection.execute("CREATE TABLE bookmarks (id INTEGER)")
-    before = path.read_bytes()
-    assert "belongs to another program (tables bookmarks)" in message(sqlite_url(path))
-    assert path.read_bytes() == before
+    before = {path: path.read_bytes() for path in (notes, places)}
+    assert "not an SQLite database; name another one" in message(sqlite_url(notes))
+    assert "belongs to another program (tables bookmarks)" in message(sqlite_url(places))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_another_programs_alembic_on_a_server(postgres: Any) -> None:

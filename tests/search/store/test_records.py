@@ -1,4 +1,4 @@
-"""Epochs and test evaluations as they were recorded."""
+"""Epochs, test evaluations and trials as they were recorded."""
 
 import math
 import sqlite3
@@ -6,31 +6,30 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
-from search.store.database import Database
+from search.store.database import Database, read
 from search.store.leases import Lease
 from search.store.opening import open_database
 from search.store.records import (
     add_result,
     complete_result,
     epochs_of,
+    read_trials,
     record_epoch,
     results_of,
 )
-from search.store.schema import epochs
+from search.store.schema import epochs, trials
 from search.store.studies import StudyHandle
 from search.training.epoch import Epoch
+from tests.search.long_studies import fill
 from tests.search.worker_processes import report
 from tests.search.workplaces import take
-
-
-@pytest.fixture
-def lease(study: StudyHandle) -> Lease:
-    return take(study)
 
 
 def test_an_epoch_as_it_was_reported(db: Database, study: StudyHandle, lease: Lease) -> None:
@@ -114,3 +113,29 @@ def test_a_study_made_anew_has_no_test_evaluations_of_its_trials(
     assert [row.is_ours for row in results_of(new)] == [False, False]
     add_result(new, trial_number=3, seeds=[1], result_id="of trial 8")
     assert {row.trial_number: row.is_ours for row in results_of(new)} == {7: False, 3: True}
+
+
+def compared(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "state": trial.state,
+        "began": trial.datetime_start,
+        "ended": trial.datetime_complete,
+        "params": list(trial.params.items()),
+        "distributions": trial.distributions,
+        "attributes": trial.user_attrs,
+        "reports": {step: repr(it) for step, it in trial.intermediate_values.items()},
+    }
+
+
+def test_trials_are_those_that_optuna_reads(tmp_path: Path) -> None:
+    db, study = fill(tmp_path / "studies.db", 12)
+    lease = take(study, total=10**6)
+    db.optuna.set_trial_user_attr(lease.trial_id, "overrides", {"depth": [1, 2]})
+    for step, value in ((0, 0.5), (1, math.nan)):
+        db.optuna.set_trial_intermediate_value(lease.trial_id, step, value)
+    found = read(db, lambda connection: read_trials(connection, trials.c.study_id == 1))
+    assert [trial.number for trial in found] == list(range(13))
+    assert list(map(compared, found)) == list(map(compared, study.study.get_trials()))
+    some = read(db, lambda connection: read_trials(connection, trials.c.number.in_([3, 12])))
+    assert [trial.number for trial in some] == [3, 12]
+    db.close()

@@ -61,16 +61,12 @@ def test_a_study_is_found_as_it_was_made(db: Database, make: Make) -> None:
 
 
 def test_made_twice_it_is_one_study_with_one_baseline(db: Database, make: Make) -> None:
+    optuna.create_study(storage=db.optuna, study_name="s")  # a start that was killed half-way
+    assert find_study(db, "s") is None
     assert make().identity == make().identity
+    assert find_study(db, "s") is not None
     assert len(optuna.get_all_study_names(db.optuna)) == 1
     assert len(make().study.get_trials(deepcopy=False)) == 1
-
-
-def test_a_start_that_was_killed_half_way_is_made_whole(db: Database, make: Make) -> None:
-    optuna.create_study(storage=db.optuna, study_name="s")
-    assert find_study(db, "s") is None
-    make()
-    assert find_study(db, "s") is not None
 
 
 def test_a_study_of_something_else_is_refused(db: Database) -> None:
@@ -87,11 +83,8 @@ def test_fields_that_nobody_named_follow_the_study(make: Make) -> None:
     assert resumed_spec(study, wanted, {"trials"}) == make_spec(epochs=7, trials=12)
     with pytest.raises(SpecError, match="epochs = 7, but got 99"):
         resumed_spec(study, wanted, {"epochs"})
-
-
-def test_the_total_may_change(db: Database, make: Make) -> None:
-    set_total(make(), 80)
-    assert load_spec(require_study(db, "s")).trials == 80
+    set_total(study, 80)
+    assert load_spec(study) == make_spec(epochs=7, trials=80)
 
 
 def test_the_latest_study_is_the_one_last_begun(db: Database, make: Make) -> None:
@@ -138,10 +131,7 @@ def test_a_deleted_study_leaves_nothing(db: Database, study: StudyHandle) -> Non
 
 def test_a_copy_has_an_identity_of_its_own(db: Database, study: StudyHandle) -> None:
     optuna.copy_study(
-        from_study_name="study",
-        from_storage=db.optuna,
-        to_storage=db.optuna,
-        to_study_name="copy",
+        from_study_name="study", from_storage=db.optuna, to_storage=db.optuna, to_study_name="copy"
     )
     assert loaded(db, "copy").identity != study.identity == loaded(db).identity
 
