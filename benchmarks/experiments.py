@@ -21,10 +21,14 @@ from typing import Any
 from benchmarks.record import ROOT, BenchmarkParser, commit, write_json
 from search import load_study
 from search.analysis.comparison import ArmRuns, against_base, evaluate_journal, runs_by_arm
-from search.analysis.comparison_words import trained_in_words, verdict_in_words
+from search.analysis.comparison_words import (
+    conclusion,
+    differing_setup,
+    trained_in_words,
+    verdict_in_words,
+)
 from search.analysis.measures import busy_seconds, measure_of
 from search.analysis.wording import duration, spread
-from search.pages.comparison import conclusion, differing_setup
 from search.spec.study_file import read_study_file, ready_made
 from search.store.views import StudyView
 from search.terminal.commands import run

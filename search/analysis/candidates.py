@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import sub
 from statistics import mean
 from typing import Any
 
@@ -22,17 +23,13 @@ from search.analysis.wording import capitalized, counted, spread
 class Candidate:
     """A trial's configuration trained again on the study's split.
 
-    Attributes:
-        epochs: that each run was trained.
-        searched: its value in the study.
-        values: of the study's objective after the last epoch, by fresh seed; infinite where the
-            run diverged.
+    `values` are of the study's objective after the last epoch; infinite where the run diverged.
     """
 
     trial: int
-    epochs: int
-    searched: float
-    values: tuple[float, ...]
+    epochs: int  # that each run was trained
+    searched: float  # its value in the study
+    values: tuple[float, ...]  # by fresh seed
 
     @property
     def mean(self) -> float:
@@ -54,9 +51,9 @@ def against_winner(candidates: Sequence[Candidate], objective: str) -> list[Diff
                 than=f"trial {other.trial}",
                 metric=objective,
                 by_repeat={
-                    seed: pair[0] - pair[1]
-                    for seed, pair in enumerate(zip(winner.values, other.values, strict=True))
-                    if all(map(math.isfinite, pair))
+                    seed: difference
+                    for seed, difference in enumerate(map(sub, winner.values, other.values))
+                    if math.isfinite(difference)
                 },
                 diverged=None if any(map(math.isfinite, other.values)) else f"trial {other.trial}",
             ),
@@ -77,24 +74,15 @@ def decision_in_words(candidates: Sequence[Candidate], objective: str) -> str:
     return (
         f"Trial {winner.trial} has the lowest mean {measure.words} of the {len(candidates)} most "
         f"promising trials, each trained again with {seeds} on the study's own split: "
-        f"{value_in_words(winner, objective)}. {capitalized(finding_in_words(second))}: {sure}."
+        f"{mean_over_seeds(winner, objective)}. {capitalized(finding_in_words(second))}: {sure}."
     )
 
 
-def value_in_words(candidate: Candidate, objective: str) -> str:
+def mean_over_seeds(candidate: Candidate, objective: str) -> str:
     """`0.2306 ± 0.0012`: mean and sample standard deviation over the fresh seeds."""
     if not math.isfinite(candidate.mean):
         return "diverged"
     return measure_of(objective).mean_and_spread(candidate.values)
-
-
-def candidates_table(candidates: Sequence[Candidate], objective: str) -> list[tuple[str, ...]]:
-    """Trial, epochs, value in the study, and over the fresh seeds; the winner first."""
-    bare = measure_of(objective).bare
-    return [
-        (str(one.trial), str(one.epochs), bare(one.searched), value_in_words(one, objective))
-        for one in ranked(candidates)
-    ]
 
 
 def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[str, Any] | None:
@@ -127,13 +115,10 @@ def candidates_to_dict(candidates: Sequence[Candidate], objective: str) -> dict[
 
 def recorded_candidates(figures: Mapping[str, Any]) -> tuple[Candidate, ...]:
     """Of a test evaluation, as the database keeps it; empty where there were none."""
-    trials = (figures.get("candidates") or {}).get("trials", ())
     return tuple(
         Candidate(
-            trial=one["trial"],
-            epochs=one["epochs"],
-            searched=one["searched"],
             values=tuple(math.inf if value is None else value for value in one["values"]),
+            **{name: one[name] for name in ("trial", "epochs", "searched")},
         )
-        for one in trials
+        for one in (figures.get("candidates") or {}).get("trials", ())
     )

@@ -9,9 +9,8 @@ one leaves 0 out where the corrected p of a paired t test is below ALPHA, and no
 Of a hypothesis, "better" and "worse" hold if that test finds a difference in that direction, and
 are contradicted if it finds one in the other; "no different" holds if two one-sided t tests place
 the difference within the margin (TOST; Schuirmann 1987, Lakens 2017, doi
-10.1177/1948550617697177), and is contradicted if the confidence interval lies beyond it. The
-expectations of an entry are corrected together. Else it is undecided, which says that there are too
-few seeds, not that the hypothesis is wrong.
+10.1177/1948550617697177), and is contradicted if the confidence interval lies beyond it. Else it is
+undecided: there are too few seeds. The expectations of an entry are corrected together.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class ArmRuns:
 
     @property
     def diverged(self) -> int:
-        """How many trials failed because their loss became infinite."""
         return sum((trial.reason or "").startswith(DIVERGED) for trial in self.failed)
 
     @property
@@ -84,37 +82,26 @@ def runs_by_arm(view: StudyView) -> dict[str, ArmRuns]:
 
 def ranked_arms(view: StudyView) -> list[ArmRuns]:
     """Lowest mean of the objective first; those without a complete trial last."""
-
-    def place(runs: ArmRuns) -> float:
-        values = runs.values(view.spec.objective)
-        return mean(values) if values else math.inf
-
-    return sorted(runs_by_arm(view).values(), key=place)
+    objective = view.spec.objective
+    arms = runs_by_arm(view).values()
+    return sorted(arms, key=lambda runs: mean(runs.values(objective) or [math.inf]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """How far an arm is from another one, `arm` minus `than`, with what a test says of it.
 
-    Attributes:
-        metric: as `measure_of` takes it.
-        by_repeat: of each seed with which both were trained.
-        diverged: the arm that diverged in every seed while the other one trained; None: neither.
-        p: of the test; None where none was made: of a number of parameters, say, or with fewer than
-            two pairs of one seed, or with differences without any spread.
-        p_holm: corrected over the tests that were made together.
-        low, high: confidence interval of the mean, 95 % or, to agree with `p_holm`, more; None
-            without a test.
+    No test is made of a number of parameters, of fewer than two pairs, or without any spread.
     """
 
     arm: str
     than: str
-    metric: str
-    by_repeat: Mapping[int, float]
-    diverged: str | None = None
+    metric: str  # as `measure_of` takes it
+    by_repeat: Mapping[int, float]  # of each seed with which both were trained
+    diverged: str | None = None  # the arm that did so in every seed while the other one trained
     p: float | None = None
-    p_holm: float | None = None
-    low: float | None = None
+    p_holm: float | None = None  # corrected over the tests that were made together
+    low: float | None = None  # confidence interval of the mean, 95 % or, to agree with p_holm, more
     high: float | None = None
 
     @property
@@ -163,21 +150,17 @@ def _difference(
     ours, theirs = arm.by_repeat(metric), than.by_repeat(metric)
     by_repeat = {repeat: ours[repeat] - theirs[repeat] for repeat in ours if repeat in theirs}
     counted = metric == "parameters" and by_repeat
-    lost = [
-        one.arm.name
-        for one, other in ((arm, than), (than, arm))
-        if one.diverged_throughout and other.complete and not counted
-    ]
+    both = (arm, than), (than, arm)
+    lost = [a.arm.name for a, b in both if a.diverged_throughout and b.complete and not counted]
     plain = Difference(
         arm=arm.arm.name,
         than=than.arm.name,
         metric=metric,
         by_repeat=by_repeat,
-        diverged=lost[0] if lost else None,
+        diverged=next(iter(lost), None),
     )
-    if counted or lost:
-        return plain
-    return judged(plain, max(map(abs, ours.values()), default=0.0), margin)
+    largest = max(map(abs, ours.values()), default=0.0)
+    return plain if counted or lost else judged(plain, largest, margin)
 
 
 def judged(plain: Difference, largest: float, margin: float | None = None) -> Difference:
@@ -227,7 +210,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return list(map(float, corrected))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """An expectation and what the comparison says of it."""
 
@@ -248,8 +231,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """An entry and its verdict: contradicted if any check is, supported if there are checks and
-    all support it."""
+    """An entry and its verdict: contradicted if any check is, supported if all support it."""
 
     entry: JournalEntry
     checks: tuple[Check, ...]
@@ -266,11 +248,10 @@ def evaluate_journal(view: StudyView) -> list[Evaluation]:
     """Every entry of the study's journal, in order."""
     runs, found = runs_by_arm(view), []
     for entry in view.spec.journal:
-        expected = tuple(dict.fromkeys(entry.expect))
+        expected = list(dict.fromkeys(entry.expect))
         differences = corrected(
             _difference(runs[one.arm], runs[one.than], one.metric, one.margin) for one in expected
         )
-        pairs = zip(expected, differences, strict=True)
-        checks = tuple(Check(expectation=one, difference=it) for one, it in pairs)
+        checks = tuple(map(Check, expected, differences))
         found.append(Evaluation(entry=entry, checks=checks))
     return found

@@ -1,10 +1,17 @@
-"""Arms and their differences in words and table cells: all unescaped."""
+"""Arms, their differences and the journal in words and table cells: all unescaped."""
 
 from __future__ import annotations
 
-from search.analysis.comparison import ArmRuns, Difference, ranked_arms
+from data.errors import grouped
+from search.analysis.comparison import (
+    ArmRuns,
+    Difference,
+    Evaluation,
+    ranked_arms,
+    runs_by_arm,
+)
 from search.analysis.measures import measure_of
-from search.analysis.wording import counted, fitted, in_columns, printable
+from search.analysis.wording import capitalized, counted, fitted, in_columns, printable
 from search.spec.arms import Arm
 from search.spec.config import StudySpec
 from search.spec.domains import ParameterValue
@@ -30,10 +37,7 @@ def trained_in_words(runs: ArmRuns) -> str:
 
 
 def standing_of_arms(view: StudyView) -> list[str]:
-    """An empty line, a head, and a line for each arm so far, the lowest mean first; [] of a search.
-
-    Of objective and accuracy: the mean ± sample standard deviation over the seeds.
-    """
+    """An empty line, a head, and a line for each arm so far, the best first; [] of a search."""
     if not view.spec.arms:
         return []
     rows = [("arm", "trained", f"{view.spec.value.word}, mean ± s.d.", "accuracy, %")]
@@ -113,3 +117,57 @@ def finding_in_words(difference: Difference) -> str:
     p = p if p.startswith("<") else f"= {p}"
     interval = interval_in_words(difference)
     return f"{head} (mean of {seeds}; {INTERVAL} {interval}; p {p} after Holm)"
+
+
+def differing_setup(view: StudyView) -> list[str]:
+    """What was done otherwise than in the published experiment."""
+    spec, theirs = view.spec, view.spec.published
+    if not theirs:
+        return []
+    there = view.dataset.training_count - view.dataset.validation_count
+    ours, wanted = (min(there, n or there) for n in (spec.limit, theirs.get("limit")))
+    epochs, repeats = theirs.get("epochs", spec.epochs), theirs.get("repeats", spec.repeats)
+    return [
+        *[f"trained on {grouped(ours)} images, not {grouped(wanted)}"] * (ours != wanted),
+        *[f"trained for at most {spec.epochs} epochs, not {epochs}"] * (epochs != spec.epochs),
+        *[f"{counted(spec.repeats, 'seed')} an arm, not {repeats}"] * (spec.repeats < repeats),
+    ]
+
+
+def published_values(view: StudyView) -> list[tuple[str, str, str, str]]:
+    """(arm, value, theirs, ours) of every value that an arm reports."""
+    return [
+        (arm.arm.name, measure.words, measure.shown(theirs), _ours(view, arm, name))
+        for arm in runs_by_arm(view).values()
+        for name, theirs in arm.arm.reported.items()
+        if (measure := measure_of(name))
+    ]
+
+
+def _ours(view: StudyView, arm: ArmRuns, name: str) -> str:
+    """A test value is that of the first test evaluation of this arm."""
+    if not name.startswith("test"):
+        values = arm.values(name)
+        count = "" if name == "parameters" else f" ({counted(len(values), 'seed')})"
+        return mean_in_words(arm, name) + count if values else trained_in_words(arm)
+    measure, numbers = measure_of(name), {trial.number for trial in arm.complete}
+    for evaluation in view.results:
+        of_arm = evaluation.is_ours and evaluation.trial_number in numbers
+        if of_arm and evaluation.figures is not None:
+            around = evaluation.figures.get("loss_std" if name == "test_loss" else "std")
+            value = measure.bare(evaluation.figures[name.removeprefix("test_")])
+            return value + (measure.of_seeds(around, len(evaluation.seeds)) or " (1 seed)")
+    return "test set not evaluated"
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """The verdict and the values behind it, as a sentence for each expectation."""
+    if not evaluation.checks:
+        return "Undecided: the entry expects nothing that a test could decide (expect = [...])."
+    findings = [
+        f"{check.outcome}: {finding_in_words(check.difference)}" for check in evaluation.checks
+    ]
+    text = "; ".join(findings) + "."
+    if len(findings) > 1:
+        text = f"{evaluation.outcome} as a whole. One by one, {text}"
+    return capitalized(text)

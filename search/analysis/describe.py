@@ -21,9 +21,8 @@ def describe_config(config: TrialConfig, parameters: int | None = None) -> str:
 def describe_network(architecture: Architecture, parameters: int | None = None) -> str:
     """What is not a family's default, but for dropout; the number of parameters where known."""
     parts, _ = _words(architecture)
-    if parameters is not None:
-        parts.append(f"{grouped(parameters)} parameters")
-    return ", ".join(parts)
+    size = [] if parameters is None else [f"{grouped(parameters)} parameters"]
+    return ", ".join([*parts, *size])
 
 
 def _words(architecture: Architecture) -> tuple[list[str], list[str]]:
@@ -73,15 +72,15 @@ def short_config(config: TrialConfig) -> str:
     """The same in the few words that a line has room for, the most telling ones first."""
     recipe, (network, dropout) = config.recipe, _words(config.architecture)
     channels = config.architecture.values().get("channels")
+    decays = recipe.weight_decay_kind != "none" and recipe.weight_decay
     parts = [
         "-".join(map(str, channels)) if isinstance(channels, tuple) else " ".join(network),
         f"lr {compact(recipe.learning_rate)}",
         _augmentation(recipe).replace(" at ", " "),
         *(text.replace("dropout", "drop") for text in dropout),
+        f"{recipe.weight_decay_kind} {compact(recipe.weight_decay)}" if decays else "",
     ]
-    if recipe.weight_decay_kind != "none" and recipe.weight_decay:
-        parts.append(f"{recipe.weight_decay_kind} {compact(recipe.weight_decay)}")
-    return ", ".join(part for part in parts if part)
+    return ", ".join(filter(None, parts))
 
 
 def _optimizer(recipe: Recipe) -> str:

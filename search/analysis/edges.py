@@ -43,7 +43,8 @@ def edges_in_words(view: StudyView) -> list[str]:
         and one.config is not None
         and (one.state == "complete" or len(one.curve) >= FAR * spec.epochs)
         and not one.is_baseline
-        and all(_holds(domain, one, name) for name, domain in space.items())
+        and space.keys() <= one.params.keys()
+        and all(_contains(domain, one.params[name]) for name, domain in space.items())
     ]
     winners = [one for *_, one in sorted(far)[:WINNERS]]
     if len(winners) < WINNERS:
@@ -83,10 +84,8 @@ def _sentence(
     )
 
 
-def _holds(domain: Domain, trial: TrialView, name: str) -> bool:
-    """Whether the trial has the parameter, within its range."""
-    here = name in trial.params
-    return here and (not isinstance(domain, Range) or domain.contains(trial.params[name]))
+def _contains(domain: Domain, value: Any) -> bool:
+    return not isinstance(domain, Range) or domain.contains(value)
 
 
 def _is_near(domain: Range, trial: TrialView, name: str, end: str) -> bool:

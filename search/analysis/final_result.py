@@ -31,31 +31,24 @@ PAIRS, EACH = 5, 8  # pairs of classes whose mistakes are shown, and examples of
 class SeedRun:
     """The winner trained once more, on training and validation images together.
 
-    Attributes:
-        curve: its epochs. Their validation figures mean nothing here, since those images were
-            trained on; they are not shown.
-        training: score on all images that it was trained on, in evaluation mode.
-        test: score on the test images.
-        calibration: see `search.training.metrics.calibration`, on the test images.
-        seconds: spent on training.
+    What its curve says of validation means nothing, since those images were trained on.
     """
 
     seed: int
     curve: tuple[Epoch, ...]
-    training: Score
+    training: Score  # on all images that it was trained on, in evaluation mode
     test: Score
-    calibration: Mapping[str, float]
-    seconds: float
+    calibration: Mapping[str, float]  # on the test images, see `search.training.metrics`
+    seconds: float  # spent on training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureMaps:
-    """image_CHW: uint8, what went in; what: the same in words; stages: the output of each,
-    (C, H, W), in running order."""
+    """What one image becomes inside a network."""
 
     image_CHW: NDArray[np.uint8]
-    what: str
-    stages: Mapping[str, NDArray[np.float32]]
+    what: str  # the image in words
+    stages: Mapping[str, NDArray[np.float32]]  # the output of each, (C, H, W), in running order
 
 
 class Mistake(NamedTuple):
@@ -72,46 +65,31 @@ class FinalResult:
     """Everything that finalize's page, pictures, metrics and summary are made from.
 
     Attributes:
-        view: the study as it was before this: `view.results` are the earlier test evaluations,
-            about which people are warned.
-        trial: the winner.
-        epochs: how many each run was trained.
-        layers: of the winner's network.
-        runs: one for each seed, in order; the first one's weights are kept.
-        training_count, test_count: images that the runs were trained on and tested on.
-        opened_at: when the test set was opened.
-        confusion_KK: counts on the test set, added up over the runs: its sum is runs x test_count.
-        kernels: weights of the first convolution of the first run, float, of shape (C_out, C_in,
-            height, width); None where there is none.
-        hardware, versions: of this process.
-        temperature: fitted on the trial's validation images; 1: none.
-        why: how the trial was chosen, where it is not simply the study's best; else empty.
-        candidates: among which it was chosen, after fresh seeds; empty without any.
-        evaluation: the number of this test evaluation among the study's, from 1.
-        fingerprint: of the data set's content.
-        features: of the first run's network; None where it has no convolutions.
+        view: the study as it was before this: `view.results` are the earlier test evaluations.
+        kernels: weights of the first convolution of the first run, of shape (C_out, C_in, height,
+            width); None where there is none, as of `features`.
         mistakes: of the first run, for each of the most confused pairs of classes.
         reliability: what `search.training.metrics.reliability` finds on the test set, added up over
             the runs, without the temperature and with it: (2, CALIBRATION_BINS, 3).
     """
 
     view: StudyView
-    trial: TrialView
-    epochs: int
+    trial: TrialView  # the winner
+    epochs: int  # that each run was trained
     layers: tuple[LayerRow, ...]
-    runs: tuple[SeedRun, ...]
-    training_count: int
+    runs: tuple[SeedRun, ...]  # one for each seed, in order; the first one's weights are kept
+    training_count: int  # images that each run was trained on
     test_count: int
     opened_at: datetime
-    confusion_KK: NDArray[np.int64]
+    confusion_KK: NDArray[np.int64]  # added up over the runs
     kernels: NDArray[np.float32] | None
     hardware: str
     versions: Mapping[str, str]
-    temperature: float = 1.0
-    why: str = ""
-    candidates: tuple[Candidate, ...] = ()
-    evaluation: int = 1
-    fingerprint: str | None = None
+    temperature: float = 1.0  # fitted on the trial's validation images; 1: none
+    why: str = ""  # how the trial was chosen, where it is not simply the study's best
+    candidates: tuple[Candidate, ...] = ()  # among which it was chosen, after fresh seeds
+    evaluation: int = 1  # the number of this test evaluation among the study's
+    fingerprint: str | None = None  # of the data set's content
     features: FeatureMaps | None = None
     mistakes: tuple[tuple[Mistake, ...], ...] = ()
     reliability: NDArray[np.float64] | None = None
@@ -157,12 +135,8 @@ def collect_mistakes(
         of_pair_N = np.isin(labels_N, pair) & np.isin(predicted_N, pair)
         numbers = np.flatnonzero(of_pair_N & (labels_N != predicted_N))
         surest = numbers[np.argsort(-sure_N[numbers], kind="stable")][:EACH]
-        found.append(
-            tuple(
-                Mistake(images_NCHW[n], int(labels_N[n]), int(predicted_N[n]), float(sure_N[n]))
-                for n in surest
-            )
-        )
+        of_N = images_NCHW, labels_N.tolist(), predicted_N.tolist(), sure_N.tolist()
+        found.append(tuple(Mistake(*(values[n] for values in of_N)) for n in surest))
     return tuple(filter(None, found))
 
 
@@ -187,8 +161,7 @@ def by_class(final: FinalResult) -> list[dict[str, Any]]:
 def figures_on_test(final: FinalResult) -> dict[str, Any]:
     """The test set's part of `metrics.json`, and what is recorded of the evaluation.
 
-    Means over the seeds; `std` and `loss_std` are sample standard deviations over them, null for
-    one seed. `uncertainty` names both of what makes the accuracy uncertain.
+    Means over the seeds, and sample standard deviations over them, null for one seed.
     """
     scores = [run.test for run in final.runs]
     return {

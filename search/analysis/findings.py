@@ -1,8 +1,4 @@
-"""What a study's trials show: its best trials, and sentences that stand only where true.
-
-Whether the best is the baseline, whether none has beaten it for long, and whether it over-fits;
-which trials no other beats in both size and value: the Pareto front.
-"""
+"""What a study's trials show: its best trials, and sentences that stand only where true."""
 
 from __future__ import annotations
 
@@ -57,10 +53,9 @@ def stop_in_words(view: StudyView) -> str | None:
     without = sum(bool(one.reports) and one.reports[-1].reported_at > last for one in others)
     if without < max(LONG, SHARE * view.finished):
         return None
-    found = f"None of the last {without} trials beat the best"
-    if view.finished >= view.spec.trials:
-        return f"{found}: more of them promise little."
-    return f"{found}: you could stop here and finalize."
+    done = view.finished >= view.spec.trials
+    advice = "more of them promise little" if done else "you could stop here and finalize"
+    return f"None of the last {without} trials beat the best: {advice}."
 
 
 def overfitting_in_words(trial: TrialView, view: StudyView) -> str | None:
@@ -107,16 +102,13 @@ def size_name(view: StudyView) -> str:
 
 
 def pareto_front(view: StudyView) -> list[TrialView]:
-    """Complete trials that no other equals in both size and value and beats in one.
-
-    Smallest network first.
-    """
-    front: list[TrialView] = []
-    least = math.inf
+    """Complete trials that no other equals in both size and value and beats in one, the smallest
+    network first."""
+    front, least = list[TrialView](), math.inf
     sized = [
-        (size, best.value, trial)
+        (size, trial.best.value, trial)
         for trial in view.leaderboard
-        if (size := measured(trial, size_name(view))) and (best := trial.best) is not None
+        if trial.best and (size := measured(trial, size_name(view)))
     ]
     for _, loss, trial in sorted(sized, key=lambda entry: entry[:2]):
         if loss < least:

@@ -1,8 +1,5 @@
-"""How much of the losses each searched parameter explains: Optuna's fANOVA.
-
-Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance":
-a random forest is fitted to the losses, and its variance divided among parameters.
-"""
+"""How much of the losses each searched parameter explains: Optuna's fANOVA (Hutter, Hoos and
+Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance")."""
 
 from __future__ import annotations
 
@@ -35,18 +32,12 @@ RESAMPLES = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importances:
-    """Shares of the variance, highest first, adding up to 1.
+    """How much of the losses' variance each parameter explains."""
 
-    Attributes:
-        spread: of each share, the standard deviation when trials are drawn again with replacement.
-        trials: that it is estimated from.
-        epoch: after which all were compared.
-    """
-
-    shares: Mapping[str, float]
-    spread: Mapping[str, float]
-    trials: int
-    epoch: int
+    shares: Mapping[str, float]  # highest first, adding up to 1
+    spread: Mapping[str, float]  # standard deviation when trials are drawn again with replacement
+    trials: int  # that it is estimated from
+    epoch: int  # after which all were compared
 
 
 def importances(view: StudyView) -> Importances | None:
@@ -69,11 +60,10 @@ def importances(view: StudyView) -> Importances | None:
 
 
 def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
-    """An epoch, and the trials that have trained so long, with their losses up to it.
+    """An epoch, and the trials that have trained so long, with their lowest losses up to it.
 
-    Losses of different epochs cannot be compared: each trial counts with its lowest up to the last
-    epoch that a third of them have trained, but for those that were stopped before. Losses above
-    guessing's count as guessing's. None where there are too few trials or parameters.
+    It is the last one that a third of all have trained. Losses above guessing's count as
+    guessing's. None where there are too few trials or parameters.
     """
     space, guessing = distributions(view.spec), guessing_value(view)
     trained = [  # of the space: not the baseline
@@ -102,9 +92,7 @@ def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
 
 
 def shares_of(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Each parameter's share of the variance, highest first.
-
-    Empty where there is no variance to explain: in a draw of few trials, say, of one loss."""
+    """Each parameter's share of the variance, highest first; empty where there is none."""
     if len({trial.value for trial in trials}) < 2:
         return {}
     with warnings.catch_warnings(), optuna_warnings_only():  # nobody else gets to see this study

@@ -3,9 +3,6 @@
 Two things make an accuracy uncertain, and no ± stands without saying which of them it is. Which
 images it was counted on: `± 0.26 (sampling)`, one binomial standard error. And which seed it was
 trained with: `± 0.12 (3 seeds)`, the sample standard deviation over the trainings.
-
-Two times that a study took are told apart: by the clock on the wall, while at least one trial was
-in training; and added up over trials, which is more where several workers train side by side.
 """
 
 from __future__ import annotations
@@ -33,12 +30,7 @@ MEANING = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """Something measured at a trial's best epoch.
-
-    Attributes:
-        words: what it is called.
-        factor, digits, unit: how it is shown; errors and accuracies are shares, shown in percent.
-    """
+    """Something measured at a trial's best epoch, and how it is shown: shares in percent."""
 
     words: str
     lower_is_better: bool = True
@@ -128,19 +120,12 @@ def measured(trial: TrialView, name: str) -> float | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """The accuracy of one training, or the mean of several, on the same images.
+    """The accuracy of one training, or the mean of several, on the same images."""
 
-    Attributes:
-        mean: in [0, 1].
-        images: that each training was scored on.
-        seeds: how many trainings.
-        seed_std: over the trainings; None of a single one.
-    """
-
-    mean: float
-    images: int
-    seeds: int = 1
-    seed_std: float | None = None
+    mean: float  # in [0, 1]
+    images: int  # that each training was scored on
+    seeds: int = 1  # how many trainings
+    seed_std: float | None = None  # over the trainings; None of a single one
 
     @property
     def sampling_error(self) -> float:

@@ -68,14 +68,13 @@ def estimate(
 
     The baseline, made by hand and often small, says little of the others.
 
-    After the third of 50 trials it is within a factor of two in four of five simulated studies
-    (tests/search/analysis/test_time_left.py). Arms go as they went before; those that have not
-    been trained yet count like the others, and make the estimate that much less certain.
+    After the third of 50 trials it is within a factor of two in four of five simulated studies.
+    Arms go as they went before; those not trained yet count like the others, and make the estimate
+    that much less certain.
 
     Args:
         trials: all that the study has, by number.
-        workers: processes, each of which trains one trial, or several in turn; None: as many as
-            now, or one.
+        workers: processes that train; None: as many as now, or one.
     """
     workers = workers or len({trial.worker for trial in trials if trial.state == "running"}) or 1
     counted = ("complete", "pruned", *(["failed"] if spec.is_comparison else []))

@@ -6,16 +6,11 @@ import argparse
 import ipaddress
 import socket
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from search.dashboard import ServingError
 from search.dashboard.server import LOOPBACK_NAMES, check_host_name, listen, serve
 from search.terminal.commands import Parser, run
-
-if TYPE_CHECKING:
-    from search.store.database import Database
 
 EXAMPLES = """
 python -m search.dashboard                      # http://127.0.0.1:8080, read-only
@@ -72,9 +67,12 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str]) -> int:
     # Not needed for --help, and with all that draws they take seconds to import.
     import optuna_dashboard
+    from werkzeug.exceptions import ServiceUnavailable
 
     from search.dashboard.artifacts import ArtifactStore
     from search.dashboard.guard import Guard, load_token
+    from search.store import DatabaseGoneError
+    from search.store.database import snapshot
     from search.store.folders import ARTIFACTS, runs_folder, usable
     from search.store.opening import forbid_writing, open_database
     from search.terminal.stopping import StopOnSignal
@@ -87,29 +85,22 @@ def _serve(args: argparse.Namespace, listening: socket.socket, names: list[str])
         if not args.edit:
             forbid_writing(db)
         app = optuna_dashboard.wsgi(db.optuna, artifact_store=ArtifactStore(folder))
-        check = partial(_check_file, db)
-        guard = Guard(
-            app, hosts=LOOPBACK_NAMES.union(names), edit=args.edit, token=token, check=check
-        )
+
+        def check() -> None:
+            """Nothing is shown of a database that is away."""
+            try:
+                with snapshot(db):
+                    pass
+            except DatabaseGoneError as error:
+                raise ServiceUnavailable(str(error)) from error
+
+        hosts = LOOPBACK_NAMES.union(names)
+        guard = Guard(app, hosts=hosts, edit=args.edit, token=token, check=check)
         url = f"http://{names[0] if names else '127.0.0.1'}:{listening.getsockname()[1]}/"
         _announce(url, db.url, args, secret)
         serve(guard, listening, stopping)
         db.close()
     return stopping.exit_code
-
-
-def _check_file(db: Database) -> None:
-    """Nothing is shown of a database that is away."""
-    from werkzeug.exceptions import ServiceUnavailable
-
-    from search.store import DatabaseGoneError
-    from search.store.database import snapshot
-
-    try:
-        with snapshot(db):
-            pass
-    except DatabaseGoneError as error:
-        raise ServiceUnavailable(str(error)) from error
 
 
 def _announce(url: str, storage: str, args: argparse.Namespace, secret: str) -> None:

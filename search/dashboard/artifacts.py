@@ -46,10 +46,8 @@ class TrialPictures:
     def upload(self, lease: Lease, confusion_KK: NDArray[np.int64]) -> None:
         """Learning curves and confusion matrix of a trial that is about to be told complete.
 
-        Where time is short, of a trial only that is the best so far.
-
-        Args:
-            confusion_KK: validation images by true and predicted class, after the last epoch.
+        Where time is short, of a trial only that is the best so far. `confusion_KK` is of
+        validation images, after the last epoch.
 
         Raises:
             StorageError: the database was unavailable, or the study is gone.

@@ -1,7 +1,4 @@
-"""What optuna-dashboard shows of a study beside its own: our part of its note, and figures.
-
-Kept up to date at a bounded cost.
-"""
+"""What optuna-dashboard shows of a study beside its own: our part of its note, and figures."""
 
 from __future__ import annotations
 
@@ -24,8 +21,7 @@ _log = logging.getLogger(__name__)
 class ContentWriter:
     """Writes the content from the study as it stands; never raises, since the study matters more.
 
-    Writing costs more the longer the study is: after a write that took t seconds the next one
-    waits for 100 t, or half a minute if that is longer.
+    After a write that took t seconds the next one waits for 100 t, or half a minute if longer.
     """
 
     def __init__(self, study: StudyHandle) -> None:

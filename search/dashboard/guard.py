@@ -106,9 +106,8 @@ class Token:
     def is_session(self, value: str) -> bool:
         found = re.match(r"(\d{1,12})\.", value, re.ASCII)
         ends = int(found[1]) if found else 0
-        return hmac.compare_digest(_digest(value), _digest(self.session(ends))) and (
-            time.time() < ends
-        )
+        is_ours = hmac.compare_digest(_digest(value), _digest(self.session(ends)))
+        return is_ours and time.time() < ends
 
 
 def _digest(text: str) -> bytes:
@@ -147,21 +146,14 @@ def load_token(path: Path) -> tuple[Token, str]:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The dashboard's application, guarded; itself a WSGI application.
-
-    Attributes:
-        hosts: names, as in Host headers and without ports, under which this server may be called.
-        edit: changes are let through.
-        token: asked of everyone; None: of nobody.
-        check: raises an HTTPException where there is nothing to show any more.
-    """
+    """The dashboard's application, guarded; itself a WSGI application."""
 
     app: Any
     _: KW_ONLY
-    hosts: Set[str]
-    edit: bool = False
-    token: Token | None = None
-    check: Callable[[], None] = lambda: None
+    hosts: Set[str]  # names in Host headers, without ports, under which this server may be called
+    edit: bool = False  # changes are let through
+    token: Token | None = None  # asked of everyone; None: of nobody
+    check: Callable[[], None] = lambda: None  # raises an HTTPException where nothing can be shown
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
@@ -207,10 +199,8 @@ class Guard:
         return answer
 
     def _require_change(self, request: Request, host: str) -> None:
-        """Refuse a change that is not offered, or not asked for by a page of this very server.
-
-        Browsers say by Origin which page asks; the name and port must be ours, whatever the scheme.
-        """
+        """Refuse a change that is not offered, or not asked for by a page of this very server:
+        the Origin's name and port must be ours, whatever the scheme."""
         if not CHANGES.fullmatch(f"{request.method} {request.environ['PATH_INFO']}"):
             raise Forbidden("This change is not offered: only notes and deletion are.")
         if not self.edit:
@@ -234,11 +224,7 @@ def _has_token(request: Request, token: Token) -> bool:
 
 
 def _log_in(request: Request, token: Token) -> Response:
-    """Send on who has the token in the address, without it and with a cookie.
-
-    Raises:
-        Unauthorized: the request has no token, or another one.
-    """
+    """Send on who has the token in the address, without it and with a cookie; refuse others."""
     if request.method != "GET" or not token.matches(request.args.get(PARAMETER, "")):
         raise Unauthorized(
             "This dashboard asks for a token: open the address that the command has printed, "

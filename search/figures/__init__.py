@@ -1,8 +1,7 @@
 """Figures: a registry of all there are, in the order in which they are shown.
 
-The report, the dashboard, the files in `runs/<study>/figures/` and `study_figures` loop over
-FIGURES, finalize's page and files over FINAL_FIGURES. Plotly, matplotlib and what they draw are
-imported only when a figure is made.
+FIGURES are those of a study, FINAL_FIGURES those of finalize. Plotly, matplotlib and what they draw
+are imported only when a figure is made.
 """
 
 from __future__ import annotations
@@ -31,25 +30,18 @@ Source = TypeVar("Source")
 class Figure(Generic[Source]):
     """A figure of a study (`Source` is StudyView) or of a finalised network (FinalResult).
 
-    Attributes:
-        title: above the figure, unless `make` gives it one.
-        description: what it shows, in one line; also for those who cannot see it.
-        make: draws it. It gets our style, and a subtitle that names data set and counts, unless it
-            calls `search.figures.style.apply_style`. Text in `layout.meta["caption"]` is shown
-            below. Plotly reads HTML: escape names with `search.figures.style.in_figure`.
-        section: of the report or of finalize's page.
-        applies: whether there is, or will be, anything to show of such a study.
-        in_dashboard: for figures of at most about 50 kB that take little work.
-        dashboard_id: where the dashboard has it under another name than the registry.
+    What `make` draws gets our style, and a subtitle that names data set and counts, unless it calls
+    `search.figures.style.apply_style`. Text in `layout.meta["caption"]` is shown below. Plotly
+    reads HTML: escape names with `search.figures.style.in_figure`.
     """
 
-    title: str
-    description: str
+    title: str  # above the figure, unless `make` gives it one
+    description: str  # what it shows, in one line; also for those who cannot see it
     make: Callable[[Source], go.Figure]
-    applies: Callable[[Source], bool] = lambda _: True
-    section: Section = "more"
-    in_dashboard: bool = True
-    dashboard_id: str = ""
+    applies: Callable[[Source], bool] = lambda _: True  # there is, or will be, anything to show
+    section: Section = "more"  # of the report or of finalize's page
+    in_dashboard: bool = True  # for figures of at most about 50 kB that take little work
+    dashboard_id: str = ""  # where the dashboard has it under another name
 
     def draw(self, source: Source) -> go.Figure:
         """The figure in our style. An error of `make` is shown in its place."""
@@ -92,7 +84,7 @@ def _is_search(view: StudyView) -> bool:
 FIGURES: dict[str, Figure[StudyView]] = {
     "arms": Figure(
         "Arms", "Value of each seed by arm, with mean and standard deviation",
-        _lazily("arms:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
+        _lazily("study:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
     ),
     "history": Figure(
         "Best so far", "Lowest value of any complete trial, by trials finished",

@@ -1,8 +1,7 @@
 """Plotly figures drawn once more by matplotlib, as files: PNG, and SVG whose text stays text.
 
-A figure is drawn from its own traces, so that file and page show the same data. What is drawn is
-what our figures are made of: lines, markers, error bars, lying bars, contours and heat maps on one
-or more axes side by side or below each other. Plotly cannot write files itself without a browser.
+Plotly cannot write files itself without a browser. Drawn from a figure's own traces is what ours
+are made of: lines, markers, error bars, lying bars, contours and heat maps, in panels.
 """
 
 from __future__ import annotations
@@ -76,8 +75,7 @@ def drawn(plot: go.Figure) -> Figure:
     """The plotly figure on white ground."""
     figure = plot.to_dict()
     layout = figure["layout"]
-    names = [key for key in layout if key.startswith("xaxis")]
-    names.sort(key=lambda name: (len(name), name))  # xaxis, xaxis2, xaxis10
+    names = sorted((key for key in layout if key.startswith("xaxis")), key=lambda x: (len(x), x))
     given = [(layout[name], layout[name.replace("x", "y", 1)]) for name in names]
     rows = len({y.get("domain", (0, 1))[0] for _, y in given})
     columns = math.ceil(len(names) / rows)
@@ -120,12 +118,14 @@ def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _draw_lines(axes: Axes, trace: Mapping[str, Any]) -> None:
-    line, marker, look = trace.get("line", {}), trace.get("marker", {}), dict[str, Any]()
-    look["color"], look["alpha"] = marker.get("color", line.get("color")), trace.get("opacity", 1)
-    mode = trace.get("mode", "lines")
-    look["linestyle"] = LINES[line.get("dash", "solid")] if "lines" in mode else ""
-    look["linewidth"] = 0.8 * line.get("width", 2)
-    look["drawstyle"] = "steps-post" if line.get("shape") == "hv" else "default"
+    line, marker, mode = trace.get("line", {}), trace.get("marker", {}), trace.get("mode", "lines")
+    look: dict[str, Any] = {
+        "color": marker.get("color", line.get("color")),
+        "alpha": trace.get("opacity", 1),
+        "linestyle": LINES[line.get("dash", "solid")] if "lines" in mode else "",
+        "linewidth": 0.8 * line.get("width", 2),
+        "drawstyle": "steps-post" if line.get("shape") == "hv" else "default",
+    }
     if "markers" in mode:
         symbol = marker.get("symbol", "circle")
         look["marker"] = MARKERS.get(symbol.removesuffix("-open"), "x")

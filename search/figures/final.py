@@ -15,19 +15,9 @@ from plotly.subplots import make_subplots
 from data.errors import grouped
 from search.analysis.final_result import FinalResult
 from search.analysis.wording import counted, data_in_words, fitted, percent, printable
-from search.figures import FINAL_FIGURES, draw_all
+from search.figures import FINAL_FIGURES, draw_all, style
 from search.figures.files import Draw, rendered, write_pictures
 from search.figures.images import draw_feature_maps, draw_kernels, draw_mistakes
-from search.figures.style import (
-    BLUE,
-    GREY,
-    VERMILION,
-    add,
-    apply_style,
-    at_epoch,
-    in_figure,
-    short,
-)
 from search.store.records import EpochRow
 from search.store.views import StudyView, TrialView
 
@@ -43,17 +33,17 @@ def training_curves(final: FinalResult) -> go.Figure:
     number = final.trial.number
     names = f"trial #{number}: training", f"trial #{number}: validation"
     figure = loss_and_error(final.trial.curve, final.trial.best, names)
-    name, line = "final runs: training", {"color": GREY, "width": 1}
+    name, line = "final runs: training", {"color": style.GREY, "width": 1}
     for column, what, factor in PANELS:
         for rank, run in enumerate(final.runs):
             x = [row.epoch for row in run.curve]
-            y = [short(factor * getattr(row, f"train_{what}")) for row in run.curve]
+            y = [style.short(factor * getattr(row, f"train_{what}")) for row in run.curve]
             place = {"row": 1, "col": column, "showlegend": column == 1 and rank == 0}
             hover = f"seed {run.seed}, epoch %{{x}}: %{{y}}"
-            add(figure, x, y, name, hover, line=line, legendgroup="final", **place)
-    apply_style(
+            style.add(figure, x, y, name, hover, line=line, legendgroup="final", **place)
+    style.apply_style(
         figure,
-        f"{in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
+        f"{style.in_figure(data_in_words(final.view))}, one run; final runs: {len(final.runs)} on "
         f"{grouped(final.training_count)} images<br>training values are means over the epoch, "
         "augmented and with dropout, as the weights changed",
     )
@@ -63,26 +53,21 @@ def training_curves(final: FinalResult) -> go.Figure:
 def loss_and_error(
     rows: Sequence[EpochRow], best: EpochRow | None, names: tuple[str, str]
 ) -> go.Figure:
-    """Two panels by epoch, of training and validation; the best epoch is marked.
-
-    Args:
-        rows: reports in order; rung 0 stands where in its epoch it was taken.
-        names: of the training and of the validation curve.
-    """
+    """Two panels by epoch, of training and validation (`names`); the best epoch is marked."""
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
-    looks = ({"color": BLUE, "width": 2, "dash": "dash"}, {"color": VERMILION, "width": 2})
-    circle = {"color": VERMILION, "size": 11, "symbol": "circle-open"}
-    epochs = list(map(at_epoch, rows))
+    looks = {"color": style.BLUE, "dash": "dash"}, {"color": style.VERMILION}
+    circle = {"color": style.VERMILION, "size": 11, "symbol": "circle-open"}
+    epochs = list(map(style.at_epoch, rows))
     for column, what, factor in PANELS:
         place = {"row": 1, "col": column, "showlegend": column == 1}
         for part, name, look in zip(("train", "validation"), names, looks, strict=True):
-            values = [short(factor * getattr(row, f"{part}_{what}")) for row in rows]
+            values = [style.short(factor * getattr(row, f"{part}_{what}")) for row in rows]
             hover = f"{name}, epoch %{{x}}: %{{y}}"
-            add(figure, epochs, values, name, hover, line=look, **place)
+            style.add(figure, epochs, values, name, hover, line={**look, "width": 2}, **place)
         if best is not None:
-            value = short(factor * getattr(best, f"validation_{what}"))
-            name = f"best epoch: {best.epoch}"
-            add(figure, [best.epoch], [value], name, f"{name}: %{{y}}", marker=circle, **place)
+            value = style.short(factor * getattr(best, f"validation_{what}"))
+            name, hover = f"best epoch: {best.epoch}", f"best epoch: {best.epoch}: %{{y}}"
+            style.add(figure, [best.epoch], [value], name, hover, marker=circle, **place)
     figure.update_xaxes(title_text="epoch", rangemode="tozero")
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="loss (cross entropy, nats)", col=1)
@@ -95,15 +80,16 @@ def reliability_diagram(final: FinalResult) -> go.Figure:
     figure, names = go.Figure(), ["the network's own"]
     if final.temperature != 1:
         names.append(f"logits divided by {final.temperature:.3f}")
-    add(figure, [0, 1], [0, 1], "confidence fits", line={"color": GREY, "width": 1, "dash": "dash"})
+    diagonal = {"color": style.GREY, "width": 1, "dash": "dash"}
+    style.add(figure, [0, 1], [0, 1], "confidence fits", line=diagonal)
     bins_2B3 = final.reliability if final.reliability is not None else ()
-    for name, color, bins_B3 in zip(names, (VERMILION, BLUE), bins_2B3, strict=False):
+    for name, color, bins_B3 in zip(names, (style.VERMILION, style.BLUE), bins_2B3, strict=False):
         images_B, confidence_B, right_B = bins_B3[bins_B3[:, 0] > 0].T
         x, y = ((sums_B / images_B).round(3).tolist() for sums_B in (confidence_B, right_B))
         hover = "confidence %{x:.1%}, right %{y:.1%}, %{customdata} predictions"
         look = {"mode": "lines+markers", "marker": {"color": color}, "line": {"color": color}}
-        add(figure, x, y, name, hover, customdata=images_B.astype(int).tolist(), **look)
-    apply_style(figure, in_figure(tested_on(final)))
+        style.add(figure, x, y, name, hover, customdata=images_B.astype(int).tolist(), **look)
+    style.apply_style(figure, style.in_figure(tested_on(final)))
     figure.update_xaxes(title_text="mean confidence of a bin", range=[0, 1.02])
     return figure.update_yaxes(title_text="share of them right", range=[0, 1.02])
 
@@ -123,13 +109,10 @@ def tested_on(final: FinalResult) -> str:
 def confusion_matrix(
     confusion_KK: NDArray[np.int64], class_names: Sequence[str], below: str
 ) -> go.Figure:
-    """Counts, rows by true class. Colour: square root of the row's share, so that errors show.
-
-    `below`: the subtitle; unescaped, like the class names.
-    """
+    """Counts, rows by true class. Colour: square root of the row's share, so that errors show."""
     # A class without images keeps a row of zeros.
     shares_KK = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
-    labels = [in_figure(fitted(name)) for name in class_names]
+    labels = [style.in_figure(fitted(name)) for name in class_names]
     counts = confusion_KK.tolist()
     bar = {
         "title": {"text": "share of<br>true class"},
@@ -154,7 +137,7 @@ def confusion_matrix(
         ygap=1,
         colorbar=bar,
     )
-    apply_style(figure, in_figure(below), "Confusion matrix")
+    style.apply_style(figure, style.in_figure(below), "Confusion matrix")
     figure.update_layout(height=660)
     ticks = {"tickvals": list(range(len(labels))), "ticktext": labels, "showgrid": False}
     figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
@@ -163,8 +146,7 @@ def confusion_matrix(
 
 
 def image_drawings(final: FinalResult) -> dict[str, Draw]:
-    """What draws the pictures that are no plotly figures, where there are such: kernels of the
-    first layer, feature maps, and the mistakes of the most confused pairs."""
+    """What draws the pictures that are no plotly figures, where there are such."""
     title, names = fitted(final.view.dataset.title), final.view.dataset.class_names
     network = f"trial {final.trial.number}, seed {final.runs[0].seed}"
     made: dict[str, Draw] = {}
@@ -180,10 +162,7 @@ def image_drawings(final: FinalResult) -> dict[str, Draw]:
 
 
 def save_pictures(final: FinalResult, folder: Path) -> list[Path]:
-    """Write FINAL_FIGURES and `image_drawings`, on white ground, as PNG and as SVG.
-
-    Returns the files; each is written whole or not at all.
-    """
+    """Write FINAL_FIGURES and `image_drawings` as PNG and as SVG. Returns the files."""
     figures = draw_all(FINAL_FIGURES, final)
     return write_pictures({**figures, **image_drawings(final)}, folder)
 
@@ -193,14 +172,13 @@ def trial_pictures(
 ) -> dict[str, bytes]:
     """PNG of each picture of a trial with a report, by its file's name.
 
-    Args:
-        confusion_KK: validation images by true and predicted class after the last epoch.
+    `confusion_KK` is of validation images, after the last epoch.
     """
     data, last, best = data_in_words(view), trial.reports[-1].epoch, trial.best
     names = "training (augmented, with dropout)", "validation"
     curves = loss_and_error(trial.reports, best, names)
     found = "" if best is None else f"<br>best after epoch {best.epoch} of {last}"
-    apply_style(curves, f"{in_figure(data)}; one run{found}", f"Trial {trial.number}")
+    style.apply_style(curves, f"{style.in_figure(data)}; one run{found}", f"Trial {trial.number}")
     curves.update_layout(height=350)
     right, images = grouped(int(np.trace(confusion_KK))), grouped(int(confusion_KK.sum()))
     score = f"{right} of {images} validation images right after epoch {last}"

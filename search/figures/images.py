@@ -131,8 +131,7 @@ def tile(maps_CHW: NDArray[Any]) -> NDArray[np.float32]:
     """Maps in reading order, COLUMNS a row, a pixel of NaN between them."""
     count, height, width = maps_CHW.shape
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
-    grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, np.float32)
-    for number, map_HW in enumerate(maps_CHW):
-        top, left = number // COLUMNS * (height + 1), number % COLUMNS * (width + 1)
-        grid[top : top + height, left : left + width] = map_HW
-    return grid
+    framed = np.full((rows * columns, height + 1, width + 1), np.nan, np.float32)
+    framed[:count, :-1, :-1] = maps_CHW
+    grid = framed.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    return grid.reshape(rows * (height + 1), -1)[:-1, :-1]

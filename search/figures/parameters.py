@@ -1,8 +1,4 @@
-"""What a search found out about its parameters.
-
-Trials that were stopped early are drawn, but apart from the complete ones: their losses are of
-fewer epochs.
-"""
+"""What a search found out about its parameters."""
 
 from __future__ import annotations
 
@@ -63,13 +59,12 @@ def contour(view: StudyView) -> go.Figure:
         with optuna_warnings_only():
             study = optuna.create_study()
             study.add_trials(trials)
-            drawn = optuna.visualization.plot_contour(study, params=names)
+            figure = optuna.visualization.plot_contour(study, params=names)
         bar = {"title": {"text": view.spec.value.word}}
-        drawn.update_layout(title=None).update_traces(selector={"type": "contour"}, colorbar=bar)
-        drawn.data[0].z = [[style.short(value) for value in row] for row in drawn.data[0].z]
+        figure.update_layout(title=None).update_traces(selector={"type": "contour"}, colorbar=bar)
+        figure.data[0].z = [[style.short(value) for value in row] for row in figure.data[0].z]
         for letter in "xy":
-            _number_choices(drawn, letter)
-        figure = drawn
+            _number_choices(figure, letter)
     style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials after epoch {epoch}"))
     return figure
 

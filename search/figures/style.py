@@ -1,8 +1,7 @@
 """One style for all figures, and what they take from a study: few digits, few points.
 
-Readable on light and on dark ground, and without colour vision: the colours are those of Okabe and
-Ito (2008, "Color Universal Design") that keep a contrast of 3:1 on white and on the pages' dark
-ground. Lines differ by their dashes, too.
+The colours are those of Okabe and Ito (2008, "Color Universal Design") that keep a contrast of 3:1
+on white and on the pages' dark ground. Lines differ by their dashes, too.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ def line_style(rank: int) -> dict[str, Any]:
 def add(
     figure: go.Figure, x: Sequence[Any], y: Sequence[Any], name: str, hover: str = "", **look: Any
 ) -> None:
-    """Add points, or a line where `look` has `line` alone.
-
-    `hover`: plotly's template for a point; without one the pointer finds nothing.
-    """
+    """Add points, or a line where `look` has `line` alone. `hover`: plotly's template."""
     shown = {"hovertemplate": f"{hover}<extra></extra>"} if hover else {"hoverinfo": "skip"}
     mode = "markers" if "marker" in look else "lines"
     figure.add_scatter(x=x, y=y, name=name, **{"mode": mode, **shown, **look})
@@ -99,7 +95,7 @@ def add_trials(
 def _trained_colour(view: StudyView, trial: TrialView) -> str:
     """From grey, not at all, to blue, all epochs."""
     share = min(1.0, len(trial.curve) / view.spec.epochs)
-    pairs = ((int(c[place : place + 2], 16) for c in (GREY, BLUE)) for place in (1, 3, 5))
+    pairs = zip(*(bytes.fromhex(colour[1:]) for colour in (GREY, BLUE)), strict=True)
     return "#" + "".join(f"{round(grey + share * (blue - grey)):02X}" for grey, blue in pairs)
 
 
@@ -122,8 +118,7 @@ def apply_style(figure: go.Figure, below: str, title: str | None = None) -> None
         separators=". ",
     )
     axis = {"gridcolor": _GRID, "linecolor": _GRID, "zeroline": False, "automargin": True}
-    for update in (figure.update_xaxes, figure.update_yaxes):
-        update(**axis, title_standoff=8)
+    figure.update_xaxes(**axis, title_standoff=8).update_yaxes(**axis, title_standoff=8)
 
 
 def note_absence(figure: go.Figure, text: str) -> None:
@@ -131,8 +126,7 @@ def note_absence(figure: go.Figure, text: str) -> None:
     place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
     note = in_figure(fitted(text, _MOST_ERROR))
     figure.add_annotation(text=note, showarrow=False, font={"size": 14}, **place)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
 
 
 def subtitle(view: StudyView, remark: str = "one run each") -> str:
@@ -155,10 +149,8 @@ def axis(view: StudyView) -> str:
 
 
 def value_axis(view: StudyView) -> dict[str, Any]:
-    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower.
-
-    A diverging trial would otherwise squeeze all others into a line; see `guessing_value`.
-    """
+    """A logarithmic axis from the lowest value to the highest, or to that of guessing if lower:
+    a diverging trial would squeeze all others into a line."""
     found = [value for trial in view.trials for _, value in points(trial) if value > 0]
     guessing = guessing_value(view)
     low, high = min(found, default=guessing / 10), max(found, default=guessing)

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.datasets import DATASETS
 from data.errors import grouped
-from search.analysis.candidates import candidates_table
+from search.analysis.candidates import mean_over_seeds, ranked
 from search.analysis.final_result import FinalResult, by_class, calibrations, confused_pairs
 from search.analysis.measures import MEASURES, sampling_error
 from search.analysis.wording import counted, spread
@@ -26,14 +26,15 @@ def final_page(final: FinalResult) -> str:
     """One offline HTML page."""
     pictures = {name: rendered(draw, "png") for name, draw in image_drawings(final).items()}
     figures = draw_all(FINAL_FIGURES, final)
-    view = final.view
-    dataset = DATASETS.get(view.dataset.name)
-    title = f"{view.dataset.title}: trial {final.trial.number} on the test set"
+    dataset = DATASETS.get(final.view.dataset.name)
+    title = f"{final.view.dataset.title}: trial {final.trial.number} on the test set"
     text = markdown(
         "final.md",
         kind="png",
         pictures=pictures,
         means=_means,
+        ranked=ranked,
+        mean_over_seeds=mean_over_seeds,
         test_loss=_of_seeds([run.test.loss for run in final.runs], "loss"),
         options=_options(final),
         licence=dataset and dataset.licence,
@@ -56,7 +57,6 @@ def _values(final: FinalResult) -> dict[str, Any]:
         "tested_on": tested_on,
         "by_class": by_class,
         "scores": _scores(final),
-        "candidates": candidates_table(final.candidates, final.view.spec.objective),
         "pairs": _confused(final),
         "calibrated": {
             name: _of_seeds(found, "loss" if name == "loss" else "error")
@@ -91,13 +91,12 @@ def _scores(final: FinalResult) -> list[tuple[str, ...]]:
     ]
 
 
-def _means(scores: Sequence[Score]) -> tuple[str, str, str]:
+def _means(scores: Sequence[Score]) -> list[str]:
     """Loss in nats, error and accuracy in percent: means with their spread over the runs."""
-    return (
-        MEASURES["test_loss"].mean_and_spread([score.loss for score in scores]),
-        MEASURES["test_error"].mean_and_spread([score.error for score in scores]),
-        MEASURES["test_accuracy"].mean_and_spread([score.accuracy for score in scores]),
-    )
+    return [
+        MEASURES[f"test_{name}"].mean_and_spread([getattr(score, name) for score in scores])
+        for name in ("loss", "error", "accuracy")
+    ]
 
 
 def _confused(final: FinalResult) -> list[tuple[str, str, str]]:

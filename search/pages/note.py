@@ -13,7 +13,6 @@ from search.store.views import StudyView
 from search.terminal.summary import standing_in_words
 
 TOP = 10
-
 BEGIN = (
     "<!-- cnn-search: begin. What stands up to the end mark is rewritten; write above or below -->"
 )
@@ -56,7 +55,7 @@ def _standing(view: StudyView) -> str:
 
 
 def placed(ours: str, note: str) -> str:
-    """A study's note with our part, in Markdown, in place of the one that it had, else behind it.
+    """A study's note with our part in place of the one that it had, else behind it.
 
     What people wrote around our part stays to the letter.
     """
@@ -68,7 +67,6 @@ def placed(ours: str, note: str) -> str:
 
 
 def _marked(note: str) -> tuple[int, int] | None:
-    """Where our part begins and ends."""
     first = _BEGIN.search(note)
     end = first and _END.search(note, first.end())
     if not end:

@@ -1,9 +1,8 @@
 """Templates filled with plain values: Markdown in GitHub's dialect, text, and offline pages.
 
 Whatever a template prints is escaped for where it stands, so that no name that people typed becomes
-markup; only what is `Markup` already, made here or by a macro, stays as it is. A page is one HTML
-file made from Markdown, which needs no network, follows the reader's light or dark, and prints. Its
-policy lets the browser run our scripts, by their hashes, and load nothing at all.
+markup; only what is `Markup` already, made here or by a macro, stays as it is. A page's policy lets
+the browser run our scripts, by their hashes, and load nothing at all.
 """
 
 from __future__ import annotations
@@ -159,13 +158,8 @@ def page(
     figures: Mapping[str, go.Figure],
     pictures: Mapping[str, bytes] | None = None,
 ) -> str:
-    """A whole page of Markdown.
-
-    Args:
-        text: made by `markdown`; `![description](figures/NAME)` stands for a figure or picture.
-        figures: interactive; with any, the page holds plotly.js (4.8 MB) once.
-        pictures: PNG files.
-    """
+    """A whole page of Markdown, in which `![description](figures/NAME)` stands for a figure or
+    picture (a PNG file). With any figures, the page holds plotly.js (4.8 MB) once."""
 
     def shown(found: re.Match[str]) -> str:
         name, description = found.groups()
@@ -184,8 +178,7 @@ def page(
 
     to_html = MarkdownIt("commonmark", {"html": True}).enable("table")
     body = _PICTURE.sub(shown, to_html.render(text))
-    body = body.replace("<table>", '<div class="table"><table>')
-    body = body.replace("</table>", "</table></div>")
+    body = re.sub("<table>.*?</table>", r'<div class="table">\g<0></div>', body, flags=re.DOTALL)
     scripts = [*([_plotly(), DRAW] if figures else []), *([SORT] if "<table>" in body else [])]
     template = _environment(escape_html).get_template("page.html")
     return template.render(

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import plotly.graph_objects as go
@@ -15,11 +14,12 @@ from markupsafe import Markup
 
 from data.reading import write_atomically
 from models.summary import anatomy
-from search.analysis.comparison import evaluate_journal
+from search.analysis.comparison import against_base, evaluate_journal, ranked_arms
+from search.analysis.comparison_words import verdict_in_words
 from search.analysis.importances import search_axes
+from search.analysis.measures import measured
 from search.figures import FIGURES, KINDS, Kind, draw_all
 from search.figures.files import write_pictures
-from search.pages import comparison
 from search.pages.render import escape, markdown, page, plot_values
 from search.sampling.registry import SAMPLERS
 from search.spec.objectives import RAW_LOSS
@@ -45,17 +45,15 @@ class Report:
 
 
 def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
-    """The report of a study as it stands; needs no finished trial.
-
-    Args:
-        kind: of the figures' files that the Markdown shows.
-    """
+    """The report of a study as it stands. `kind`: of the figures' files that Markdown shows."""
     figures = draw_all(FIGURES, view)
-    best, whose, compared = view.best, "the best trial", dict[str, Any]()
+    best, whose = view.best, "the best trial"
+    lowest = next((arm for arm in ranked_arms(view) if arm.complete), None)
+    verdicts = dict[str, str]()
     if view.spec.is_comparison:
-        compared = comparison.comparison_values(view)
-        lowest = compared["lowest"]  # a trial of it stands for the arm
+        # A trial of it stands for the arm.
         best, whose = (lowest.complete[0], f"“{lowest.arm.name}”") if lowest else (None, "")
+        verdicts = {d.arm: verdict_in_words(d) for d in against_base(view, view.spec.objective)}
     config, dataset = best and best.config, view.dataset
     text = markdown(
         "report.md",
@@ -70,9 +68,8 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         whose=whose,
         layers=config
         and anatomy(config.architecture, dataset.image_shape, len(dataset.class_names)),
-        involved=comparison.involved,
-        conclusion=comparison.conclusion,
-        **compared,
+        lowest=lowest,
+        verdict=lowest and verdicts.get(lowest.arm.name, "it is the base itself"),
         **plot_values(FIGURES, figures),
     )
     return Report(title=view.spec.title or view.name, markdown=text, figures=figures)
@@ -94,20 +91,15 @@ def write_report(report: Report, folder: Path, kinds: Collection[Kind] = KINDS) 
 
 
 def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: Path) -> Path:
-    """Write `index.html` into `runs`: a row for each study, linked to its report and final page.
-
-    Args:
-        studies: one or more, with their folders.
-    """
+    """Write `index.html` into `runs`: a row for each study, linked to its report and final page."""
 
     def link(words: object, target: Path) -> Markup:
         shown, there = escape(str(words)), quote(os.path.relpath(target, runs))
         return Markup(f"[{shown}]({there})") if target.exists() else shown
 
     leaders: dict[str, StudyView] = {}
-    for view in sorted((view for view, _ in studies), key=_best_error):
-        if view.best is not None:
-            leaders.setdefault(view.dataset.title, view)
+    for view in sorted((view for view, _ in studies if view.best), key=_best_error):
+        leaders.setdefault(view.dataset.title, view)
     storage = studies[0][0].storage
     rows = [(view, folder / PAGE, folder / FINAL / PAGE) for view, folder in studies]
     text = markdown("index.md", storage=storage, studies=rows, leaders=leaders, now=now, link=link)
@@ -116,5 +108,4 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
 
 
 def _best_error(view: StudyView) -> float:
-    best = view.best and view.best.best
-    return best.validation_error if best else 1.0
+    return (view.best and measured(view.best, "validation_error")) or 0.0

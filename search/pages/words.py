@@ -64,13 +64,12 @@ def listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-_MODULES = (
-    *(command_line, comparison, comparison_words, describe, findings),
-    *(measures, summary, wording),
-)
-_OURS = (in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed)
-_OTHERS = (make_config, axis, compact, write_study_file)
+_MODULES = comparison, comparison_words, describe, findings, measures, wording
+_OURS = in_utc, evaluation_in_words, evaluated_before, reason_in_words, value, listed
+_OTHERS = make_config, axis, compact, write_study_file
 WORDS: dict[str, Any] = {
-    **{name: it for module in _MODULES for name, it in vars(module).items() if name[0] != "_"},
-    **{function.__name__: function for function in (*_OURS, *_OTHERS)},
-}
+    name: it
+    for module in (*_MODULES, command_line, summary)
+    for name, it in vars(module).items()
+    if name[0] != "_"
+} | {function.__name__: function for function in (*_OURS, *_OTHERS)}

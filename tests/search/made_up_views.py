@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from models import ConvNetConfig
 from models.summary import anatomy, count_parameters
-from search.analysis.final_result import FinalResult, SeedRun
+from search.analysis.final_result import FeatureMaps, FinalResult, Mistake, SeedRun
 from search.spec.arms import Arm, JournalEntry
 from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Range
@@ -40,22 +40,19 @@ SEARCHED = StudySpec(
 )
 
 
-def _row(trial: int, epoch: int, loss: float, error: float) -> EpochRow:
-    return EpochRow(
-        trial_number=trial,
-        epoch=epoch,
-        train_loss=loss * 0.9,
-        train_error=error * 0.9,
-        validation_loss=loss,
-        validation_error=error,
-        value=loss,
-        learning_rate=1e-3,
-        seconds=10.0,
-        images=50_000,
-        worker="host:1",
-        attempt=1,
-        reported_at=START.timestamp() + 60 * trial + epoch,
-    )
+def _epoch(epoch: int, loss: float) -> dict[str, Any]:
+    """Errors are a third of losses, up to 1; of training, nine tenths of validation."""
+    error = min(1.0, loss / 3)
+    losses = {"train_loss": loss * 0.9, "validation_loss": loss}
+    errors = {"train_error": error * 0.9, "validation_error": error}
+    rest = {"epoch": epoch, "learning_rate": 1e-3, "seconds": 10.0, "images": 50_000}
+    return {**losses, **errors, **rest}
+
+
+def _row(trial: int, epoch: int, loss: float) -> EpochRow:
+    at = START.timestamp() + 60 * trial + epoch
+    own: dict[str, Any] = {"worker": "host:1", "attempt": 1, "reported_at": at}
+    return EpochRow(trial_number=trial, value=loss, **own, **_epoch(epoch, loss))
 
 
 def trial_view(
@@ -70,18 +67,14 @@ def trial_view(
     reason: str | None = None,
     is_baseline: bool = False,
 ) -> TrialView:
-    """A trial whose error is a third of its loss, up to 1."""
     return TrialView(
         number=number,
         state=state,
         params={"depth": 3, "learning_rate": 2.13e-3} if params is None else params,
         config=config,
         parameters=parameters,
-        curve=tuple(
-            _row(number, epoch, loss, min(1.0, loss / 3))
-            for epoch, loss in enumerate(losses, start=1)
-        ),
-        early_look=None if early is None else _row(number, 0, early, min(1.0, early / 3)),
+        curve=tuple(_row(number, epoch, loss) for epoch, loss in enumerate(losses, start=1)),
+        early_look=None if early is None else _row(number, 0, early),
         started=START + timedelta(minutes=number),
         finished=None if state in ("running", "waiting") else START + timedelta(minutes=number + 2),
         reason=reason,
@@ -133,21 +126,14 @@ def study_view(
 
 @pytest.fixture
 def result_row() -> ResultRow:
+    means = {"accuracy": 0.9312, "error": 0.0688, "loss": 0.2101}
     return ResultRow(
         result_id="r",
         study_name="fashion",
         trial_number=3,
         opened_at=datetime(2026, 3, 2, 10, 30, tzinfo=UTC),
         seeds=(0, 1, 2),
-        figures={
-            "accuracy": 0.9312,
-            "error": 0.0688,
-            "loss": 0.2101,
-            "std": 0.0012,
-            "loss_std": 0.003,
-            "seeds": 3,
-            "images": 10_000,
-        },
+        figures={**means, "std": 0.0012, "loss_std": 0.003, "seeds": 3, "images": 10_000},
     )
 
 
@@ -178,16 +164,17 @@ def big_study(trials: int, epochs: int) -> StudyView:
         network = ConvNetConfig(channels=(17, 34, 68, 68), dropout_linear=number % 10 / 21)
         policy, strength = "flip-crop", 0.2 + number % 9 / 11
         recipe = Recipe(epochs=12, augmentation=policy, augmentation_strength=strength)
-        trial = trial_view(
-            number,
-            [floor + 0.9 / (epoch + 1) for epoch in range(length)],
-            state="complete" if complete else "pruned",
-            early=1.9,
-            parameters=parameters,
-            config=TrialConfig(architecture=network, recipe=recipe),
-            is_baseline=number == 0,
+        made.append(
+            trial_view(
+                number,
+                [floor + 0.9 / (epoch + 1) for epoch in range(length)],
+                state="complete" if complete else "pruned",
+                early=1.9,
+                parameters=parameters,
+                config=TrialConfig(architecture=network, recipe=recipe),
+                is_baseline=number == 0,
+            )
         )
-        made.append(trial)
     return study_view(made)
 
 
@@ -207,16 +194,8 @@ def final_result(
     matrix = np.diag([100 * runs] * classes) if confusion is None else np.array(confusion)
     rng = np.random.default_rng(0)
     # Its validation metrics are of images that were trained on: they must not be shown.
-    epoch = Epoch(
-        epoch=1,
-        train_loss=0.5,
-        train_error=0.2,
-        validation_loss=99.0,
-        validation_error=0.99,
-        learning_rate=1e-3,
-        seconds=10.0,
-        images=60_000,
-    )
+    shown = {"train_loss": 0.5, "train_error": 0.2}
+    epoch = Epoch(**{**_epoch(1, 99.0), **shown})
     return FinalResult(
         view=view,
         trial=view.leaderboard[0],
@@ -225,10 +204,7 @@ def final_result(
         runs=tuple(
             SeedRun(
                 seed=seed,
-                curve=(
-                    epoch,
-                    dataclasses.replace(epoch, epoch=2, train_loss=0.25, train_error=0.1),
-                ),
+                curve=(epoch, replace(epoch, epoch=2, train_loss=0.25, train_error=0.1)),
                 training=Score(loss=0.1, error=0.04),
                 test=Score(loss=0.2 + seed / 100, error=1 - accuracy),
                 calibration={"loss": 0.19 + seed / 100, "error_before": 0.03, "error_after": 0.01},
@@ -246,6 +222,19 @@ def final_result(
     )
 
 
+def looked_into(final: FinalResult) -> FinalResult:
+    """With all that a network may show of itself."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    stages = {"conv1": rng.normal(size=(8, 14, 14)).astype(np.float32)}
+    mistake = Mistake(image_CHW=image, true=0, predicted=4, probability=0.87)
+    return replace(
+        final,
+        features=FeatureMaps(image_CHW=image, what="training image 1: <b>", stages=stages),
+        mistakes=((mistake, mistake),),
+    )
+
+
 def comparison_view(
     losses: Mapping[str, Sequence[float | None]],
     *,
@@ -259,8 +248,7 @@ def comparison_view(
 ) -> StudyView:
     """Arms by name with the lowest loss of each seed, None for a failed one; the first is the base.
 
-    Every curve falls over three epochs to its loss; errors are a third of losses, and training
-    losses nine tenths. `names`: as `study_view` takes them.
+    Every curve falls over three epochs to its loss. `names`: as `study_view` takes them.
     """
     planned = repeats or max(map(len, losses.values()))
     arms = tuple(
@@ -293,6 +281,6 @@ def comparison_view(
                 config=config,
                 parameters=count_parameters(config.architecture, shape, classes),
             )
-            trials.append(dataclasses.replace(trial, arm=arm.name, repeat=repeat))
+            trials.append(replace(trial, arm=arm.name, repeat=repeat))
     trials.sort(key=lambda trial: trial.number)
-    return dataclasses.replace(view, spec=spec, trials=tuple(trials))
+    return replace(view, spec=spec, trials=tuple(trials))

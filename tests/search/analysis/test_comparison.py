@@ -1,14 +1,27 @@
+"""Differences between arms, and hypotheses true, false and undecidable by construction."""
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from search.analysis.comparison import DIVERGED, Difference, against_base, holm, runs_by_arm
+from search.analysis.comparison import (
+    DIVERGED,
+    Difference,
+    Evaluation,
+    against_base,
+    evaluate_journal,
+    holm,
+)
+from search.analysis.comparison_words import conclusion
 from search.running.trial import DivergedError, describe
+from search.spec.arms import Expectation, JournalEntry
 from search.store.views import StudyView
 from tests.search.made_up_views import comparison_view
 
@@ -34,14 +47,13 @@ def test_the_paired_test_is_the_textbook_one() -> None:
     assert found.verdict == "better"
 
 
-def test_the_direction_follows_the_metric() -> None:
-    arm = [0.41, 0.45, 0.38, 0.44]
-    view = comparison_view({"base": BASE, "arm": arm})
-    for metric in ("validation_error", "validation_accuracy", "train_loss", "train_accuracy"):
-        assert difference(view, metric).verdict == "better", metric
-    accuracy, error = (difference(view, f"validation_{name}") for name in ("accuracy", "error"))
-    assert accuracy.mean == pytest.approx(-(error.mean or 0))
-    assert accuracy.p == pytest.approx(error.p)
+@pytest.mark.parametrize(
+    "metric", ["validation_error", "validation_accuracy", "train_loss", "train_accuracy"]
+)
+def test_better_is_lower_but_for_accuracy(metric: str) -> None:
+    assert difference(comparison_view({"base": FIVE, "arm": LOWER}), metric).verdict == "better"
+    better = expect("better", metric=metric)
+    assert judge({"base": FIVE, "arm": LOWER}, better).outcome == "supported"
 
 
 def test_pairs_are_of_the_same_seed_only() -> None:
@@ -67,19 +79,22 @@ def test_what_cannot_be_tested_is_no_evidence() -> None:
     assert (none.verdict, none.mean) == ("no evidence", None)
 
 
-def test_an_arm_that_always_diverged_is_worse() -> None:
-    view = comparison_view({"base": [0.5, 0.6], "arm": [None, None]})
-    assert (difference(view).diverged, difference(view).verdict) == ("arm", "worse")
-    turned = comparison_view({"base": [None, None], "arm": [0.5, 0.6]})
-    assert difference(turned).verdict == "better"
-    both = comparison_view({"base": [None, None], "arm": [None, None]})
-    assert difference(both).verdict == "no evidence"
-    # Not where it may still train, nor where something else stopped it.
-    going_on = comparison_view({"base": [0.5, 0.6], "arm": [None]}, repeats=2)
-    assert difference(going_on).verdict == "no evidence"
-    crashed = comparison_view({"base": [0.5, 0.6], "arm": [None, None]}, reason="out of memory")
-    assert difference(crashed).verdict == "no evidence"
-    assert runs_by_arm(crashed)["arm"].diverged == 0
+@pytest.mark.parametrize(
+    ("base", "arm", "reason", "verdict"),
+    [
+        ([0.5, 0.6], [None] * 2, "diverged: train loss became nan", "worse"),
+        ([None] * 2, [0.5, 0.6], "diverged: train loss became nan", "better"),
+        ([None] * 2, [None] * 2, "diverged: train loss became nan", "no evidence"),
+        # Not where it may still train, nor where something else stopped it.
+        ([0.5, 0.6], [None], "diverged: train loss became nan", "no evidence"),
+        ([0.5, 0.6], [None] * 2, "out of memory", "no evidence"),
+    ],
+)
+def test_an_arm_that_always_diverged_is_worse(
+    base: list[float | None], arm: list[float | None], reason: str, verdict: str
+) -> None:
+    view = comparison_view({"base": base, "arm": arm}, repeats=2, reason=reason)
+    assert difference(view).verdict == verdict
 
 
 def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
@@ -96,20 +111,10 @@ def test_parameters_are_counted_not_tested() -> None:
     assert (dropout.mean, dropout.verdict) == (0, "no evidence")  # though it diverged
 
 
-def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
-    rng = np.random.default_rng(0)
-    for size in range(1, 9):
-        raw = rng.uniform(0, 0.3, size)
-        found = np.array(holm(list(raw)))
-        assert np.all(found >= raw)
-        assert np.all(found <= np.minimum(1, size * raw) + 1e-12)
-        assert np.all(np.diff(found[np.argsort(raw)]) >= 0)  # the order stays
+def test_arms_are_corrected_together_after_holm() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.02, 0.02, 0.5, 0.9]) == pytest.approx([0.08, 0.08, 1.0, 1.0])
     assert (holm([0.3]), holm([])) == ([0.3], [])
-
-
-def test_arms_are_corrected_together() -> None:
     arms = {"base": BASE, "a": [0.46, 0.47, 0.45, 0.46], "b": [0.48, 0.53, 0.44, 0.49]}
     view = comparison_view({**arms, "lost": [None] * 4})
     a, b, lost = against_base(view, "validation_loss")
@@ -141,3 +146,125 @@ def test_false_findings_are_as_rare_as_promised() -> None:
         view = comparison_view({f"arm {i}": list(row) for i, row in enumerate(losses)})
         wrong += any(d.verdict != "no evidence" for d in against_base(view, "validation_loss"))
     assert wrong <= 18  # 5 % of 200 is 10; more than 18 has a chance of 0.5 %
+
+
+def expect(
+    outcome: Any = "better",
+    *,
+    arm: str = "arm",
+    metric: str = "validation_loss",
+    margin: float | None = None,
+) -> Expectation:
+    return Expectation(arm=arm, than="base", metric=metric, outcome=outcome, margin=margin)
+
+
+def entry(*expectations: Expectation) -> JournalEntry:
+    return JournalEntry(objective="Find out.", hypothesis="It is so.", expect=expectations)
+
+
+def judge(losses: dict[str, Sequence[float | None]], *expectations: Expectation) -> Evaluation:
+    view = comparison_view(losses, journal=[entry(*expectations)])
+    (evaluation,) = evaluate_journal(view)
+    return evaluation
+
+
+def around(middle: float, spread: float, rng_seed: int = 0) -> list[float]:
+    """Losses of five seeds that vary by chance."""
+    return list(np.random.default_rng(rng_seed).normal(middle, spread, 5))
+
+
+FIVE = around(0.50, 0.005)
+LOWER = around(0.40, 0.005, rng_seed=1)
+HIGHER = around(0.60, 0.005, rng_seed=2)
+ALIKE = around(0.50, 0.005, rng_seed=3)
+NOISE = around(0.48, 0.2, rng_seed=4)
+LOST = [None] * 5
+OF_ARM = "the validation loss of “arm” is"
+
+
+@pytest.mark.parametrize(
+    ("arm", "outcome", "margin", "verdict", "says"),
+    [
+        (LOWER, "better", None, "supported", f"{OF_ARM} lower than that of “base” by 0.0991 (mean"),
+        (LOWER, "worse", None, "contradicted", f"{OF_ARM} lower"),
+        (HIGHER, "worse", None, "supported", f"{OF_ARM} higher"),
+        (HIGHER, "better", None, "contradicted", f"{OF_ARM} higher"),
+        (NOISE, "better", None, "undecided", "5 seeds"),
+        (NOISE, "worse", None, "undecided", OF_ARM),
+        (ALIKE, "no different", 0.02, "supported", OF_ARM),
+        # Not found different, yet not shown alike: margins that these seeds cannot resolve.
+        (NOISE, "no different", 0.02, "undecided", OF_ARM),
+        (ALIKE, "no different", 0.0005, "undecided", OF_ARM),
+        (LOWER, "no different", 0.02, "contradicted", OF_ARM),
+        (HIGHER, "no different", 0.02, "contradicted", OF_ARM),
+        (LOWER, "no different", 0.2, "supported", "lower"),  # for certain, but by less
+        (FIVE, "no different", 0.02, "supported", "equals"),
+        (LOST, "worse", None, "supported", "“arm” diverged in every seed, which counts as worse"),
+        (LOST, "better", None, "contradicted", "“arm” diverged"),
+        (LOST, "no different", 0.1, "contradicted", "“arm” diverged"),
+    ],
+)
+def test_a_hypothesis_is_decided_by_its_test(
+    arm: Any, outcome: str, margin: float | None, verdict: str, says: str
+) -> None:
+    evaluation = judge({"base": FIVE, "arm": arm}, *[expect(outcome, margin=margin)] * 2)
+    assert (evaluation.outcome, len(evaluation.checks)) == (verdict, 1)  # said twice: one test
+    assert conclusion(evaluation).startswith(f"{verdict.capitalize()}: ")
+    assert says in conclusion(evaluation)
+
+
+@pytest.mark.parametrize("arm", [ALIKE, LOWER, HIGHER])
+def test_a_margin_is_tested_by_two_one_sided_tests(arm: list[float]) -> None:
+    (check,) = judge({"base": FIVE, "arm": arm}, expect("no different", margin=0.02)).checks
+    d = np.subtract(arm, FIVE)
+
+    def one_sided(border: float, side: str) -> float:
+        return float(stats.ttest_1samp(d, border, alternative=side).pvalue)
+
+    within = max(one_sided(-0.02, "greater"), one_sided(0.02, "less"))
+    beyond = 2 * min(one_sided(-0.02, "less"), one_sided(0.02, "greater"))
+    assert check.difference.p == pytest.approx(min(within, beyond))
+
+
+def test_one_seed_decides_nothing() -> None:
+    evaluation = judge({"base": [0.5], "arm": [0.1]}, expect("better"))
+    assert evaluation.outcome == "undecided"
+    assert "(1 seed, no spread to test with)" in conclusion(evaluation)
+
+
+def test_counts_need_no_test() -> None:
+    view = comparison_view(
+        {"base": [0.5], "arm": [0.4], "wide": [0.4]},
+        values={"arm": {"dropout": 0.2}, "wide": {"channels": (16, 32)}},
+        journal=[
+            entry(expect("no different", metric="parameters", margin=1)),
+            entry(expect("worse", arm="wide", metric="parameters")),
+            entry(expect("no different", arm="wide", metric="parameters", margin=1)),
+            entry(expect("better", metric="parameters")),
+        ],
+    )
+    outcomes = [evaluation.outcome for evaluation in evaluate_journal(view)]
+    assert outcomes == ["supported", "supported", "contradicted", "contradicted"]
+
+
+def test_all_must_be_supported_and_one_contradiction_is_enough() -> None:
+    arms = {"base": FIVE, "low": LOWER, "high": HIGHER, "noise": NOISE}
+    low, high, noise = (expect("better", arm=name) for name in ("low", "high", "noise"))
+    assert judge(arms, low, noise, high).outcome == "contradicted"
+    text = conclusion(judge(arms, low, noise))
+    assert text.startswith("Undecided as a whole. One by one, supported: ")
+    assert judge(arms).outcome == "undecided"
+    assert "expects nothing" in conclusion(judge(arms))
+
+
+def test_expectations_are_corrected_together() -> None:
+    # A difference that is barely significant on its own, and not beside others.
+    arm = [0.46, 0.52, 0.455, 0.495, 0.48]
+    arms = {"base": [0.5, 0.52, 0.49, 0.51, 0.50], "arm": arm, "noise": NOISE}
+    assert judge(arms, expect("better")).outcome == "supported"
+    others = [expect("worse", arm="noise", metric=f"validation_{m}") for m in ("error", "accuracy")]
+    others += [expect("better", arm="noise"), expect("worse", arm="noise", metric="train_loss")]
+    together = judge(arms, expect("better"), *others).checks
+    raw = [check.difference.p for check in together if check.difference.p is not None]
+    assert [check.difference.p_holm for check in together] == pytest.approx(holm(raw))
+    assert together[0].outcome == "undecided"

@@ -19,7 +19,12 @@ from search.store.views import StudyView
 from search.terminal.summary import status_text
 from tests.search.made_up_views import PLAIN, study_view, trial_view
 
-RATE = {"low": 1e-3, "high": 2e-2, "log": True}
+RATE = {"learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}}
+WIDTH = {"width": {"low": 16, "high": 32, "step": 8}}
+
+
+def smoothing(low: float, high: float) -> dict[str, Any]:
+    return {"label_smoothing": {"low": low, "high": high, "log": True}}
 
 
 def study_of(
@@ -46,44 +51,32 @@ def study_of(
     ("written", "winners", "said"),
     [
         (
-            {"width": {"low": 16, "high": 32, "step": 8}},
+            WIDTH,
             [32, 32, 32],
             "The best 3 trials have width 32, the largest allowed: try width = { low = 16, high = "
             "48, step = 8 } in [space].",
         ),
-        ({"width": {"low": 16, "high": 32, "step": 8}}, [32, 32, 24], None),
+        (WIDTH, [32, 32, 24], None),
         (
-            {"width": {"low": 16, "high": 32, "step": 8}},
+            WIDTH,
             [16, 16, 16],
             "The best 3 trials have width 16, the smallest allowed: try width = { low = 8, high = "
             "32, step = 8 } in [space].",
         ),
         ({"width": {"low": 16, "high": 24, "step": 8}}, [24, 24, 24], None),  # one draw in eight
         (
-            {"learning_rate": RATE},
+            RATE,
             [1.9e-2, 1.95e-2, 2e-2],
             "The best 3 trials have learning_rate close to 0.02, the largest allowed: try "
             "learning_rate = { low = 0.001, high = 0.09, log = true } in [space].",
         ),
-        (
-            {"label_smoothing": {"low": 1e-5, "high": 3e-2, "log": True}},
-            [3e-2, 3e-2, 3e-2],
-            "try label_smoothing = { low = 1e-05, high = 0.3, log = true }",  # ten times, not 55
-        ),
-        # Nor is it more where what is rounded to one digit would be.
-        (
-            {"label_smoothing": {"low": 1e-5, "high": 2.6e-2, "log": True}},
-            [2.6e-2, 2.6e-2, 2.6e-2],
-            "{ low = 1e-05, high = 0.26, log = true }",
-        ),
-        (
-            {"label_smoothing": {"low": 1.4e-4, "high": 0.9, "log": True}},
-            [1.4e-4, 1.4e-4, 1.4e-4],
-            "{ low = 1.4e-05, high = 0.9, log = true }",
-        ),
-        ({"learning_rate": RATE}, [2e-2, 5e-3, 2e-2], None),  # not all
-        ({"learning_rate": RATE}, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
-        ({"learning_rate": RATE}, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
+        # Ten times, not 55; nor is it more where what is rounded to one digit would be.
+        (smoothing(1e-5, 3e-2), [3e-2] * 3, "try label_smoothing = { low = 1e-05, high = 0.3, log"),
+        (smoothing(1e-5, 2.6e-2), [2.6e-2] * 3, "{ low = 1e-05, high = 0.26, log = true }"),
+        (smoothing(1.4e-4, 0.9), [1.4e-4] * 3, "{ low = 1.4e-05, high = 0.9, log = true }"),
+        (RATE, [2e-2, 5e-3, 2e-2], None),  # not all
+        (RATE, [1.6e-2, 1.6e-2, 1.6e-2], None),  # not that near
+        (RATE, [1.05e-3, 1.02e-3, 1e-3], "close to 0.001, the smallest allowed"),
         ({"dropout": {"low": 0.0, "high": 0.5}}, [0.0, 0.0, 0.0], None),  # there is no less
         ({"dropout": {"low": 0.0, "high": 0.5}}, [0.5, 0.49, 0.5], "{ low = 0.0, high = 0.75 }"),
         ({"depth": {"low": 2, "high": 5}}, [5, 5, 5], "try depth = { low = 2, high = 8 }"),
@@ -104,9 +97,8 @@ def test_an_edge_is_told_with_what_to_write(
 
 
 def test_what_is_too_early_or_has_no_effect_is_not_told() -> None:
-    rate = {"learning_rate": RATE}
-    assert edges_in_words(study_of(rate, [2e-2, 2e-2, 2e-2]))
-    assert not edges_in_words(study_of(rate, [2e-2, 2e-2, 2e-2], others=6))
+    assert edges_in_words(study_of(RATE, [2e-2, 2e-2, 2e-2]))
+    assert not edges_in_words(study_of(RATE, [2e-2, 2e-2, 2e-2], others=6))
     decay = {"weight_decay": {"low": 1e-5, "high": 1e-2, "log": True}}
     network = ConvNetConfig(channels=(32,))
     decoupled = Recipe(epochs=12, weight_decay_kind="decoupled")
@@ -115,21 +107,17 @@ def test_what_is_too_early_or_has_no_effect_is_not_told() -> None:
         assert len(edges_in_words(study_of(decay, [1e-2, 1e-2, 1e-2], config=config))) == said
 
 
-def test_no_range_is_advised_that_no_limit_or_image_admits() -> None:
-    width = {"width": {"low": 16, "high": 32, "step": 8}}
-    (wide,) = edges_in_words(study_of(width, [32, 32, 32], max_parameters=400_000))
+def test_limits_of_size_are_kept_to_and_explain_small_networks() -> None:
+    (wide,) = edges_in_words(study_of(WIDTH, [32, 32, 32], max_parameters=400_000))
     assert "high = 40," in wide  # 48 would have more
-    assert not edges_in_words(study_of(width, [32, 32, 32], max_parameters=10**4))
-
-
-def test_a_trial_from_outside_the_space_is_no_winner() -> None:
-    view = study_of({"learning_rate": RATE}, [2e-2, 2e-2, 2e-2, 2e-2])
-    first, *others = view.trials
-    by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
-    assert edges_in_words(replace(view, trials=(by_hand, *others)))
-
-
-def test_a_limit_explains_small_networks() -> None:
+    assert not edges_in_words(study_of(WIDTH, [32, 32, 32], max_parameters=10**4))
     width = {"width": {"low": 32, "high": 80, "step": 16}}
     assert edges_in_words(study_of(width, [32, 32, 32]))
     assert not edges_in_words(study_of(width, [32, 32, 32], max_parameters=500_000))  # 32 or 48
+
+
+def test_a_trial_from_outside_the_space_is_no_winner() -> None:
+    view = study_of(RATE, [2e-2, 2e-2, 2e-2, 2e-2])
+    first, *others = view.trials
+    by_hand = replace(first, params={"learning_rate": 0.0})  # which has no logarithm
+    assert edges_in_words(replace(view, trials=(by_hand, *others)))

@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from search.analysis.findings import overfitting_in_words, stop_in_words
+from search.analysis.findings import (
+    front_in_words,
+    overfitting_in_words,
+    pareto_front,
+    stop_in_words,
+)
+from search.figures.study import loss_against_parameters
 from search.pages.note import study_note
 from search.pages.report import make_report
 from search.store.views import StudyView
@@ -33,11 +39,7 @@ def frame_of(view: StudyView) -> str:
 
 def everywhere(view: StudyView) -> dict[str, str]:
     """What people read of a study, on one line each."""
-    texts = {
-        "status": status_text(view),
-        "note": study_note(view),
-        "report": report_of(view),
-    }
+    texts = {"status": status_text(view), "note": study_note(view), "report": report_of(view)}
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
@@ -102,9 +104,7 @@ FALLING = [0.5, 0.3, 0.2, 0.1, 0.05]
     ],
 )
 def test_over_fitting_is_said_of_curves_that_show_it(
-    validation: list[float],
-    training: list[float],
-    says: bool,
+    validation: list[float], training: list[float], says: bool
 ) -> None:
     trial = trial_view(0, validation)
     rows = zip(trial.curve, training, strict=True)
@@ -125,3 +125,42 @@ def test_over_fitting_is_said_of_curves_that_show_it(
         varied = dataclasses.replace(trial.config, recipe=recipe)
         said = overfitting_in_words(dataclasses.replace(trial, config=varied), view) or ""
         assert f"0.0500. With finalize --epochs {2 * view.spec.epochs} it is trained" in said
+
+
+@pytest.fixture
+def pareto(small_study: StudyView) -> StudyView:
+    """Trial 0 works more than any other: it is on the front of parameters alone."""
+    trials = [
+        dataclasses.replace(it, multiply_adds=10 * (it.parameters or 0) + 10**7 * (it.number == 0))
+        for it in small_study.trials
+    ]
+    spec = dataclasses.replace(small_study.spec, minimize_also="multiply_adds", pruner="promotion")
+    return dataclasses.replace(small_study, spec=spec, trials=tuple(trials))
+
+
+def test_it_is_of_what_the_study_lowers(small_study: StudyView, pareto: StudyView) -> None:
+    assert [trial.number for trial in pareto_front(small_study)] == [9, 0, 3]
+    assert [trial.number for trial in pareto_front(pareto)] == [9, 3]
+    told = front_in_words(pareto)
+    assert told.endswith(
+        "#9 (600 000 multiply-adds, loss 0.4400), #3 (3 000 000 multiply-adds, loss 0.2500)."
+    )
+    figure = loss_against_parameters(pareto)
+    line = next(trace for trace in figure.data if trace.name == "Pareto front")
+    assert line.x == (600_000, 3_000_000)
+    assert figure.layout.meta["caption"] == told
+    assert figure.layout.xaxis.title.text == "multiply-adds for one image"
+
+
+def test_summary_note_and_report_show_it(small_study: StudyView, pareto: StudyView) -> None:
+    said = "finalize takes the lowest loss, and with --trial 9 the smallest network."
+    text = " ".join(status_text(pareto).split())
+    assert front_in_words(pareto) in text
+    assert said in text
+    pages = [study_note(pareto), report_of(pareto)]
+    for page in pages:
+        table = page.partition("## Pareto front")[2].partition("\n## ")[0].replace("&#35;", "#")
+        assert said in " ".join(table.replace("&#45;", "-").split())
+        assert table.index("| #9 |") < table.index("600 000") < table.index("| #3 |")
+        assert "#1 " not in table
+    assert "Pareto" not in status_text(small_study) + study_note(small_study)

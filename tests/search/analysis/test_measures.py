@@ -47,20 +47,15 @@ def test_measured_at_the_best_epoch() -> None:
     rows = tuple(replace(row, metrics={"macro_f1": row.epoch / 10}) for row in trial.curve)
     more = replace(trial, curve=rows)
     assert measured(more, "macro_f1") == 0.2
-    assert (measure_of("macro_f1").words, measure_of("macro_f1").lower_is_better) == (
-        "macro f1",
-        False,
-    )
+    of_it = measure_of("macro_f1")
+    assert (of_it.words, of_it.lower_is_better) == ("macro f1", False)
 
 
 def test_measures_in_figures() -> None:
     loss, share, count = (MEASURES[n] for n in ("validation_loss", "test_accuracy", "parameters"))
     assert [loss.shown(0.23834), loss.shown(991_165.3)] == ["0.2383", "9.91e+05"]
-    assert [loss.signed(-0.0144), loss.signed(0.0), loss.signed(-1e-5)] == [
-        "−0.0144",
-        "0.0000",
-        "0.0000",  # no sign before what is shown as nothing
-    ]
+    signed = list(map(loss.signed, (-0.0144, 0.0, -1e-5)))
+    assert signed == ["−0.0144", "0.0000", "0.0000"]  # no sign before what is shown as nothing
     assert (share.shown(0.9153), share.signed(0.0085)) == ("91.53 %", "+0.85")
     assert [count.shown(221_950), count.signed(1536)] == ["221 950", "+1 536"]
 

@@ -67,10 +67,10 @@ def test_an_interrupted_trial_is_called_so_everywhere(small_study: StudyView) ->
     """Nobody trains: the one running trial was left by its worker."""
     trials = [replace(t, state="interrupted") if t.number == 6 else t for t in small_study.trials]
     interrupted = replace(small_study, trials=tuple(trials))
-    texts = [study_note(interrupted), status_text(interrupted)]
-    for text in texts:
+    note = study_note(interrupted)
+    for text in (note, status_text(interrupted)):
         words = " ".join(text.split())
         assert "2 failed, 1 interrupted, 1 queued" in words
         assert not re.search("abandoned|[0-9] running|[0-9] waiting", words)
-    assert "the next worker carries it on" in texts[0]
+    assert "the next worker carries it on" in note
     assert standing_in_words(interrupted).endswith("with one worker; none is training now")

@@ -125,8 +125,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened_copy(template: Path, folder: Path) -> Iterator[Place]:
-    shutil.copytree(template, folder)
-    found = open_place(folder)
+    found = open_place(Path(shutil.copytree(template, folder)))
     yield found
     found.db.close()
 

@@ -61,9 +61,7 @@ def test_content_is_replaced_and_never_piles_up(study: StudyHandle, small_study:
 
 
 def test_two_writers_never_leave_a_mixture(
-    tmp_path: Path,
-    study: StudyHandle,
-    small_study: StudyView,
+    tmp_path: Path, study: StudyHandle, small_study: StudyView
 ) -> None:
     views = (small_study, big_study(200, 12))
 
@@ -75,8 +73,7 @@ def test_two_writers_never_leave_a_mixture(
         db.close()
 
     with ThreadPoolExecutor(2) as pool:
-        for writer in [pool.submit(write_often, view) for view in views]:
-            writer.result()
+        list(pool.map(write_often, views))
     note = get_note(study.study)
     assert note in {placed(study_note(view), "") for view in views}
 

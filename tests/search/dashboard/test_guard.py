@@ -11,14 +11,7 @@ import optuna
 import pytest
 from bottle import Bottle, HTTPResponse
 
-from search.dashboard.guard import (
-    CHANGES,
-    COOKIE,
-    DATA_POLICY,
-    PAGE_POLICY,
-    Guard,
-    Token,
-)
+from search.dashboard.guard import CHANGES, COOKIE, DATA_POLICY, PAGE_POLICY, Guard, Token
 from search.dashboard.server import LARGEST_BODY, LOOPBACK_NAMES
 from search.store.opening import forbid_writing
 from tests.search.dashboard.conftest import HOST, OWN, Place, ask
@@ -78,15 +71,11 @@ def fill(place: Place, path: str) -> str:
 
 
 def test_the_installed_dashboard_has_what_is_offered_and_only_gets_read(untouched: Place) -> None:
-    installed = {
-        (route.method, re.sub("<[^>]*>", "1", route.rule)) for route in untouched.app.routes
-    }
+    routes = untouched.app.routes
+    installed = {(route.method, re.sub("<[^>]*>", "1", route.rule)) for route in routes}
     offered = {route for route in installed if CHANGES.fullmatch(" ".join(route))}
-    assert offered == {
-        ("DELETE", "/api/studies/1"),
-        ("PUT", "/api/studies/1/note"),
-        ("PUT", "/api/studies/1/1/note"),
-    }
+    notes = {("PUT", "/api/studies/1/note"), ("PUT", "/api/studies/1/1/note")}
+    assert offered == {("DELETE", "/api/studies/1"), *notes}
     assert {method for method, _ in installed} == {"GET", "POST", "PUT", "DELETE"}
 
 
@@ -142,11 +131,7 @@ ATTACKS: list[tuple[dict[str, str], dict[str, Any], str | None, bool]] = [
 
 @pytest.mark.parametrize(("headers", "policy", "host", "reads"), ATTACKS)
 def test_nothing_that_changes_gets_through(
-    headers: dict[str, str],
-    policy: dict[str, Any],
-    host: str | None,
-    reads: bool,
-    untouched: Place,
+    headers: dict[str, str], policy: dict[str, Any], host: str | None, reads: bool, untouched: Place
 ) -> None:
     guard, before = untouched.guard(**policy), untouched.content
     for method, path, body in (*OFFERED, *CLOSED, *(("GET", path, None) for path in READS)):
@@ -173,11 +158,8 @@ def test_the_database_itself_refuses_when_read_only(place: Place) -> None:
     before = place.content
     for method, path, body in OFFERED:
         assert ask(place.app, method, path, body).status_code == 500, path
-    rows = [
-        [line for line in content.splitlines() if line.startswith("INSERT")]
-        for content in (before, place.content)
-    ]
-    assert rows[0] == rows[1]
+    rows = (re.findall("^INSERT.*", text, re.MULTILINE) for text in (before, place.content))
+    assert next(rows) == next(rows)
     other = optuna.storages.RDBStorage(f"sqlite:///{place.folder / 'studies.db'}")
     with other.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE studies SET study_name = 'busy' WHERE study_id = 1")

@@ -15,8 +15,7 @@ from search.figures.final import (
     training_curves,
     trial_pictures,
 )
-from tests.search.figures.looked_into import looked_into
-from tests.search.made_up_views import final_result, study_view, trial_view
+from tests.search.made_up_views import final_result, looked_into, study_view, trial_view
 
 
 def test_training_curves_show_the_trial_and_every_run() -> None:
@@ -37,12 +36,9 @@ def test_confusion_matrix_has_counts_colours_and_words() -> None:
     assert [list(row) for row in heatmap.text] == [["90", "10"], ["", "100"]]
     assert np.array(heatmap.z) == pytest.approx(np.sqrt([[0.9, 0.1], [0, 1]]), abs=1e-3)
     assert heatmap.hovertext[0][1] == "a&lt;b&gt; taken for c: 10"
-    few, many = (
-        confusion_matrix(np.eye(n, dtype=int), list(map(str, range(n))), "").data[0]
-        for n in (MOST_NUMBERS, MOST_NUMBERS + 1)
-    )
-    assert few.texttemplate == "%{text}"
-    assert many.texttemplate is None
+    for n, template in ((MOST_NUMBERS, "%{text}"), (MOST_NUMBERS + 1, None)):
+        made = confusion_matrix(np.eye(n, dtype=int), list(map(str, range(n))), "").data[0]
+        assert made.texttemplate == template
     empty = confusion_matrix(np.array([[0, 0], [1, 3]]), ["a", "b"], "").data[0]
     assert np.array(empty.z) == pytest.approx(np.sqrt([[0, 0], [0.25, 0.75]]), abs=1e-3)
 

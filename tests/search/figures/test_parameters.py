@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from search.figures.parameters import contour, importances_bars, slices
-from search.store.views import StudyView
+from search.store.views import State, StudyView
 from tests.search.made_up_views import SEARCHED as SPEC
 from tests.search.made_up_views import study_view, trial_view
 
@@ -13,19 +14,12 @@ from tests.search.made_up_views import study_view, trial_view
 @pytest.fixture
 def searched() -> StudyView:
     """Ten trials whose loss grows with their number and learning rate; two are pruned."""
-    trials = [
-        trial_view(
-            number,
-            [2.0, 0.2 + 0.1 * number],
-            params={
-                "learning_rate": 10 ** (-4 + 0.2 * number),
-                "depth": 2 + number % 3,
-                "hidden": ["64", "128"][number % 2],
-            },
-            state="pruned" if number > 7 else "complete",
-        )
-        for number in range(10)
-    ]
+    trials = []
+    for n in range(10):
+        params: dict[str, Any] = {"depth": 2 + n % 3, "hidden": ["64", "128"][n % 2]}
+        params["learning_rate"] = 10 ** (-4 + 0.2 * n)
+        state: State = "pruned" if n > 7 else "complete"
+        trials.append(trial_view(n, [2.0, 0.2 + 0.1 * n], params=params, state=state))
     return dataclasses.replace(study_view(trials), spec=SPEC)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import stdev
 from typing import Any
 
 import plotly.graph_objects as go
@@ -8,15 +9,20 @@ import pytest
 
 from search.analysis.findings import pareto_front
 from search.figures.study import (
+    MOST_ARMS,
     MOST_CURVES,
+    MOST_SEEDS,
     TOP,
     best_so_far,
     learning_curves,
     loss_against_parameters,
+    loss_by_arm,
 )
 from search.figures.style import BEST, COLOURS, MOST_POINTS
 from search.store.views import StudyView
-from tests.search.made_up_views import big_study, study_view, trial_view
+from tests.search.made_up_views import big_study, comparison_view, study_view, trial_view
+
+ARMS = {"base": [0.5, 0.52, 0.48], "a": [0.4, 0.43, 0.41], "b": [0.55, 0.5, 0.6]}
 
 
 def traces(figure: go.Figure) -> dict[str, Any]:
@@ -96,17 +102,50 @@ def test_of_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
 
 def test_best_so_far_follows_the_order_in_which_trials_ended() -> None:
     # Trial n starts n minutes and ends n + 2 minutes after 9:00.
-    view = study_view(
-        [
-            trial_view(0, [0.5], is_baseline=True),
-            trial_view(1, [0.1], state="pruned"),
-            trial_view(2, [0.6]),
-            trial_view(3, [0.3]),
-            trial_view(4, [0.4], state="running"),
-            trial_view(5, [0.35], state="pruned"),
-        ]
-    )
+    trials = [trial_view(0, [0.5], is_baseline=True), trial_view(2, [0.6]), trial_view(3, [0.3])]
+    trials += [trial_view(n, [x], state="pruned") for n, x in ((1, 0.1), (5, 0.35))]
+    view = study_view([*trials, trial_view(4, [0.4], state="running")])
     found = traces(best_so_far(view))
     assert found["best so far"].y == (0.5, 0.3, 0.3)
     assert found["best so far"].x == (1, 4, 5)
     assert found["baseline"].y == (0.5, 0.5)
+
+
+def named(figure: Any, start: str) -> list[Any]:
+    return [trace for trace in figure.data if (trace.name or "").startswith(start)]
+
+
+def test_each_seed_stands_in_its_arms_row() -> None:
+    arms = {"base": [0.5, 0.4, 0.6], "<b>b</b>": [0.3, None, 0.5], "lost": [None, None, None]}
+    figure = loss_by_arm(comparison_view(arms))
+    points, means = figure.data
+    assert (points.y, points.x) == ((0, 0, 0, 1, 1), (0.5, 0.4, 0.6, 0.3, 0.5))
+    assert (means.y, means.x) == ((0, 1), (0.5, 0.4))
+    assert means.error_x.array == pytest.approx((0.1, stdev([0.3, 0.5])), rel=1e-3)
+    labels = "base (3)", "&lt;b&gt;b&lt;/b&gt; (2 + 1 failed)", "lost (0 + 3 failed)"
+    assert figure.layout.yaxis.ticktext == labels
+    long: dict[str, Any] = {"base": [0.5] * 1000, "other": [0.4] * 1000}
+    assert len(loss_by_arm(comparison_view(long)).data[0].x) <= MOST_SEEDS
+
+
+def test_curves_of_arms_are_means_of_seeds() -> None:
+    training, validation = named(learning_curves(comparison_view(ARMS)), "a (3)")
+    assert list(validation.x) == [1, 2, 3]
+    middle = sum(ARMS["a"]) / 3
+    expected = [middle + 0.4, middle + 0.1, middle]
+    assert list(validation.y) == pytest.approx(expected, abs=1e-3)
+    assert list(training.y) == pytest.approx([0.9 * y for y in expected], abs=1e-3)
+
+
+def test_only_so_many_arms_are_told_apart() -> None:
+    arms = {f"arm {i:02}": [0.5 + i / 100, 0.5 + i / 90] for i in range(20)}
+    arms["arm 00"] = [0.9, 0.9]  # the base stays, though it is the worst
+    figure = learning_curves(comparison_view(arms))
+    drawn = {trace.name for trace in named(figure, "arm")}
+    assert drawn == {f"arm {i:02} (2)" for i in range(MOST_ARMS)}
+    assert "8 arms not drawn" in figure.layout.title.subtitle.text
+    view = comparison_view({"base": [0.5, 0.52]})
+    short, long = view.trials
+    object.__setattr__(short, "curve", short.curve[:2])  # a mean ends with the first that stopped
+    assert [list(trace.x) for trace in named(learning_curves(view), "base (2)")] == [[1, 2]] * 2
+    assert len(long.curve) == 3

@@ -6,8 +6,7 @@ from dataclasses import replace
 from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
-from tests.search.figures.looked_into import looked_into
-from tests.search.made_up_views import final_result, study_view, trial_view
+from tests.search.made_up_views import final_result, looked_into, study_view, trial_view
 
 CONFUSION = [
     [190, 10, 0, 0, 0],
@@ -57,9 +56,7 @@ def test_calibration_is_told_before_and_after() -> None:
         assert "Probabilities are the network's own." in told
     for told in both(replace(final, temperature=1.25)):
         assert "divided by 1.250, the temperature that fitted the trial's validation" in told
-        assert (
-            "error (15 bins) from 3.00 % ± 0.00 (2 seeds) to 1.00 % ± 0.00 (2 seeds), and" in told
-        )
+        assert "bins) from 3.00 % ± 0.00 (2 seeds) to 1.00 % ± 0.00 (2 seeds), and" in told
         assert "from 0.2050 ± 0.0071 to 0.1950 ± 0.0071 (2 seeds); Fashion-MNIST" in told
 
 

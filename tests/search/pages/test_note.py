@@ -28,15 +28,10 @@ def rows(markdown: str) -> list[list[str]]:
     """The cells of the first table, header left out."""
     html = MarkdownIt("commonmark").enable("table").render(markdown)
     body = html.split("<tbody>")[1].split("</tbody>")[0]
-    return [
-        [cell.split("</td>")[0].split(">", 1)[-1] for cell in row.split("<td")[1:]]
-        for row in body.split("<tr>")[1:]
-    ]
+    return [re.findall("<td[^>]*>(.*?)</td>", row) for row in body.split("<tr>")[1:]]
 
 
-def test_the_leaderboard_has_complete_trials_then_stopped_ones(
-    small_study: StudyView,
-) -> None:
+def test_the_leaderboard_has_complete_trials_then_stopped_ones(small_study: StudyView) -> None:
     table = rows(study_note(small_study))
     assert [row[:6] for row in table] == [
         ["1", "#3", "0.2500", "91.67 %", "300 000", "2 of 3"],

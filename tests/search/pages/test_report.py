@@ -11,11 +11,15 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from search.figures import FIGURES, Figure
+from search.analysis.measures import measure_of
+from search.figures import FIGURES, Figure, draw_all
+from search.pages.note import study_note
 from search.pages.report import make_report, write_report
 from search.spec.arms import Expectation, JournalEntry
+from search.spec.objectives import OBJECTIVES
 from search.store.records import ResultRow
-from search.store.views import StudyView
+from search.store.views import StudyView, TrialView
+from search.terminal.summary import status_text
 from tests.search.made_up_views import comparison_view, study_view, trial_view
 
 NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
@@ -45,19 +49,13 @@ def text_of(view: StudyView) -> str:
 
 def tables(view: StudyView, *columns: str) -> list[list[dict[str, str]]]:
     """The rows of each table that has these columns."""
-    found = re.findall(r"(?:^\|.*\n)+", make_report(view, NOW).markdown, re.MULTILINE)
-    parsed = [
-        [line.strip("| ").split(" | ") for line in t.splitlines()] for t in map(_cells, found)
-    ]
-    return [
-        [dict(zip(header, row, strict=False)) for row in rows]
-        for header, _, *rows in parsed
-        if set(columns) <= set(header)
-    ]
-
-
-def _cells(table: str) -> str:
-    return html.unescape(table.replace("|  |", "| – |").replace("|  |", "| – |"))
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text_of(view), re.MULTILINE):
+        lines = [line.strip("|\n") for line in table.splitlines()]
+        header, _, *rows = [[cell.strip() for cell in line.split(" | ")] for line in lines]
+        if set(columns) <= set(header):
+            found.append([dict(zip(header, row, strict=True)) for row in rows])
+    return found
 
 
 @pytest.fixture
@@ -73,16 +71,15 @@ def test_each_arm_with_mean_spread_and_count(compared: StudyView) -> None:
     assert base["validation accuracy (%)"] == "83.33 ± 0.67"
     assert int(base["parameters"].replace(" ", "")) == compared.trials[0].parameters
     assert (base["best epoch"], base["learning rate"]) == ("3.0 ± 0.0", "0.002")
-    assert (lost["seeds"], lost["validation loss"]) == ("0 of 3, 3 diverged", "–")
+    assert (lost["seeds"], lost["validation loss"]) == ("0 of 3, 3 diverged", "")
     ((train, *_),) = tables(compared, "training error (%)")
     assert train["training loss"] == "0.4500 ± 0.0180"
 
 
 def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow) -> None:
     (rows,) = tables(compared, "reported (single run)")
-    assert list(rows[0].values()) == [
-        *("base", "validation loss", "0.2383", "0.5000 ± 0.0200 (3 seeds)")
-    ]
+    first = ["base", "validation loss", "0.2383", "0.5000 ± 0.0200 (3 seeds)"]
+    assert list(rows[0].values()) == first
     assert rows[1]["reported (single run)"] == "221 950"
     assert rows[2]["ours"] == "test set not evaluated"
     assert rows[4]["ours"] == "0 of 3, 3 diverged"
@@ -91,15 +88,14 @@ def test_published_values_beside_ours(compared: StudyView, result_row: ResultRow
     # of a study of the name that is no more.
     trial = next(t.number for t in compared.trials if t.arm == "low")
     later = {**(result_row.figures or {}), "accuracy": 0.99}
-    opened = dataclasses.replace(
-        compared,
-        results=(
-            dataclasses.replace(result_row, trial_number=0, figures=later),
-            dataclasses.replace(result_row, trial_number=trial, figures=later, is_ours=False),
-            dataclasses.replace(result_row, trial_number=trial),
-            dataclasses.replace(result_row, trial_number=trial, figures=later),
-        ),
+    ours = dataclasses.replace(result_row, trial_number=trial)
+    results = (
+        dataclasses.replace(ours, trial_number=0, figures=later),
+        dataclasses.replace(ours, figures=later, is_ours=False),
+        ours,
+        dataclasses.replace(ours, figures=later),
     )
+    opened = dataclasses.replace(compared, results=results)
     ((_, _, accuracy, loss, _),) = tables(opened, "reported (single run)")
     assert accuracy["ours"] == "93.12 ± 0.12 (3 seeds)"
     assert loss["ours"] == "0.2101 ± 0.0030 (3 seeds)"
@@ -129,7 +125,7 @@ def test_what_each_arm_changed(compared: StudyView) -> None:
     assert (low["changes"], low["pairs"]) == ("dropout 0 → 0.2", "3")
     assert (low["difference"], low["in words"]) == ("−0.0933", "better")
     assert float(low["p after Holm"].lstrip("< ")) < 0.05
-    assert (lost["in words"], lost["p"]) == ("worse: it diverged in every seed", "–")
+    assert (lost["in words"], lost["p"]) == ("worse: it diverged in every seed", "")
 
 
 def test_the_journal_of_a_comparison(compared: StudyView) -> None:
@@ -156,9 +152,8 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert (first["train loss"], first["validation loss"]) == ("0.2250", "0.2500")
     assert (first["val. error (%)"], first["val. acc. (%)"]) == ("8.33", "91.67")
     assert (first["parameters"], first["best epoch"]) == ("300 000", "2 of 3")
-    assert [row["trial"] for row in everything] == [
-        *("#0 (baseline)", "#1", "#2 (pruned)", "#3", "#9")
-    ]
+    numbers = [row["trial"] for row in everything]
+    assert numbers == ["#0 (baseline)", "#1", "#2 (pruned)", "#3", "#9"]
     text = text_of(small_study)
     assert "32·1·3·3 + 32 = 320" in text
     sums = re.search(r"Parameters: (.*?) = ([\d ]+);", text)
@@ -225,3 +220,47 @@ def test_a_figure_that_a_person_adds_is_in_the_report(
     assert "<p>What &lt;it&gt; says.</p>" in page
     assert page.count('class="figure"') == len(report.figures) == 7
     assert not re.search(r"\b(src|href)=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
+
+
+def judged_by(view: StudyView, objective: str) -> StudyView:
+    """The study as if it had been made with that objective: its last complete trial is best."""
+    last = max(trial.number for trial in view.in_state("complete"))
+
+    def changed(trial: TrialView) -> TrialView:
+        lower = {name: trial.number == last and name == objective for name in OBJECTIVES}
+        curve = []
+        for row in trial.curve:
+            calibrated = 0.0567 if lower["calibrated_validation_loss"] else row.validation_loss
+            row = dataclasses.replace(
+                row,
+                validation_loss=0.0567 if lower["validation_loss"] else row.validation_loss,
+                validation_error=0.0123 if lower["validation_error"] else row.validation_error,
+                metrics={"calibrated_loss": calibrated},
+            )
+            curve.append(dataclasses.replace(row, value=OBJECTIVES[objective].of(row)))
+        return dataclasses.replace(trial, curve=tuple(curve))
+
+    spec = dataclasses.replace(view.spec, objective=objective)
+    return dataclasses.replace(view, spec=spec, trials=tuple(map(changed, view.trials)))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_texts_and_figures_name_it(small_study: StudyView, objective: str) -> None:
+    label, words = OBJECTIVES[objective].label, measure_of(objective).words
+    assert words == label
+    arms = comparison_view({"base": [0.5, 0.52], "other": [0.3, 0.32]})
+    for view in (small_study, arms):
+        view = judged_by(view, objective)
+        best = view.best
+        assert best is not None
+        assert best.best is not None
+        value = measure_of(objective).shown(best.best.value)
+        texts = (study_note(view), make_report(view, NOW).markdown)
+        for text in texts:
+            assert label in text
+        assert OBJECTIVES[objective].word in status_text(view)
+        assert value in texts[view is arms].replace("\\", "")
+        for name, figure in draw_all(FIGURES, view).items():
+            axes = figure.to_json()
+            if name in ("history", "arms", "curves", "slices", "parameters"):
+                assert label in axes, name
