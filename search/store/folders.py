@@ -1,8 +1,8 @@
 """Where the files of a database's studies are kept: `runs/`, with a folder for each study.
 
-It lies beside an SQLite file, whichever folder a command runs in. `runs/<study>/` bears a file with
-the study's identity, so that no other study ever writes there. A second study of that name (of
-another database, or made anew after the first was deleted) has `runs/<study>-2/`.
+`runs/<study>/` bears a file with the study's identity, so that no other study ever writes there. A
+second study of that name (of another database, or made anew after the first was deleted) has
+`runs/<study>-2/`.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ def _is_free(study: StudyHandle, folder: Path) -> bool:
 def sweep(study: StudyHandle, folder: Path) -> None:
     """Delete what killed processes have left in the study's folder; a failure is only told.
 
-    Nothing that may still be of use goes: no file of a process that lives, no checkpoint of a trial
-    that has not ended or may be taken up again, none of a final training in the month before the
-    last test evaluation or after it: another finalize may go on with it.
+    Nothing that may still be of use goes: no file of a living process, no checkpoint of a trial
+    that has not ended or may be taken up again, none of a final training less than a month older
+    than the last test evaluation: another finalize may go on with it.
     """
     ended = trials.c.state.in_([state for state in TrialState if state.is_finished()])
     of_use = select(trials.c.number).outerjoin(leases, leases.c.trial_id == trials.c.trial_id)

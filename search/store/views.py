@@ -63,9 +63,8 @@ class TrialView:
     """One trial.
 
     Attributes:
-        state: Optuna's, but for the running ones that no worker holds: they are `paused` if they
-            were laid aside at a rung, to go on if they are worth it; else `interrupted`, and the
-            next worker to claim a trial carries one on.
+        state: Optuna's; running ones that no worker holds are `paused` if they were laid aside at
+            a rung, else `interrupted`, and the next worker to claim a trial carries one on.
         params: as Optuna stores them, but for those that an older study's baseline did not have.
         config: None where the parameters make no configuration (a trial that failed early).
         parameters, multiply_adds: trained weights and biases, work for one image; None: unknown.
@@ -73,8 +72,7 @@ class TrialView:
         early_look: the partial-epoch validation inside the first epoch, where there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
-        worker: who holds it or held it last, as `search.store.claims` names processes; None of
-            one that has ended.
+        worker: who holds it or held it last, see `search.store.claims`; None: it has ended.
         continued: a person has asked to take it to its end.
         arm, repeat: of a comparison's trial: the arm's name, and the repeat index, from 0.
     """
@@ -203,8 +201,9 @@ def all_studies(db: Database) -> list[StudyHandle]:
     found = []
     for name in sorted(optuna.get_all_study_names(db.optuna)):
         with suppress(StorageError):  # of something else
-            found.append(find_study(db, name))
-    return [study for study in found if study is not None]
+            if study := find_study(db, name):
+                found.append(study)
+    return found
 
 
 def load_earlier(study: StudyHandle, attributes: Mapping[str, Any]) -> tuple[Earlier, ...]:

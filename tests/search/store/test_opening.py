@@ -72,6 +72,7 @@ def test_sqlite_survives_power_cuts_and_locks_at_once(tmp_path: Path) -> None:
         ("studies.db", "write sqlite:///FILE.db or postgresql://"),
         ("mysql://me@host/db", "write sqlite:///FILE.db or postgresql://"),
         ("postgresql://me:secret@host:port/db", "write sqlite"),
+        ("postgresql://me:p@secret@host/db", "as %40"),
         ("sqlite:///:memory:", "it names no file"),
         ("sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder; create it"),
         ("sqlite:////proc/x.db", "check the permissions of file and folder"),

@@ -120,8 +120,3 @@ def test_a_server_that_asks_for_a_password(postgres: Any) -> None:
     with closing(open_database(right)) as db:
         assert "word" not in repr(db)
         assert ":***@" in db.url
-
-
-def test_the_remedy_for_signs_in_a_password() -> None:
-    with pytest.raises(StorageError, match="as %40"):
-        open_database("postgresql://me:p@ss@host/db")
