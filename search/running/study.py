@@ -30,7 +30,7 @@ from search.store import DEFAULT_STORAGE, StudyBrokenError
 from search.store.database import optuna_warnings_only
 from search.store.folders import sweep
 from search.store.views import StudyView, view_study
-from search.terminal.commands import console, log
+from search.terminal.commands import LONGEST, console, log
 from search.terminal.progress import Progress
 from search.terminal.stopping import interrupts_set, stop_after
 from search.terminal.summary import fallback_words
@@ -138,8 +138,9 @@ def run_study(
         given["continue_trials"] = [continue_trials]
     if isinstance(enqueue, str | Mapping):
         given["enqueue"] = [enqueue]
-    if timeout is not None and not timeout > 0:
-        raise SpecError("timeout", f"timeout must be seconds above 0, but got {timeout!r}")
+    if timeout is not None and not 0 < timeout <= LONGEST:
+        limits = "seconds above 0, at most a year"
+        raise SpecError("timeout", f"timeout must be {limits}, but got {timeout!r}")
     added = [load_extension(str(file), Path(file)) for file in extensions]
     file = None if config is None else str(config)
     request = read_request(file, given, space=space, extensions=added)

@@ -119,7 +119,8 @@ def test_a_space_is_that_of_a_file(here: Path) -> None:
     [
         ({"trials": 0}, "trials must be a whole number from 1 to 1000000, but got 0"),
         ({"workers": True}, "workers must be a whole number from 1 to 10000, but got True"),
-        ({"timeout": math.nan}, "timeout must be seconds above 0, but got nan"),
+        ({"timeout": math.nan}, "timeout must be seconds above 0, at most a year, but got nan"),
+        ({"timeout": math.inf}, "timeout must be seconds above 0, at most a year, but got inf"),
         ({"study": "../x"}, "not usable"),
         ({"space": {"depht": 2}}, "unknown parameter 'depht'"),
         ({"space": SPACE, "config": "a4_dropout"}, "this study compares"),
