@@ -172,7 +172,7 @@ def points(trial: TrialView) -> list[tuple[float, float]]:
 def lowest(trial: TrialView) -> float | None:
     """Value of its best epoch; of rung 0 where it came no further."""
     best = trial.best or trial.early_look
-    return best and short(best.value)
+    return None if best is None else short(best.value)
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:
