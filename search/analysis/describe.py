@@ -91,12 +91,10 @@ def _optimizer(recipe: Recipe) -> str:
 
 
 def _weight_decay(recipe: Recipe) -> str:
-    if recipe.weight_decay_kind == "none" or not recipe.weight_decay:
+    kind, strength = recipe.weight_decay_kind, compact(recipe.weight_decay)
+    if kind == "none" or not recipe.weight_decay:
         return "no weight decay"
-    strength = compact(recipe.weight_decay)
-    if recipe.weight_decay_kind == "l2":
-        return f"L2 term {strength} in the loss"
-    return f"{recipe.weight_decay_kind} weight decay {strength}"
+    return f"L2 term {strength} in the loss" if kind == "l2" else f"{kind} weight decay {strength}"
 
 
 def _augmentation(recipe: Recipe) -> str:

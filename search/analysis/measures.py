@@ -180,8 +180,7 @@ def legend(images: int, seeds: int = 1) -> str:
 def busy_seconds(view: StudyView) -> float:
     """By the clock, while at least one trial was in training: pauses count for nothing.
 
-    The trainings of a worker take turns: the seconds of each are spread between those of others,
-    and are laid one before the other here.
+    Trainings of one worker take turns: the seconds of each are laid one before the other here.
     """
     begins: dict[str, float] = {}  # by worker, of what it did after
     spans = []

@@ -35,12 +35,12 @@ class TimeLeft(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A trial: the epochs reported of it, and the seconds that its workers spent on it."""
+    """A trial, as far as the time left depends on it."""
 
     number: int
     state: State
-    epochs: float
-    seconds: float
+    epochs: float  # reported of it
+    seconds: float  # that its workers spent on it
     continued: bool = False  # to its end, whatever the study's rule says
     worker: str | None = None  # who trains it
 
@@ -89,22 +89,16 @@ def estimate(
         pruner = find_pruner(spec.pruner)
         stops = [*(rung or EARLY_LOOK for rung in pruner.rungs(spec.epochs)), spec.epochs]
         # Also where the budget is spent, trials must begin, and those in training reach a rung.
-        rests = [
-            (
-                spec.epochs
-                if trial.continued
-                else min(stop for stop in stops if stop > trial.epochs)  # past one, it goes on
-            )
-            - trial.epochs
-            for trial in trials
-            if trial.epochs < spec.epochs
-            and (trial.state == "running" or (trial.continued and trial.state == "interrupted"))
-        ]
-        needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs) + sum(rests)
-        ahead = max(budget - sum(trial.epochs for trial in trials), needed)
+        needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs)
+        for trial in begun:
+            ahead = [stop for stop in stops if stop > trial.epochs]  # past one, it goes on
+            trains = trial.state == "running" or (trial.continued and trial.state == "interrupted")
+            if trains and ahead:
+                needed += (max(ahead) if trial.continued else min(ahead)) - trial.epochs
+        left = max(budget - sum(trial.epochs for trial in trials), needed)
         # What is left goes to the best, often large ones, as it went to those trained furthest.
         furthest = sorted(timed, key=lambda trial: trial.epochs)[-max(LEAST, len(timed) // 3) :]
-        seconds = ahead * _epoch_seconds(furthest) / workers
+        seconds = left * _epoch_seconds(furthest) / workers
         return TimeLeft(seconds, spread(GUESS_VARIATION, spec.trials, len(timed)))
     later = [arm_of(spec, n) for n in range(len(ended) + len(begun[:missing]), spec.trials)]
     arms = {*later, *(arm_of(spec, trial.number) for trial in begun)}

@@ -105,17 +105,15 @@ def training_count(view: StudyView) -> int:
 
 def split_in_words(view: StudyView) -> str:
     """`stratified split, seed 0`."""
-    if view.dataset.own_validation:
-        return "validation images as the data set has them"
-    return f"stratified split, seed {view.spec.seed}"
+    own = "validation images as the data set has them"
+    return own if view.dataset.own_validation else f"stratified split, seed {view.spec.seed}"
 
 
 def notes_in_words(view: StudyView) -> list[str]:
     """What was done to make a data set of a person's pictures, from which studies the search
     starts, and why it ended early, a sentence each."""
-    notes = [*view.dataset.notes, *map(warm_start_in_words, view.earlier)]
-    if view.stopped is not None:
-        notes.append(f"ended early: {view.stopped}")
+    ended = [] if view.stopped is None else [f"ended early: {view.stopped}"]
+    notes = [*view.dataset.notes, *map(warm_start_in_words, view.earlier), *ended]
     return [printable(f"{capitalized(note)}.") for note in notes]
 
 
@@ -139,7 +137,7 @@ def warm_start_in_words(earlier: Earlier) -> str:
 
 
 def data_in_words(view: StudyView) -> str:
-    """Data set and split: `Fashion-MNIST, 50 000 training and 10 000 validation images`."""
+    """`Fashion-MNIST, 50 000 training and 10 000 validation images`."""
     return (
         f"{printable(view.dataset.title)}, {grouped(training_count(view))} training and "
         f"{grouped(view.dataset.validation_count)} validation images"

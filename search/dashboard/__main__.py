@@ -8,8 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
-from search.dashboard import ServingError
-from search.dashboard.server import LOOPBACK_NAMES, check_host_name, listen, serve
+from search.dashboard.server import (
+    LOOPBACK_NAMES,
+    ServingError,
+    check_host_name,
+    listen,
+    serve,
+)
 from search.terminal.commands import Parser, run
 
 EXAMPLES = """

@@ -61,11 +61,8 @@ class TrialPictures:
         except OSError as error:
             # Where all of runs/ is gone, the study's worker says so.
             if not self._is_failing and self._folder.parent.is_dir():
-                _log.warning(
-                    "cannot write pictures of trials into %s (%s); the study goes on without",
-                    self._folder,
-                    error.strerror,
-                )
+                told = "cannot write pictures of trials into %s (%s); the study goes on without"
+                _log.warning(told, self._folder, error.strerror)
             self._is_failing = True
         except (StorageError, LostLeaseError):
             raise  # the study's own trouble, which the worker deals with

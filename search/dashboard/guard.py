@@ -27,8 +27,7 @@ from urllib.parse import quote, urlencode
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound, Unauthorized
 from werkzeug.wrappers import Request, Response
 
-from search.dashboard import ServingError
-from search.dashboard.server import LARGEST_BODY
+from search.dashboard.server import LARGEST_BODY, ServingError
 
 COOKIE = "cnn-search"
 SESSION_SECONDS = 12 * 3600  # then one logs in again

@@ -13,7 +13,6 @@ from typing import Any
 from waitress import create_server
 from waitress.channel import HTTPChannel
 
-from search.dashboard import ServingError
 from search.terminal.stopping import StopOnSignal
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -23,6 +22,10 @@ LARGEST_BODY = 2**21  # bytes
 MOST_WAITING = 100  # connections; one more costs the oldest of them its place
 MOST_CONNECTIONS = 200  # with those whose requests are being answered; macOS has 256 open files
 IDLE_SECONDS = 60
+
+
+class ServingError(ValueError):
+    """The dashboard cannot be started so: one line with the value and the remedy."""
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]

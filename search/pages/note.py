@@ -26,10 +26,7 @@ _LAST = re.compile(r"^(`{3,})toml\n.*?^\1(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def study_note(view: StudyView) -> str:
-    """Markdown: progress, leaderboard, gain over the baseline, test evaluations, data, commands.
-
-    About 4 kB, however long the study.
-    """
+    """Markdown of about 4 kB, however long the study."""
     spec, ranked = view.spec, view.leaderboard[:TOP]
     flag, total = ("--repeats", spec.repeats) if spec.is_comparison else ("--trials", spec.trials)
     return markdown(

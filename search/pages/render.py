@@ -12,7 +12,7 @@ import hashlib
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import plotly.graph_objects as go
@@ -86,11 +86,9 @@ def markdown(template: str, **values: Any) -> str:
 def plain(template: str, **values: Any) -> str:
     """A template's text for the terminal, without control characters, wrapped but for tables."""
     text = _environment(_on_a_line).get_template(template).render(values)
+    wrap = partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
     parts = re.split(r"\n\s*\n", text.strip())
-    return "\n\n".join(
-        part if "  " in part else textwrap.fill(part, WIDTH, break_on_hyphens=False)
-        for part in parts
-    )
+    return "\n\n".join(part if "  " in part else wrap(part) for part in parts)
 
 
 def _on_a_line(text: object) -> Markup:
@@ -192,8 +190,7 @@ def page(
 @cache
 def _plotly() -> str:
     """plotly.js, as it may stand in a script element."""
-    source: str = get_plotlyjs().replace("\r\n", "\n").replace("</script", "<\\/script")
-    return source.replace("<!--", "<\\!--")
+    return re.sub("<(/script|!--)", r"<\\\1", get_plotlyjs().replace("\r\n", "\n"))
 
 
 def _hash(script: str) -> str:

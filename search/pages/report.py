@@ -14,9 +14,8 @@ from markupsafe import Markup
 
 from data.reading import write_atomically
 from models.summary import anatomy
-from search.analysis.comparison import against_base, evaluate_journal, ranked_arms
+from search.analysis.comparison import against_base, ranked_arms
 from search.analysis.comparison_words import verdict_in_words
-from search.analysis.importances import search_axes
 from search.analysis.measures import measured
 from search.figures import FIGURES, KINDS, Kind, draw_all
 from search.figures.files import write_pictures
@@ -62,8 +61,6 @@ def make_report(view: StudyView, now: datetime, kind: Kind = "png") -> Report:
         now=now,
         sampler=SAMPLERS[view.spec.sampler].description,
         loss=view.spec.objective if view.spec.value.unit else RAW_LOSS,
-        searches=bool(search_axes(view.spec)),
-        journal=evaluate_journal(view),
         shown=best,
         whose=whose,
         layers=config

@@ -52,8 +52,9 @@ def test_the_paired_test_is_the_textbook_one() -> None:
 )
 def test_better_is_lower_but_for_accuracy(metric: str) -> None:
     assert difference(comparison_view({"base": FIVE, "arm": LOWER}), metric).verdict == "better"
-    better = expect("better", metric=metric)
-    assert judge({"base": FIVE, "arm": LOWER}, better).outcome == "supported"
+    if metric != "train_accuracy":  # of which no journal may expect anything
+        better = expect("better", metric=metric)
+        assert judge({"base": FIVE, "arm": LOWER}, better).outcome == "supported"
 
 
 def test_pairs_are_of_the_same_seed_only() -> None:

@@ -45,7 +45,10 @@ def test_a_searched_configuration_in_words() -> None:
             ConvNetConfig(channels=(8, 8), kernel_sizes=(5, 3), padding=0, residual=True),
             "cnn, channels 8, 8, kernel sizes 5, 3, padding 0, residual",
         ),
-        (ConvNetConfig(batch_norm=(2,), pool_after=()), "batch norm 2, pool after none"),
+        (
+            ConvNetConfig(channels=(8, 8), batch_norm=(2,), pool_after=()),
+            "batch norm 2, pool after none",
+        ),
         (MLPConfig(hidden=(256, 64), batch_norm=True), "mlp, hidden 256, 64, batch norm"),
         (ResNetConfig(side=64), "resnet18, side 64"),
     ],

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from search.dashboard import ServingError
-from search.dashboard.server import check_host_name, listen, serve
+from search.dashboard.server import ServingError, check_host_name, listen, serve
 from search.terminal.stopping import StopOnSignal
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.dashboard import ServingError
 from search.dashboard.guard import Token, load_token
+from search.dashboard.server import ServingError
 
 GOOD = "d54b922ac5a179e1f0066c3f55031755"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -23,6 +23,7 @@ from search.terminal.summary import status_text
 from tests.search.made_up_views import comparison_view, final_result, study_view, trial_view
 
 PLAIN = "plain"
+Elements = list[tuple[str, tuple[str, ...]]]
 NOW = datetime(2026, 3, 5, 8, 0, tzinfo=UTC)
 
 
@@ -31,7 +32,7 @@ class Structure(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.found: Elements = []
         self.feed(re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL))
         self.close()
 
@@ -42,7 +43,7 @@ class Structure(HTMLParser):
         self.found.append(("comment", ()))
 
 
-def structure(markdown: str) -> list[tuple[str, tuple[str, ...]]]:
+def structure(markdown: str) -> Elements:
     """Of what a renderer makes of it that lets raw HTML through, as the dashboard's does."""
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     return Structure(html).found
@@ -64,11 +65,8 @@ def called(name: str) -> list[StudyView]:
         Expectation(arm=f"{line} lost", than=line, metric="train_loss", outcome="worse"),
     )
     entry = JournalEntry(objective=line, hypothesis=line, methodology=line, expect=expect)
-    titles = {
-        "title": printable,
-        "data_title": name,
-        "class_names": (name, f"{name} ", "Pullover", "Dress", "Coat"),
-    }
+    classes = (name, f"{name} ", "Pullover", "Dress", "Coat")
+    titles = {"title": printable, "data_title": name, "class_names": classes}
     arms = {line: [0.5, 0.6], other: [0.41, 0.5], f"{line} lost": [None, None]}
     reported = {line: {"validation_loss": 0.3}}
     trials = [
@@ -80,16 +78,9 @@ def called(name: str) -> list[StudyView]:
         study_view(trials, **titles),
         comparison_view(arms, journal=[entry], reported=reported, reason=name, **titles),
     )
-    return [
-        dataclasses.replace(
-            view,
-            hardware=name,
-            versions={"torch": name},
-            storage="sqlite:///a```\n<script>x</script>.db",
-            spec=dataclasses.replace(view.spec, source=line),
-        )
-        for view in views
-    ]
+    storage = "sqlite:///a```\n<script>x</script>.db"
+    more = {"hardware": name, "versions": {"torch": name}, "storage": storage}
+    return [replace(view, spec=replace(view.spec, source=line), **more) for view in views]
 
 
 def test_notes_and_reports_have_the_same_structure_under_any_name(
@@ -98,7 +89,7 @@ def test_notes_and_reports_have_the_same_structure_under_any_name(
     for figure in [*FIGURES][::-1]:  # they take time; pytest puts the last one back first
         monkeypatch.delitem(FIGURES, figure)
 
-    def structures(name: str) -> list[list[tuple[str, tuple[str, ...]]]]:
+    def structures(name: str) -> list[Elements]:
         texts = [study_note(view) for view in called(name)]
         texts += [make_report(view, NOW).markdown for view in called(name)]
         outside = [re.sub(r"^(`{3,}).*?^\1$", "```", t, flags=re.S | re.M) for t in texts]

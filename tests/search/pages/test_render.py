@@ -25,13 +25,13 @@ def a_figure() -> go.Figure:
 def everything() -> str:
     typed = escape(HOSTILE)
     parts = [
-        f"# {typed}",
-        f"- {typed}: **{typed}**",
-        f"{head(HOSTILE)}\n{row(HOSTILE)}",
-        code(HOSTILE),
-        f"![{typed}](figures/one)",
-        "![two](figures/two.png)",
-        "![three](figures/three.png)",
+        *(
+            f"# {typed}",
+            f"- {typed}: **{typed}**",
+            f"{head(HOSTILE)}\n{row(HOSTILE)}",
+            code(HOSTILE),
+        ),
+        *(f"![{typed}](figures/one)", "![two](figures/two.png)", "![three](figures/three.png)"),
     ]
     figures = {"one": a_figure(), "two": a_figure()}
     return page(HOSTILE, "\n\n".join(parts), figures, {"three": b"\x89PNG"})

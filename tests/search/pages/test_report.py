@@ -29,15 +29,16 @@ REPORTED = {
     "low": {"test_accuracy": 0.915, "test_loss": 0.25},
     "lost": {"validation_accuracy": 0.9},
 }
+EXPECTED = tuple(
+    Expectation(arm=arm, than="base", metric="validation_loss", outcome="better")
+    for arm in ("low", "lost")
+)
 JOURNAL = [
     JournalEntry(
         objective="See what it does.",
         hypothesis="It helps",
         methodology="Only one thing is changed",
-        expect=(
-            Expectation(arm="low", than="base", metric="validation_loss", outcome="better"),
-            Expectation(arm="lost", than="base", metric="validation_loss", outcome="better"),
-        ),
+        expect=EXPECTED,
     ),
     JournalEntry(objective="Think.", hypothesis="Nothing can be expected."),
 ]
@@ -227,16 +228,17 @@ def judged_by(view: StudyView, objective: str) -> StudyView:
     last = max(trial.number for trial in view.in_state("complete"))
 
     def changed(trial: TrialView) -> TrialView:
-        lower = {name: trial.number == last and name == objective for name in OBJECTIVES}
         curve = []
         for row in trial.curve:
-            calibrated = 0.0567 if lower["calibrated_validation_loss"] else row.validation_loss
-            row = dataclasses.replace(
-                row,
-                validation_loss=0.0567 if lower["validation_loss"] else row.validation_loss,
-                validation_error=0.0123 if lower["validation_error"] else row.validation_error,
-                metrics={"calibrated_loss": calibrated},
-            )
+            found = {
+                "validation_loss": row.validation_loss,
+                "validation_error": row.validation_error,
+                "calibrated_validation_loss": row.validation_loss,
+            }
+            if trial.number == last:
+                found[objective] = 0.0567
+            metrics = {"calibrated_loss": found.pop("calibrated_validation_loss")}
+            row = dataclasses.replace(row, metrics=metrics, **found)
             curve.append(dataclasses.replace(row, value=OBJECTIVES[objective].of(row)))
         return dataclasses.replace(trial, curve=tuple(curve))
 
@@ -251,16 +253,11 @@ def test_texts_and_figures_name_it(small_study: StudyView, objective: str) -> No
     arms = comparison_view({"base": [0.5, 0.52], "other": [0.3, 0.32]})
     for view in (small_study, arms):
         view = judged_by(view, objective)
-        best = view.best
-        assert best is not None
-        assert best.best is not None
-        value = measure_of(objective).shown(best.best.value)
         texts = (study_note(view), make_report(view, NOW).markdown)
         for text in texts:
             assert label in text
         assert OBJECTIVES[objective].word in status_text(view)
-        assert value in texts[view is arms].replace("\\", "")
+        assert measure_of(objective).shown(0.0567) in texts[view is arms]
         for name, figure in draw_all(FIGURES, view).items():
-            axes = figure.to_json()
-            if name in ("history", "arms", "curves", "slices", "parameters"):
-                assert label in axes, name
+            if name not in ("importances", "contour"):
+                assert label in figure.to_json(), name
