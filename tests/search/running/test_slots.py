@@ -25,7 +25,7 @@ from search.store.schema import leases
 from search.store.studies import create_study
 from search.store.views import view_study
 from search.training.epoch import Epoch
-from search.training.task import load_task
+from search.training.task import load_study_task
 from search.training.train import train
 
 Make = Callable[..., Run]
@@ -188,10 +188,10 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("at_a_time", [1, 4, None])
 def test_on_a_gpu(tmp_path: Path, watch: Watch, at_a_time: int | None) -> None:
-    task = load_task("digits", default_data_dir(), torch.device("cuda:0"), seed=0)
     written = {"width": {"low": 4, "high": 32}, "depth": {"low": 1, "high": 2}, "batch_size": 16}
     space = {name: read_parameter(name, value) for name, value in written.items()}
     spec = StudySpec(dataset="digits", trials=12, epochs=15, pruner="none", space=space)
+    task = load_study_task(spec, default_data_dir(), torch.device("cuda:0"))
     db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
     study = create_study(db, "s", spec, task.info, validation_count=len(task.validation))
     train_trials(
