@@ -30,7 +30,7 @@ from search.spec.space import suggest
 from search.store.opening import open_database
 from search.store.studies import create_study, require_study
 from search.training.epoch import Epoch
-from search.training.task import Task, load_task
+from search.training.task import Task, load_study_task
 
 EPOCHS = 10
 STUDY = "coordination"
@@ -148,7 +148,8 @@ class NoTraining:
 
 
 def few_digits() -> Task:
-    return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=100)
+    spec = StudySpec(dataset="digits", limit=100)
+    return load_study_task(spec, default_data_dir(), torch.device("cpu"))
 
 
 def fill_optuna(path: Path, made_up: Sequence[MadeUpTrial]) -> None:

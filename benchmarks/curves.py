@@ -45,7 +45,7 @@ from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
 from search.training.epoch import Epoch, derived_seed
 from search.training.metrics import fit_temperature, loss_at
-from search.training.task import Task, load_task, logits, make_task, score
+from search.training.task import Task, load_study_task, logits, make_task, score
 from search.training.train import Training, train
 
 SPACE = Path(__file__).with_suffix(".toml")
@@ -181,8 +181,8 @@ def _task(
     dataset: str, data_dir: Path, device: str, limit: int, held_out: int
 ) -> tuple[Task, Examples]:
     """Once a process: the task that a search would have, and the second part held out."""
-    part: dict[str, Any] = {"limit": limit, "validation_count": 2 * held_out}
-    whole = load_task(dataset, data_dir, choose_device(device), seed=0, **part)
+    spec = StudySpec(dataset=dataset, limit=limit, validation_count=2 * held_out)
+    whole = load_study_task(spec, data_dir, choose_device(device))
     validation, holdout = split(whole.validation, validation_count=held_out, seed=0)
     return make_task(whole.info, whole.training, validation, whole.device), holdout
 

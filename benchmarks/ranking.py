@@ -25,10 +25,11 @@ from scipy.stats import spearmanr
 from benchmarks.record import BenchmarkParser, environment, show_table, write_json
 from benchmarks.workload import default_study
 from search.running.pool import default_workers, threads_for
+from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.terminal.commands import run
 from search.training.device import choose_device, prepare_process
-from search.training.task import Task, evaluate, load_task
+from search.training.task import Task, evaluate, load_study_task
 from search.training.train import train
 
 WEIGHTS, MEAN = "weights", "mean"
@@ -71,8 +72,8 @@ def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
 
 
 def _task(args: argparse.Namespace) -> Task:
-    part: Any = {"limit": args.limit, "validation_count": args.limit // 4}
-    return load_task(args.dataset, args.data_dir, choose_device(args.device), seed=0, **part)
+    spec = StudySpec(dataset=args.dataset, limit=args.limit, validation_count=args.limit // 4)
+    return load_study_task(spec, args.data_dir, choose_device(args.device))
 
 
 def compare(curves: Sequence[Curves]) -> dict[str, Any]:

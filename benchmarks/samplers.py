@@ -33,7 +33,7 @@ from search.spec.study_file import find_study_file, read_study_file
 from search.store.database import optuna_warnings_only
 from search.terminal.commands import run
 from search.training.device import choose_device
-from search.training.task import Task, load_task
+from search.training.task import Task, load_study_task
 from search.training.train import train
 
 NAMES = ("gp", "tpe", "random")
@@ -154,8 +154,13 @@ def main(argv: list[str] | None = None) -> int:
         costs = {name: draw_seconds(spec(name, 0)) for name in args.samplers}
         print(f"CPU seconds of a draw, beside so many trials: {costs}", file=sys.stderr)
         for seed in range(args.rounds):
-            part = {"limit": args.limit, "validation_count": args.limit // 3}
-            task = load_task(args.dataset, args.data_dir, device, seed=seed, **part)
+            data = StudySpec(
+                dataset=args.dataset,
+                limit=args.limit,
+                validation_count=args.limit // 3,
+                seed=seed,
+            )
+            task = load_study_task(data, args.data_dir, device)
             rounds.append({name: search(spec(name, seed), task) for name in args.samplers})
             text = ", ".join(f"{name} {study.best:.4f}" for name, study in rounds[-1].items())
             print(f"seed {seed}: {text}", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from models import ConvNetConfig
 from search.spec.config import StudySpec
 from search.spec.recipe import Recipe
 from search.spec.study_file import find_study_file, read_study_file
-from search.training.task import Task, load_task
+from search.training.task import Task, load_study_task
 
 SEED = 0  # of the split
 
@@ -76,7 +76,8 @@ class Job:
         Raises:
             DataError: the data cannot be had.
         """
-        return load_task(self.dataset, self.data_dir, device, seed=SEED, limit=self.limit)
+        spec = StudySpec(dataset=self.dataset, seed=SEED, limit=self.limit)
+        return load_study_task(spec, self.data_dir, device)
 
 
 def without_validation(task: Task) -> Task:

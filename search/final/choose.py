@@ -1,4 +1,4 @@
-"""Which trial of a study is finalised, and how long its configuration is trained."""
+"""Which trial of a study is finalised, how long it is trained, and what a person is told of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from statistics import geometric_mean
 from search.analysis.candidates import Candidate, decision_in_words, ranked
 from search.analysis.findings import learned_by_heart
 from search.analysis.measures import objective_in_words
-from search.analysis.wording import counted
+from search.analysis.wording import counted, printable
+from search.pages.words import evaluated_before
 from search.spec.config import TrialConfig
 from search.spec.objectives import TEMPERATURE
 from search.store import StorageError
 from search.store.views import StudyView, TrialView
 from search.terminal.command_line import command
+from search.terminal.commands import log
 from search.training.epoch import Epoch, RepeatError
 from search.training.metrics import HIGHEST_TEMPERATURE
 from search.training.repeat import TrainedRun
@@ -160,8 +162,10 @@ def decide(
 def stretched(chosen: Chosen, epochs: int) -> Chosen:
     """With the schedule over so many epochs, all trained: it ends where the schedule ends.
 
-    A trial that was learning its images by heart gets stronger augmentation, see `strength_for`.
-    The temperature is the trial's at the end of its own schedule, or as near to it as it came.
+    A search of short trainings finds the weak augmentation that suits them. Where the trial was
+    learning its images by heart, its strength grows with the epochs over those after which it was
+    best, up to the usual one (evidence: docs/search.md, "Choosing the winner"). The temperature is
+    the trial's at the end of its own schedule, or as near to it as it came.
     """
     best, own, trial = chosen.epochs, chosen.config.recipe.epochs, chosen.trial
     if (best, own) == (epochs, epochs):
@@ -172,12 +176,14 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         f"{own}."
     )
     recipe = replace(chosen.config.recipe, epochs=epochs)
-    if (strength := strength_for(chosen, epochs)) > recipe.augmentation_strength:
+    weak = recipe.augmentation_strength
+    strong = min(USUAL_STRENGTH, weak * epochs / best)
+    if epochs > own and strong > weak and learned_by_heart(trial):
         told += (
-            f" Its augmentation has strength {strength:.2g} in place of "
-            f"{recipe.augmentation_strength:.2g}, since it was learning its images by heart."
+            f" Its augmentation has strength {strong:.2g} in place of {weak:.2g}, since it was "
+            "learning its images by heart."
         )
-        recipe = replace(recipe, augmentation_strength=strength)
+        recipe = replace(recipe, augmentation_strength=strong)
     config = replace(chosen.config, recipe=recipe)
     return Chosen(
         trial=replace(trial, config=config),
@@ -186,20 +192,6 @@ def stretched(chosen: Chosen, epochs: int) -> Chosen:
         temperature=temperature_of(trial.curve[-1]),
         why=f"{chosen.why} {told}".lstrip(),
     )
-
-
-def strength_for(chosen: Chosen, epochs: int) -> float:
-    """Of the augmentation over more epochs than the search's; the trial's own unless it learned
-    by heart.
-
-    A search of short trainings finds the weak augmentation that suits them. It grows with the
-    epochs over those after which the trial was best, up to the usual strength (evidence:
-    docs/search.md, "Choosing the winner").
-    """
-    own = chosen.config.recipe.augmentation_strength
-    if epochs <= chosen.config.recipe.epochs or not learned_by_heart(chosen.trial):
-        return own
-    return max(own, min(USUAL_STRENGTH, own * epochs / chosen.epochs))
 
 
 def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:
@@ -214,3 +206,31 @@ def _why(view: StudyView, trial: TrialView, arm: str | None) -> str:
         label = f"{view.spec.value.label} {own} against {theirs}"
         beside = f"not the study's best: {label} of trial {best.number}"
     return f"Trial {trial.number} {how}, {beside}."
+
+
+def note(text: str) -> None:
+    """Tell a person something on standard error."""
+    log(f"Note: {text}")
+
+
+def announce(view: StudyView, candidates: Sequence[Chosen], seeds: int) -> None:
+    """Say on standard error what will be compared first, and what should be known before."""
+    unfinished = view.spec.trials - view.finished
+    if unfinished > 0:
+        note(f"the study still lacks {unfinished} of its trials.")
+    if view.results:
+        note(evaluated_before(view))
+    if candidates:
+        numbers = ", ".join(str(chosen.trial.number) for chosen in candidates)
+        log(
+            f"Trials {numbers} of study {view.name}, each trained again on the study's own split "
+            f"with {counted(seeds, 'fresh seed')}, to choose between them"
+        )
+
+
+def announce_final(view: StudyView, chosen: Chosen, seeds: int) -> None:
+    """Say on standard error what will be trained for the test, and why."""
+    if chosen.why:
+        note(printable(chosen.why))
+    what = f"Trial {chosen.trial.number} of study {view.name}"
+    log(f"{what}, trained on all training images, {counted(seeds, 'time')}")

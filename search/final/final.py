@@ -19,15 +19,17 @@ from search.analysis.wording import printable
 from search.dashboard.content import ContentWriter
 from search.final.choose import (
     Chosen,
+    announce,
+    announce_final,
     choose_candidates,
     choose_trial,
     decide,
+    note,
     refuse_unfinished,
     stretched,
 )
 from search.final.export import require_onnx
 from search.final.folder import Final, check_writable, write_all
-from search.final.progress import announce, announce_final, note
 from search.final.runs import THREADS, train_all
 from search.final.scoring import begin_evaluation, test
 from search.pages.words import in_utc
@@ -98,7 +100,7 @@ def finalise(
         trial: number of another trial than the best.
         arm: take the best repeat of this arm of a comparison.
         epochs: train so many, with the recipe's schedule scaled to them, and stronger augmentation
-            where the trial learned its images by heart (`search.final.choose.strength_for`); None:
+            where the trial learned its images by heart (`search.final.choose.stretched`); None:
             as many as the trial's best value took, with the schedule as it was.
         candidates: so many of the best trials, from 2 up, are first trained again with fresh seeds
             on the study's own split; the one with the lowest mean value is finalised. With `epochs`
@@ -156,45 +158,41 @@ def finalise(
             several = [stretched(one, epochs) for one in several]
         if not now:
             refuse_unfinished(view)
-        reading = view.spec.reading
         source = find_place(found, dataset, images)
         task = load_study_task(view.spec, images, on, place=source, final=True)
         keep_data(found, task)
-        count_test(source, images, reading=reading)  # a damaged test file is noticed now
+        count_test(source, images, reading=view.spec.reading)  # a damaged test file is noticed now
         folder = study_folder(found, runs_folder(storage, runs_dir))
         check_writable(folder)
         if progress:
             announce(view, several, candidate_seeds)
-        train = partial(
-            train_all,
-            stop=stop,
-            progress=progress,
-            ray=ray,
-            gpus=gpus_per_worker,
-        )
-        job_for = partial(
-            make_job,
-            spec=view.spec,
-            content=task.content,
-            place=source,
-            data_dir=images,
-            checkpoints=folder / CHECKPOINTS,
-        )
-        rivals = [
-            (job_for(one, candidate=one.trial.number), seed)
-            for one in several
-            for seed in range(candidate_seeds)
-        ]
+        train = partial(train_all, stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
+
+        def jobs(one: Chosen, count: int, candidate: int | None = None) -> list[Job]:
+            first = Job(
+                spec=view.spec,
+                architecture=to_dict(one.config.architecture),
+                recipe=one.config.recipe,
+                epochs=one.epochs,
+                seed=0,
+                data_dir=images,
+                checkpoints=folder / CHECKPOINTS,
+                content=task.content,
+                place=source,
+                candidate=candidate,
+            )
+            return [replace(first, seed=seed) for seed in range(count)]
+
+        rivals = [it for one in several for it in jobs(one, candidate_seeds, one.trial.number)]
         decided: tuple[Candidate, ...] = ()
         if rivals:
-            held_out = rivals[0][0].load(on)
+            held_out = rivals[0].load(on)
             check_data(found, held_out)
             chosen, decided = decide(view, several, train(rivals, held_out))
             del held_out
         if progress:
             announce_final(view, chosen, seeds)
-        job = job_for(chosen)
-        finals = [(job, seed) for seed in range(seeds)]
+        finals = jobs(chosen, seeds)
         runs = train(finals, task)
         bundle = make_bundle(view, chosen, task, runs[0])
         inside = look_inside(bundle, task)
@@ -202,7 +200,7 @@ def finalise(
         # Training may have taken hours: check again whatever could fail after the test
         # evaluation has begun.
         check_writable(folder)
-        row, earlier = begin_evaluation(found, chosen.trial, job, task, runs)
+        row, earlier = begin_evaluation(found, chosen.trial, finals[0], task, runs)
         if row.figures is not None:  # of the same weights, and of that temperature
             recorded = row.figures.get("calibration", {}).get("temperature", chosen.temperature)
             bundle = replace(bundle, temperature=recorded)
@@ -228,28 +226,18 @@ def finalise(
             evaluation=len(earlier) + 1,
             fingerprint=None if task.content is None else task.content.digest,
             **inside,
-            **test(job, task, runs, bundle, row.figures),
+            **test(finals[0], task, runs, bundle, row.figures),
         )
         written = metrics(result)
         kept = {name: written[name] for name in ("confusion", "candidates")}
         complete_result(db, row.result_id, {**written["test"], **kept})
         compared = None if export is None else task.training.images_NCHW
         final = write_all(folder, result, bundle, compared)
-        for used, seed in [*rivals, *finals]:
-            delete_checkpoint(used.checkpoint(seed))
+        for used in [*rivals, *finals]:
+            delete_checkpoint(used.checkpoint)
         sweep(found, folder)
         ContentWriter(found).write()
         return final
-
-
-def make_job(chosen: Chosen, **others: Any) -> Job:
-    """What of a job is the configuration's; `others` are its other fields."""
-    return Job(
-        architecture=to_dict(chosen.config.architecture),
-        recipe=chosen.config.recipe,
-        epochs=chosen.epochs,
-        **others,
-    )
 
 
 def make_bundle(view: StudyView, chosen: Chosen, task: Task, first: TrainedRun) -> Bundle:

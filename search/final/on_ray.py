@@ -1,6 +1,6 @@
-"""The trainings of finalize as tasks of Ray: wherever a node has room, a task for each run.
+"""The trainings of finalize as tasks of Ray: wherever a node has room, a task for each.
 
-After each epoch a task hands its checkpoint back to the process that waits for it. So a run that
+After each epoch a task hands its checkpoint back to the process that waits for it. So one that
 loses its node, or is interrupted, goes on from there, and the nodes need no folder in common.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 
 from data.reading import write_atomically
 from models.checks import first_line
-from search.final.runs import THREADS
+from search.final.runs import THREADS, OnEpoch
 from search.running.on_ray import cause_of, joined, ray
 from search.running.pool import WATCH_SECONDS
 from search.spec.extensions import contents, handed_over, register_families
@@ -28,14 +28,13 @@ from search.training.epoch import Epoch, RepeatError
 from search.training.repeat import Job, train_slices
 from search.training.task import Task
 
-MAX_DEATHS = 5  # of one run
+MAX_DEATHS = 5  # of the tasks of one job
 
 
 def train_there(
     job: Job,
     files: Mapping[str, bytes],
     task: Task,
-    seed: int,
     checkpoint: bytes | None,
     device: str,
 ) -> Iterator[tuple[Epoch | None, bytes]]:
@@ -48,54 +47,51 @@ def train_there(
     with handed_over(files), tempfile.TemporaryDirectory() as folder:
         register_families(job.spec.families)
         here = replace(job, checkpoints=Path(folder))
-        path, epochs = here.checkpoint(seed), list[Epoch]()
+        path, epochs = here.checkpoint, list[Epoch]()
         if checkpoint is not None:
             path.write_bytes(checkpoint)
-        for _ in train_slices(here, task.to(torch.device(device)), seed, on_epoch=epochs.append):
+        for _ in train_slices(here, task.to(torch.device(device)), on_epoch=epochs.append):
             if epochs:
                 yield epochs.pop(), path.read_bytes()
         yield None, path.read_bytes()
 
 
 def train_on_ray(
-    runs: Sequence[tuple[Job, int]],
+    jobs: Sequence[Job],
     task: Task,
     address: str,
     gpus: float,
     *,
     stop: threading.Event,
-    on_epoch: Callable[[int, Epoch], None],
+    on_epoch: OnEpoch,
 ) -> None:
-    """Train every run to its end; results lie in checkpoints.
+    """Train every job to its end, or until `stop` is set.
 
     Args:
         address: as `search.running.on_ray.joined` takes it.
         gpus: of each task; 0: it trains on a CPU.
-        stop: set it to end all tasks; only the current epochs are lost.
-        on_epoch: called with a run's index and epoch as they come.
 
     Raises:
         SpecError: there is no such Ray.
-        RepeatError: a run cannot be trained, or its tasks keep dying.
+        RepeatError: a job cannot be trained, or its tasks keep dying.
     """
     with joined(address):
         there = ray.remote(
             num_cpus=1, num_gpus=gpus, num_returns="streaming", max_retries=0, max_calls=1
         )(train_there)
         images, deaths = ray.put(task.to(torch.device("cpu"))), Counter[int]()
-        files = contents(runs[0][0].spec.extensions)  # of one study
+        files = contents(jobs[0].spec.extensions)  # of one study
 
         def start(index: int) -> Any:
-            job, seed = runs[index]
-            path = job.checkpoint(seed)
+            path = jobs[index].checkpoint
             saved = path.read_bytes() if path.exists() else None
-            return there.remote(job, files, images, seed, saved, "cuda" if gpus else "cpu")
+            return there.remote(jobs[index], files, images, saved, "cuda" if gpus else "cpu")
 
-        waiting = {index: start(index) for index in range(len(runs))}
+        waiting = {index: start(index) for index in range(len(jobs))}
         while waiting and not stop.is_set():
             ready, _ = ray.wait(list(waiting.values()), timeout=WATCH_SECONDS)
             for index in [index for index, stream in waiting.items() if stream in ready]:
-                job, seed = runs[index]
+                seed = jobs[index].seed
                 try:
                     epoch, checkpoint = ray.get(next(waiting[index]))
                 except StopIteration:
@@ -113,7 +109,7 @@ def train_on_ray(
                     log(f"the task that trained seed {seed} was lost; another one goes on")
                     waiting[index] = start(index)
                 else:
-                    write_atomically(job.checkpoint(seed), checkpoint)
+                    write_atomically(jobs[index].checkpoint, checkpoint)
                     if epoch is not None:
                         on_epoch(index, epoch)
         for stream in waiting.values():

@@ -1,8 +1,8 @@
-"""The trainings of finalize, several at a time: side by side, in turn, or on Ray.
+"""The trainings of finalize, several at a time, and how far they are.
 
 A small network gains little by threads and does not fill a GPU. So a CPU gets a process with one
-thread for each run, and a GPU one process that trains them in turn. A run is a job and a seed; its
-bits do not depend on how many run beside it.
+thread for each training, and a GPU one process that trains them in turn. The bits of one do not
+depend on how many run beside it. Processes, and tasks of Ray, leave their results in checkpoints.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ import math
 import os
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data.errors import DataError
 from models import ArchitectureError
-from search.final.progress import shown_progress
+from search.analysis.wording import duration
 from search.running.pool import WATCH_SECONDS, ChildProcess, default_workers, stop_all
 from search.running.trial import is_out_of_memory
 from search.running.worker import TRIALS_PER_GPU
 from search.spec.domains import SpecError
 from search.spec.extensions import require
-from search.terminal.commands import BAD_INPUT
+from search.terminal.commands import BAD_INPUT, console, log
+from search.terminal.progress import can_be_live
 from search.terminal.stopping import StopOnSignal
 from search.training.device import prepare_process, return_memory
 from search.training.epoch import Epoch, RepeatError, StoppedError
@@ -36,19 +39,19 @@ from search.training.repeat import Job, TrainedRun, train_slices
 from search.training.task import Task
 
 THREADS = 1  # of a training on a CPU
-TRAININGS_AT_A_TIME = {"cpu": 1, "cuda": TRIALS_PER_GPU}  # of one process
+OnEpoch = Callable[[int, Epoch], None]  # called with a job's index and its epoch, as they come
 
 
-def processes_for(runs: int, cores: int) -> int:
+def processes_for(jobs: int, cores: int) -> int:
     """Processes that train: fewer than twice as many as cores, so that no core idles in the end.
 
-    Three runs on two cores take 1.5 times as long as one if they share them, and else twice.
+    Three trainings on two cores take 1.5 times as long as one if they share them, and else twice.
     """
-    return math.ceil(runs / max(1, runs // cores))
+    return math.ceil(jobs / max(1, jobs // cores))
 
 
 def train_all(
-    runs: Sequence[tuple[Job, int]],
+    jobs: Sequence[Job],
     task: Task,
     *,
     stop: threading.Event,
@@ -56,55 +59,83 @@ def train_all(
     ray: str | None = None,
     gpus: float = 0.0,
 ) -> list[TrainedRun]:
-    """Every run: side by side on a CPU with several cores, on a GPU in turn.
+    """Train every job to its end: side by side on a CPU with several cores, on a GPU in turn.
 
     Args:
-        stop: set it to stop at the next training step.
+        stop: set it to stop at the next training step; only the current epochs are lost.
         progress: whether each epoch is reported on standard error.
         ray: address of the Ray on which they are trained; None: here.
         gpus: of each of its tasks.
 
     Raises:
         StoppedError: `stop` was set; the same call goes on.
-        RepeatError: a run died or diverged.
+        RepeatError: a training died or diverged.
         SpecError: there is no such Ray.
     """
     kind = task.device.type
-    processes = processes_for(len(runs), default_workers(kind))
-    with shown_progress(runs) if progress else nullcontext(lambda *_: None) as on_epoch:
+    processes = processes_for(len(jobs), default_workers(kind))
+    at_a_time = TRIALS_PER_GPU if kind == "cuda" else 1
+    with shown_progress(jobs) if progress else nullcontext(lambda *_: None) as on_epoch:
         if ray is not None:
             from search.final.on_ray import train_on_ray  # Ray need not be there otherwise
 
-            train_on_ray(runs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
+            train_on_ray(jobs, task, ray, gpus, stop=stop, on_epoch=on_epoch)
         elif processes > 1:
-            train_apart(runs, processes=processes, stop=stop, on_epoch=on_epoch)
-        trained = train_in_turn(
-            runs, task, at_a_time=TRAININGS_AT_A_TIME[kind], stop=stop, on_epoch=on_epoch
-        )
+            train_apart(jobs, processes=processes, stop=stop, on_epoch=on_epoch)
+        trained = train_in_turn(jobs, task, at_a_time=at_a_time, stop=stop, on_epoch=on_epoch)
     if stop.is_set():  # too late for the last epoch, but not too late for the test set
         raise StoppedError
     return trained
 
 
-def train_apart(
-    runs: Sequence[tuple[Job, int]],
-    *,
-    processes: int,
-    stop: threading.Event,
-    on_epoch: Callable[[int, Epoch], None],
-) -> None:
-    """Train every run to its end in processes of their own, on CPUs; results lie in checkpoints.
+@contextmanager
+def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
+    """Show how they advance: a bar on a terminal, a line an epoch elsewhere.
 
-    Args:
-        processes: how many at a time.
-        on_epoch: called with a run's index and epoch as they come.
+    What earlier, interrupted starts have trained counts.
+    """
+    done = [len(job.saved()["curve"]) for job in jobs]
+    names = [
+        f"seed {job.seed}"
+        if job.candidate is None
+        else f"trial {job.candidate}, fresh seed {job.seed}"
+        for job in jobs
+    ]
+    started, before, total = time.monotonic(), sum(done), sum(job.epochs for job in jobs)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+    screen = console()
+    is_live = can_be_live(screen)
+    bar = Progress(TextColumn("{task.description}"), *columns, console=screen, disable=not is_live)
+    task, now = bar.add_task("training", total=total, completed=before), before
+    for job, name, count in zip(jobs, names, done, strict=True):
+        if count:
+            log(f"{name}: {count} of {job.epochs} epochs were done before")
+
+    def tell(index: int, epoch: Epoch) -> None:
+        nonlocal now
+        now += 1
+        left = duration((time.monotonic() - started) / (now - before) * (total - now))
+        words = f"training loss {epoch.train_loss:.4f}, about {left} left"
+        if is_live:
+            bar.update(task, completed=now, description=f"{names[index]}, {words}")
+        else:
+            log(f"{names[index]}: epoch {epoch.epoch} of {jobs[index].epochs}, {words}")
+
+    with bar:
+        yield tell
+
+
+def train_apart(
+    jobs: Sequence[Job], *, processes: int, stop: threading.Event, on_epoch: OnEpoch
+) -> None:
+    """Train them in processes of their own, so many at a time, on CPUs.
 
     Raises:
-        StoppedError: `stop` was set; only the current epochs are lost.
+        StoppedError: see `train_all`.
         RepeatError: a process died; the others were terminated.
     """
     reports = queue.SimpleQueue[tuple[int, bytes]]()
-    waiting, running = list(range(len(runs))), dict[int, ChildProcess]()
+    waiting, running = list(range(len(jobs))), dict[int, ChildProcess]()
 
     def keep(index: int, line: bytes) -> None:
         reports.put((index, line))
@@ -116,95 +147,86 @@ def train_apart(
             while waiting and len(running) < processes:
                 index = waiting.pop(0)
                 running[index] = ChildProcess(f"{__name__}:train_one", partial(keep, index))
-                running[index].call(*runs[index])
+                running[index].call(jobs[index])
             stop.wait(WATCH_SECONDS)
             ended = [index for index, child in running.items() if child.poll() is not None]
             while not reports.empty():
                 index, line = reports.get()
                 on_epoch(index, Epoch(**json.loads(line)))
             for index in ended:
-                _raise_if_failed(runs[index][1], running.pop(index))
+                seed, child = jobs[index].seed, running.pop(index)
+                if child.process.returncode == BAD_INPUT:
+                    raise RepeatError(
+                        f"training seed {seed} ended with the error above; fix it, then run the "
+                        "same command again to resume"
+                    )
+                if child.process.returncode != 0:
+                    raise RepeatError(
+                        f"the process that trained seed {seed} died ({child.cause_of_death()}); "
+                        "the same command goes on from its last epoch"
+                    )
     finally:
         stop_all(running.values())
 
 
-def _raise_if_failed(seed: int, child: ChildProcess) -> None:
-    if child.process.returncode == BAD_INPUT:
-        problem = "ended with the error above; fix it, then run the same command again to resume"
-        raise RepeatError(f"training seed {seed} {problem}")
-    if child.process.returncode != 0:
-        raise RepeatError(
-            f"the process that trained seed {seed} died ({child.cause_of_death()}); the same "
-            "command goes on from its last epoch"
-        )
-
-
-def train_one(job: Job, seed: int) -> int:
-    """What a process does: train one seed, with a line of standard output for each epoch."""
+def train_one(job: Job) -> int:
+    """What a process does: a training, with a line of standard output for each epoch."""
     reports = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing else may write between the reports
     prepare_process(THREADS)
     spec = job.spec
-    with StopOnSignal() as stopping:
+    with StopOnSignal() as stopping, suppress(StoppedError):
         try:
             require(spec.extensions, spec.families, spec.dataset)
             train_in_turn(
-                [(job, seed)],
+                [job],
                 job.load(torch.device("cpu")),
                 stop=stopping.event,
                 on_epoch=lambda _, it: print(json.dumps(dataclasses.asdict(it)), file=reports),
             )
-        except StoppedError:
-            pass
         except (RepeatError, DataError, SpecError, ArchitectureError, OSError) as error:
-            raise RepeatError(f"seed {seed}: {error}") from error
+            raise RepeatError(f"seed {job.seed}: {error}") from error
     return stopping.exit_code
 
 
 def train_in_turn(
-    runs: Sequence[tuple[Job, int]],
+    jobs: Sequence[Job],
     task: Task,
     *,
     at_a_time: int = 1,
     stop: threading.Event,
-    on_epoch: Callable[[int, Epoch], None],
+    on_epoch: OnEpoch,
 ) -> list[TrainedRun]:
-    """Train every run to its end in this process, so many at a time, a slice each in turn.
+    """Train them in this process, so many at a time, a slice each in turn.
 
     Where they do not fit into memory together, they go on from their checkpoints one by one.
 
-    Args:
-        on_epoch: called with a run's index and epoch as they come.
-
     Raises:
-        StoppedError: `stop` was set; only the current epochs are lost.
-        RepeatError: see `train_slices`.
+        StoppedError, RepeatError: see `train_slices`.
     """
-    waiting, ended = list(range(len(runs))), dict[int, TrainedRun]()
+    waiting, ended = list(range(len(jobs))), dict[int, TrainedRun]()
     running = deque[tuple[int, Generator[None, None, TrainedRun]]]()
     while waiting or running:
         while waiting and len(running) < at_a_time:
             index = waiting.pop(0)
-            job, seed = runs[index]
             told = partial(on_epoch, index)
-            running.append((index, train_slices(job, task, seed, stop=stop, on_epoch=told)))
+            running.append((index, train_slices(jobs[index], task, stop=stop, on_epoch=told)))
         index, slices = running.popleft()
-        crowded = False
         try:
             next(slices)
         except StopIteration as done:
             ended[index] = done.value
+            continue
         except Exception as error:
             if not (running and is_out_of_memory(error)):
                 raise
-            crowded = True
         else:
             running.append((index, slices))
-        if crowded:  # out here no error holds on to tensors any more
-            waiting, at_a_time = sorted([index, *(it[0] for it in running), *waiting]), 1
-            for _, other in running:
-                other.close()
-            running.clear()
-            del slices, other
-            return_memory()
-    return [ended[index] for index in range(len(runs))]
+            continue
+        # Out here no error holds on to tensors any more.
+        waiting, at_a_time = sorted([index, *(it[0] for it in running), *waiting]), 1
+        while running:
+            running.pop()[1].close()
+        del slices
+        return_memory()
+    return [ended[index] for index in range(len(jobs))]

@@ -92,7 +92,7 @@ class Bundle:
         Raises BundleError where the weights are so large that there are none.
         """
         found_NK = logits(self.network(), images_NCHW, self.mean_C, self.std_C)
-        if not bool(torch.isfinite(found_NK).all()):
+        if not found_NK.isfinite().all():
             raise BundleError(f"the network of study {self.study!r} gives no numbers; {REMEDY}")
         return (found_NK / self.temperature).softmax(1)
 
@@ -132,14 +132,13 @@ class Skipped:
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
     """Both files, each whole or not at all, into `folder`, which need not exist."""
-    payload = to_safetensors(dict(bundle.weights))
+    payload, composition = to_safetensors(dict(bundle.weights)), bundle.composition
     write_atomically(folder / WEIGHTS, payload)
-    composition = bundle.composition
     content = {
         "format": FORMAT,
         **{name: getattr(bundle, name) for name in (*TEXTS, *COUNTS, "temperature")},
-        "class_names": list(bundle.class_names),
-        "image_shape": list(bundle.image_shape),
+        "class_names": bundle.class_names,
+        "image_shape": bundle.image_shape,
         "mean": bundle.mean_C.tolist(),
         "std": bundle.std_C.tolist(),
         "preparation": asdict(bundle.preparation),
@@ -193,12 +192,8 @@ def _described(stored: Mapping[str, Any]) -> Bundle:
     if not mean_C.shape == std_C.shape == (channels,):
         raise ValueError("mean and std are not a number for each channel")
     temperature = float(stored.get("temperature", 1.0))
-    if not (
-        is_plain(mean_C)
-        and is_plain(std_C)
-        and 0 < temperature < math.inf
-        and bool((std_C > 0).all())
-    ):
+    plain = is_plain(mean_C) and is_plain(std_C) and bool((std_C > 0).all())
+    if not (plain and 0 < temperature < math.inf):
         raise ValueError("mean, std and temperature are not such as data have")
     composition, preparation = stored["composition"], stored.get("preparation")
     if not all(type(stored[name]) is str for name in TEXTS):

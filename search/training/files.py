@@ -110,15 +110,14 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     payload = buffer.getvalue()
     content = MAGIC + hashlib.sha256(payload).digest() + payload
-    # None is there: it is the first, or another process that saves it was faster.
-    with suppress(FileNotFoundError):
-        if isinstance(path, Remote):
-            path.copy_to(path.with_suffix(PREVIOUS))
-        else:
-            path.replace(path.with_suffix(PREVIOUS))
+    # Where none is there it is the first, or another process that saves it was faster.
     if isinstance(path, Remote):
+        with suppress(FileNotFoundError):
+            path.copy_to(path.with_suffix(PREVIOUS))
         path.write_bytes(content)
     else:
+        with suppress(FileNotFoundError):
+            path.replace(path.with_suffix(PREVIOUS))
         write_atomically(path, content)
 
 
@@ -129,12 +128,9 @@ def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str
     (what would have to be executed is not). Earlier versions wrote an identity without `content`.
     """
     older = {key: value for key, value in identity.items() if key != "content"}
-    for candidate in (path, path.with_suffix(PREVIOUS)):
+    for one in (path, path.with_suffix(PREVIOUS)):
         with suppress(OSError, ValueError):
-            if isinstance(candidate, Remote):
-                content = candidate.read_bytes()
-            else:
-                content = read_regular(candidate, MOST_BYTES)
+            content = read_regular(one, MOST_BYTES) if isinstance(one, Path) else one.read_bytes()
             head, payload = content[:HEAD_BYTES], content[HEAD_BYTES:]
             if head == MAGIC + hashlib.sha256(payload).digest():
                 state = load_tensors(payload)
@@ -144,17 +140,16 @@ def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str
 
 
 def delete_checkpoint(path: Path | Remote) -> None:
-    for candidate in (path, path.with_suffix(PREVIOUS)):
-        candidate.unlink(missing_ok=True)
+    for one in (path, path.with_suffix(PREVIOUS)):
+        one.unlink(missing_ok=True)
 
 
 def is_plain(tensor: Tensor) -> bool:
     """Finite, and not sparse, quantised, complex or without memory, as a file's can be."""
     import torch
 
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    plain = plain and not (tensor.is_quantized or tensor.is_complex())
-    return plain and bool(torch.isfinite(tensor).all())
+    odd = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
+    return not odd and tensor.device.type == "cpu" and bool(tensor.isfinite().all())
 
 
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
@@ -176,5 +171,4 @@ def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
         with warnings.catch_warnings(action="ignore"):  # of formats that were given up
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the libraries' own, pickle's and zipfile's, for whatever it holds
-        reason = first_line(error) or type(error).__name__
-        raise ValueError(reason) from error
+        raise ValueError(first_line(error) or type(error).__name__) from error

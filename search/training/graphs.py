@@ -3,8 +3,8 @@
 A step of a small network is some hundred kernels of a few microseconds each; launched one by one
 from Python they take ten times as long. On a CPU the same functions run as they are.
 
-Recording follows torch's notes on CUDA graphs (docs/notes/cuda, "CUDA Graphs"), but the calls that
-must go ahead of it are the training's own first steps, so nothing has to be undone.
+Recording follows torch's notes (docs/notes/cuda, "CUDA Graphs"), but the calls that must go ahead
+of it are the training's own first steps, so nothing has to be undone.
 """
 
 from __future__ import annotations
@@ -44,20 +44,19 @@ class OwnRandomness:
 
     Within `with randomness:`, torch's default generators (weights, dropout) continue this
     training's stream. The CPU's is swapped by value. CUDA's gets another state *object*: graphs
-    read seed and offset from two numbers on the device that belong to it, which the graphs of
-    several trainings, replayed on several streams, would else overwrite.
+    read seed and offset from numbers on the device that belong to it, which those of several
+    trainings would else overwrite.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
+        def generator(stream: str) -> torch.Generator:
+            return torch.Generator(device).manual_seed(derived_seed(seed, stream))
+
         self._device = device
-        self.order = self._generator(derived_seed(seed, "order"))
-        self.augmentation = self._generator(derived_seed(seed, "augmentation"))
+        self.order, self.augmentation = generator("order"), generator("augmentation")
         global_seed = derived_seed(seed, "global")
         self._own_cpu = torch.Generator().manual_seed(global_seed).get_state()
-        self._own_cuda = self._generator(global_seed) if device.type == "cuda" else None
-
-    def _generator(self, seed: int) -> torch.Generator:
-        return torch.Generator(self._device).manual_seed(seed)
+        self._own_cuda = generator("global") if device.type == "cuda" else None
 
     def __enter__(self) -> None:
         self._others_cpu = torch.get_rng_state()

@@ -1,6 +1,6 @@
-"""A configuration trained once more, with fresh seeds: on all training images, or to compare it.
+"""A configuration trained once more, with a fresh seed: on all training images, or to compare it.
 
-Each seed leaves a checkpoint after every epoch and goes on from it, in this or another process.
+It leaves a checkpoint after every epoch and goes on from it, in this or another process.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ class Job:
     """What is trained.
 
     Attributes:
-        spec: of the study. Its seed decides, with a run's own, all that is random in it. In another
-            process its extensions are to be loaded first.
+        spec: of the study. In another process its extensions are to be loaded first.
         architecture: as `models.to_dict` gives it.
         recipe: followed with its whole schedule, but stopped after `epochs`, and not before.
+        seed: decides, with the study's, all that is random.
         content: fingerprint of all images, where one is to be held to.
         place: the data set's name where it lies elsewhere now.
         candidate: number of the trial that is trained here to compare it with others, on the
-            study's own split; None: the final training, on all training images.
+            study's own split; None: a final training, on all training images.
     """
 
     spec: StudySpec
     architecture: Mapping[str, Any]
     recipe: Recipe
     epochs: int
+    seed: int
     data_dir: Path
     checkpoints: Path
     content: Fingerprint | None = None
@@ -64,16 +65,16 @@ class Job:
             self.spec, self.data_dir, device, place=self.place, final=self.candidate is None
         )
 
-    def checkpoint(self, seed: int) -> Path:
+    @property
+    def checkpoint(self) -> Path:
         """A file of its own for each trial and each number of epochs, however they take turns."""
         of = "" if self.candidate is None else f"-{self.candidate}"
-        made_for = json.dumps(
-            [self.architecture, self.recipe.to_dict(), self.epochs], sort_keys=True
-        )
-        digest = hashlib.sha256(made_for.encode()).hexdigest()[:8]
-        return self.checkpoints / f"{self.kind}{of}-{digest}-{seed}.pt"
+        made_for = [self.architecture, self.recipe.to_dict(), self.epochs]
+        digest = hashlib.sha256(json.dumps(made_for, sort_keys=True).encode()).hexdigest()[:8]
+        return self.checkpoints / f"{self.kind}{of}-{digest}-{self.seed}.pt"
 
-    def identity(self, seed: int) -> dict[str, Any]:
+    @property
+    def identity(self) -> dict[str, Any]:
         """What a checkpoint must have been made for to be gone on from."""
         spec = self.spec
         split = [self.candidate, spec.validation_count, spec.limit]
@@ -85,13 +86,13 @@ class Job:
             "image_size": spec.image_size,
             "epochs": self.epochs,
             "content": None if self.content is None else self.content.to_dict(),
-            "seed": [spec.seed, seed],
+            "seed": [spec.seed, self.seed],
         }
 
-    def saved(self, seed: int) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
         """The checkpoint's content: its `curve` is what earlier, interrupted starts trained."""
         nothing: dict[str, Any] = {"curve": [], "training": None, "score": None}
-        return latest_checkpoint(self.checkpoint(seed), self.identity(seed)) or nothing
+        return latest_checkpoint(self.checkpoint, self.identity) or nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,12 +114,11 @@ class TrainedRun:
 def train_slices(
     job: Job,
     task: Task,
-    seed: int,
     *,
     stop: threading.Event | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Generator[None, None, TrainedRun]:
-    """The training of one seed, a slice for each `next()`; `on_epoch` is called after each epoch.
+    """The training, a slice for each `next()`; `on_epoch` is called after each epoch.
 
     On a CPU the result depends on the number of threads, and on nothing else that runs.
 
@@ -133,26 +133,26 @@ def train_slices(
             f"{task.info.name} was changed meanwhile ({differences(held, found)}); put the images "
             "back, and the same command goes on"
         )
-    saved = job.saved(seed)
+    saved = job.saved()
     names = {"number": "epoch"}  # as earlier versions called it
     curve = [Epoch(**{names.get(k, k): v for k, v in it.items()}) for it in saved["curve"]]
     training = train(
         from_dict(job.architecture),
         dataclasses.replace(job.recipe, patience=None),
         task,
-        seed=derived_seed(job.spec.seed, job.kind, seed),
+        seed=derived_seed(job.spec.seed, job.kind, job.seed),
         state=saved["training"],
         stop=stop,
     )
 
     def save(score: Score | None = None) -> None:
         state = {
-            "identity": job.identity(seed),
+            "identity": job.identity,
             "curve": [dataclasses.asdict(epoch) for epoch in curve],
             "training": training.state(),
             "score": None if score is None else dataclasses.asdict(score),
         }
-        save_checkpoint(job.checkpoint(seed), state)
+        save_checkpoint(job.checkpoint, state)
 
     with closing(training):
         slices = training.slices()
@@ -170,9 +170,9 @@ def train_slices(
             score = Score(**saved["score"])
     if not math.isfinite(score.loss) and job.candidate is None:
         raise RepeatError(
-            f"seed {seed} diverged on the full training set: its loss is {score.loss}; choose "
+            f"seed {job.seed} diverged on the full training set: its loss is {score.loss}; choose "
             "another trial with --trial N"
         )
     state = training.model.state_dict()
     weights = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    return TrainedRun(seed=seed, curve=tuple(curve), training=score, weights=weights)
+    return TrainedRun(seed=job.seed, curve=tuple(curve), training=score, weights=weights)

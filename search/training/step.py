@@ -68,12 +68,11 @@ class Step:
             recipe.augmentation_strength,
             mirror_changes_class=task.info.mirror_changes_class,
         )
-        self._frozen = False
         recording = partial(recordable, self.optimizer)
         self._make_replayed = partial(
             Replayed, randomness, device, pool, unrolled=UNROLLED, recording=recording
         )
-        self._replayed = self._make_replayed()
+        self._frozen, self._replayed = False, self._make_replayed()
 
     def begin_epoch(self, epoch: int) -> None:
         """Shuffle, and set the learning rates, for the epoch after `epoch` whole ones."""
@@ -81,22 +80,18 @@ class Step:
         frozen = epoch < recipe.frozen_epochs
         if frozen != self._frozen:
             freeze(self._model, frozen)
-            self._frozen = frozen
-            self._replayed = self._make_replayed()  # what was recorded is another update
+            # What was recorded is another update.
+            self._frozen, self._replayed = frozen, self._make_replayed()
         if epoch == recipe.frozen_epochs > 0:
             complete_momentum(self.optimizer)
         count, order = len(self._task.training), self._randomness.order
         self._order_SB.copy_(batch_indices(count, recipe.batch_size, order))
-        factors = [
-            SCHEDULES[recipe.schedule].factor((epoch + step / self.steps) / recipe.epochs)
-            for step in range(self.steps)
-        ]
+        schedule, steps = SCHEDULES[recipe.schedule], range(self.steps)
+        factors = [schedule.factor((epoch + step / self.steps) / recipe.epochs) for step in steps]
         self.learning_rates = [recipe.learning_rate * factor for factor in factors]
         self._rates_S.copy_(torch.tensor(self.learning_rates))
-        shares = [
-            newest_share(recipe.weight_averaging, epoch * self.steps + step, factor)
-            for step, factor in enumerate(factors)
-        ]
+        before, reach = epoch * self.steps, recipe.weight_averaging
+        shares = [newest_share(reach, before + step, factors[step]) for step in steps]
         self._shares_S.copy_(torch.tensor(shares))
         self._number.zero_()
         self.totals.zero_()

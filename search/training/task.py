@@ -20,7 +20,6 @@ from data.datasets import find_dataset, load_training
 from data.errors import DataError
 from data.examples import DatasetInfo, Examples, normalisation, split, thinned, to_unit
 from data.fingerprint import Fingerprint, fingerprint, in_order
-from data.folders.preparation import Reading
 from search.spec.config import StudySpec
 from search.spec.recipe import EARLY_LOOK
 from search.training.epoch import Score
@@ -28,8 +27,6 @@ from search.training.epoch import Score
 # Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
 # enough to fill it.
 BATCH_SIZE = {"cpu": 256, "cuda": 2000}
-_READING = Reading()
-_TENSORS = ("training", "validation", "mean_C", "std_C")  # of a Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +57,8 @@ class Task:
         return self.training.images_NCHW.device
 
     def to(self, device: torch.device) -> Task:
-        on_device = {name: getattr(self, name).to(device) for name in _TENSORS}
-        return replace(self, **on_device)
+        tensors = ("training", "validation", "mean_C", "std_C")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -72,46 +69,6 @@ class Task:
         return len(self.info.class_names)
 
 
-def load_task(
-    dataset: str,
-    data_dir: Path,
-    device: torch.device,
-    *,
-    seed: int | None,
-    reading: Reading = _READING,
-    validation_count: int | None = None,
-    limit: int | None = None,
-) -> Task:
-    """Read a data set's training images and hold a stratified part of them out for validation.
-
-    Which, is decided by `seed`, where the data set has none for validation; with `seed` None none
-    are held out, for the final training. `validation_count` None is the data set's usual number;
-    `limit` None keeps all of the rest.
-
-    Raises:
-        DataError: the data cannot be had or divided so.
-    """
-    info, examples = load_training(dataset, data_dir, reading=reading)
-    content = fingerprint(info, examples)
-    if reading.version > 2 and find_dataset(dataset).path is not None:  # others have their order
-        examples = in_order(examples, info.validation_count if info.has_own_validation else 0)
-    if seed is None:
-        return make_task(info, examples, examples.select(torch.arange(0)), device, content)
-    if info.has_own_validation and validation_count not in (None, info.validation_count):
-        raise DataError(
-            f"{info.title} has {info.validation_count} validation images of its own, but got "
-            f"validation_count = {validation_count}; leave it out"
-        )
-    training, validation = split(
-        examples,
-        validation_count=info.validation_count if validation_count is None else validation_count,
-        seed=seed,
-        limit=limit,
-        drawn=not info.has_own_validation,
-    )
-    return make_task(info, training, validation, device, content)
-
-
 def load_study_task(
     spec: StudySpec,
     data_dir: Path,
@@ -120,7 +77,7 @@ def load_study_task(
     place: str | None = None,
     final: bool = False,
 ) -> Task:
-    """The images that a study trains and validates on, split as it prescribes.
+    """The images that a study trains on, and those held out by its seed, or by its data set.
 
     Args:
         place: the data set's name where it lies elsewhere now, see `search.store.data.find_place`.
@@ -129,15 +86,24 @@ def load_study_task(
     Raises:
         DataError: they cannot be had, or not be divided so.
     """
-    return load_task(
-        place or spec.dataset,
-        data_dir,
-        device,
-        seed=None if final else spec.seed,
-        reading=spec.reading,
-        validation_count=spec.validation_count,
-        limit=spec.limit,
+    dataset, wanted = place or spec.dataset, spec.validation_count
+    info, examples = load_training(dataset, data_dir, reading=spec.reading)
+    content = fingerprint(info, examples)
+    own, usual = info.has_own_validation, info.validation_count
+    if spec.reading.version > 2 and find_dataset(dataset).path is not None:  # others have an order
+        examples = in_order(examples, usual if own else 0)
+    if final:
+        return make_task(info, examples, examples.select(torch.arange(0)), device, content)
+    if own and wanted not in (None, usual):
+        raise DataError(
+            f"{info.title} has {usual} validation images of its own, but got validation_count = "
+            f"{wanted}; leave it out"
+        )
+    count = usual if wanted is None else wanted
+    training, validation = split(
+        examples, validation_count=count, seed=spec.seed, limit=spec.limit, drawn=not own
     )
+    return make_task(info, training, validation, device, content)
 
 
 def make_task(
@@ -153,13 +119,13 @@ def make_task(
     """
     mean_C, std_C = normalisation(training)
     return Task(
-        training=training.to(device),
-        validation=validation.to(device),
-        mean_C=mean_C.to(device),
-        std_C=std_C.to(device),
+        training=training,
+        validation=validation,
+        mean_C=mean_C,
+        std_C=std_C,
         info=info,
         content=content,
-    )
+    ).to(device)
 
 
 @torch.inference_mode()
@@ -233,30 +199,26 @@ def _cpu_computes_in_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_tile"))
 
 
-def stages(model: nn.Module) -> dict[str, nn.Module]:
-    """Each stage's last module by the name of its first one, in running order; none for an MLP.
-
-    A stage is a convolution, or a block around which a shortcut goes, with what follows it.
-    """
-    found: dict[str, nn.Module] = {}
-    for name, module in model.named_children():
-        if isinstance(module, nn.Conv2d) or any(True for _ in module.children()):
-            found[name] = module
-        elif isinstance(module, nn.Flatten | nn.Linear | nn.AdaptiveAvgPool2d | nn.Dropout):
-            break
-        elif found:
-            found[next(reversed(found))] = module
-    return found
-
-
 def stage_maps(
     model: nn.Module, image_CHW: torch.Tensor, mean_C: torch.Tensor, std_C: torch.Tensor
 ) -> dict[str, NDArray[np.float32]]:
-    """Each stage's output, (C, H, W), for one uint8 image on the model's device; see `stages`."""
+    """What each stage gives, (C, H, W), for one uint8 image on the model's device.
+
+    A stage is a convolution, or a block around which a shortcut goes, with what follows it; it
+    bears the name of its first module. They come in running order; an MLP has none.
+    """
+    lasts: dict[str, nn.Module] = {}  # module of each stage
+    for name, module in model.named_children():
+        if isinstance(module, nn.Conv2d) or any(True for _ in module.children()):
+            lasts[name] = module
+        elif isinstance(module, nn.Flatten | nn.Linear | nn.AdaptiveAvgPool2d | nn.Dropout):
+            break
+        elif lasts:
+            lasts[next(reversed(lasts))] = module
     outputs: dict[str, torch.Tensor] = {}
     handles = [
         module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
-        for name, module in stages(model).items()
+        for name, module in lasts.items()
     ]
     logits(model, image_CHW[None], mean_C, std_C)
     for handle in handles:

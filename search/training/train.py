@@ -1,7 +1,5 @@
-"""Training as an iterator of epochs.
-
-Whoever holds the iterator decides: take the next epoch, stop, keep `state()` and go on later
-(also in another process), or advance many trainings in turn.
+"""Training as an iterator of epochs. Whoever holds it decides: take the next epoch, stop, keep
+`state()` and go on later (also in another process), or advance many trainings in turn.
 """
 
 from __future__ import annotations
@@ -184,9 +182,8 @@ class Training(Iterator[Epoch]):
         if len(scored) > 0:
             metrics = dict(zip((TEMPERATURE, CALIBRATED_LOSS), calibrated, strict=True))
             if self._metrics:
-                logits_NK, labels_N = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
-                for name in self._metrics:
-                    metrics[name] = float(METRICS[name].compute(logits_NK, labels_N))
+                given = self._logits_NK[: len(scored)].cpu(), scored.labels_N.cpu()
+                metrics |= {it: float(METRICS[it].compute(*given)) for it in self._metrics}
         return Epoch(
             epoch=number,
             train_loss=loss_sum / steps,

@@ -117,10 +117,9 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
     Raises:
         SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
-    for name in spec.metrics:
-        if name not in METRICS:
-            known = ", ".join(METRICS)
-            raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
+    for name in [name for name in spec.metrics if name not in METRICS]:
+        known = ", ".join(METRICS)
+        raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
     configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
     if spec.is_comparison:
         configs = [make_config(arm.values, spec) for arm in spec.arms]
@@ -128,9 +127,9 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
         sources = corners(spec.space[PARAMETER])
         configs = [make_config({PARAMETER: source}, spec) for source in sources]
     wanted = dict.fromkeys((it.recipe.initial_weights, it.architecture) for it in configs)
-    for source, architecture in wanted:
-        if source is not None:
-            try:
+    try:
+        for source, architecture in wanted:
+            if source is not None:
                 fitting_weights(build(architecture, image_shape, classes), architecture, source)
-            except WeightsError as error:
-                raise SpecError(PARAMETER, str(error)) from error
+    except WeightsError as error:
+        raise SpecError(PARAMETER, str(error)) from error

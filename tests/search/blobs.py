@@ -66,9 +66,9 @@ def in_turn(trainings: list[Training]) -> list[list[Epoch]]:
     return curves
 
 
-def train_seed(job: Job, task: Task, seed: int, **options: Any) -> TrainedRun:
+def train_job(job: Job, task: Task, **options: Any) -> TrainedRun:
     """A run of finalize, trained to its end."""
-    slices = train_slices(job, task, seed, **options)
+    slices = train_slices(job, task, **options)
     while True:
         try:
             next(slices)

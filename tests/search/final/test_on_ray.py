@@ -14,8 +14,8 @@ from search.final import runs as final_runs
 from search.final.runs import train_all
 from search.spec.domains import SpecError
 from search.training.epoch import Epoch, StoppedError
-from tests.search.blobs import train_seed
-from tests.search.final.test_runs import make_job, spec_with_own_schedule
+from tests.search.blobs import train_job
+from tests.search.final.test_runs import make_job, seeds_of, spec_with_own_schedule
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from search.running.on_ray import joined
@@ -34,7 +34,7 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
         make_job(tmp_path / name, EPOCHS, spec, schedule="own") for name in ("ray", "alone")
     )
     task = job.load(torch.device("cpu"))
-    runs, told, killed = [(job, 0), (job, 1)], list[tuple[int, int]](), list[int]()
+    jobs, told, killed = seeds_of(job, 2), list[tuple[int, int]](), list[int]()
     stop = threading.Event()
 
     def on_epoch(index: int, epoch: Epoch) -> None:
@@ -50,13 +50,13 @@ def test_a_killed_task_and_an_interrupt_lose_nothing(
     monkeypatch.setattr(final_runs, "shown_progress", lambda *_: nullcontext(on_epoch))
     with joined("local"):  # for both calls
         with pytest.raises(StoppedError):
-            train_all(runs, task, stop=stop, progress=True, ray="local")
+            train_all(jobs, task, stop=stop, progress=True, ray="local")
         assert killed
         assert EPOCHS < len(told) < 2 * EPOCHS
         stop.clear()
-        ended = train_all(runs, task, stop=stop, progress=True, ray="local")
+        ended = train_all(jobs, task, stop=stop, progress=True, ray="local")
     assert sorted(told) == [(index, epoch) for index in (0, 1) for epoch in range(1, EPOCHS + 1)]
-    expected = [train_seed(alone, task, seed) for seed in (0, 1)]
+    expected = [train_job(it, task) for it in seeds_of(alone, 2)]
     for ours, theirs in zip(ended, expected, strict=True):
         assert ours.training == theirs.training
         assert all(torch.equal(it, theirs.weights[name]) for name, it in ours.weights.items())
@@ -66,4 +66,4 @@ def test_no_such_ray_is_told_in_a_line(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     task = job.load(torch.device("cpu"))
     with pytest.raises(SpecError, match=r"cannot join Ray at '127\.0\.0\.1:9'"):
-        train_all([(job, 0)], task, stop=threading.Event(), ray="127.0.0.1:9")
+        train_all([job], task, stop=threading.Event(), ray="127.0.0.1:9")

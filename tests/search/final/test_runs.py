@@ -23,7 +23,7 @@ from search.spec.schedules import SCHEDULES
 from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.repeat import Job
 from search.training.task import Task
-from tests.search.blobs import train_seed
+from tests.search.blobs import train_job
 
 SPEC = StudySpec(dataset="digits", seed=3)
 EXTENSION = """
@@ -39,9 +39,19 @@ def make_job(folder: Path, epochs: int = 2, spec: StudySpec = SPEC, **recipe: An
         architecture=to_dict(ConvNetConfig(channels=(8, 16), batch_norm=True, hidden=(32,))),
         recipe=Recipe(epochs=epochs, batch_size=32, augmentation="flip-crop", **recipe),
         epochs=epochs,
+        seed=0,
         data_dir=default_data_dir(),
         checkpoints=folder,
     )
+
+
+def seeds_of(job: Job, count: int) -> list[Job]:
+    return [replace(job, seed=seed) for seed in range(count)]
+
+
+def apart(jobs: list[Job], **options: Any) -> None:
+    usual = {"processes": 2, "stop": threading.Event(), "on_epoch": lambda *_: None}
+    train_apart(jobs, **{**usual, **options})
 
 
 def spec_with_own_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
@@ -52,28 +62,22 @@ def spec_with_own_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stu
 
 
 def test_alone_or_together_the_bits_are_the_same(tmp_path: Path) -> None:
-    together, alone = make_job(tmp_path / "together"), make_job(tmp_path / "alone")
+    together, turns, alone = (seeds_of(make_job(tmp_path / it), 3) for it in ("a", "b", "c"))
     told: list[tuple[int, int]] = []
-    train_apart(
-        [(together, 0), (together, 1)],
-        processes=2,
-        stop=threading.Event(),
-        on_epoch=lambda index, epoch: told.append((index, epoch.epoch)),
-    )
+    apart(together[:2], on_epoch=lambda index, epoch: told.append((index, epoch.epoch)))
     assert sorted(told) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    task = alone.load(torch.device("cpu"))
-    turns: list[int] = []
+    task, taken = alone[0].load(torch.device("cpu")), list[int]()
     in_turn = train_in_turn(
-        [(make_job(tmp_path / "turns"), seed) for seed in (0, 1, 2)],
+        turns,
         task,
         at_a_time=2,
         stop=threading.Event(),
-        on_epoch=lambda index, _: turns.append(index),
+        on_epoch=lambda index, _: taken.append(index),
     )
-    assert turns == [0, 1, 0, 1, 2, 2]
+    assert taken == [0, 1, 0, 1, 2, 2]
     for seed in (0, 1):
-        theirs = train_seed(together, task, seed, on_epoch=lambda _: pytest.fail("trained again"))
-        mine = train_seed(alone, task, seed)
+        theirs = train_job(together[seed], task, on_epoch=lambda _: pytest.fail("trained again"))
+        mine = train_job(alone[seed], task)
         for other in (theirs, in_turn[seed]):
             assert (other.seed, other.training) == (seed, mine.training)
             assert all(torch.equal(it, mine.weights[name]) for name, it in other.weights.items())
@@ -84,19 +88,19 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
 ) -> None:
     job, failed = make_job(tmp_path), list[int]()
 
-    def small(job: Job, task: Task, seed: int, **options: Any) -> Any:
-        for done, _ in enumerate(real(job, task, seed, **options)):
-            if seed == 1 and done == 60 and not failed:  # in its second epoch
-                failed.append(seed)
+    def small(job: Job, task: Task, **options: Any) -> Any:
+        for done, _ in enumerate(real(job, task, **options)):
+            if job.seed == 1 and done == 60 and not failed:  # in its second epoch
+                failed.append(job.seed)
                 raise torch.OutOfMemoryError("out of memory")
             yield
-        return train_seed(job, task, seed)
+        return train_job(job, task)
 
     real = runs.train_slices
     monkeypatch.setattr(runs, "train_slices", small)
     told: list[tuple[int, int]] = []
     trained = train_in_turn(
-        [(job, seed) for seed in (0, 1)],
+        seeds_of(job, 2),
         job.load(torch.device("cpu")),
         at_a_time=2,
         stop=threading.Event(),
@@ -108,66 +112,59 @@ def test_what_does_not_fit_beside_others_goes_on_alone(
 
 
 def test_a_process_loads_the_studys_extensions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """What a person must mend, as where one is gone, is told once."""
     spec = spec_with_own_schedule(tmp_path, monkeypatch)
-    own, plain = (
-        make_job(tmp_path / schedule, spec=spec, schedule=schedule)
-        for schedule in ("own", "cosine")
-    )
-    alone = {"processes": 1, "stop": threading.Event(), "on_epoch": lambda *_: None}
-    train_apart([(own, 0), (plain, 0)], **alone)
-    rates = [[it["learning_rate"] for it in job.saved(0)["curve"]] for job in (own, plain)]
+    jobs = [make_job(tmp_path / it, spec=spec, schedule=it) for it in ("own", "cosine")]
+    apart(jobs)
+    rates = [[it["learning_rate"] for it in job.saved()["curve"]] for job in jobs]
     assert len(rates[0]) == 2
     assert rates[0] == rates[1]
     (tmp_path / "own.py").unlink()
-    with pytest.raises(RepeatError, match="error above"):
-        train_apart([(own, 1)], **alone)
+    (tmp_path / "file").write_text("")
+    no_folder = make_job(tmp_path / "file" / "below")
+    for job, said in (
+        (replace(jobs[0], seed=1), "seed 1: the study needs own.py"),
+        (no_folder, "seed 0: "),
+    ):
+        capfd.readouterr()
+        with pytest.raises(RepeatError, match="error above"):
+            apart([job])
+        [line] = capfd.readouterr().err.splitlines()
+        assert said in line
 
 
 def test_a_killed_process_is_an_error_that_says_so(tmp_path: Path) -> None:
-    job = make_job(tmp_path, epochs=500)
     children = []
 
-    def kill(_seed: int, _epoch: Epoch) -> None:
+    def kill(*_: object) -> None:
         if not children:
             everyone = psutil.Process().children()  # a database server of other tests among them
             children.extend(one for one in everyone if "bootstrap.py" in " ".join(one.cmdline()))
             children[0].kill()
 
     with pytest.raises(RepeatError, match=r"seed [01] died \(SIGKILL.*same command goes on"):
-        train_apart([(job, 0), (job, 1)], processes=2, stop=threading.Event(), on_epoch=kill)
+        apart(seeds_of(make_job(tmp_path, epochs=500), 2), on_epoch=kill)
     assert len(children) == 2
     assert not any(child.is_running() for child in children)  # the other was terminated
 
 
 def test_asked_to_stop_all_leave_in_time_and_keep_their_epochs(tmp_path: Path) -> None:
-    job = make_job(tmp_path, epochs=500)
+    jobs = seeds_of(make_job(tmp_path, epochs=500), 3)
     stop = threading.Event()
     asked: list[float] = []
 
-    def tell(_seed: int, epoch: Epoch) -> None:
+    def tell(_: int, epoch: Epoch) -> None:
         if epoch.epoch == 2 and not stop.is_set():
             asked.append(time.monotonic())
             stop.set()
 
     with pytest.raises(StoppedError):
-        train_apart([(job, it) for it in range(3)], processes=2, stop=stop, on_epoch=tell)
+        apart(jobs, stop=stop, on_epoch=tell)
     assert time.monotonic() - asked[0] < 5
-    assert max(len(job.saved(seed)["curve"]) for seed in (0, 1)) >= 2
-    assert not job.saved(2)["curve"]
-
-
-def test_what_a_person_must_mend_is_told_once(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    job = make_job(tmp_path / "file" / "below")  # no folder can be made there
-    with pytest.raises(RepeatError, match="error above"):
-        train_apart([(job, 0)], processes=1, stop=threading.Event(), on_epoch=lambda *_: None)
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert "seed 0" in lines[0]
+    assert max(len(job.saved()["curve"]) for job in jobs[:2]) >= 2
+    assert not jobs[2].saved()["curve"]
 
 
 @pytest.mark.parametrize(

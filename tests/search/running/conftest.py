@@ -17,7 +17,7 @@ from search.spec.config import StudySpec
 from search.spec.parameters import read_parameter
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
-from search.training.task import Task, load_task
+from search.training.task import Task, load_study_task
 from search.training.train import train as real
 
 SPACE = {
@@ -38,7 +38,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def small_task() -> Task:
-    return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=400)
+    spec = StudySpec(dataset="digits", limit=400)
+    return load_study_task(spec, default_data_dir(), torch.device("cpu"))
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from data.datasets import default_data_dir
 from search.running.run import Run
 from search.running.trial import trial_seed
 from search.running.worker import TRIALS_PER_GPU, train_trials
+from search.spec.config import StudySpec
 from search.store.schema import leases
 from search.store.views import view_study
 from search.training.epoch import Epoch
-from search.training.task import load_task
+from search.training.task import load_study_task
 from search.training.train import train
 
 Make = Callable[..., Run]
@@ -167,7 +168,7 @@ def test_a_lost_lease_costs_that_trial_alone(make_run: Make, watch: Watch) -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("at_a_time", [1, 4, None])
 def test_on_a_gpu(make_run: Make, watch: Watch, at_a_time: int | None) -> None:
-    task = load_task("digits", default_data_dir(), torch.device("cuda:0"), seed=0)
+    task = load_study_task(StudySpec(dataset="digits"), default_data_dir(), torch.device("cuda:0"))
     space = {"width": {"low": 4, "high": 32}, "depth": {"low": 1, "high": 2}, "batch_size": 16}
     fields = {"trials": 12, "epochs": 15, "pruner": "none"}
     run = make_run(at_a_time=at_a_time, train=watch, task=task, space=space, **fields)

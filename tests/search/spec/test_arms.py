@@ -23,7 +23,7 @@ from search.spec.study_file import StudyFileError, write_study_file
 from search.store.opening import open_database
 from search.store.studies import create_study
 from search.store.views import view_study
-from search.training.task import load_task
+from search.training.task import load_study_task
 from search.training.train import train
 from tests.search.spec.reading import read
 
@@ -182,8 +182,9 @@ def test_equal_arms_have_equal_curves_and_one_that_fails_counts(tmp_path: Path) 
             raise DivergedError("diverged: train loss became nan")
         return train(architecture, *rest, **more)
 
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
-    db, spec = open_database(f"sqlite:///{tmp_path / 'studies.db'}"), comparison()
+    spec = comparison(limit=200)
+    task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
+    db = open_database(f"sqlite:///{tmp_path / 'studies.db'}")
     study = create_study(db, "s", spec, task.info, validation_count=287)
     folder, stop = tmp_path / "runs", threading.Event()
     run = Run(study=study, spec=spec, task=task, folder=folder, stop=stop, train=train_or_fail)

@@ -20,7 +20,7 @@ from search.spec.parameters import read_parameter
 from search.store.folders import sweep
 from search.store.opening import open_database
 from search.store.studies import create_study, find_study
-from search.training.task import load_task
+from search.training.task import load_study_task
 
 SPACE = {"width": {"low": 4, "high": 12}, "depth": 1, "hidden": []}
 
@@ -30,13 +30,14 @@ def train(folder: Path, trials: int) -> None:
     torch.set_num_threads(1)
     spec = StudySpec(
         dataset="digits",
+        limit=200,
         trials=trials,
         epochs=15,
         pruner="none",
         sampler="random",
         space={name: read_parameter(name, written) for name, written in SPACE.items()},
     )
-    task = load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=200)
+    task = load_study_task(spec, default_data_dir(), torch.device("cpu"))
     db = open_database(f"sqlite:///{folder / 'studies.db'}")
     study = find_study(db, "s") or create_study(db, "s", spec, task.info, validation_count=40)
     worker = Run(study=study, spec=spec, task=task, folder=folder / "s", stop=threading.Event())
@@ -60,7 +61,9 @@ def test_after_kills_at_any_moment_no_file_is_left(
 ) -> None:
     context, rng = multiprocessing.get_context("fork"), random.Random(0)
     kills, folder = times(4, 200), tmp_path / "s" / "checkpoints"
-    load_task("digits", default_data_dir(), torch.device("cpu"), seed=0)  # loads libraries
+    load_study_task(
+        StudySpec(dataset="digits"), default_data_dir(), torch.device("cpu")
+    )  # loads libraries
     for _ in range(kills):
         process = context.Process(target=train, args=(tmp_path, kills))
         before = written(folder)

@@ -15,7 +15,7 @@ from search.spec.config import StudySpec, TrialConfig
 from search.spec.domains import Choice, Domain, Range
 from search.spec.space import make_config
 from search.terminal.forecast import epoch_seconds, forecast
-from search.training.task import Task, load_task
+from search.training.task import Task, load_study_task
 from search.training.train import train
 
 SMALL: dict[str, Domain] = {"depth": 1, "width": 4}
@@ -23,7 +23,8 @@ SMALL: dict[str, Domain] = {"depth": 1, "width": 4}
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("digits", default_data_dir(), torch.device("cpu"), seed=0, limit=500)
+    spec = StudySpec(dataset="digits", limit=500)
+    return load_study_task(spec, default_data_dir(), torch.device("cpu"))
 
 
 ARMS = (

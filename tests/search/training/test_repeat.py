@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from search.training.epoch import Epoch, RepeatError, StoppedError
 from search.training.files import delete_checkpoint
 from search.training.repeat import Job
 from search.training.task import Task
-from tests.search.blobs import train_seed
+from tests.search.blobs import train_job
 
 
 @pytest.fixture
@@ -28,18 +28,19 @@ def job(network: ConvNetConfig, tmp_path: Path) -> Job:
         architecture=to_dict(network),
         recipe=Recipe(epochs=4, patience=1, batch_size=50, augmentation="flip-crop"),
         epochs=3,
+        seed=0,
         data_dir=tmp_path,
         checkpoints=tmp_path / "checkpoints",
     )
 
 
 def with_spec(job: Job, **fields: Any) -> Job:
-    return dataclasses.replace(job, spec=dataclasses.replace(job.spec, **fields))
+    return replace(job, spec=replace(job.spec, **fields))
 
 
 def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: Path) -> None:
-    whole = train_seed(job, task, 0)
-    other = dataclasses.replace(job, checkpoints=tmp_path / "other")
+    whole = train_job(job, task)
+    other = replace(job, checkpoints=tmp_path / "other")
     stop = threading.Event()
     told: list[int] = []
 
@@ -48,50 +49,50 @@ def test_interrupted_it_ends_with_the_same_bits(job: Job, task: Task, tmp_path: 
         stop.set()
 
     with pytest.raises(StoppedError):
-        train_seed(other, task, 0, stop=stop, on_epoch=tell)
-    assert len(other.saved(0)["curve"]) == 1
+        train_job(other, task, stop=stop, on_epoch=tell)
+    assert len(other.saved()["curve"]) == 1
     stop.clear()
-    again = train_seed(other, task, 0, on_epoch=tell)
+    again = train_job(other, task, on_epoch=tell)
     assert told == [1, 2, 3]
     assert again.training == whole.training
     assert whole.weights.keys() == again.weights.keys()
     assert all(torch.equal(whole.weights[name], again.weights[name]) for name in whole.weights)
-    third = train_seed(other, task, 0, on_epoch=tell)  # finished: nothing is trained any more
+    third = train_job(other, task, on_epoch=tell)  # finished: nothing is trained any more
     assert len(told) == 3
     assert third.training == whole.training
-    delete_checkpoint(other.checkpoint(0))
-    assert not other.saved(0)["curve"]
+    delete_checkpoint(other.checkpoint)
+    assert not other.saved()["curve"]
 
 
 def test_seeds_differ_and_other_jobs_checkpoints_are_left(job: Job, task: Task) -> None:
-    first, second = train_seed(job, task, 0), train_seed(job, task, 1)
+    first, second = (train_job(replace(job, seed=seed), task) for seed in (0, 1))
     assert not torch.equal(first.weights["output.weight"], second.weights["output.weight"])
     for change in ({"seed": 8}, {"dataset": "mnist"}):
-        assert not with_spec(job, **change).saved(0)["curve"]
+        assert not with_spec(job, **change).saved()["curve"]
     other = Fingerprint(image_shape=(1, 8, 8), training={}, test={}, validation=0)
-    assert not dataclasses.replace(job, content=other).saved(0)["curve"]  # under the same name
-    assert len(job.saved(0)["curve"]) == 3
-    shorter = dataclasses.replace(job, epochs=1)
-    train_seed(shorter, task, 0)
-    assert [len(one.saved(0)["curve"]) for one in (job, shorter)] == [3, 1]
+    assert not replace(job, content=other).saved()["curve"]  # under the same name
+    assert len(job.saved()["curve"]) == 3
+    shorter = replace(job, epochs=1)
+    train_job(shorter, task)
+    assert [len(one.saved()["curve"]) for one in (job, shorter)] == [3, 1]
 
 
 def test_candidates_share_their_seeds_and_have_files_of_their_own(job: Job, task: Task) -> None:
-    two = [dataclasses.replace(with_spec(job, limit=100), candidate=it) for it in (4, 5)]
-    names = [one.checkpoint(0).name for one in (*two, dataclasses.replace(two[0], epochs=2))]
+    two = [replace(with_spec(job, limit=100), candidate=it) for it in (4, 5)]
+    names = [one.checkpoint.name for one in (*two, replace(two[0], epochs=2))]
     assert [name[:12] for name in names] == ["candidate-4-", "candidate-5-", "candidate-4-"]
     assert len({*names}) == 3
-    first, second, final = (train_seed(it, task, 0) for it in (*two, job))
+    first, second, final = (train_job(it, task) for it in (*two, job))
     assert first.training == second.training != final.training
     assert first.curve[-1].metrics["temperature"] > 0
-    assert not with_spec(two[0], limit=50).saved(0)["curve"]  # another split
-    assert len(two[0].saved(0)["curve"]) == 3
+    assert not with_spec(two[0], limit=50).saved()["curve"]  # another split
+    assert len(two[0].saved()["curve"]) == 3
 
 
 def test_divergence_is_an_error_with_a_remedy(job: Job, task: Task) -> None:
-    wild = dataclasses.replace(
+    wild = replace(
         job, recipe=Recipe(epochs=3, optimizer="sgd", learning_rate=1e30, schedule="constant")
     )
     with pytest.raises(RepeatError, match=r"seed 0 diverged.*--trial N"):
-        train_seed(wild, task, 0)
-    train_seed(dataclasses.replace(wild, candidate=4), task, 0)  # a candidate has lost, that is all
+        train_job(wild, task)
+    train_job(replace(wild, candidate=4), task)  # a candidate has lost, that is all

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.folders.preparation import Reading
 from models import Architecture, ConvNetConfig, MLPConfig, build
-from search.training.task import load_task, stage_maps
+from search.spec.config import StudySpec
+from search.training.task import load_study_task, stage_maps
 from tests.data.pets import make_pets
 
 ANY_ORDER = """
@@ -56,9 +56,8 @@ def test_the_maps_are_what_the_layers_give() -> None:
 
 
 def parts(name: str, data_dir: Path, version: int) -> list[torch.Tensor]:
-    task = load_task(
-        name, data_dir, torch.device("cpu"), seed=0, limit=20, reading=Reading(version=version)
-    )
+    spec = StudySpec(dataset=name, limit=20, reading_version=version)
+    task = load_study_task(spec, data_dir, torch.device("cpu"))
     return [task.training.images_NCHW, task.validation.images_NCHW]
 
 
