@@ -38,14 +38,11 @@ class PostgresServer:
             os.chown(folder, account.pw_uid, account.pw_gid)
             self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        self._run("initdb", "-D", str(folder / "data"), *options).check_returncode()
+        command = [str(binaries / "initdb"), "-D", str(folder / "data"), *options]
+        subprocess.run(command, cwd=folder, capture_output=True, check=True, **self._user)
         # The role `guarded` needs its password; all others are let in.
         access = folder / "data" / "pg_hba.conf"
         access.write_text("local all guarded scram-sha-256\nlocal all all trust\n")
-
-    def _run(self, binary: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        command = [str(self._binaries / binary), *arguments]
-        return subprocess.run(command, cwd=self._folder, capture_output=True, **self._user)
 
     def start(self, **settings: str) -> None:
         options = {

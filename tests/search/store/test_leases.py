@@ -41,15 +41,11 @@ def test_finish(db: Database, study: StudyHandle, lease: Lease) -> None:
     assert (second.state, second.value) == (TrialState.PRUNED, 0.75)
 
 
-@pytest.mark.parametrize(
-    ("state", "value"),
-    [(TrialState.COMPLETE, float("nan")), (TrialState.COMPLETE, None), (TrialState.FAIL, 1.0)],
-)
-def test_finish_refuses_a_value_that_does_not_fit(
-    study: StudyHandle, lease: Lease, state: TrialState, value: float | None
-) -> None:
-    with pytest.raises(ValueError, match=r"[Vv]alue"):
-        finish(study, lease, state=state, value=value, attributes={"a": 1})
+def test_finish_refuses_a_value_that_does_not_fit(study: StudyHandle, lease: Lease) -> None:
+    complete = TrialState.COMPLETE
+    for state, value in ((complete, float("nan")), (complete, None), (TrialState.FAIL, 1.0)):
+        with pytest.raises(ValueError, match=r"[Vv]alue"):
+            finish(study, lease, state=state, value=value, attributes={"a": 1})
     assert study.study.trials[0].state == TrialState.RUNNING
     assert study.study.trials[0].user_attrs == {}  # all or nothing
     finish(study, lease, state=TrialState.FAIL)  # it is still ours

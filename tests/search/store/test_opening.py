@@ -18,10 +18,6 @@ from tests.search.conftest import SECRET
 from tests.search.workplaces import open_at_once
 
 
-def sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
 def message(url: str, *, must_exist: bool = False) -> str:
     """The one line that this URL is refused with."""
     with pytest.raises(StorageError) as caught:
@@ -32,7 +28,7 @@ def message(url: str, *, must_exist: bool = False) -> str:
 
 
 def test_adds_tables_to_a_database_of_plain_optuna(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path / "plain.db")
+    url = f"sqlite:///{tmp_path}/plain.db"
     optuna.create_study(study_name="theirs", storage=url)
     with closing(open_database(url)) as db:
         assert set(inspect(db.engine).get_table_names()) >= {table.name for table in OURS}
@@ -51,13 +47,13 @@ def test_a_creation_cut_off_is_completed(tmp_path: Path) -> None:
         connection.execute(
             "CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name VARCHAR(512) NOT NULL)"
         )
-    with closing(open_database(sqlite_url(path))) as db:
+    with closing(open_database(f"sqlite:///{path}")) as db:
         assert optuna.create_study(storage=db.optuna).trials == []
 
 
 def test_sqlite_survives_power_cuts_and_locks_at_once(tmp_path: Path) -> None:
     path = tmp_path / "studies.db"
-    with closing(open_database(sqlite_url(path))) as db, db.engine.begin() as connection:
+    with closing(open_database(f"sqlite:///{path}")) as db, db.engine.begin() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         with closing(sqlite3.connect(path, timeout=0)) as other:
@@ -104,8 +100,8 @@ def test_what_is_no_database_or_another_programs_is_left_alone(tmp_path: Path) -
     with closing(sqlite3.connect(places)) as connection:
         connection.execute("CREATE TABLE bookmarks (id INTEGER)")
     before = {path: path.read_bytes() for path in (notes, places)}
-    assert "not an SQLite database; name another one" in message(sqlite_url(notes))
-    assert "belongs to another program (tables bookmarks)" in message(sqlite_url(places))
+    assert "not an SQLite database; name another one" in message(f"sqlite:///{notes}")
+    assert "belongs to another program (tables bookmarks)" in message(f"sqlite:///{places}")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -123,10 +119,10 @@ def test_another_programs_alembic_on_a_server(postgres: Any) -> None:
 
 def test_another_programs_table_of_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "plain.db"
-    optuna.create_study(storage=sqlite_url(path))
+    optuna.create_study(storage=f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE results (id INTEGER)")
-    assert "its table 'results' is another program's" in message(sqlite_url(path))
+    assert "its table 'results' is another program's" in message(f"sqlite:///{path}")
 
 
 def test_another_version_of_optuna(db: Database, database_url: str) -> None:

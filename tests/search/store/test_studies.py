@@ -1,6 +1,7 @@
 """Studies: made once, found again, held to what they were made with, and never mixed up."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import optuna
@@ -13,7 +14,7 @@ from search.spec.parameters import read_parameter
 from search.spec.space import OVERRIDES
 from search.store import StorageError, StudyGoneError
 from search.store.database import Database, snapshot
-from search.store.opening import forbid_writing
+from search.store.opening import forbid_writing, open_database
 from search.store.schema import epochs, identities, leases
 from search.store.studies import (
     StudyHandle,
@@ -43,10 +44,6 @@ def make(db: Database) -> Make:
         return create_study(db, name, make_spec(**fields), INFO, validation_count=287)
 
     return make
-
-
-def loaded(db: Database, name: str = "study") -> StudyHandle:
-    return StudyHandle.of(db, optuna.load_study(study_name=name, storage=db.optuna))
 
 
 def test_a_study_is_found_as_it_was_made(db: Database, make: Make) -> None:
@@ -133,14 +130,21 @@ def test_a_copy_has_an_identity_of_its_own(db: Database, study: StudyHandle) -> 
     optuna.copy_study(
         from_study_name="study", from_storage=db.optuna, to_storage=db.optuna, to_study_name="copy"
     )
-    assert loaded(db, "copy").identity != study.identity == loaded(db).identity
+    found = [
+        StudyHandle.of(db, optuna.load_study(study_name=name, storage=db.optuna)).identity
+        for name in ("study", "copy")
+    ]
+    assert found[0] == study.identity != found[1]
 
 
-def test_many_processes_give_an_older_study_one_identity(
+def test_an_older_study_gets_one_identity_from_many_processes_and_none_from_a_reader(
     db: Database, study: StudyHandle, database_url: str
 ) -> None:
     with db.engine.begin() as connection:
         connection.execute(delete(identities))
+    with closing(open_database(database_url)) as reader:
+        forbid_writing(reader)
+        assert StudyHandle.of(reader, study.study).identity is None
     found = open_at_once(
         database_url,
         'study = optuna.load_study(study_name="study", storage=db.optuna)',
@@ -148,10 +152,3 @@ def test_many_processes_give_an_older_study_one_identity(
     )
     assert len(found) == 5
     assert set(found) == {StudyHandle.of(db, study.study).identity} != {study.identity}
-
-
-def test_a_reader_does_without_an_identity(db: Database, study: StudyHandle) -> None:
-    with db.engine.begin() as connection:
-        connection.execute(delete(identities))
-    forbid_writing(db)
-    assert StudyHandle.of(db, study.study).identity is None
