@@ -124,7 +124,10 @@ def test_a_process_loads_the_studys_extensions(
     (tmp_path / "own.py").unlink()
     (tmp_path / "file").write_text("")
     no_folder = make_job(tmp_path / "file" / "below")
-    for job, said in ((replace(jobs[0], seed=1), "seed 1: the study needs own.py"), (no_folder, "seed 0: ")):
+    for job, said in (
+        (replace(jobs[0], seed=1), "seed 1: the study needs own.py"),
+        (no_folder, "seed 0: "),
+    ):
         capfd.readouterr()
         with pytest.raises(RepeatError, match="error above"):
             apart([job])
