@@ -58,8 +58,7 @@ def refuse_unfinished(view: StudyView) -> None:
 def choose_trial(view: StudyView, number: int | None = None, arm: str | None = None) -> Chosen:
     """The complete trial with the lowest value, of all or of an arm; or the one named.
 
-    Raises:
-        StorageError: there is none such, or it cannot be repeated.
+    Raises StorageError where there is none such, or it cannot be repeated.
     """
     of, trials = f"study {view.name!r}", list(view.leaderboard)
     if number is not None:
@@ -102,8 +101,7 @@ def temperature_of(epoch: Epoch) -> float:
 def choose_candidates(view: StudyView, count: int) -> list[Chosen]:
     """The complete trials with the lowest values, the lowest first.
 
-    Raises:
-        StorageError: there are fewer, or the study compares arms.
+    Raises StorageError where there are fewer, or the study compares arms.
     """
     if view.spec.is_comparison:
         raise StorageError(
@@ -125,13 +123,8 @@ def decide(
 ) -> tuple[Chosen, tuple[Candidate, ...]]:
     """The winner by runs with fresh seeds on the study's own split, and all candidates.
 
-    Its temperature is the geometric mean of those that fit its fresh runs.
-
-    Args:
-        trained: as many runs of each candidate, in their order.
-
-    Raises:
-        RepeatError: every candidate diverged.
+    Its temperature is the geometric mean of those that fit its fresh runs. Of each candidate as
+    many were `trained`, in their order. Raises RepeatError where every one diverged.
     """
     found, seeds = [], len(trained) // len(candidates)
     fresh = dict[int, Chosen]()

@@ -74,8 +74,7 @@ class _Deployed(nn.Module):
 def export_onnx(bundle: Bundle, folder: Path, images_NCHW: torch.Tensor) -> Exported:
     """Write `model.onnx` into `folder`, after a comparison with torch on the given uint8 images.
 
-    Raises:
-        BundleError: packages are missing, or the two differ by more than `TOLERANCE`.
+    Raises BundleError where packages are missing, or the two differ by more than `TOLERANCE`.
     """
     require_onnx()
     import onnx

@@ -79,13 +79,8 @@ def write_all(
 ) -> Final:
     """Write an evaluation's files, each whole or not at all, to its own folder in the study's.
 
-    `metrics.json` comes after all others but `model.onnx`.
-
-    Args:
-        onnx_NCHW: uint8 images on which `model.onnx` is compared; None writes no such file.
-
-    Raises:
-        BundleError: a file cannot be written, or the ONNX model differs.
+    `onnx_NCHW`: uint8 images on which `model.onnx` is compared; None writes no such file. Raises
+    BundleError where a file cannot be written, or the ONNX model differs.
     """
     target, exported = folder / f"{FINAL}-{result.evaluation}", None
     text = json.dumps(metrics(result), indent=2, allow_nan=False) + "\n"

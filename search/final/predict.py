@@ -48,8 +48,7 @@ class Predictions:
             likeliest classes, each with label and probability; `prepared`: what was done to the
             picture before, in words.
 
-        Raises:
-            SpecError: `top` is no such number.
+        Raises SpecError where `top` is no such number.
         """
         check_count("top", top)
         names = self.bundle.class_names
@@ -166,19 +165,14 @@ def _classify(bundle: Bundle, paths: Sequence[Path]) -> tuple[list[Prediction], 
         raise DataError(
             f"no picture to classify in {names}; give files or folders of {', '.join(FORMATS)}"
         )
+    found = []
     shares_NK = bundle.probabilities(torch.stack([image_CHW for _, image_CHW, _ in seen]))
-    order_NK = shares_NK.argsort(dim=1, descending=True, stable=True)
-    return [
-        Prediction(
-            path=file,
-            image_CHW=image_CHW,
-            notes=tuple(notes),
-            ranking=tuple((label, shares[label]) for label in order),
+    for (file, image_CHW, notes), shares in zip(seen, shares_NK.tolist(), strict=True):
+        ranking = tuple(sorted(enumerate(shares), key=lambda it: -it[1]))
+        found.append(
+            Prediction(path=file, image_CHW=image_CHW, notes=tuple(notes), ranking=ranking)
         )
-        for (file, image_CHW, notes), shares, order in zip(
-            seen, shares_NK.tolist(), order_NK.tolist(), strict=True
-        )
-    ], skipped
+    return found, skipped
 
 
 def _find_pictures(given: Iterable[Path], left_out: list[Path]) -> Iterator[tuple[Path, bool]]:

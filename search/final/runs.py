@@ -128,12 +128,8 @@ def shown_progress(jobs: Sequence[Job]) -> Iterator[OnEpoch]:
 def train_apart(
     jobs: Sequence[Job], *, processes: int, stop: threading.Event, on_epoch: OnEpoch
 ) -> None:
-    """Train them in processes of their own, so many at a time, on CPUs.
-
-    Raises:
-        StoppedError: see `train_all`.
-        RepeatError: a process died; the others were terminated.
-    """
+    """Train them in processes of their own, so many at a time, on CPUs; where one dies, the others
+    are terminated. Raises what `train_all` raises."""
     reports = queue.SimpleQueue[tuple[int, bytes]]()
     waiting, running = list(range(len(jobs))), dict[int, ChildProcess]()
 
@@ -199,10 +195,8 @@ def train_in_turn(
 ) -> list[TrainedRun]:
     """Train them in this process, so many at a time, a slice each in turn.
 
-    Where they do not fit into memory together, they go on from their checkpoints one by one.
-
-    Raises:
-        StoppedError, RepeatError: see `train_slices`.
+    Where they do not fit into memory together, they go on from their checkpoints one by one. Raises
+    what `train_slices` raises.
     """
     waiting, ended = list(range(len(jobs))), dict[int, TrainedRun]()
     running = deque[tuple[int, Generator[None, None, TrainedRun]]]()

@@ -50,7 +50,7 @@ def begin_evaluation(
     seeds = [run.seed for run in runs]
     add_result(study, trial_number=trial.number, seeds=seeds, result_id=result_id)
     rows = results_of(study)
-    index = next(index for index, row in enumerate(rows) if row.result_id == result_id)
+    index = [row.result_id for row in rows].index(result_id)
     return rows[index], tuple(rows[:index])
 
 
@@ -74,9 +74,9 @@ def test(
         logits_NK = logits(model, examples.images_NCHW, task.mean_C, task.std_C)
         counts_KK += confusion(logits_NK, examples.labels_N).cpu().numpy()
         all_logits.append(logits_NK)
-        scaled = (logits_NK, logits_NK / bundle.temperature)
-        for bins_B3, each in zip(bins_2B3, scaled, strict=True):
-            bins_B3 += reliability(each.softmax(1), examples.labels_N).cpu().numpy()
+        for bins_B3, divisor in zip(bins_2B3, (1, bundle.temperature), strict=True):
+            shares_NK = (logits_NK / divisor).softmax(1)
+            bins_B3 += reliability(shares_NK, examples.labels_N).cpu().numpy()
         scored.append(
             SeedRun(
                 seed=run.seed,
@@ -88,7 +88,14 @@ def test(
             )
         )
     if recorded is not None:
-        scored = [_as_recorded(*pair) for pair in zip(scored, recorded["per_seed"], strict=True)]
+        scored = [
+            replace(
+                run,
+                test=Score(loss=it["loss"], error=it["error"]),
+                calibration=it.get("calibration", run.calibration),  # not of an earlier version
+            )
+            for run, it in zip(scored, recorded["per_seed"], strict=True)
+        ]
         counts_KK = np.array(recorded["confusion"], dtype=np.int64)
     mistakes = collect_mistakes(
         examples.images_NCHW.cpu().numpy(),
@@ -103,12 +110,3 @@ def test(
         "mistakes": mistakes,
         "reliability": bins_2B3,
     }
-
-
-def _as_recorded(run: SeedRun, recorded: Mapping[str, Any]) -> SeedRun:
-    assert run.seed == recorded["seed"]
-    return replace(
-        run,
-        test=Score(loss=recorded["loss"], error=recorded["error"]),
-        calibration=recorded.get("calibration", run.calibration),  # not of an earlier version
-    )

@@ -73,8 +73,7 @@ class Bundle:
     def network(self) -> nn.Module:
         """The network in evaluation mode, on the CPU: normalised images to logits (N, K).
 
-        Raises:
-            BundleError: the weights do not fit the architecture.
+        Raises BundleError where the weights do not fit the architecture.
         """
         try:
             model = build(self.architecture, self.image_shape, len(self.class_names))
@@ -155,8 +154,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 def read_bundle(folder: Path) -> Bundle:
     """The network in `folder`. Where it is a person's own, their code runs: see `restore_family`.
 
-    Raises:
-        BundleError: files missing, damaged, of two different networks or of another version.
+    Raises BundleError: files missing, damaged, of two different networks or of another version.
     """
     path = folder / CONFIG
     try:

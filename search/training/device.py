@@ -31,8 +31,7 @@ def available_cores() -> int:
 def choose_device(name: str) -> torch.device:
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:1`.
 
-    Raises:
-        DeviceError: unknown name, or no such GPU.
+    Raises DeviceError: unknown name, or no such GPU.
     """
     # The driver counts GPUs that this build of torch may not be able to use.
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -78,9 +77,8 @@ def kept_threads() -> Iterator[None]:
 def return_memory(*, of_gpu: bool = True) -> None:
     """Give back what a training that has ended held, or the process grows from trial to trial.
 
-    Args:
-        of_gpu: a GPU's too. That waits for all that runs on it, so it is not for moments in which
-            others train; before torch runs out, it gives it back by itself.
+    `of_gpu`: a GPU's too. That waits for all that runs on it, so it is not for moments in which
+    others train; before torch runs out, it gives it back by itself.
     """
     if HAS_GLIBC:
         ctypes.CDLL(None).malloc_trim(0)

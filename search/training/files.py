@@ -99,10 +99,8 @@ def delete_abandoned(folder: Path) -> None:
 def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
     """Write the state; the file that was there becomes the previous one.
 
-    `state["identity"]` says what it is the state of, see `latest_checkpoint`.
-
-    Raises:
-        OSError: disk full or not writable; the previous one is whole then.
+    `state["identity"]` says what it is the state of, see `latest_checkpoint`. Raises OSError where
+    the disk is full or not writable; the previous one is whole then.
     """
     import torch
 
@@ -124,9 +122,9 @@ def save_checkpoint(path: Path | Remote, state: dict[str, Any]) -> None:
 def latest_checkpoint(path: Path | Remote, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The newest state of that identity: in the file, else in the one before it, else None.
 
-    What is damaged is passed over: cut short, changed since it was written, or more than data
-    (what would have to be executed is not). Earlier versions wrote an identity without `content`.
+    What is damaged is passed over: cut short, changed since it was written, or more than data.
     """
+    # Earlier versions wrote an identity without `content`.
     older = {key: value for key, value in identity.items() if key != "content"}
     for one in (path, path.with_suffix(PREVIOUS)):
         with suppress(OSError, ValueError):
@@ -155,8 +153,7 @@ def is_plain(tensor: Tensor) -> bool:
 def load_tensors(content: bytes, *, safetensors: bool = False) -> Any:
     """What torch.save (or safetensors) wrote, in main memory; nothing of it is executed.
 
-    Raises:
-        ValueError: it is no such file, or more than data; one line.
+    Raises ValueError, in one line, where it is no such file, or more than data.
     """
     import torch
     from safetensors.torch import load

@@ -47,16 +47,12 @@ def _macro_f1(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> float:
 def fit_temperature(logits_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
     """The temperature T for which `logits / T` has the lowest cross entropy.
 
-    One number that makes a network's confidence fit its errors (Guo et al. 2017, "On calibration
-    of modern neural networks", arXiv:1706.04599). It lies within a factor of HIGHEST_TEMPERATURE
-    around 1, and is 1 where the logits are not all finite.
+    One number, float32 without dimensions, that makes a network's confidence fit its errors (Guo
+    et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599). It lies within a
+    factor of HIGHEST_TEMPERATURE around 1, and is 1 where the logits are not all finite.
 
     The loss is convex in 1 / T, so the sign of its slope says on which side the minimum lies. The
-    work is the same whatever the values and stays on the logits' device, so that a CUDA graph can
-    hold it and nothing waits for it.
-
-    Returns:
-        float32 without dimensions.
+    work is the same whatever the values, and nothing waits for it: a CUDA graph can hold it.
     """
     import torch
 
@@ -95,8 +91,7 @@ def calibration_error(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) ->
 def reliability(probabilities_NK: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
     """By bin of confidence: how many examples, sum of their confidences, how many are right.
 
-    Returns:
-        float64 of shape (CALIBRATION_BINS, 3).
+    float64, (CALIBRATION_BINS, 3).
     """
     import torch
 

@@ -216,9 +216,9 @@ class RunningMean:
     """A second network whose weights, and batch-norm statistics, follow the first one's.
 
     At a high learning rate weights move around where they are going, and the loss says more of
-    that noise than of the configuration. Their mean over the last steps lies where they are going
-    (Polyak & Juditsky 1992; Izmailov et al. 2018), so trials can be told apart long before their
-    schedules end. It reaches back over a share of the steps so far (Shamir & Zhang 2013).
+    that noise than of the configuration. Their mean over the last steps, a share of those so far
+    (Shamir & Zhang 2013), lies where they are going (Polyak & Juditsky 1992; Izmailov et al. 2018),
+    so trials can be told apart long before their schedules end.
 
     Attributes:
         model: the mean network. In evaluation mode, on the first one's device.

@@ -106,9 +106,6 @@ class Training(Iterator[Epoch]):
         For many trainings that share a GPU and are advanced in turn. A slice is only enqueued
         there, so that the device has work of all of them, and nothing waits but for this
         training's own slice before last, or for the numbers about to be reported.
-
-        Raises:
-            StoppedError: as for `next()`.
         """
         with suppress(StopIteration):
             while True:

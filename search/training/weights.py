@@ -45,8 +45,7 @@ def fitting_weights(
 ) -> dict[str, Tensor]:
     """The source's weights that fit a network: all but the output layer's.
 
-    Raises:
-        WeightsError: they cannot be read, or are of another network.
+    Raises WeightsError where they cannot be read, or are of another network.
     """
     own = {k: v for k, v in network.state_dict().items() if not k.startswith(NEW_LAYER)}
     if not own:
@@ -114,8 +113,7 @@ def _imagenet() -> Mapping[str, Tensor]:
 def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
     """Whether there is all that the study asks of training: metrics, and weights to start from.
 
-    Raises:
-        SpecError: a metric is unknown; weights cannot be had, or are of another network.
+    Raises SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
     for name in [name for name in spec.metrics if name not in METRICS]:
         known = ", ".join(METRICS)

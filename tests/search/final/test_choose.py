@@ -26,37 +26,44 @@ def changed(trial: TrialView, number: int, **fields: Any) -> TrialView:
     return replace(trial, curve=tuple(curve))
 
 
-def test_the_best_needs_no_words() -> None:
-    chosen = choose_trial(study_view([trial_view(0, [0.5, 0.4]), trial_view(1, [0.3, 0.2, 0.25])]))
-    assert (chosen.trial.number, chosen.epochs, chosen.why) == (1, 2, "")
+BOTH = [trial_view(0, [0.5, 0.4]), trial_view(1, [0.2, 0.25]), trial_view(2, [0.3], state="pruned")]
+ARMS = [
+    of_arm("base", 0, [0.1]),
+    of_arm("wide", 1, [0.4]),
+    of_arm("wide", 2, [0.1], "failed"),
+    of_arm("wide", 3, [0.3]),
+]
 
 
-def test_a_number_is_taken_and_compared_with_the_best() -> None:
-    trials = trial_view(0, [0.5, 0.4]), trial_view(1, [0.2]), trial_view(2, [0.3], state="pruned")
-    view = study_view(trials)
-    chosen = choose_trial(view, number=0)
-    assert (chosen.trial.number, chosen.epochs) == (0, 2)
-    assert chosen.why == (
-        "Trial 0 was named by hand, not the study's best: validation loss 0.4000 against 0.2000 "
-        "of trial 1."
-    )
-    assert choose_trial(view, number=2).trial.number == 2
-    assert "also the study's best" in choose_trial(view, number=1).why
-
-
-def test_of_an_arm_the_best_repeat_is_taken() -> None:
-    view = study_view(
-        [
-            of_arm("base", 0, [0.1]),
-            of_arm("wide", 1, [0.4]),
-            of_arm("wide", 2, [0.1], "failed"),
-            of_arm("wide", 3, [0.3]),
-        ]
-    )
-    chosen = choose_trial(view, arm="wide")
-    assert chosen.trial.number == 3
-    assert "best repeat of arm wide" in chosen.why
-    assert "0.3000 against 0.1000 of trial 0" in chosen.why
+@pytest.mark.parametrize(
+    ("trials", "wanted", "number", "epochs", "why"),
+    [
+        (BOTH, {}, 1, 1, ""),
+        (
+            BOTH,
+            {"number": 0},
+            0,
+            2,
+            "Trial 0 was named by hand, not the study's best: validation loss 0.4000 against "
+            "0.2000 of trial 1.",
+        ),
+        (BOTH, {"number": 1}, 1, 1, "Trial 1 was named by hand, which is also the study's best."),
+        (BOTH[2:], {"number": 2}, 2, 1, "Trial 2 was named by hand, none is complete."),
+        (
+            ARMS,
+            {"arm": "wide"},
+            3,
+            1,
+            "Trial 3 is the best repeat of arm wide, not the study's best: validation loss 0.3000 "
+            "against 0.1000 of trial 0.",
+        ),
+    ],
+)
+def test_the_best_is_taken_and_another_is_compared_with_it(
+    trials: list[TrialView], wanted: dict[str, Any], number: int, epochs: int, why: str
+) -> None:
+    chosen = choose_trial(study_view(trials), **wanted)
+    assert (chosen.trial.number, chosen.epochs, chosen.why) == (number, epochs, why)
 
 
 @pytest.mark.parametrize(

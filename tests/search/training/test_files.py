@@ -135,15 +135,19 @@ def test_a_malicious_pickle_is_not_executed(tmp_path: Path, new: bool) -> None:
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """While it is written it names its writer."""
     file = tmp_path / "metrics.json"
     write_atomically(file, b"old")
+    found: list[str] = []
 
     def full(_: int) -> None:
+        found.extend(sorted(path.name for path in tmp_path.iterdir()))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_atomically(file, b"new")
+    assert found[1].startswith(f"{file.name}.{host_digest()}-{os.getpid()}-")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -175,24 +179,22 @@ def test_killed_while_saving_leaves_a_whole_file(
         first = epoch + 1
 
 
-def test_what_a_killed_writer_left_is_deleted_at_once(tmp_path: Path) -> None:
+def test_what_killed_writers_left_is_deleted(tmp_path: Path) -> None:
+    """At once on this host; what another host or an earlier version wrote, after an hour."""
+    delete_abandoned(tmp_path / "absent")
     child = FORK.Process(target=print)
     child.start()
     child.join()
-    for pid in (child.pid, os.getpid()):
-        (tmp_path / f"trial-3.pt.{host_digest()}-{pid}-01234567.partial.tmp").touch()
-        (tmp_path / f"trial-3.pt.00000000-{pid}-01234567.partial.tmp").touch()  # another host's
-    delete_abandoned(tmp_path)
-    left = sorted(path.name.split(".")[2] for path in tmp_path.iterdir())
+    of_child, own = (f"{host_digest()}-{pid}-01234567" for pid in (child.pid, os.getpid()))
     others = [f"00000000-{pid}-01234567" for pid in (child.pid, os.getpid())]
-    assert left == sorted([f"{host_digest()}-{os.getpid()}-01234567", *others])
-
-
-def test_a_file_under_way_names_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda _: found.extend(p.name for p in tmp_path.iterdir()))
-    write_atomically(tmp_path / "a", b"1")
-    assert found[0].startswith(f"a.{host_digest()}-{os.getpid()}-")
+    kept = {f"trial-3.pt.{writer}.partial.tmp" for writer in (own, *others)}
+    kept |= {"notes.tmp", "under way.partial.tmp"}
+    for name in (*kept, f"trial-3.pt.{of_child}.partial.tmp", "file.0123.partial.tmp"):
+        (tmp_path / name).touch()
+        if name in ("notes.tmp", "file.0123.partial.tmp"):
+            os.utime(tmp_path / name, (0, 0))
+    delete_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_compressed_weights_are_refused_before_they_grow() -> None:
@@ -204,14 +206,3 @@ def test_compressed_weights_are_refused_before_they_grow() -> None:
             new.writestr(entry.filename, given.read(entry))
     with pytest.raises(ValueError, match="compressed"):
         load_tensors(small.getvalue())
-
-
-def test_only_what_killed_writers_left_long_ago_is_deleted(tmp_path: Path) -> None:
-    delete_abandoned(tmp_path / "absent")
-    for name in ("file.0123.partial.tmp", "notes.tmp", "under way.partial.tmp"):
-        (tmp_path / name).touch()
-        if "under way" not in name:
-            os.utime(tmp_path / name, (0, 0))
-    delete_abandoned(tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"notes.tmp", "under way.partial.tmp"}

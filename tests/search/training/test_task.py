@@ -18,44 +18,43 @@ def load(train):
     images = np.arange(60, dtype=np.uint8).repeat(64).reshape(60, 8, 8)
     return images[order], order % 2, ("even", "odd")
 """
-MEAN, STD = torch.tensor([0.0]), torch.tensor([1.0])
-
-
-@pytest.mark.parametrize(
-    ("architecture", "expected"),
-    [
-        (ConvNetConfig(channels=(4, 6)), [("conv1", (4, 14, 14)), ("conv2", (6, 7, 7))]),
-        (
-            ConvNetConfig(channels=(4, 4, 8), residual=True, head="global", dropout_conv=0.2),
-            [("conv1", (4, 14, 14)), ("residual3", (8, 3, 3))],
-        ),
-        (MLPConfig(hidden=(5,)), []),
-    ],
-)
-def test_each_stage_is_shown_once(
-    architecture: Architecture, expected: list[tuple[str, tuple[int, ...]]]
-) -> None:
-    model = build(architecture, (1, 28, 28), 3)
-    image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8)
-    found = stage_maps(model, image, MEAN, STD)
-    assert [(name, maps_CHW.shape) for name, maps_CHW in found.items()] == expected
 
 
 @pytest.mark.usefixtures("in_float32")
-def test_the_maps_are_what_the_layers_give() -> None:
-    model = build(ConvNetConfig(channels=(4, 6)), (1, 28, 28), 3).eval()
+@pytest.mark.parametrize(
+    ("architecture", "ends", "shapes"),
+    [
+        (
+            ConvNetConfig(channels=(4, 6)),
+            {"conv1": "relu1", "conv2": "relu2"},
+            [(4, 14, 14), (6, 7, 7)],
+        ),
+        (
+            ConvNetConfig(channels=(4, 4, 8), residual=True, head="global", dropout_conv=0.2),
+            {"conv1": "relu1", "residual3": "relu3"},
+            [(4, 14, 14), (8, 3, 3)],
+        ),
+        (MLPConfig(hidden=(5,)), {}, []),
+    ],
+)
+def test_each_stage_is_shown_once_as_its_last_layer_gives_it(
+    architecture: Architecture, ends: dict[str, str], shapes: list[tuple[int, ...]]
+) -> None:
+    model = build(architecture, (1, 28, 28), 3).eval()
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8)
-    found = stage_maps(model, image, MEAN, STD)
-    maps = {f"relu{name[-1]}": maps_CHW for name, maps_CHW in found.items()}
-    x = image[None].float() / 255
+    found = stage_maps(model, image, torch.tensor([0.0]), torch.tensor([1.0]))
+    assert list(found) == list(ends)
+    assert [maps_CHW.shape for maps_CHW in found.values()] == shapes
+    given, x = {}, image[None].float() / 255
     for name, module in model.named_children():
-        x = module(x)
-        if name in maps:
-            assert torch.allclose(torch.from_numpy(maps.pop(name)), x[0], atol=1e-5)
-    assert not maps
+        x = given[name] = module(x)
+    for name, maps_CHW in found.items():
+        torch.testing.assert_close(
+            torch.from_numpy(maps_CHW), given[ends[name]][0], atol=1e-5, rtol=0
+        )
 
 
-def parts(name: str, data_dir: Path, version: int) -> list[torch.Tensor]:
+def parts(name: str, data_dir: Path, version: int = 3) -> list[torch.Tensor]:
     spec = StudySpec(dataset=name, limit=20, reading_version=version)
     task = load_study_task(spec, data_dir, torch.device("cpu"))
     return [task.training.images_NCHW, task.validation.images_NCHW]
@@ -75,5 +74,5 @@ def test_renamed_pictures_are_divided_as_before(tmp_path: Path, own: bool, versi
 
 def test_so_are_those_of_a_function_that_lists_them_as_it_likes(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(ANY_ORDER)
-    name = f"{tmp_path / 'mine.py'}:load"
-    assert all(map(torch.equal, parts(name, tmp_path, 3), parts(name, tmp_path, 3)))
+    first, second = (parts(f"{tmp_path / 'mine.py'}:load", tmp_path) for _ in range(2))
+    assert all(map(torch.equal, first, second))
