@@ -6,9 +6,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.terminal.commands import LOADING, Parser, log, positive_int, run
+
+if TYPE_CHECKING:
+    from search.final.predict import Predictions
 
 SHEET = "predictions.png"
 MOST_SKIPPED = 10  # files of folders that are told of singly
@@ -59,11 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     if (rest := len(found.skipped) - MOST_SKIPPED) > 0:
         print(f"Skipped {counted(rest, 'more file')}", file=sys.stderr)
     if args.json:
-        skipped = [{"file": str(one.path), "reason": one.reason} for one in found.skipped]
-        of_bundle = ("study", "trial", "seed", "dataset")
-        told = {name: getattr(found.bundle, name) for name in of_bundle}
-        told |= {"pictures": found.table(args.top), "skipped": skipped, "sheet": str(sheet)}
-        print(json.dumps(told, indent=2))
+        print(json.dumps(as_json(found, args.top, sheet), indent=2))
     else:
         print(as_text(found.table(args.top)))
         more = f" (the first {MOST})" if len(found.pictures) > MOST else ""
@@ -84,6 +83,12 @@ def as_text(table: Sequence[Mapping[str, Any]]) -> str:
         file = printable(str(from_here(Path(row["file"]))))
         lines.append((file, first, ", ".join(others), "; ".join(row["prepared"])))
     return "\n".join(in_columns(lines))
+
+
+def as_json(found: Predictions, top: int, sheet: Path) -> dict[str, Any]:
+    told = {name: getattr(found.bundle, name) for name in ("study", "trial", "seed", "dataset")}
+    skipped = [{"file": str(one.path), "reason": one.reason} for one in found.skipped]
+    return told | {"pictures": found.table(top), "skipped": skipped, "sheet": str(sheet)}
 
 
 if __name__ == "__main__":

@@ -132,14 +132,15 @@ def test_what_is_unknown_of_a_published_experiment_stays_so(tmp_path: Path) -> N
     assert read(file, write_study_file(spec)) == spec
 
 
-def comparison(repeats: int = 2) -> StudySpec:
+def comparison(repeats: int = 2, limit: int | None = None) -> StudySpec:
     arms = (
         Arm(name="plain"),
         Arm(name="dropout", values={"dropout": 0.5, "hidden": (8,)}),
         Arm(name="plain again"),
     )
     space = {"depth": 1, "width": 4, "hidden": (), "batch_norm": False}
-    return StudySpec(dataset="digits", epochs=2, space=space, arms=arms, repeats=repeats)
+    fields: Any = {"epochs": 2, "repeats": repeats, "limit": limit}
+    return StudySpec(dataset="digits", space=space, arms=arms, **fields)
 
 
 PLACES = [(name, repeat) for repeat in range(2) for name in ("plain", "dropout", "plain again")]
