@@ -72,8 +72,16 @@ MINE = "--config mine.toml --dataset digits"
 CASES: dict[str, tuple[Prepare, str, str]] = {
     "unknown data set": (nothing, "--dataset digit", "'digit'; did you mean 'digits'?"),
     "unknown option": (nothing, "--epoch 3", "'--epoch'; did you mean '--epochs'?"),
-    "unknown study": (a_study, "--status --study digit", "studies.db; did you mean 'digits'?"),
-    "unknown study file": (nothing, "--config a4_dropuot", "did you mean 'a4_dropout'?"),
+    "unknown study": (
+        a_study,
+        "--status --study digit",
+        "'digit' in sqlite:///studies.db; did you mean 'digits'?",
+    ),
+    "unknown study file": (
+        nothing,
+        "--config a4_dropuot",
+        "'a4_dropuot'; did you mean 'a4_dropout'?",
+    ),
     "one image": (photos(cats=5, dogs=1), "--dataset folder:photos", "dogs"),
     "a picture that is none": (broken_photo, "--dataset folder:photos", "0.png"),
     "absent GPU": (nothing, f"{TINY} --device cuda:99", "cuda"),
