@@ -41,10 +41,8 @@ def advice_in_words(view: StudyView) -> list[str]:
 
 
 def stop_in_words(view: StudyView) -> str | None:
-    """That one could stop, where nothing was gained for long; None else.
-
-    Of a comparison, too, and of a Pareto front, which grows beside the best.
-    """
+    """That one could stop, where nothing was gained for long; None else, and of a comparison or a
+    Pareto front, which grows beside the best."""
     if view.spec.is_comparison or view.spec.minimize_also or view.best is None:
         return None
     # By their last reports: those that were paused all end together.
