@@ -115,9 +115,10 @@ def check_training(spec: StudySpec, image_shape: tuple[int, int, int], classes: 
 
     Raises SpecError: a metric is unknown; weights cannot be had, or are of another network.
     """
-    for name in [name for name in spec.metrics if name not in METRICS]:
-        known = ", ".join(METRICS)
-        raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
+    for name in spec.metrics:
+        if name not in METRICS:
+            known = ", ".join(METRICS)
+            raise SpecError("metrics", f"unknown metric {name[:40]!r}; known are {known}")
     configs: list[TrialConfig] = []  # the arms, or a search's first network with each source
     if spec.is_comparison:
         configs = [make_config(arm.values, spec) for arm in spec.arms]
