@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
+from search.analysis.candidates import Candidate
 from search.analysis.final_result import FinalResult, metrics
 from search.pages.final_page import final_page, final_text
 from search.store.records import ResultRow
@@ -47,6 +49,15 @@ def test_page_and_text_tell_the_same_figures() -> None:
     assert "Trial 1 has the lowest" in page
     assert "Licence of the data: MIT (Zalando Research)." in page
     assert "T-shirt/top 100 97.44 95.00 96.20" in page  # precision, recall, F1
+
+
+def test_candidates_are_listed_the_winner_first_with_what_they_had_in_the_study() -> None:
+    lucky = Candidate(trial=3, epochs=7, searched=0.1, values=(0.26, 0.28))
+    steady = Candidate(trial=5, epochs=6, searched=0.2, values=(0.25, 0.26))
+    gone = Candidate(trial=8, epochs=4, searched=0.3, values=(math.inf, math.inf))
+    page = words(final_page(replace(final_result(), candidates=(lucky, gone, steady))))
+    assert "in the study fresh seeds 5 6 0.2000 0.2550 ± 0.0071 3 7 0.1000 0.2700" in page
+    assert "0.2700 ± 0.0141 8 4 0.3000 diverged" in page
 
 
 def test_calibration_is_told_before_and_after() -> None:
