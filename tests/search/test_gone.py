@@ -39,7 +39,7 @@ def errors_of(
     site: Any, process: "subprocess.Popen[str]", children: list[psutil.Process]
 ) -> list[str]:
     """The lines that say an error; and that the study and its workers are gone."""
-    out, _ = site.output_of(process, 2)
+    out, _ = site.output_of(process, 2, seconds=90)
     assert "Traceback" not in out
     assert "nothing is lost" not in out
     assert not any(child.is_running() for child in children)

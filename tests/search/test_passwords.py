@@ -55,7 +55,7 @@ def test_nobody_sees_it(make_site: Callable[..., Any], guarded: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, _ = site.output_of(process, 130)
+    out, _ = site.output_of(process, 130, seconds=60)
     watch.over.set()
     assert not [line for _, line in watch.lines.copy() if SECRET in line]
     assert SECRET not in out

@@ -32,8 +32,10 @@ def site(make_site: Callable[..., Any]) -> Any:
 
 def goes_on(after: StudyView, before: StudyView) -> bool:
     """Whether it holds all reports of before, to the bit."""
-    pairs = zip(before.trials, after.trials, strict=False)
-    return all(new.reports[: len(old.reports)] == old.reports for old, new in pairs)
+    found = {trial.number: trial.reports for trial in after.trials}
+    return all(
+        found[trial.number][: len(trial.reports)] == trial.reports for trial in before.trials
+    )
 
 
 def test_a_study_from_nothing_and_its_status(site: Any) -> None:
@@ -57,7 +59,7 @@ def test_ctrl_c_and_the_same_command_again(site: Any) -> None:
     site.wait_for_reports(14)  # both have drawn their first pictures, which takes a second
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = site.output_of(process, 130)
+    _, err = site.output_of(process, 130, seconds=30)
     assert time.monotonic() - asked < 5
     assert "nothing is lost" in err
     assert "--trials 16" in err  # how to go on
@@ -77,7 +79,7 @@ def test_sigterm_lays_several_trials_of_a_process_aside(site: Any) -> None:
     site.wait_for_reports(9)
     asked = time.monotonic()
     process.terminate()
-    out, _ = site.output_of(process, 128 + signal.SIGTERM)
+    out, _ = site.output_of(process, 128 + signal.SIGTERM, seconds=30)
     assert time.monotonic() - asked < 5
     assert "Traceback" not in out
     assert [trial.state for trial in site.view().trials] == ["interrupted"] * 3

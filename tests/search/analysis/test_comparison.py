@@ -18,6 +18,7 @@ from search.analysis.comparison import (
     against_base,
     evaluate_journal,
     holm,
+    runs_by_arm,
 )
 from search.analysis.comparison_words import conclusion
 from search.running.trial import DivergedError, describe
@@ -52,6 +53,11 @@ def test_the_paired_test_is_the_textbook_one() -> None:
 )
 def test_better_is_lower_but_for_accuracy(metric: str) -> None:
     assert difference(comparison_view({"base": FIVE, "arm": LOWER}), metric).verdict == "better"
+    if metric == "validation_accuracy":
+        view = comparison_view({"base": FIVE, "arm": LOWER})
+        accuracy, error = (difference(view, f"validation_{name}") for name in ("accuracy", "error"))
+        assert accuracy.mean == pytest.approx(-(error.mean or 0))
+        assert accuracy.p == pytest.approx(error.p)
     if metric != "train_accuracy":  # of which no journal may expect anything
         better = expect("better", metric=metric)
         assert judge({"base": FIVE, "arm": LOWER}, better).outcome == "supported"
@@ -96,6 +102,9 @@ def test_an_arm_that_always_diverged_is_worse(
 ) -> None:
     view = comparison_view({"base": base, "arm": arm}, repeats=2, reason=reason)
     assert difference(view).verdict == verdict
+    assert difference(view).diverged == {"worse": "arm", "better": "base"}.get(verdict)
+    if reason == "out of memory":
+        assert runs_by_arm(view)["arm"].diverged == 0
 
 
 def test_a_diverged_trial_is_known_by_what_the_loop_writes() -> None:
@@ -110,6 +119,16 @@ def test_parameters_are_counted_not_tested() -> None:
     wide, dropout = against_base(view, "parameters")
     assert (wide.verdict, wide.p) == ("worse", None)
     assert (dropout.mean, dropout.verdict) == (0, "no evidence")  # though it diverged
+
+
+def test_holm_is_uniformly_between_raw_and_bonferroni() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 9):
+        raw = rng.uniform(0, 0.3, size)
+        found = np.array(holm(list(raw)))
+        assert np.all(found >= raw)
+        assert np.all(found <= np.minimum(1, size * raw) + 1e-12)
+        assert np.all(np.diff(found[np.argsort(raw)]) >= 0)  # the order stays
 
 
 def test_arms_are_corrected_together_after_holm() -> None:

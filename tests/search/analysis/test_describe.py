@@ -74,4 +74,6 @@ def test_networks_in_words(architecture: Architecture, words: str) -> None:
     ],
 )
 def test_training_in_words(recipe: dict[str, Any], words: str) -> None:
-    assert words in describe_config(config(ResNetConfig(side=64), **recipe))
+    transfers = "initial_weights" in recipe
+    network = ResNetConfig(side=64) if transfers else ConvNetConfig(channels=(8,))
+    assert words in describe_config(config(network, **recipe))

@@ -24,7 +24,8 @@ from sklearn.datasets import load_digits
 
 from search.running.request import Request, read_request
 from search.running.run import make_plan
-from search.store import StudyBrokenError
+from search.spec.domains import SpecError
+from search.store import StorageError, StudyBrokenError
 from search.store.opening import open_database
 from search.store.records import epochs_of
 from search.store.studies import require_study
@@ -183,12 +184,12 @@ def request_for(cluster: Any, **options: Any) -> Request:
 
 def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path) -> None:
     request = request_for(cluster, storage=f"sqlite:///{tmp_path / 'studies.db'}")
-    for wrong, said in (
-        (request, "has 2 nodes; give --storage postgresql"),
-        (replace(request, ray="nonsense"), "cannot join Ray at"),
-        (replace(request, device="cuda:1"), "--gpus-per-worker"),
+    for wrong, kind, said in (
+        (request, StorageError, "has 2 nodes; give --storage postgresql"),
+        (replace(request, ray="nonsense"), SpecError, "cannot join Ray at"),
+        (replace(request, device="cuda:1"), SpecError, "--gpus-per-worker"),
     ):
-        with pytest.raises(ValueError, match=said), on_ray.RayPool(wrong, {}):
+        with pytest.raises(kind, match=said), on_ray.RayPool(wrong, {}):
             pass
         assert not ray.is_initialized()
 

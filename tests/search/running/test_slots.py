@@ -84,6 +84,15 @@ def held(run: Run) -> Sequence[int]:
         return connection.scalars(select(leases.c.trial_id).where(leases.c.expires_at > 0)).all()
 
 
+def test_each_trial_is_trained_as_if_it_were_alone(make_run: Make, watch: Watch) -> None:
+    run = make_run(at_a_time=3, trials=6, train=watch)
+    train_trials(run)
+    view = view_study(run.study)
+    assert view.finished == len(view.trials) == 6
+    assert max(map(len, watch.together)) == 3
+    check_curves(run)
+
+
 OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
 
@@ -91,19 +100,18 @@ CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cubl
 @pytest.mark.parametrize(
     ("fault", "also_alone", "reason", "starts"),
     [
-        (None, False, None, 1),
         (OUT, False, None, 2),
         (CUBLAS, False, None, 2),
         (OUT, True, "out of memory: CUDA out of memory. Tried to allocate 9 GiB", 2),
         (ZeroDivisionError("oh"), True, "ZeroDivisionError: oh", 1),
     ],
-    ids=["good", "crowded", "crowded cublas", "even alone", "faulty"],
+    ids=["crowded", "crowded cublas", "even alone", "faulty"],
 )
 def test_a_bad_trial_is_trained_alone_or_fails_and_leaves_the_others_alone(
-    make_run: Make, watch: Watch, fault: Any, also_alone: bool, reason: str | None, starts: int
+    make_run: Make, watch: Watch, fault: Exception, also_alone: bool, reason: str, starts: int
 ) -> None:
     def refuse(number: int, slices: int) -> None:
-        if fault and number == 1 and slices == 5 and (also_alone or len(watch.now) > 1):
+        if number == 1 and slices == 5 and (also_alone or len(watch.now) > 1):
             raise fault
 
     watch.before_slice = refuse

@@ -11,6 +11,7 @@ from search.spec.config import StudySpec
 from search.spec.domains import SpecError
 from search.spec.earlier import Earlier
 from search.spec.parameters import read_parameter
+from search.store import StorageError
 from search.study import main
 from search.terminal.status import quick_status
 from tests.search.running.made_up import TINY
@@ -55,16 +56,17 @@ def test_a_warm_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert again.finished == 4
     assert "Warm start from study" in (quick_status(new, "new") or "")
     third, dropout = {"study": "third"}, {"family": "mlp", "dropout": {"low": 0.0, "high": 0.5}}
-    for changed, said in (
-        ({"warm_start": "other"}, "was made with a warm start from sqlite"),
-        (third, "no such file"),
-        ({**third, "warm_start": ["nosuch"]}, "no study 'nosuch' in"),
+    for changed, kind, said in (
+        ({"warm_start": "other"}, SpecError, "was made with a warm start from sqlite"),
+        (third, StorageError, "no such file"),
+        ({**third, "warm_start": ["nosuch"]}, StorageError, "no study 'nosuch' in"),
         (
             {**third, "warm_start": "new", "space": dropout},
-            "has no trial that .* begin with, but 4",
+            SpecError,
+            "has no trial that this study could begin with, but 4",
         ),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(kind, match=said):
             run_study(**{**warm, **changed})
     arguments = ["--config", "a4_dropout", "--dataset", "digits", "--warm-start", "new"]
     with pytest.raises(SpecError, match="this study compares arms"):

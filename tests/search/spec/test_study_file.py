@@ -32,11 +32,14 @@ def written(folder: Path, text: str) -> Path:
         ("[stduy]\ntrials = 3\n", "'stduy'; did you mean 'study'?"),
         (
             "[study]\ntrails = 3\n",
-            "unknown key 'trails' in [study]; did you mean 'trials'? (known",
+            "unknown key 'trails' in [study]; did you mean 'trials'? (known: ",
         ),
         ("[study]\ntrials = 0\n", "trials must be a whole number from 1"),
         ('[study]\ntitle = "a\\nb"\n', "one line"),
-        ('[study]\nobjective = "accuracy"\n', "must be one of calibrated_validation_loss, "),
+        (
+            '[study]\nobjective = "accuracy"\n',
+            "objective must be one of calibrated_validation_loss, ",
+        ),
         ("[baseline]\ndepth = [1, 2]\n", "one value"),
     ],
 )
