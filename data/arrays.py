@@ -113,7 +113,8 @@ def load_test(dataset: Dataset, data_dir: Path) -> Examples:
 
 
 def mirror_changes_class(class_names: Sequence[str], *, version: int = 2) -> bool:
-    """Guessed: all names are signs (letters, digits, numbers), or some tell left from right."""
+    """Whether a mirrored picture may belong to another class, guessed from the classes' names: all
+    are signs (letters, digits, numbers), or some tell left from right."""
     names = [name.casefold() for name in class_names]
     if version == 1:
         return all(len(name) == 1 and name.isalnum() for name in names)

@@ -75,7 +75,8 @@ def read_idx(source: str, train: bool, data_dir: Path) -> list[bytes]:
 def load_cifar(
     source: str, kind: str, train: bool, data_dir: Path
 ) -> tuple[Any, Any, Sequence[str]] | Part:
-    """Of CIFAR's pickled batches, or pictures where those are absent; kind: "", fine_, coarse_."""
+    """(images, labels, class names) of CIFAR's pickled batches; of its pictures where they are
+    absent, see `data.folders.cifar`. kind: "", "fine_", "coarse_"."""
     from data.folders import cifar
 
     if cifar.stand_in(source, data_dir):

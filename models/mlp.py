@@ -80,7 +80,11 @@ def activation(name: str) -> nn.Module:
 def linear_layers(
     config: MLPConfig, features: int, classes: int, convolutions: int = 0
 ) -> list[tuple[str, nn.Module]]:
-    """From `features` flat values to the logits; activations are numbered after `convolutions`."""
+    """The layers from a flat input of `features` values to the logits.
+
+    Dropout comes before every linear layer but the first, and before the output in any case.
+    Activations are numbered on from those of the `convolutions`.
+    """
     from torch import nn
 
     layers: list[tuple[str, nn.Module]] = []

@@ -17,7 +17,9 @@ LEAST_SIDE = 32  # the last maps are 1/32 of the image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResNetConfig(Architecture):
-    """ResNet-18, layer for layer as torchvision's, so that its weights fit; grey is repeated.
+    """ResNet-18, layer for layer as torchvision's, so that its weights fit.
+
+    Grey images are repeated in three channels.
 
     side: images are scaled to side x side first, bilinearly; None: taken as they are. It was
         trained on 224; small images gain from 64 or more, at a cost that grows with the square.

@@ -169,19 +169,21 @@ def finalise(
         train = partial(train_all, stop=stop, progress=progress, ray=ray, gpus=gpus_per_worker)
 
         def jobs(one: Chosen, count: int, candidate: int | None = None) -> list[Job]:
-            first = Job(
-                spec=view.spec,
-                architecture=to_dict(one.config.architecture),
-                recipe=one.config.recipe,
-                epochs=one.epochs,
-                seed=0,
-                data_dir=images,
-                checkpoints=folder / CHECKPOINTS,
-                content=task.content,
-                place=source,
-                candidate=candidate,
-            )
-            return [replace(first, seed=seed) for seed in range(count)]
+            return [
+                Job(
+                    spec=view.spec,
+                    architecture=to_dict(one.config.architecture),
+                    recipe=one.config.recipe,
+                    epochs=one.epochs,
+                    seed=seed,
+                    data_dir=images,
+                    checkpoints=folder / CHECKPOINTS,
+                    content=task.content,
+                    place=source,
+                    candidate=candidate,
+                )
+                for seed in range(count)
+            ]
 
         rivals = [it for one in several for it in jobs(one, candidate_seeds, one.trial.number)]
         decided: tuple[Candidate, ...] = ()

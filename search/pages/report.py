@@ -16,7 +16,6 @@ from data.reading import write_atomically
 from models.summary import anatomy
 from search.analysis.comparison import against_base, ranked_arms
 from search.analysis.comparison_words import verdict_in_words
-from search.analysis.measures import measured
 from search.figures import FIGURES, KINDS, Kind, draw_all
 from search.figures.files import write_pictures
 from search.pages.render import escape, markdown, page, plot_values
@@ -105,4 +104,5 @@ def write_index(studies: Sequence[tuple[StudyView, Path]], now: datetime, runs: 
 
 
 def _best_error(view: StudyView) -> float:
-    return (view.best and measured(view.best, "validation_error")) or 0.0
+    best = view.best and view.best.best
+    return best.validation_error if best else 1.0

@@ -113,8 +113,10 @@ def _tensorboard(view: StudyView, to: str) -> str:
         folder = Path(to) / f"trial_{trial.number:04}"
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        plain = {n: it for n, it in trial.params.items() if isinstance(it, bool | int | float)}
-        params = {name: plain.get(name, str(it)) for name, it in trial.params.items()}
+        params = {
+            name: it if isinstance(it, bool | int | float) else str(it)
+            for name, it in trial.params.items()
+        }
         with SummaryWriter(str(folder)) as writer:
             for name, value, step, when in _measured(view, trial):
                 writer.add_scalar(name, value, step, when)
@@ -153,16 +155,18 @@ def _mlflow(view: StudyView, to: str) -> str:
                     continue
                 client.delete_run(old.info.run_id)
             tags = {TRIAL: whose, "arm": trial.arm, "reason": trial.reason}
-            given = {name: text for name, text in tags.items() if text is not None}
-            begin, end = map(_milliseconds, (trial.started, trial.finished))
-            named = f"trial {trial.number}"
-            run = client.create_run(experiment, begin, given, named).info.run_id
+            run = client.create_run(
+                experiment,
+                start_time=_milliseconds(trial.started),
+                tags={name: text for name, text in tags.items() if text is not None},
+                run_name=f"trial {trial.number}",
+            ).info.run_id
             params = [Param(name, str(value)) for name, value in trial.params.items()]
             client.log_batch(run, params=params)
             for first in range(0, len(metrics), MOST_METRICS):
                 client.log_batch(run, metrics[first : first + MOST_METRICS])
-            if end is not None:
-                client.set_terminated(run, ENDS[trial.state], end)
+            if trial.finished is not None:
+                client.set_terminated(run, ENDS[trial.state], _milliseconds(trial.finished))
             client.set_tag(run, TOLD, told)
     except MlflowException as error:
         raise SpecError("to", f"MLflow cannot use {to}: {first_line(error)}") from error

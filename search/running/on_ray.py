@@ -100,7 +100,8 @@ class RayTask:
     def __init__(self, remote: Any, delay: float) -> None:
         self._remote, self._due = remote, time.monotonic() + delay
         self._arguments: Mapping[str, Any] = {}
-        self._cause, self.ref = "", None
+        self._cause = ""
+        self.ref: Any = None
 
     def call(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
@@ -162,9 +163,12 @@ class RayPool(WorkerPool):
         self.words = [f"workers on Ray: {count}, on nodes: {len(nodes)}"]
         if places < count:
             self.words.append(f"{count - places} of them wait until there is room")
-        once = {"max_calls": 1, "max_retries": 0}  # a process each; watch() starts another
-        shares = {"num_cpus": request.cpus_per_worker, "num_gpus": request.gpus_per_worker}
-        self._task = ray.remote(**once, **shares)(work)
+        self._task = ray.remote(
+            num_cpus=request.cpus_per_worker,
+            num_gpus=request.gpus_per_worker,
+            max_retries=0,  # watch() starts it again
+            max_calls=1,  # a process each, as a local worker
+        )(work)
         return self
 
     def __exit__(self, *_: object) -> None:

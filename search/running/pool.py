@@ -96,11 +96,15 @@ class ChildProcess:
 
     def ask_to_stop(self) -> None:
         """Its function gets a SIGTERM; where it was not called yet, nothing is waited for."""
+        self._close()
+        if not self._is_called:
+            self.process.kill()
+
+    def _close(self) -> None:
+        """The end of its standard input, by which it knows that it is to stop."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
-        if not self._is_called:
-            self.process.kill()
 
     def _pass_on(self, line: bytes) -> None:
         text = line.decode(errors="replace")
@@ -114,7 +118,7 @@ class ChildProcess:
         if code is not None:
             for thread in self._threads:
                 thread.join(1.0)
-            self.ask_to_stop()  # closes what led to it
+            self._close()
         return code
 
     def cause_of_death(self) -> str:

@@ -214,10 +214,14 @@ def _leaderboard(view: StudyView) -> list[dict[str, Any]]:
 
 def _cell(row: Mapping[str, Any], name: str) -> Text:
     value, around = row[name], row.get(f"{name}_std")
-    if value is None or name not in MEASURES:
-        return Text("" if value is None else printable(str(value)))
+    if value is None:
+        return Text()
+    if name not in MEASURES:
+        return Text(printable(str(value)))
     bare = MEASURES[name].bare
-    return Text(bare(value) + (f" ± {bare(around)}" if around and name != "parameters" else ""))
+    return Text(
+        f"{bare(value)} ± {bare(around)}" if around and name != "parameters" else bare(value)
+    )
 
 
 def _arms(view: StudyView) -> list[dict[str, Any]]:
@@ -236,8 +240,12 @@ def _arms(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _whose(trial: TrialView) -> dict[str, Any]:
-    who = {name: getattr(trial, name) for name in ("state", "arm", "repeat")}
-    return {"trial": trial.number, **who}
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "arm": trial.arm,
+        "repeat": trial.repeat,
+    }
 
 
 def study_figures(view: StudyView) -> dict[str, go.Figure]:

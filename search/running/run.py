@@ -131,13 +131,25 @@ class Plan:
         request, spec, task = self.request, self.spec, self.task
         db = self.db or open_database(request.storage)
         db.leaving = stop
-        new: dict[str, Any] = {"content": task.content, "earlier": self.earlier}
         study = self.existing or studies.create_study(
-            db, self.name, spec, task.info, validation_count=len(task.validation), **new
+            db,
+            self.name,
+            spec,
+            task.info,
+            validation_count=len(task.validation),
+            content=task.content,
+            earlier=self.earlier,
         )
-        same = ("storage", "runs_dir", "checkpoints", "trials_per_device")
-        where = {name: getattr(request, name) for name in same}
-        run = begin_run(study, spec, task, stop, **where)
+        run = begin_run(
+            study,
+            spec,
+            task,
+            stop,
+            storage=request.storage,
+            runs_dir=request.runs_dir,
+            checkpoints=request.checkpoints,
+            trials_per_device=request.trials_per_device,
+        )
         set_flat(study, request.stop_when_flat, spec.trials)
         studies.set_total(study, spec.trials, spec.budget)
         with study.transaction():  # it may have been deleted while images were loaded

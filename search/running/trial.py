@@ -196,13 +196,17 @@ def end_trial(run: Run, lease: Lease, state: TrialState, reason: str | None) -> 
     One that is laid aside (RUNNING) only gets the latter. For errors see `finish`.
     """
     rows = epochs_of_trial(run.db, lease.trial_id, run.spec.objective)
-    seconds = round(sum(row.seconds for row in rows), 2)
-    epochs = max((row.epoch for row in rows), default=0)
-    attributes: dict[str, Any] = {EPOCHS: epochs, SECONDS: seconds}
+    attributes: dict[str, Any] = {
+        EPOCHS: max((row.epoch for row in rows), default=0),
+        SECONDS: round(sum(row.seconds for row in rows), 2),
+    }
     value = None
     if (best := best_epoch(rows)) is not None:
-        attributes |= {BEST_EPOCH: best.epoch, ERROR: round(best.validation_error, 6)}
-        attributes[ACCURACY] = round(1 - best.validation_error, 6)
+        attributes |= {
+            BEST_EPOCH: best.epoch,
+            ERROR: round(best.validation_error, 6),
+            ACCURACY: round(1 - best.validation_error, 6),
+        }
         value = best.value if state == TrialState.COMPLETE else None
     if reason is not None:
         attributes[REASON] = reason

@@ -72,7 +72,8 @@ class Step:
         self._make_replayed = partial(
             Replayed, randomness, device, pool, unrolled=UNROLLED, recording=recording
         )
-        self._frozen, self._replayed = False, self._make_replayed()
+        self._frozen = False
+        self._replayed = self._make_replayed()
 
     def begin_epoch(self, epoch: int) -> None:
         """Shuffle, and set the learning rates, for the epoch after `epoch` whole ones."""
@@ -80,18 +81,23 @@ class Step:
         frozen = epoch < recipe.frozen_epochs
         if frozen != self._frozen:
             freeze(self._model, frozen)
-            # What was recorded is another update.
-            self._frozen, self._replayed = frozen, self._make_replayed()
+            self._frozen = frozen
+            self._replayed = self._make_replayed()  # what was recorded is another update
         if epoch == recipe.frozen_epochs > 0:
             complete_momentum(self.optimizer)
         count, order = len(self._task.training), self._randomness.order
         self._order_SB.copy_(batch_indices(count, recipe.batch_size, order))
-        schedule, steps = SCHEDULES[recipe.schedule], range(self.steps)
-        factors = [schedule.factor((epoch + step / self.steps) / recipe.epochs) for step in steps]
+        schedule = SCHEDULES[recipe.schedule]
+        factors = [
+            schedule.factor((epoch + step / self.steps) / recipe.epochs)
+            for step in range(self.steps)
+        ]
         self.learning_rates = [recipe.learning_rate * factor for factor in factors]
         self._rates_S.copy_(torch.tensor(self.learning_rates))
-        before, reach = epoch * self.steps, recipe.weight_averaging
-        shares = [newest_share(reach, before + step, factors[step]) for step in steps]
+        shares = [
+            newest_share(recipe.weight_averaging, epoch * self.steps + step, factor)
+            for step, factor in enumerate(factors)
+        ]
         self._shares_S.copy_(torch.tensor(shares))
         self._number.zero_()
         self.totals.zero_()
