@@ -87,7 +87,7 @@ FIGURES: dict[str, Figure[StudyView]] = {
         _lazily("study:loss_by_arm"), lambda view: view.spec.is_comparison, "arms",
     ),
     "history": Figure(
-        "Best so far", "Lowest value of any complete trial, by trials finished",
+        "Best so far", "Lowest value so far, and of each trial, by the epochs trained until then",
         _lazily("study:best_so_far"), _is_search, "progress",
         dashboard_id="best-so-far",
     ),

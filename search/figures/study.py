@@ -6,9 +6,8 @@ rows of 2 kB and sends them all to the browser every few seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from datetime import datetime
-from itertools import accumulate
 from statistics import mean
 from typing import Any
 
@@ -21,6 +20,7 @@ from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import fitted, spread
 from search.figures import style
+from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 
 TOP = 10  # complete trials that are told apart
@@ -110,30 +110,38 @@ def loss_against_parameters(view: StudyView) -> go.Figure:
 
 
 def best_so_far(view: StudyView) -> go.Figure:
-    """Lowest value of any complete trial, by trials finished."""
-    figure, word = go.Figure(), view.spec.value.word
-    finished = view.in_state("complete", "pruned")
-    ended = sorted(finished, key=lambda trial: (trial.finished or datetime.min, trial.number))
-    places = {trial.number: place for place, trial in enumerate(ended, 1)}
-    complete = [(t, low) for t in ended if t.state == "complete" and (low := style.lowest(t))]
-    if complete:
-        trials = [trial for trial, _ in complete]
-        style.add_trials(figure, view, trials, lambda t: places[t.number], "complete", {"size": 5})
-        # One point a step keeps the line short.
-        steps = dict[float, int]()
-        lows = accumulate((low for _, low in complete), min)
-        for low, trial in zip(lows, trials, strict=True):
-            steps.setdefault(low, places[trial.number])
-        x, y = [*steps.values(), len(ended)], [*steps, min(steps)]
+    """Lowest value by the epochs that all trials together had trained when they reached it."""
+    figure, word, spent = go.Figure(), view.spec.value.word, 0.0
+    trained, found, steps = dict[int, float](), dict[tuple[int, int], float](), [(0.0, math.inf)]
+    reports = [row for trial in view.trials for row in trial.reports]
+    for row in sorted(reports, key=lambda row: row.reported_at):
+        epochs = row.epoch or EARLY_LOOK
+        spent += epochs - trained.get(row.trial_number, 0.0)
+        trained[row.trial_number] = epochs
+        found[row.trial_number, row.epoch] = spent
+        if row.epoch and row.value < steps[-1][1]:
+            steps.append((spent, row.value))
+
+    def reached(trial: TrialView) -> float | None:
+        best = trial.best or trial.early_look
+        return None if best is None else style.short(found[trial.number, best.epoch])
+
+    for name, trials, look in style.kinds(view.trials):
+        style.add_trials(figure, view, trials, reached, name, look)
+    if len(steps) > 1:
+        x, y = zip(*steps[1:], (spent, steps[-1][1]), strict=True)
         line = {"color": style.BLUE, "width": 2, "shape": "hv"}
-        style.add(figure, x, y, "best so far", f"best so far: {word} %{{y}}", line=line)
-        if view.baseline and (low := style.lowest(view.baseline)):
-            line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
-            ends, hover = [0, len(ended)], f"baseline: {word} %{{y}}"
-            style.add(figure, ends, [low] * 2, "baseline", hover, line=line)
-    style.apply_style(figure, style.subtitle(view, "complete ones, one run each"))
-    figure.update_yaxes(title_text=style.axis(view), type="log")
-    return figure.update_xaxes(title_text="trials finished", rangemode="tozero")
+        hover = f"lowest so far: {word} %{{y}} after %{{x}} epochs"
+        xs, ys = list(map(style.short, x)), list(map(style.short, y))
+        style.add(figure, xs, ys, "lowest so far", hover, line=line)
+    if view.baseline and (low := style.lowest(view.baseline)):
+        line = {"color": style.VERMILION, "width": 1, "dash": "dash"}
+        ends = [0.0, style.short(spent)]
+        style.add(figure, ends, [low] * 2, "baseline", line=line, showlegend=False)
+    remark = "a point: a trial's lowest; the bluer, the longer trained"
+    style.apply_style(figure, style.subtitle(view, remark))
+    figure.update_yaxes(style.value_axis(view))
+    return figure.update_xaxes(title_text="epochs trained by all trials", rangemode="tozero")
 
 
 def loss_by_arm(view: StudyView) -> go.Figure:

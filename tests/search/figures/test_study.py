@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import stdev
 from typing import Any
 
@@ -100,15 +101,33 @@ def test_of_a_long_study_the_best_are_drawn_and_others_thinned() -> None:
     assert list(complete.y[:BEST]) == pytest.approx(best, abs=1e-4)
 
 
-def test_best_so_far_follows_the_order_in_which_trials_ended() -> None:
-    # Trial n starts n minutes and ends n + 2 minutes after 9:00.
-    trials = [trial_view(0, [0.5], is_baseline=True), trial_view(2, [0.6]), trial_view(3, [0.3])]
-    trials += [trial_view(n, [x], state="pruned") for n, x in ((1, 0.1), (5, 0.35))]
-    view = study_view([*trials, trial_view(4, [0.4], state="running")])
-    found = traces(best_so_far(view))
-    assert found["best so far"].y == (0.5, 0.3, 0.3)
-    assert found["best so far"].x == (1, 4, 5)
-    assert found["baseline"].y == (0.5, 0.5)
+def test_best_so_far_counts_the_epochs_of_all_trials_in_the_order_of_their_reports() -> None:
+    # Trial n makes its reports n minutes after 9:00 and later, one a second.
+    trials = [
+        trial_view(0, [0.5, 0.6], is_baseline=True),
+        trial_view(1, early=0.9, state="paused"),
+        trial_view(2, [0.55, 0.4], early=0.8),
+        trial_view(3, [0.3, 0.35], state="pruned"),
+        trial_view(4, early=0.2, state="running"),  # a first look is no finished epoch
+        trial_view(5, state="failed", reason="diverged"),
+    ]
+    found = traces(best_so_far(study_view(trials)))
+    line = found["lowest so far"]
+    assert line.x == pytest.approx((1, 4.333, 5.333, 6.667), abs=1e-3)
+    assert line.y == (0.5, 0.4, 0.3, 0.3)
+    for name, x, y in (("paused", 2.333, 0.9), ("complete", 4.333, 0.4), ("pruned", 5.333, 0.3)):
+        assert (found[name].x, found[name].y) == (pytest.approx((x,), abs=1e-3), (y,))
+    assert found["running"].x == pytest.approx((6.667,), abs=1e-3)
+    star, level = [trace for trace in best_so_far(study_view(trials)).data if "base" in trace.name]
+    assert (star.x, star.y, level.y) == ((1,), (0.5,), (0.5, 0.5))
+
+
+def test_a_trial_laid_aside_counts_on_where_it_stopped() -> None:
+    first, second = trial_view(0, [0.5, 0.4, 0.2]), trial_view(1, [0.3])
+    later = [replace(row, reported_at=row.reported_at + 3600) for row in first.curve[2:]]
+    first = replace(first, curve=(*first.curve[:2], *later))
+    line = traces(best_so_far(study_view([first, second])))["lowest so far"]
+    assert (line.x, line.y) == ((1, 2, 3, 4, 4), (0.5, 0.4, 0.3, 0.2, 0.2))
 
 
 def named(figure: Any, start: str) -> list[Any]:
