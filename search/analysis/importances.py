@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from search.analysis.measures import guessing_value
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
+from search.spec.recipe import EARLY_LOOK
 from search.spec.space import distributions
 from search.store.database import optuna_warnings_only
 from search.store.records import best_epoch
@@ -37,7 +38,7 @@ class Importances:
     shares: Mapping[str, float]  # highest first, adding up to 1
     spread: Mapping[str, float]  # standard deviation when trials are drawn again with replacement
     trials: int  # that it is estimated from
-    epoch: int  # after which all were compared
+    epoch: int  # after which all were compared; 0: at the look inside the first one
 
 
 def importances(view: StudyView) -> Importances | None:
@@ -62,28 +63,39 @@ def importances(view: StudyView) -> Importances | None:
 def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
     """An epoch, and the trials that have trained so long, with their lowest losses up to it.
 
-    It is the last one that a third of all have trained. Losses above guessing's count as
+    It is the last one that a third of all have trained; but where that leaves fewer than FEW, as
+    many trials pause at their first look, that look, as epoch 0. Losses above guessing's count as
     guessing's. None where there are too few trials or parameters.
     """
     space, guessing = distributions(view.spec), guessing_value(view)
-    trained = [  # of the space: not the baseline
+    of_space = [  # not the baseline
         trial
         for trial in view.trials
-        if not trial.is_baseline and trial.curve and space.keys() <= trial.params.keys()
+        if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
     ]
+    trained = [trial for trial in of_space if trial.curve]
+    looked = [trial for trial in of_space if trial.early_look is not None]
     lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
     needed = max(FEWEST, math.ceil(SHARE * len(trained)))
-    if len(trained) < needed or len(space) < 2:
-        return 0, []
-    epoch = lengths[needed - 1]
-    reached = [trial for trial in trained if len(trial.curve) >= epoch][-MOST:]
+    epoch = lengths[needed - 1] if len(trained) >= needed else 0
+    reached = [trial for trial in trained if len(trial.curve) >= epoch] if epoch else []
+    if len(reached) < FEW <= len(looked):
+        epoch, reached = 0, looked
+    if len(space) < 2:
+        return epoch, []
     trials = []
-    for trial in reached:
-        best = best_epoch(trial.curve[:epoch])
-        loss = guessing if best is None else min(guessing, best.value)
+    for trial in reached[-MOST:]:
+        best = best_epoch(trial.curve[:epoch]) if epoch else trial.early_look
+        low = math.inf if best is None else best.value
+        loss = low if low < guessing else guessing  # NaN, too
         params = {name: trial.params[name] for name in space}
         trials.append(create_trial(params=params, distributions=dict(space), value=loss))
     return epoch, trials
+
+
+def when(epoch: int) -> str:
+    """`after epoch 4`; of 0, the look inside the first epoch, `after 0.33 epochs`."""
+    return f"after epoch {epoch}" if epoch else f"after {EARLY_LOOK:.2g} epochs"
 
 
 def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:
@@ -110,8 +122,10 @@ def importances_in_words(found: Importances) -> str:
     """What it rests on, what leads, and how sure that is."""
     leading = next(iter(found.shares))
     hint = " So few trials give little more than a hint." if found.trials < FEW else ""
+    if not found.epoch:
+        hint = " Too few went on to compare them later: what learns fast at first looks better."
     return (
-        f"From the losses of {found.trials} trials after epoch {found.epoch}: "
+        f"From the losses of {found.trials} trials {when(found.epoch)}: "
         f"{leading} explains {percent(found.shares[leading], 0)} of their variance (fANOVA; "
         f"{percent(found.spread[leading], 0)} is one bootstrap deviation).{hint} Where trials "
         "crowd, as a good sampler makes them, a parameter looks less important than it is."

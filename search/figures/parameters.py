@@ -41,7 +41,7 @@ def importances_bars(view: StudyView) -> go.Figure:
         marker={"color": style.BLUE},
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    remark = f"fANOVA of {found.trials} after epoch {found.epoch}"
+    remark = f"fANOVA of {found.trials} {fanova.when(found.epoch)}"
     style.apply_style(figure, style.subtitle(view, f"{remark}; bar: one bootstrap deviation"))
     caption = fanova.importances_in_words(found)
     figure.update_layout(height=190 + 26 * len(found.shares), meta={"caption": caption})
@@ -65,7 +65,7 @@ def contour(view: StudyView) -> go.Figure:
         figure.data[0].z = [[style.short(value) for value in row] for row in figure.data[0].z]
         for letter in "xy":
             _number_choices(figure, letter)
-    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials after epoch {epoch}"))
+    style.apply_style(figure, style.subtitle(view, f"{len(trials)} trials {fanova.when(epoch)}"))
     return figure
 
 

@@ -70,6 +70,26 @@ def test_pruned_trials_count() -> None:
     assert next(iter(found.shares)) == "learning_rate"
 
 
+def test_where_few_go_on_all_are_compared_at_their_first_look() -> None:
+    view = searched(24)
+    trials = []
+    for trial in view.trials:
+        look = dataclasses.replace(trial.curve[1], epoch=0)
+        curve = trial.curve if trial.number < 8 else ()
+        trials.append(dataclasses.replace(trial, curve=curve, early_look=look))
+    diverged = dataclasses.replace(trials[-1].early_look, value=math.nan)
+    trials[-1] = dataclasses.replace(trials[-1], early_look=diverged)
+    found = importances(dataclasses.replace(view, trials=tuple(trials)))
+    assert found is not None
+    assert (found.epoch, found.trials) == (0, 24)
+    assert next(iter(found.shares)) == "learning_rate"
+    assert "From the losses of 24 trials after 0.33 epochs: " in importances_in_words(found)
+    assert "what learns fast at first looks better" in importances_in_words(found)
+    few = importances(dataclasses.replace(view, trials=tuple(trials[:11])))  # no more of those
+    assert few is not None
+    assert (few.epoch, few.trials) == (2, 8)
+
+
 def test_a_huge_loss_counts_as_guessing() -> None:
     view = searched(20)
     params = {"learning_rate": 1e-4, "depth": 2, "hidden": "64"}
