@@ -22,7 +22,6 @@ from search.store.views import StudyView, TrialView
 FEWEST = 10  # finished trials
 WINNERS = 3
 NEAR = 0.05  # of the range's length, or of that of its logarithm
-FAR = 0.5  # of the epochs, that a winner was trained for
 # Steps by which it is widened, the first that makes a network: of a range's length, or of half that
 # of its logarithm, which is a factor of 10 at most.
 BY = (1.0, 0.5, 0.25)
@@ -36,17 +35,14 @@ def edges_in_words(view: StudyView) -> list[str]:
     spec, space = view.spec, searched(view.spec)
     if spec.is_comparison or spec.minimize_also or view.finished < FEWEST:
         return []
-    far = [
-        (one.best.value, one.number, one)
-        for one in view.trials
-        if one.best is not None
-        and one.config is not None
-        and (one.state == "complete" or len(one.curve) >= FAR * spec.epochs)
+    winners = [
+        one
+        for one in view.trained_far
+        if one.config is not None
         and not one.is_baseline
         and space.keys() <= one.params.keys()
         and all(_contains(domain, one.params[name]) for name, domain in space.items())
-    ]
-    winners = [one for *_, one in sorted(far)[:WINNERS]]
+    ][:WINNERS]
     if len(winners) < WINNERS:
         return []
     found = (

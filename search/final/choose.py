@@ -98,24 +98,35 @@ def temperature_of(epoch: Epoch) -> float:
     return temperature if 1 / bound < temperature < bound else 1.0
 
 
-def choose_candidates(view: StudyView, count: int) -> list[Chosen]:
-    """The complete trials with the lowest values, the lowest first.
+def choose_candidates(view: StudyView, count: int, epochs: int | None = None) -> list[Chosen]:
+    """The trials with the lowest values, the lowest first: complete ones, and those that were
+    stopped past half their epochs, of which the whole schedule is trained.
 
-    Raises StorageError where there are fewer, or the study compares arms.
+    Args:
+        epochs: as `stretched` takes them; None: see `choose_trial`.
+
+    Raises:
+        StorageError: there are fewer, or the study compares arms.
     """
     if view.spec.is_comparison:
         raise StorageError(
             f"study {view.name!r} compares arms, each with several seeds already; leave out "
             "--candidates, and name one with --arm NAME"
         )
-    board = view.leaderboard
-    if len(board) < count:
-        remedy = f"give --candidates {len(board)}" if len(board) > 1 else "leave out --candidates"
+    far = [one for one in view.trained_far if one.state in ("complete", "pruned") and one.config]
+    if len(far) < count:
+        remedy = f"give --candidates {len(far)}" if len(far) > 1 else "leave out --candidates"
         raise StorageError(
-            f"study {view.name!r} has {len(board)} complete trials, but got --candidates {count}; "
-            f"{remedy}, or train more trials"
+            f"study {view.name!r} has {counted(len(far), 'trial')} that came past half their "
+            f"epochs, but got --candidates {count}; {remedy}, or train more trials"
         )
-    return [replace(choose_trial(view, trial.number), why="") for trial in board[:count]]
+    found = []
+    for trial in far[:count]:
+        chosen = replace(choose_trial(view, trial.number), why="")
+        whole = None if trial.state == "complete" else chosen.config.recipe.epochs
+        length = epochs or whole
+        found.append(chosen if length is None else stretched(chosen, length))
+    return found
 
 
 def decide(

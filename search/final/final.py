@@ -102,9 +102,10 @@ def finalise(
         epochs: train so many, with the recipe's schedule scaled to them, and stronger augmentation
             where the trial learned its images by heart (`search.final.choose.stretched`); None:
             as many as the trial's best value took, with the schedule as it was.
-        candidates: so many of the best trials, from 2 up, are first trained again with fresh seeds
-            on the study's own split; the one with the lowest mean value is finalised. With `epochs`
-            they are trained so, too.
+        candidates: so many of the best trials, from 2 up, complete ones and such as were stopped
+            past half their epochs, are first trained again with fresh seeds on the study's own
+            split; the one with the lowest mean value is finalised. With `epochs` they are trained
+            so, too.
         candidate_seeds: number of fresh seeds, from 1 up; of 1 nobody can say how sure it is.
         export: "onnx" writes `model.onnx` too.
         now: also if the study lacks trials yet.
@@ -152,10 +153,9 @@ def finalise(
         found = require_study(db, study)
         view = view_study(found)
         chosen = choose_trial(view, trial, arm)
-        several = [] if candidates is None else choose_candidates(view, candidates)
+        several = [] if candidates is None else choose_candidates(view, candidates, epochs)
         if epochs is not None:
             chosen = stretched(chosen, epochs)
-            several = [stretched(one, epochs) for one in several]
         if not now:
             refuse_unfinished(view)
         source = find_place(found, dataset, images)

@@ -144,6 +144,13 @@ class StudyView:
         return [one for one in self.ranking if one.state == "complete" and one.best is not None]
 
     @property
+    def trained_far(self) -> list[TrialView]:
+        """Those that are complete or past half their epochs, lowest value first."""
+        half = self.spec.epochs / 2
+        far = (one for one in self.trials if one.state == "complete" or len(one.curve) >= half)
+        return sorted((one for one in far if one.best is not None), key=_value)
+
+    @property
     def ranking(self) -> list[TrialView]:
         """All trials: the complete ones, then the others, lowest value first."""
         return sorted(self.trials, key=lambda one: (one.state != "complete", _value(one)))

@@ -13,7 +13,7 @@ from search.store.views import State, TrialView
 from search.training.epoch import RepeatError, Score
 from search.training.metrics import HIGHEST_TEMPERATURE
 from search.training.repeat import TrainedRun
-from tests.search.made_up_views import study_view, trial_view
+from tests.search.made_up_views import PLAIN, study_view, trial_view
 
 
 def of_arm(arm: str, number: int, losses: list[float], state: State = "complete") -> TrialView:
@@ -99,13 +99,29 @@ def test_the_temperature_is_the_best_epochs(metrics: dict[str, float], temperatu
     assert (chosen.epochs, chosen.temperature) == (2, temperature)
 
 
-def test_candidates_are_the_best_complete_trials() -> None:
-    pruned = trial_view(3, [0.1], state="pruned")
-    view = study_view([trial_view(0, [0.4]), trial_view(1, [0.2]), trial_view(2, [0.3]), pruned])
-    found = choose_candidates(view, 2)
-    assert [(one.trial.number, one.epochs, one.why) for one in found] == [(1, 1, ""), (2, 1, "")]
-    with pytest.raises(StorageError, match="has 3 complete trials, but got --candidates 4"):
-        choose_candidates(view, 4)
+def test_candidates_are_the_best_of_those_that_were_trained_far() -> None:
+    half = study_view().spec.epochs // 2
+    trials = [
+        trial_view(0, [0.5], is_baseline=True),
+        trial_view(1, [0.2]),
+        trial_view(2, [0.1] * (half - 1), state="pruned"),  # not far enough
+        trial_view(3, [0.6] * (half - 1) + [0.3], state="pruned"),
+        trial_view(4, [0.1] * half, state="running"),
+    ]
+    found = choose_candidates(study_view(trials), 2)
+    # Of the one that was stopped, its schedule is trained to the end.
+    whole = PLAIN.recipe.epochs
+    assert [(one.trial.number, one.epochs, one.config) for one in found] == [
+        (1, 1, PLAIN),
+        (3, whole, PLAIN),
+    ]
+    assert found[0].why == ""
+    assert f"best after epoch {half} of {whole}" in found[1].why
+    longer = choose_candidates(study_view(trials), 2, 30)
+    assert [(one.epochs, one.config.recipe.epochs) for one in longer] == [(30, 30), (30, 30)]
+    assert f"best after epoch {half} of {whole}" in longer[1].why
+    with pytest.raises(StorageError, match="has 3 trials that came past half"):
+        choose_candidates(study_view(trials), 4)
 
 
 def run(number: int, loss: float, temperature: float = 1.0) -> TrainedRun:
