@@ -145,9 +145,9 @@ def _best_lines(view: StudyView) -> Iterator[str]:
         yield from ["", *wrap(sentence)]
     yield ""
     yield from wrap(
-        f"{legend(view.dataset.validation_count)} The best of "
-        f"{view.count('complete')} complete trials, picked on the images that it is judged by, "
-        "looks a little better than it is: finalize scores it on the test set, without that bias."
+        f"{legend(view.dataset.validation_count)} The best of {view.finished} trials, picked on "
+        "the images that it is judged by, looks a little better than it is: finalize scores it on "
+        "the test set, without that bias."
     )
 
 
