@@ -2,7 +2,8 @@
 
     python -m benchmarks.scale --trials 10000 30000 --json benchmarks/results/scale.json
 
-Each is done in a process of its own, on a copy of a made-up study that has ended trials alone.
+Each is done in a process of its own, on a copy of a made-up study that is under way: as many of
+its trials are paused as may be, and the others have ended.
 Commands are measured as a person runs them, imports and all; `imports` is what of that any command
 spends before it begins. Claim and draw are measured within their process: `start` from opening the
 database to the first claim, `first_draw` with all that is read for it, `draw` of a later trial.
@@ -78,11 +79,13 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.trials_present import make_up_study
+    from search.sampling.chooser import KEPT, LOOKED_AT
     from search.store.opening import open_database
     from search.store.schema import HARDWARE
 
     db = open_database(f"sqlite:///{file}")
-    make_up_study(db, "made-up", trials).study.set_user_attr(HARDWARE, "made up")
+    study = make_up_study(db, "made-up", trials, paused=KEPT + LOOKED_AT)
+    study.study.set_user_attr(HARDWARE, "made up")
     db.close()
     return {}
 

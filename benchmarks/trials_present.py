@@ -26,7 +26,8 @@ from data.datasets import default_data_dir, load_training
 from search.spec.config import StudySpec
 from search.spec.space import suggest
 from search.store.database import Database
-from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS, epochs
+from search.store.leases import run_again
+from search.store.schema import ACCURACY, BEST_EPOCH, EPOCHS, ERROR, SECONDS, epochs, leases
 from search.store.studies import StudyHandle, create_study
 
 COMPLETE = 3  # one in so many
@@ -45,12 +46,13 @@ class MadeUpTrial:
     losses: Sequence[float]
 
 
-def make_up_study(db: Database, name: str, trials: int) -> StudyHandle:
-    """The default study on digits, in an otherwise empty database."""
+def make_up_study(db: Database, name: str, trials: int, *, paused: int = 0) -> StudyHandle:
+    """The default study on digits in an otherwise empty database; see `insert_trials`."""
     info, _ = load_training("digits", default_data_dir())
     spec = default_study(dataset="digits", trials=trials)
     study = create_study(db, name, spec, info, validation_count=info.validation_count)
-    insert_trials(db.engine, study.study_id, spec, make_up_trials(spec, trials), ours=True)
+    made_up = make_up_trials(spec, trials)
+    insert_trials(db.engine, study.study_id, spec, made_up, ours=True, paused=paused)
     return study
 
 
@@ -95,12 +97,19 @@ def _draw(distribution: BaseDistribution, dice: random.Random) -> float:
 
 
 def insert_trials(
-    engine: Engine, study_id: int, spec: StudySpec, made_up: Sequence[MadeUpTrial], *, ours: bool
+    engine: Engine,
+    study_id: int,
+    spec: StudySpec,
+    made_up: Sequence[MadeUpTrial],
+    *,
+    ours: bool,
+    paused: int = 0,
 ) -> None:
     """Put the trials into an empty study of an otherwise empty database.
 
     Args:
         ours: fill our own table of epochs, too.
+        paused: so many of those that were pruned, the first ones, are paused instead.
     """
     rows = _rows(study_id, distributions_of(spec), made_up)
     with engine.begin() as connection:
@@ -109,6 +118,11 @@ def insert_trials(
                 continue
             for start in range(0, len(found), _AT_ONCE):
                 connection.execute(insert(table), found[start : start + _AT_ONCE])
+        pruned = [id for id, one in enumerate(made_up, 1) if one.state == TrialState.PRUNED]
+        if held := pruned[:paused]:
+            run_again(connection, held)
+            lease = {"token": 1, "abandonments": 0, "worker": "made up", "claim": "", "paused": 1}
+            connection.execute(insert(leases), [{"trial_id": id, **lease} for id in held])
 
 
 def _rows(

@@ -22,7 +22,8 @@ from search.store.records import read_trials
 from search.store.schema import trials
 from search.store.studies import StudyHandle
 
-KEPT = 20  # paused trials that keep their checkpoints
+# Paused trials: those that keep their checkpoints, and those that only had their first look.
+KEPT, LOOKED_AT = 20, 200
 STATES: Mapping[TrialState, State] = {  # of trials that have begun
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -91,29 +92,40 @@ class Chooser:
         return read(db, ask)
 
     def surplus(self) -> list[int]:
-        """Paused trials beyond `KEPT` that have a checkpoint: those that promise least."""
+        """Paused trials that promise least, beyond `KEPT` with a checkpoint and `LOOKED_AT` others.
+
+        So what disk and database hold of them is bounded, and what a choice costs.
+        """
         contenders = read(self.study.db, self.contenders)
-        stored = [one for one in contenders if one.state == "paused" and max(one.curve) > 0]
-        if len(stored) <= KEPT:
+        paused = [one for one in contenders if one.state == "paused"]
+        stored = [one for one in paused if max(one.curve) > 0]
+        others = [one for one in paused if max(one.curve) == 0]
+        if len(stored) <= KEPT and len(others) <= LOOKED_AT:
             return []
         told = informative(contenders)
         estimates = fit(told, self.spec.epochs, prior_for(self.spec.dataset)).estimates(told)
         ends = {number: mean for number, (mean, _) in estimates.items()}
         front = Front([(it.size, ends[it.number]) for it in told if it.number in ends])
-        stored.sort(key=lambda it: ends.get(it.number, math.inf) - front.level(it.size))
-        return [one.number for one in stored[KEPT:]]
+
+        def behind(one: Contender) -> float:
+            return ends.get(one.number, math.inf) - front.level(one.size)
+
+        least = [*sorted(stored, key=behind)[KEPT:], *sorted(others, key=behind)[LOOKED_AT:]]
+        return [one.number for one in least]
 
 
 @dataclass(slots=True)
 class Contenders:
     """Reads what a study's trials have come to, from the tables: Optuna would keep all of each.
 
-    One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs.
+    One that has ended is read once; if it goes on (`leases.revive`), that is seen as it runs. So is
+    one that is paused, until somebody takes it up.
     """
 
     study: StudyHandle
     spec: StudySpec
     _ended: dict[int, Contender] = field(default_factory=dict)  # by number, as all of these
+    _paused: dict[int, tuple[int, Contender]] = field(default_factory=dict)  # with lease's token
     _unended: set[int] = field(default_factory=set)  # those that were there at the last look
     _latest: int = -1
 
@@ -123,24 +135,30 @@ class Contenders:
 
     def begun(self, connection: Connection, *, asking: int | None = None) -> list[Contender]:
         """All trials that have begun, by number; `asking`: see `Chooser`."""
-        unended = or_(trials.c.state == TrialState.RUNNING, trials.c.number.in_(self._unended))
-        of_study = trials.c.study_id == self.study.study_id
-        new = and_(of_study, or_(unended, trials.c.number > self._latest))
         running = running_trials(connection, self.study.study_id)
-        paused = {asking, *(row.number for row in running if is_paused(row))}
+        tokens = {row.number: row.token for row in running if is_paused(row)}
+        known = {it for it, (token, _) in self._paused.items() if tokens.get(it) == token}
+        unread = (self._unended | {row.number for row in running}) - known
+        changed = trials.c.number.in_([number for number in unread if number <= self._latest])
+        of_study = trials.c.study_id == self.study.study_id
+        new = and_(of_study, or_(changed, trials.c.number > self._latest))
         found, open_ones = read_trials(connection, new), []
         for trial in found:
             self._ended.pop(trial.number, None)
+            self._paused.pop(trial.number, None)
             if trial.state not in STATES:
                 continue
             one = contender_of(trial, self.spec)
             if one.state != "running":
-                self._ended[trial.number] = one
+                self._ended[one.number] = one
+            elif one.number in tokens:
+                self._paused[one.number] = tokens[one.number], replace(one, state="paused")
             else:
-                open_ones.append(replace(one, state="paused") if one.number in paused else one)
-        self._unended = {trial.number for trial in found if not trial.state.is_finished()}
+                open_ones.append(replace(one, state="paused") if one.number == asking else one)
+        self._unended = known | {it.number for it in found if not it.state.is_finished()}
         self._latest = max([self._latest, *(trial.number for trial in found)])
-        return sorted([*self._ended.values(), *open_ones], key=lambda one: one.number)
+        paused = [one for _, one in self._paused.values()]
+        return sorted([*self._ended.values(), *paused, *open_ones], key=lambda one: one.number)
 
 
 def make_chooser(

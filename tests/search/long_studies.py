@@ -1,4 +1,4 @@
-"""Studies with so many trials that have ended, made in a second."""
+"""Studies with so many trials that have ended or are paused, made in a second."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +32,12 @@ INFO = made_up_info(
 Fill = Callable[..., tuple[Database, StudyHandle]]
 
 
-def fill(file: Path, count: int, spec: StudySpec = SPEC) -> tuple[Database, StudyHandle]:
+def fill(
+    file: Path, count: int, spec: StudySpec = SPEC, *, paused: int = 0
+) -> tuple[Database, StudyHandle]:
     """A new database with one study, opened as a start would open it."""
     db = open_database(f"sqlite:///{file}")
     study = create_study(db, "s", spec, INFO, validation_count=287)
-    insert_trials(db.engine, study.study_id, spec, make_up_trials(spec, count), ours=True)
+    made_up = make_up_trials(spec, count)
+    insert_trials(db.engine, study.study_id, spec, made_up, ours=True, paused=paused)
     return db, require_study(db, "s")

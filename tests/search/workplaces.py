@@ -266,8 +266,10 @@ def filled(tmp_path: Path) -> Iterator[Fill]:
     """Makes long studies; see `fill`."""
     opened: list[Database] = []
 
-    def make(count: int, spec: StudySpec = SPEC) -> tuple[Database, StudyHandle]:
-        db, study = fill(tmp_path / f"{len(opened)}.db", count, spec)
+    def make(
+        count: int, spec: StudySpec = SPEC, *, paused: int = 0
+    ) -> tuple[Database, StudyHandle]:
+        db, study = fill(tmp_path / f"{len(opened)}.db", count, spec, paused=paused)
         opened.append(db)
         return db, study
 

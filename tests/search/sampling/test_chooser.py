@@ -4,12 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from optuna.trial import TrialState
 
+from search.sampling import chooser as chooser_module
 from search.sampling.chooser import Chooser, Contenders, make_chooser
+from search.sampling.forecast import fit
+from search.sampling.priors import prior_for
 from search.store.claims import claim
 from search.store.database import Database, read, transaction
-from search.store.leases import Lease, finish, run_again
+from search.store.leases import Lease, drop, finish, run_again
 from search.store.studies import StudyHandle
 from tests.search.long_studies import SPEC, Fill
 from tests.search.worker_processes import report
@@ -19,6 +23,52 @@ def chooser(study: StudyHandle) -> Chooser:
     made = make_chooser(Contenders(study, replace(SPEC, pruner="promotion")))
     assert made is not None
     return made
+
+
+def test_a_paused_trial_is_read_again_only_after_somebody_took_it_up(
+    filled: Fill, rows_read: Callable[[Database], list[Any]]
+) -> None:
+    db, study = filled(300, paused=150)
+    known = chooser(study)
+    before = read(db, known.contenders)
+    assert sum(one.state == "paused" for one in before) == 150
+    counted = rows_read(db)
+    assert read(db, known.contenders) == before
+    assert len(counted) < 160  # their leases
+    wanted = next(one for one in before if one.state == "paused")
+    lease = claim(study, total=300, choose=lambda _: wanted.number)
+    assert isinstance(lease, Lease)
+    held = {one.number: one for one in read(db, known.contenders)}[wanted.number]
+    assert held == replace(wanted, state="running")
+    epoch = max(wanted.curve) + 1
+    report(db, lease, epoch, 0.25)
+    finish(study, lease, state=TrialState.RUNNING)
+    aside = {one.number: one for one in read(db, known.contenders)}[wanted.number]
+    assert aside == replace(wanted, curve={**wanted.curve, epoch: 0.25})
+    assert drop(study, [wanted.number]) == [wanted.number]
+    for _ in range(2):
+        found = read(db, known.contenders)
+        assert found[wanted.number] == replace(aside, state="pruned")
+        assert found == read(db, chooser(study).contenders)
+
+
+def test_of_trials_that_only_had_their_first_look_so_many_stay_paused(
+    filled: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, study = filled(60, paused=40)
+    rule = chooser(study)
+    monkeypatch.setattr(chooser_module, "KEPT", 40)
+    assert rule.surplus() == []
+    monkeypatch.setattr(chooser_module, "LOOKED_AT", 5)
+    contenders = {one.number: one for one in read(study.db, rule.contenders)}
+    looked = [it for it in contenders.values() if it.state == "paused" and max(it.curve) == 0]
+    least = rule.surplus()
+    assert len(least) == len(looked) - 5 > 0
+    estimates = fit(contenders.values(), SPEC.epochs, prior_for(SPEC.dataset)).estimates(looked)
+    kept = [estimates[it.number][0] for it in looked if it.number not in least]
+    assert max(kept) <= min(estimates[number][0] for number in least)
+    drop(study, least)
+    assert rule.surplus() == []
 
 
 def test_what_was_read_of_ended_trials_is_not_read_again(
