@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, func, select
 
 from search.sampling.chooser import Contenders
-from search.sampling.forecast import Contender, fit
+from search.sampling.forecast import Contender, fit, informative
 from search.sampling.priors import prior_for
 from search.sampling.promotion import expected_improvement
 from search.store.leases import revive
@@ -42,8 +42,9 @@ def why_flat(
         prior: see `forecast.fit`.
         measure: what is lowered, in words.
     """
-    ends = fit(contenders, epochs, prior).estimates(contenders)
-    whole = [ends[one.number][0] for one in contenders if one.state == "complete"]
+    told = informative(contenders)
+    ends = fit(told, epochs, prior).estimates(told)
+    whole = [ends[one.number][0] for one in told if one.state == "complete"]
     early = contenders[: math.ceil(2 * len(contenders) / 3)]
     before = [ends[one.number][0] for one in early if one.number in ends]
     if not whole or not before:
