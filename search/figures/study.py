@@ -23,7 +23,7 @@ from search.figures import style
 from search.spec.recipe import EARLY_LOOK
 from search.store.views import StudyView, TrialView
 
-TOP = 10  # complete trials that are told apart
+TOP = 10  # trials that are told apart
 MOST_CURVES = 60  # of each other kind
 BEHIND = 1001  # in the legend, where a trace's rank is 1000 unless it says otherwise
 MOST_SEEDS, MOST_ARMS = 400, 12  # points of all arms together; arms whose curves are told apart
@@ -42,12 +42,13 @@ def learning_curves(view: StudyView) -> go.Figure:
 
 
 def _trial_curves(view: StudyView) -> go.Figure:
-    """Value by epoch: the ten best in colour, their best epochs marked, the rest in grey.
+    """Value by epoch: the ten best of those that came past half their epochs in colour, their best
+    epochs marked, the rest in grey.
 
     The axis of values is logarithmic and ends at that of guessing.
     """
     figure = go.Figure()
-    top = [trial for trial in view.leaderboard if not trial.is_baseline][:TOP]
+    top = [trial for trial in view.trained_far if not trial.is_baseline][:TOP]
     baseline = [view.baseline] if view.baseline and style.points(view.baseline) else []
     numbers = {trial.number for trial in (*top, *baseline)}
     for state, (_, colour, dash) in reversed(style.STATES.items()):
@@ -56,6 +57,8 @@ def _trial_curves(view: StudyView) -> go.Figure:
         _add_group(figure, others, group, colour, dash)
     for rank, trial in enumerate((*top, *baseline)):
         name, look = f"#{trial.number}", style.line_style(rank)
+        if trial.state != "complete":
+            name += f", {trial.state}"
         if trial.is_baseline:
             name, look = "baseline", {"color": style.GREY, "dash": "dash"}
         epochs, found = zip(*style.points(trial), strict=True)

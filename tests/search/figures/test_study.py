@@ -47,6 +47,16 @@ def test_each_complete_trial_has_its_curve_and_its_best_epoch(small_study: Study
     assert list(found["pruned"].customdata) == [2, 2, 2, None, 8, None]
 
 
+def test_what_was_stopped_late_is_told_apart_from_what_was_stopped_early() -> None:
+    half = study_view().spec.epochs // 2
+    late = [trial_view(n, [0.5] * half, state=state) for n, state in ((1, "pruned"), (2, "paused"))]
+    early = trial_view(3, [0.4] * (half - 1), state="pruned")
+    figure = learning_curves(study_view([trial_view(0, [0.3]), *late, early]))
+    names = {trace.name for trace in figure.data}
+    assert {"#0: 0.3", "#1, pruned: 0.5", "#2, paused: 0.5", "pruned (1)"} <= names
+    assert "coloured: the best 3" in figure.layout.title.subtitle.text
+
+
 def test_a_long_study_is_thinned_and_the_axis_ends_at_the_loss_of_guessing() -> None:
     figure = learning_curves(big_study(1000, 12))
     pruned = traces(figure)["pruned"]
