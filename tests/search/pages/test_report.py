@@ -163,6 +163,17 @@ def test_the_columns_of_a_search(small_study: StudyView) -> None:
     assert sum(parts) == int(sums[2].replace(" ", ""))
 
 
+def test_what_was_stopped_late_stands_among_the_best() -> None:
+    half = study_view().spec.epochs // 2
+    late, early = ([0.4] * half, [0.3] * (half - 1))
+    stopped = [trial_view(1, late, state="pruned"), trial_view(2, early, state="pruned")]
+    view = study_view([trial_view(0, [0.5]), trial_view(3, [0.2]), *stopped])
+    rows, everything = tables(view, "trial", "validation loss")
+    assert [row["trial"] for row in rows] == ["#3", "#1 (pruned)", "#0"]
+    assert len(everything) == 4
+    assert "The best 3 of 3 trials that are complete or past half their epochs" in text_of(view)
+
+
 def test_the_table_of_all_trials_is_left_out_where_nobody_reads_it() -> None:
     text = text_of(study_view([trial_view(number, [0.5]) for number in range(1001)]))
     assert "All 1 001 trials with a finished epoch, as a table:" in text
