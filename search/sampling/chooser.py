@@ -24,6 +24,7 @@ from search.store.studies import StudyHandle
 
 # Paused trials: those that keep their checkpoints, and those that only had their first look.
 KEPT, LOOKED_AT = 20, 200
+AT_ONCE = 100  # are dropped in one transaction: a study made before may have thousands
 STATES: Mapping[TrialState, State] = {  # of trials that have begun
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -111,7 +112,7 @@ class Chooser:
             return ends.get(one.number, math.inf) - front.level(one.size)
 
         least = [*sorted(stored, key=behind)[KEPT:], *sorted(others, key=behind)[LOOKED_AT:]]
-        return [one.number for one in least]
+        return [one.number for one in least[-AT_ONCE:]]
 
 
 @dataclass(slots=True)
