@@ -118,11 +118,12 @@ def insert_trials(
                 continue
             for start in range(0, len(found), _AT_ONCE):
                 connection.execute(insert(table), found[start : start + _AT_ONCE])
-        pruned = [id for id, one in enumerate(made_up, 1) if one.state == TrialState.PRUNED]
-        if held := pruned[:paused]:
+        pruned = [number for number, one in enumerate(made_up) if one.state == TrialState.PRUNED]
+        if held := [number + 1 for number in pruned[:paused]]:
             run_again(connection, held)
             lease = {"token": 1, "abandonments": 0, "worker": "made up", "claim": "", "paused": 1}
-            connection.execute(insert(leases), [{"trial_id": id, **lease} for id in held])
+            rows_of_leases = [{"trial_id": trial_id, **lease} for trial_id in held]
+            connection.execute(insert(leases), rows_of_leases)
 
 
 def _rows(
