@@ -101,9 +101,9 @@ class WorkerProcesses:
         assert self.process.stdout is not None
         self.pids.append(int(self.process.stdout.readline()))
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """Their common exit code: 0 if all ended well."""
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=seconds)
 
 
 def end(processes: Iterable[subprocess.Popen[str]]) -> None:
@@ -141,7 +141,7 @@ class Workplace:
 
     def finish(self, workers: WorkerProcesses, total: int, *, undisturbed: bool = False) -> None:
         """All end well; `undisturbed`: and none has lost a lease meanwhile."""
-        assert workers.wait() == 0
+        assert workers.wait(max(120, total / 5)) == 0  # on a slow disk they end ten a second
         self.check(total)
         assert not undisturbed or all(line[0] != "lost" for line in self.lines())
 
