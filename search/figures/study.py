@@ -126,7 +126,7 @@ def best_so_far(view: StudyView) -> go.Figure:
             steps.append((spent, row.value))
 
     def reached(trial: TrialView) -> float | None:
-        best = trial.best or trial.early_look
+        best = style.lowest_report(trial)
         return None if best is None else style.short(found[trial.number, best.epoch])
 
     for name, trials, look in style.kinds(view.trials):

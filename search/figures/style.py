@@ -169,9 +169,14 @@ def points(trial: TrialView) -> list[tuple[float, float]]:
     return [(epoch, value) for epoch, value in found if value is not None]
 
 
+def lowest_report(trial: TrialView) -> EpochRow | None:
+    """Its best epoch; rung 0 where it came no further."""
+    return trial.best or trial.early_look
+
+
 def lowest(trial: TrialView) -> float | None:
-    """Value of its best epoch; of rung 0 where it came no further."""
-    best = trial.best or trial.early_look
+    """Value of `lowest_report`."""
+    best = lowest_report(trial)
     return None if best is None else short(best.value)
 
 

@@ -141,7 +141,7 @@ class Workplace:
 
     def finish(self, workers: WorkerProcesses, total: int, *, undisturbed: bool = False) -> None:
         """All end well; `undisturbed`: and none has lost a lease meanwhile."""
-        assert workers.wait(max(120, total / 5)) == 0  # on a slow disk they end ten a second
+        assert workers.wait(max(120, total / 5)) == 0  # a slow machine ends ten a second
         self.check(total)
         assert not undisturbed or all(line[0] != "lost" for line in self.lines())
 
