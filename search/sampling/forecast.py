@@ -75,9 +75,9 @@ class Contender:
 def informative(trials: Sequence[Contender]) -> Sequence[Contender]:
     """Of a long study its best trials, its latest, and those that run or pause.
 
-    So the cost of a forecast is bounded. Where sizes count as well, all: none is best by itself.
+    So the cost of a forecast is bounded.
     """
-    if len(trials) <= 2 * MOST or any(one.size for one in trials):
+    if len(trials) <= 2 * MOST:
         return trials
     return best_and_latest(trials, lambda one: one.state in ("running", "paused"))
 
@@ -87,9 +87,27 @@ def best_and_latest(
 ) -> list[Contender]:
     """All that are to be kept, and of the others MOST of each kind."""
     reported = [one for one in trials if one.curve and not keep(one)]
-    best = nsmallest(MOST, reported, key=lambda one: min(one.curve.values()))
-    chosen = {one.number for one in (*best, *trials[-MOST:])}
+    chosen = {one.number for one in (*_best(reported), *trials[-MOST:])}
     return [one for one in trials if one.number in chosen or keep(one)]
+
+
+def _best(reported: Sequence[Contender]) -> Sequence[Contender]:
+    """MOST, by their lowest objectives. Where sizes count as well, whole Pareto fronts of both: the
+    first, the next without it, and so on, until there are MOST."""
+    if not any(one.size for one in reported):
+        return nsmallest(MOST, reported, key=lambda one: min(one.curve.values()))
+    leveled = [(one.size, level, one) for one in reported if not math.isnan(level := one.level())]
+    left, found = sorted(leveled, key=lambda each: each[:2]), list[Contender]()
+    while left and len(found) < MOST:
+        beaten, least = list[tuple[float, float, Contender]](), math.inf
+        for size, level, one in left:
+            if level < least:
+                least = level
+                found.append(one)
+            else:
+                beaten.append((size, level, one))
+        left = beaten
+    return found
 
 
 @dataclass(frozen=True, slots=True)

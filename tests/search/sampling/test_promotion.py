@@ -1,5 +1,6 @@
 """Which trial trains next, by hand-fed curves."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -84,4 +85,16 @@ def test_of_a_long_study_a_forecast_takes_the_best_the_latest_and_the_open_ones(
     assert told[-MOST:] == many[-MOST:]
     assert sum(min(one.curve.values()) < 0.41 for one in told) >= MOST
     assert len(told) == 2 * MOST + 1
-    assert informative([replace(one, size=1.0) for one in many])[5].size == 1.0
+
+
+def test_of_a_long_search_for_a_front_a_forecast_takes_the_fronts() -> None:
+    # Small networks are not among the best by their losses, and are the front's other end.
+    many = [
+        replace(trial(n, 2.0, 1.0 - n % 50 / 100, state="complete"), size=1 + n % 50 / 50)
+        for n in range(1000)
+    ]
+    many[20:30] = [replace(one, curve={0: math.nan}) for one in many[20:30]]
+    told = informative(many)
+    assert {one.size for one in told} == {1 + n / 50 for n in range(50)}
+    assert len(told) <= 3 * MOST
+    assert not {one.number for one in told} & set(range(20, 30))
