@@ -53,19 +53,19 @@ class Contender:
 
 def contenders(device: torch.device) -> list[Contender]:
     """All that make sense on this machine, ours first."""
-    crew = default_workers("cpu")
-    threads = threads_for(crew)
+    workers = default_workers("cpu")
+    threads = threads_for(workers)
     found: list[Contender] = []
 
     def add(name: str, title: str, *, parallel: bool = False, **fields: Any) -> None:
         style: Any = name.partition("_")[0]
         if parallel:
-            fields |= {"processes": crew, "threads": threads}
+            fields |= {"processes": workers, "threads": threads}
         found.append(Contender(name=name, title=title, style=style, **fields))
 
     add("ours_alone", "ours, one trial")
     if device.type == "cpu":
-        add("ours", f"ours, {crew} workers of {threads} threads, the default", parallel=True)
+        add("ours", f"ours, {workers} workers of {threads} threads, the default", parallel=True)
     else:
         for packed in PACKED:
             add(f"ours_packed_{packed}", f"ours, {packed} trials packed", packed=packed)
@@ -74,9 +74,9 @@ def contenders(device: torch.device) -> list[Contender]:
         add(f"dataloader_{loaders}", f"{one}, {loaders} loader processes", loaders=loaders)
     title = f"{one}, 2 loader processes, bfloat16 as ours"
     add("dataloader_bfloat16", title, loaders=2, bfloat16=True)
-    title = f"DataLoader, {crew} processes of {threads} threads"
+    title = f"DataLoader, {workers} processes of {threads} threads"
     add("dataloader_parallel", title, parallel=True)
-    ray, at_once = "Ray Tune, ASHA", f"{crew} trials at a time"
+    ray, at_once = "Ray Tune, ASHA", f"{workers} trials at a time"
     add("ray_dataloader", f"{ray}, DataLoader, {at_once}", parallel=True)
     add("ray_ours", f"{ray}, our trainer, {at_once}", parallel=True, inner="ours")
     return found
@@ -143,15 +143,15 @@ class OurRunner:
         return scores[-1]
 
 
-def advance_in_turn(courses: list[Iterator[Epoch | None]]) -> list[Epoch]:
+def advance_in_turn(trainings: list[Iterator[Epoch | None]]) -> list[Epoch]:
     """One epoch of each, a slice at a time, as `search.running.worker` advances packed trials."""
     epochs = []
-    waiting = deque(courses)
+    waiting = deque(trainings)
     while waiting:
-        course = waiting.popleft()
-        epoch = next(course)
+        training = waiting.popleft()
+        epoch = next(training)
         if epoch is None:
-            waiting.append(course)
+            waiting.append(training)
         else:
             epochs.append(epoch)
     return epochs

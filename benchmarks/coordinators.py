@@ -76,7 +76,7 @@ def run_ours(path: Path, trials: int, present: int) -> Ends:
     """What a worker of `search.study` does, with nothing in the place of training.
 
     Left out are the training itself and its checkpoints. Our trials make one report more, the
-    early look inside the first epoch.
+    partial-epoch validation.
     """
     started = time.perf_counter()
     db = open_database(f"sqlite:///{path}")
@@ -110,7 +110,7 @@ class NoTraining:
 
     Args:
         curve: loss by epoch.
-        pause: seconds that an epoch takes; the early look comes at once.
+        pause: seconds that an epoch takes; the partial-epoch validation comes at once.
     """
 
     def __init__(

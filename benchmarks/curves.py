@@ -119,7 +119,7 @@ def recording(number: int, seed: int, args: argparse.Namespace) -> Recording:
     params, config = draw(number, args.epochs)
     rows = anatomy(config.architecture, task.image_shape, task.classes)
     seeded = derived_seed(seed, "curves", number)
-    training = train(config.architecture, config.recipe, task, seed=seeded, early_look=True)
+    training = train(config.architecture, config.recipe, task, seed=seeded, partial_epoch=True)
     clean = thinned(task.training, min(1.0, CLEAN / len(task.training)))
     reports, cpu_seconds = [], 0.0
     before = time.process_time()

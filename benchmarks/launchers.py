@@ -135,7 +135,7 @@ def tune(args: argparse.Namespace) -> None:
             config.recipe,
             task,
             seed=trial_seed(spec.seed, number),
-            early_look=True,
+            partial_epoch=True,
             metrics=spec.metrics,
             objective=spec.objective,
         )

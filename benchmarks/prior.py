@@ -30,7 +30,7 @@ from benchmarks.record import BenchmarkParser, write_figure
 from search.figures.style import line_style
 from search.sampling.forecast import Contender, fit
 from search.sampling.priors import FEATURES, FOLDER, Array, features
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.terminal.commands import run
 
 RIDGE = 3.0
@@ -80,7 +80,7 @@ def learn(records: Sequence[Sequence[Contender]]) -> dict[str, Any]:
         differ_RF, width = found_RDF.var(1, ddof=1), logs_D.std(ddof=1)
     columns = {
         "scale": np.array([logs_D.mean(), width]),
-        "fractions": np.array([(report or EARLY_LOOK) / epochs for report in range(epochs)]),
+        "fractions": np.array([(report or PARTIAL_EPOCH) / epochs for report in range(epochs)]),
         "falls": mean_RF[:, 0],
         "level": mean_RF[:, 1],
         "promised": mean_RF[:, 2:],

@@ -48,18 +48,18 @@ def parser() -> BenchmarkParser:
     return own
 
 
-Curves = Mapping[str, Sequence[float]]  # losses of each kind, the early look first
+Curves = Mapping[str, Sequence[float]]  # losses of each kind, the partial-epoch validation first
 
 
 def train_one(number: int, args: argparse.Namespace, threads: int) -> Curves:
-    """Losses of one configuration at the early look and after each epoch."""
+    """Losses of one configuration at the partial-epoch validation and after each epoch."""
     prepare_process(threads)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     spec = default_study(dataset=args.dataset, epochs=args.epochs)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
     config = suggest(study.ask(), spec)
     task = _task(args)
-    training = train(config.architecture, config.recipe, task, seed=number, early_look=True)
+    training = train(config.architecture, config.recipe, task, seed=number, partial_epoch=True)
     losses: dict[str, list[float]] = {WEIGHTS: [], MEAN: [], TRAINING: []}
     for epoch in training:
         losses[MEAN].append(epoch.validation_loss)

@@ -75,7 +75,7 @@ def search(spec: StudySpec, task: Task) -> Outcome:
         config = suggest(trial, spec)
         drawing += time.perf_counter() - asked
         seed = trial_seed(spec.seed, number)
-        training = train(config.architecture, config.recipe, task, seed=seed, early_look=True)
+        training = train(config.architecture, config.recipe, task, seed=seed, partial_epoch=True)
         lowest, state = float("inf"), TrialState.COMPLETE
         for epoch in training.slices():
             if epoch is None:

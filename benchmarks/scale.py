@@ -79,12 +79,12 @@ def _run(arguments: Sequence[str], place: str) -> dict[str, float]:
 
 def make(file: Path, trials: int) -> dict[str, float]:
     from benchmarks.trials_present import make_up_study
-    from search.sampling.chooser import KEPT, LOOKED_AT
+    from search.sampling.chooser import KEPT, KEPT_WITHOUT
     from search.store.opening import open_database
     from search.store.schema import HARDWARE
 
     db = open_database(f"sqlite:///{file}")
-    study = make_up_study(db, "made-up", trials, paused=KEPT + LOOKED_AT)
+    study = make_up_study(db, "made-up", trials, paused=KEPT + KEPT_WITHOUT)
     study.study.set_user_attr(HARDWARE, "made up")
     db.close()
     return {}

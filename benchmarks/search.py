@@ -27,8 +27,8 @@ import torch
 
 from benchmarks import record
 from benchmarks.contenders import contenders
-from benchmarks.courses import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, Course, run_study
-from benchmarks.crew import Crew, speed
+from benchmarks.study_runs import ALL_IMAGES, OPTUNA, OURS, RAY, UNAVERAGED, StudyRun, run_study
+from benchmarks.worker_pool import WorkerPool, speed
 from benchmarks.workload import Job
 from search.terminal.commands import run
 from search.training.device import choose_device
@@ -63,26 +63,26 @@ def faster_loaders(args: argparse.Namespace, device: torch.device) -> int:
     speeds = {}
     for contender in contenders(device):
         if contender.style == "dataloader" and contender.at_once == 1:
-            with closing(Crew(contender, least_seconds=0)) as crew:
-                found = speed(crew.time(job), 1)
+            with closing(WorkerPool(contender, least_seconds=0)) as pool:
+                found = speed(pool.time(job), 1)
             speeds[contender.loaders] = found.epoch_trials_per_hour
     return max(speeds, key=lambda loaders: speeds[loaders])
 
 
-def compare(rounds: Sequence[dict[str, Course]]) -> dict[str, Any]:
+def compare(rounds: Sequence[dict[str, StudyRun]]) -> dict[str, Any]:
     """The rounds as they stand in the JSON: each contender's figures, and ours against theirs."""
     names = list(rounds[0])
     contenders = {}
     for name in names:
-        courses = [one[name] for one in rounds]
+        runs = [one[name] for one in rounds]
         contenders[name] = {
             "title": TITLES[name],
-            "seconds": record.spread([one.seconds for one in courses]),
-            "best_validation_loss": record.spread([one.best for one in courses]),
-            "epochs": record.spread([one.epochs for one in courses]),
+            "seconds": record.spread([one.seconds for one in runs]),
+            "best_validation_loss": record.spread([one.best for one in runs]),
+            "epochs": record.spread([one.epochs for one in runs]),
         }
     against = {
-        f"{own}_vs_{peer}": versus([(courses[own], courses[peer]) for courses in rounds])
+        f"{own}_vs_{peer}": versus([(runs[own], runs[peer]) for runs in rounds])
         for own in (OURS, UNAVERAGED)
         for peer in (RAY, OPTUNA)
         if own in names and peer in names
@@ -90,7 +90,7 @@ def compare(rounds: Sequence[dict[str, Course]]) -> dict[str, Any]:
     return {"contenders": contenders, "against": against}
 
 
-def versus(pairs: Sequence[tuple[Course, Course]]) -> dict[str, Any]:
+def versus(pairs: Sequence[tuple[StudyRun, StudyRun]]) -> dict[str, Any]:
     """Ours against a peer's, a pair a round. Ratios above 1: ours took less time.
 
     Keys: `whole_study`, the seconds of both to their end; `to_equal_loss`, to the best loss that
@@ -158,16 +158,16 @@ def main(argv: list[str] | None = None) -> int:
     loaders = faster_loaders(args, device) if OPTUNA in names else 0
     rounds = []
     for seed in range(args.rounds):
-        courses = {}
+        runs = {}
         for place in range(len(names)):
             name = names[(place + seed) % len(names)]
-            courses[name] = run_study(name, args, seed, loaders)
+            runs[name] = run_study(name, args, seed, loaders)
             print(
                 f"round {seed + 1} of {args.rounds}, {TITLES[name]}: "
-                f"{courses[name].seconds:.0f} s, best loss {courses[name].best:.4f}",
+                f"{runs[name].seconds:.0f} s, best loss {runs[name].best:.4f}",
                 file=sys.stderr,
             )
-        rounds.append({name: courses[name] for name in names})
+        rounds.append({name: runs[name] for name in names})
         result = {
             **compare(rounds),
             "scale": {

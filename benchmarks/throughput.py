@@ -24,8 +24,16 @@ import torch
 from benchmarks import record
 from benchmarks.bound import Rates, measured_rates, training_cost
 from benchmarks.contenders import Contender, contenders
-from benchmarks.crew import Crew, Rounds, Speed, column_summary, ratios, ray_speed, speed
 from benchmarks.ray_tune import time_ray
+from benchmarks.worker_pool import (
+    Rounds,
+    Speed,
+    WorkerPool,
+    column_summary,
+    ratios,
+    ray_speed,
+    speed,
+)
 from benchmarks.workload import AUGMENTATION, NETWORKS, Job, recipe
 from models.summary import count_parameters
 from search.terminal.commands import run
@@ -81,8 +89,8 @@ def measure(
     speeds: dict[str, dict[str, list[Speed]]] = {name: {} for name in jobs}
     rates = []
     with ExitStack() as stack:
-        crews = {
-            contender.name: stack.enter_context(closing(Crew(contender, least_seconds)))
+        pools = {
+            contender.name: stack.enter_context(closing(WorkerPool(contender, least_seconds)))
             for contender in who
             if contender.style != "ray"
         }
@@ -93,7 +101,7 @@ def measure(
                     rates.append(measured_rates(device))
                 for contender in who:
                     if contender.style != "ray":
-                        found = speed(crews[contender.name].time(job), contender.at_once)
+                        found = speed(pools[contender.name].time(job), contender.at_once)
                     elif place == 0:
                         found = ray_speed(time_ray(contender, job), contender.processes)
                     else:

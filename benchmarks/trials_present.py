@@ -39,7 +39,7 @@ _AT_ONCE = 20_000  # rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeUpTrial:
-    """Losses from the early look (0) on; parameters in Optuna's internal form."""
+    """Losses from the partial-epoch validation (0) on; parameters in Optuna's internal form."""
 
     state: TrialState
     params: Mapping[str, float]
@@ -65,35 +65,35 @@ def distributions_of(spec: StudySpec) -> dict[str, BaseDistribution]:
 
 def make_up_trials(spec: StudySpec, count: int) -> list[MadeUpTrial]:
     """The same ones each time."""
-    dice, distributions = random.Random(0), distributions_of(spec)
-    return [_make_up(spec, number, distributions, dice) for number in range(count)]
+    rng, distributions = random.Random(0), distributions_of(spec)
+    return [_make_up(spec, number, distributions, rng) for number in range(count)]
 
 
 def _make_up(
     spec: StudySpec,
     number: int,
     distributions: Mapping[str, BaseDistribution],
-    dice: random.Random,
+    rng: random.Random,
 ) -> MadeUpTrial:
     complete = number % COMPLETE == 0
-    last = spec.epochs if complete else min(dice.choice(PRUNED_AT), spec.epochs - 1)
-    merit = 0.3 + 0.2 * dice.random()
+    last = spec.epochs if complete else min(rng.choice(PRUNED_AT), spec.epochs - 1)
+    merit = 0.3 + 0.2 * rng.random()
     return MadeUpTrial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-        params={name: _draw(distribution, dice) for name, distribution in distributions.items()},
-        losses=[merit + 1.5 / (epoch + 1) + 0.02 * dice.random() for epoch in range(last + 1)],
+        params={name: _draw(distribution, rng) for name, distribution in distributions.items()},
+        losses=[merit + 1.5 / (epoch + 1) + 0.02 * rng.random() for epoch in range(last + 1)],
     )
 
 
-def _draw(distribution: BaseDistribution, dice: random.Random) -> float:
+def _draw(distribution: BaseDistribution, rng: random.Random) -> float:
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        return float(dice.randrange(len(distribution.choices)))
+        return float(rng.randrange(len(distribution.choices)))
     if isinstance(distribution, optuna.distributions.IntDistribution):
-        return float(dice.randrange(distribution.low, distribution.high + 1, distribution.step))
+        return float(rng.randrange(distribution.low, distribution.high + 1, distribution.step))
     assert isinstance(distribution, optuna.distributions.FloatDistribution)
     if distribution.log:
-        return math.exp(dice.uniform(math.log(distribution.low), math.log(distribution.high)))
-    return dice.uniform(distribution.low, distribution.high)
+        return math.exp(rng.uniform(math.log(distribution.low), math.log(distribution.high)))
+    return rng.uniform(distribution.low, distribution.high)
 
 
 def insert_trials(

@@ -30,7 +30,7 @@ from benchmarks.replay_strategies import find_strategy
 from benchmarks.replay_surrogate import make_world
 from search.sampling.earlier import FIRST
 from search.sampling.forecast import fit
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.terminal.commands import run
 
 BUDGET, WORKERS = 0.2, 2
@@ -69,7 +69,7 @@ class _InEpochs:
 
     def take(self, params: Mapping[str, Any]) -> Run:
         found = self._source.take(params)
-        ends = [EARLY_LOOK, *found.epochs[1:]]
+        ends = [PARTIAL_EPOCH, *found.epochs[1:]]
         return replace(found, seconds=np.diff([0.0, *ends]).tolist())
 
 

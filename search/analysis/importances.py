@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from search.analysis.measures import guessing_value
 from search.analysis.wording import percent
 from search.spec.config import StudySpec
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.spec.space import distributions
 from search.store.database import optuna_warnings_only
 from search.store.records import best_epoch
@@ -74,7 +74,7 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
         if not trial.is_baseline and trial.reports and space.keys() <= trial.params.keys()
     ]
     trained = [trial for trial in of_space if trial.curve]
-    looked = [trial for trial in of_space if trial.early_look is not None]
+    looked = [trial for trial in of_space if trial.partial_epoch is not None]
     lengths = sorted((len(trial.curve) for trial in trained), reverse=True)
     needed = max(FEWEST, math.ceil(SHARE * len(trained)))
     epoch = lengths[needed - 1] if len(trained) >= needed else 0
@@ -85,7 +85,7 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
         return epoch, []
     trials = []
     for trial in reached[-MOST:]:
-        best = best_epoch(trial.curve[:epoch]) if epoch else trial.early_look
+        best = best_epoch(trial.curve[:epoch]) if epoch else trial.partial_epoch
         low = math.inf if best is None else best.value
         loss = low if low < guessing else guessing  # NaN, too
         params = {name: trial.params[name] for name in space}
@@ -95,7 +95,7 @@ def comparable_trials(view: StudyView) -> tuple[int, list[FrozenTrial]]:
 
 def when(epoch: int) -> str:
     """`after epoch 4`; of 0, the look inside the first epoch, `after 0.33 epochs`."""
-    return f"after epoch {epoch}" if epoch else f"after {EARLY_LOOK:.2g} epochs"
+    return f"after epoch {epoch}" if epoch else f"after {PARTIAL_EPOCH:.2g} epochs"
 
 
 def search_axes(spec: StudySpec) -> dict[str, BaseDistribution]:

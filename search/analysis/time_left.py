@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from search.sampling.registry import epoch_budget, find_pruner
 from search.spec.config import StudySpec
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 
 if TYPE_CHECKING:
     from search.store.views import State, StudyView, TrialView
@@ -87,7 +87,7 @@ def estimate(
         return None if missing > 0 else TimeLeft(0.0, 0.0)
     if (budget := epoch_budget(spec)) is not None:
         pruner = find_pruner(spec.pruner)
-        stops = [*(rung or EARLY_LOOK for rung in pruner.rungs(spec.epochs)), spec.epochs]
+        stops = [*(rung or PARTIAL_EPOCH for rung in pruner.rungs(spec.epochs)), spec.epochs]
         # Also where the budget is spent, trials must begin, and those in training reach a rung.
         needed = (missing - len(begun)) * pruner.expected_epochs(spec.epochs)
         for trial in begun:
@@ -162,4 +162,4 @@ def _epoch_seconds(timed: Sequence[Trained]) -> float:
 
 def epochs_trained(trial: TrialView) -> float:
     """As far as reported; the partial-epoch validation is a share of the first."""
-    return len(trial.curve) or (0.0 if trial.early_look is None else EARLY_LOOK)
+    return len(trial.curve) or (0.0 if trial.partial_epoch is None else PARTIAL_EPOCH)

@@ -20,7 +20,7 @@ from search.analysis.findings import front_in_words, pareto_front, size_name
 from search.analysis.measures import measure_of, measured
 from search.analysis.wording import fitted, spread
 from search.figures import style
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
 
 TOP = 10  # trials that are told apart
@@ -118,7 +118,7 @@ def best_so_far(view: StudyView) -> go.Figure:
     trained, found, steps = dict[int, float](), dict[tuple[int, int], float](), [(0.0, math.inf)]
     reports = [row for trial in view.trials for row in trial.reports]
     for row in sorted(reports, key=lambda row: row.reported_at):
-        epochs = row.epoch or EARLY_LOOK
+        epochs = row.epoch or PARTIAL_EPOCH
         spent += epochs - trained.get(row.trial_number, 0.0)
         trained[row.trial_number] = epochs
         found[row.trial_number, row.epoch] = spent

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from data.errors import grouped
 from search.analysis.measures import guessing_value
 from search.analysis.wording import data_in_words, fitted
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.store.records import EpochRow
 from search.store.views import State, StudyView, TrialView
 
@@ -160,7 +160,7 @@ def value_axis(view: StudyView) -> dict[str, Any]:
 
 def at_epoch(row: EpochRow) -> float:
     """Rung 0 stands where in its epoch it was taken."""
-    return row.epoch or round(EARLY_LOOK, 2)
+    return row.epoch or round(PARTIAL_EPOCH, 2)
 
 
 def points(trial: TrialView) -> list[tuple[float, float]]:
@@ -171,7 +171,7 @@ def points(trial: TrialView) -> list[tuple[float, float]]:
 
 def lowest_report(trial: TrialView) -> EpochRow | None:
     """Its best epoch; rung 0 where it came no further."""
-    return trial.best or trial.early_look
+    return trial.best or trial.partial_epoch
 
 
 def lowest(trial: TrialView) -> float | None:

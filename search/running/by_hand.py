@@ -48,7 +48,7 @@ def read_queue(
     return found
 
 
-def check_wishes(
+def check_requests(
     study: StudyHandle | None,
     spec: StudySpec,
     numbers: Sequence[int],

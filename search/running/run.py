@@ -14,7 +14,7 @@ import torch
 
 from data.datasets import FOLDER, canonical_name, choose_dataset
 from search.analysis.wording import warm_start_in_words
-from search.running.by_hand import check_wishes, read_queue
+from search.running.by_hand import check_requests, read_queue
 from search.running.request import Request
 from search.sampling.earlier import read_earlier
 from search.sampling.flat import set_flat
@@ -191,7 +191,7 @@ def make_plan(request: Request, device: torch.device) -> Plan:
             check_training(spec, task.image_shape, task.classes)
             first = sum(len(one.configurations) for one in earlier)
             first += has_baseline(spec, task.image_shape, task.classes)
-            check_wishes(existing, spec, request.continue_trials, queue, first=first)
+            check_requests(existing, spec, request.continue_trials, queue, first=first)
             of_limits = () if limits is None else (limits.check(),)
             notes = (*task.info.notes, *of_limits, *map(warm_start_in_words, earlier))
             if existing is None and dataset.startswith(FOLDER):

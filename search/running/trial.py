@@ -145,7 +145,7 @@ def train_trial(
         seed=trial_seed(spec.seed, spec.seed_number(lease.trial_number)),
         state=checkpoint.load(),
         stop=run.stop,
-        early_look=True,
+        partial_epoch=True,
         metrics=spec.metrics,
         objective=spec.objective,
     )

@@ -23,7 +23,7 @@ from search.store.schema import trials
 from search.store.studies import StudyHandle
 
 # Paused trials: those that keep their checkpoints, and those that only had their first look.
-KEPT, LOOKED_AT = 20, 200
+KEPT, KEPT_WITHOUT = 20, 200
 AT_ONCE = 100  # are dropped in one transaction: a study made before may have thousands
 STATES: Mapping[TrialState, State] = {  # of trials that have begun
     TrialState.RUNNING: "running",
@@ -93,15 +93,14 @@ class Chooser:
         return read(db, ask)
 
     def surplus(self) -> list[int]:
-        """Paused trials that promise least, beyond `KEPT` with a checkpoint and `LOOKED_AT` others.
-
-        So what disk and database hold of them is bounded, and what a choice costs.
+        """The least promising paused trials, beyond `KEPT` with a checkpoint and `KEPT_WITHOUT`
+        without, so that disk use, database rows and the cost of a choice are bounded.
         """
         contenders = read(self.study.db, self.contenders)
         paused = [one for one in contenders if one.state == "paused"]
         stored = [one for one in paused if max(one.curve) > 0]
         others = [one for one in paused if max(one.curve) == 0]
-        if len(stored) <= KEPT and len(others) <= LOOKED_AT:
+        if len(stored) <= KEPT and len(others) <= KEPT_WITHOUT:
             return []
         told = informative(contenders)
         estimates = fit(told, self.spec.epochs, prior_for(self.spec.dataset)).estimates(told)
@@ -111,7 +110,7 @@ class Chooser:
         def behind(one: Contender) -> float:
             return ends.get(one.number, math.inf) - front.level(one.size)
 
-        least = [*sorted(stored, key=behind)[KEPT:], *sorted(others, key=behind)[LOOKED_AT:]]
+        least = [*sorted(stored, key=behind)[KEPT:], *sorted(others, key=behind)[KEPT_WITHOUT:]]
         return [one.number for one in least[-AT_ONCE:]]
 
 

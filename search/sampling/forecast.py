@@ -27,7 +27,7 @@ import numpy as np
 
 from search.sampling import halving
 from search.sampling.priors import Array, features, read_prior
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 
 State = Literal["running", "paused", "complete", "pruned", "failed"]
 SEED_SD = 0.03  # of the logarithm of a final objective: what another seed would change
@@ -64,7 +64,7 @@ class Contender:
     def epochs(self) -> float:
         """Trained so far."""
         last = max(self.curve, default=None)
-        return 0.0 if last is None else last or EARLY_LOOK
+        return 0.0 if last is None else last or PARTIAL_EPOCH
 
     def level(self, rung: float = math.inf) -> float:
         """Logarithm of the lowest objective up to a rung; NaN where there is none."""
@@ -243,7 +243,7 @@ def fit(trials: Iterable[Contender], epochs: int, prior: Path | None) -> Forecas
     for rung in reversed(rungs):
         there = [one for one in known if max(one.curve) >= rung and not math.isnan(one.level(rung))]
         center[rung] = float(np.mean([one.level(rung) for one in there])) if there else 0.0
-        model = believed((rung or EARLY_LOOK) / epochs)
+        model = believed((rung or PARTIAL_EPOCH) / epochs)
         ended = [one for one in there if one.state == "complete"]
         later = min(models, default=math.inf)
         further = [it for it in there if it.state != "complete" and max(it.curve) >= later]

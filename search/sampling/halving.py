@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 
 # Which share of the trials goes on from a rung: the more it has seen, and the more a further trial
 # costs there, the stricter it is.
@@ -48,6 +48,6 @@ def rule(epoch: int, loss: float, rivals: Sequence[float]) -> bool:
 
 def expected_epochs(epochs: int, share: float = TYPICAL_SHARE) -> float:
     """How many of its epochs a trial trains on average, if such a share goes on from a rung."""
-    ends = [rung or EARLY_LOOK for rung in rungs(epochs)] + [epochs]
+    ends = [rung or PARTIAL_EPOCH for rung in rungs(epochs)] + [epochs]
     steps = [after - before for before, after in zip([0.0, *ends], ends, strict=False)]
     return sum(step * share**passed for passed, step in enumerate(steps))

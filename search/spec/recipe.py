@@ -18,7 +18,7 @@ WeightDecayKind = Literal["none", "l2", "coupled", "decoupled"]
 
 # Bad configurations show after so much of the first epoch, scored on so much of the validation
 # examples: on all of them, scoring it could cost more than the training before it.
-EARLY_LOOK = 1 / 3
+PARTIAL_EPOCH = 1 / 3
 
 
 # What a study can say of a recipe. Extensions may add entries to the registries among the options.

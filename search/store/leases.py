@@ -61,7 +61,7 @@ _finished = (
     )
 )
 _give_up = update(leases).where(_held).values(expires_at=None)
-_lay_aside = _give_up.values(paused=1)
+_pause = _give_up.values(paused=1)
 _renew = (
     update(leases)
     .where(_held, select(trials.c.trial_id).where(_running).exists())
@@ -172,7 +172,7 @@ def finish(
         if not is_done(connection):
             if state != TrialState.RUNNING:
                 tell(connection, study.db, lease.trial_id, state, value)
-            connection.execute(_give_up if state.is_finished() else _lay_aside, lease.key)
+            connection.execute(_give_up if state.is_finished() else _pause, lease.key)
 
     if (value is not None and not math.isnan(value)) != (state == TrialState.COMPLETE):
         raise ValueError(f"a {state.name} trial cannot have the value {value}")

@@ -69,7 +69,7 @@ class TrialView:
         config: None where the parameters make no configuration (a trial that failed early).
         parameters, multiply_adds: trained weights and biases, work for one image; None: unknown.
         curve: its finished epochs in order.
-        early_look: the partial-epoch validation inside the first epoch, where there was one.
+        partial_epoch: the partial-epoch validation inside the first epoch, where there was one.
         reason: why it failed.
         is_baseline: the hand-made model that the study starts with.
         worker: who holds it or held it last, see `search.store.claims`; None: it has ended.
@@ -83,7 +83,7 @@ class TrialView:
     config: TrialConfig | None
     parameters: int | None
     curve: tuple[EpochRow, ...]
-    early_look: EpochRow | None
+    partial_epoch: EpochRow | None
     started: datetime | None
     finished: datetime | None
     reason: str | None
@@ -101,7 +101,7 @@ class TrialView:
 
     @property
     def reports(self) -> tuple[EpochRow, ...]:
-        return self.curve if self.early_look is None else (self.early_look, *self.curve)
+        return self.curve if self.partial_epoch is None else (self.partial_epoch, *self.curve)
 
     @property
     def seconds(self) -> float:
@@ -280,7 +280,7 @@ def _trial_view(
         parameters=size,
         multiply_adds=work,
         curve=rows[len(early) :],
-        early_look=next(iter(early), None),
+        partial_epoch=next(iter(early), None),
         started=trial.datetime_start,
         finished=trial.datetime_complete,
         reason=_text(trial.user_attrs.get(REASON)),

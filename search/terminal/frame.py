@@ -29,7 +29,7 @@ from search.analysis.wording import (
     printable,
 )
 from search.sampling.registry import epoch_budget
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import State, StudyView, TrialView
 from search.terminal.status import time_left_in_words
 from search.terminal.summary import gain_in_words, score_at_epoch
@@ -81,8 +81,8 @@ def outcome(trial: TrialView) -> str:
 
 def epochs_done(trial: TrialView, view: StudyView) -> str:
     """Of those that are trained at most: `3/12`; after the partial-epoch validation `0.3/12`."""
-    early = trial.early_look is not None and not trial.curve
-    return f"{f'{EARLY_LOOK:.1f}' if early else len(trial.curve)}/{view.spec.epochs}"
+    early = trial.partial_epoch is not None and not trial.curve
+    return f"{f'{PARTIAL_EPOCH:.1f}' if early else len(trial.curve)}/{view.spec.epochs}"
 
 
 def _line(*parts: tuple[str, str]) -> Text:

@@ -30,7 +30,7 @@ from search.analysis.wording import (
 )
 from search.spec.config import StudySpec
 from search.spec.earlier import WARM_START, Earlier
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.store import is_sqlite, mask_password, read_url
 from search.terminal.command_line import command
 
@@ -128,7 +128,7 @@ def _lines(connection: Connection, url: str, name: str | None) -> Iterator[str]:
             Trained(
                 row.number,
                 state,
-                row.epoch or EARLY_LOOK * (row.epoch == 0),
+                row.epoch or PARTIAL_EPOCH * (row.epoch == 0),
                 row.seconds or 0,
                 row.continued is not None,
                 row.worker,

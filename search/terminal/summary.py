@@ -19,7 +19,7 @@ from search.analysis.measures import (
 )
 from search.analysis.time_left import time_left
 from search.analysis.wording import all_counts, data_in_words, printable, warm_start_in_words
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.store.views import StudyView, TrialView
 from search.terminal.status import (
     WIDTH,
@@ -39,12 +39,12 @@ def score_in_words(trial: TrialView, view: StudyView) -> str:
     At the best epoch, or after a part of the first; with the further metrics that the study names:
     `..., macro f1 0.9251`.
     """
-    row = trial.best or trial.early_look
+    row = trial.best or trial.partial_epoch
     if row is None or not math.isfinite(row.value):
         return f"no finite {view.spec.value.word}"
     images = view.dataset.validation_count
     if row.epoch == 0:
-        images = math.ceil(images * EARLY_LOOK)  # of them it was scored on
+        images = math.ceil(images * PARTIAL_EPOCH)  # of them it was scored on
     accuracy = accuracy_of([row.validation_error], images)
     named = {name: row.metrics[name] for name in view.spec.metrics if name in row.metrics}
     more = "".join(f", {measure_of(name).words} {x:.4f}" for name, x in named.items())
@@ -71,11 +71,11 @@ def gain_in_words(view: StudyView) -> str | None:
     measure = MEASURES[view.spec.objective]
     gained = measure.shown(baseline.best.value - best.best.value)
     points = 100 * (baseline.best.validation_error - best.best.validation_error)
-    link, course = ("and", "higher") if points >= 0 else ("but", "lower")
+    link, trend = ("and", "higher") if points >= 0 else ("but", "lower")
     sigma = sampling_error(best.best.validation_error, view.dataset.validation_count)
     noise = ", which is within the sampling error" if abs(points) < 100 * sigma else ""
     head = f"{view.spec.value.word} {gained} lower"
-    return f"{head} {link} accuracy {abs(points):.2f} points {course}{noise}"
+    return f"{head} {link} accuracy {abs(points):.2f} points {trend}{noise}"
 
 
 def standing_in_words(view: StudyView) -> str:

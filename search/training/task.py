@@ -21,7 +21,7 @@ from data.errors import DataError
 from data.examples import DatasetInfo, Examples, normalisation, split, thinned, to_unit
 from data.fingerprint import Fingerprint, fingerprint, in_order
 from search.spec.config import StudySpec
-from search.spec.recipe import EARLY_LOOK
+from search.spec.recipe import PARTIAL_EPOCH
 from search.training.epoch import Score
 
 # Small enough for the activations of a small CNN to stay in a CPU's caches; on a GPU large
@@ -50,7 +50,7 @@ class Task:
     early_validation: Examples = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "early_validation", thinned(self.validation, EARLY_LOOK))
+        object.__setattr__(self, "early_validation", thinned(self.validation, PARTIAL_EPOCH))
 
     @property
     def device(self) -> torch.device:

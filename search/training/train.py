@@ -19,7 +19,7 @@ import torch
 from data.examples import Examples
 from models import Architecture, build
 from search.spec.objectives import CALIBRATED_LOSS, OBJECTIVES, RAW_LOSS, TEMPERATURE
-from search.spec.recipe import EARLY_LOOK, Recipe
+from search.spec.recipe import PARTIAL_EPOCH, Recipe
 from search.training.epoch import Epoch, StoppedError
 from search.training.graphs import OwnRandomness, Replayed, graph_pool, mark, own_stream
 from search.training.metrics import METRICS, fit_temperature, loss_at
@@ -47,8 +47,8 @@ class Training(Iterator[Epoch]):
         state: from `Training.state()` of the same arguments: goes on from there, on a CPU to the
             bit as if it had never stopped.
         stop: once set, `next()` raises `StoppedError` at the next step.
-        early_look: also report a partial-epoch validation, as epoch 0, after `EARLY_LOOK` of the
-            first epoch.
+        partial_epoch: also report a partial-epoch validation, as epoch 0, after the share
+            `PARTIAL_EPOCH` of the first epoch.
         metrics: names in METRICS, computed for every report.
         objective: name in OBJECTIVES; the recipe's patience watches it.
 
@@ -66,12 +66,12 @@ class Training(Iterator[Epoch]):
         seed: int,
         state: dict[str, Any] | None = None,
         stop: threading.Event | None = None,
-        early_look: bool = False,
+        partial_epoch: bool = False,
         metrics: Sequence[str] = (),
         objective: str = RAW_LOSS,
     ) -> None:
         self._recipe, self._task, self._stop = recipe, task, stop
-        self._early_look, self._value = early_look, OBJECTIVES[objective].of
+        self._partial_epoch, self._value = partial_epoch, OBJECTIVES[objective].of
         self._metrics = [name for name in metrics if name != CALIBRATED_LOSS]  # always there
         self._randomness = OwnRandomness(seed, task.device)
         self._on_stream = own_stream(self, task.device)
@@ -120,7 +120,7 @@ class Training(Iterator[Epoch]):
 
     def _run(self) -> Generator[Epoch | None, None, None]:
         recipe, task, step = self._recipe, self._task, self._step
-        look_at = math.ceil(step.steps * EARLY_LOOK)
+        look_at = math.ceil(step.steps * PARTIAL_EPOCH)
         length = SLICE_STEPS[task.device.type]
         slice_ends = sorted({*range(length, step.steps, length), look_at, step.steps})
         patience = recipe.epochs if recipe.patience is None else recipe.patience
@@ -139,7 +139,7 @@ class Training(Iterator[Epoch]):
                 self._enqueued.append(mark(task.device))
                 done = end
                 yield None
-                if self._early_look and self.epoch == 0 and done == look_at < step.steps:
+                if self._partial_epoch and self.epoch == 0 and done == look_at < step.steps:
                     self._score_on(task.early_validation)
                     yield (yield from self._report(0, done, done, task.early_validation))
                     reported = done

@@ -32,6 +32,8 @@ def test_a_whole_run(
     assert ranking.main([*arguments, "--device", "cpu", "--json", str(file)]) == 0
     result = json.loads(file.read_text())
     for losses in result["curves"]:
-        assert len(losses["weights"]) == len(losses["mean"]) == 3  # the early look, two epochs
+        assert (
+            len(losses["weights"]) == len(losses["mean"]) == 3
+        )  # the partial-epoch validation, two epochs
         assert losses["weights"] != losses["mean"]
     assert "a third" in capsys.readouterr().out

@@ -114,13 +114,13 @@ def test_simulated_time_is_that_of_the_trainings(pool: Pool, workers: int) -> No
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_no_strategy_sees_what_it_is_scored_by(name: str, tmp_path: Path) -> None:
-    courses = []
+    runs = []
     for place, holdout in enumerate((lambda _number: 0.5, lambda number: number / 100)):
         file = tmp_path / f"{place}.jsonl.gz"
         record(file, holdout)
         points = simulate(find_strategy(name, "tpe"), Pool(read_runs(file)), 1, 2)
-        courses.append([point.compute for point in points])
-    assert courses[0] == courses[1]
+        runs.append([point.compute for point in points])
+    assert runs[0] == runs[1]
 
 
 @pytest.mark.parametrize("factor", [2, 4])

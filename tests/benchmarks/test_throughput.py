@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import record, throughput
 from benchmarks.contenders import Contender, OurRunner, advance_in_turn
-from benchmarks.crew import ContenderError, Crew, Speed, Timing, ratios, speed
+from benchmarks.worker_pool import ContenderError, Speed, Timing, WorkerPool, ratios, speed
 from benchmarks.workload import NETWORKS, Job, recipe
 from search.training.task import Task
 from search.training.train import train
@@ -62,10 +62,10 @@ def test_the_command_writes_and_shows_its_result(
 def test_a_contender_that_fails_says_which_and_why() -> None:
     broken = Contender(name="dataloader_9", title="", style="dataloader")
     with (
-        closing(Crew(broken, 0.0)) as crew,
+        closing(WorkerPool(broken, 0.0)) as pool,
         pytest.raises(ContenderError, match=r"dataloader_9(.|\n)*nine"),
     ):
-        crew.time(job(network="nine"))
+        pool.time(job(network="nine"))
 
 
 def test_packed_trials_train_as_they_do_alone(task: Task) -> None:

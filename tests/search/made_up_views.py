@@ -74,7 +74,7 @@ def trial_view(
         config=config,
         parameters=parameters,
         curve=tuple(_row(number, epoch, loss) for epoch, loss in enumerate(losses, start=1)),
-        early_look=None if early is None else _row(number, 0, early),
+        partial_epoch=None if early is None else _row(number, 0, early),
         started=START + timedelta(minutes=number),
         finished=None if state in ("running", "waiting") else START + timedelta(minutes=number + 2),
         reason=reason,

@@ -44,14 +44,14 @@ def test_killed_anywhere_a_study_ends_bit_for_bit_as_if_nothing_had_been(
     whole = make_site("whole")
     whole.finish(trials, pruner)
     site = make_site("killed")
-    dice = random.Random(0)
+    rng = random.Random(0)
     reports = whole.reports()
     # makes the study
     site.output_of(site.search(trials, "--workers", "1", "--timeout", "1s", pruner=pruner))
     for number in range(kills):
         process = site.start("search.worker", "--study", "s", "--threads", "1")
         site.wait_for_reports(1 + number * (reports - 4) // kills)
-        time.sleep(dice.uniform(0.0, 0.1))
+        time.sleep(rng.uniform(0.0, 0.1))
         process.kill()
         process.communicate()
     site.finish(trials, pruner)
@@ -93,15 +93,15 @@ def test_workers_of_a_team_killed_at_random(
     kills, trials = times(2, 40), times(9, 100)
     site = make_site(url=database_url)
     process = site.search(trials, "--workers", str(times(2, 3)), pruner="promotion")
-    dice = random.Random(1)
+    rng = random.Random(1)
     for number in range(kills):
         site.wait_for_reports(3 + number * trials * 3 // 2 // kills)
         children = children_of(process)
         if not children:
             break  # the study was done sooner
         with suppress(psutil.NoSuchProcess):
-            dice.choice(children).kill()
-        time.sleep(dice.uniform(0.0, 0.5))
+            rng.choice(children).kill()
+        time.sleep(rng.uniform(0.0, 0.5))
     site.output_of(process, seconds=600)
     for total in (trials, trials + 4):
         if total > trials:

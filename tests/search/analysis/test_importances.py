@@ -76,9 +76,9 @@ def test_where_few_go_on_all_are_compared_at_their_first_look() -> None:
     for trial in view.trials:
         look = dataclasses.replace(trial.curve[1], epoch=0)
         curve = trial.curve if trial.number < 8 else ()
-        trials.append(dataclasses.replace(trial, curve=curve, early_look=look))
-    diverged = dataclasses.replace(trials[-1].early_look, value=math.nan)
-    trials[-1] = dataclasses.replace(trials[-1], early_look=diverged)
+        trials.append(dataclasses.replace(trial, curve=curve, partial_epoch=look))
+    diverged = dataclasses.replace(trials[-1].partial_epoch, value=math.nan)
+    trials[-1] = dataclasses.replace(trials[-1], partial_epoch=diverged)
     found = importances(dataclasses.replace(view, trials=tuple(trials)))
     assert found is not None
     assert (found.epoch, found.trials) == (0, 24)

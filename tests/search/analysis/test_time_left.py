@@ -43,7 +43,8 @@ def trial_of(
         for row, s in zip(made.reports, seconds, strict=True)
     ]
     first = 0 if early is None else 1
-    return replace(made, early_look=rows[0] if first else None, curve=tuple(rows[first:]), **fields)
+    partial = rows[0] if first else None
+    return replace(made, partial_epoch=partial, curve=tuple(rows[first:]), **fields)
 
 
 def view_of(spec: StudySpec, trials: Sequence[TrialView]) -> StudyView:

@@ -71,7 +71,7 @@ def check_curves(run: Run) -> None:
     for trial in view_study(run.study).trials:
         config, seed = trial.config, trial_seed(run.spec.seed, trial.number)
         assert config is not None
-        alone = train(config.architecture, config.recipe, run.task, seed=seed, early_look=True)
+        alone = train(config.architecture, config.recipe, run.task, seed=seed, partial_epoch=True)
         curve = {epoch.epoch: epoch for epoch in alone}
         for row in trial.reports:
             assert row.train_loss == curve[row.epoch].train_loss

@@ -59,7 +59,7 @@ def test_of_trials_that_only_had_their_first_look_so_many_stay_paused(
     rule = chooser(study)
     monkeypatch.setattr(chooser_module, "KEPT", 40)
     assert rule.surplus() == []
-    monkeypatch.setattr(chooser_module, "LOOKED_AT", 5)
+    monkeypatch.setattr(chooser_module, "KEPT_WITHOUT", 5)
     contenders = {one.number: one for one in read(study.db, rule.contenders)}
     looked = [it for it in contenders.values() if it.state == "paused" and max(it.curve) == 0]
     least = rule.surplus()

@@ -91,12 +91,12 @@ def start(number: int, task: Task, **options: object) -> Training:
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_graph_against_eager(number: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offsets move by what the graph's kernels draw, so augmentation and dropout go on alike."""
-    recorded = start(number, task, early_look=True)
+    recorded = start(number, task, partial_epoch=True)
     ours = list(recorded)
     assert set(recorded._step._replayed._graphs) == {1, graphs.UNROLLED}
     with monkeypatch.context() as patch:
         patch.setattr(graphs, "can_record", lambda _: False)
-        eager = start(number, task, early_look=True)
+        eager = start(number, task, partial_epoch=True)
         check_close(ours, list(eager))
     check_same_randomness(recorded, eager)
 
@@ -138,9 +138,9 @@ def test_another_kind_of_device_carries_on(task: Task, devices: tuple[str, str])
 
 def test_packed_against_solo(task: Task) -> None:
     """All at a time, each on its stream; what each draws is exactly what it draws alone."""
-    alone = [start(number, task, early_look=True) for number in range(len(CASES))]
+    alone = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
     solo = [list(training) for training in alone]
-    together = [start(number, task, early_look=True) for number in range(len(CASES))]
+    together = [start(number, task, partial_epoch=True) for number in range(len(CASES))]
     assert len({training._on_stream.stream.cuda_stream for training in together}) == len(CASES)
     packed = in_turn(together)
     for ours, reference in zip(packed, solo, strict=True):

@@ -89,11 +89,11 @@ def test_a_recorded_training_is_the_plain_one_and_resumes(
         RECIPE, gradient_clip=1.0, label_smoothing=0.1, weight_averaging=0.2,
         weight_decay_kind="decoupled", weight_decay=1e-2,
     )  # fmt: skip
-    plain = curve(network, recipe, task, early_look=True)
+    plain = curve(network, recipe, task, partial_epoch=True)
     recorder = request.getfixturevalue("recorder")
-    assert curve(network, recipe, task, early_look=True) == plain
+    assert curve(network, recipe, task, partial_epoch=True) == plain
     assert recorder.made == 3  # steps one by one and unrolled, and the validation
-    training = train(network, recipe, task, seed=3, early_look=True)
+    training = train(network, recipe, task, seed=3, partial_epoch=True)
     first = [numbers(next(training)) for _ in range(2)]
     assert first + curve(network, recipe, task, state=training.state()) == plain
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_recorded_runs_plainly_with_one_warning(
 def test_packed_is_bit_equal_to_solo_and_its_seconds_add_up(task: Task) -> None:
     def start(number: int) -> Training:
         network, recipe = TRAININGS[number]
-        return train(network, recipe, task, seed=number, early_look=True)
+        return train(network, recipe, task, seed=number, partial_epoch=True)
 
     alone, packed = [start(number) for number in range(3)], [start(number) for number in range(3)]
     solo = [list(training) for training in alone]

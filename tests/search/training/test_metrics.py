@@ -106,9 +106,9 @@ def test_named_metrics_come_with_every_report_and_change_nothing(
     own = Metric(description="a person's", higher_is_better=False, compute=lambda *_: math.pi)
     monkeypatch.setitem(METRICS, "own", own)
     recipe = Recipe(epochs=2, batch_size=32, weight_averaging=0.2)
-    plain = list(train(network, recipe, task, seed=1, early_look=True))
+    plain = list(train(network, recipe, task, seed=1, partial_epoch=True))
     names = ("accuracy", "macro_f1", "own")
-    training = train(network, recipe, task, seed=1, early_look=True, metrics=names)
+    training = train(network, recipe, task, seed=1, partial_epoch=True, metrics=names)
     for epoch, other in zip(training, plain, strict=True):
         assert tuple(epoch.metrics) == (*other.metrics, *names)
         assert epoch.metrics["own"] == math.pi

@@ -71,12 +71,12 @@ def test_another_kind_of_device_carries_on(network: ConvNetConfig, task: Task) -
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.3])
-def test_the_early_look_is_scored_on_a_third_of_each_class_and_changes_nothing(
+def test_the_partial_epoch_validation_is_scored_on_a_third_of_each_class_and_changes_nothing(
     network: ConvNetConfig, task: Task, averaging: float
 ) -> None:
     recipe = replace(RECIPE, weight_averaging=averaging)
     plain = next(train(network, recipe, task, seed=3))
-    training = train(network, recipe, task, seed=3, early_look=True)
+    training = train(network, recipe, task, seed=3, partial_epoch=True)
     look = next(training)
     assert (look.epoch, look.images) == (0, 2 * 32)  # a third of the six steps
     early = task.early_validation
@@ -90,11 +90,11 @@ def test_the_early_look_is_scored_on_a_third_of_each_class_and_changes_nothing(
     assert look.images + epoch.images == plain.images
 
 
-@pytest.mark.parametrize("early_look", [False, True])
+@pytest.mark.parametrize("partial_epoch", [False, True])
 def test_confusion_is_of_the_network_as_it_is(
-    network: ConvNetConfig, task: Task, early_look: bool
+    network: ConvNetConfig, task: Task, partial_epoch: bool
 ) -> None:
-    training = train(network, RECIPE, task, seed=3, early_look=early_look)
+    training = train(network, RECIPE, task, seed=3, partial_epoch=partial_epoch)
     state, counted = None, []
     for _ in training:
         found_NK = logits(training.model, task.validation.images_NCHW, task.mean_C, task.std_C)

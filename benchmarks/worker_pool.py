@@ -71,7 +71,7 @@ def time_runner(runner: Runner, least_seconds: float, device: torch.device) -> T
     )
 
 
-class Crew:
+class WorkerPool:
     """The processes of one contender."""
 
     def __init__(self, contender: Contender, least_seconds: float) -> None:

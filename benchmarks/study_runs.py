@@ -37,7 +37,7 @@ class StudyError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
+class StudyRun:
     """What one contender's study did.
 
     Attributes:
@@ -80,7 +80,7 @@ def write_study(path: Path, args: argparse.Namespace, seed: int, *, averaging: b
     path.write_text(head + space, encoding="utf-8")
 
 
-def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> Course:
+def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> StudyRun:
     """One contender's study, from its command's start to its end."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -107,7 +107,7 @@ def run_study(name: str, args: argparse.Namespace, seed: int, loaders: int) -> C
             raise StudyError(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         moments = our_losses(folder) if ours else logged_losses(log)
     losses = tuple(sorted((moment - began, loss) for moment, loss in moments))
-    return Course(seconds=seconds, epochs=len(losses), losses=losses)
+    return StudyRun(seconds=seconds, epochs=len(losses), losses=losses)
 
 
 def our_losses(folder: Path) -> list[tuple[float, float]]:
